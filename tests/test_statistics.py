@@ -73,6 +73,8 @@ def test_degenerate_columns() -> None:
     assert all(math.isnan(bound) for bound in statistics.interval([math.nan, math.nan, 1.0]))
     assert statistics.interval([0.1] * 7) == (0.1, 0.1)
     assert statistics.interval([0.0] * 7) == (0.0, 0.0)
+    low, high = statistics.interval([1e-200, 3e-200, 8e-200])
+    assert 1e-200 <= low < high <= 8e-200
 
 
 def test_missing_inputs_are_left_out_of_their_column_alone() -> None:
@@ -182,6 +184,10 @@ def test_every_pair_is_every_paired() -> None:
 def test_holm_is_the_step_down_procedure(p: list[float]) -> None:
     adjusted = statistics.holm([*p, math.nan])
     assert math.isnan(adjusted[-1])
+    upward = np.argsort(p, kind="stable")
+    steps = [(len(p) - step) * p[i] for step, i in enumerate(upward)]
+    expected = [min(1.0, max(steps[: step + 1])) for step in range(len(p))]
+    np.testing.assert_allclose(adjusted[upward], expected, rtol=1e-12)
     for level in (0.01, 0.05, 0.3):
         rejected: set[int] = set()
         for step, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):

@@ -301,9 +301,13 @@ def _bca(columns: Floats, means: Floats, level: float) -> Floats:
     below = (np.sum(means < observed - slack, axis=0) + np.sum(means <= observed + slack, axis=0)) / (2 * resamples)
     bias = ndtri(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
     # The jackknife of a mean needs no recomputation: leaving input i out moves it by (x_i - mean) / (n - 1).
-    centred = np.nan_to_num(columns - observed)
-    square, cube = np.sum(centred**2, axis=0), np.sum(centred**3, axis=0)
-    steady = square <= (slack**2) * np.maximum(count, 1)
+    moves = np.nan_to_num(columns - observed)
+    widest = np.max(np.abs(moves), axis=0, initial=0.0)
+    steady = widest <= slack
+    moves = moves / np.where(
+        steady, 1.0, widest
+    )  # the acceleration has no scale, and cubes of small moves would vanish
+    square, cube = np.sum(moves**2, axis=0), np.sum(moves**3, axis=0)
     acceleration = cube / (6 * np.where(steady, 1.0, square) ** 1.5)
     z = ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))[:, None]
     shares = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
