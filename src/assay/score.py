@@ -8,22 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, final
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import torch
 from torch import Tensor
 
 from assay import statistics
-from assay.errors import InputError, VersionError
+from assay.attribution import FORMAT, read
+from assay.errors import InputError
 
 if TYPE_CHECKING:
     import pandas
 
 Direction: TypeAlias = Literal["lower", "higher"]
-Fact: TypeAlias = str | int | float | bool | None
 
-FORMAT = 1
 RATE = "rate"  # the units of a share of inputs, whose interval is Wilson's
 
 
@@ -49,7 +47,7 @@ class Score:
     error: Tensor | None = None
     details: Mapping[str, Tensor] = field(default_factory=dict)
     why: str = ""
-    provenance: Mapping[str, Fact] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.direction not in ("lower", "higher"):
@@ -114,42 +112,31 @@ class Score:
         columns |= {key: column.numpy() for key, column in self.details.items()}
         return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self), name="input"))
 
-    def save(self, path: str | PathLike[str]) -> Path:
+    def save(self, path: str | PathLike[str]) -> None:
         """Writes the arrays as safetensors with the facts as JSON in its header; `Score.load` reads it back."""
         from safetensors.torch import save_file
 
         tensors = {"values": self.values} | {f"details/{key}": column for key, column in self.details.items()}
         if self.error is not None:
             tensors["error"] = self.error
-        facts = {
-            "kind": "Score",
-            "format": FORMAT,
+        said = {
             "name": self.name,
             "direction": self.direction,
             "units": self.units,
             "why": self.why,
-            "provenance": dict(self.provenance),
+            "provenance": self.provenance,
         }
-        save_file(tensors, str(path), metadata={"assay": json.dumps(facts)})
-        return Path(path)
+        save_file(tensors, str(path), {"noun": "Score", "format": FORMAT, "said": json.dumps(said)})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Score:
         """Reads what `save` wrote."""
-        facts, tensors = _read(path)
+        tensors, header = read(path, "Score")
+        said = json.loads(header["said"])
         details = {
             key.removeprefix("details/"): column for key, column in tensors.items() if key.startswith("details/")
         }
-        return cls(
-            name=facts["name"],
-            values=tensors["values"],
-            direction=facts["direction"],
-            units=facts["units"],
-            error=tensors.get("error"),
-            details=details,
-            why=facts["why"],
-            provenance=facts["provenance"],
-        )
+        return cls(values=tensors["values"], error=tensors.get("error"), details=details, **said)
 
 
 def _column(name: str, values: object, n: int | None = None) -> Tensor:
@@ -160,20 +147,3 @@ def _column(name: str, values: object, n: int | None = None) -> Tensor:
             "average nothing before handing it over"
         )
     return column
-
-
-def _read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: cast(Tensor, file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as problem:
-        raise InputError(f"{path} is not a safetensors file ({problem}): hand over what Score.save wrote") from problem
-    facts = cast(dict[str, Any], json.loads(header.get("assay", "{}")))
-    if facts.get("kind") != "Score":
-        raise InputError(f"{path} holds {facts.get('kind', 'no assay data')}, expected a Score that Score.save wrote")
-    if facts["format"] != FORMAT:
-        raise VersionError(f"{path} has format {facts['format']}, this version reads format {FORMAT}: score again")
-    return facts, tensors

@@ -342,5 +342,5 @@ def _split(group: frozenset[int], i: int, j: int) -> tuple[frozenset[int], ...]:
 
 
 def _letter(number: int) -> str:
-    turn, place = divmod(number, len(string.ascii_letters))
-    return string.ascii_letters[place] + (str(turn + 1) if turn else "")
+    known = string.ascii_letters
+    return known[number] if number < len(known) else chr(0x100 + number - len(known))
