@@ -1,0 +1,63 @@
+"""What is checked at the door, before any model is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from assay.errors import InputError, KindError
+from assay.layout import Aligned, Context, Shared
+from assay.model import Model
+
+
+def of_kind(value: Any, kind: type[Any]) -> Any:
+    """The value, if it is of the kind that is meant."""
+    if not isinstance(value, kind):
+        raise KindError(f"Expected {kind.__name__.lower()} such as those in assay.{kind.__name__.lower()}, got {type(value).__name__}.")
+    return value
+
+
+def sound(x: Tensor, model: Model) -> Tensor:
+    """Flat rows without anything a model cannot take."""
+    if x.numel() == 0:
+        raise InputError(f"Expected at least one input with at least one element, got an array of shape {tuple(x.shape)}.")
+    if x.is_floating_point():
+        wrong = torch.isinf(x) if model.takes_missing else ~torch.isfinite(x)
+        if bool(wrong.any()):
+            row = int(wrong.any(1).nonzero()[0])
+            raise InputError(
+                f"Expected finite inputs, got NaN or infinity in {int(wrong.any(1).sum())} of {len(x)} inputs, first in input "
+                f"{row}. Fill or drop missing values, or use an estimator that declares it can take them."
+            )
+    return x
+
+
+def declared(context: Context, n: int, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The context, sorted into what follows its input and what is the same for all."""
+    aligned: dict[str, Tensor] = {}
+    shared: dict[str, Any] = {}
+    for name, value in context.items():
+        if isinstance(value, Aligned):
+            tensor = torch.as_tensor(value.value).to(device)
+            if tensor.dim() == 0 or len(tensor) != n:
+                raise InputError(f"Expected {n} rows in the aligned context {name!r}, got shape {tuple(tensor.shape)}.")
+            aligned[name] = tensor
+        elif isinstance(value, Shared):
+            shared[name] = value.value.to(device) if isinstance(value.value, Tensor) else value.value
+        else:
+            raise KindError(
+                f"Expected Aligned(tensor) or Shared(value) as context {name!r}, got {type(value).__name__}. "
+                "Say whether it has one row per input; a shape alone does not tell."
+            )
+    return aligned, shared
+
+
+def sound_masks(masks: Any, n: int, count: int) -> Tensor:
+    """Masks over features, checked."""
+    if not isinstance(masks, Tensor) or not (masks.dtype == torch.bool or masks.is_floating_point()):
+        raise KindError(f"Expected masks as a tensor of bools or floats, got {getattr(masks, 'dtype', type(masks).__name__)}.")
+    if masks.dim() not in (2, 3) or masks.shape[-1] != count or (masks.dim() == 3 and len(masks) != n):
+        raise InputError(f"Expected masks of shape (m, {count}) or ({n}, m, {count}), got {tuple(masks.shape)}.")
+    return masks

@@ -1,0 +1,167 @@
+"""A network captured as a graph (torch.fx): split at a layer, or with its batch norms folded into its convolutions.
+
+A capture is used only after it has answered a sample of rows like the network itself; otherwise the caller falls back and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+class _Tracer(fx.Tracer):
+    """Traces through everything but torch's own modules and the layers that are asked for."""
+
+    def __init__(self, keep: frozenset[str]) -> None:
+        super().__init__()
+        self._keep = keep
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return module_qualified_name in self._keep or super().is_leaf_module(m, module_qualified_name)
+
+
+def capture(module: nn.Module, keep: frozenset[str] = frozenset()) -> fx.GraphModule | None:
+    """The module as a graph, or None where its forward cannot be traced or a hook listens to it."""
+    if isinstance(module, torch.jit.ScriptModule | fx.GraphModule) or _listened(module):
+        return None
+    try:
+        graph = _Tracer(keep).trace(module)
+    except Exception:  # whatever a user's forward may raise on proxies: it then cannot be captured
+        return None
+    return fx.GraphModule(module, graph)
+
+
+def _listened(module: nn.Module) -> bool:
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(part, name) for part in module.modules() for name in names)
+
+
+def agree(ours: Any, theirs: Any) -> bool:
+    """Whether two answers are the same up to rounding."""
+    if not isinstance(ours, Tensor) or not isinstance(theirs, Tensor) or ours.shape != theirs.shape:
+        return False
+    scale = float(theirs.abs().max()) if theirs.numel() else 1.0
+    tolerance = 1e-10 if theirs.dtype == torch.float64 else 1e-5
+    return bool(torch.isfinite(theirs).all()) and float((ours - theirs).abs().max()) <= tolerance * max(scale, 1e-3)
+
+
+def folded(module: nn.Module, sample: Sequence[Any], output: Callable[[Any], Any]) -> Callable[..., Any] | None:
+    """The module with every batch norm that directly follows a convolution folded into its weights, or None.
+
+    In evaluation mode both are affine, so one convolution answers for the pair at half the memory traffic.
+    """
+    if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
+        return None
+    graph = capture(module)
+    if graph is None:
+        return None
+    modules = dict(graph.named_modules())
+    calls = [node.target for node in graph.graph.nodes if node.op == "call_module"]
+    changed = 0
+    for node in list(graph.graph.nodes):
+        conv_node = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(conv_node, fx.Node) or conv_node.op != "call_module" or len(conv_node.users) > 1:
+            continue
+        conv, norm = modules.get(str(conv_node.target)), modules[str(node.target)]
+        once = calls.count(node.target) == 1 and calls.count(conv_node.target) == 1
+        fits = isinstance(conv, nn.Conv1d | nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.modules.batchnorm._BatchNorm)
+        if once and fits and norm.running_mean is not None:  # type: ignore[union-attr]
+            fused = fuse_conv_bn_eval(conv, norm).requires_grad_(False)  # type: ignore[type-var]
+            graph.add_submodule(f"folded{changed}", fused)
+            conv_node.target = f"folded{changed}"
+            node.replace_all_uses_with(conv_node)
+            graph.graph.erase_node(node)
+            changed += 1
+    if not changed:
+        return None
+    graph.recompile()
+    return graph if agree(output(graph(*sample)), output(module(*sample))) else None
+
+
+@final
+@dataclass(frozen=True)
+class Split:
+    """A network in two parts: `before(*inputs) -> (activation, *carried)` and `behind(activation, *carried) -> outputs`."""
+
+    before: fx.GraphModule
+    behind: fx.GraphModule
+
+
+def split(module: nn.Module, layer: str, sample: Sequence[Any], output: Callable[[Any], Any]) -> Split | None:
+    """The network split behind one layer, or None where it cannot be captured; what skips past the layer is carried along."""
+    captured = capture(module, frozenset({layer}))
+    if captured is None:
+        return None
+    nodes = list(captured.graph.nodes)
+    at = [node for node in nodes if node.op == "call_module" and node.target == layer]
+    if len(at) != 1:
+        return None
+    values = _Recorder(captured)
+    expected = output(values.run(*sample))
+    behind, carried = _behind(captured, at[0], values.seen)
+    before = _before(captured, at[0], carried)
+    parts = before(*sample)
+    return Split(before, behind) if agree(output(behind(*parts)), expected) else None
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a graph and remembers every node's value."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.seen: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        self.seen[n] = value
+        return value
+
+
+def _behind(captured: fx.GraphModule, at: fx.Node, seen: dict[fx.Node, Any]) -> tuple[fx.GraphModule, list[fx.Node]]:
+    """The graph of everything that depends on the layer, and the tensors of each row that it needs beside it."""
+    below: set[fx.Node] = {at}
+    for node in captured.graph.nodes:
+        if any(argument in below for argument in node.all_input_nodes):
+            below.add(node)
+    carried: list[fx.Node] = []
+    copied: list[fx.Node] = []
+
+    def need(node: fx.Node) -> None:
+        if node in below or node in carried or node in copied:
+            return
+        if isinstance(seen[node], Tensor) and node.op != "get_attr":
+            carried.append(node)
+            return
+        # Sizes and constants are worked out again: a batch size must be that of the chunk.
+        for argument in node.all_input_nodes:
+            need(argument)
+        copied.append(node)
+
+    for node in captured.graph.nodes:
+        if node in below and node is not at:
+            for argument in node.all_input_nodes:
+                need(argument)
+    graph = fx.Graph()
+    made = {node: graph.placeholder(f"value{index}") for index, node in enumerate([at, *carried])}
+    for node in captured.graph.nodes:
+        if node in copied or (node in below and node is not at):
+            made[node] = graph.node_copy(node, made.__getitem__)
+    return fx.GraphModule(captured, graph), carried
+
+
+def _before(captured: fx.GraphModule, at: fx.Node, carried: list[fx.Node]) -> fx.GraphModule:
+    graph = fx.Graph()
+    made: dict[fx.Node, fx.Node] = {}
+    for node in captured.graph.nodes:
+        if node.op != "output":
+            made[node] = graph.node_copy(node, made.__getitem__)
+    graph.output(tuple(made[node] for node in [at, *carried]))
+    module = fx.GraphModule(captured, graph)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module

@@ -1,0 +1,402 @@
+"""The one noun that everyone touches: a model, inputs, a target, features and a removal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any, TypeAlias, final
+
+import torch
+from torch import Tensor
+
+from assay import cut, rng
+from assay.bound import Bound, activations
+from assay.checks import declared, of_kind, sound, sound_masks
+from assay.errors import InputError, ModelError
+from assay.features import Elements, Features, Partition, Pooling
+from assay.layout import Context, Layout, TensorLayout, identities_of, layout_of
+from assay.model import Model, digest
+from assay.predictor import Function
+from assay.removal import Baseline, FixedAbsent, Removal
+from assay.target import Neuron, Output, Predicted, Target, as_target
+from assay.wrap import wrap
+
+Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
+"""A way through the inputs: (input, step) indices (r,) to points (r, elements) and velocities (r, elements) or None for 1."""
+
+_SHARD = 1 << 20  # elements of a shard of inputs: what a method holds for one stays in tens of megabytes
+
+
+@final
+class Question:
+    """What is asked of a model about some inputs: `Question(model, inputs, target, features, removal)`.
+
+    Inputs are a tensor, an array, a DataFrame, or several tensors that share dimension 0. Everything inside works on flat rows:
+    `x` is (n, elements). What is not attributed (attention masks, lengths, constant matrices) is `context`: a mapping from
+    the model's argument names to `Aligned(tensor)`, one row per input, or `Shared(value)`.
+
+    >>> import torch
+    >>> question = Question(torch.nn.Linear(3, 2), torch.ones(4, 3), target=0)
+    >>> question.value(torch.tensor([[True, True, False]])).shape
+    torch.Size([4, 1])
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        inputs: Any,
+        target: Any = None,
+        features: Features | None = None,
+        removal: Removal | None = None,
+        truth: Any = None,
+        *,
+        context: Context | None = None,
+    ) -> None:
+        model = wrap(model)
+        model = model.reading(inputs) if isinstance(model, Function) else model
+        target = Predicted() if target is None else as_target(target)
+        if isinstance(target, Neuron):
+            model, target = model.cut_upto(target.layer), Output(target.unit)
+        layout = layout_of(inputs, device=model.device, dtype=model.dtype)
+        x = sound(layout.flatten(inputs), model)
+        self.features = of_kind(Elements() if features is None else features, Features)
+        self.removal = of_kind(Baseline(0.0) if removal is None else removal, Removal)
+        aligned, shared = declared(context or {}, len(x), model.device)
+        partition = self.features.bind(layout, x)
+        absent = self.removal.bind(layout, x, lambda: rng.identities(identities_of(x)).to(x.device))
+        bound = Bound(model, layout, x, partition, absent, aligned, shared)
+        self._fill(bound, len(x), target.sized(len(x)), truth)
+
+    def _fill(self, bound: Bound | Callable[[], Bound], n: int, target: Target, truth: Any) -> None:
+        self._source = bound
+        self.n = n
+        self.target = target
+        self.truth = truth
+        self.notes: tuple[str, ...] = ()
+        self._origin: tuple[Question, cut.After, Layout, Features] | None = None
+        self._keys: Tensor | None = None
+        self._settled: tuple[Target, Tensor] | None = None
+        self._probed = False
+
+    def _derived(self, bound: Bound | Callable[[], Bound], n: int, target: Target, truth: Any) -> Question:
+        made = object.__new__(Question)
+        made.features, made.removal = self.features, self.removal
+        made._fill(bound, n, target, truth)
+        made.notes, made._probed = self.notes, self._probed
+        return made
+
+    # --- what it holds
+
+    @cached_property
+    def bound(self) -> Bound:
+        """The inputs bound to the model; activations of a layer are computed here, when they are first needed."""
+        return self._source() if callable(self._source) else self._source
+
+    @property
+    def model(self) -> Model:
+        """The model that is asked."""
+        return self._origin[1] if self._origin is not None else self.bound.model
+
+    @property
+    def layout(self) -> Layout:
+        """How flat rows fold back into what the model takes."""
+        return self._origin[2] if self._origin is not None else self.bound.layout
+
+    @property
+    def partition(self) -> Partition:
+        """Who receives credit."""
+        return self.bound.partition
+
+    @property
+    def x(self) -> Tensor:
+        """The inputs as flat rows (n, elements)."""
+        return self.bound.x
+
+    @property
+    def keys(self) -> Tensor:
+        """Each input's identity (n,), hashed from its bytes; an activation keeps the identity of the input it came from."""
+        if self._keys is None:
+            origin = self._origin
+            self._keys = origin[0].keys if origin else rng.identities(identities_of(self.x)).to(self.x.device)
+        return self._keys
+
+    @property
+    def absent(self) -> Tensor:
+        """The inputs with everything removed (n, elements), where the removal has one replacement for each."""
+        if self.bound.absent.draws > 1:
+            raise InputError(
+                f"Expected a removal with one replacement for each input, got {self.removal!r} with {self.bound.absent.draws}. "
+                "Use ExpectedGradients, which averages over a background, or Mean(rows) for one baseline."
+            )
+        rows = torch.arange(self.n, device=self.x.device)
+        return self.bound.absent.all(rows, torch.zeros_like(rows))
+
+    @property
+    def prediction(self) -> Tensor:
+        """The target on the clean inputs: (n,)."""
+        return self.settle()[1]
+
+    @cached_property
+    def base(self) -> Tensor:
+        """The target with everything removed, averaged over the draws of the removal: (n,)."""
+        bound, draws, target = self.bound, self.bound.absent.draws, self.settle()[0]
+        total = torch.zeros(self.n, dtype=torch.float64, device=self.x.device)
+        if bound.absent.shared and not bound.aligned:
+            every = torch.arange(self.n, device=self.x.device)
+
+            def add(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
+                for output in outputs:
+                    total.add_(target.score(output.unsqueeze(0).expand(self.n, *output.shape), every))
+
+            zero = torch.zeros(1, dtype=torch.int64, device=self.x.device)
+            bound.outputs(draws, lambda flat: (bound.absent.all(zero.expand(len(flat)), flat), zero.expand(len(flat))), add)
+        else:
+
+            def gather(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
+                total.index_add_(0, owners, target.score(outputs, owners).to(torch.float64))
+
+            bound.outputs(
+                self.n * draws, lambda flat: (bound.absent.all(flat // draws, flat % draws), flat // draws), gather
+            )
+        return _plain(total / draws, self.x)
+
+    @property
+    def digest(self) -> str:
+        """A hash of the whole question: model, inputs, target, features, removal."""
+        said = f"{self.target!r} {self.features!r} {self.removal!r} {self.layout.describe()} {self.model.name}"
+        labels = self.partition.labels.cpu().numpy().tobytes()
+        fixed = self.bound.absent.rows.cpu() if isinstance(self.bound.absent, FixedAbsent) else torch.zeros(0)
+        removed = b"".join(identities_of(fixed.reshape(len(fixed), -1)))
+        keys = self.keys.cpu().numpy().tobytes()
+        return digest(self.model.fingerprint(), keys, said.encode(), labels, removed).hex()
+
+    # --- what it is asked
+
+    def settle(self) -> tuple[Target, Tensor]:
+        """The target with everything chosen on the clean outputs, and its value there; cheap refusals happen here."""
+        if self._settled is None:
+            self._probe()
+            bound = self.bound
+            chosen: list[Target] = []
+            values: list[Tensor] = []
+
+            def use(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
+                target = self.target.take(owners).choose(outputs)
+                chosen.append(target)
+                values.append(target.score(outputs, torch.arange(len(flat), device=outputs.device)).detach().clone())
+
+            bound.outputs(self.n, lambda flat: (bound.x[flat], flat), use, "on the clean inputs")
+            self._settled = (chosen[0].joined(chosen[1:]), torch.cat(values))
+        return self._settled
+
+    def _probe(self) -> None:
+        """Asks two rows together and alone, and refuses when their answers differ."""
+        if self._probed:
+            return
+        bound, seen = self.bound, []
+        zero = torch.zeros(1, dtype=torch.int64, device=self.x.device)
+        second = bound.x[1:2] if self.n > 1 else bound.absent.all(zero, zero)
+        pair, owners = torch.cat([bound.x[:1], second]), torch.tensor([0, min(1, self.n - 1)], device=self.x.device)
+        with bound.model.session(slopes=False):
+            for part in (slice(0, 2), slice(0, 1)):
+                seen.append(bound.model.call(bound.layout.fold(pair[part]), bound.context(owners[part])).detach().clone())
+        together, alone = seen[0][:1].to(torch.float64), seen[1].to(torch.float64)
+        single = self.x.dtype in (torch.float16, torch.bfloat16)
+        if not torch.allclose(together, alone, rtol=3e-2 if single else 1e-3, atol=3e-2 if single else 1e-4, equal_nan=True):
+            gap = float((together - alone).abs().max())
+            raise ModelError(
+                f"Expected the answer for an input not to depend on its neighbours, got a difference of {gap:.3g} from "
+                f"{bound.model.name} for the same row alone and beside another. Statistics over the batch or randomness are "
+                "at work: put such layers in evaluation mode, or fix the randomness."
+            )
+        self.target.take(owners[:1]).choose(seen[1])
+        self._probed = True
+
+    def outputs(self, masks: Tensor) -> Tensor:
+        """Every output under masks (m, features) or (n, m, features), averaged over the removal's draws: (n, m, k)."""
+        table: list[Tensor] = []
+
+        def read(outputs: Tensor, owners: Tensor) -> Tensor:
+            flat = outputs.reshape(len(outputs), -1)
+            if not table:
+                table.append(flat.new_zeros(self.n * masks.shape[-2], flat.shape[1], dtype=torch.float64))
+            return flat
+
+        self._masked(masks, read, lambda: table[0])
+        return _plain(table[0], self.x).view(self.n, masks.shape[-2], -1)
+
+    def value(self, masks: Tensor) -> Tensor:
+        """The target under masks (m, features) or (n, m, features), averaged over the removal's draws: (n, m).
+
+        Bool masks say what is present; float masks in [0, 1] blend the input with its replacement.
+        Cost: n * m * draws rows, forward only, never all of them in memory.
+        """
+        target = self.settle()[0]
+        table = torch.zeros(self.n * masks.shape[-2], 1, dtype=torch.float64, device=self.x.device)
+        self._masked(masks, lambda outputs, owners: target.score(outputs, owners).unsqueeze(1), lambda: table)
+        return _plain(table, self.x).view(self.n, masks.shape[-2])
+
+    def _masked(self, masks: Tensor, read: Callable[[Tensor, Tensor], Tensor], table: Callable[[], Tensor]) -> None:
+        bound, masks = self.bound, sound_masks(masks, self.n, self.partition.count).to(self.x.device)
+        m, draws = masks.shape[-2], bound.absent.draws
+
+        def make(flat: Tensor) -> tuple[Tensor, Tensor]:
+            owners, which = flat // (m * draws), flat // draws % m
+            own = masks[which] if masks.dim() == 2 else masks[owners, which]
+            present = bound.partition.spread(own, owners)
+            return bound.absent.fill(bound.x[owners], present, owners, flat % draws), owners
+
+        def use(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            values = read(outputs, owners).to(torch.float64)
+            if draws == 1:
+                table()[flat] = values
+            else:
+                table().index_add_(0, flat // draws, values / draws)
+
+        bound.outputs(self.n * m * draws, make, use, "with features removed")
+
+    def score(self, at: Tensor) -> Tensor:
+        """The target at any points: (n, elements) -> (n,), or (n, k, elements) -> (n, k). Forward only."""
+        points, steps = self._points(at)
+        target, out = self.settle()[0], torch.zeros(len(points), dtype=at.dtype, device=at.device)
+
+        def use(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            out[flat] = target.score(outputs, owners).to(out.dtype)
+
+        self.bound.outputs(len(points), lambda flat: (points[flat], flat // steps), use, "at a perturbed input")
+        return out.view(at.shape[:-1])
+
+    def slope(self, at: Tensor | None = None) -> Tensor:
+        """The gradient of the target at any points, the inputs by default: (n, elements) or (n, k, elements), like `at`."""
+        at = self.x if at is None else at
+        points, steps = self._points(at)
+        out = torch.zeros_like(points)
+
+        def use(flat: Tensor, owners: Tensor, slopes: Tensor) -> None:
+            out[flat] = slopes
+
+        self.bound.slopes(len(points), lambda flat: (points[flat], flat // steps), self.settle()[0].score, use)
+        return _plain(out, self.x).view(at.shape)
+
+    def integrate(self, way: Way, weights: Tensor, *, squares: Tensor | None = None) -> Tensor:
+        """The line integral sum_k w_k grad f(point_k) * velocity_k: (n, elements), float64, accumulated chunk by chunk.
+
+        `squares` (n, elements), where given, receives sum_k w_k (grad f(point_k) * velocity_k)^2 beside it, for standard errors.
+        Cost: len(weights) forward and backward passes per input.
+        """
+        steps = len(weights)
+        weights = weights.to(self.x.device, torch.float64)
+        total = torch.zeros(self.n, self.x.shape[1], dtype=torch.float64, device=self.x.device)
+        velocities: list[Tensor | None] = [None]
+
+        def make(flat: Tensor) -> tuple[Tensor, Tensor]:
+            points, velocities[0] = way(flat // steps, flat % steps)
+            return points, flat // steps
+
+        def use(flat: Tensor, owners: Tensor, slopes: Tensor) -> None:
+            moved = slopes if velocities[0] is None else slopes * velocities[0]
+            moved, share = moved.to(torch.float64), weights[flat % steps].unsqueeze(1)
+            total.index_add_(0, owners, moved * share)
+            if squares is not None:
+                squares.index_add_(0, owners, moved**2 * share)
+
+        self.bound.slopes(self.n * steps, make, self.settle()[0].score, use)
+        return total
+
+    def _points(self, at: Tensor) -> tuple[Tensor, int]:
+        if at.dim() not in (2, 3) or len(at) != self.n or at.shape[-1] != self.x.shape[1]:
+            expected = f"({self.n}, {self.x.shape[1]}) or ({self.n}, k, {self.x.shape[1]})"
+            raise InputError(f"Expected points of shape {expected}, got {tuple(at.shape)}.")
+        return at.reshape(-1, at.shape[-1]), at.shape[1] if at.dim() == 3 else 1
+
+    def pool(self, elements: Tensor, *, pooling: Pooling | None = None) -> Tensor:
+        """Credit of elements (n, elements) to credit of features (n, features)."""
+        return self.partition.pool(elements, pooling=pooling)
+
+    # --- questions made from it
+
+    def take(self, rows: Tensor) -> Question:
+        """The same question about some of its inputs."""
+        source: Bound | Callable[[], Bound]
+        target, settled = self.target.take(rows), self._settled
+        truth = self.truth[rows.cpu().numpy()] if self.truth is not None else None
+        if self._origin is not None and "bound" not in self.__dict__:
+            before, after, _, features = self._origin
+            return before.take(rows)._behind(after, self._origin[2], features, self)
+        made = self._derived(self.bound.take(rows), len(rows), target, truth)
+        made._keys = None if self._keys is None else self._keys[rows]
+        if self._origin is not None:
+            made._origin = (self._origin[0].take(rows), *self._origin[1:])
+        if settled is not None:
+            made._settled = (settled[0].take(rows), settled[1][rows])
+        return made
+
+    def part(self, a: int, b: int) -> Question:
+        """The same question about inputs a to b - 1."""
+        device = self._origin[0].x.device if self._origin else self.x.device
+        return self.take(torch.arange(self.n, device=device)[a:b])
+
+    def shards(self) -> Iterator[Question]:
+        """The question in parts whose size bounds what a method has to hold at once."""
+        size = max(32, _SHARD // max(1, self.layout.elements))
+        if self.n <= size:
+            yield self
+            return
+        for start in range(0, self.n, size):
+            yield self.part(start, min(start + size, self.n))
+
+    def at(self, points: Tensor, rows: Tensor | None = None) -> Question:
+        """The same question about other inputs (r, elements) in the place of inputs `rows` (r,); nothing is chosen again."""
+        rows = torch.arange(self.n, device=self.x.device) if rows is None else rows
+        bound = self.bound.about(points, rows)
+        if self.removal.follows and self._origin is None:
+            absent = self.removal.bind(bound.layout, points, lambda: rng.identities(identities_of(points)).to(points.device))
+            bound = Bound(bound.model, bound.layout, points, bound.partition, absent, bound.aligned, bound.shared)
+        made = self._derived(bound, len(points), self.settle()[0].take(rows), None)
+        made._probed = True
+        return made
+
+    def by_elements(self) -> Question:
+        """The same question with every element as a feature of its own."""
+        bound = self.bound
+        partition = Elements().bind(bound.layout, bound.x)
+        parts = (bound.x, partition, bound.absent, bound.aligned, bound.shared)
+        made = self._derived(Bound(bound.model, bound.layout, *parts), self.n, self.target, self.truth)
+        made._settled, made._keys = self._settled, self.keys
+        return made
+
+    def upto(self, layer: str, unit: int | tuple[int, ...]) -> Question:
+        """The same question asked of one unit of a layer; the forward stops there."""
+        bound = self.bound
+        model = bound.model.cut_upto(layer)
+        parts = (bound.layout, bound.x, bound.partition, bound.absent, bound.aligned, bound.shared)
+        return self._derived(Bound(model, *parts), self.n, Output(unit), self.truth)
+
+    def after(self, layer: str, features: Features | None = None) -> Question:
+        """The same question asked of the rest of the model behind a layer: the layer's activations become the inputs.
+
+        What is absent becomes the activation of the absent input. Activations are computed when they are first needed.
+        """
+        self._probe()
+        bound, rows = self.bound, torch.arange(min(self.n, 2), device=self.x.device)
+        after: cut.After = bound.model.cut_after(layer)
+        with bound.model.session(slopes=False):
+            sample, context = bound.layout.fold(bound.x[rows]), bound.context(rows)
+            after.capture(sample, context)
+            activation, _ = after.before(sample, context)
+        layout = TensorLayout((tuple(activation.shape[1:]),), (activation.dtype,), activation.device)
+        return self._behind(after, layout, of_kind(Elements() if features is None else features, Features), None)
+
+    def _behind(self, after: cut.After, layout: Layout, features: Features, like: Question | None) -> Question:
+        made = self._derived(lambda: activations(self.bound, self.n, after, layout, features), self.n, self.target, None)
+        made.features, made._origin, made._probed = features, (self, after, layout, features), True
+        made.notes = (*self.notes, after.how)
+        return made
+
+    def __repr__(self) -> str:
+        return f"Question({self.model.name}, {self.n} inputs of shape {self.layout.describe()}, {self.target!r}, {self.features!r}, {self.removal!r})"
+
+
+def _plain(values: Tensor, like: Tensor) -> Tensor:
+    """Results in the inputs' number type; half precision and integers answer in single precision."""
+    return values.to(torch.float64 if like.dtype == torch.float64 else torch.float32)

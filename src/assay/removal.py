@@ -1,0 +1,215 @@
+"""What an absent feature is replaced by."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from assay import rng
+from assay.errors import InputError
+from assay.layout import Layout, TensorLayout
+
+
+class Absent(ABC):
+    """A removal bound to inputs: `draws` replacements for each, over which values are averaged."""
+
+    draws: int
+    shared: bool
+    """Whether the replacements are the same for all inputs and all masks."""
+
+    @abstractmethod
+    def fill(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
+        """Rows x (r, elements) with what is not present replaced; bool masks switch, float masks blend."""
+
+    @abstractmethod
+    def take(self, rows: Tensor) -> Absent:
+        """The replacements of some of the inputs."""
+
+    @abstractmethod
+    def all(self, rows: Tensor, draws: Tensor) -> Tensor:
+        """The rows (r, elements) with everything removed."""
+
+
+def blend(x: Tensor, replacement: Tensor, present: Tensor) -> Tensor:
+    """x where present, the replacement elsewhere; a float mask in between mixes the two."""
+    if present.dtype == torch.bool:
+        return torch.where(present, x, replacement)
+    return torch.lerp(replacement.expand_as(x), x, present.to(x.dtype))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class FixedAbsent(Absent):
+    """Replacement rows (1 or n, draws, elements) that do not depend on the mask."""
+
+    rows: Tensor
+
+    @property
+    def draws(self) -> int:  # type: ignore[override]
+        return self.rows.shape[1]
+
+    @property
+    def shared(self) -> bool:  # type: ignore[override]
+        return len(self.rows) == 1
+
+    def all(self, rows: Tensor, draws: Tensor) -> Tensor:
+        if len(self.rows) == 1 and self.rows.shape[1] == 1:
+            return self.rows[0].expand(len(rows), -1)
+        return self.rows[torch.zeros_like(rows) if len(self.rows) == 1 else rows, draws]
+
+    def fill(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
+        return blend(x, self.all(rows, draws), present)
+
+    def take(self, rows: Tensor) -> Absent:
+        return self if len(self.rows) == 1 else FixedAbsent(self.rows[rows])
+
+
+class Removal(ABC):
+    """A rule that says what stands in for what is absent."""
+
+    follows = False
+    """Whether the replacement is made from the input itself, and so is made anew for other inputs."""
+
+    @abstractmethod
+    def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
+        """The replacements for these inputs (n, elements), whose identities (n,) can be asked for."""
+
+
+def _rows(layout: Layout, raw: Any, who: str) -> Tensor:
+    """Rows of the inputs' kind, checked."""
+    rows = layout.flatten(raw)
+    if len(rows) == 0:
+        raise InputError(f"Expected at least one row in {who}, got none.")
+    return rows
+
+
+def _finite(rows: Tensor, who: str) -> Tensor:
+    if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
+        raise InputError(f"Expected finite numbers in {who}, got NaN or infinity.")
+    return rows
+
+
+def _shown(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return repr(value) if shape is None else f"<{type(value).__name__} of shape {tuple(shape)}>"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Baseline(Removal):
+    """A fixed value: one number, one input's worth of them, or one such for each input (a tuple for several tensors)."""
+
+    value: Any = 0.0
+
+    def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
+        value = self.value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return FixedAbsent(_finite(torch.full_like(x[:1], value), "the baseline").unsqueeze(1))
+        if isinstance(layout, TensorLayout):
+            parts = value if isinstance(value, tuple | list) else (value,)
+            parts = tuple(self._leading(part, shape) for part, shape in zip(parts, layout.shapes))
+            lengths = {len(part) for part in parts}
+            if len(parts) == len(layout.shapes) and len(lengths) > 1:
+                parts = tuple(part.expand(max(lengths), *part.shape[1:]) if len(part) == 1 else part for part in parts)
+            value = parts
+        rows = _finite(_rows(layout, value, "the baseline"), "the baseline")
+        if len(rows) not in (1, len(x)):
+            raise InputError(
+                f"Expected a baseline of one row or of {len(x)}, one for each input, got {len(rows)}. "
+                "Use Background(rows) to average over several baselines."
+            )
+        return FixedAbsent(rows.unsqueeze(1))
+
+    @staticmethod
+    def _leading(part: Any, shape: tuple[int, ...]) -> Tensor:
+        tensor = torch.as_tensor(part)
+        if tensor.dim() == 0:
+            return tensor.expand(1, *shape)
+        return tensor.unsqueeze(0) if tuple(tensor.shape) == shape else tensor
+
+    def __repr__(self) -> str:
+        return f"Baseline({_shown(self.value)})"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Mean(Removal):
+    """The mean of some rows: one baseline, not an average over predictions (that is `Background`)."""
+
+    rows: Any
+
+    def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
+        rows = _finite(_rows(layout, self.rows, "the rows to average"), "the rows to average")
+        return FixedAbsent(rows.to(torch.float64).mean(0).to(x.dtype)[None, None])
+
+    def __repr__(self) -> str:
+        return f"Mean({_shown(self.rows)})"
+
+
+@final
+@dataclass(frozen=True)
+class Blur(Removal):
+    """The image itself, blurred by a Gaussian of standard deviation `sigma` pixels (reflected at the border)."""
+
+    sigma: float
+    follows = True
+
+    def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
+        if not self.sigma > 0:
+            raise InputError(f"Expected a blur of positive sigma in pixels, got {self.sigma}.")
+        shape = layout.shapes[0]
+        if len(layout.shapes) != 1 or len(shape) not in (2, 3) or not x.is_floating_point():
+            raise InputError(f"Expected floating images (channels, height, width) to blur, got {layout.describe()}.")
+        images = x.reshape(-1, 1, *shape[-2:])
+        for dim in (2, 3):
+            images = self._along(images, dim)
+        return FixedAbsent(images.reshape(len(x), 1, -1))
+
+    def _along(self, images: Tensor, dim: int) -> Tensor:
+        size = images.shape[dim]
+        reach = max(1, round(4 * self.sigma))
+        offsets = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+        kernel = torch.exp(-0.5 * (offsets / self.sigma) ** 2)
+        kernel = (kernel / kernel.sum()).view((1, 1, -1, 1) if dim == 2 else (1, 1, 1, -1))
+        # Mirror indices instead of padding, since a blur may reach further than the image is wide.
+        index = torch.arange(-reach, size + reach, device=images.device) % (2 * size)
+        index = torch.where(index >= size, 2 * size - 1 - index, index)
+        return functional.conv2d(images.index_select(dim, index), kernel)
+
+
+@final
+@dataclass(frozen=True)
+class Noise(Removal):
+    """Gaussian noise of standard deviation `sigma` around `mean`, drawn from the seed and each input's own bytes."""
+
+    sigma: float
+    mean: float = 0.0
+    draws: int = 1
+    seed: int = 0
+    follows = True
+
+    def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
+        if not self.sigma > 0 or self.draws < 1 or not x.is_floating_point():
+            raise InputError("Expected floating inputs, a positive sigma and at least one draw for Noise.")
+        drawn = rng.streams(self.seed, keys(), "removal noise").normal((0, self.draws), x.shape[1], x.dtype)
+        return FixedAbsent(self.mean + self.sigma * drawn)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Background(Removal):
+    """Rows of data: a value is the average over all of them (marginal, or interventional, expectation)."""
+
+    rows: Any
+
+    def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
+        return FixedAbsent(_rows(layout, self.rows, "the background").unsqueeze(0))
+
+    def __repr__(self) -> str:
+        return f"Background({_shown(self.rows)})"
