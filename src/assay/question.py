@@ -394,7 +394,8 @@ class Question:
         return made
 
     def __repr__(self) -> str:
-        return f"Question({self.model.name}, {self.n} inputs of shape {self.layout.describe()}, {self.target!r}, {self.features!r}, {self.removal!r})"
+        asked = f"{self.n} inputs of shape {self.layout.describe()}, {self.target!r}, {self.features!r}, {self.removal!r}"
+        return f"Question({self.model.name}, {asked})"
 
 
 def _plain(values: Tensor, like: Tensor) -> Tensor:
