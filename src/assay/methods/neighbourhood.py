@@ -1,0 +1,385 @@
+"""Neighbourhoods of an input: what a local surrogate is fitted to.
+
+Masks of features ask `question.value`; points around an input ask `question.score`. A design is drawn from the seed
+alone and shared by all inputs, so that one table of draws, and often one Gram matrix, serves all of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+from torch import Tensor
+
+from assay import rng
+from assay.errors import InputError, KindError
+from assay.method import Kind
+from assay.question import Question
+from assay.target import Output
+
+Floats = NDArray[np.float64]
+Draw = Literal["orthogonal", "independent"]
+
+_POINT_CELLS = 1 << 22  # elements of one piece of points
+_ADD = np.arange(4)[:, None] ^ np.arange(4)  # GF(4): addition is exclusive or
+_TIMES = np.array([[0, 0, 0, 0], [0, 1, 2, 3], [0, 2, 3, 1], [0, 3, 1, 2]])
+
+
+@final
+@dataclass(frozen=True)
+class Sample:
+    """Interpretable designs (r, m, d), weights (r, m) and answers (n, m), with r = 1 where all inputs share them, or n.
+
+    The first `fixed` rows are not random. `unit` (d,) turns coefficients into values. `levels` (m - fixed, d) are the
+    strata of a balanced design, where there are any.
+    """
+
+    design: Tensor
+    weights: Tensor
+    answers: Tensor
+    unit: Tensor
+    fixed: int = 1
+    levels: Tensor | None = None
+
+
+class Neighbourhood(ABC):
+    """A way to draw around an input, with a weight for each draw."""
+
+    kind: ClassVar[Kind]
+
+    @abstractmethod
+    def sample(self, question: Question, seed: int) -> Sample:
+        """The designs, weights and answers for all inputs of a question."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """How many draws there are."""
+
+
+def orthogonal_array(columns: int, power: int, draw: np.random.Generator) -> NDArray[np.int64]:
+    """A randomised orthogonal array of strength 2 with 4 levels and 4^power rows: any two columns hold every pair
+    equally.
+
+    Rao-Hamming construction over GF(4): rows are all vectors u, a column is u . v for one of the (4^power - 1) / 3
+    directions v; columns, levels and rows are permuted at random (Owen 1992).
+    """
+    vectors = np.stack(np.meshgrid(*[np.arange(4)] * power, indexing="ij"), axis=-1).reshape(-1, power)
+    leading = np.take_along_axis(vectors, (vectors != 0).argmax(axis=1)[:, None], axis=1)[:, 0]
+    directions = draw.permutation(vectors[leading == 1])[:columns]
+    cells = np.zeros((len(vectors), columns), dtype=np.int64)
+    for digit in range(power):
+        cells = _ADD[cells, _TIMES[vectors[:, digit, None], directions[None, :, digit]]]
+    relabel = np.argsort(draw.random((columns, 4)), axis=1)
+    return draw.permutation(relabel[np.arange(columns), cells])
+
+
+def uniforms(
+    rows: int, columns: int, draw: np.random.Generator, design: Draw
+) -> tuple[Floats, NDArray[np.int64] | None]:
+    """Numbers in (0, 1), (rows, columns), and the strata they were drawn from, where there are any.
+
+    "orthogonal" draws from orthogonal arrays filled up to Latin hypercubes (Tang 1993, Owen 1992): main effects add no
+    error to each other. Too few rows for one array leave a plain Latin hypercube.
+    """
+    if design == "independent":
+        return draw.random((rows, columns)), None
+    powers = [power for power in range(2, 8) if 4**power <= rows and (4**power - 1) // 3 >= columns]
+    levels: NDArray[np.int64] | None = None
+    if powers:
+        blocks = -(-rows // 4 ** powers[-1])
+        levels = np.concatenate([orthogonal_array(columns, powers[-1], draw) for _ in range(blocks)])[:rows]
+    order = np.argsort(draw.random((rows, columns)) + (0 if levels is None else levels), axis=0)
+    rank = np.argsort(order, axis=0)
+    return (rank + draw.random((rows, columns))) / rows, levels
+
+
+def score_shared(question: Question, points: Tensor) -> Tensor:
+    """The target at points (m, elements) that all inputs share: (n, m), asked once for each output."""
+    target = question.settle()[0]
+    if question.bound.aligned or not isinstance(target, Output):
+        meant = torch.arange(question.n)
+    elif isinstance(target.index, Tensor):
+        meant = target.index.cpu()
+    else:
+        meant = torch.zeros(question.n, dtype=torch.int64)
+    groups, member = torch.unique(meant, return_inverse=True)
+    first = [int((member == group).nonzero()[0]) for group in range(len(groups))]
+    answers = torch.stack([question.part(row, row + 1).score(points[None])[0] for row in first])
+    return answers[member.to(answers.device)].to(torch.float64)
+
+
+def _kernel(squared: Tensor, width: float) -> Tensor:
+    """The weight sqrt(exp(-distance^2 / width^2)) of the original implementation."""
+    return torch.exp(-squared / (2 * width**2))
+
+
+def _check(samples: int, width: float | None) -> None:
+    if samples < 2:
+        raise InputError(f"Expected at least two samples, got {samples}.")
+    if width is not None and not width > 0:
+        raise InputError(f"Expected a kernel width above 0, got {width}.")
+
+
+def _points_wanted(question: Question, who: str) -> None:
+    if not question.x.is_floating_point():
+        raise KindError(
+            f"Expected floating inputs for {who}, got {question.x.dtype}. Use CoinMasks, or convert the inputs."
+        )
+    if question.partition.count != question.x.shape[1]:
+        raise InputError(
+            f"Expected every column to be a feature of its own for {who}, got {question.partition.count} features for "
+            f"{question.x.shape[1]} columns. Use CoinMasks for groups, patches and superpixels."
+        )
+
+
+def _levels(strata: NDArray[np.int64] | None, like: Tensor) -> Tensor | None:
+    return None if strata is None else torch.from_numpy(strata).to(like.device)
+
+
+def _tensor(values: Any, like: Tensor) -> Tensor:
+    return torch.as_tensor(np.asarray(values), dtype=torch.float64, device=like.device)
+
+
+class Masks(Neighbourhood):
+    """Features shown or hidden, under the kernel exp(-D^2 / (2 width^2)) on the distance D = 1 - sqrt(share shown)."""
+
+    samples: int
+    width: float
+    kind: ClassVar[Kind] = Kind.CONTRIBUTION
+
+    @abstractmethod
+    def draw(self, features: int, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None]:
+        """Masks (m, features), and the strata of a balanced design, where there are any."""
+
+    def size(self) -> int:
+        return self.samples
+
+    @final
+    def sample(self, question: Question, seed: int) -> Sample:
+        def ask(masks: Tensor) -> Tensor:
+            return torch.cat([question.prediction[:, None], question.value(masks)], dim=1)
+
+        return self._asked(question, seed, ask)
+
+    @final
+    def sample_outputs(self, question: Question, seed: int) -> Sample:
+        """The same for every output: answers (n * outputs, m), from the same evaluations."""
+
+        def ask(masks: Tensor) -> Tensor:
+            return question.outputs(torch.cat([torch.ones_like(masks[:1]), masks])).transpose(1, 2).flatten(0, 1)
+
+        return self._asked(question, seed, ask)
+
+    def _asked(self, question: Question, seed: int, ask: Callable[[Tensor], Tensor]) -> Sample:
+        drawn, strata = self.draw(question.partition.count, seed)
+        masks = torch.from_numpy(drawn).to(question.x.device)
+        design = torch.cat([torch.ones_like(masks[:1]), masks]).to(torch.float64)
+        apart = 1 - design.mean(dim=1).sqrt()
+        weights, unit = _kernel(apart.square(), self.width), torch.ones_like(design[0])
+        return Sample(design[None], weights[None], ask(masks).to(torch.float64), unit, levels=_levels(strata, masks))
+
+
+@final
+@dataclass(frozen=True)
+class CoinMasks(Masks):
+    """Each feature is shown or hidden by a fair coin: superpixels and patches as in the original.
+
+    Weight exp(-D^2 / (2 width^2)), D = 1 - sqrt(share of features shown), the cosine distance to the whole input.
+    """
+
+    samples: int = 1000
+    width: float = 0.25
+    design: Draw = "orthogonal"
+
+    def __post_init__(self) -> None:
+        _check(self.samples, self.width)
+
+    def draw(self, features: int, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None]:
+        draws, strata = uniforms(self.samples, features, rng.shared(seed, "lime"), self.design)
+        return draws < 0.5, strata
+
+
+@final
+@dataclass(frozen=True)
+class SizeMasks(Masks):
+    """A uniform number of features, from 1 to all, is hidden, chosen at random: words of a text as in the original.
+
+    Weight exp(-D^2 / (2 width^2)), D = 1 - sqrt(share of features shown), the cosine distance to the whole input.
+    """
+
+    samples: int = 5000
+    width: float = 0.25
+
+    def __post_init__(self) -> None:
+        _check(self.samples, self.width)
+
+    def draw(self, features: int, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None]:
+        draw = rng.shared(seed, "lime")
+        rank = np.argsort(np.argsort(draw.random((self.samples, features)), axis=1), axis=1)
+        return rank >= draw.integers(1, features + 1, size=(self.samples, 1)), None
+
+
+@final
+@dataclass(frozen=True)
+class Gaussian(Neighbourhood):
+    """Normal noise around the input, of standard deviation `scale` (one number, or one per column), on some columns or
+    all.
+
+    x' = x + scale * e, e ~ N(0, 1); columns that are not named stay fixed and get 0. Draws count alike, or by
+    exp(-|e|^2 / (2 width^2)) with a width. The surrogate is linear in e, and its values are slopes per unit of input.
+    """
+
+    scale: float | tuple[float, ...] = 1.0
+    samples: int = 1000
+    columns: tuple[int | str, ...] | None = None
+    width: float | None = None
+    design: Draw = "orthogonal"
+
+    kind: ClassVar[Kind] = Kind.SLOPE
+
+    def __post_init__(self) -> None:
+        _check(self.samples, self.width)
+        if not all(one > 0 for one in (self.scale if isinstance(self.scale, tuple) else (self.scale,))):
+            raise InputError(f"Expected a scale above 0, got {self.scale}.")
+
+    def size(self) -> int:
+        return self.samples
+
+    def sample(self, question: Question, seed: int) -> Sample:
+        _points_wanted(question, "Gaussian neighbourhoods")
+        x = question.x
+        moving, scale = self._moving(question), self._scale(x)
+        draws, strata = uniforms(self.samples, len(moving), rng.shared(seed, "lime"), self.design)
+        noise = torch.zeros(self.samples, x.shape[1], dtype=torch.float64, device=x.device)
+        noise[:, moving] = torch.from_numpy(ndtri(draws)).to(x.device)
+        step = max(1, _POINT_CELLS // x.numel())
+        asked = [
+            question.score(x[:, None] + (scale * noise[at : at + step]).to(x.dtype))
+            for at in range(0, len(noise), step)
+        ]
+        answers = torch.cat([question.prediction[:, None], *asked], dim=1).to(torch.float64)
+        design = torch.cat([torch.zeros_like(noise[:1]), noise])
+        squared = design.square().sum(dim=1)
+        weights = torch.ones_like(squared) if self.width is None else _kernel(squared, self.width)
+        return Sample(design[None], weights[None], answers, 1 / scale, levels=_levels(strata, x))
+
+    def _moving(self, question: Question) -> list[int]:
+        names, count = question.partition.names, question.partition.count
+        if self.columns is None:
+            return list(range(count))
+        found = [names.index(one) if isinstance(one, str) and one in names else one for one in self.columns]
+        wrong = [one for one in found if not isinstance(one, int) or not 0 <= one < count]
+        if wrong or not found:
+            raise InputError(f"Expected columns out of {count}, by number or by name, got {self.columns}.")
+        return sorted({one for one in found if isinstance(one, int)})
+
+    def _scale(self, x: Tensor) -> Tensor:
+        if isinstance(self.scale, tuple) and len(self.scale) != x.shape[1]:
+            raise InputError(f"Expected one scale, or {x.shape[1]}, one for each column, got {len(self.scale)}.")
+        return _tensor(self.scale, x).expand(x.shape[1])
+
+
+def _shown(rows: Any) -> str:
+    return f"<{type(rows).__name__} of shape {tuple(getattr(rows, 'shape', ()))}>"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Instances(Neighbourhood):
+    """Real rows, weighted by exp(-|x - x'|^2 / d): perturbed points that are in the data because they are the data.
+
+    The surrogate is linear in x' - x, and its values are slopes per unit of input. Each row is asked once for all
+    inputs that share a target.
+    """
+
+    rows: Any
+    d: float = 1.0
+
+    kind: ClassVar[Kind] = Kind.SLOPE
+
+    def __post_init__(self) -> None:
+        _check(2, self.d)
+
+    def size(self) -> int:
+        return len(self.rows)
+
+    def sample(self, question: Question, seed: int) -> Sample:
+        _points_wanted(question, "Instances")
+        x, rows = question.x, question.layout.flatten(self.rows).to(question.x.device)
+        design = rows.to(torch.float64)[None] - x.to(torch.float64)[:, None]
+        squared = design.square().sum(dim=2)
+        # Measured from the nearest row, so that far inputs keep weights that can be told from zero.
+        weights = torch.exp(-(squared - squared.amin(dim=1, keepdim=True)) / self.d)
+        return Sample(design, weights, score_shared(question, rows.to(x.dtype)), torch.ones_like(design[0, 0]), fixed=0)
+
+    def __repr__(self) -> str:
+        return f"Instances({_shown(self.rows)}, d={self.d!r})"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Quartiles(Neighbourhood):
+    """Tables as in the original: columns cut at their quartiles, each drawn on its own, and z_j = 1 in the bin of the
+    input.
+
+    A column's bin is drawn by its frequency in `rows`, and a value in it from the normal law of the bin, cut off at its
+    ends. Weight exp(-D^2 / (2 width^2)), D^2 the number of columns in another bin, width 0.75 sqrt(columns) by default.
+    All inputs share the points, which are asked once for each target. A column with one value cannot be told apart: 0.
+    """
+
+    rows: Any
+    samples: int = 5000
+    width: float | None = None
+    design: Draw = "orthogonal"
+
+    kind: ClassVar[Kind] = Kind.CONTRIBUTION
+
+    def __post_init__(self) -> None:
+        _check(self.samples, self.width)
+
+    def size(self) -> int:
+        return self.samples
+
+    def sample(self, question: Question, seed: int) -> Sample:
+        _points_wanted(question, "Quartiles")
+        x, rows = question.x, question.layout.flatten(self.rows).to(torch.float64).cpu().numpy()
+        draws, strata = uniforms(self.samples, rows.shape[1], rng.shared(seed, "lime"), self.design)
+        columns = [_in_bins(*pair) for pair in zip(rows.T, draws.T)]
+        cuts = [np.unique(np.percentile(column, (25, 50, 75))) for column in rows.T]
+        own = np.stack([np.searchsorted(*pair) for pair in zip(cuts, x.to(torch.float64).cpu().numpy().T)], axis=1)
+        drawn = np.stack([bins for bins, _ in columns], axis=1)
+        same = torch.from_numpy(drawn[None] == own[:, None]).to(x.device, torch.float64)
+        design = torch.cat([torch.ones_like(same[:, :1]), same], dim=1)
+        points = torch.from_numpy(np.stack([values for _, values in columns], axis=1)).to(x)
+        answers = torch.cat([question.prediction[:, None].to(torch.float64), score_shared(question, points)], dim=1)
+        width = 0.75 * x.shape[1] ** 0.5 if self.width is None else self.width
+        weights = _kernel((1 - design).sum(dim=2), width)
+        unit = torch.ones_like(design[0, 0])
+        return Sample(design, weights, answers, unit, levels=_levels(strata, x))
+
+    def __repr__(self) -> str:
+        more = f"samples={self.samples!r}, width={self.width!r}, design={self.design!r}"
+        return f"Quartiles({_shown(self.rows)}, {more})"
+
+
+def _in_bins(column: Floats, draws: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """Uniform draws to bins, by their frequency in the column, and to values in them, by a truncated normal law."""
+    cuts = np.unique(np.percentile(column, (25, 50, 75)))
+    bins = np.searchsorted(cuts, column)
+    counts = np.bincount(bins, minlength=len(cuts) + 1)
+    ends = np.concatenate([[0.0], np.cumsum(counts) / len(column)])
+    drawn = np.clip(np.searchsorted(ends, draws, side="right") - 1, 0, len(cuts))
+    inside = (draws - ends[drawn]) / np.maximum(ends[drawn + 1] - ends[drawn], 1e-300)
+    held = np.maximum(counts, 1)
+    mean = np.bincount(bins, column, minlength=len(counts)) / held
+    spread = np.sqrt(np.bincount(bins, (column - mean[bins]) ** 2, minlength=len(counts)) / held) + 1e-11
+    low, high = np.concatenate([[column.min()], cuts]), np.concatenate([cuts, [column.max()]])
+    start, stop = ndtr((low - mean) / spread)[drawn], ndtr((high - mean) / spread)[drawn]
+    values = mean[drawn] + spread[drawn] * ndtri(start + inside * (stop - start))
+    return drawn, np.clip(values, low[drawn], high[drawn])
