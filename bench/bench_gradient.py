@@ -1,0 +1,56 @@
+"""Integrated gradients, 50 steps, 100 pictures: Captum at its defaults and at its best batch size."""
+
+from __future__ import annotations
+
+import harness
+
+harness.begin()
+
+import captum.attr  # noqa: E402
+import torch  # noqa: E402
+import zoo  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+STEPS, IMAGES = 50, 100
+BATCHES = (50, 100, 200, 400, 800, 1600)
+
+
+def case(bench: harness.Bench, name: str, net: nn.Module, images: Tensor) -> None:
+    if not bench.wanted(name):
+        return
+    with torch.no_grad():
+        targets = net(images).argmax(1)
+    theirs = captum.attr.IntegratedGradients(net)
+
+    def captum_run(batch: int | None) -> Tensor:
+        return theirs.attribute(images, target=targets, n_steps=STEPS, internal_batch_size=batch)
+
+    def ours() -> Tensor:
+        import assay
+
+        question = assay.Question(net, images, target=assay.Output(targets))
+        return assay.IntegratedGradients(steps=STEPS)(question).values
+
+    gap = float("nan")
+    if not bench.options.peers:
+        reference = captum_run(200).flatten(1)
+        gap = float((ours().double() - reference.double()).abs().max() / reference.abs().max())
+    settings = f"{STEPS} steps, {len(images)} images"
+    bench.pair(name, "captum, defaults", ours, lambda: captum_run(None), 0.3, settings=settings, largest_gap=gap)
+    batch = bench.best(BATCHES, captum_run)
+    bench.pair(
+        name, "captum, best batch", ours, lambda: captum_run(batch), 0.7,
+        settings=f"{settings}, internal_batch_size={batch}", largest_gap=gap,
+    )  # fmt: skip
+
+
+def main() -> None:
+    bench = harness.Bench("gradient", harness.arguments(__doc__))
+    torch.manual_seed(0)
+    case(bench, "integrated gradients, small CNN", zoo.DigitNet().eval(), zoo.mnist(count=IMAGES)[0])
+    case(bench, "integrated gradients, ResNet-20", zoo.cifar_resnet(20), zoo.cifar10(count=IMAGES)[0])
+    bench.save()
+
+
+if __name__ == "__main__":
+    main()

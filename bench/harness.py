@@ -1,0 +1,237 @@
+"""Side-by-side measurement: alternating pairs, medians, JSON, and the table of `bench/README.md`.
+
+`python bench/harness.py` runs every family in a fresh process and renders the table; `python bench/bench_x.py` runs
+one family, `--quick` with a single pair. This file imports neither torch nor assay, so that a parent of processes
+whose memory or import time is measured stays small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+THREADS = 2
+PEERS = ("assay", "torch", "captum", "quantus", "shap", "shapiq", "lime", "xgboost")
+START, END = "<!-- results -->", "<!-- end of results -->"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of the table: what was measured, both medians, and the ratio that is promised."""
+
+    name: str
+    peer: str
+    ours: float
+    theirs: float
+    ratio: float
+    target: float | None
+    unit: str = "s"
+    settings: str = ""
+    spread: tuple[float, float] = (float("nan"), float("nan"))
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def arguments(description: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="one pair instead of several")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--peers", action="store_true", help="the peers' side alone")
+    options = parser.parse_args()
+    if options.quick:
+        options.pairs = 1
+    return options
+
+
+def begin() -> None:
+    """The same conditions for both sides: threads, warnings, folders on the path. Call before importing torch."""
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, str(THREADS))
+    sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
+    import torch
+    import torchvision_names  # noqa: F401  declares what torchvision's Python parts look for
+
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One family: measures its cases and keeps the results."""
+
+    family: str
+    options: argparse.Namespace
+    results: list[Result] = field(default_factory=list)
+
+    def wanted(self, name: str) -> bool:
+        return self.options.only in name
+
+    def pair(
+        self,
+        name: str,
+        peer: str,
+        ours: Callable[[], Any],
+        theirs: Callable[[], Any],
+        target: float | None = None,
+        *,
+        settings: str = "",
+        pairs: int | None = None,
+        warm: bool = True,
+        **facts: Any,
+    ) -> None:
+        """Times both in turn; the ratio is the median over pairs, so that a slow moment of the machine hits both."""
+        if not self.wanted(name):
+            return
+        if self.options.peers:
+            self.keep(Result(name, peer, float("nan"), seconds(theirs), float("nan"), target, "s", settings))
+            return
+        if warm:
+            ours()
+            theirs()
+        count = min(pairs or self.options.pairs, self.options.pairs)
+        times = [(seconds(ours), seconds(theirs)) for _ in range(count)]
+        ratios = [a / b for a, b in times]
+        a, b = (statistics.median(column) for column in zip(*times))
+        spread = (min(ratios), max(ratios))
+        ratio = statistics.median(ratios)
+        self.keep(Result(name, peer, a, b, ratio, target, "s", settings, spread, {"pairs": count, **facts}))
+
+    def keep(self, result: Result) -> None:
+        self.results.append(result)
+        print(line(result), flush=True)
+
+    def best(self, choices: Sequence[Any], work: Callable[[Any], Any], repeats: int = 3) -> Any:
+        """The fastest of several settings of a peer, by the median of a few runs each."""
+        repeats = 1 if self.options.quick else repeats
+        times = {
+            choice: statistics.median(seconds(lambda c=choice: work(c)) for _ in range(repeats)) for choice in choices
+        }
+        print("  " + ", ".join(f"{choice}: {spent:.3f} s" for choice, spent in times.items()), flush=True)
+        return min(times, key=lambda choice: times[choice])
+
+    def save(self) -> None:
+        """Keeps the rows measured now beside earlier rows of the family, and renders the table.
+
+        A run of the peers alone, or a quick one, prints and keeps nothing.
+        """
+        if self.options.peers or self.options.quick:
+            return
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"{self.family}.json"
+        old = json.loads(path.read_text())["rows"] if path.exists() else []
+        new = [asdict(result) for result in self.results]
+        fresh = {(row["name"], row["peer"]) for row in new}
+        rows = [row for row in old if (row["name"], row["peer"]) not in fresh] + new
+        path.write_text(json.dumps({"family": self.family, "machine": machine(), "rows": rows}, indent=1) + "\n")
+        render()
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "cores": os.cpu_count(),
+        "threads": THREADS,
+        "processor": platform.machine(),
+        "python": platform.python_version(),
+        "versions": {name: installed(name) for name in PEERS},
+    }
+
+
+def installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def number(value: float, unit: str) -> str:
+    if value != value:
+        return "-"
+    return f"{value:.3g} {unit}"
+
+
+def line(result: Result) -> str:
+    """One row of the table, as markdown."""
+    ratio = "-" if result.ratio != result.ratio else f"{result.ratio:.3g}"
+    target = "" if result.target is None else f"{result.target:g}"
+    met = (
+        ""
+        if result.target is None or result.ratio != result.ratio
+        else ("yes" if result.ratio <= result.target else "no")
+    )
+    ours, theirs = number(result.ours, result.unit), number(result.theirs, result.unit)
+    return f"| {result.name} | {result.peer} | {ours} | {theirs} | {ratio} | {target} | {met} | {result.settings} |"
+
+
+def render() -> None:
+    """Writes every kept result into the table of the README, between its markers."""
+    text = [
+        "",
+        "| what | beside | assay | peer | ratio | at most | met | settings |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    versions: dict[str, str] = {}
+    for path in sorted(RESULTS.glob("*.json")):
+        kept = json.loads(path.read_text())
+        versions |= kept["machine"]["versions"]
+        text += [line(Result(**{**row, "spread": tuple(row["spread"])})) for row in kept["rows"]]
+    named = ", ".join(f"{name} {number_}" for name, number_ in versions.items() if number_ != "absent")
+    text += ["", f"Versions: {named}; {THREADS} threads.", ""]
+    readme = HERE / "README.md"
+    page = readme.read_text()
+    head, rest = page.split(START)
+    readme.write_text(head + START + "\n".join(text) + END + rest.split(END)[1])
+
+
+def child(code: str, *arguments: str) -> str:
+    """What a fresh Python prints last; its errors are shown."""
+    where = os.pathsep.join([str(HERE), str(HERE.parent / "tests"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": where, "OMP_NUM_THREADS": str(THREADS), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"the measured process ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return done.stdout.strip().splitlines()[-1]
+
+
+def peak_megabytes() -> float:
+    """The most memory this process ever held (Linux counts kilobytes, macOS bytes)."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def main() -> None:
+    failed = []
+    for path in sorted(HERE.glob("bench_*.py")):
+        print(f"\n{path.stem}", flush=True)
+        if subprocess.run([sys.executable, str(path), *sys.argv[1:]], check=False).returncode:
+            failed.append(path.stem)
+    if failed:
+        raise SystemExit(f"did not finish: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
