@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -63,8 +64,11 @@ class Attribution:
         ([[True, False, False]], [[True, True, False]])
         """
         count = self.values.shape[1]
+        amount = amount if isinstance(amount, bool | float) else operator.index(amount)
         if isinstance(amount, bool) or not 0 <= amount <= (count if isinstance(amount, int) else 1.0):
-            raise InputError(f"Expected a number of features from 0 to {count} or a share from 0.0 to 1.0, got {amount!r}.")
+            raise InputError(
+                f"Expected a number of features from 0 to {count} or a share from 0.0 to 1.0, got {amount!r}."
+            )
         k = amount if isinstance(amount, int) else math.ceil(round(amount * count, 9))
         ranked = (self.values.abs() if by == "magnitude" else self.values).argsort(dim=1, descending=True, stable=True)
         return torch.zeros_like(self.values, dtype=torch.bool).scatter_(1, ranked[:, :k], True)
@@ -82,7 +86,13 @@ class Attribution:
         arrays = {"values": self.values, "base": self.base, "prediction": self.prediction}
         arrays |= {"gap": self.gap} if self.gap is not None else {}
         arrays |= {"standard_error": self.standard_error} if self.standard_error is not None else {}
-        said = {"names": self.names, "shape": self.shape, "kind": self.kind, "facts": self.facts, "provenance": self.provenance}
+        said = {
+            "names": self.names,
+            "shape": self.shape,
+            "kind": self.kind,
+            "facts": self.facts,
+            "provenance": self.provenance,
+        }
         header = {"noun": "Attribution", "format": FORMAT, "said": json.dumps(said)}
         save_file({name: array.detach().cpu().contiguous() for name, array in arrays.items()}, str(path), header)
 
@@ -115,7 +125,9 @@ def read(path: str | PathLike[str], noun: str | None = None) -> tuple[dict[str, 
     except SafetensorError as error:
         raise InputError(f"Expected a file written by .save(), got {path} which cannot be read: {error}.") from error
     if "noun" not in header or (noun is not None and header["noun"] != noun):
-        raise InputError(f"Expected a saved {noun or 'answer'} in {path}, got {header.get('noun', 'another kind of file')}.")
+        raise InputError(
+            f"Expected a saved {noun or 'answer'} in {path}, got {header.get('noun', 'another kind of file')}."
+        )
     if header.get("format") != FORMAT:
         raise VersionError(
             f"Expected a file of format {FORMAT} in {path}, got format {header.get('format')}. "

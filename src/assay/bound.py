@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from assay import cut, engine
-from assay.errors import AbilityError
+from assay.errors import AbilityError, KindError, ModelError
 from assay.features import Features, Partition
 from assay.layout import Layout
 from assay.model import Model, finite
 from assay.removal import Absent, FixedAbsent
+from assay.target import Target
 
 Make: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Flat work indices (r,) to rows (r, elements) and the inputs they belong to (r,)."""
@@ -43,7 +44,9 @@ class Bound:
     def about(self, x: Tensor, rows: Tensor, aligned: Mapping[str, Tensor] | None = None) -> Bound:
         """Other inputs x in the place of the inputs `rows`."""
         aligned = {name: value[rows] for name, value in self.aligned.items()} if aligned is None else aligned
-        return Bound(self.model, self.layout, x, self.partition.take(rows), self.absent.take(rows), aligned, self.shared)
+        return Bound(
+            self.model, self.layout, x, self.partition.take(rows), self.absent.take(rows), aligned, self.shared
+        )
 
     def context(self, owners: Tensor) -> dict[str, Any]:
         """The context of a chunk."""
@@ -67,6 +70,10 @@ class Bound:
         def work(start: int, stop: int, memory: int) -> None:
             flat = torch.arange(start, stop, device=self.x.device)
             rows, owners = make(flat)
+            if not rows.is_floating_point():
+                raise KindError(
+                    f"Expected floating inputs to take slopes at, got {rows.dtype}: integers have no slope."
+                )
             leaf = rows.detach().requires_grad_()
             outputs = self.model.call(self.layout.fold(leaf), self.context(owners), memory)
             scores = score(finite(outputs, self.model.name, "on the way"), owners)
@@ -81,6 +88,50 @@ class Bound:
 
         self._run(total, work, make, slopes=True)
 
+    def base(self, n: int, target: Target) -> Tensor:
+        """The target with everything removed, averaged over the draws of the removal: (n,)."""
+        draws = self.absent.draws
+        total = torch.zeros(n, dtype=torch.float64, device=self.x.device)
+        if self.absent.shared and not self.aligned:
+            every = torch.arange(n, device=self.x.device)
+
+            def add(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
+                for output in outputs:
+                    total.add_(target.score(output.unsqueeze(0).expand(n, *output.shape), every))
+
+            zero = torch.zeros(1, dtype=torch.int64, device=self.x.device)
+            self.outputs(
+                draws, lambda flat: (self.absent.all(zero.expand(len(flat)), flat), zero.expand(len(flat))), add
+            )
+        else:
+
+            def gather(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
+                total.index_add_(0, owners, target.score(outputs, owners).to(torch.float64))
+
+            self.outputs(n * draws, lambda flat: (self.absent.all(flat // draws, flat % draws), flat // draws), gather)
+        return plain(total / draws, self.x)
+
+    def probe(self, n: int, target: Target) -> None:
+        """Asks two rows together and alone, and refuses when their answers differ or the target does not fit them."""
+        zero, seen = torch.zeros(1, dtype=torch.int64, device=self.x.device), []
+        second = self.x[1:2] if n > 1 else self.absent.all(zero, zero)
+        pair, owners = torch.cat([self.x[:1], second]), torch.tensor([0, min(1, n - 1)], device=self.x.device)
+        with self.model.session(slopes=False):
+            for part in (slice(0, 2), slice(0, 1)):
+                seen.append(self.model.call(self.layout.fold(pair[part]), self.context(owners[part])).detach().clone())
+        together, alone = seen[0][:1].to(torch.float64), seen[1].to(torch.float64)
+        single = self.x.dtype in (torch.float16, torch.bfloat16)
+        if not torch.allclose(
+            together, alone, rtol=3e-2 if single else 1e-3, atol=3e-2 if single else 1e-4, equal_nan=True
+        ):
+            gap = float((together - alone).abs().max())
+            raise ModelError(
+                f"Expected the answer for an input not to depend on its neighbours, got a difference of {gap:.3g} from "
+                f"{self.model.name} for the same row alone and beside another. Statistics over the batch or randomness are "
+                "at work: put such layers in evaluation mode, or fix the randomness."
+            )
+        target.take(owners[:1]).choose(seen[1])
+
     def _run(self, total: int, work: Callable[[int, int, int], None], make: Make, *, slopes: bool) -> None:
         if total == 0:
             return
@@ -89,6 +140,11 @@ class Bound:
             self.model.prepare(total, self.layout.fold(sample), self.context(owners))
             purpose = f"{'slopes' if slopes else 'outputs'} of {self.layout.shapes}"
             engine.run(total, work, self.model.pace(purpose), self.model.name)
+
+
+def plain(values: Tensor, like: Tensor) -> Tensor:
+    """Results in the inputs' number type; half precision and integers answer in single precision."""
+    return values.to(torch.float64 if like.dtype == torch.float64 else torch.float32)
 
 
 def activations(bound: Bound, n: int, after: cut.After, layout: Layout, features: Features) -> Bound:
@@ -101,6 +157,7 @@ def activations(bound: Bound, n: int, after: cut.After, layout: Layout, features
         with bound.model.session(slopes=False):
             for start in range(0, total, 256):
                 rows, owners = make(torch.arange(start, min(start + 256, total), device=bound.x.device))
+                engine.count(len(rows))
                 activation, carried = after.before(bound.layout.fold(rows), bound.context(owners))
                 made.append(activation.detach().reshape(len(rows), elements).clone())
                 beside.append([tensor.detach() for tensor in carried])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,14 +16,18 @@ from assay.model import Model
 def of_kind(value: Any, kind: type[Any]) -> Any:
     """The value, if it is of the kind that is meant."""
     if not isinstance(value, kind):
-        raise KindError(f"Expected {kind.__name__.lower()} such as those in assay.{kind.__name__.lower()}, got {type(value).__name__}.")
+        raise KindError(
+            f"Expected {kind.__name__.lower()} such as those in assay.{kind.__name__.lower()}, got {type(value).__name__}."
+        )
     return value
 
 
 def sound(x: Tensor, model: Model) -> Tensor:
     """Flat rows without anything a model cannot take."""
     if x.numel() == 0:
-        raise InputError(f"Expected at least one input with at least one element, got an array of shape {tuple(x.shape)}.")
+        raise InputError(
+            f"Expected at least one input with at least one element, got an array of shape {tuple(x.shape)}."
+        )
     if x.is_floating_point():
         wrong = torch.isinf(x) if model.takes_missing else ~torch.isfinite(x)
         if bool(wrong.any()):
@@ -54,10 +59,29 @@ def declared(context: Context, n: int, device: torch.device) -> tuple[dict[str, 
     return aligned, shared
 
 
-def sound_masks(masks: Any, n: int, count: int) -> Tensor:
+def rows_of(truth: Any, rows: Tensor) -> Any:
+    """Some rows of whatever is known to be true of the inputs."""
+    if truth is None or isinstance(truth, Tensor):
+        return None if truth is None else truth[rows.to(truth.device)]
+    index = rows.cpu().numpy()
+    return truth.iloc[index] if hasattr(truth, "iloc") else np.asarray(truth)[index]
+
+
+def sound_points(at: Tensor, n: int, elements: int) -> tuple[Tensor, int]:
+    """Points (n, elements) or (n, k, elements) as rows, and how many belong to each input."""
+    if at.dim() not in (2, 3) or len(at) != n or at.shape[-1] != elements:
+        raise InputError(f"Expected points of shape ({n}, {elements}) or ({n}, k, {elements}), got {tuple(at.shape)}.")
+    return at.reshape(-1, elements), at.shape[1] if at.dim() == 3 else 1
+
+
+def sound_masks(masks: Any, n: int, count: int, x: Tensor) -> Tensor:
     """Masks over features, checked."""
     if not isinstance(masks, Tensor) or not (masks.dtype == torch.bool or masks.is_floating_point()):
-        raise KindError(f"Expected masks as a tensor of bools or floats, got {getattr(masks, 'dtype', type(masks).__name__)}.")
+        raise KindError(
+            f"Expected masks as a tensor of bools or floats, got {getattr(masks, 'dtype', type(masks).__name__)}."
+        )
     if masks.dim() not in (2, 3) or masks.shape[-1] != count or (masks.dim() == 3 and len(masks) != n):
         raise InputError(f"Expected masks of shape (m, {count}) or ({n}, m, {count}), got {tuple(masks.shape)}.")
+    if masks.is_floating_point() and not x.is_floating_point():
+        raise KindError(f"Expected masks of bools for inputs of {x.dtype}, which cannot be blended, got {masks.dtype}.")
     return masks

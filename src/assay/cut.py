@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from abc import abstractmethod
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 
 from assay import graph
@@ -33,7 +32,12 @@ class _Reached(Exception):
     """Stops a forward at the layer that was asked for."""
 
 
-def _activation(value: Any, layer: str) -> Tensor:
+def _activation(value: Any, layer: str, rows: int) -> Tensor:
+    if isinstance(value, Tensor) and (value.dim() == 0 or len(value) != rows):
+        raise KindError(
+            f"Expected an activation with one row for each of {rows} inputs out of layer {layer!r}, got shape "
+            f"{tuple(value.shape)}. Cut at a layer whose output counts inputs in its first dimension."
+        )
     if not isinstance(value, Tensor):
         raise KindError(
             f"Expected one tensor out of layer {layer!r}, got {type(value).__name__}. Cut at a layer that returns one tensor."
@@ -90,7 +94,7 @@ class Upto(_Cut):
             try:
                 self.network.plain(*arranged(rows, layout), **context)
             except _Reached:
-                return checked(_activation(reached[0], self.layer), len(rows[0]), self.name)
+                return _activation(reached[0], self.layer, len(rows[0]))
         raise AbilityError(f"Expected the forward of {self.network.name} to pass layer {self.layer!r}; it never did.")
 
     def cut_upto(self, layer: str) -> Model:
@@ -127,7 +131,7 @@ class After(_Cut):
         """The activation of a chunk, and what is carried beside it."""
         if self.split is not None:
             activation, *carried = self.split.before(*rows)
-            return _activation(activation, self.layer), carried
+            return _activation(activation, self.layer, len(rows[0])), carried
         passed: list[Any] = []
         with _hooked(self.network.layer(self.layer), lambda module, inputs, output: passed.append(output)):
             self.network.plain(*rows, **context)
@@ -136,7 +140,7 @@ class After(_Cut):
                 f"Expected layer {self.layer!r} to be called once in a forward of {self.network.name}, got {len(passed)} calls. "
                 "Cut at a layer that is called once, or give every use its own module."
             )
-        return _activation(passed[0], self.layer), rows
+        return _activation(passed[0], self.layer, len(rows[0])), rows
 
     def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
         (activation,) = arranged(rows, layout)
@@ -151,12 +155,12 @@ class After(_Cut):
 
     def require(self, ability: Ability, who: str) -> None:
         if ability is Ability.LAYERS:
-            raise AbilityError(f"{who} needs the whole network; {self.name} is already cut. Ask the question of the network.")
+            raise AbilityError(
+                f"{who} needs the whole network; {self.name} is already cut. Ask the question of the network."
+            )
         super().require(ability, who)
 
 
 def names_of(carried: Sequence[Tensor]) -> dict[str, Tensor]:
     """Carried tensors under the names by which `After` finds them again."""
     return {f"carried {index}": tensor for index, tensor in enumerate(carried)}
-
-

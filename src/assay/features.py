@@ -116,6 +116,10 @@ class Columns(Features):
         names = tuple(map(str, self.names)) if self.names is not None else layout.names
         if len(names) != layout.elements:
             raise InputError(f"Expected {layout.elements} column names, got {len(names)}.")
+        if len(set(names)) < len(names):
+            raise InputError(
+                f"Expected column names that differ, got {list(names)}. Put columns that belong together in `groups`."
+            )
         owner = dict(enumerate(names))
         taken: set[int] = set()
         for group, members in (self.groups or {}).items():

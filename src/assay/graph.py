@@ -1,13 +1,14 @@
 """A network captured as a graph (torch.fx): split at a layer, or with its batch norms folded into its convolutions.
 
-A capture is used only after it has answered a sample of rows like the network itself; otherwise the caller falls back and says so.
+A capture is used only after it has answered a sample of rows like the network itself; elsewhere the caller falls back and
+says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor, fx, nn
@@ -27,7 +28,7 @@ class _Tracer(fx.Tracer):
 
 def capture(module: nn.Module, keep: frozenset[str] = frozenset()) -> fx.GraphModule | None:
     """The module as a graph, or None where its forward cannot be traced or a hook listens to it."""
-    if isinstance(module, torch.jit.ScriptModule | fx.GraphModule) or _listened(module):
+    if isinstance(module, torch.jit.ScriptModule | fx.GraphModule) or listened(module):
         return None
     try:
         graph = _Tracer(keep).trace(module)
@@ -36,7 +37,8 @@ def capture(module: nn.Module, keep: frozenset[str] = frozenset()) -> fx.GraphMo
     return fx.GraphModule(module, graph)
 
 
-def _listened(module: nn.Module) -> bool:
+def listened(module: nn.Module) -> bool:
+    """Whether hooks listen to the module or a part of it."""
     names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(getattr(part, name) for part in module.modules() for name in names)
 
@@ -70,8 +72,8 @@ def folded(module: nn.Module, sample: Sequence[Any], output: Callable[[Any], Any
         conv, norm = modules.get(str(conv_node.target)), modules[str(node.target)]
         once = calls.count(node.target) == 1 and calls.count(conv_node.target) == 1
         fits = isinstance(conv, nn.Conv1d | nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.modules.batchnorm._BatchNorm)
-        if once and fits and norm.running_mean is not None:  # type: ignore[union-attr]
-            fused = fuse_conv_bn_eval(conv, norm).requires_grad_(False)  # type: ignore[type-var]
+        if once and fits and norm.running_mean is not None:
+            fused = fuse_conv_bn_eval(cast(nn.Conv2d, conv), norm).requires_grad_(False)
             graph.add_submodule(f"folded{changed}", fused)
             conv_node.target = f"folded{changed}"
             node.replace_all_uses_with(conv_node)
@@ -106,7 +108,15 @@ def split(module: nn.Module, layer: str, sample: Sequence[Any], output: Callable
     behind, carried = _behind(captured, at[0], values.seen)
     before = _before(captured, at[0], carried)
     parts = before(*sample)
-    return Split(before, behind) if agree(output(behind(*parts)), expected) else None
+    # Rows in another order, and one of them twice, tell what is carried row by row from what only looks like it.
+    rows = torch.arange(len(expected), device=expected.device).flip(0).repeat(2)[: len(expected) + 1]
+    if not all(len(part) == len(expected) for part in parts):
+        return None
+    try:
+        mixed = output(behind(*(part[rows] for part in parts)))
+    except RuntimeError:
+        return None
+    return Split(before, behind) if agree(output(behind(*parts)), expected) and agree(mixed, expected[rows]) else None
 
 
 class _Recorder(fx.Interpreter):
@@ -128,13 +138,20 @@ def _behind(captured: fx.GraphModule, at: fx.Node, seen: dict[fx.Node, Any]) -> 
     for node in captured.graph.nodes:
         if any(argument in below for argument in node.all_input_nodes):
             below.add(node)
+    fed: set[fx.Node] = set()
+    for node in captured.graph.nodes:
+        # What is made of weights and sizes alone has no rows, whatever its first dimension.
+        if isinstance(seen.get(node), Tensor) and (
+            node.op == "placeholder" or any(a in fed for a in node.all_input_nodes)
+        ):
+            fed.add(node)
     carried: list[fx.Node] = []
     copied: list[fx.Node] = []
 
     def need(node: fx.Node) -> None:
         if node in below or node in carried or node in copied:
             return
-        if isinstance(seen[node], Tensor) and node.op != "get_attr":
+        if node in fed:
             carried.append(node)
             return
         # Sizes and constants are worked out again: a batch size must be that of the chunk.

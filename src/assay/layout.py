@@ -110,7 +110,7 @@ class TensorLayout(Layout):
         )
 
     def flatten(self, raw: Any) -> Tensor:
-        tensors = [as_tensor(part) for part in (raw if isinstance(raw, tuple | list) else (raw,))]
+        tensors = [as_tensor(part) for part in _pieces(raw)]
         if len(tensors) != len(self.parts):
             raise InputError(f"Expected {len(self.parts)} tensors like the inputs, got {len(tensors)}.")
         for tensor, shape in zip(tensors, self.parts):
@@ -119,7 +119,19 @@ class TensorLayout(Layout):
                     f"Expected rows of shape {shape} like the inputs, got a tensor of shape {tuple(tensor.shape)}. "
                     "The first dimension counts rows; add it with x[None] for a single one."
                 )
-        flat = [tensor.detach().to(self.device, self.dtype).reshape(len(tensor), -1) for tensor in tensors]
+            if (
+                not self.dtype.is_floating_point
+                and tensor.is_floating_point()
+                and not bool((tensor == tensor.round()).all())
+            ):
+                raise InputError(
+                    f"Expected whole numbers in the place of inputs of {self.dtype}, got fractions. Give integers, or explain "
+                    "floating inputs."
+                )
+        flat = [
+            tensor.detach().to(self.device, self.dtype).reshape(len(tensor), size)
+            for tensor, size in zip(tensors, self.sizes)
+        ]
         return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
 
     def fold(self, rows: Tensor) -> Rows:
@@ -190,7 +202,7 @@ class TableLayout(Layout):
                 columns[name] = pd.Series(column).astype(dtype if whole else np.float64)
             else:
                 taken = np.where(np.isnan(column), -1, column).astype(np.int64)
-                made = pd.Categorical.from_codes(taken, categories=pd.Index(list(known)))  # type: ignore[arg-type]
+                made = pd.Categorical.from_codes(taken, categories=pd.Index(list(known)))
                 columns[name] = made if isinstance(dtype, pd.CategoricalDtype) else pd.Series(made).astype(dtype)
         return (pd.DataFrame(columns),)
 
@@ -200,12 +212,19 @@ def as_tensor(value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value.clone() if value.is_inference() else value
     try:
-        return torch.as_tensor(np.ascontiguousarray(value))
+        array = np.asarray(value, order="C")
+        return torch.as_tensor(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError) as error:
         raise KindError(
             f"Expected a tensor, an array of numbers or a DataFrame, got {type(value).__name__}. "
             "Encode texts and categories first, or hand a DataFrame to an estimator that takes one."
         ) from error
+
+
+def _pieces(raw: Any) -> list[Any]:
+    """The tensors handed in: a tuple or a list of arrays is several of them, a list of numbers is one."""
+    several = isinstance(raw, tuple) or (isinstance(raw, list) and all(hasattr(part, "shape") for part in raw))
+    return list(raw) if several else [raw]
 
 
 def _table(frame: pd.DataFrame, device: torch.device) -> TableLayout:
@@ -230,7 +249,7 @@ def layout_of(raw: Any, *, device: torch.device, dtype: torch.dtype | None) -> L
 
         if isinstance(raw, pd.DataFrame):
             return _table(raw, device)
-    tensors = [as_tensor(part) for part in (raw if isinstance(raw, tuple | list) else (raw,))]
+    tensors = [as_tensor(part) for part in _pieces(raw)]
     if not tensors:
         raise InputError("Expected at least one tensor of inputs, got none.")
     for tensor in tensors:

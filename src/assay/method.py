@@ -20,6 +20,7 @@ from torch import Tensor
 from assay import engine
 from assay.attribution import Attribution
 from assay.errors import AbilityError, KindError
+from assay.features import Partition
 from assay.layout import TensorLayout
 from assay.model import Ability, finite
 from assay.question import Question
@@ -90,18 +91,21 @@ class Method(ABC):
     def __call__(self, question: Question, *, seed: int = 0) -> Attribution:
         """The answer to a question."""
         if not isinstance(question, Question):
-            raise KindError(f"Expected a Question, got {type(question).__name__}. Build one: Question(model, inputs, target=...).")
+            raise KindError(
+                f"Expected a Question, got {type(question).__name__}. Build one: Question(model, inputs, target=...)."
+            )
         self.check(question)
         start = time.perf_counter()
         pieces: list[Estimate] = []
-        bases, predictions = [], []
+        bases, predictions, partitions = [], [], []
         with engine.tally() as spent, torch.inference_mode(False), torch.no_grad():
             for shard in question.shards():
                 predictions.append(shard.prediction)
                 bases.append(shard.base)
                 pieces.append(self.estimate(shard, seed))
+                partitions.append(shard.partition)
         facts = {"seconds": time.perf_counter() - start, "forwards": spent.forwards, "backwards": spent.backwards}
-        return self._answer(question, pieces, torch.cat(bases), torch.cat(predictions), facts, seed)
+        return self._answer(question, partitions[0], pieces, torch.cat(bases), torch.cat(predictions), facts, seed)
 
     @final
     def estimate(self, question: Question, seed: int) -> Estimate:
@@ -109,7 +113,11 @@ class Method(ABC):
         given = self.values(question, seed)
         made = given if isinstance(given, Estimate) else Estimate(given)
         values = finite(made.values.detach(), repr(self), "of its own values")
-        return Estimate(values.to(torch.float64 if question.x.dtype == torch.float64 else torch.float32), made.standard_error, made.notes)
+        return Estimate(
+            values.to(torch.float64 if question.x.dtype == torch.float64 else torch.float32),
+            made.standard_error,
+            made.notes,
+        )
 
     def check(self, question: Question) -> None:
         """Refuses before any work what this method cannot answer, and names methods that can."""
@@ -126,23 +134,29 @@ class Method(ABC):
             dtypes = layout.dtypes if isinstance(layout, TensorLayout) else ()
             if any(not dtype.is_floating_point for dtype in dtypes):
                 raise KindError(
-                    f"Expected floating inputs for {self!r}, got {', '.join(map(str, dtypes))}: integers have no slope. Ask behind "
-                    "the layer that embeds them, question.after('embedding'), hand what is not attributed over as context, or "
+                    f"Expected floating inputs for {self!r}, got {', '.join(map(str, dtypes))}: integers have no slope. "
+                    "Ask behind the layer that embeds them, question.after('embedding'), hand what is not attributed over as context, or "
                     "convert real numbers with .float()."
                 )
 
     def _answer(
-        self, question: Question, pieces: list[Estimate], base: Tensor, prediction: Tensor, facts: dict[str, Any], seed: int
+        self,
+        question: Question,
+        partition: Partition,
+        pieces: list[Estimate],
+        base: Tensor,
+        prediction: Tensor,
+        facts: dict[str, Any],
+        seed: int,
     ) -> Attribution:
         values = torch.cat([piece.values for piece in pieces])
         errors = [piece.standard_error for piece in pieces if piece.standard_error is not None]
         for piece in pieces:
             for name, note in piece.notes.items():
-                facts[name] = max(facts[name], note) if isinstance(note, int | float) and name in facts else note
+                facts[name] = _merged(facts[name], note) if name in facts else note
         if question.notes:
             facts["layer"] = "; ".join(question.notes)
         complete = Axiom.COMPLETENESS in self.promises
-        partition = question.partition
         pooled_by_mean = partition.pooling == "mean" and not partition.identity
         return Attribution(
             values=values,
@@ -162,6 +176,13 @@ class Method(ABC):
                 "versions": versions(),
             },
         )
+
+
+def _merged(one: Any, other: Any) -> Any:
+    """What two shards say of the same thing: a claim must hold in both, of numbers the larger counts."""
+    if isinstance(one, bool) and isinstance(other, bool):
+        return one and other
+    return max(one, other) if isinstance(other, int | float) else other
 
 
 def able_methods(abilities: frozenset[Ability]) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, final
 from weakref import WeakKeyDictionary
 
@@ -17,6 +19,7 @@ from assay.errors import AbilityError, InputError, ModelError
 from assay.layout import Rows, arranged
 from assay.model import Ability, Model, checked, digest
 
+_SMALL = 1 << 16  # elements of a buffer that is copied before the work
 _FOLD_FROM = 256  # rows of work below which capturing the graph costs more than it saves
 
 # What has been learnt about a network that is still alive: chunk sizes, and its folded form with the weights it was made from.
@@ -36,20 +39,69 @@ def _acts_in_training(module: nn.Module) -> bool:
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """A module's attributes as they were found, down to what its own lists and dicts hold and what its small buffers say."""
+
+    part: nn.Module
+    attributes: dict[str, Any]
+    inside: dict[str, Any]
+    buffers: list[tuple[Tensor, int, Tensor]]
+
+    @classmethod
+    def of(cls, part: nn.Module) -> _Kept:
+        attributes = dict(vars(part))
+        inside = {
+            name: value.copy() for name, value in attributes.items() if type(value) in (dict, OrderedDict, list, set)
+        }
+        own = (b for b in part._buffers.values() if b is not None and b.numel() <= _SMALL)
+        return cls(part, attributes, inside, [(b, b._version, b.clone()) for b in own])
+
+    def put_back(self) -> None:
+        """Undoes what a forward has written."""
+        now = vars(self.part)
+        for name in [name for name in now if name not in self.attributes]:
+            del now[name]
+        for name, value in self.attributes.items():
+            if now.get(name) is not value:
+                now[name] = value
+        for name, saved in self.inside.items():
+            held = self.attributes[name]
+            if len(held) != len(saved) or any(a is not b for a, b in zip(_held(held), _held(saved))):
+                held.clear()
+                held.extend(saved) if isinstance(held, list) else held.update(saved)
+        for buffer, version, values in self.buffers:
+            if buffer._version != version:
+                with torch.no_grad():
+                    buffer.copy_(values)
+
+
+def _held(container: Any) -> Any:
+    return [*container, *container.values()] if isinstance(container, dict) else container
+
+
+@final
 class Network(cut.Layered):
     """A torch.nn.Module."""
 
     def __init__(
         self, module: nn.Module, output: Callable[[Any], Any], batch_size: int | None, device: torch.device | None
     ) -> None:
+        if any(torch.nn.parameter.is_lazy(p) for p in module.parameters()):
+            raise ModelError(
+                f"Expected a model whose weights exist, got {type(module).__name__} with lazy ones. Call it once first."
+            )
         first = next((p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()), None)
         self.module = module
         self.output = output
         self.device = device or (first.device if first is not None else torch.device("cpu"))
         if first is not None and device is not None and first.device.type != device.type:
-            raise InputError(f"Expected the model on {device}, got it on {first.device}. Move it there first: model.to(...).")
+            raise InputError(
+                f"Expected the model on {device}, got it on {first.device}. Move it there first: model.to(...)."
+            )
         self.dtype = first.dtype if first is not None else None
         self._batch_size = batch_size
+        self._form: Callable[..., Any] | None = None  # the folded form, while a session that has checked it is open
         self.plain = getattr(module, "_orig_mod", module)
         scripted = isinstance(module, torch.jit.ScriptModule)
         self.abilities = frozenset({Ability.GRADIENT} if scripted else {Ability.GRADIENT, Ability.LAYERS})
@@ -60,7 +112,7 @@ class Network(cut.Layered):
         return type(self.plain).__name__
 
     def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
-        runner: Callable[..., Any] = self._current() or self.module
+        runner: Callable[..., Any] = self._form or self.module
         return checked(self.output(runner(*arranged(rows, layout), **context)), len(rows[0]), self.name)
 
     def pace(self, purpose: str) -> Pace:
@@ -77,6 +129,7 @@ class Network(cut.Layered):
                 f"Expected a model in evaluation mode, got {self.name} in train mode with {acting}: its rows influence each "
                 "other or change from call to call. Call model.eval() first."
             )
+        kept = [_Kept.of(part) for part in self.module.modules() if not isinstance(part, torch.jit.ScriptModule)]
         learning = [p for p in self.module.parameters() if p.requires_grad and p.is_leaf]
         recurrent = self.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in self.module.modules())
         try:
@@ -87,25 +140,31 @@ class Network(cut.Layered):
             with super().session(slopes=slopes), torch.backends.cudnn.flags(enabled=not recurrent):
                 yield
         finally:
+            self._form = None
+            for each in kept:
+                each.put_back()
             for part in training:
                 part.training = True
             for parameter in learning:
                 parameter.requires_grad_(True)
 
     def prepare(self, rows: int, sample: Rows, context: Mapping[str, Any]) -> None:
-        if rows < _FOLD_FROM or context or self.dtype not in (torch.float32, torch.float64):
+        self._form = None
+        if (
+            rows < _FOLD_FROM
+            or context
+            or self.dtype not in (torch.float32, torch.float64)
+            or graph.listened(self.module)
+        ):
             return
         version = self._version()
-        if self.module in _folded and _folded[self.module][0] == version:
-            return
-        _folded[self.module] = (version, graph.folded(self.module, sample, self.output))
-
-    def _current(self) -> Callable[..., Any] | None:
-        """The folded form, while the weights are those it was made from and nothing listens to the modules."""
-        version, form = _folded.get(self.module, (None, None))
-        if form is None or version != self._version() or graph._listened(self.module):
-            return None
-        return form
+        made, form = _folded.get(self.module, (None, None))
+        # What is written through .data, or read from an attribute by the forward, leaves no trace in the version.
+        stale = form is not None and not graph.agree(self.output(form(*sample)), self.output(self.module(*sample)))
+        if made != version or stale:
+            form = graph.folded(self.module, sample, self.output)
+            _folded[self.module] = (version, form)
+        self._form = form
 
     def _version(self) -> tuple[tuple[int, int], ...]:
         return tuple((t.data_ptr(), t._version) for t in (*self.module.parameters(), *self.module.buffers()))
@@ -121,8 +180,11 @@ class Network(cut.Layered):
         known = {key: part for key, part in self.plain.named_modules() if key}
         if name not in known:
             near = difflib.get_close_matches(name, known, n=5, cutoff=0.3) or list(known)[:8]
-            raise AbilityError(f"Expected the name of a layer of {self.name}, got {name!r}. Layers near it: {', '.join(near)}.")
-        return known[name]
+            raise AbilityError(
+                f"Expected the name of a layer of {self.name}, got {name!r}. Layers near it: {', '.join(near)}."
+            )
+        layer: nn.Module = known[name]
+        return layer
 
     def cut_after(self, layer: str) -> cut.After:
         self.layer(layer)
@@ -131,4 +193,3 @@ class Network(cut.Layered):
     def cut_upto(self, layer: str) -> Model:
         self.layer(layer)
         return cut.Upto(self, layer)
-

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from assay import cut, rng
-from assay.bound import Bound, activations
-from assay.checks import declared, of_kind, sound, sound_masks
-from assay.errors import InputError, ModelError
+from assay.bound import Bound, activations, plain
+from assay.checks import declared, of_kind, rows_of, sound, sound_masks, sound_points
+from assay.errors import InputError
 from assay.features import Elements, Features, Partition, Pooling
 from assay.layout import Context, Layout, TensorLayout, identities_of, layout_of
 from assay.model import Model, digest
@@ -41,6 +41,7 @@ class Question:
     torch.Size([4, 1])
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         model: Any,
@@ -123,13 +124,18 @@ class Question:
     @property
     def absent(self) -> Tensor:
         """The inputs with everything removed (n, elements), where the removal has one replacement for each."""
-        if self.bound.absent.draws > 1:
-            raise InputError(
-                f"Expected a removal with one replacement for each input, got {self.removal!r} with {self.bound.absent.draws}. "
-                "Use ExpectedGradients, which averages over a background, or Mean(rows) for one baseline."
-            )
+        self.require_one_replacement()
         rows = torch.arange(self.n, device=self.x.device)
         return self.bound.absent.all(rows, torch.zeros_like(rows))
+
+    def require_one_replacement(self) -> None:
+        """Refuses, before any work, a removal that has several replacements for each input."""
+        draws = (self._origin[0] if self._origin else self).bound.absent.draws
+        if draws > 1:
+            raise InputError(
+                f"Expected a removal with one replacement for each input, got {self.removal!r} with {draws}. "
+                "Use ExpectedGradients, which averages over a background, or Mean(rows) for one baseline."
+            )
 
     @property
     def prediction(self) -> Tensor:
@@ -137,32 +143,18 @@ class Question:
         return self.settle()[1]
 
     @cached_property
+    @torch.inference_mode(False)
     def base(self) -> Tensor:
         """The target with everything removed, averaged over the draws of the removal: (n,)."""
-        bound, draws, target = self.bound, self.bound.absent.draws, self.settle()[0]
-        total = torch.zeros(self.n, dtype=torch.float64, device=self.x.device)
-        if bound.absent.shared and not bound.aligned:
-            every = torch.arange(self.n, device=self.x.device)
-
-            def add(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
-                for output in outputs:
-                    total.add_(target.score(output.unsqueeze(0).expand(self.n, *output.shape), every))
-
-            zero = torch.zeros(1, dtype=torch.int64, device=self.x.device)
-            bound.outputs(draws, lambda flat: (bound.absent.all(zero.expand(len(flat)), flat), zero.expand(len(flat))), add)
-        else:
-
-            def gather(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
-                total.index_add_(0, owners, target.score(outputs, owners).to(torch.float64))
-
-            bound.outputs(
-                self.n * draws, lambda flat: (bound.absent.all(flat // draws, flat % draws), flat // draws), gather
-            )
-        return _plain(total / draws, self.x)
+        return self.bound.base(self.n, self.settle()[0])
 
     @property
     def digest(self) -> str:
         """A hash of the whole question: model, inputs, target, features, removal."""
+        if self._origin is not None:
+            before, after, layout, features = self._origin
+            behind = f"{after.name} {self.target!r} {features!r} {layout.describe()}"
+            return digest(before.digest.encode(), behind.encode()).hex()
         said = f"{self.target!r} {self.features!r} {self.removal!r} {self.layout.describe()} {self.model.name}"
         labels = self.partition.labels.cpu().numpy().tobytes()
         fixed = self.bound.absent.rows.cpu() if isinstance(self.bound.absent, FixedAbsent) else torch.zeros(0)
@@ -172,6 +164,7 @@ class Question:
 
     # --- what it is asked
 
+    @torch.inference_mode(False)
     def settle(self) -> tuple[Target, Tensor]:
         """The target with everything chosen on the clean outputs, and its value there; cheap refusals happen here."""
         if self._settled is None:
@@ -186,32 +179,15 @@ class Question:
                 values.append(target.score(outputs, torch.arange(len(flat), device=outputs.device)).detach().clone())
 
             bound.outputs(self.n, lambda flat: (bound.x[flat], flat), use, "on the clean inputs")
-            self._settled = (chosen[0].joined(chosen[1:]), torch.cat(values))
+            self._settled = (chosen[0].joined(chosen[1:]), plain(torch.cat(values), self.x))
         return self._settled
 
     def _probe(self) -> None:
-        """Asks two rows together and alone, and refuses when their answers differ."""
-        if self._probed:
-            return
-        bound, seen = self.bound, []
-        zero = torch.zeros(1, dtype=torch.int64, device=self.x.device)
-        second = bound.x[1:2] if self.n > 1 else bound.absent.all(zero, zero)
-        pair, owners = torch.cat([bound.x[:1], second]), torch.tensor([0, min(1, self.n - 1)], device=self.x.device)
-        with bound.model.session(slopes=False):
-            for part in (slice(0, 2), slice(0, 1)):
-                seen.append(bound.model.call(bound.layout.fold(pair[part]), bound.context(owners[part])).detach().clone())
-        together, alone = seen[0][:1].to(torch.float64), seen[1].to(torch.float64)
-        single = self.x.dtype in (torch.float16, torch.bfloat16)
-        if not torch.allclose(together, alone, rtol=3e-2 if single else 1e-3, atol=3e-2 if single else 1e-4, equal_nan=True):
-            gap = float((together - alone).abs().max())
-            raise ModelError(
-                f"Expected the answer for an input not to depend on its neighbours, got a difference of {gap:.3g} from "
-                f"{bound.model.name} for the same row alone and beside another. Statistics over the batch or randomness are "
-                "at work: put such layers in evaluation mode, or fix the randomness."
-            )
-        self.target.take(owners[:1]).choose(seen[1])
-        self._probed = True
+        if not self._probed:
+            self.bound.probe(self.n, self.target)
+            self._probed = True
 
+    @torch.inference_mode(False)
     def outputs(self, masks: Tensor) -> Tensor:
         """Every output under masks (m, features) or (n, m, features), averaged over the removal's draws: (n, m, k)."""
         table: list[Tensor] = []
@@ -223,8 +199,9 @@ class Question:
             return flat
 
         self._masked(masks, read, lambda: table[0])
-        return _plain(table[0], self.x).view(self.n, masks.shape[-2], -1)
+        return plain(table[0], self.x).view(self.n, masks.shape[-2], -1)
 
+    @torch.inference_mode(False)
     def value(self, masks: Tensor) -> Tensor:
         """The target under masks (m, features) or (n, m, features), averaged over the removal's draws: (n, m).
 
@@ -234,10 +211,10 @@ class Question:
         target = self.settle()[0]
         table = torch.zeros(self.n * masks.shape[-2], 1, dtype=torch.float64, device=self.x.device)
         self._masked(masks, lambda outputs, owners: target.score(outputs, owners).unsqueeze(1), lambda: table)
-        return _plain(table, self.x).view(self.n, masks.shape[-2])
+        return plain(table, self.x).view(self.n, masks.shape[-2])
 
     def _masked(self, masks: Tensor, read: Callable[[Tensor, Tensor], Tensor], table: Callable[[], Tensor]) -> None:
-        bound, masks = self.bound, sound_masks(masks, self.n, self.partition.count).to(self.x.device)
+        bound, masks = self.bound, sound_masks(masks, self.n, self.partition.count, self.x).to(self.x.device)
         m, draws = masks.shape[-2], bound.absent.draws
 
         def make(flat: Tensor) -> tuple[Tensor, Tensor]:
@@ -255,10 +232,11 @@ class Question:
 
         bound.outputs(self.n * m * draws, make, use, "with features removed")
 
+    @torch.inference_mode(False)
     def score(self, at: Tensor) -> Tensor:
         """The target at any points: (n, elements) -> (n,), or (n, k, elements) -> (n, k). Forward only."""
-        points, steps = self._points(at)
-        target, out = self.settle()[0], torch.zeros(len(points), dtype=at.dtype, device=at.device)
+        points, steps = sound_points(at, self.n, self.x.shape[1])
+        target, out = self.settle()[0], plain(torch.zeros(len(points), device=at.device), self.x)
 
         def use(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
             out[flat] = target.score(outputs, owners).to(out.dtype)
@@ -266,18 +244,20 @@ class Question:
         self.bound.outputs(len(points), lambda flat: (points[flat], flat // steps), use, "at a perturbed input")
         return out.view(at.shape[:-1])
 
+    @torch.inference_mode(False)
     def slope(self, at: Tensor | None = None) -> Tensor:
         """The gradient of the target at any points, the inputs by default: (n, elements) or (n, k, elements), like `at`."""
         at = self.x if at is None else at
-        points, steps = self._points(at)
+        points, steps = sound_points(at, self.n, self.x.shape[1])
         out = torch.zeros_like(points)
 
         def use(flat: Tensor, owners: Tensor, slopes: Tensor) -> None:
             out[flat] = slopes
 
         self.bound.slopes(len(points), lambda flat: (points[flat], flat // steps), self.settle()[0].score, use)
-        return _plain(out, self.x).view(at.shape)
+        return plain(out, self.x).view(at.shape)
 
+    @torch.inference_mode(False)
     def integrate(self, way: Way, weights: Tensor, *, squares: Tensor | None = None) -> Tensor:
         """The line integral sum_k w_k grad f(point_k) * velocity_k: (n, elements), float64, accumulated chunk by chunk.
 
@@ -303,12 +283,6 @@ class Question:
         self.bound.slopes(self.n * steps, make, self.settle()[0].score, use)
         return total
 
-    def _points(self, at: Tensor) -> tuple[Tensor, int]:
-        if at.dim() not in (2, 3) or len(at) != self.n or at.shape[-1] != self.x.shape[1]:
-            expected = f"({self.n}, {self.x.shape[1]}) or ({self.n}, k, {self.x.shape[1]})"
-            raise InputError(f"Expected points of shape {expected}, got {tuple(at.shape)}.")
-        return at.reshape(-1, at.shape[-1]), at.shape[1] if at.dim() == 3 else 1
-
     def pool(self, elements: Tensor, *, pooling: Pooling | None = None) -> Tensor:
         """Credit of elements (n, elements) to credit of features (n, features)."""
         return self.partition.pool(elements, pooling=pooling)
@@ -317,9 +291,8 @@ class Question:
 
     def take(self, rows: Tensor) -> Question:
         """The same question about some of its inputs."""
-        source: Bound | Callable[[], Bound]
         target, settled = self.target.take(rows), self._settled
-        truth = self.truth[rows.cpu().numpy()] if self.truth is not None else None
+        truth = rows_of(self.truth, rows)
         if self._origin is not None and "bound" not in self.__dict__:
             before, after, _, features = self._origin
             return before.take(rows)._behind(after, self._origin[2], features, self)
@@ -350,7 +323,9 @@ class Question:
         rows = torch.arange(self.n, device=self.x.device) if rows is None else rows
         bound = self.bound.about(points, rows)
         if self.removal.follows and self._origin is None:
-            absent = self.removal.bind(bound.layout, points, lambda: rng.identities(identities_of(points)).to(points.device))
+            absent = self.removal.bind(
+                bound.layout, points, lambda: rng.identities(identities_of(points)).to(points.device)
+            )
             bound = Bound(bound.model, bound.layout, points, bound.partition, absent, bound.aligned, bound.shared)
         made = self._derived(bound, len(points), self.settle()[0].take(rows), None)
         made._probed = True
@@ -372,6 +347,7 @@ class Question:
         parts = (bound.layout, bound.x, bound.partition, bound.absent, bound.aligned, bound.shared)
         return self._derived(Bound(model, *parts), self.n, Output(unit), self.truth)
 
+    @torch.inference_mode(False)
     def after(self, layer: str, features: Features | None = None) -> Question:
         """The same question asked of the rest of the model behind a layer: the layer's activations become the inputs.
 
@@ -388,16 +364,15 @@ class Question:
         return self._behind(after, layout, of_kind(Elements() if features is None else features, Features), None)
 
     def _behind(self, after: cut.After, layout: Layout, features: Features, like: Question | None) -> Question:
-        made = self._derived(lambda: activations(self.bound, self.n, after, layout, features), self.n, self.target, None)
+        made = self._derived(
+            lambda: activations(self.bound, self.n, after, layout, features), self.n, self.target, None
+        )
         made.features, made._origin, made._probed = features, (self, after, layout, features), True
         made.notes = (*self.notes, after.how)
         return made
 
     def __repr__(self) -> str:
-        asked = f"{self.n} inputs of shape {self.layout.describe()}, {self.target!r}, {self.features!r}, {self.removal!r}"
+        asked = (
+            f"{self.n} inputs of shape {self.layout.describe()}, {self.target!r}, {self.features!r}, {self.removal!r}"
+        )
         return f"Question({self.model.name}, {asked})"
-
-
-def _plain(values: Tensor, like: Tensor) -> Tensor:
-    """Results in the inputs' number type; half precision and integers answer in single precision."""
-    return values.to(torch.float64 if like.dtype == torch.float64 else torch.float32)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from assay import rng
 from assay.errors import InputError
-from assay.layout import Layout, TensorLayout
+from assay.layout import Layout, TensorLayout, as_tensor
 
 
 class Absent(ABC):
@@ -110,14 +110,11 @@ class Baseline(Removal):
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
         value = self.value
         if isinstance(value, int | float) and not isinstance(value, bool):
+            if not x.is_floating_point() and value != int(value):
+                raise InputError(f"Expected a whole number as baseline of inputs of {x.dtype}, got {value}.")
             return FixedAbsent(_finite(torch.full_like(x[:1], value), "the baseline").unsqueeze(1))
         if isinstance(layout, TensorLayout):
-            parts = value if isinstance(value, tuple | list) else (value,)
-            parts = tuple(self._leading(part, shape) for part, shape in zip(parts, layout.shapes))
-            lengths = {len(part) for part in parts}
-            if len(parts) == len(layout.shapes) and len(lengths) > 1:
-                parts = tuple(part.expand(max(lengths), *part.shape[1:]) if len(part) == 1 else part for part in parts)
-            value = parts
+            value = self._parts(layout)
         rows = _finite(_rows(layout, value, "the baseline"), "the baseline")
         if len(rows) not in (1, len(x)):
             raise InputError(
@@ -126,9 +123,19 @@ class Baseline(Removal):
             )
         return FixedAbsent(rows.unsqueeze(1))
 
+    def _parts(self, layout: TensorLayout) -> tuple[Tensor, ...]:
+        """One baseline for each tensor of the inputs, all with the same number of rows."""
+        several = isinstance(self.value, tuple) or (isinstance(self.value, list) and len(layout.shapes) > 1)
+        given = self.value if several else (self.value,)
+        if len(given) != len(layout.shapes):
+            raise InputError(f"Expected {len(layout.shapes)} baselines, one for each tensor, got {len(given)}.")
+        parts = tuple(self._leading(part, shape) for part, shape in zip(given, layout.shapes))
+        most = max(len(part) for part in parts)
+        return tuple(part.expand(most, *part.shape[1:]) if len(part) == 1 else part for part in parts)
+
     @staticmethod
     def _leading(part: Any, shape: tuple[int, ...]) -> Tensor:
-        tensor = torch.as_tensor(part)
+        tensor = as_tensor(part)
         if tensor.dim() == 0:
             return tensor.expand(1, *shape)
         return tensor.unsqueeze(0) if tuple(tensor.shape) == shape else tensor
@@ -146,6 +153,10 @@ class Mean(Removal):
 
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
         rows = _finite(_rows(layout, self.rows, "the rows to average"), "the rows to average")
+        if not x.is_floating_point():
+            raise InputError(
+                f"Expected floating inputs for Mean, got {x.dtype}, which holds no mean. Use Background(rows)."
+            )
         return FixedAbsent(rows.to(torch.float64).mean(0).to(x.dtype)[None, None])
 
     def __repr__(self) -> str:

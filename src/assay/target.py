@@ -49,13 +49,17 @@ class Output(Target):
 
     def sized(self, n: int) -> Target:
         index = self.index
-        if isinstance(index, bool) or not isinstance(index, int | tuple | list | Tensor):
+        if isinstance(index, bool) or not (isinstance(index, int | tuple | list) or hasattr(index, "__array__")):
             raise KindError(f"Expected an int, one int per input or a tuple as output, got {type(index).__name__}.")
         if isinstance(index, int | tuple):
             return self
         each = torch.as_tensor(index)
+        if each.dim() == 0 and not each.is_floating_point() and each.dtype != torch.bool:
+            return Output(int(each))
         if each.is_floating_point() or each.dtype == torch.bool or tuple(each.shape) != (n,):
-            raise TargetError(f"Expected one int per input, shape ({n},), got {each.dtype} of shape {tuple(each.shape)}.")
+            raise TargetError(
+                f"Expected one int per input, shape ({n},), got {each.dtype} of shape {tuple(each.shape)}."
+            )
         return Output(each.to(torch.int64))
 
     def choose(self, outputs: Tensor) -> Target:
@@ -77,7 +81,9 @@ class Output(Target):
             )
         for value, size in zip(index, sizes):
             if not -size <= value < size:
-                raise TargetError(f"Expected a target inside outputs of shape {sizes}, got {index}; the first output is 0.")
+                raise TargetError(
+                    f"Expected a target inside outputs of shape {sizes}, got {index}; the first output is 0."
+                )
 
     def take(self, rows: Tensor) -> Target:
         return Output(self.index[rows.to(self.index.device)]) if isinstance(self.index, Tensor) else self
@@ -85,7 +91,8 @@ class Output(Target):
     def joined(self, others: Sequence[Target]) -> Target:
         if not isinstance(self.index, Tensor):
             return self
-        return Output(torch.cat([self.index, *(other.index for other in others if isinstance(other, Output))]))
+        rest = [other.index for other in others if isinstance(other, Output) and isinstance(other.index, Tensor)]
+        return Output(torch.cat([self.index, *rest]))
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         outputs = outputs.unsqueeze(1) if outputs.dim() == 1 else outputs
@@ -115,13 +122,18 @@ class Predicted(Target):
         return Output(outputs.argmax(1))
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
-        raise TargetError("Predicted() is chosen on the clean outputs before anything is scored: call choose(outputs) first.")
+        raise TargetError(
+            "Predicted() is chosen on the clean outputs before anything is scored: call choose(outputs) first."
+        )
 
 
 class _OfOutput(Target):
     """A function of all outputs around one of them."""
 
     output: Target
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output", as_target(self.output))
 
     def choose(self, outputs: Tensor) -> Target:
         if outputs.dim() != 2 or outputs.shape[1] < 2:
@@ -202,6 +214,9 @@ class Negated(Target):
 
     target: Target = Predicted()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target", as_target(self.target))
+
     def choose(self, outputs: Tensor) -> Target:
         return Negated(self.target.choose(outputs))
 
@@ -241,7 +256,9 @@ class Function(Target):
         scores: Any = self.function(outputs)
         if not isinstance(scores, Tensor) or tuple(scores.shape) != (len(outputs),):
             came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            raise TargetError(f"Expected the target function to return a tensor of shape ({len(outputs)},), got {came}.")
+            raise TargetError(
+                f"Expected the target function to return a tensor of shape ({len(outputs)},), got {came}."
+            )
         return scores
 
 

@@ -54,8 +54,8 @@ class IntegratedGradients(Method):
 
     phi_i = (x_i - b_i) sum_k w_k d f(b + a_k (x - b)) / d x_i
     (Sundararajan et al. 2017, equation 1; nodes a_k and weights w_k of a quadrature rule, `right` being their equation 3)
-    Cost: `steps` forward and backward passes per input. With `tolerance`, the steps double until the largest completeness gap of
-    a shard is below it; `facts["steps"]` says how many it took, and `facts["converged"]` whether they sufficed.
+    Cost: `steps` forward and backward passes per input. With `tolerance`, the steps of an input double until its completeness gap
+    is below it; `facts["steps"]` says how many the hardest input took, and `facts["converged"]` whether they sufficed.
     Units: target. Gauss-Legendre is exact for polynomials of degree 2 steps - 1 along the way.
 
     >>> import torch, assay
@@ -76,28 +76,34 @@ class IntegratedGradients(Method):
         if self.tolerance is not None and not self.tolerance > 0:
             raise InputError(f"Expected a positive tolerance or None, got {self.tolerance}.")
 
+    def check(self, question: Question) -> None:
+        super().check(question)
+        question.require_one_replacement()
+
     def values(self, question: Question, seed: int) -> Tensor | Estimate:
+        if self.tolerance is None:
+            return question.pool(self._along(question, self.steps))
+        due, steps = question.prediction.to(torch.float64) - question.base.to(torch.float64), self.steps
+        elements = self._along(question, steps)
+        while True:
+            # Every input goes on alone, so that its answer does not depend on its neighbours.
+            open_ = ((due - elements.sum(1)).abs() >= self.tolerance).nonzero().flatten()
+            if len(open_) == 0 or steps * 2 > _MOST_STEPS:
+                return Estimate(question.pool(elements), notes={"steps": steps, "converged": len(open_) == 0})
+            steps *= 2
+            elements[open_] = self._along(question.take(open_), steps)
+
+    def _along(self, question: Question, steps: int) -> Tensor:
+        """Credit of elements (n, elements), float64."""
         start = question.absent
         way = question.x - start
-        if self.tolerance is None:
-            return question.pool(way * self._mean_slope(question, start, way, self.steps))
-        steps = self.steps
-        while True:
-            elements = way * self._mean_slope(question, start, way, steps)
-            gap = float((question.prediction - question.base - elements.sum(1)).abs().max())
-            if gap < self.tolerance or steps * 2 > _MOST_STEPS:
-                notes = {"steps": steps, "converged": float(gap < self.tolerance)}
-                return Estimate(question.pool(elements), notes=notes)
-            steps *= 2
-
-    def _mean_slope(self, question: Question, start: Tensor, way: Tensor, steps: int) -> Tensor:
         nodes, weights = quadrature(self.rule, steps)
         alphas = nodes.to(question.x.device, question.x.dtype)
 
         def straight(rows: Tensor, steps: Tensor) -> tuple[Tensor, None]:
             return torch.addcmul(start[rows], alphas[steps].unsqueeze(1), way[rows]), None
 
-        return question.integrate(straight, weights)
+        return way * question.integrate(straight, weights)
 
 
 @final
@@ -106,8 +112,9 @@ class Path(Method):
     """The line integral of the slope along any path from the absent input to the input.
 
     phi_i = integral_0^1 d f(g(a)) / d g_i(a) * g_i'(a) da      (Sundararajan et al. 2017, equation 2; Friedman 2004)
-    `path(a, b, x)` gives the points (r, elements) for positions a (r, 1), absent rows b and inputs x (r, elements), with path(0) = b and
-    path(1) = x; it is differentiated by torch. Cost: `steps` forward and backward passes per input. Units: target.
+    `path(a, b, x)` gives the points (r, elements) for positions a (r, 1), absent rows b and inputs x (r, elements), with
+    path(0) = b and path(1) = x; it is differentiated by torch. Cost: `steps` forward and backward passes per input.
+    Units: target.
 
     >>> import torch, assay
     >>> question = assay.Question(lambda x: x[:, 0] * x[:, 1], torch.tensor([[3.0, 4.0]]))
@@ -125,6 +132,10 @@ class Path(Method):
     def __post_init__(self) -> None:
         quadrature(self.rule, self.steps)
 
+    def check(self, question: Question) -> None:
+        super().check(question)
+        question.require_one_replacement()
+
     def values(self, question: Question, seed: int) -> Tensor:
         absent, x = question.absent, question.x
         self._ends(absent, x)
@@ -133,7 +144,7 @@ class Path(Method):
 
         def along(rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
             position = alphas[steps].unsqueeze(1)
-            points, velocities = torch.func.jvp(
+            points, velocities = torch.func.jvp(  # type: ignore[misc]
                 lambda a: self.path(a, absent[rows], x[rows]), (position,), (torch.ones_like(position),)
             )
             return points.detach(), velocities.detach()
@@ -178,7 +189,9 @@ class ExpectedGradients(Method):
     def values(self, question: Question, seed: int) -> Estimate:
         x, absent = question.x, question.bound.absent
         streams = rng.streams(seed, question.keys, "expected gradients")
-        alphas = (torch.arange(self.draws, device=x.device) + streams.uniform((0, 1), self.draws, torch.float64)[:, 0]) / self.draws
+        alphas = (
+            torch.arange(self.draws, device=x.device) + streams.uniform((0, 1), self.draws, torch.float64)[:, 0]
+        ) / self.draws
         alphas = alphas.to(x.dtype)
         baselines = _rounds(streams, self.draws, absent.draws)
         squares = torch.zeros_like(x, dtype=torch.float64)
