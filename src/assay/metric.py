@@ -74,7 +74,9 @@ class Metric(ABC):
 
     def _fits(self, question: Question, attribution: Attribution) -> None:
         if not isinstance(attribution, Attribution):
-            raise KindError(f"Expected an Attribution, got {type(attribution).__name__}. Ask a method first: answer = method(question).")
+            raise KindError(
+                f"Expected an Attribution, got {type(attribution).__name__}. Ask a method first: answer = method(question)."
+            )
         expected = (question.n, question.partition.count)
         if tuple(attribution.values.shape) != expected:
             raise InputError(
@@ -82,7 +84,9 @@ class Metric(ABC):
                 f"{tuple(attribution.values.shape)}. Was it the answer to another question?"
             )
         if not bool(torch.isfinite(attribution.values).all()):
-            raise InputError(f"Expected finite attribution values, got NaN or infinity in the answer of {attribution.method}.")
+            raise InputError(
+                f"Expected finite attribution values, got NaN or infinity in the answer of {attribution.method}."
+            )
 
     def _score(self, parts: list[Reading], attribution: Attribution, seed: int) -> Score:
         errors = [part.error for part in parts if part.error is not None]

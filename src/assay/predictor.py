@@ -66,7 +66,9 @@ class Estimator(_Opaque):
 
     def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
         if len(rows) != 1 or context:
-            raise KindError(f"Expected one table and no context for {self.name}, got {len(rows)} inputs and {len(context)} context.")
+            raise KindError(
+                f"Expected one table and no context for {self.name}, got {len(rows)} inputs and {len(context)} context."
+            )
         table: Any = rows[0]
         columns = getattr(self.estimator, "feature_names_in_", None)
         if isinstance(table, Tensor):

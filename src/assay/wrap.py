@@ -34,7 +34,9 @@ def _part(output: str | int | Callable[[Any], Any] | None) -> Callable[[Any], An
         try:
             return outputs[key]
         except (KeyError, IndexError, TypeError) as error:
-            raise KindError(f"Expected outputs with a part {key!r}, got {type(outputs).__name__}: {error!r}.") from error
+            raise KindError(
+                f"Expected outputs with a part {key!r}, got {type(outputs).__name__}: {error!r}."
+            ) from error
 
     return pick
 

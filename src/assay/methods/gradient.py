@@ -140,7 +140,11 @@ class TimesInput(Around):
     def values(self, question: Question, seed: int) -> Estimate:
         inner = self.method.estimate(question.by_elements(), seed)
         way = question.x - question.absent
-        error = None if inner.standard_error is None else question.pool((way * inner.standard_error) ** 2, pooling="sum").sqrt()
+        error = (
+            None
+            if inner.standard_error is None
+            else question.pool((way * inner.standard_error) ** 2, pooling="sum").sqrt()
+        )
         return Estimate(question.pool(way * inner.values), error, inner.notes)
 
 

@@ -114,7 +114,9 @@ class _Sums:
 
     def beta(self) -> Tensor:
         """The best scale, not below zero; zero for an account that is zero."""
-        return torch.where(self.ss > 0, (self.sd / self.ss.clamp_min(torch.finfo(torch.float64).tiny)), 0.0).clamp_min(0)
+        return torch.where(self.ss > 0, (self.sd / self.ss.clamp_min(torch.finfo(torch.float64).tiny)), 0.0).clamp_min(
+            0
+        )
 
     def raw(self, total: int) -> Tensor:
         """The mean squared residual."""
@@ -130,7 +132,7 @@ class _Sums:
         mean = (beta**2 * self.ss - 2 * beta * self.sd + self.dd) / total
         coefficients = (1.0, -4.0, 6.0, -4.0, 1.0)
         fourth = sum(c * beta**power * self.fourth[power] for power, c in enumerate(coefficients))
-        return ((fourth / total - mean**2).clamp_min(0) / max(total - 1, 1)).sqrt()  # type: ignore[union-attr,no-any-return]
+        return ((fourth / total - mean**2).clamp_min(0) / max(total - 1, 1)).sqrt()
 
 
 def _account(attribution: Attribution, drawn: Drawn) -> Tensor:

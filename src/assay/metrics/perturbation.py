@@ -119,7 +119,9 @@ class GaussianNoise(Perturbation):
     sigma: float
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> Drawn:
-        return Drawn(self.sigma * _keys(question, seed, "gaussian").normal(draws, question.x.shape[1], question.x.dtype), None)
+        return Drawn(
+            self.sigma * _keys(question, seed, "gaussian").normal(draws, question.x.shape[1], question.x.dtype), None
+        )
 
 
 @final
@@ -155,7 +157,7 @@ class Squares(Perturbation):
         shape = question.partition.shape
         if len(shape) not in (2, 3):
             raise InputError(
-                f"Expected features on an image for {self!r}, got a feature map of shape {shape}. Ask about Pixels() or Patches(k)."
+                f"Expected features on an image for {self!r}, got a feature map of shape {shape}. Ask about Pixels()."
             )
         channels, height, width = (1, *shape) if len(shape) == 2 else shape
         if not self.sides or any(not 1 <= side <= min(height, width) for side in self.sides):
@@ -166,7 +168,8 @@ class Squares(Perturbation):
         """(squares, 3): side, top, left."""
         _, height, width = self._grid(question)
         parts = [
-            torch.cartesian_prod(torch.tensor([s]), torch.arange(height - s + 1), torch.arange(width - s + 1)) for s in self.sides
+            torch.cartesian_prod(torch.tensor([s]), torch.arange(height - s + 1), torch.arange(width - s + 1))
+            for s in self.sides
         ]
         return torch.cat(parts)
 

@@ -25,9 +25,9 @@ _CHUNK = 1 << 22  # moved elements held at once
 class MaxSensitivity(Metric):
     """The largest relative change of an explanation among sampled neighbours of the input.
 
-    SENS_max(phi, x, r) = max_{|d| <= r} |phi(x + d) - phi(x)|_2 / |phi(x)|_2      (Yeh et al. 2019, definition 3.1, and their norm)
-    The neighbours are uniform in the ball, and so the maximum is a lower bound of the supremum that grows with `draws`: compare at
-    equal draws. Details: `max`, `mean`, and `lipschitz`, the largest |phi(x + d) - phi(x)|_2 / |d|_2. 0 / 0 counts as 0.
+    SENS_max(phi, x, r) = max_{|d| <= r} |phi(x + d) - phi(x)|_2 / |phi(x)|_2   (Yeh et al. 2019, definition 3.1; their norm)
+    The neighbours are uniform in the ball, and so the maximum is a lower bound of the supremum that grows with `draws`:
+    compare at equal draws. Details: `max`, `mean`, and `lipschitz`, the largest |phi(x + d) - phi(x)|_2 / |d|_2. 0 / 0 counts as 0.
     The target stays what it is on the clean input; a method that samples is asked anew at every neighbour.
     Cost: `draws` explanations per input. Lower is better, but never alone: a constant explanation has 0.
 
@@ -62,7 +62,9 @@ class MaxSensitivity(Metric):
         if self.method is None:
             raise InputError("Expected the method to ask again: MaxSensitivity(method, radius=...), or .about(method).")
         if not question.x.is_floating_point():
-            raise KindError(f"Expected floating inputs for MaxSensitivity, which moves them a little, got {question.x.dtype}.")
+            raise KindError(
+                f"Expected floating inputs for MaxSensitivity, which moves them a little, got {question.x.dtype}."
+            )
         self.method.check(question)
 
     def read(self, question: Question, attributions: Sequence[Attribution], seed: int) -> list[Reading]:
@@ -89,7 +91,8 @@ class MaxSensitivity(Metric):
             raise InputError("Expected the method to ask again: MaxSensitivity(method, radius=...).")
         rows = torch.arange(question.n, device=moves.device).repeat_interleave(moves.shape[1])
         near = question.at((question.x.unsqueeze(1) + moves).flatten(0, 1), rows)
-        return self.method.estimate(near, seed).values.to(torch.float64).unflatten(0, (question.n, -1))
+        values = self.method.estimate(near, seed).values.to(torch.float64)
+        return values.view(question.n, moves.shape[1], -1)
 
     def _moves(self, streams: rng.Streams, draws: tuple[int, int], elements: int, dtype: torch.dtype) -> Tensor:
         """Steps uniform in the ball: (n, k, elements)."""
@@ -97,11 +100,14 @@ class MaxSensitivity(Metric):
             return (streams.uniform(draws, elements, dtype) * 2 - 1) * self.radius
         normal = streams.normal(draws, elements + 2, dtype)
         # The first d of d + 2 coordinates of a uniform point on the sphere are uniform in the d-ball.
-        return (normal / normal.norm(dim=2, keepdim=True))[..., :elements] * self.radius
+        sphere: Tensor = normal / normal.norm(dim=2, keepdim=True)
+        return sphere[..., :elements] * self.radius
 
     def _reading(self, found: list[tuple[Tensor, Tensor]]) -> Reading:
         relative = torch.cat([each[0] for each in found], dim=1)
         lipschitz = torch.cat([each[1] for each in found], dim=1).amax(1)
         # No explanation to be relative to: the input has no score.
         most = torch.where(torch.isinf(relative), torch.nan, relative).amax(1)
-        return Reading(most, None, {"max": most, "mean": relative.mean(1).nan_to_num(posinf=torch.nan), "lipschitz": lipschitz})
+        return Reading(
+            most, None, {"max": most, "mean": relative.mean(1).nan_to_num(posinf=torch.nan), "lipschitz": lipschitz}
+        )
