@@ -115,7 +115,8 @@ def standing(
     shown = statistics.letters(differ, [i for i in order if not math.isnan(means[i])])
     places = [_place(methods[i], scores[methods[i]], bounds[i], float(chances[i]), shown[i]) for i in order]
     apart = [_place(name, scores[name], _bounds(scores[name], level), math.nan, "") for name in yardsticks]
-    against = _against(table, methods, scores[yardsticks[0]], yardsticks[0], level, seed) if yardsticks else ()
+    random = references[0] if references and references[0] in scores else None
+    against = () if random is None else _against(table, methods, scores[random], random, level, seed)
     units = next((score.units for score in scores.values()), "")
     return Standing(metric, _direction(scores), units, tuple(places), tuple(apart), pairs, against, level)
 
