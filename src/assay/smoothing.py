@@ -272,8 +272,8 @@ class Smoothed(Model):
         if len(bound.partition.labels) > 1 or not bound.absent.shared or bound.aligned:
             raise InputError(
                 "Expected features and a removal that are the same for every input, since the smoothed model masks "
-                f"inputs it has not seen, got {self._question.features!r} and {self._question.removal!r}. A segmentation or "
-                "a blur recomputed on masked inputs would certify nothing: ask about one input, or under masks."
+                f"inputs it has not seen, got {self._question.features!r} and {self._question.removal!r}. A "
+                "segmentation or blur made anew on masked inputs certifies nothing: ask about one input, or masks."
             )
         zero = torch.zeros(1, dtype=torch.int64, device=bound.x.device)
         noise = torch.from_numpy(self.design.masks).to(bound.x.device)
@@ -306,7 +306,7 @@ def _flat(rows: Rows) -> Tensor:
 @final
 @dataclass(frozen=True)
 class Steepness:
-    """The largest ratio |f(a) - f(a')| / |a - a'|_1 found, the pair that has it, and the constant it should stay below."""
+    """The largest ratio |f(a) - f(a')| / |a - a'|_1 found, the pair that has it, and the constant it should keep to."""
 
     largest: float
     constant: float
@@ -325,9 +325,10 @@ class Steepness:
 class LipschitzCheck:
     """The largest change per flipped feature found over mask pairs, against a constant such as lambda, for any model.
 
-    Where all n 2^(n-1) pairs of neighbours fit in `pairs` they are all tried, which is exhaustive for a fixed function: the
-    way between any two masks is made of such steps. Otherwise random pairs of neighbours. The two ends are asked in two
-    calls, so that a classifier that draws new noise for every call is found out. Cost: two evaluations per pair.
+    Where all n 2^(n-1) pairs of neighbours fit in `pairs` they are all tried, which is exhaustive for a fixed
+    function: the way between any two masks is made of such steps. Otherwise random neighbours. The two ends are asked
+    in two calls, so that a classifier that draws new noise for every call is found out. Cost: two evaluations per
+    pair.
 
     >>> question = Question(lambda x: torch.stack([x.sum(1) / 4, 1 - x.sum(1) / 4], dim=1), torch.ones(1, 4))
     >>> LipschitzCheck(constant=0.25).check(question).holds

@@ -101,9 +101,10 @@ class SoftStability:
     """The probability that a random superset within a radius keeps the class, for any model, smoothed or not.
 
     tau_r = P(f(x * a) ~ f(x * phi)), a uniform over {a >= phi, |a - phi|_1 <= r} (Jin, Xue, You, Goel and Wong 2025,
-    "Probabilistic stability guarantees for feature attributions"). A sample of `samples` supersets per radius, by one set
-    of orders shared by all radii and inputs; where a radius has no more supersets than that, all of them, and the rate is
-    exact. Intervals by Clopper and Pearson (1934) or Hoeffding (1963), with a union bound over the sampled radii.
+    "Probabilistic stability guarantees for feature attributions"). A sample of `samples` supersets per radius, by one
+    set of orders shared by all radii and inputs; where a radius has no more supersets than that, all of them, and the
+    rate is exact. Intervals by Clopper and Pearson (1934) or Hoeffding (1963), with a union bound over the sampled
+    radii.
 
     Cost: at most `samples` rows per input and radius, fewer where radii share masks.
 
@@ -196,7 +197,7 @@ def size_chances(room: int, radius: int) -> NDArray[np.float64]:
 
 
 def drawn_supersets(mask: Masks, radius: int, level: NDArray[np.float64], order: NDArray[np.float64]) -> Masks:
-    """Uniform supersets within a radius: `level` (samples,) says how many are added, `order` (samples, features) which."""
+    """Uniform supersets within a radius: `level` (samples,) gives sizes, `order` (samples, features) features."""
     chances = size_chances(int((~mask).sum()), radius)
     sizes = np.minimum(np.searchsorted(np.cumsum(chances), level, side="right"), len(chances) - 1)
     free = np.flatnonzero(~mask)
@@ -225,7 +226,7 @@ def _within(mask: Masks, radius: int) -> Masks:
 class Counterexample:
     """The smallest change found that flips the class: adding (or removing) the features `flipped` gives class `other`.
 
-    `size` is None where nothing was found. `radius` bounds the true radius from above: size - 1, or everything unselected.
+    `size` is None where nothing was found. `radius` bounds the true radius from above: size - 1, or all the rest.
     """
 
     side: Side
