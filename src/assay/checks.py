@@ -67,6 +67,11 @@ def rows_of(truth: Any, rows: Tensor) -> Any:
     return truth.iloc[index] if hasattr(truth, "iloc") else np.asarray(truth)[index]
 
 
+def slack(x: Tensor) -> float:
+    """The relative error that rounding in the inputs' number type excuses."""
+    return max(1e-4, 8 * torch.finfo(x.dtype).eps) if x.is_floating_point() else 1e-4
+
+
 def sound_points(at: Tensor, n: int, elements: int) -> tuple[Tensor, int]:
     """Points (n, elements) or (n, k, elements) as rows, and how many belong to each input."""
     if at.dim() not in (2, 3) or len(at) != n or at.shape[-1] != elements:

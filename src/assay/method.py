@@ -179,9 +179,13 @@ class Method(ABC):
 
 
 def _merged(one: Any, other: Any) -> Any:
-    """What two shards say of the same thing: a claim must hold in both, of numbers the larger counts."""
+    """What two shards say of the same thing: a claim must hold in both, of numbers the larger counts,
+    and lists with an entry for each input go on.
+    """
     if isinstance(one, bool) and isinstance(other, bool):
         return one and other
+    if isinstance(one, list) and isinstance(other, list):
+        return one + other
     return max(one, other) if isinstance(other, int | float) else other
 
 

@@ -77,6 +77,7 @@ class Question:
         self._origin: tuple[Question, cut.After, Layout, Features] | None = None
         self._keys: Tensor | None = None
         self._settled: tuple[Target, Tensor] | None = None
+        self._chosen: Target | None = None
         self._probed = False
 
     def _derived(self, bound: Bound | Callable[[], Bound], n: int, target: Target, truth: Any) -> Question:
@@ -146,7 +147,7 @@ class Question:
     @torch.inference_mode(False)
     def base(self) -> Tensor:
         """The target with everything removed, averaged over the draws of the removal: (n,)."""
-        return self.bound.base(self.n, self.settle()[0])
+        return self.bound.base(self.n, self.chosen)
 
     @property
     def digest(self) -> str:
@@ -161,6 +162,11 @@ class Question:
         removed = b"".join(identities_of(fixed.reshape(len(fixed), -1)))
         keys = self.keys.cpu().numpy().tobytes()
         return digest(self.model.fingerprint(), keys, said.encode(), labels, removed).hex()
+
+    @property
+    def chosen(self) -> Target:
+        """The target with everything chosen on the clean outputs; a question about moved inputs has it without asking."""
+        return self._chosen or self.settle()[0]
 
     # --- what it is asked
 
@@ -208,7 +214,7 @@ class Question:
         Bool masks say what is present; float masks in [0, 1] blend the input with its replacement.
         Cost: n * m * draws rows, forward only, never all of them in memory.
         """
-        target = self.settle()[0]
+        target = self.chosen
         table = torch.zeros(self.n * masks.shape[-2], 1, dtype=torch.float64, device=self.x.device)
         self._masked(masks, lambda outputs, owners: target.score(outputs, owners).unsqueeze(1), lambda: table)
         return plain(table, self.x).view(self.n, masks.shape[-2])
@@ -236,7 +242,7 @@ class Question:
     def score(self, at: Tensor) -> Tensor:
         """The target at any points: (n, elements) -> (n,), or (n, k, elements) -> (n, k). Forward only."""
         points, steps = sound_points(at, self.n, self.x.shape[1])
-        target, out = self.settle()[0], plain(torch.zeros(len(points), device=at.device), self.x)
+        target, out = self.chosen, plain(torch.zeros(len(points), device=at.device), self.x)
 
         def use(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
             out[flat] = target.score(outputs, owners).to(out.dtype)
@@ -254,7 +260,7 @@ class Question:
         def use(flat: Tensor, owners: Tensor, slopes: Tensor) -> None:
             out[flat] = slopes
 
-        self.bound.slopes(len(points), lambda flat: (points[flat], flat // steps), self.settle()[0].score, use)
+        self.bound.slopes(len(points), lambda flat: (points[flat], flat // steps), self.chosen.score, use)
         return plain(out, self.x).view(at.shape)
 
     @torch.inference_mode(False)
@@ -280,7 +286,7 @@ class Question:
             if squares is not None:
                 squares.index_add_(0, owners, moved**2 * share)
 
-        self.bound.slopes(self.n * steps, make, self.settle()[0].score, use)
+        self.bound.slopes(self.n * steps, make, self.chosen.score, use)
         return total
 
     def pool(self, elements: Tensor, *, pooling: Pooling | None = None) -> Tensor:
@@ -298,6 +304,7 @@ class Question:
             return before.take(rows)._behind(after, self._origin[2], features, self)
         made = self._derived(self.bound.take(rows), len(rows), target, truth)
         made._keys = None if self._keys is None else self._keys[rows]
+        made._chosen = None if self._chosen is None else target
         if self._origin is not None:
             made._origin = (self._origin[0].take(rows), *self._origin[1:])
         if settled is not None:
@@ -327,8 +334,8 @@ class Question:
                 bound.layout, points, lambda: rng.identities(identities_of(points)).to(points.device)
             )
             bound = Bound(bound.model, bound.layout, points, bound.partition, absent, bound.aligned, bound.shared)
-        made = self._derived(bound, len(points), self.settle()[0].take(rows), None)
-        made._probed = True
+        made = self._derived(bound, len(points), self.chosen.take(rows), None)
+        made._probed, made._chosen = True, made.target
         return made
 
     def by_elements(self) -> Question:
@@ -337,7 +344,7 @@ class Question:
         partition = Elements().bind(bound.layout, bound.x)
         parts = (bound.x, partition, bound.absent, bound.aligned, bound.shared)
         made = self._derived(Bound(bound.model, bound.layout, *parts), self.n, self.target, self.truth)
-        made._settled, made._keys = self._settled, self.keys
+        made._settled, made._chosen, made._keys = self._settled, self._chosen, self.keys
         return made
 
     def upto(self, layer: str, unit: int | tuple[int, ...]) -> Question:

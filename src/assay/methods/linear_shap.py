@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assay import rng
+from assay.checks import slack
 from assay.errors import InputError
 from assay.method import Axiom, Estimate, Kind, Method
 from assay.methods.coalitions import orderings
@@ -127,7 +128,12 @@ def _independent(question: Question, seed: int) -> Tensor:
     table = question.value(as_masks(masks, question)).to(torch.float64)
     values = table[:, 2:-1] - table[:, :1]
     for mask, seen in ((ends[1], table[:, 1]), (some[0], table[:, -1])):
-        _check_linear(seen, table[:, 0] + values[:, torch.from_numpy(mask).to(values.device)].sum(dim=1), values)
+        _check_linear(
+            seen,
+            table[:, 0] + values[:, torch.from_numpy(mask).to(values.device)].sum(dim=1),
+            values,
+            slack(question.x),
+        )
     return values
 
 
@@ -154,13 +160,15 @@ def _slopes(question: Question, mean: Tensor, spread: Tensor) -> Tensor:
         slope[:, a : a + block] = question.score(start[:, None] + moves).to(torch.float64) - origin[:, None]
     slope /= step
     contributions = slope * (question.x.to(torch.float64) - mean)
-    _check_linear(question.prediction.to(torch.float64), origin + contributions.sum(dim=1), contributions)
+    _check_linear(
+        question.prediction.to(torch.float64), origin + contributions.sum(dim=1), contributions, slack(question.x)
+    )
     return slope
 
 
-def _check_linear(seen: Tensor, expected: Tensor, contributions: Tensor) -> None:
+def _check_linear(seen: Tensor, expected: Tensor, contributions: Tensor, share: float) -> None:
     gap, scale = (seen - expected).abs(), seen.abs() + contributions.abs().sum(dim=1)
-    if bool((gap > 1e-4 * scale + 1e-12).any()):
+    if bool((gap > share * scale + 1e-12).any()):
         raise InputError(
             f"LinearShap expects a model that is linear in its features, but contributions miss the answer by up "
             f"to {float(gap.max()):.3g}: explain a linear output (the margin, not the probability), or use KernelShap"

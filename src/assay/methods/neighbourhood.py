@@ -101,7 +101,7 @@ def uniforms(
 
 def score_shared(question: Question, points: Tensor) -> Tensor:
     """The target at points (m, elements) that all inputs share: (n, m), asked once for each output."""
-    target = question.settle()[0]
+    target = question.chosen
     if question.bound.aligned or not isinstance(target, Output):
         meant = torch.arange(question.n)
     elif isinstance(target.index, Tensor):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from assay import rng
+from assay.checks import slack
 from assay.errors import InputError
 from assay.method import Axiom, Estimate, Kind, Method
 from assay.model import Ability
@@ -155,7 +156,7 @@ class Path(Method):
         for position, end in ((0.0, absent), (1.0, x)):
             point = self.path(torch.full_like(x[:, :1], position), absent, x)
             scale = float(end.abs().max()) + 1
-            if point.shape != x.shape or float((point - end).abs().max()) > 1e-4 * scale:
+            if point.shape != x.shape or float((point - end).abs().max()) > slack(x) * scale:
                 where = "the absent input" if position == 0.0 else "the input"
                 raise InputError(f"Expected a path of points {tuple(x.shape)} whose position {position:g} is {where}.")
 

@@ -156,7 +156,7 @@ class ShapleyRegression(Method):
     def _refitted(self, question: Question, rows: Floats, answers: NDArray[Any], columns: NDArray[np.bool_]) -> Tensor:
         """The target of every retrained model on its own columns of the inputs: (n, m)."""
         asked, owners = question.x.to(torch.float64).cpu().numpy(), torch.arange(question.n, device=question.x.device)
-        target, read = question.settle()[0], _reading(question, self.estimator)
+        target, read = question.chosen, _reading(question, self.estimator)
         table = torch.empty(question.n, len(columns), dtype=torch.float64, device=question.x.device)
         for which, own in enumerate(columns):
             model, x = _fitted(self.estimator, rows, answers, own), asked[:, own] if own.any() else asked[:, :1]
@@ -184,7 +184,7 @@ def _regressed(question: Question, rows: Floats, answers: NDArray[Any], columns:
     offset = question.x.to(torch.float64) - torch.from_numpy(rows.mean(axis=0)).to(question.x.device)
     predictions = float(answers.mean()) + offset @ torch.from_numpy(own).to(question.x.device).T
     every = torch.arange(question.n, device=question.x.device)
-    target = question.settle()[0]
+    target = question.chosen
     return torch.stack([target.score(each, every).to(torch.float64) for each in predictions.T], dim=1)
 
 

@@ -7,14 +7,13 @@ from typing import ClassVar, final
 
 import numpy as np
 import torch
-from scipy.stats import norm
-from scipy.stats import t as student
 from torch import Tensor
 
 from assay import rng
 from assay.errors import InputError
 from assay.method import Axiom, Estimate, Kind, Method
 from assay.methods.coalitions import orderings
+from assay.methods.shapley import widening
 from assay.model import Ability
 from assay.question import Question
 
@@ -72,7 +71,7 @@ def _walk(question: Question, place: Tensor, row: Tensor, prediction: Tensor) ->
     features, bound = len(place), question.bound
     met = place < torch.arange(features, device=place.device)[:, None]  # the first is empty
     masks = torch.cat((met, ~met[1:]))
-    m, target = len(masks), question.settle()[0]
+    m, target = len(masks), question.chosen
     table = torch.zeros(question.n * m, dtype=torch.float64, device=place.device)
 
     def make(flat: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +98,6 @@ def _adjusted(values: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
     # without any spread of the sums there is nothing to adjust, and what rounding left is shared evenly
     share = torch.where(power > 0, ((values - mean) * apart).sum(dim=1, keepdim=True) / power, 1.0 / values.shape[2])
     rest = values - mean - share * apart
-    widening = float(student.ppf(0.975, draws - 2) / norm.ppf(0.975))
-    error = (rest.square().sum(dim=1) / ((draws - 2) * draws)).sqrt() * widening
+    error = (rest.square().sum(dim=1) / ((draws - 2) * draws)).sqrt() * widening(draws - 2)
     adjusted = mean + share * (total[:, None, None] - sums.mean(dim=1, keepdim=True))
     return adjusted.squeeze(1), error
