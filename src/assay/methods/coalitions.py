@@ -107,13 +107,24 @@ def capacity(features: int, size: int) -> int:
     return math.comb(features, size) // (2 if 2 * size == features else 1)
 
 
+def least_pairs(features: int) -> int:
+    """The fewest pairs of a design: all single features, which identify the regression, and one of every other size."""
+    return min(features + max(features // 2, 1) - 1, int(2 ** (features - 1)) - 1)
+
+
 def allocation(features: int, pairs: int, weighting: Weighting) -> list[int]:
-    """How many pairs of each size 1..d // 2, by Webster's divisor rule: no size loses a pair when the number grows."""
-    sizes = range(1, features // 2 + 1)
-    most = [min(capacity(features, k), pairs) for k in sizes]
-    quotients = [w / (2 * np.arange(n) + 1) for w, n in zip(_shares(features, weighting), most)]
+    """How many pairs of each size 1..d // 2: first `least_pairs`, then by the weighting.
+
+    Webster's divisor rule: no size loses a pair when the number of pairs grows.
+    """
+    most = [min(capacity(features, k), pairs) for k in range(1, features // 2 + 1)]
     owner = np.repeat(np.arange(len(most)), most)
-    best = np.argsort(-np.concatenate([*quotients, np.zeros(0)]), kind="stable")[:pairs]
+    quotients = np.zeros(0)
+    for size, (share, count) in enumerate(zip(_shares(features, weighting), most), start=1):
+        quotient = share / (2 * np.arange(count) + 1)
+        quotient[: features if size == 1 else 1] = np.inf
+        quotients = np.concatenate((quotients, quotient))
+    best = np.argsort(-quotients, kind="stable")[:pairs]
     return [int(number) for number in np.bincount(owner[best], minlength=len(most))]
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from assay.errors import InputError
 from assay.method import Axiom, Estimate
-from assay.methods.coalitions import Design, Weighting, paired
+from assay.methods.coalitions import Design, Weighting, least_pairs, paired
 from assay.methods.games import MOST_EXACT
-from assay.methods.shapley import MaskMethod, Solved, as_masks
+from assay.methods.shapley import MaskMethod, Solved, as_masks, widening
 from assay.question import Question
 
 _DEFAULT_BUDGET = 2048
@@ -46,7 +46,7 @@ def regress(table: Tensor, design: Design) -> tuple[Tensor, Tensor]:
     # a pair that alone decides a coefficient is fitted without residual: its own error cannot be known
     deleted = (odd - slopes @ centred.T) / (1.0 - leverage).clamp_min(1e-6)
     variance = (deleted.square() * missing) @ projector.T.square()
-    return slopes + total / design.features, variance.sqrt()
+    return slopes + total / design.features, variance.sqrt() * widening(max(1, int((design.rate < 1.0).sum())))
 
 
 @final
@@ -60,7 +60,7 @@ class KernelShap(MaskMethod):
     size, and spread over the sizes by `weighting` (Musco and Witter 2025, algorithm 1). The standard error is the
     jackknife over pairs.
 
-    `budget`: coalitions besides the empty and the full one, at least 2 features + 2 unless all 2^features - 2 are
+    `budget`: coalitions besides the empty and the full one, at least 3 features - 2 unless all 2^features - 2 are
     fewer; None means 2048, or as many as `until` needs. `until`: stop at the first doubling of the coalitions at
     which every standard error of an input is at most this (in units of the target); inputs stop one by one.
     Cost: budget + 2 evaluations per input and draw of the removal.
@@ -98,7 +98,7 @@ class KernelShap(MaskMethod):
         most = int(2 ** (features - 1)) - 1
         ceiling = _DEFAULT_BUDGET if self.until is None else 2**MOST_EXACT
         pairs = min((ceiling if self.budget is None else self.budget) // 2, most)
-        least = min(features + 1, most)
+        least = least_pairs(features)
         if pairs < least:
             raise InputError(
                 f"{features} features need a budget of at least {2 * least} coalitions, got {self.budget}: "

@@ -140,11 +140,15 @@ class PermutationShapley(MaskMethod):
         return pairs.mean(dim=-2), standard_error(pairs, dim=-2)
 
 
+def widening(freedom: int) -> float:
+    """What a standard error with this many degrees of freedom is multiplied by, so that 1.96 of it make a 95 % interval."""
+    return float(student.ppf(0.975, freedom) / norm.ppf(0.975))
+
+
 def standard_error(replicates: Tensor, dim: int) -> Tensor | None:
     """The standard error of a mean of independent replicates, widened by Student's factor; None if there is one."""
     count = replicates.shape[dim]
     if count < 2:
         return None
-    widening = float(student.ppf(0.975, count - 1) / norm.ppf(0.975))
-    error: Tensor = replicates.std(dim=dim) * (widening / count**0.5)
+    error: Tensor = replicates.std(dim=dim) * (widening(count - 1) / count**0.5)
     return error
