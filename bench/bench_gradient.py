@@ -11,6 +11,8 @@ import torch  # noqa: E402
 import zoo  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+import assay  # noqa: E402
+
 STEPS, IMAGES = 50, 100
 BATCHES = (50, 100, 200, 400, 800, 1600)
 
@@ -26,8 +28,6 @@ def case(bench: harness.Bench, name: str, net: nn.Module, images: Tensor) -> Non
         return theirs.attribute(images, target=targets, n_steps=STEPS, internal_batch_size=batch)
 
     def ours() -> Tensor:
-        import assay
-
         question = assay.Question(net, images, target=assay.Output(targets))
         return assay.IntegratedGradients(steps=STEPS)(question).values
 

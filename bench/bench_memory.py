@@ -16,6 +16,9 @@ kind, count = sys.argv[1], int(sys.argv[2])
 images = torch.rand(count, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 net = zoo.DigitNet((8, 16), 64).eval()
 import assay
+from assay.methods.kernel_shap import KernelShap
+from assay.metrics.faithfulness import Infidelity
+from assay.metrics.perturbation import GaussianNoise
 with torch.no_grad():
     targets = torch.cat([net(rows).argmax(1) for rows in images.split(100)])
 before = harness.peak_megabytes()
@@ -26,10 +29,10 @@ elif kind == "path":
     values = assay.IntegratedGradients(steps=8)(question).values
 elif kind == "infidelity":
     answer = assay.Gradient()(question)
-    values = assay.Infidelity(assay.GaussianNoise(0.2), draws=10)(question, answer).values
+    values = Infidelity(GaussianNoise(0.2), draws=10)(question, answer).values
 elif kind == "kernel":
     question = assay.Question(net, images, target=assay.Output(targets), features=assay.Patches(7))
-    values = assay.KernelShap(budget=64)(question).values
+    values = KernelShap(budget=64)(question).values
 size = values.numel() * values.element_size() / (1 << 20)
 print(json.dumps([harness.peak_megabytes() - before, size]))
 """
@@ -50,7 +53,7 @@ def main() -> None:
         above = {count: peak - result for count, (peak, result) in grown.items()}
         first, last = above[counts[0]], above[counts[-1]]
         settings = "; ".join(f"n = {count}: {value:.0f} MB" for count, value in above.items())
-        # A process that needs next to nothing for 100 inputs would make any ratio large: 32 MB are noise of the allocator.
+        # Where 100 inputs need next to nothing any ratio would be large: 32 MB are noise of the allocator.
         ratio = max(last, 32) / max(first, 32)
         bench.keep(
             harness.Result(

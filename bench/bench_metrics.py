@@ -14,6 +14,11 @@ import torch  # noqa: E402
 import zoo  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+import assay  # noqa: E402
+from assay.metrics.faithfulness import Infidelity  # noqa: E402
+from assay.metrics.perturbation import GaussianNoise  # noqa: E402
+from assay.metrics.sensitivity import MaxSensitivity  # noqa: E402
+
 IMAGES, PERTURBATIONS, DRAWS, NOISE, RADIUS = 100, 100, 50, 0.2, 0.1
 BATCHES = (100, 200, 400, 1000, 2000)
 
@@ -47,10 +52,8 @@ def infidelity(bench: harness.Bench, net: nn.Module, images: Tensor, targets: Te
         return metric(model=net, x_batch=images.numpy(), y_batch=targets.numpy(), a_batch=slopes.numpy(), device="cpu")
 
     def ours() -> object:
-        import assay
-
         question = assay.Question(net, images, target=assay.Output(targets))
-        return assay.Infidelity(assay.GaussianNoise(NOISE), draws=PERTURBATIONS)(question, answer)
+        return Infidelity(GaussianNoise(NOISE), draws=PERTURBATIONS)(question, answer)
 
     answer = None if bench.options.peers else gradient(net, images, targets)
     law = f"Gaussian noise {NOISE}, {PERTURBATIONS} perturbations, {len(images)} images"
@@ -69,8 +72,6 @@ def infidelity(bench: harness.Bench, net: nn.Module, images: Tensor, targets: Te
 
 
 def gradient(net: nn.Module, images: Tensor, targets: Tensor) -> object:
-    import assay
-
     return assay.Gradient()(assay.Question(net, images, target=assay.Output(targets)))
 
 
@@ -101,10 +102,8 @@ def sensitivity(bench: harness.Bench, net: nn.Module, images: Tensor, targets: T
         )  # fmt: skip
 
     def ours() -> object:
-        import assay
-
         question = assay.Question(net, images, target=assay.Output(targets))
-        return assay.MaxSensitivity(assay.Gradient(), radius=RADIUS, ball="linf", draws=DRAWS)(question, answer)
+        return MaxSensitivity(assay.Gradient(), radius=RADIUS, ball="linf", draws=DRAWS)(question, answer)
 
     answer = None if bench.options.peers else gradient(net, images, targets)
     law = f"uniform in a box of radius {RADIUS}, {DRAWS} draws, {len(images)} images"

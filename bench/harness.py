@@ -78,6 +78,13 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def clocks(work: Callable[[], Any]) -> tuple[float, float]:
+    """Wall and processor seconds; the latter tell both sides apart where other programs keep the machine busy."""
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - processor
+
+
 @dataclass(frozen=True)
 class Bench:
     """One family: measures its cases and keeps the results."""
@@ -112,12 +119,14 @@ class Bench:
             ours()
             theirs()
         count = min(pairs or self.options.pairs, self.options.pairs)
-        times = [(seconds(ours), seconds(theirs)) for _ in range(count)]
+        spent = [(clocks(ours), clocks(theirs)) for _ in range(count)]
+        times = [(a[0], b[0]) for a, b in spent]
         ratios = [a / b for a, b in times]
+        facts |= {"pairs": count, "cpu_ratio": statistics.median(a[1] / b[1] for a, b in spent)}
         a, b = (statistics.median(column) for column in zip(*times))
         spread = (min(ratios), max(ratios))
         ratio = statistics.median(ratios)
-        self.keep(Result(name, peer, a, b, ratio, target, "s", settings, spread, {"pairs": count, **facts}))
+        self.keep(Result(name, peer, a, b, ratio, target, "s", settings, spread, facts))
 
     def keep(self, result: Result) -> None:
         self.results.append(result)

@@ -1,0 +1,195 @@
+"""Black-box methods beside shap, Captum, lime, and bare forward passes."""
+
+from __future__ import annotations
+
+import math
+
+import harness
+
+harness.begin()
+
+import captum.attr  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import zoo  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+import assay  # noqa: E402
+from assay.methods.kernel_shap import KernelShap  # noqa: E402
+from assay.methods.lime import Lime  # noqa: E402
+from assay.methods.neighbourhood import Quartiles  # noqa: E402
+from assay.methods.occlusion import Occlusion  # noqa: E402
+from assay.methods.rise import Rise  # noqa: E402
+from assay.methods.shapley import ExactShapley  # noqa: E402
+
+ROWS, FEATURES, COALITIONS, BACKGROUND = 100, 20, 2048, 10
+
+
+def table(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Friedman's function with interactions, and columns that do nothing."""
+    x = np.random.default_rng(seed).random((rows, FEATURES))
+    y = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3] + 5 * x[:, 4] * x[:, 5]
+    return x, y
+
+
+def boosted() -> object:
+    import xgboost
+
+    x, y = table(5000, 0)
+    return xgboost.XGBRegressor(n_estimators=100, max_depth=6, n_jobs=harness.THREADS, random_state=0).fit(x, y)
+
+
+def small_net(features: int) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(features, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)).eval()
+
+
+def kernel_shap(bench: harness.Bench) -> None:
+    names = {title: f"KernelSHAP, 100 rows, {title}" for title in ("XGBoost", "a free model")}
+    if not any(map(bench.wanted, names.values())):
+        return
+    import shap
+
+    rows, background = table(ROWS, 1)[0], table(BACKGROUND, 2)[0]
+    slope = np.linspace(-1, 1, FEATURES)
+    models = {"XGBoost": (boosted().predict, 0.4), "a free model": (lambda x: x @ slope, 0.1)}
+    settings = f"{FEATURES} features, {COALITIONS} coalitions, {BACKGROUND} background rows"
+    for title, (predict, target) in models.items():
+        explainer = shap.KernelExplainer(predict, background)
+
+        def ours(predict: object = predict) -> object:
+            import assay
+            from assay.methods.kernel_shap import KernelShap
+
+            question = assay.Question(predict, rows, removal=assay.Background(background))
+            return KernelShap(budget=COALITIONS)(question)
+
+        def theirs(explainer: object = explainer) -> object:
+            return explainer.shap_values(rows, nsamples=COALITIONS, l1_reg=False, silent=True)
+
+        bench.pair(names[title], "shap", ours, theirs, target, settings=settings, pairs=3)
+
+
+def kernel_shap_network(bench: harness.Bench) -> None:
+    name = "KernelSHAP, 100 rows, a network"
+    if not bench.wanted(name):
+        return
+    net, rows = small_net(FEATURES), torch.tensor(table(ROWS, 1)[0], dtype=torch.float32)
+    explainer = captum.attr.KernelShap(net)
+
+    def captum_run(batch: int) -> Tensor:
+        return explainer.attribute(rows, n_samples=COALITIONS, perturbations_per_eval=batch)
+
+    def ours() -> object:
+        return KernelShap(budget=COALITIONS)(assay.Question(net, rows))
+
+    settings = f"{FEATURES} features, {COALITIONS} coalitions, baseline 0"
+    bench.pair(
+        name, "captum, defaults", ours, lambda: captum_run(1), 0.02, settings=settings, pairs=3, warm=False
+    )  # fmt: skip
+    batch = bench.best((64, 512, 2048), captum_run, repeats=1)
+    chosen = f"{settings}, perturbations_per_eval={batch}"
+    bench.pair(name, "captum, best batch", ours, lambda: captum_run(batch), settings=chosen, pairs=3, warm=False)
+
+
+def exact(bench: harness.Bench) -> None:
+    """Captum asks features * features! rows, far too many at 10: it is timed at 7 and scaled by its number of rows."""
+    name = "exact Shapley values, 10 features"
+    if not bench.wanted(name):
+        return
+    few, many = 7, 10
+    net, rows = small_net(many), torch.tensor(table(4, 1)[0][:, :many], dtype=torch.float32)
+    smaller, fewer = small_net(few), rows[:, :few].contiguous()
+    explainer = captum.attr.ShapleyValues(smaller)
+    batch = bench.best((1, 64, 512, 2048), lambda size: explainer.attribute(fewer, perturbations_per_eval=size), 1)
+    scale = many * math.factorial(many) / (few * math.factorial(few))
+    theirs = scale * harness.seconds(lambda: explainer.attribute(fewer, perturbations_per_eval=batch))
+    ours = float("nan")
+    if not bench.options.peers:
+
+        def work() -> object:
+            return ExactShapley()(assay.Question(net, rows))
+
+        work()
+        ours = min(harness.seconds(work) for _ in range(3))
+    settings = f"4 rows; captum timed at {few} features, perturbations_per_eval={batch}, times {scale:.0f} by its rows"
+    bench.keep(harness.Result(name, "captum, best batch", ours, theirs, ours / theirs, 0.001, "s", settings))
+
+
+def lime_tables(bench: harness.Bench) -> None:
+    name, samples, keep = "LIME, 100 rows of a table", 5000, 5
+    if not bench.wanted(name):
+        return
+    import lime.lime_tabular
+
+    model, train, rows = boosted(), table(2000, 0)[0], table(ROWS, 1)[0]
+    explainer = lime.lime_tabular.LimeTabularExplainer(train, mode="regression", random_state=0)
+
+    def theirs() -> object:
+        return [explainer.explain_instance(row, model.predict, num_features=keep, num_samples=samples) for row in rows]
+
+    def ours() -> object:
+        return Lime(Quartiles(train, samples=samples), keep=keep)(assay.Question(model, rows))
+
+    settings = f"XGBoost, {FEATURES} features, {samples} samples, quartile bins, forward selection of {keep}"
+    bench.pair(name, "lime", ours, theirs, 0.05, settings=settings, pairs=3, warm=False)
+
+
+def occlusion(bench: harness.Bench) -> None:
+    name, window = "occlusion, ResNet-20", 4
+    if not bench.wanted(name):
+        return
+    net, images = zoo.cifar_resnet(20), zoo.cifar10(count=20)[0]
+    with torch.no_grad():
+        targets = net(images).argmax(1)
+    explainer = captum.attr.Occlusion(net)
+
+    def captum_run(batch: int) -> Tensor:
+        return explainer.attribute(
+            images, (3, window, window), (3, window, window), target=targets, perturbations_per_eval=batch
+        )
+
+    def ours() -> object:
+        question = assay.Question(net, images, target=assay.Output(targets), features=assay.Pixels(pooling="mean"))
+        return Occlusion(window=window, stride=window)(question)
+
+    settings = f"{len(images)} images, {window} x {window} windows"
+    bench.pair(name, "captum, defaults", ours, lambda: captum_run(1), settings=settings)
+    batch = bench.best((1, 2, 4, 8, 16, 64), captum_run)
+    chosen = f"{settings}, perturbations_per_eval={batch}"
+    bench.pair(name, "captum, best batch", ours, lambda: captum_run(batch), 0.7, settings=chosen)
+
+
+def rise(bench: harness.Bench) -> None:
+    name, masks = "RISE, ResNet-18, 224 x 224", 400 if bench.options.quick else 4000
+    if not bench.wanted(name):
+        return
+    import torchvision
+
+    torch.manual_seed(0)
+    net = torchvision.models.resnet18(weights=None).eval()
+    image = zoo.photographs(count=1)[0]
+
+    def bare(batch: int, count: int = masks) -> None:
+        with torch.inference_mode():
+            for start in range(0, count, batch):
+                net(image.expand(min(batch, count - start), -1, -1, -1).contiguous())
+
+    def ours() -> object:
+        question = assay.Question(net, image, target=assay.Output(0), features=assay.Pixels(pooling="mean"))
+        return Rise(masks=masks)(question)
+
+    batch = bench.best((8, 16, 32, 64), lambda size: bare(size, 128), 1)
+    settings = f"{masks} masks; bare passes in chunks of {batch}"
+    bench.pair(name, "bare forward passes", ours, lambda: bare(batch), 1.10, settings=settings, pairs=2, warm=False)
+
+
+def main() -> None:
+    bench = harness.Bench("shapley", harness.arguments(__doc__))
+    for case in (kernel_shap, kernel_shap_network, exact, lime_tables, occlusion, rise):
+        case(bench)
+    bench.save()
+
+
+if __name__ == "__main__":
+    main()
