@@ -71,10 +71,10 @@ def score(values: Sequence[float], direction: Direction = "lower") -> Score:
 
 def test_every_cell_is_the_metric_alone() -> None:
     asked = question()
-    methods = [Gradient(), IntegratedGradients(steps=4)]
+    methods = [Smoothed(Gradient(), noise=0.3, draws=2), IntegratedGradients(steps=4)]
     metrics = [Infidelity(draws=8), MaxSensitivity(draws=3)]
     found = compare(asked, methods, metrics, seed=5)
-    assert found.methods == ("Gradient()", "IntegratedGradients(steps=4)")
+    assert found.methods == ("Smoothed(method=Gradient(), noise=0.3, draws=2)", "IntegratedGradients(steps=4)")
     assert found.metrics == ("Infidelity(draws=8)", "MaxSensitivity(draws=3)")
     for method in methods:
         answer = method(asked, seed=5)
