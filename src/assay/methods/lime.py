@@ -19,7 +19,8 @@ from assay.question import Question
 Selection = Literal["auto", "forward", "lasso", "highest"]
 
 _FIT_CELLS = 1 << 23  # elements of the designs that are held at once: 64 MiB
-_REPEATS = 20  # repeats of the selection that its stability is read from, in pairs
+_BLOCKS = 20  # blocks of draws that the selection's stability is resampled from
+_REPEATS = 20  # resampled selections, compared in pairs
 
 
 @final
@@ -57,7 +58,7 @@ def fit(sample: Sample, keep: int | None, selection: Selection, ridge: float, se
         variance = sparse.restrict(_sandwich(sample, data, coefficients, keep), picked)
         some_error = (bread @ variance @ bread).diagonal(dim1=-2, dim2=-1)
         error = torch.zeros_like(data.moment).scatter_(1, picked, some_error)
-        stability = _stability(sample, data, keep, selection, ridge, seed)
+        stability = _stability(sample, keep, selection, ridge, seed)
     curved = (coefficients[:, None, :] @ data.gram @ coefficients[..., None]).flatten()
     left = data.power - 2 * (coefficients * data.moment).sum(dim=1) + curved
     r2 = torch.where(data.power > 0, 1 - left / data.power.clamp_min(torch.finfo(left.dtype).tiny), 1.0)
@@ -96,19 +97,27 @@ def _without_main_effects(scores: Tensor, levels: Tensor) -> Tensor:
     return scores - middle - strata @ (means - middle)
 
 
-def _stability(
-    sample: Sample, data: sparse.Moments, keep: int, selection: Selection, ridge: float, seed: int
-) -> Tensor:
-    """The expected Jaccard similarity (n,) of the columns that two repeats would pick, from the law of the moments."""
-    full = sparse.solve(data.gram, data.moment, ridge)
-    power, axes = torch.linalg.eigh(_sandwich(sample, data, full, len(full[0])))
-    noise = rng.shared(seed, "lime stability").standard_normal((_REPEATS, full.shape[1]))
-    draws = torch.from_numpy(noise).to(full) * power.clamp_min(0).sqrt()[:, None, :]
-    repeats = data.moment[:, None, :] + draws @ axes.mT
-    chosen = torch.stack([_select(data.gram, repeats[:, one], keep, selection, ridge) for one in range(_REPEATS)])
-    members = torch.zeros(*repeats.transpose(0, 1).shape, dtype=torch.bool, device=full.device).scatter_(
-        2, chosen, True
-    )
+def _stability(sample: Sample, keep: int, selection: Selection, ridge: float, seed: int) -> Tensor:
+    """The mean Jaccard similarity (n,) of the columns that pairs of bootstrap repeats over blocks of draws pick.
+
+    Blocks are summed up once, so that a repeat costs a Gram matrix of sums. A balanced design agrees better than this.
+    """
+    design, weights, answers = sample.design, sample.weights, sample.answers
+    table = torch.cat([torch.ones_like(design[..., :1]), design], dim=2)
+    draws = table.shape[1] - sample.fixed
+    block = torch.cat([torch.zeros(sample.fixed), 1 + torch.arange(draws) % _BLOCKS]).to(design.device)
+    parts = [(table[:, at], weights[:, at], answers[:, at]) for at in (block == one for one in range(_BLOCKS + 1))]
+    grams = torch.stack([rows.mT @ (weight[..., None] * rows) for rows, weight, _ in parts])
+    sums = torch.stack([((weight * own)[:, None] @ rows).squeeze(1) for rows, weight, own in parts])
+    counts = rng.shared(seed, "lime stability").multinomial(_BLOCKS, [1 / _BLOCKS] * _BLOCKS, size=_REPEATS)
+    members = torch.zeros(_REPEATS, len(answers), design.shape[2], dtype=torch.bool, device=design.device)
+    for member, count in zip(members, torch.from_numpy(counts).to(design)):
+        times = torch.cat([torch.ones_like(count[:1]), count])
+        gram, moment = torch.tensordot(times, grams, 1), torch.tensordot(times, sums, 1)
+        whole = gram[:, :1, :1]
+        centre, gram, moment = gram[:, 0, 1:] / whole[:, 0], gram / whole, moment / whole[:, 0]
+        apart = gram[:, 1:, 1:] - centre[:, :, None] * centre[:, None, :]
+        member.scatter_(1, _select(apart, moment[:, 1:] - centre * moment[:, :1], keep, selection, ridge), True)
     one, other = members[::2], members[1::2]
     return ((one & other).sum(dim=2) / (one | other).sum(dim=2)).mean(dim=0, dtype=torch.float64)
 

@@ -55,10 +55,11 @@ def solve(gram: Tensor, moment: Tensor, ridge: float = 0.0) -> Tensor:
 
 
 def inverse(gram: Tensor, ridge: float = 0.0) -> Tensor:
-    """The (pseudo-)inverse of gram + ridge: directions without variance get none."""
+    """The (pseudo-)inverse of gram + ridge: directions without variance get none, fixed columns get zeros."""
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     inverted: Tensor = torch.linalg.pinv(gram + ridge * eye, hermitian=True, rtol=_COLLINEAR)
-    return inverted
+    moving = gram.diagonal(dim1=-2, dim2=-1) > 0
+    return inverted * (moving[..., :, None] & moving[..., None, :])
 
 
 def forward_selection(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
