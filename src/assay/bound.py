@@ -139,7 +139,7 @@ class Bound:
             sample, owners = make(torch.arange(min(total, 4), device=self.x.device))
             self.model.prepare(total, self.layout.fold(sample), self.context(owners))
             purpose = f"{'slopes' if slopes else 'outputs'} of {self.layout.shapes}"
-            engine.run(total, work, self.model.pace(purpose), self.model.name)
+            engine.run(total, work, self.model.pace(purpose).sized(self.layout.elements), self.model.name)
 
 
 def plain(values: Tensor, like: Tensor) -> Tensor:

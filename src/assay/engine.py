@@ -13,6 +13,9 @@ from typing import Any, final
 import torch
 
 _FIRST = 32
+_CACHE = 1 << 17  # elements of a first chunk, a guess of what the cache holds with its activations
+_SLOW = 1.0  # seconds from which one run of a chunk is enough to judge it
+_WORTH = 1.05  # a chunk of twice the size must give this much more
 _SHOW_AFTER = 2.0  # seconds of forecast work
 
 
@@ -62,52 +65,54 @@ def count(rows: int, *, backward: bool = False) -> None:
 @final
 @dataclass
 class Pace:
-    """The chunk and memory layout that give the most rows a second, found on the first chunks of real work.
+    """The chunk and the memory layout that give the most rows a second, found on the first chunks of real work.
 
-    The size doubles while the throughput grows; then the other layouts are tried once at the best size. Chunks that fit the
-    cache beat chunks that fit the memory, often by three to one.
+    The layouts are compared at the first size; then the size doubles while that pays. Chunks that fit the cache beat chunks
+    that fit the memory, often by three to one, and so the first size that does not pay ends the search.
     """
 
     layouts: int = 1
+    first: int = _FIRST
     limit: int = 1 << 16
     fixed: int | None = None
     best: tuple[int, int] | None = None
     _rates: dict[tuple[int, int], float] = field(default_factory=dict)
-    _pending: tuple[int, int] = (_FIRST, 0)
-    _seen: int = 0
-    _patience: int = 1
+    _runs: int = 0
+    _warm: float = 0.0
+    _current: tuple[int, int] = (0, 0)
+
+    def sized(self, elements: int) -> Pace:
+        """The same pace, whose search begins at a size that suits rows of so many elements."""
+        if not self._rates and not self._runs:
+            self.first = 1 << max(3, min(6, (_CACHE // max(1, elements)).bit_length() - 1))
+        return self
 
     def propose(self) -> tuple[int, int]:
         """The next (chunk, layout) to run."""
         if self.fixed is not None:
             return self.fixed, 0
-        return self.best or self._pending
+        if self.best is not None:
+            return self.best
+        untried = next((layout for layout in range(self.layouts) if (self.first, layout) not in self._rates), None)
+        if untried is not None or self._runs == 1:
+            return self._current if self._runs == 1 else (self.first, untried or 0)
+        size, layout = max(self._rates, key=self._rates.__getitem__)
+        return size * 2, layout
 
     def record(self, plan: tuple[int, int], rows: int, seconds: float) -> None:
         """Learns from a finished chunk; a chunk that was cut short teaches nothing."""
-        if self.fixed is not None or self.best is not None or plan != self._pending or rows != plan[0]:
+        if self.fixed is not None or self.best is not None or rows != plan[0]:
             return
-        self._rates[plan] = max(self._rates.get(plan, 0.0), rows / max(seconds, 1e-9))
-        self._seen += 1
-        if self._seen >= (1 if seconds > 0.2 else 2):  # the first run of a shape also builds its kernels
-            self._seen = 0
-            self._advance(plan)
-
-    def _advance(self, plan: tuple[int, int]) -> None:
-        size, layout = plan
-        top = max(self._rates, key=self._rates.__getitem__)
-        if layout == 0:
-            improving = top == plan and self._rates[plan] >= 1.02 * max(
-                (rate for other, rate in self._rates.items() if other != plan), default=0.0
-            )
-            self._patience = 1 if improving else self._patience - 1
-            if self._patience >= 0 and size * 2 <= self.limit:
-                self._pending = (size * 2, 0)
-                return
-        if layout + 1 < self.layouts:
-            self._pending = (top[0], layout + 1)
+        self._current, self._runs = plan, self._runs + 1
+        # The first run of a shape also builds its kernels, and so every plan is run twice.
+        if self._runs == 1 and seconds < _SLOW:
+            self._warm = rows / max(seconds, 1e-9)
             return
-        self.best = top
+        before = max(self._rates.values(), default=0.0)
+        rate = max(rows / max(seconds, 1e-9), self._warm if self._runs == 2 else 0.0)
+        self._rates[plan], self._runs = rate, 0
+        if plan[0] > self.first and (rate < _WORTH * before or plan[0] * 2 > self.limit):
+            self.best = max(self._rates, key=self._rates.__getitem__)
 
     def shrink(self) -> None:
         """Halves the chunk after the memory ran out."""

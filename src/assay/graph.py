@@ -1,4 +1,4 @@
-"""A network captured as a graph (torch.fx): split at a layer, or with its batch norms folded into its convolutions.
+"""A network captured as a graph (torch.fx), and split at a layer.
 
 A capture is used only after it has answered a sample of rows like the network itself; elsewhere the caller falls back and
 says so.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class _Tracer(fx.Tracer):
@@ -50,39 +49,6 @@ def agree(ours: Any, theirs: Any) -> bool:
     scale = float(theirs.abs().max()) if theirs.numel() else 1.0
     tolerance = 1e-10 if theirs.dtype == torch.float64 else 1e-5
     return bool(torch.isfinite(theirs).all()) and float((ours - theirs).abs().max()) <= tolerance * max(scale, 1e-3)
-
-
-def folded(module: nn.Module, sample: Sequence[Any], output: Callable[[Any], Any]) -> Callable[..., Any] | None:
-    """The module with every batch norm that directly follows a convolution folded into its weights, or None.
-
-    In evaluation mode both are affine, so one convolution answers for the pair at half the memory traffic.
-    """
-    if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
-        return None
-    graph = capture(module)
-    if graph is None:
-        return None
-    modules = dict(graph.named_modules())
-    calls = [node.target for node in graph.graph.nodes if node.op == "call_module"]
-    changed = 0
-    for node in list(graph.graph.nodes):
-        conv_node = node.args[0] if node.op == "call_module" and node.args else None
-        if not isinstance(conv_node, fx.Node) or conv_node.op != "call_module" or len(conv_node.users) > 1:
-            continue
-        conv, norm = modules.get(str(conv_node.target)), modules[str(node.target)]
-        once = calls.count(node.target) == 1 and calls.count(conv_node.target) == 1
-        fits = isinstance(conv, nn.Conv1d | nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.modules.batchnorm._BatchNorm)
-        if once and fits and norm.running_mean is not None:
-            fused = fuse_conv_bn_eval(cast(nn.Conv2d, conv), norm).requires_grad_(False)
-            graph.add_submodule(f"folded{changed}", fused)
-            conv_node.target = f"folded{changed}"
-            node.replace_all_uses_with(conv_node)
-            graph.graph.erase_node(node)
-            changed += 1
-    if not changed:
-        return None
-    graph.recompile()
-    return graph if agree(output(graph(*sample)), output(module(*sample))) else None
 
 
 @final

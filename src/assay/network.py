@@ -18,13 +18,14 @@ from assay.engine import Pace
 from assay.errors import AbilityError, InputError, ModelError
 from assay.layout import Rows, arranged
 from assay.model import Ability, Model, checked, digest
+from assay.tuned import tuned
 
 _SMALL = 1 << 16  # elements of a buffer that is copied before the work
-_FOLD_FROM = 256  # rows of work below which capturing the graph costs more than it saves
+_TUNE_FROM = 256  # rows of work below which capturing the graph costs more than it saves
 
-# What has been learnt about a network that is still alive: chunk sizes, and its folded form with the weights it was made from.
+# What has been learnt about a network that is still alive: chunk sizes, and its tuned form with the weights it was made from.
 _paces: WeakKeyDictionary[nn.Module, dict[str, Pace]] = WeakKeyDictionary()
-_folded: WeakKeyDictionary[nn.Module, tuple[Any, Callable[..., Any] | None]] = WeakKeyDictionary()
+_tuned: WeakKeyDictionary[nn.Module, tuple[Any, Callable[..., Any] | None]] = WeakKeyDictionary()
 
 
 def _acts_in_training(module: nn.Module) -> bool:
@@ -101,7 +102,7 @@ class Network(cut.Layered):
             )
         self.dtype = first.dtype if first is not None else None
         self._batch_size = batch_size
-        self._form: Callable[..., Any] | None = None  # the folded form, while a session that has checked it is open
+        self._form: Callable[..., Any] | None = None  # the tuned form, while a session that has checked it is open
         self.plain = getattr(module, "_orig_mod", module)
         scripted = isinstance(module, torch.jit.ScriptModule)
         self.abilities = frozenset({Ability.GRADIENT} if scripted else {Ability.GRADIENT, Ability.LAYERS})
@@ -112,7 +113,7 @@ class Network(cut.Layered):
         return type(self.plain).__name__
 
     def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
-        runner: Callable[..., Any] = self._form or self.module
+        runner: Callable[..., Any] = self._form if self._form is not None and layout else self.module
         return checked(self.output(runner(*arranged(rows, layout), **context)), len(rows[0]), self.name)
 
     def pace(self, purpose: str) -> Pace:
@@ -151,19 +152,19 @@ class Network(cut.Layered):
     def prepare(self, rows: int, sample: Rows, context: Mapping[str, Any]) -> None:
         self._form = None
         if (
-            rows < _FOLD_FROM
+            rows < _TUNE_FROM
             or context
             or self.dtype not in (torch.float32, torch.float64)
             or graph.listened(self.module)
         ):
             return
         version = self._version()
-        made, form = _folded.get(self.module, (None, None))
+        made, form = _tuned.get(self.module, (None, None))
         # What is written through .data, or read from an attribute by the forward, leaves no trace in the version.
         stale = form is not None and not graph.agree(self.output(form(*sample)), self.output(self.module(*sample)))
         if made != version or stale:
-            form = graph.folded(self.module, sample, self.output)
-            _folded[self.module] = (version, form)
+            form = tuned(self.module, sample, self.output)
+            _tuned[self.module] = (version, form)
         self._form = form
 
     def _version(self) -> tuple[tuple[int, int], ...]:

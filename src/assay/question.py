@@ -280,11 +280,14 @@ class Question:
             return points, flat // steps
 
         def use(flat: Tensor, owners: Tensor, slopes: Tensor) -> None:
-            moved = slopes if velocities[0] is None else slopes * velocities[0]
-            moved, share = moved.to(torch.float64), weights[flat % steps].unsqueeze(1)
-            total.index_add_(0, owners, moved * share)
+            moved = (slopes if velocities[0] is None else slopes * velocities[0]).to(torch.float64)
+            # A chunk holds neighbours: adding them up is one product with a short, wide matrix of weights.
+            first, last = int(flat[0]) // steps, int(flat[-1]) // steps + 1
+            shares = torch.zeros(last - first, len(flat), dtype=torch.float64, device=flat.device)
+            shares[owners - first, torch.arange(len(flat), device=flat.device)] = weights[flat % steps]
+            total[first:last] += shares @ moved
             if squares is not None:
-                squares.index_add_(0, owners, moved**2 * share)
+                squares[first:last] += shares @ moved**2
 
         self.bound.slopes(self.n * steps, make, self.chosen.score, use)
         return total
