@@ -12,7 +12,7 @@ from torch import nn
 
 from assay import engine
 from assay.attribution import Attribution
-from assay.certificates import FINE, Certificate
+from assay.certificates import FINE, ROWS, Certificate
 from assay.errors import AssayError, InputError, KindError, ModelError, TargetError, VersionError
 from assay.features import Labels, Patches
 from assay.question import Question
@@ -110,7 +110,7 @@ def test_probabilities_are_averaged_and_can_be_differentiated():
     question = Question(net, pictures(3), features=Patches(2))
     smooth = MultiplicativeSmoothing(2, 4, output="probabilities").smooth(question)
     outer = Question(smooth, pictures(3), features=Patches(2), target=1)
-    noise = torch.from_numpy(smooth.design.masks)
+    noise = torch.tensor(smooth.design.masks)
 
     def twin(x: torch.Tensor) -> torch.Tensor:
         masks = noise.view(-1, 1, 4, 4).repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -178,6 +178,21 @@ def test_the_cost_is_one_row_per_draw_for_the_whole_and_for_each_selection():
         proofs = MultiplicativeSmoothing(2, 8).certify_all(question, selections)
     assert spent.forwards <= 6 * 8 * 3 + 1
     assert [len(each) for each in proofs] == [6, 6]
+
+
+@pytest.mark.parametrize(("n", "draws"), [(70, 64), (2, 5000)])
+def test_what_is_held_at_once_does_not_grow_with_inputs_or_draws(monkeypatch, n, draws):
+    held, outputs = [], Question.outputs
+
+    def spy(self: Question, masks: torch.Tensor) -> torch.Tensor:
+        held.append(self.n * masks.shape[-2])
+        return outputs(self, masks)
+
+    monkeypatch.setattr(Question, "outputs", spy)
+    proofs = MultiplicativeSmoothing(1, 8, "bernoulli", draws=draws).certify(asked(table(0), n=n), torch.arange(5) == 0)
+    assert sum(held) == n * draws * 2
+    assert max(held) <= ROWS
+    assert [len(proof.at_whole.draws) for proof in proofs] == [draws] * n
 
 
 def test_keeping_everything_certifies_radius_zero_and_abstains():

@@ -29,7 +29,7 @@ Bound: TypeAlias = Literal["vote-aware", "strict", "bernoulli", "enumeration"]
 
 FORMAT = 1
 FINE = 1 << 20  # probabilities count in units of 2^-20
-_ROWS = 1024  # masked rows per request: what is held at once does not grow with draws or inputs
+ROWS = 4096  # masked rows per request: what is held at once does not grow with draws or inputs
 _CLAIMS = ("predicted", "selected", "consistent", "incremental", "decremental", "full")
 
 
@@ -53,7 +53,9 @@ class Votes:
 
     def doubtful(self) -> NDArray[np.bool_]:
         """Which draws are unsure: (draws,)."""
-        return np.isin(np.arange(len(self.draws)), self.unsure)
+        found = np.zeros(len(self.draws), dtype=bool)
+        found[list(self.unsure)] = True
+        return found
 
 
 @final
@@ -102,13 +104,10 @@ class Evidence:
         layout = TensorLayout(self.parts, tuple(getattr(torch, name) for name in self.dtypes), torch.device("cpu"))
         pieces = self.labels.split(layout.sizes)
         labels = tuple(piece.reshape(shape) for piece, shape in zip(pieces, self.parts))
-        inputs, absent = (_alone(layout.fold(rows)) for rows in (self.x[None], self.absent))
+        folded = [layout.fold(rows) for rows in (self.x[None], self.absent)]
+        inputs, absent = (parts[0] if len(parts) == 1 else parts for parts in folded)
         removal = Baseline(absent) if len(self.absent) == 1 else Background(absent)
         return Question(model, inputs, features=Labels(labels), removal=removal)
-
-
-def _alone(parts: tuple[Any, ...]) -> Any:
-    return parts[0] if len(parts) == 1 else parts
 
 
 @final
@@ -153,7 +152,9 @@ class Certificate:
     @property
     def mask(self) -> Masks:
         """The selection as a mask: (features,) bool."""
-        return np.isin(np.arange(self.features), self.selection)
+        found = np.zeros(self.features, dtype=bool)
+        found[list(self.selection)] = True
+        return found
 
     @property
     def room(self) -> int:
@@ -329,7 +330,8 @@ class Certificate:
 
 
 def _votes(draws: Sequence[Any], unsure: Sequence[int], closest: float | None) -> Votes:
-    return Votes(tuple(tuple(d) if isinstance(d, list) else d for d in draws), tuple(unsure), closest)
+    scored = len(draws) > 0 and isinstance(draws[0], list)
+    return Votes(tuple(map(tuple, draws)) if scored else tuple(draws), tuple(unsure), closest)
 
 
 def _encode(evidence: Evidence) -> dict[str, Any]:
@@ -369,7 +371,7 @@ class Ballots:
 
 def cast_votes(question: Question, masks: Tensor, scale: int, tolerance: float) -> Ballots:
     """Asks the base model under masks (n, m, features), a slice at a time, and keeps whole numbers alone."""
-    step, parts = max(1, _ROWS // question.n), []
+    step, parts = max(1, ROWS // question.n), []
     for start in range(0, masks.shape[1], step):
         parts.append(_count(question.outputs(masks[:, start : start + step]), scale, question.model.name))
     draws, distance = (np.concatenate(each, axis=1) for each in zip(*((part[0], part[1]) for part in parts)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal, final
 
 import numpy as np
@@ -79,12 +80,14 @@ class NoiseDesign:
     levels: int
     kind: Literal["structured", "stratified", "bernoulli", "masks"] = "masks"
 
-    @property
+    @cached_property
     def masks(self) -> Masks:
-        """(draws, features) bool."""
-        return np.stack([unpack(row, self.features) for row in self.rows])
+        """(draws, features) bool, read-only."""
+        table = np.stack([unpack(row, self.features) for row in self.rows])
+        table.setflags(write=False)
+        return table
 
-    @property
+    @cached_property
     def counts(self) -> Integers:
         """How many draws keep each feature: (features,)."""
         counts: Integers = self.masks.sum(axis=0, dtype=np.int64)

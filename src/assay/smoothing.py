@@ -13,7 +13,7 @@ from torch import Tensor
 
 from assay import rng
 from assay.attribution import Attribution
-from assay.certificates import FINE, Ballots, Bound, Certificate, Evidence, cast_votes
+from assay.certificates import FINE, ROWS, Ballots, Bound, Certificate, Evidence, cast_votes
 from assay.engine import Pace
 from assay.errors import InputError, KindError, TargetError
 from assay.layout import Rows
@@ -100,9 +100,9 @@ class MultiplicativeSmoothing:
         make = NoiseDesign.structured if self.design == "structured" else NoiseDesign.stratified
         return make(features, self.kept, self.levels, self.seed)
 
-    def smooth(self, question: Question) -> Smoothed:
+    def smooth(self, question: Question) -> SmoothedModel:
         """The smoothed classifier: a callable on masks of the first input, and a `Model` that any question can hold."""
-        return Smoothed(question, self.noise(question.partition.count), self._scale, self.tolerance)
+        return SmoothedModel(question, self.noise(question.partition.count), self._scale, self.tolerance)
 
     def certify(self, question: Question, selection: Any) -> tuple[Certificate, ...]:
         """One certificate per input, for masks (n, features) or (features,) such as `answer.top(0.25)`."""
@@ -112,10 +112,10 @@ class MultiplicativeSmoothing:
         """The certificates of several selections, one by one; the votes on the whole are cast once for all."""
         chosen = torch.stack([selected(each, question) for each in selections], dim=1)
         design = self.noise(question.partition.count)
-        noise = torch.from_numpy(design.masks)
+        noise = torch.tensor(design.masks)
         question.part(0, 1).settle()  # refuses a model whose rows influence each other before any vote
         made: list[tuple[Certificate, ...]] = []
-        for start in range(0, question.n, step := max(1, 1024 // (len(noise) * (chosen.shape[1] + 1)))):
+        for start in range(0, question.n, step := max(1, ROWS // (len(noise) * (chosen.shape[1] + 1)))):
             part, masks = question.part(start, start + step), chosen[start : start + step]
             under = (masks[:, :, None] & noise).flatten(1, 2)
             ballots = cast_votes(
@@ -201,7 +201,7 @@ def selected(selection: Any, question: Question) -> Tensor:
 
 
 @final
-class Smoothed(Model):
+class SmoothedModel(Model):
     """A classifier averaged over the fixed noise of a design.
 
     Called with masks (m, features) it gives the smoothed class scores (m, classes) of the first input of its question,
@@ -229,8 +229,8 @@ class Smoothed(Model):
         count, q = self.design.features, len(self.design.rows)
         if asked.dim() != 2 or asked.shape[1] != count or asked.dtype != torch.bool:
             raise InputError(f"Expected masks of bools of shape (m, {count}), got {asked.dtype} {tuple(asked.shape)}.")
-        noise, first, sums = torch.from_numpy(self.design.masks), self._question.part(0, 1), []
-        for chunk in torch.split(asked, max(1, 1024 // q)):
+        noise, first, sums = torch.tensor(self.design.masks), self._question.part(0, 1), []
+        for chunk in torch.split(asked, max(1, ROWS // q)):
             ballots = cast_votes(first, (chunk[:, None] & noise).flatten(0, 1)[None], self.scale, self._tolerance)
             sums += [
                 torch.from_numpy(ballots.votes(0, i * q, (i + 1) * q).table(ballots.classes).sum(axis=0))
@@ -276,7 +276,7 @@ class Smoothed(Model):
                 "segmentation or blur made anew on masked inputs certifies nothing: ask about one input, or masks."
             )
         zero = torch.zeros(1, dtype=torch.int64, device=bound.x.device)
-        noise = torch.from_numpy(self.design.masks).to(bound.x.device)
+        noise = torch.tensor(self.design.masks).to(bound.x.device)
         present = torch.cat([bound.partition.spread(row[None], zero) for row in noise])
 
         def fill(x: Tensor, masks: Tensor) -> Iterator[Tensor]:
@@ -371,7 +371,7 @@ def _scorer(
     if isinstance(asked, Question):
         one = asked.part(0, 1)
         return lambda masks: one.outputs(masks)[0], asked.partition.count
-    count = asked.design.features if isinstance(asked, Smoothed) else features
+    count = asked.design.features if isinstance(asked, SmoothedModel) else features
     if count is None:
         raise InputError("Expected the number of features of a callable on masks: check(callable, features=n).")
     return asked, count
