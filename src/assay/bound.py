@@ -48,6 +48,11 @@ class Bound:
             self.model, self.layout, x, self.partition.take(rows), self.absent.take(rows), aligned, self.shared
         )
 
+    def nothing(self, rows: Tensor, draws: Tensor) -> Tensor:
+        """The inputs `rows` with every feature removed (r, elements); elements that nobody owns stay."""
+        removed = self.absent.all(rows, draws)
+        return removed if self.partition.whole else torch.where(self.partition.of(rows) < 0, self.x[rows], removed)
+
     def context(self, owners: Tensor) -> dict[str, Any]:
         """The context of a chunk."""
         return {**{name: value[owners] for name, value in self.aligned.items()}, **self.shared}
@@ -92,7 +97,7 @@ class Bound:
         """The target with everything removed, averaged over the draws of the removal: (n,)."""
         draws = self.absent.draws
         total = torch.zeros(n, dtype=torch.float64, device=self.x.device)
-        if self.absent.shared and not self.aligned:
+        if self.absent.shared and not self.aligned and self.partition.whole:
             every = torch.arange(n, device=self.x.device)
 
             def add(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
@@ -100,21 +105,19 @@ class Bound:
                     total.add_(target.score(output.unsqueeze(0).expand(n, *output.shape), every))
 
             zero = torch.zeros(1, dtype=torch.int64, device=self.x.device)
-            self.outputs(
-                draws, lambda flat: (self.absent.all(zero.expand(len(flat)), flat), zero.expand(len(flat))), add
-            )
+            self.outputs(draws, lambda flat: (self.nothing(zero.expand(len(flat)), flat), zero.expand(len(flat))), add)
         else:
 
             def gather(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
                 total.index_add_(0, owners, target.score(outputs, owners).to(torch.float64))
 
-            self.outputs(n * draws, lambda flat: (self.absent.all(flat // draws, flat % draws), flat // draws), gather)
+            self.outputs(n * draws, lambda flat: (self.nothing(flat // draws, flat % draws), flat // draws), gather)
         return plain(total / draws, self.x)
 
     def probe(self, n: int, target: Target) -> None:
         """Asks two rows together and alone, and refuses when their answers differ or the target does not fit them."""
         zero, seen = torch.zeros(1, dtype=torch.int64, device=self.x.device), []
-        second = self.x[1:2] if n > 1 else self.absent.all(zero, zero)
+        second = self.x[1:2] if n > 1 else self.nothing(zero, zero)
         pair, owners = torch.cat([self.x[:1], second]), torch.tensor([0, min(1, n - 1)], device=self.x.device)
         with self.model.session(slopes=False):
             for part in (slice(0, 2), slice(0, 1)):
@@ -164,8 +167,9 @@ def activations(bound: Bound, n: int, after: cut.After, layout: Layout, features
         return torch.cat(made), [torch.cat(each) for each in zip(*beside)]
 
     x, carried = run(n, lambda flat: (bound.x[flat], flat))
-    draws, owned = bound.absent.draws, 1 if bound.absent.shared and not bound.aligned else n
-    replaced, _ = run(owned * draws, lambda flat: (bound.absent.all(flat // draws, flat % draws), flat // draws))
+    draws = bound.absent.draws
+    owned = 1 if bound.absent.shared and not bound.aligned and bound.partition.whole else n
+    replaced, _ = run(owned * draws, lambda flat: (bound.nothing(flat // draws, flat % draws), flat // draws))
     absent = FixedAbsent(replaced.view(owned, draws, elements))
     aligned = {**bound.aligned, **cut.names_of(carried)}
     return Bound(after, layout, x, features.bind(layout, x), absent, aligned, bound.shared)

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from assay.errors import InputError, KindError
-from assay.layout import Aligned, Context, Shared
+from assay.features import Elements, Features
+from assay.layout import Aligned, Context, Layout, Shared, layout_of
 from assay.model import Model
+from assay.removal import Baseline, Removal
+from assay.text import MaskToken, TextLayout, Words, is_text
 
 
 def of_kind(value: Any, kind: type[Any]) -> Any:
@@ -20,6 +23,19 @@ def of_kind(value: Any, kind: type[Any]) -> Any:
             f"Expected {kind.__name__.lower()} such as those in assay.{kind.__name__.lower()}, got {type(value).__name__}."
         )
     return value
+
+
+def door(inputs: Any, features: Any, removal: Any, model: Model) -> tuple[Layout, Features, Removal]:
+    """How the inputs are read, who receives credit and what stands in for the absent: as given, or what suits the inputs."""
+    if is_text(inputs):
+        layout: Layout = TextLayout.of(inputs, model.device)
+        features = Words() if features is None else features
+        removal = MaskToken() if removal is None else removal
+        layout = removal.masked(layout) if isinstance(removal, MaskToken) else layout
+    else:
+        layout = layout_of(inputs, device=model.device, dtype=model.dtype)
+    features = of_kind(Elements() if features is None else features, Features)
+    return layout, features, of_kind(Baseline(0.0) if removal is None else removal, Removal)
 
 
 def sound(x: Tensor, model: Model) -> Tensor:

@@ -38,6 +38,11 @@ class Partition:
             return self
         return Partition(self.labels[rows], self.count, self.names, self.shape, self.pooling, self.identity)
 
+    @property
+    def whole(self) -> bool:
+        """Whether every element has an owner."""
+        return self.identity or not bool((self.labels < 0).any())
+
     def of(self, rows: Tensor) -> Tensor:
         """The labels of some inputs, (r or 1, elements)."""
         return self.labels if len(self.labels) == 1 else self.labels[rows]
@@ -52,7 +57,7 @@ class Partition:
             spread = masks[:, owned]
         else:
             spread = masks.gather(1, labels.clamp_min(0))
-        if bool((labels < 0).any()):
+        if not self.whole:
             spread = torch.where(labels < 0, torch.ones((), dtype=masks.dtype, device=masks.device), spread)
         return spread
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from assay import rng
 from assay.errors import InputError, KindError
 
 if TYPE_CHECKING:
@@ -64,6 +65,12 @@ class Layout(ABC):
     @abstractmethod
     def fold(self, rows: Tensor) -> Rows:
         """Rows (r, elements) to what the predictor takes."""
+
+    def identities(self, rows: Tensor) -> Tensor:
+        """One key per row (n,), hashed from what the row says and not from how this layout encodes it."""
+        plain = rows.detach().cpu().contiguous()
+        array = (plain.view(torch.int16) if plain.dtype in (torch.bfloat16, torch.float16) else plain).numpy()
+        return rng.identities([array[index].tobytes() for index in range(len(array))]).to(rows.device)
 
     def describe(self) -> str:
         """The shape of one input, in words."""
@@ -176,7 +183,7 @@ class TableLayout(Layout):
             if known is None:
                 codes.append(pd.to_numeric(raw[name]).to_numpy(dtype=np.float64, na_value=np.nan))
                 continue
-            code = pd.Categorical(raw[name], categories=pd.Index(list(known))).codes.astype(np.float64)
+            code = pd.Index(list(known), dtype=object).get_indexer(raw[name].astype(object)).astype(np.float64)
             unknown = (code < 0) & raw[name].notna().to_numpy()
             if unknown.any():
                 value = raw[name].to_numpy()[unknown.argmax()]
@@ -205,6 +212,14 @@ class TableLayout(Layout):
                 made = pd.Categorical.from_codes(taken, categories=pd.Index(list(known)))
                 columns[name] = made if isinstance(dtype, pd.CategoricalDtype) else pd.Series(made).astype(dtype)
         return (pd.DataFrame(columns),)
+
+    def identities(self, rows: Tensor) -> Tensor:
+        import pandas as pd
+
+        if all(known is None for known in self.categories):
+            return super().identities(rows)
+        hashed = pd.util.hash_pandas_object(self.fold(rows)[0], index=False, categorize=False)
+        return rng.identities([key.tobytes() for key in hashed.to_numpy()]).to(rows.device)
 
 
 def as_tensor(value: Any) -> Tensor:
@@ -260,14 +275,6 @@ def layout_of(raw: Any, *, device: torch.device, dtype: torch.dtype | None) -> L
         raise InputError(f"Expected tensors that share their first dimension, got {sorted(lengths)} rows.")
     dtypes = [dtype if dtype is not None and t.is_floating_point() else t.dtype for t in tensors]
     return TensorLayout(tuple(tuple(t.shape[1:]) for t in tensors), tuple(dtypes), device)
-
-
-def identities_of(rows: Tensor) -> Sequence[bytes]:
-    """The bytes of every row, which are the row's identity."""
-    plain = rows.detach().cpu().contiguous()
-    plain = plain.view(torch.int16) if plain.dtype in (torch.bfloat16, torch.float16) else plain
-    array = plain.numpy()
-    return [array[index].tobytes() for index in range(len(array))]
 
 
 def arranged(rows: Rows, memory: int) -> Rows:

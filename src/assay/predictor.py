@@ -77,7 +77,7 @@ class Estimator(_Opaque):
                 import pandas as pd
 
                 table = pd.DataFrame(table, columns=list(columns))
-        elif columns is None:
+        elif columns is None and not isinstance(table, list):
             table = table.to_numpy()
         outputs = getattr(self.estimator, self.method)(table)
         return checked(_numbers(outputs, self.name), len(rows[0]), self.name)

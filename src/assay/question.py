@@ -9,15 +9,15 @@ from typing import Any, TypeAlias, final
 import torch
 from torch import Tensor
 
-from assay import cut, rng
+from assay import cut
 from assay.bound import Bound, activations, plain
-from assay.checks import declared, of_kind, rows_of, sound, sound_masks, sound_points
+from assay.checks import declared, door, of_kind, rows_of, sound, sound_masks, sound_points
 from assay.errors import InputError
 from assay.features import Elements, Features, Partition, Pooling
-from assay.layout import Context, Layout, TensorLayout, identities_of, layout_of
+from assay.layout import Context, Layout, TensorLayout
 from assay.model import Model, digest
 from assay.predictor import Function
-from assay.removal import Baseline, FixedAbsent, Removal
+from assay.removal import FixedAbsent, Removal
 from assay.target import Neuron, Output, Predicted, Target, as_target
 from assay.wrap import wrap
 
@@ -58,13 +58,12 @@ class Question:
         target = Predicted() if target is None else as_target(target)
         if isinstance(target, Neuron):
             model, target = model.cut_upto(target.layer), Output(target.unit)
-        layout = layout_of(inputs, device=model.device, dtype=model.dtype)
+        layout, features, removal = door(inputs, features, removal, model)
         x = sound(layout.flatten(inputs), model)
-        self.features = of_kind(Elements() if features is None else features, Features)
-        self.removal = of_kind(Baseline(0.0) if removal is None else removal, Removal)
+        self.features, self.removal = features, removal
         aligned, shared = declared(context or {}, len(x), model.device)
         partition = self.features.bind(layout, x)
-        absent = self.removal.bind(layout, x, lambda: rng.identities(identities_of(x)).to(x.device))
+        absent = self.removal.bind(layout, x, lambda: layout.identities(x))
         bound = Bound(model, layout, x, partition, absent, aligned, shared)
         self._fill(bound, len(x), target.sized(len(x)), truth)
 
@@ -119,7 +118,7 @@ class Question:
         """Each input's identity (n,), hashed from its bytes; an activation keeps the identity of the input it came from."""
         if self._keys is None:
             origin = self._origin
-            self._keys = origin[0].keys if origin else rng.identities(identities_of(self.x)).to(self.x.device)
+            self._keys = origin[0].keys if origin else self.layout.identities(self.x)
         return self._keys
 
     @property
@@ -127,7 +126,7 @@ class Question:
         """The inputs with everything removed (n, elements), where the removal has one replacement for each."""
         self.require_one_replacement()
         rows = torch.arange(self.n, device=self.x.device)
-        return self.bound.absent.all(rows, torch.zeros_like(rows))
+        return self.bound.nothing(rows, torch.zeros_like(rows))
 
     def require_one_replacement(self) -> None:
         """Refuses, before any work, a removal that has several replacements for each input."""
@@ -159,7 +158,7 @@ class Question:
         said = f"{self.target!r} {self.features!r} {self.removal!r} {self.layout.describe()} {self.model.name}"
         labels = self.partition.labels.cpu().numpy().tobytes()
         fixed = self.bound.absent.rows.cpu() if isinstance(self.bound.absent, FixedAbsent) else torch.zeros(0)
-        removed = b"".join(identities_of(fixed.reshape(len(fixed), -1)))
+        removed = fixed.contiguous().view(torch.uint8).numpy().tobytes()
         keys = self.keys.cpu().numpy().tobytes()
         return digest(self.model.fingerprint(), keys, said.encode(), labels, removed).hex()
 
@@ -333,9 +332,7 @@ class Question:
         rows = torch.arange(self.n, device=self.x.device) if rows is None else rows
         bound = self.bound.about(points, rows)
         if self.removal.follows and self._origin is None:
-            absent = self.removal.bind(
-                bound.layout, points, lambda: rng.identities(identities_of(points)).to(points.device)
-            )
+            absent = self.removal.bind(bound.layout, points, lambda: bound.layout.identities(points))
             bound = Bound(bound.model, bound.layout, points, bound.partition, absent, bound.aligned, bound.shared)
         made = self._derived(bound, len(points), self.chosen.take(rows), None)
         made._probed, made._chosen = True, made.target

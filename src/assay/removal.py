@@ -95,7 +95,8 @@ def _finite(rows: Tensor, who: str) -> Tensor:
     return rows
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Settings that are data, by kind and shape."""
     shape = getattr(value, "shape", None)
     return repr(value) if shape is None else f"<{type(value).__name__} of shape {tuple(shape)}>"
 
@@ -141,7 +142,7 @@ class Baseline(Removal):
         return tensor.unsqueeze(0) if tuple(tensor.shape) == shape else tensor
 
     def __repr__(self) -> str:
-        return f"Baseline({_shown(self.value)})"
+        return f"Baseline({shown(self.value)})"
 
 
 @final
@@ -160,7 +161,7 @@ class Mean(Removal):
         return FixedAbsent(rows.to(torch.float64).mean(0).to(x.dtype)[None, None])
 
     def __repr__(self) -> str:
-        return f"Mean({_shown(self.rows)})"
+        return f"Mean({shown(self.rows)})"
 
 
 @final
@@ -223,4 +224,4 @@ class Background(Removal):
         return FixedAbsent(_rows(layout, self.rows, "the background").unsqueeze(0))
 
     def __repr__(self) -> str:
-        return f"Background({_shown(self.rows)})"
+        return f"Background({shown(self.rows)})"

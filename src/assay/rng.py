@@ -29,7 +29,7 @@ def derive(seed: int, name: str) -> int:
 def shared(seed: int, name: str) -> np.random.Generator:
     """The generator of a design that all inputs share (coalitions, masks, noise): it depends on the seed alone."""
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(int.from_bytes(digest, "little"))))
 
 
 def identities(rows: Sequence[bytes]) -> Tensor:

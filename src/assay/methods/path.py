@@ -198,7 +198,7 @@ class ExpectedGradients(Method):
         squares = torch.zeros_like(x, dtype=torch.float64)
 
         def way(rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-            start = absent.all(rows, baselines[rows, steps])
+            start = question.bound.nothing(rows, baselines[rows, steps])
             velocity = x[rows] - start
             return torch.addcmul(start, alphas[rows, steps].unsqueeze(1), velocity), velocity
 
