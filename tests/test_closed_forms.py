@@ -13,10 +13,10 @@ from toys import randn
 
 import assay
 from assay.attribution import Attribution
+from assay.methods.path import Rule
 from assay.metrics.faithfulness import Completeness, Infidelity
 from assay.metrics.perturbation import DifferenceToBaseline, GaussianNoise, NoisyBaseline, Squares, SubsetToBaseline
 from assay.metrics.sensitivity import MaxSensitivity
-from assay.methods.path import Rule
 
 RULES: tuple[Rule, ...] = get_args(Rule)
 EXACT = 1e-10
@@ -246,7 +246,11 @@ def steps_of(question: assay.Question, draws: int = DRAWS) -> Tensor:
 
 
 def within(score: Any, expected: Tensor, deviations: float = 4.5) -> None:
-    assert bool(((score.values - expected).abs() <= deviations * score.error).all()), (score.values, expected, score.error)
+    assert bool(((score.values - expected).abs() <= deviations * score.error).all()), (
+        score.values,
+        expected,
+        score.error,
+    )
 
 
 def test_infidelity_of_a_linear_models_slope_is_zero() -> None:

@@ -26,7 +26,8 @@ def _numbers(outputs: Any, who: str) -> Any:
                 f"Expected numbers from {who}, got {array.dtype}. Explain scores or probabilities rather than labels: "
                 "wrap(model, output='predict_proba') or output='decision_function'."
             )
-        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
+        array = np.ascontiguousarray(array, dtype=np.float64)
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
     return outputs
 
 
