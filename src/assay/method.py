@@ -135,8 +135,8 @@ class Method(ABC):
             if any(not dtype.is_floating_point for dtype in dtypes):
                 raise KindError(
                     f"Expected floating inputs for {self!r}, got {', '.join(map(str, dtypes))}: integers have no slope. "
-                    "Ask behind the layer that embeds them, question.after('embedding'), hand what is not attributed over as context, or "
-                    "convert real numbers with .float()."
+                    "Ask behind the layer that embeds them, question.after('embedding'), hand what is not attributed over as "
+                    "context, or convert real numbers with .float()."
                 )
 
     def _answer(

@@ -10,7 +10,6 @@ from typing import Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta
 
 from assay import rng
 from assay.errors import InputError
@@ -217,6 +216,8 @@ def bernoulli_radius(gap: Fraction, kept: int, levels: int, room: int, side: Sid
 
 def binomial_bounds(hits: Integers, trials: int, miss: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """One-sided Clopper-Pearson (1934) bounds, each of which fails with probability at most `miss`."""
+    from scipy.stats import beta
+
     lower = np.where(hits > 0, beta.ppf(miss, np.maximum(hits, 1), trials - hits + 1), 0.0)
     upper = np.where(hits < trials, beta.isf(miss, hits + 1, np.maximum(trials - hits, 1)), 1.0)
     return np.maximum(lower - 1e-12, 0.0), np.minimum(upper + 1e-12, 1.0)

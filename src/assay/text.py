@@ -99,8 +99,8 @@ def _split(text: str) -> list[tuple[str, str]]:
 class Words(Features):
     """The words of texts. With `bag=True` all occurrences of a word in a text are one feature (Ribeiro et al. 2016, section 3).
 
-    Texts of several lengths share one table of features, as wide as the longest; words that a text does not have receive 0. Designs
-    depend on that width: explain a text alone where the answer must not depend on its neighbours' lengths.
+    Texts of several lengths share one table of features, as wide as the longest; words that a text does not have receive 0.
+    Designs depend on that width: explain a text alone where the answer must not depend on its neighbours' lengths.
 
     >>> import numpy as np, torch, assay
     >>> praise = lambda texts: np.array([float("good" in text) for text in texts])

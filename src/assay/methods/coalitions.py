@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay import rng
+from assay.methods.games import MOST_EXACT, subsets
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -151,6 +152,10 @@ def _layer(features: int, size: int, count: int, seed: int) -> Bools:
 
 def _listed(features: int, size: int) -> Bools:
     """Every coalition of one size; of the middle size only those with feature 0, the others are their complements."""
+    if features <= MOST_EXACT:  # a look through all coalitions is quicker than building those of one size
+        masks = subsets(features)
+        masks = masks[masks.sum(axis=1) == size]
+        return masks[masks[:, 0]] if 2 * size == features else masks
     choices: Iterator[tuple[int, ...]] = combinations(range(features), size)
     if 2 * size == features:
         choices = ((0, *rest) for rest in combinations(range(1, features), size - 1))

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from assay import rng
@@ -252,6 +251,8 @@ class Gaussian(Neighbourhood):
         return self.samples
 
     def sample(self, question: Question, seed: int) -> Sample:
+        from scipy.special import ndtri
+
         _points_wanted(question, "Gaussian neighbourhoods")
         x = question.x
         moving, scale = self._moving(question), self._scale(x)
@@ -370,6 +371,8 @@ class Quartiles(Neighbourhood):
 
 def _in_bins(column: Floats, draws: Floats) -> tuple[NDArray[np.int64], Floats]:
     """Uniform draws to bins, by their frequency in the column, and to values in them, by a truncated normal law."""
+    from scipy.special import ndtr, ndtri
+
     cuts = np.unique(np.percentile(column, (25, 50, 75)))
     bins = np.searchsorted(cuts, column)
     counts = np.bincount(bins, minlength=len(cuts) + 1)

@@ -9,9 +9,6 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
-from scipy.special import expit
 from torch import Tensor
 
 from assay.errors import InputError
@@ -58,6 +55,8 @@ class Proxy:
     @cached_property
     def factor(self) -> tuple[Floats, bool]:
         """The Cholesky factor of the covariance with noise."""
+        from scipy.linalg import cho_factor
+
         same, other = self.halves
         covariance = same - other
         covariance[np.diag_indices_from(covariance)] += self.noise + _JITTER
@@ -65,6 +64,8 @@ class Proxy:
 
     def misfit(self, answers: Floats) -> tuple[float, Floats]:
         """The negative log likelihood of answers (m,), their size profiled out, and its slope in (relevance, noise)."""
+        from scipy.linalg import cho_solve
+
         count, (same, other) = len(answers), self.halves
         inverse = cho_solve(self.factor, np.eye(count))
         weights = inverse @ answers
@@ -106,6 +107,9 @@ class Proxy:
 
 def fitted(signs: Floats, answers: Floats) -> Proxy:
     """The proxy whose relevances and noise are most probable after `answers` (m,); the last coalition is the full one."""
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
     count, features = signs.shape
     # the others lie sorted by size: steps of the golden ratio meet all sizes, where only some can choose the settings
     spaced = np.argsort(np.arange(count - 1) * 0.6180339887498949 % 1.0)
@@ -127,6 +131,8 @@ def fitted(signs: Floats, answers: Floats) -> Proxy:
 
 def adjusted(table: Floats, design: Design) -> tuple[Floats, Floats]:
     """One game's values (d,) and their standard errors from its table (2 + 2 pairs,)."""
+    from scipy.linalg import cho_solve
+
     half, other = table[2:].reshape(2, -1)
     total = table[1] - table[0]
     odd = np.append((half - other) / 2, total / 2)

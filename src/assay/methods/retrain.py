@@ -8,9 +8,6 @@ from typing import Any, ClassVar, final
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone, is_classifier
-from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.linear_model import LinearRegression
 from torch import Tensor
 
 from assay.errors import InputError
@@ -149,6 +146,8 @@ class ShapleyRegression(Method):
         return Estimate(values, standard_error=error, notes={"refits": len(masks)})
 
     def _closed(self, rows: Floats, answers: NDArray[Any], columns: NDArray[np.bool_]) -> bool:
+        from sklearn.linear_model import LinearRegression
+
         model = self.estimator
         plain = type(model) is LinearRegression and model.fit_intercept and not model.positive
         return plain and answers.ndim == 1 and rows.shape[1] <= _MOST_SWEPT
@@ -190,6 +189,8 @@ def _regressed(question: Question, rows: Floats, answers: NDArray[Any], columns:
 
 def _reading(question: Question, estimator: Any) -> str:
     """Which of the estimator's answers the question reads, found on its own model where that is an estimator."""
+    from sklearn.base import is_classifier
+
     read = getattr(question.model, "method", None) or ("predict_proba" if is_classifier(estimator) else "predict")
     if read == "decision_function":
         raise InputError(
@@ -199,6 +200,9 @@ def _reading(question: Question, estimator: Any) -> str:
 
 
 def _fitted(estimator: Any, rows: Floats, answers: NDArray[Any], own: NDArray[np.bool_]) -> Any:
+    from sklearn.base import clone, is_classifier
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+
     if own.any():
         return clone(estimator).fit(rows[:, own], answers)
     empty = DummyClassifier(strategy="prior") if is_classifier(estimator) else DummyRegressor()

@@ -9,8 +9,6 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
 from torch import Tensor
 
 from assay.errors import InputError
@@ -142,6 +140,9 @@ class PermutationShapley(MaskMethod):
 
 def widening(freedom: int) -> float:
     """What a standard error with this many degrees of freedom is multiplied by, so that 1.96 of it make a 95 % interval."""
+    from scipy.stats import norm
+    from scipy.stats import t as student
+
     return float(student.ppf(0.975, freedom) / norm.ppf(0.975))
 
 

@@ -12,7 +12,6 @@ from typing import final
 
 import numpy as np
 import torch
-from sklearn.linear_model import lars_path_gram
 from torch import Tensor
 
 _COLLINEAR = 1e-10  # the share of a column's variance below which the rest of the columns explain it
@@ -109,6 +108,8 @@ def lasso_path(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
 
 
 def _lasso_active(gram: np.ndarray, moment: np.ndarray, rest: np.ndarray, keep: int) -> np.ndarray:
+    from sklearn.linear_model import lars_path_gram
+
     if not np.any(moment):
         return np.sort(rest[:keep])
     *_, path = lars_path_gram(moment, gram, n_samples=1, method="lasso", alpha_min=0.0)

@@ -27,7 +27,8 @@ class MaxSensitivity(Metric):
 
     SENS_max(phi, x, r) = max_{|d| <= r} |phi(x + d) - phi(x)|_2 / |phi(x)|_2   (Yeh et al. 2019, definition 3.1; their norm)
     The neighbours are uniform in the ball, and so the maximum is a lower bound of the supremum that grows with `draws`:
-    compare at equal draws. Details: `max`, `mean`, and `lipschitz`, the largest |phi(x + d) - phi(x)|_2 / |d|_2. 0 / 0 counts as 0.
+    compare at equal draws. Details: `max`, `mean`, and `lipschitz`, the largest |phi(x + d) - phi(x)|_2 / |d|_2.
+    0 / 0 counts as 0.
     The target stays what it is on the clean input; a method that samples is asked anew at every neighbour.
     Cost: `draws` explanations per input. Lower is better, but never alone: a constant explanation has 0.
 

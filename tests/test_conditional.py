@@ -1,0 +1,107 @@
+"""What is absent given what is present: against the formulas of the conditional normal, and against counting."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+import assay
+from assay.errors import InputError, KindError
+
+
+def correlated(n: int = 3000) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    root = torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [-0.3, 0.5, 1.1]], dtype=torch.float64)
+    return torch.randn(n, 3, dtype=torch.float64, generator=generator) @ root.T + torch.tensor([1.0, -2.0, 0.5])
+
+
+BETA = torch.tensor([1.0, -2.0, 0.7], dtype=torch.float64)
+
+
+def conditional_mean(x: np.ndarray, present: list[int], rows: np.ndarray) -> np.ndarray:
+    """E[X | x_S] of a normal distribution, from the block formula."""
+    mean, covariance = rows.mean(0), np.cov(rows.T)
+    out = x.copy()
+    absent = [i for i in range(len(x)) if i not in present]
+    out[absent] = mean[absent]
+    if present and absent:
+        inside = covariance[np.ix_(present, present)]
+        out[absent] += covariance[np.ix_(absent, present)] @ np.linalg.solve(inside, x[present] - mean[present])
+    return out
+
+
+def test_a_linear_model_under_the_gaussian_is_exact_for_every_coalition() -> None:
+    rows, x = correlated(), torch.tensor([[2.0, 1.0, -1.0]], dtype=torch.float64)
+    question = assay.Question(lambda t: t @ BETA, x, removal=assay.Conditional(rows, draws=16))
+    masks = torch.tensor(list(itertools.product([False, True], repeat=3)))
+    values = question.value(masks)[0]
+    for mask, value in zip(masks, values):
+        present = mask.nonzero().flatten().tolist()
+        expected = conditional_mean(x[0].numpy(), present, rows.numpy()) @ BETA.numpy()
+        assert float(value) == pytest.approx(expected, abs=1e-10)
+
+
+def test_variances_are_those_of_the_conditional_normal() -> None:
+    rows, x = correlated(), torch.tensor([[2.0, 1.0, -1.0]], dtype=torch.float64)
+    question = assay.Question(lambda t: t[:, 2] ** 2, x, removal=assay.Conditional(rows, draws=4096))
+    value = float(question.value(torch.tensor([[True, True, False]])))
+    covariance = np.cov(rows.numpy().T)
+    mean = conditional_mean(x[0].numpy(), [0, 1], rows.numpy())[2]
+    left = covariance[2, 2] - covariance[2, :2] @ np.linalg.solve(covariance[:2, :2], covariance[:2, 2])
+    assert value == pytest.approx(mean**2 + left, rel=5e-3)
+
+
+def test_agrees_with_the_closed_form_of_correlated_linear_shap() -> None:
+    rows, x = correlated(), torch.tensor([[2.0, 1.0, -1.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    answer = assay.ExactShapley()(assay.Question(lambda t: t @ BETA, x, removal=assay.Conditional(rows, draws=2)))
+    table = {
+        (i, s): conditional_mean(row, list(s), rows.numpy()) @ BETA.numpy()
+        for i, row in enumerate(x.numpy())
+        for r in range(4)
+        for s in itertools.combinations(range(3), r)
+    }
+    for i, j in itertools.product(range(2), range(3)):
+        orders = list(itertools.permutations(range(3)))
+        gains = []
+        for order in orders:
+            before = tuple(sorted(order[: order.index(j)]))
+            gains.append(table[i, tuple(sorted((*before, j)))] - table[i, before])
+        assert float(answer.values[i, j]) == pytest.approx(np.mean(gains), abs=1e-10)
+
+
+def test_the_kernel_finds_the_rows_that_agree_on_what_is_present() -> None:
+    rows = torch.tensor([[0.0, 10.0], [0.0, 20.0], [1.0, 30.0], [1.0, 50.0]])
+    removal = assay.Conditional(rows, "kernel", draws=8, width=0.01)
+    question = assay.Question(lambda t: t[:, 1], torch.tensor([[0.0, -1.0], [1.0, -1.0]]), removal=removal)
+    torch.testing.assert_close(question.value(torch.tensor([[True, False]])), torch.tensor([[15.0], [40.0]]))
+    torch.testing.assert_close(question.base, torch.tensor([27.5, 27.5]))
+
+
+def test_answers_do_not_depend_on_the_chunk_or_the_crowd() -> None:
+    rows, x = correlated(50), correlated(5)
+    masks = torch.tensor(list(itertools.product([False, True], repeat=3)))
+    for kind in ("gaussian", "kernel"):
+        removal = assay.Conditional(rows, kind, draws=6)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)).double()
+        values = [
+            assay.Question(assay.wrap(model, batch_size=size), x, removal=removal).value(masks) for size in (1, 7, 1000)
+        ]
+        torch.testing.assert_close(values[0], values[2], atol=1e-12, rtol=0)
+        torch.testing.assert_close(values[1], values[2], atol=1e-12, rtol=0)
+        alone = assay.Question(model, x[2:3], removal=removal).value(masks)
+        torch.testing.assert_close(alone[0], values[2][2], atol=1e-12, rtol=0)
+
+
+def test_bad_settings_and_masks_are_refused() -> None:
+    rows, x = correlated(50), correlated(2)
+    with pytest.raises(InputError, match="more rows"):
+        assay.Question(lambda t: t @ BETA, x, removal=assay.Conditional(rows[:3]))
+    with pytest.raises(InputError, match="kind"):
+        assay.Conditional(rows, kind="copula")
+    with pytest.raises(KindError, match="bool"):
+        assay.Question(lambda t: t @ BETA, x, removal=assay.Conditional(rows)).value(torch.full((1, 3), 0.5))
+    with pytest.raises(InputError, match="one replacement"):
+        assay.IntegratedGradients()(assay.Question(lambda t: t @ BETA, x, removal=assay.Conditional(rows)))
