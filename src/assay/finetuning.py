@@ -94,7 +94,7 @@ class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
         share = torch.tensor(self.shares, dtype=torch.float64)[numbers // len(self.data)]
         kept = (features * share + 2 * drawn[:, -1] - 1).round().clamp(0, features)
         kept = torch.where(share == 1, float(features), kept)
-        return drawn[:, :-1].argsort(dim=1).argsort(dim=1) < kept[:, None]
+        return drawn[:, :-1].argsort(dim=1) < kept[:, None]
 
 
 @final

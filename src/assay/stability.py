@@ -201,7 +201,7 @@ def drawn_supersets(mask: Masks, radius: int, level: NDArray[np.float64], order:
     chances = size_chances(int((~mask).sum()), radius)
     sizes = np.minimum(np.searchsorted(np.cumsum(chances), level, side="right"), len(chances) - 1)
     free = np.flatnonzero(~mask)
-    rank = order[:, free].argsort(axis=1).argsort(axis=1)
+    rank = order[:, free].argsort(axis=1)
     made = np.tile(mask, (len(level), 1))
     made[:, free] = rank < sizes[:, None]
     return made
