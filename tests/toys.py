@@ -82,17 +82,16 @@ class Residual(nn.Module):
         return self.head(h.mean((2, 3)))
 
 
-class Counting(nn.Module):
-    """A layer that counts the rows and calls that pass through it, outside of itself."""
+def counting(module: nn.Module, log: list[int]) -> nn.Module:
+    """The module, which now notes the rows of every call; a tracer that passes it by sees nothing of it."""
+    plain = module.forward
 
-    def __init__(self, inner: nn.Module, log: list[int]) -> None:
-        super().__init__()
-        self.inner = inner
-        self.heard = _Log(log)
+    def forward(x: Tensor) -> Any:
+        log.append(len(x))
+        return plain(x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.heard.rows.append(len(x))
-        return self.inner(x)
+    module.forward = forward
+    return module
 
 
 class _Log:

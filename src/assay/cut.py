@@ -60,7 +60,7 @@ class _Cut(Model):
     def __init__(self, network: Layered, layer: str) -> None:
         self.network = network
         self.layer = layer
-        self.abilities = network.abilities
+        self.abilities = network.abilities - {Ability.LAYERS}
         self.device = network.device
         self.dtype = network.dtype
         self.layouts = network.layouts
@@ -73,6 +73,17 @@ class _Cut(Model):
 
     def fingerprint(self) -> bytes:
         return digest(self.network.fingerprint(), self.name.encode())
+
+    def cut_after(self, layer: str) -> Any:
+        raise self._uncut(layer)
+
+    def cut_upto(self, layer: str) -> Model:
+        raise self._uncut(layer)
+
+    def _uncut(self, layer: str) -> AbilityError:
+        return AbilityError(
+            f"Expected a whole network to cut at {layer!r}, got {self.name}. Ask the question of the network."
+        )
 
 
 @final
@@ -152,13 +163,6 @@ class After(_Cut):
             with _hooked(self.network.layer(self.layer), lambda module, inputs, output: activation):
                 outputs = self.network.plain(*carried, **given)
         return checked(self.network.output(outputs), len(activation), self.name)
-
-    def require(self, ability: Ability, who: str) -> None:
-        if ability is Ability.LAYERS:
-            raise AbilityError(
-                f"{who} needs the whole network; {self.name} is already cut. Ask the question of the network."
-            )
-        super().require(ability, who)
 
 
 def names_of(carried: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -76,7 +76,7 @@ def split(module: nn.Module, layer: str, sample: Sequence[Any], output: Callable
     parts = before(*sample)
     # Rows in another order, and one of them twice, tell what is carried row by row from what only looks like it.
     rows = torch.arange(len(expected), device=expected.device).flip(0).repeat(2)[: len(expected) + 1]
-    if not all(len(part) == len(expected) for part in parts):
+    if not all(isinstance(part, Tensor) and part.dim() and len(part) == len(expected) for part in parts):
         return None
     try:
         mixed = output(behind(*(part[rows] for part in parts)))
