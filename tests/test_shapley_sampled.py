@@ -116,12 +116,12 @@ def test_sampling_is_unbiased_and_its_intervals_cover() -> None:
     assert max(float(a.gap.abs().max()) for a in answers if a.gap is not None) < TOLERANCE
 
 
-def test_a_quarter_of_the_error_costs_about_sixteen_times_the_coalitions() -> None:
+def test_four_times_the_coalitions_at_least_halve_the_error() -> None:
     table = dividends(16, 3, seed=1)
     few, many = (
-        KernelShap(budget=b).solve(looked_up(table, KernelShap(budget=b).masks(16, 0)), 16, 0)[1] for b in (200, 3200)
+        KernelShap(budget=b).solve(looked_up(table, KernelShap(budget=b).masks(16, 0)), 16, 0)[1] for b in (400, 1600)
     )
-    assert 3.0 < float((few / many).mean()) < 6.0
+    assert 2.0 < float((few / many).mean()) < 3.0
 
 
 def test_errors_fall_as_the_budget_grows() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay import rng
-from assay.methods.games import MOST_EXACT, subsets
+from assay.methods.games import MOST_EXACT, sizes, subsets
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -130,9 +130,9 @@ def allocation(features: int, pairs: int, weighting: Weighting) -> list[int]:
 
 
 def _shares(features: int, weighting: Weighting) -> Floats:
-    sizes = np.arange(1, features // 2 + 1)
-    even = np.where(2 * sizes == features, 1.0, 2.0)
-    kernel = even / (sizes * (features - sizes))
+    size = np.arange(1, features // 2 + 1)
+    even = np.where(2 * size == features, 1.0, 2.0)
+    kernel = even / (size * (features - size))
     even, kernel = even / max(even.sum(), 1.0), kernel / kernel.sum() if len(kernel) else kernel
     return np.asarray({"leverage": even, "kernel": kernel, "mixture": (even + kernel) / 2}[weighting], dtype=np.float64)
 
@@ -153,9 +153,9 @@ def _layer(features: int, size: int, count: int, seed: int) -> Bools:
 def _listed(features: int, size: int) -> Bools:
     """Every coalition of one size; of the middle size only those with feature 0, the others are their complements."""
     if features <= MOST_EXACT:  # a look through all coalitions is quicker than building those of one size
-        masks = subsets(features)
-        masks = masks[masks.sum(axis=1) == size]
-        return masks[masks[:, 0]] if 2 * size == features else masks
+        found = np.flatnonzero(sizes(features) == size)
+        found = found[found & 1 == 1] if 2 * size == features else found
+        return np.asarray(subsets(features)[found], dtype=np.bool_)
     choices: Iterator[tuple[int, ...]] = combinations(range(features), size)
     if 2 * size == features:
         choices = ((0, *rest) for rest in combinations(range(1, features), size - 1))

@@ -31,9 +31,26 @@ def subsets(count: int) -> NDArray[np.bool_]:
             f"exact enumeration takes at most {MOST_EXACT} features, got {count}, which would cost 2^{count} = "
             f"{2**count} model evaluations per input: group the features, or use KernelShap or PermutationShapley"
         )
-    masks = np.asarray((np.arange(2**count)[:, None] >> np.arange(count)) & 1 == 1)
+    masks = np.zeros((2**count, count), dtype=np.bool_)
+    for i in range(count):
+        masks[2**i : 2 ** (i + 1)] = masks[: 2**i]
+        masks[2**i : 2 ** (i + 1), i] = True
     masks.flags.writeable = False
     return masks
+
+
+@lru_cache(maxsize=8)
+def sizes(count: int) -> NDArray[np.int64]:
+    """How many features each coalition of `subsets` holds: (2^count,).
+
+    >>> sizes(2).tolist()
+    [0, 1, 1, 2]
+    """
+    found = np.zeros(1, dtype=np.int64)
+    for _ in range(count):
+        found = np.concatenate((found, found + 1))
+    found.flags.writeable = False
+    return found
 
 
 def shapley_values(table: Tensor) -> Tensor:
@@ -63,10 +80,7 @@ def banzhaf_values(table: Tensor) -> Tensor:
 def semivalues(table: Tensor, weights: Sequence[float]) -> Tensor:
     """sum_{S without i} weights[|S|] (v(S + i) - v(S)) for every feature i: (..., 2^d) to (..., d), in float64."""
     count = _players(table)
-    sizes = np.zeros(1, dtype=np.int64)
-    for _ in range(count - 1):
-        sizes = np.concatenate((sizes, sizes + 1))
-    weight = torch.from_numpy(np.asarray(weights, dtype=np.float64)[sizes]).to(table.device)
+    weight = torch.from_numpy(np.asarray(weights, dtype=np.float64)[sizes(count - 1)]).to(table.device)
     values = []
     for i in range(count):
         # coalitions with and without feature i lie 2^i apart; differences first, so that a dummy's share is exactly
