@@ -240,6 +240,11 @@ def test_explain_picks_what_the_model_can_do() -> None:
     assert explain(lambda z: z.sum(1), np.ones((1, 12))).method.startswith("KernelShap")
     background = assay.Background(torch.zeros(3, 2))
     assert explain(torch.nn.Linear(2, 1), x, removal=background).method.startswith("ExpectedGradients")
+    given = assay.Conditional(torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 5.0], [4.0, 4.0]]), draws=8)
+    assert explain(torch.nn.Linear(2, 1), x, removal=given).method.startswith("ExactShapley")
+    assert explain(lambda texts: np.array([float("good" in t) for t in texts]), ["a good film"]).values.tolist() == [
+        [0, 1, 0]
+    ]
     assert explain(torch.nn.Linear(2, 1), x, method=Gradient()).method == "Gradient()"
 
 

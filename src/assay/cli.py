@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, final
 
@@ -172,6 +174,11 @@ def demo(
         typer.echo(f"Not asked, since they need data or a model of their own: {', '.join(left)}.")
 
 
+def _console() -> Console:
+    """A terminal as wide as it is, and room for whole names where the output goes elsewhere."""
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=200)
+
+
 def _hushed(quiet: bool) -> contextlib.AbstractContextManager[None]:
     return engine.quiet() if quiet else contextlib.nullcontext()
 
@@ -198,7 +205,7 @@ def _catalogue(shown: catalogue.Catalogue, markdown: bool) -> None:
     if markdown:
         typer.echo(catalogue.page(), nl=False)
     else:
-        Console().print(shown.table())
+        _console().print(shown.table())
 
 
 def _show(answer: Attribution, inputs: int = 10, features: int = 5) -> None:
@@ -213,10 +220,10 @@ def _show(answer: Attribution, inputs: int = 10, features: int = 5) -> None:
         top = values.abs().argsort(descending=True, stable=True)[:features].tolist()
         said = ", ".join(f"{answer.names[k]} {float(values[k]):+.3g}" for k in top)
         table.add_row(str(i), f"{float(answer.prediction[i]):.4g}", f"{float(answer.base[i]):.4g}", Text(said))
-    Console().print(table)
+    _console().print(table)
 
 
 def _done(comparison: Any, page: Path, quiet: bool) -> None:
     if not quiet:
-        Console().print(comparison.table())
+        _console().print(comparison.table())
     typer.echo(f"Wrote {page}.")

@@ -180,8 +180,14 @@ def draw(comparison: Comparison, path: str | PathLike[str], digits: int = 3) -> 
     for panel, label in zip(panels[0][1:], shown):
         score = comparison.score(label, comparison.metrics[0])
         low, high = score.interval
-        panel.set_title(f"{label.partition('(')[0]}\n{score.mean:.2g} [{low:.2g}, {high:.2g}]", fontsize=6.5)
+        panel.set_title(
+            f"{label.partition('(')[0]}\n{_short(score.mean)} [{_short(low)}, {_short(high)}]", fontsize=6.5
+        )
     target = File(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_figure(str(target), dpi=130, metadata={"Software": None})
     return target
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"

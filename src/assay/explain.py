@@ -12,7 +12,7 @@ from assay.method import Method
 from assay.methods.path import ExpectedGradients, IntegratedGradients
 from assay.model import Ability
 from assay.question import Question
-from assay.removal import Removal
+from assay.removal import FixedAbsent, Removal
 
 _ENUMERATED = 11  # features whose 2^11 coalitions cost no more than the sampled method's budget
 
@@ -49,8 +49,10 @@ def suited(question: Question) -> Method:
     """The method that `explain` asks about this question."""
     layout = question.layout
     smooth = isinstance(layout, TensorLayout) and all(dtype.is_floating_point for dtype in layout.dtypes)
-    if Ability.GRADIENT in question.model.abilities and smooth:
-        return ExpectedGradients() if question.bound.absent.draws > 1 else IntegratedGradients()
+    absent = question.bound.absent
+    # What is drawn given the present features is not a place that a way could start from.
+    if Ability.GRADIENT in question.model.abilities and smooth and isinstance(absent, FixedAbsent):
+        return ExpectedGradients() if absent.draws > 1 else IntegratedGradients()
     from assay.methods.kernel_shap import KernelShap
     from assay.methods.shapley import ExactShapley
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assay.attribution import Attribution, read
-from assay.certificates import Certificate
 from assay.errors import InputError
 from assay.score import Score
+
+if TYPE_CHECKING:
+    from assay.certificates import Certificate
 
 
 def load(path: str | PathLike[str]) -> Attribution | Score | Certificate:
@@ -30,6 +33,8 @@ def load(path: str | PathLike[str]) -> Attribution | Score | Certificate:
     with file.open("rb") as opened:
         written_as_json = opened.read(1) == b"{"
     if written_as_json:
+        from assay.certificates import Certificate
+
         return Certificate.load(file)
     _, header = read(file)
     kinds: dict[str, type[Attribution] | type[Score]] = {"Attribution": Attribution, "Score": Score}

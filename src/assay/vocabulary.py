@@ -15,18 +15,19 @@ from typing import Any, TypeVar
 
 import assay.methods
 import assay.metrics
-from assay import features, removal, target
+from assay import conditional, features, removal, superpixels, target, text
 from assay.errors import InputError, KindError, MissingError
 
 T = TypeVar("T")
 
 _FAMILIES = (assay.methods, assay.metrics)
+_NOUNS = (target, features, removal, conditional, superpixels, text)
 
 
 @cache
 def words() -> Mapping[str, type]:
     """Every name that settings may use: of methods, metrics and what they are made of, features, removals, targets."""
-    modules = [target, features, removal]
+    modules = list(_NOUNS)
     for family in _FAMILIES:
         for entry in pkgutil.iter_modules(family.__path__, f"{family.__name__}."):
             try:
