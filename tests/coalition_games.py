@@ -1,0 +1,45 @@
+"""Random games by their full tables, and what estimators see of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from assay.methods.games import subsets
+from assay.methods.shapley import MaskMethod
+from assay.question import Question
+
+TOLERANCE = 1e-10
+SEEDS = 200
+
+
+def looked_up(table: Tensor, masks: np.ndarray) -> Tensor:
+    """The columns of a full table for these coalitions."""
+    return table[..., torch.from_numpy(masks @ (1 << np.arange(masks.shape[1])))]
+
+
+def dividends(features: int, order: int, seed: int, decay: float = 0.5) -> Tensor:
+    """A random game with interactions of up to `order` features that get weaker with their size: its full table."""
+    draw = np.random.default_rng(seed)
+    masks, table = subsets(features), np.zeros(2**features)
+    for size in range(1, order + 1):
+        for members_ in itertools.combinations(range(features), size):
+            table += draw.normal() * decay**size * masks[:, members_].all(axis=1)
+    return torch.from_numpy(table)
+
+
+def game(table: Tensor, n: int = 1) -> Question:
+    """A question whose model looks the coalition up: present is one, absent is zero."""
+    features = int(math.log2(len(table)))
+    code = 2 ** torch.arange(features)
+    return Question(lambda x: table[((x > 0.5) * code).sum(1)], torch.ones(n, features, dtype=torch.float64))
+
+
+def repeated(method: MaskMethod, table: Tensor, features: int, seeds: int = SEEDS) -> tuple[Tensor, Tensor]:
+    """Estimates and standard errors (seeds, features) of one game."""
+    solved = [method.solve(looked_up(table, method.masks(features, s)), features, s) for s in range(seeds)]
+    return torch.stack([v for v, _ in solved]), torch.stack([e for _, e in solved])
