@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -108,6 +108,8 @@ def test_windows_over_one_of_two_images_give_the_published_values() -> None:
     st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)),
     st.integers(0, 1000),
 )
+@example((2, 5, 4), (1, 3, 2), (1, 1, 1), 0)
+@example((1, 5, 5), (1, 4, 3), (1, 2, 2), 1)
 def test_any_window_and_stride_agree_with_the_definition(
     shape: tuple[int, ...], window: tuple[int, ...], stride: tuple[int, ...], seed: int
 ) -> None:
