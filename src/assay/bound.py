@@ -57,8 +57,8 @@ class Bound:
         """The context of a chunk."""
         return {**{name: value[owners] for name, value in self.aligned.items()}, **self.shared}
 
-    def outputs(self, total: int, make: Make, use: Use, where: str = "") -> None:
-        """Asks `total` rows, chunk by chunk, forward only."""
+    def outputs(self, total: int, make: Make, use: Use, where: str = "", unit: int = 1) -> None:
+        """Asks `total` rows, chunk by chunk, forward only; `unit` rows that belong together share a chunk if one holds them."""
 
         def work(start: int, stop: int, memory: int) -> None:
             flat = torch.arange(start, stop, device=self.x.device)
@@ -67,7 +67,7 @@ class Bound:
             engine.count(len(rows))
             use(flat, owners, finite(outputs, self.model.name, where))
 
-        self._run(total, work, make, slopes=False)
+        self._run(total, work, make, slopes=False, unit=unit)
 
     def slopes(self, total: int, make: Make, score: Callable[[Tensor, Tensor], Tensor], use: Use) -> None:
         """Asks `total` rows, chunk by chunk, for the slope of `score(outputs, owners)` at each."""
@@ -135,14 +135,17 @@ class Bound:
             )
         target.take(owners[:1]).choose(seen[1])
 
-    def _run(self, total: int, work: Callable[[int, int, int], None], make: Make, *, slopes: bool) -> None:
+    def _run(
+        self, total: int, work: Callable[[int, int, int], None], make: Make, *, slopes: bool, unit: int = 1
+    ) -> None:
         if total == 0:
             return
         with self.model.session(slopes=slopes):
             sample, owners = make(torch.arange(min(total, 4), device=self.x.device))
             self.model.prepare(total, self.layout.fold(sample), self.context(owners))
             purpose = f"{'slopes' if slopes else 'outputs'} of {self.layout.shapes}"
-            engine.run(total, work, self.model.pace(purpose).sized(self.layout.elements), self.model.name)
+            pace = self.model.pace(purpose).sized(self.layout.elements)
+            engine.run(total, work, pace, self.model.name, unit)
 
 
 def plain(values: Tensor, like: Tensor) -> Tensor:

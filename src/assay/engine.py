@@ -14,6 +14,7 @@ import torch
 
 _FIRST = 32
 _CACHE = 1 << 17  # elements of a first chunk, a guess of what the cache holds with its activations
+_TINY = 0.005  # seconds below which a chunk costs more in bookkeeping than in work: it grows whatever was measured
 _SLOW = 1.0  # seconds from which one run of a chunk is enough to judge it
 _WORTH = 1.05  # a chunk of twice the size must give this much more
 _SHOW_AFTER = 2.0  # seconds of forecast work
@@ -96,7 +97,7 @@ class Pace:
         untried = next((layout for layout in range(self.layouts) if (self.first, layout) not in self._rates), None)
         if untried is not None or self._runs == 1:
             return self._current if self._runs == 1 else (self.first, untried or 0)
-        size, layout = max(self._rates, key=self._rates.__getitem__)
+        size, layout = max(self._rates)[0], max(self._rates, key=self._rates.__getitem__)[1]
         return size * 2, layout
 
     def record(self, plan: tuple[int, int], rows: int, seconds: float) -> None:
@@ -111,7 +112,8 @@ class Pace:
         before = max(self._rates.values(), default=0.0)
         rate = max(rows / max(seconds, 1e-9), self._warm if self._runs == 2 else 0.0)
         self._rates[plan], self._runs = rate, 0
-        if plan[0] > self.first and (rate < _WORTH * before or plan[0] * 2 > self.limit):
+        tiny = plan[0] / rate < _TINY
+        if plan[0] * 2 > self.limit or (plan[0] > self.first and rate < _WORTH * before and not tiny):
             self.best = max(self._rates, key=self._rates.__getitem__)
 
     def shrink(self) -> None:
@@ -128,14 +130,15 @@ def _out_of_memory(error: BaseException) -> bool:
     )
 
 
-def run(total: int, work: Callable[[int, int, int], None], pace: Pace, what: str = "") -> None:
-    """Calls `work(start, stop, layout)` over 0..total in chunks of the model's best pace."""
+def run(total: int, work: Callable[[int, int, int], None], pace: Pace, what: str = "", unit: int = 1) -> None:
+    """Calls `work(start, stop, layout)` over 0..total in chunks of the model's best pace, whole units where they hold one."""
     start, began = 0, time.perf_counter()
     with contextlib.ExitStack() as stack:
         bar: Callable[[int], None] | None = None
         while start < total:
             plan = pace.propose()
-            stop = min(start + plan[0], total)
+            step = max(plan[0] // unit, 1) * unit if plan[0] >= unit else plan[0]
+            stop = min(start + step, total)
             tick = time.perf_counter()
             try:
                 work(start, stop, plan[1])
@@ -145,7 +148,7 @@ def run(total: int, work: Callable[[int, int, int], None], pace: Pace, what: str
                 pace.shrink()
                 continue
             now = time.perf_counter()
-            pace.record(plan, stop - start, now - tick)
+            pace.record(plan, plan[0] if stop - start == step else 0, (now - tick) * plan[0] / step)
             start = stop
             if bar is None and start < total and (now - began) * total / start > _SHOW_AFTER and visible():
                 bar = stack.enter_context(_bar(total, what))

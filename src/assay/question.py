@@ -15,6 +15,7 @@ from assay.checks import declared, door, of_kind, rows_of, sound, sound_masks, s
 from assay.errors import InputError
 from assay.features import Elements, Features, Partition, Pooling
 from assay.layout import Context, Layout, TensorLayout
+from assay.masked import Masked
 from assay.model import Model, digest
 from assay.predictor import Function
 from assay.removal import FixedAbsent, Removal
@@ -203,7 +204,7 @@ class Question:
                 table.append(flat.new_zeros(self.n * masks.shape[-2], flat.shape[1], dtype=torch.float64))
             return flat
 
-        self._masked(masks, read, lambda: table[0])
+        self._masked(masks).average(read, lambda: table[0])
         return plain(table[0], self.x).view(self.n, masks.shape[-2], -1)
 
     @torch.inference_mode(False)
@@ -215,27 +216,12 @@ class Question:
         """
         target = self.chosen
         table = torch.zeros(self.n * masks.shape[-2], 1, dtype=torch.float64, device=self.x.device)
-        self._masked(masks, lambda outputs, owners: target.score(outputs, owners).unsqueeze(1), lambda: table)
+        read = self._masked(masks)
+        read.average(lambda outputs, owners: target.score(outputs, owners).unsqueeze(1), lambda: table)
         return plain(table, self.x).view(self.n, masks.shape[-2])
 
-    def _masked(self, masks: Tensor, read: Callable[[Tensor, Tensor], Tensor], table: Callable[[], Tensor]) -> None:
-        bound, masks = self.bound, sound_masks(masks, self.n, self.partition.count, self.x).to(self.x.device)
-        m, draws = masks.shape[-2], bound.absent.draws
-
-        def make(flat: Tensor) -> tuple[Tensor, Tensor]:
-            owners, which = flat // (m * draws), flat // draws % m
-            own = masks[which] if masks.dim() == 2 else masks[owners, which]
-            present = bound.partition.spread(own, owners)
-            return bound.absent.fill(bound.x[owners], present, owners, flat % draws), owners
-
-        def use(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
-            values = read(outputs, owners).to(torch.float64)
-            if draws == 1:
-                table()[flat] = values
-            else:
-                table().index_add_(0, flat // draws, values / draws)
-
-        bound.outputs(self.n * m * draws, make, use, "with features removed")
+    def _masked(self, masks: Tensor) -> Masked:
+        return Masked(self.bound, sound_masks(masks, self.n, self.partition.count, self.x).to(self.x.device), self.n)
 
     @torch.inference_mode(False)
     def score(self, at: Tensor) -> Tensor:

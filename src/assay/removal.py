@@ -40,7 +40,7 @@ def blend(x: Tensor, replacement: Tensor, present: Tensor) -> Tensor:
     """x where present, the replacement elsewhere; a float mask in between mixes the two."""
     if present.dtype == torch.bool:
         return torch.where(present, x, replacement)
-    return torch.lerp(replacement.expand_as(x), x, present.to(x.dtype))
+    return torch.lerp(replacement, x, present.to(x.dtype))
 
 
 @final

@@ -19,9 +19,10 @@ from assay.layout import Layout
 class Superpixels(Features):
     """Connected regions of similar colour (SLIC: Achanta et al. 2012; or quickshift: Vedaldi and Soatto 2008).
 
-    They are found on the clean image and stay what they are however the image is masked: a segmentation made anew would change
-    who receives credit. All channels belong together. Colours are scaled to [0, 1] per image first. An image may end up with fewer regions than others; the
-    features it lacks own nothing and receive 0. Needs the extra `images`. Errors: InputError for what is no image.
+    They are found on the clean image and stay what they are however the image is masked: a segmentation made anew would
+    change who receives credit. All channels belong together. Colours are scaled to [0, 1] per image first. An image may end
+    up with fewer regions than others; the features it lacks own nothing and receive 0. Needs the extra `images`.
+    Errors: InputError for what is no image.
 
     >>> Superpixels(40)
     Superpixels(segments=40, compactness=10.0, algorithm='slic')
@@ -41,7 +42,9 @@ class Superpixels(Features):
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         shape = layout.shapes[0]
         if len(layout.shapes) != 1 or len(shape) not in (2, 3) or not x.is_floating_point():
-            raise InputError(f"Expected floating images (channels, height, width) for Superpixels, got {layout.describe()}.")
+            raise InputError(
+                f"Expected floating images (channels, height, width) for Superpixels, got {layout.describe()}."
+            )
         images = x.detach().to("cpu", torch.float64).reshape(len(x), *((1, *shape) if len(shape) == 2 else shape))
         maps = torch.stack([self._regions(image) for image in images])
         labels = maps.flatten(1).repeat(1, images.shape[1]).to(x.device)
