@@ -214,6 +214,18 @@ def test_two_threads_get_their_own_answers() -> None:
         torch.testing.assert_close(found[i], again)
 
 
+def test_weights_made_in_inference_mode_answer_and_say_why_they_have_no_slopes() -> None:
+    with torch.inference_mode():
+        net = tanh_net().double()
+    before = state(net)
+    question = assay.Question(net, X, target=0)
+    with torch.no_grad():
+        torch.testing.assert_close(question.prediction, net(X)[:, 0])
+    with pytest.raises(ModelError, match="weights made in inference mode"):
+        assay.Gradient()(question)
+    assert state(net) == before
+
+
 def test_lazy_weights_are_refused_before_they_are_made() -> None:
     with pytest.raises(ModelError, match="weights exist"):
         assay.wrap(nn.LazyLinear(3))

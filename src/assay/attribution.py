@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, VersionError
+from assay.errors import InputError, KindError, VersionError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,8 +64,10 @@ class Attribution:
         ([[True, False, False]], [[True, True, False]])
         """
         count = self.values.shape[1]
-        amount = amount if isinstance(amount, bool | float) else operator.index(amount)
-        if isinstance(amount, bool) or not 0 <= amount <= (count if isinstance(amount, int) else 1.0):
+        if isinstance(amount, bool) or not isinstance(amount, Real):
+            raise KindError(f"Expected a number of features or a share of them, got {amount!r}.")
+        amount = int(amount) if isinstance(amount, Integral) else float(amount)
+        if not 0 <= amount <= (count if isinstance(amount, int) else 1.0):
             raise InputError(
                 f"Expected a number of features from 0 to {count} or a share from 0.0 to 1.0, got {amount!r}."
             )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from assay import cut, graph
 from assay.engine import Pace
-from assay.errors import AbilityError, InputError, ModelError
+from assay.errors import AbilityError, InputError, KindError, ModelError
 from assay.layout import Rows, arranged
 from assay.model import Ability, Model, checked, digest
 from assay.tuned import tuned
@@ -55,7 +55,7 @@ class _Kept:
         inside = {
             name: value.copy() for name, value in attributes.items() if type(value) in (dict, OrderedDict, list, set)
         }
-        own = (b for b in part._buffers.values() if b is not None and b.numel() <= _SMALL)
+        own = (b for b in part._buffers.values() if b is not None and b.numel() <= _SMALL and not b.is_inference())
         return cls(part, attributes, inside, [(b, b._version, b.clone()) for b in own])
 
     def put_back(self) -> None:
@@ -113,6 +113,13 @@ class Network(cut.Layered):
         return type(self.plain).__name__
 
     def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
+        strange = next((row for row in rows if not isinstance(row, Tensor)), None)
+        if strange is not None:
+            raise KindError(
+                f"Expected tensors for the torch module {self.name}, got {type(strange).__name__}. Hand over numbers, such as "
+                "torch.as_tensor(frame.to_numpy()) with features=Columns(names=...), or encode texts and explain behind the "
+                "embedding."
+            )
         runner: Callable[..., Any] = self._form if self._form is not None and layout else self.module
         return checked(self.output(runner(*arranged(rows, layout), **context)), len(rows[0]), self.name)
 
@@ -131,7 +138,12 @@ class Network(cut.Layered):
                 "other or change from call to call. Call model.eval() first."
             )
         kept = [_Kept.of(part) for part in self.module.modules() if not isinstance(part, torch.jit.ScriptModule)]
-        learning = [p for p in self.module.parameters() if p.requires_grad and p.is_leaf]
+        if slopes and any(p.is_inference() for p in self.module.parameters()):
+            raise ModelError(
+                f"Expected weights that slopes can pass, got {self.name} with weights made in inference mode. "
+                "Make or load it outside of inference_mode, or use a method that only asks for predictions."
+            )
+        learning = [p for p in self.module.parameters() if p.requires_grad and p.is_leaf and not p.is_inference()]
         recurrent = self.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in self.module.modules())
         try:
             for part in training:
@@ -168,7 +180,8 @@ class Network(cut.Layered):
         self._form = form
 
     def _version(self) -> tuple[tuple[int, int], ...]:
-        return tuple((t.data_ptr(), t._version) for t in (*self.module.parameters(), *self.module.buffers()))
+        held = (*self.module.parameters(), *self.module.buffers())
+        return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in held)
 
     def fingerprint(self) -> bytes:
         state = [(name, tensor.detach().cpu().contiguous()) for name, tensor in self.module.state_dict().items()]

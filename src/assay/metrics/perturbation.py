@@ -42,6 +42,11 @@ def _keys(question: Question, seed: int, name: str) -> rng.Streams:
     return rng.streams(seed, question.keys, f"perturbation {name}")
 
 
+def _positive(sigma: float) -> None:
+    if not sigma > 0:
+        raise InputError(f"Expected noise of positive sigma, got {sigma}.")
+
+
 def _removal(question: Question, removed: Tensor) -> Drawn:
     """The step that removes features: x - b on what they own, 0 elsewhere."""
     n, count = question.n, removed.shape[1]
@@ -102,6 +107,9 @@ class NoisyBaseline(Perturbation):
 
     sigma: float
 
+    def __post_init__(self) -> None:
+        _positive(self.sigma)
+
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> Drawn:
         normal = _keys(question, seed, "noisy baseline").normal(draws, question.x.shape[1], question.x.dtype)
         return Drawn((question.x - question.absent).unsqueeze(1) - self.sigma * normal, None)
@@ -117,6 +125,9 @@ class GaussianNoise(Perturbation):
     """
 
     sigma: float
+
+    def __post_init__(self) -> None:
+        _positive(self.sigma)
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> Drawn:
         return Drawn(
