@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 
+@final
 class _Tracer(fx.Tracer):
     """Traces through everything but torch's own modules and the layers that are asked for."""
 
@@ -85,6 +86,7 @@ def split(module: nn.Module, layer: str, sample: Sequence[Any], output: Callable
     return Split(before, behind) if agree(output(behind(*parts)), expected) and agree(mixed, expected[rows]) else None
 
 
+@final
 class _Recorder(fx.Interpreter):
     """Runs a graph and remembers every node's value."""
 

@@ -52,10 +52,12 @@ class FixedAbsent(Absent):
 
     @property
     def draws(self) -> int:  # type: ignore[override]
+        """Replacements of each input."""
         return self.rows.shape[1]
 
     @property
     def shared(self) -> bool:  # type: ignore[override]
+        """Whether one set of replacements serves all inputs."""
         return len(self.rows) == 1
 
     def all(self, rows: Tensor, draws: Tensor) -> Tensor:

@@ -42,10 +42,12 @@ class Design:
 
     @property
     def features(self) -> int:
+        """How many features the coalitions are of."""
         return int(self.half.shape[1])
 
     @property
     def pairs(self) -> int:
+        """How many coalitions come with their complement."""
         return int(self.half.shape[0])
 
     @property

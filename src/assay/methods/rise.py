@@ -46,10 +46,12 @@ class Axis:
 
     @property
     def cell(self) -> int:
+        """Places between two nodes of the grid."""
         return -(-self.length // self.grid)
 
     @property
     def nodes(self) -> int:
+        """Nodes that reach every place under every shift, those beyond the border with them."""
         return (self.length + self.cell - 2) // self.cell + 1 + (self.cell > 1)
 
     @property
@@ -80,14 +82,17 @@ class Lattice:
 
     @property
     def cells(self) -> int:
+        """Coins of one mask."""
         return self.down.nodes * self.across.nodes
 
     @property
     def shifts(self) -> int:
+        """Ways to shift a grid."""
         return self.down.cell * self.across.cell
 
     @property
     def features(self) -> int:
+        """Places of the feature map."""
         return self.layers * self.down.length * self.across.length
 
     def masks(self, grids: Tensor, shifts: Tensor, dtype: torch.dtype) -> Tensor:
