@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -249,17 +250,44 @@ def test_bernoulli_certificates_are_true_as_often_as_they_say():
     assert (proof.bound, proof.exact, proof.confidence) == ("bernoulli", False, 0.9)
 
 
+def test_the_bernoulli_radius_follows_from_the_bound_on_the_gap():
+    def predict(x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([0.5 + 0 * x[:, 0], x[:, 1], 0 * x[:, 0]], dim=1)
+
+    for confidence in (0.9, 0.999999):
+        smoothing = MultiplicativeSmoothing(1, 16, "bernoulli", draws=100, confidence=confidence)
+        (proof,) = smoothing.certify(asked(predict, 60), torch.arange(60) == 0)
+        least = ((1 - confidence) / 2 / 6) ** (
+            1 / 100
+        )  # Clopper and Pearson at 100 of 100, for three classes and both masks
+        assert proof.incremental == math.ceil(math.log(2 * least) / -math.log(15 / 16)) - 1
+    assert proof.incremental < 9
+
+
+def test_additions_are_counted_from_the_selection_and_removals_from_the_whole():
+    def predict(x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([1 + 0 * x[:, 0], 2 * x[:, 7]], dim=1)
+
+    for bound in ("strict", "vote-aware"):
+        (proof,) = MultiplicativeSmoothing(1, 8, bound=bound).certify(asked(predict, 8), torch.arange(8) == 0)
+        assert sum(draw == 1 for draw in proof.at_whole.draws) == 1
+        assert sum(draw == 1 for draw in proof.at_selection.draws) == 0
+        assert (proof.incremental, proof.decremental, proof.full, proof.consistent) == (3, 2, False, True)
+
+
 def test_the_smallest_stable_selection_is_found_by_a_scan():
-    model, smoothing = table(7, dominance=0.6), MultiplicativeSmoothing(1, 8)
-    question = asked(model)
-    values = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0]])
-    answer = Attribution(values, torch.zeros(1), torch.zeros(1), tuple("abcde"), (5,), "slope")
-    stable = []
-    for k in range(1, 6):
-        (proof,) = smoothing.certify(question, answer.top(k))
-        least = min(1, proof.room)
-        stable.append(proof.consistent and min(proof.incremental, proof.decremental) >= least)
-    assert smoothing.sparsest(question, answer) == (stable.index(True) + 1,)
+    answer = Attribution(
+        torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0]]), torch.zeros(1), torch.zeros(1), tuple("abcde"), (5,), "slope"
+    )
+    smoothing, found = MultiplicativeSmoothing(2, 8), []
+    for seed in range(12):
+        question, stable = asked(table(seed, dominance=0.4)), []
+        for k in range(1, 6):
+            (proof,) = smoothing.certify(question, answer.top(k))
+            stable.append(proof.consistent and min(proof.incremental, proof.decremental) >= min(1, proof.room))
+        found.append(smoothing.sparsest(question, answer))
+        assert found[-1] == (stable.index(True) + 1,)
+    assert len(set(found)) > 2
     assert smoothing.sparsest(question, answer, radius=5, sizes=[]) == (None,)
 
 
@@ -408,7 +436,7 @@ def test_certificates_of_a_real_network_survive_an_attack():
     question = Question(net, x, features=Patches(7), removal=Baseline(0.0))
     ink = question.pool(question.x)
     selection = ink >= ink.topk(6, dim=1).values[:, -1:]
-    smoothing = MultiplicativeSmoothing(2, 16, design="stratified")
+    smoothing = MultiplicativeSmoothing(1, 16, design="stratified")
     proofs = smoothing.certify(question, selection)
     smooth = Question(smoothing.smooth(question), x, features=Patches(7))
     attacks = [Attack(side, restarts=2).search(smooth, selection) for side in ("incremental", "decremental")]
