@@ -1,4 +1,4 @@
-"""What cannot be answered is refused before the expensive work, in a sentence that says what was expected, what came, what to do."""
+"""What cannot be answered is refused before the expensive work: what was expected, what came, what to do."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ BAD = {
 def test_what_cannot_be_answered_is_refused_early_and_in_a_helpful_sentence(name: str) -> None:
     bad = BAD[name]
     model = Rows(bad.model).eval()
-    if isinstance(bad.model, nn.Module) and "Neuron" in str(name.title()) or "layer" in name or "neuron" in name:
+    if (isinstance(bad.model, nn.Module) and "Neuron" in str(name.title())) or "layer" in name or "neuron" in name:
         model = bad.model
     for method in (bad.method,) if bad.method else EXPENSIVE:
         with pytest.raises(bad.error) as caught:
@@ -394,7 +394,7 @@ def test_files_of_another_kind_or_version_are_refused(tmp_path: Any) -> None:
     with pytest.raises(InputError, match="saved Attribution"):
         Attribution.load(tmp_path / "other")
     save_file({"a": torch.zeros(1)}, tmp_path / "old", {"noun": "Attribution", "format": "0"})
-    with pytest.raises(errors.VersionError, match="format 1 .* got format 0"):
+    with pytest.raises(errors.VersionError, match=r"format 1 .* got format 0"):
         read(tmp_path / "old", "Attribution")
 
 

@@ -320,8 +320,8 @@ def test_a_single_step_tells_the_gradient_from_the_midpoint_gradient() -> None:
 
 
 def test_infidelity_of_a_product_over_all_four_masks() -> None:
-    # Equal weights on the masks: Shapley's (ab/2, ab/2) has (ab)^2 / 8, least squares' (2ab/3, 2ab/3) has (ab)^2 / 12. Drawn masks
-    # come in unequal numbers; their counts make the sampled score exact by hand.
+    # Equal weights on the masks: Shapley's (ab/2, ab/2) has (ab)^2 / 8, least squares' (2ab/3, 2ab/3) has (ab)^2 / 12.
+    # Drawn masks come in unequal numbers; their counts make the sampled score exact by hand.
     question, whole = product(), 12.0
     removed = SubsetToBaseline().draw(question, 0, (0, DRAWS)).removed
     assert removed is not None

@@ -21,7 +21,6 @@ TABLE = randn(3, 5)
 
 
 def partition(inputs: Any, features: Any) -> Partition:
-    first = inputs[0] if isinstance(inputs, tuple) else inputs
     return assay.Question(lambda *x: torch.zeros(len(x[0])), inputs, features=features).partition
 
 

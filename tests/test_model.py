@@ -87,7 +87,7 @@ def test_a_function_is_called_with_what_the_question_was_given() -> None:
 
 @pytest.mark.parametrize("predictor", [3, "model", nn.Linear, LogisticRegression, None])
 def test_what_is_no_predictor_is_refused(predictor: Any) -> None:
-    with pytest.raises(KindError, match="Expected a torch module, an estimator .* or a callable"):
+    with pytest.raises(KindError, match=r"Expected a torch module, an estimator .* or a callable"):
         assay.wrap(predictor)
 
 

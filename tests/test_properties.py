@@ -1,4 +1,4 @@
-"""The axioms that methods claim, on random small networks: completeness, dummy, symmetry, linearity, implementation invariance."""
+"""The axioms that methods claim, on random small networks: completeness, dummy, symmetry, linearity, invariance."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def test_masks_that_do_not_fit_are_refused() -> None:
         asked.value(torch.ones(1, 5, dtype=torch.bool))
     with pytest.raises(InputError, match=r"got \(2, 1, 4\)"):
         asked.value(torch.ones(2, 1, 4, dtype=torch.bool))
-    with pytest.raises(KindError, match="bools or floats, got torch.int64"):
+    with pytest.raises(KindError, match=r"bools or floats, got torch\.int64"):
         asked.value(torch.ones(1, 4, dtype=torch.int64))
     with pytest.raises(KindError, match=r"bools for inputs of torch\.int64"):
         question(assay.Baseline(0), X.long()).value(torch.full((1, 4), 0.5))
