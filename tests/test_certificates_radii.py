@@ -94,9 +94,9 @@ def test_stratified_offsets_keep_the_marginals_and_spread_the_sizes(features):
     design = NoiseDesign.stratified(features, 2, 8, seed=3)
     assert (design.counts == 2).all()
     sizes = design.masks.sum(axis=1)
-    assert sizes.max() - sizes.min() <= 2
+    assert sizes.max() - sizes.min() <= 1
     assert design == NoiseDesign.stratified(features, 2, 8, seed=3)
-    assert features == 1 or design != NoiseDesign.stratified(features, 2, 8, seed=4)
+    assert len({NoiseDesign.stratified(features, 2, 8, seed=seed) for seed in range(20)}) >= min(features, 5)
 
 
 def test_a_design_evaluates_back_and_packs_without_loss():

@@ -125,10 +125,7 @@ class NoiseDesign:
     def stratified(features: int, kept: int, levels: int, seed: int = 0) -> NoiseDesign:
         """Cyclic noise whose offsets are spread evenly over the ring: the same guarantee, more varied masks."""
         check_levels(kept, levels)
-        draw = rng.shared(seed, "noise offsets")
-        ring = draw.permutation(np.arange(-(-features // levels) * levels) % levels)[:features]
-        if features < levels:
-            ring = draw.permutation(np.arange(features) * levels // features)
+        ring = rng.shared(seed, "noise offsets").permutation(np.arange(features) * levels // features)
         return _design(NoiseDesign.cyclic(ring, kept, levels).masks, kept, levels, "stratified")
 
     @staticmethod
