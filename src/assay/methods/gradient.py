@@ -14,7 +14,7 @@ from assay.method import Axiom, Estimate, Kind, Method
 from assay.model import Ability
 from assay.question import Question
 
-_DRAW_ELEMENTS = 1 << 22  # noisy elements held at once
+_DRAW_ELEMENTS = 1 << 21  # noisy elements held at once
 
 
 @final

@@ -17,7 +17,7 @@ from assay.metrics.perturbation import Drawn, Perturbation, SubsetToBaseline
 from assay.question import Question
 from assay.score import Direction
 
-_CHUNK = 1 << 22  # perturbed elements held at once
+_CHUNK = 1 << 21  # perturbed elements held at once
 
 
 def chunks(question: Question, total: int) -> list[tuple[int, int]]:

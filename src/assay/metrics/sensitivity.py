@@ -17,7 +17,7 @@ from assay.metric import Metric, Reading
 from assay.question import Question
 from assay.score import Direction
 
-_CHUNK = 1 << 22  # moved elements held at once
+_CHUNK = 1 << 21  # moved elements held at once
 
 
 @final
