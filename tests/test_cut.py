@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import zoo
 from torch import Tensor, nn
 from toys import FEATURES, Residual, counting, randn, randomised, state, tanh_net
 
@@ -245,6 +246,29 @@ def test_features_of_a_layer_may_be_its_channels() -> None:
     torch.testing.assert_close(pooled, IG(question.after("first")).values.view(4, 4, 36).sum(2))
 
 
+@zoo.needs_data
+def test_a_trained_residual_network_is_cut_inside_a_block() -> None:
+    net, x = zoo.cifar_resnet(20).double(), zoo.cifar10("test", 3)[0].double()
+
+    class Recomputed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.net(x) if bool((x == x).all()) else x
+            return out
+
+    once = IG(assay.Question(net, x).after("layer2.0.conv2"))
+    again = IG(assay.Question(Recomputed().eval(), x).after("net.layer2.0.conv2"))
+    assert ONCE in once.facts["layer"]
+    assert AGAIN in again.facts["layer"]
+    torch.testing.assert_close(once.values, again.values, rtol=0, atol=1e-10)
+    fine = assay.IntegratedGradients(128)(assay.Question(net, x).after("layer2.0.conv2"))
+    assert fine.gap is not None
+    assert float((fine.gap / (fine.prediction - fine.base)).abs().max()) < 0.02  # kinks: an error of one in the steps
+
+
 # --- the forward that stops
 
 
@@ -362,3 +386,11 @@ def test_a_layer_that_the_forward_never_passes_is_refused() -> None:
     question = assay.Question(randomised(Several()).double(), X, target=0)
     with pytest.raises(AbilityError, match="never did"):
         _ = question.upto("unused", 0).prediction
+
+
+def test_the_part_before_a_layer_runs_in_chunks_of_the_models_own_size() -> None:
+    net, log = counted()
+    behind = assay.Question(assay.wrap(net, batch_size=2), X, target=0).after("middle")
+    log.clear()
+    IG(behind)
+    assert log == [2, 2, 1, 1]

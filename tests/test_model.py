@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import zoo
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
@@ -325,6 +326,20 @@ def test_a_network_that_cannot_be_captured_is_asked_itself(forms: list[bool]) ->
     answer = assay.Gradient()(assay.Question(net, IMAGES, target=0))
     assert forms == [False]
     torch.testing.assert_close(answer.values, direct(net, IMAGES)[1], rtol=0, atol=1e-10)
+
+
+@zoo.needs_data
+def test_a_trained_residual_network_answers_the_same_tuned_and_is_left_alone(forms: list[bool]) -> None:
+    net = zoo.cifar_resnet(20).double()
+    x = zoo.cifar10("test", 2)[0].double()
+    many = x.repeat(128, 1, 1, 1)  # enough rows for the tuned form
+    before = state(net)
+    answer = assay.Gradient()(assay.Question(net, many, target=3))
+    assert forms == [True]
+    prediction, slope = direct(net, x, 3)
+    torch.testing.assert_close(answer.prediction[:2], prediction, rtol=0, atol=1e-10)
+    torch.testing.assert_close(answer.values[:2], slope, rtol=0, atol=1e-10)
+    assert state(net) == before
 
 
 # --- compiled and scripted

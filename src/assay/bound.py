@@ -12,7 +12,7 @@ from torch import Tensor
 from assay import cut, engine
 from assay.errors import AbilityError, KindError, ModelError
 from assay.features import Features, Partition
-from assay.layout import Layout
+from assay.layout import Layout, arranged
 from assay.model import Model, finite
 from assay.removal import Absent, FixedAbsent
 from assay.target import Target
@@ -160,13 +160,17 @@ def activations(bound: Bound, n: int, after: cut.After, layout: Layout, features
     def run(total: int, make: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, list[Tensor]]:
         made: list[Tensor] = []
         beside: list[list[Tensor]] = []
+
+        def work(start: int, stop: int, memory: int) -> None:
+            rows, owners = make(torch.arange(start, stop, device=bound.x.device))
+            activation, carried = after.before(arranged(bound.layout.fold(rows), memory), bound.context(owners))
+            engine.count(len(rows))
+            made.append(activation.detach().reshape(len(rows), elements).clone())
+            beside.append([tensor.detach() for tensor in carried])
+
         with bound.model.session(slopes=False):
-            for start in range(0, total, 256):
-                rows, owners = make(torch.arange(start, min(start + 256, total), device=bound.x.device))
-                engine.count(len(rows))
-                activation, carried = after.before(bound.layout.fold(rows), bound.context(owners))
-                made.append(activation.detach().reshape(len(rows), elements).clone())
-                beside.append([tensor.detach() for tensor in carried])
+            pace = bound.model.pace(f"before {after.layer} of {bound.layout.shapes}").sized(bound.layout.elements)
+            engine.run(total, work, pace, after.name)
         return torch.cat(made), [torch.cat(each) for each in zip(*beside)]
 
     x, carried = run(n, lambda flat: (bound.x[flat], flat))
