@@ -288,13 +288,12 @@ def test_the_smallest_stable_selection_is_found_by_a_scan():
         found.append(smoothing.sparsest(question, answer))
         assert found[-1] == (stable.index(True) + 1,)
     assert len(set(found)) > 2
-    ranks = Attribution(
-        torch.arange(8.0, 0, -1)[None], torch.zeros(1), torch.zeros(1), tuple("abcdefgh"), (8,), "slope"
-    )
-    seen = asked(lambda x: torch.stack([x.sum(1), 0.5 + 0 * x[:, 0]], dim=1), 8)
-    # Every draw shows one feature: k of 8 votes for what is seen, and adding a feature can only win a blank draw.
-    for bound, size in (("strict", 6), ("vote-aware", 5)):
-        assert MultiplicativeSmoothing(1, 8, "stratified", bound=bound).sparsest(seen, ranks) == (size,)
+    # Every draw shows one feature; the first 13 win a draw for class 0, blanks and the last three go to class 1.
+    credit = torch.arange(16.0, 0, -1)[None]
+    ranks = Attribution(credit, torch.zeros(1), torch.zeros(1), tuple("x" * 16), (16,), "slope")
+    seen = asked(lambda x: torch.stack([x[:, :13].sum(1), 0.5 + 0 * x[:, 0]], dim=1), 16)
+    for bound, size in (("strict", 10), ("vote-aware", 9)):
+        assert MultiplicativeSmoothing(1, 16, "stratified", bound=bound).sparsest(seen, ranks) == (size,)
     assert smoothing.sparsest(question, answer, radius=5, sizes=[]) == (None,)
 
 
