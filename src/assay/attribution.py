@@ -64,9 +64,10 @@ class Attribution:
         ([[True, False, False]], [[True, True, False]])
         """
         count = self.values.shape[1]
-        if isinstance(amount, bool) or not isinstance(amount, Real):
-            raise KindError(f"Expected a number of features or a share of them, got {amount!r}.")
-        amount = int(amount) if isinstance(amount, Integral) else float(amount)
+        given: Any = amount
+        if isinstance(given, bool) or not isinstance(given, Real):
+            raise KindError(f"Expected a number of features or a share of them, got {given!r}.")
+        amount = int(given) if isinstance(given, Integral) else float(given)
         if not 0 <= amount <= (count if isinstance(amount, int) else 1.0):
             raise InputError(
                 f"Expected a number of features from 0 to {count} or a share from 0.0 to 1.0, got {amount!r}."

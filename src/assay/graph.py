@@ -80,7 +80,8 @@ def split(module: nn.Module, layer: str, sample: Sequence[Any], output: Callable
     if not all(isinstance(part, Tensor) and part.dim() and len(part) == len(expected) for part in parts):
         return None
     try:
-        mixed = output(behind(*(part[rows] for part in parts)))
+        # Interpreted, since a graph that is called prints before it raises.
+        mixed = output(fx.Interpreter(behind).run(*(part[rows] for part in parts)))
     except RuntimeError:
         return None
     return Split(before, behind) if agree(output(behind(*parts)), expected) and agree(mixed, expected[rows]) else None
