@@ -90,19 +90,18 @@ class Pace:
 
     def propose(self) -> tuple[int, int]:
         """The next (chunk, layout) to run."""
-        if self.fixed is not None:
-            return self.fixed, 0
         if self.best is not None:
             return self.best
-        untried = next((layout for layout in range(self.layouts) if (self.first, layout) not in self._rates), None)
+        first = self.fixed or self.first
+        untried = next((layout for layout in range(self.layouts) if (first, layout) not in self._rates), None)
         if untried is not None or self._runs == 1:
-            return self._current if self._runs == 1 else (self.first, untried or 0)
+            return self._current if self._runs == 1 else (first, untried or 0)
         size, layout = max(self._rates)[0], max(self._rates, key=self._rates.__getitem__)[1]
         return size * 2, layout
 
     def record(self, plan: tuple[int, int], rows: int, seconds: float) -> None:
         """Learns from a finished chunk; a chunk that was cut short teaches nothing."""
-        if self.fixed is not None or self.best is not None or rows != plan[0]:
+        if self.best is not None or rows != plan[0]:
             return
         self._current, self._runs = plan, self._runs + 1
         # The first run of a shape also builds its kernels, and so every plan is run twice.
@@ -113,14 +112,15 @@ class Pace:
         rate = max(rows / max(seconds, 1e-9), self._warm if self._runs == 2 else 0.0)
         self._rates[plan], self._runs = rate, 0
         tiny = plan[0] / rate < _TINY
-        if plan[0] * 2 > self.limit or (plan[0] > self.first and rate < _WORTH * before and not tiny):
+        if self.fixed is not None:
+            self.best = max(self._rates, key=self._rates.__getitem__) if len(self._rates) == self.layouts else None
+        elif plan[0] * 2 > self.limit or (plan[0] > self.first and rate < _WORTH * before and not tiny):
             self.best = max(self._rates, key=self._rates.__getitem__)
 
     def shrink(self) -> None:
         """Halves the chunk after the memory ran out."""
         size, layout = self.propose()
         self.limit = max(1, size // 2)
-        self.fixed = None if self.fixed is None else max(1, self.fixed // 2)
         self.best = (self.limit, layout)
 
 

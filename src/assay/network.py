@@ -125,7 +125,7 @@ class Network(cut.Layered):
 
     def pace(self, purpose: str) -> Pace:
         if self._batch_size is not None:
-            return Pace(fixed=self._batch_size)
+            return Pace(layouts=self.layouts, fixed=self._batch_size)
         return _paces.setdefault(self.module, {}).setdefault(purpose, Pace(layouts=self.layouts))
 
     @contextmanager
