@@ -69,7 +69,7 @@ def crowd(x: Tensor) -> Tensor:
 
 
 def restless(x: Tensor) -> Tensor:
-    out: Tensor = nn.functional.dropout(NET(x), 0.5, training=True)
+    out: Tensor = NET(x) + torch.rand(1)
     return out
 
 

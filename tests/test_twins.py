@@ -12,6 +12,7 @@ from torch import Tensor
 from toys import FEATURES, Residual, randn, randomised, tanh_net
 
 import assay
+from assay import question as question_module
 from assay import rng
 from assay.methods.path import Rule, quadrature
 
@@ -124,6 +125,16 @@ def test_doubling_steps_is_asking_with_that_many() -> None:
     crowd = assay.IntegratedGradients(2, "left", tolerance=0.01)
     parts = torch.cat([crowd(ask().part(i, i + 1)).values for i in range(len(X))])
     torch.testing.assert_close(made.values, parts, **TIGHT)
+
+
+@pytest.mark.parametrize("hard", [0, 69])
+def test_one_hard_input_among_many_shards_is_told(hard: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(question_module, "_SHARD", 1)
+    x = torch.full((70, 1), -1.0, dtype=DOUBLE)
+    x[hard] = 1.0  # the only way that crosses the step
+    asked = assay.Question(lambda x: torch.sigmoid(1e6 * (x[:, 0] - 0.7071)), x)
+    made = assay.IntegratedGradients(2, "left", tolerance=1e-9)(asked)
+    assert (made.facts["converged"], made.facts["steps"]) == (False, 4096)
 
 
 def bent(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
