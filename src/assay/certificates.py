@@ -316,7 +316,7 @@ class Certificate:
         said = {name: facts.pop(name) for name in _CLAIMS}
         facts.pop("assumptions")
         design, evidence = facts.pop("design"), facts.pop("evidence")
-        votes = {name: _votes(**facts.pop(name)) for name in ("at_selection", "at_whole")}
+        votes: dict[str, Any] = {name: _votes(**facts.pop(name)) for name in ("at_selection", "at_whole")}
         made = Certificate(
             **{**facts, "selection": tuple(facts["selection"])},
             **votes,
@@ -344,12 +344,13 @@ def _encode(evidence: Evidence) -> dict[str, Any]:
 
 
 def _decode(stored: dict[str, Any]) -> Evidence:
-    tensors = []
-    for name in ("x", "absent", "labels"):
+    def tensor(name: str) -> Tensor:
         dtype, shape, packed = stored[name]
         raw = bytearray(zlib.decompress(base64.b64decode(packed)))
-        tensors.append(torch.frombuffer(raw, dtype=getattr(torch, dtype)).reshape(shape))
-    return Evidence(*tensors, tuple(map(tuple, stored["parts"])), tuple(stored["dtypes"]))
+        return torch.frombuffer(raw, dtype=getattr(torch, dtype)).reshape(shape)
+
+    x, absent, labels = (tensor(name) for name in ("x", "absent", "labels"))
+    return Evidence(x, absent, labels, tuple(map(tuple, stored["parts"])), tuple(stored["dtypes"]))
 
 
 @final

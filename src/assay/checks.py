@@ -28,10 +28,10 @@ def of_kind(value: Any, kind: type[Any]) -> Any:
 def door(inputs: Any, features: Any, removal: Any, model: Model) -> tuple[Layout, Features, Removal]:
     """How the inputs are read, who receives credit and what stands in for the absent: as given, or what suits the inputs."""
     if is_text(inputs):
-        layout: Layout = TextLayout.of(inputs, model.device)
+        texts = TextLayout.of(inputs, model.device)
         features = Words() if features is None else features
         removal = MaskToken() if removal is None else removal
-        layout = removal.masked(layout) if isinstance(removal, MaskToken) else layout
+        layout: Layout = removal.masked(texts) if isinstance(removal, MaskToken) else texts
     else:
         layout = layout_of(inputs, device=model.device, dtype=model.dtype)
     features = of_kind(Elements() if features is None else features, Features)

@@ -60,9 +60,9 @@ def _fold(graph: fx.GraphModule) -> None:
         before = node.args[0] if isinstance(norm, nn.modules.batchnorm._BatchNorm) else None
         conv = _called(graph, before)
         if isinstance(before, fx.Node) and isinstance(conv, nn.Conv2d) and len(before.users) == 1:
-            if norm is None or norm.running_mean is None:
+            if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
                 continue
-            _exchange(graph, before, fuse_conv_bn_eval(conv, norm).requires_grad_(False))  # type: ignore[type-var]
+            _exchange(graph, before, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
             node.replace_all_uses_with(before)
             graph.graph.erase_node(node)
 
