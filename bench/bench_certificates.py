@@ -60,20 +60,30 @@ def time_of(bench: harness.Bench, name: str, net: nn.Module, images: Tensor, lev
     grown = torch.tensor(smoothing.noise(side**2).masks).float().view(-1, 1, side, side)
     masks = nn.functional.interpolate(grown, size=images.shape[-1])
     kept = nn.functional.interpolate(selection.float().view(1, 1, side, side), size=images.shape[-1])
-    rows = images.repeat(2 * levels, 1, 1, 1)
+    rows = images.repeat(levels, 1, 1, 1)
 
-    def bare(batch: int, count: int = len(rows)) -> None:
+    def bare(batch: int, times: int = 2) -> None:
         with torch.inference_mode():
-            for part in rows[:count].split(batch):
-                net(part)
+            for _ in range(times):
+                for part in rows.split(batch):
+                    net(part)
 
     def certify(selections: int = 1) -> object:
         question = assay.Question(net, images, features=assay.Patches(PATCH), removal=assay.Baseline(0.0))
         return smoothing.certify_all(question, [selection.roll(shift) for shift in range(selections)])
 
-    batch = bench.best((32, 64, 128, 256, 512), lambda size: bare(size, min(len(rows), 2048)))
+    batch = bench.best((32, 64, 128, 256, 512), lambda size: bare(size, 1))
     settings = f"{n} inputs, {levels} draws for the whole and for the selection; bare passes in chunks of {batch}"
     bench.pair(name, "bare forward passes", certify, lambda: bare(batch), 1.05, settings=settings)
+    settings = f"{n} inputs, {levels} draws for the whole, shared by 3 selections, and for each of them"
+    bench.pair(
+        f"{name}, 3 selections",
+        "bare forward passes",
+        lambda: certify(3),
+        lambda: bare(batch, 4),
+        1.05,
+        settings=settings,
+    )
     settings = f"{n} inputs, {levels} draws, two batches of {n * levels} masked inputs"
     bench.pair(
         name, "all draws in one batch", certify, lambda: all_at_once(net, images, masks, kept), settings=settings

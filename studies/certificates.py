@@ -96,14 +96,19 @@ def first(task: Task, plan: Plan, chosen: Selections) -> dict[str, Any]:
 
 
 def shares(proofs: list[Certificate]) -> dict[str, Any]:
-    """The shares of inputs at radius 0, 1, ...; `published` counts gap / (2 lambda) >= r, which allows a tie."""
+    """The shares of inputs at radius 0, 1, ...; `published` counts gap / (2 lambda) >= r, which allows a tie.
+
+    `commonest`: the share of inputs that the commonest class takes, by the whole and by the selection.
+    """
     good = [proof for proof in proofs if proof.consistent]
+    whole, alone = ([getattr(proof, side) for proof in proofs] for side in ("predicted", "selected"))
     reach = range(6)
     return {
         "consistent": len(good) / len(proofs),
         "incremental": [sum(proof.incremental >= r for proof in good) / len(proofs) for r in reach],
         "decremental": [sum(proof.decremental >= r for proof in good) / len(proofs) for r in reach],
         "published": [sum(proof.published >= r for proof in good) / len(proofs) for r in reach],
+        "commonest": [max(map(side.count, side)) / len(side) for side in (whole, alone)],
         "full": sum(proof.full for proof in good) / len(proofs),
     }
 
