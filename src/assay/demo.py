@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from os import PathLike
 from pathlib import Path as File
@@ -144,11 +146,22 @@ def unasked() -> list[str]:
     return [name for name, kind in METHODS.items() if kind not in asked]
 
 
-def run(seed: int = 0, inputs: int = INPUTS) -> Comparison:
-    """Trains, asks, answers and scores; the same numbers for the same seed."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for all arithmetic inside the block.
+
+    Chunks of so small a network are done before a second thread has started, and threads that wait for each other on a
+    busy machine take tenfold the time.
+    """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
-    with threadpool_limits(1):  # a chunk of so small a network is done before a second thread has started
+    with threadpool_limits(1):
+        yield
+
+
+def run(seed: int = 0, inputs: int = INPUTS) -> Comparison:
+    """Trains, asks, answers and scores; the same numbers for the same seed."""
+    with one_thread():
         digits = Digits.read(seed)
         net = train(digits, seed=seed)
         return compare(ask(net, digits, inputs), contenders(), judges(), seed, references=True)
