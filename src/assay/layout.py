@@ -70,7 +70,7 @@ class Layout(ABC):
         """One key per row (n,), hashed from what the row says and not from how this layout encodes it."""
         plain = rows.detach().cpu().contiguous()
         array = (plain.view(torch.int16) if plain.dtype in (torch.bfloat16, torch.float16) else plain).numpy()
-        return rng.identities([array[index].tobytes() for index in range(len(array))]).to(rows.device)
+        return rng.identities(array[index].tobytes() for index in range(len(array))).to(rows.device)
 
     def describe(self) -> str:
         """The shape of one input, in words."""

@@ -97,15 +97,21 @@ class Method(ABC):
         self.check(question)
         start = time.perf_counter()
         pieces: list[Estimate] = []
-        bases, predictions, partitions = [], [], []
+        bases, predictions = [], []
         with engine.tally() as spent, torch.inference_mode(False), torch.no_grad():
             for shard in question.shards():
                 predictions.append(shard.prediction)
                 bases.append(shard.base)
-                pieces.append(self.estimate(shard, seed))
-                partitions.append(shard.partition)
+                piece = self.estimate(shard, seed)
+                if not pieces:
+                    partition = shard.partition
+                    values = piece.values.new_empty(question.n, piece.values.shape[1])
+                # Filled shard by shard: joining the parts at the end would hold the answer twice.
+                done = sum(map(len, predictions))
+                values[done - shard.n : done] = piece.values
+                pieces.append(Estimate(piece.values[:0].clone(), piece.standard_error, piece.notes))
         facts = {"seconds": time.perf_counter() - start, "forwards": spent.forwards, "backwards": spent.backwards}
-        return self._answer(question, partitions[0], pieces, torch.cat(bases), torch.cat(predictions), facts, seed)
+        return self._answer(question, partition, values, pieces, torch.cat(bases), torch.cat(predictions), facts, seed)
 
     @final
     def estimate(self, question: Question, seed: int) -> Estimate:
@@ -143,13 +149,13 @@ class Method(ABC):
         self,
         question: Question,
         partition: Partition,
+        values: Tensor,
         pieces: list[Estimate],
         base: Tensor,
         prediction: Tensor,
         facts: dict[str, Any],
         seed: int,
     ) -> Attribution:
-        values = torch.cat([piece.values for piece in pieces])
         errors = [piece.standard_error for piece in pieces if piece.standard_error is not None]
         for piece in pieces:
             for name, note in piece.notes.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -32,7 +32,7 @@ def shared(seed: int, name: str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(int.from_bytes(digest, "little"))))
 
 
-def identities(rows: Sequence[bytes]) -> Tensor:
+def identities(rows: Iterable[bytes]) -> Tensor:
     """One 64-bit key per input, hashed from its bytes: shape (n,), int64."""
     digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
     return torch.from_numpy(np.frombuffer(digests, dtype=np.int64).copy())
