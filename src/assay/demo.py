@@ -153,6 +153,7 @@ def one_thread() -> Iterator[None]:
     Chunks of so small a network are done before a second thread has started, and threads that wait for each other on a
     busy machine take tenfold the time.
     """
+    import scipy.linalg  # noqa: F401  a library of arithmetic can be held only once it is loaded
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
     with threadpool_limits(1):
