@@ -15,7 +15,7 @@ from assay.errors import InputError
 
 Floats: TypeAlias = NDArray[np.float64]
 
-EXACT = 14  # up to this many inputs all sign flips are enumerated (2^13 of them, by symmetry)
+EXACT = 17  # up to this many inputs all sign flips are enumerated (2^16 of them, by symmetry): many pairs need small p values
 BLOCK = 1 << 21  # entries of one resampling matrix (16 MB), so that memory does not grow with the resamples
 
 
@@ -140,7 +140,7 @@ def differences(table: ArrayLike, level: float = 0.95, seed: int = 0, resamples:
 def sign_flip(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
     """The two-sided permutation p value of every column of paired differences (n, k) having mean zero: (k,).
 
-    p = share of sign vectors s with |sum_i s_i d_i| >= |sum_i d_i| (Fisher 1935, section 21). Up to 14 inputs all 2^n
+    p = share of sign vectors s with |sum_i s_i d_i| >= |sum_i d_i| (Fisher 1935, section 21). Up to 17 inputs all 2^n
     vectors are enumerated; beyond, `resamples` random ones are drawn for all columns, and
     p = (1 + hits) / (1 + resamples) (Phipson and Smyth 2010, equation 2). Differences of zero count; a column without
     values has p = nan.
