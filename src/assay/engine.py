@@ -14,6 +14,7 @@ import torch
 
 _FIRST = 32
 _CACHE = 1 << 17  # elements of a first chunk, a guess of what the cache holds with its activations
+_MOST = 1 << 19  # elements of the largest chunk: a busy moment must not talk the search into hundreds of megabytes
 _TINY = 0.005  # seconds below which a chunk costs more in bookkeeping than in work: it grows whatever was measured
 _SLOW = 1.0  # seconds from which one run of a chunk is enough to judge it
 _WORTH = 1.05  # a chunk of twice the size must give this much more
@@ -86,6 +87,7 @@ class Pace:
         """The same pace, whose search begins at a size that suits rows of so many elements."""
         if not self._rates and not self._runs:
             self.first = 1 << max(3, min(6, (_CACHE // max(1, elements)).bit_length() - 1))
+            self.limit = min(self.limit, max(self.first, _MOST // max(1, elements)))
         return self
 
     def propose(self) -> tuple[int, int]:
