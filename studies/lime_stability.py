@@ -1,0 +1,245 @@
+"""LIME on real tables: how often repeated runs pick the same five columns, at a tenth of the original's samples.
+
+`python studies/lime_stability.py` writes docs/studies/lime_stability.json, .png and the table of the .md page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY / "tests"))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+PAGE = REPOSITORY / "docs" / "studies" / "lime_stability"
+START, END = "<!-- results -->", "<!-- end of results -->"
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import zoo  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+from sklearn.datasets import load_breast_cancer  # noqa: E402
+from sklearn.ensemble import RandomForestClassifier  # noqa: E402
+from sklearn.model_selection import train_test_split  # noqa: E402
+
+import assay  # noqa: E402
+from assay.statistics import interval, paired  # noqa: E402
+
+Floats = NDArray[np.float64]
+SIZES = (500, 1000, 5000)  # lime's samples; the tenth is ours
+KEEP = 5
+FRESH = 20000  # perturbations on which every surrogate is judged
+
+
+@dataclass(frozen=True)
+class Case:
+    """A table, a random forest fitted to it, and the rows that are explained."""
+
+    name: str
+    about: str
+    train: Floats
+    rows: Floats
+    model: RandomForestClassifier
+
+    def probability(self, rows: Any) -> Floats:
+        return self.model.predict_proba(np.asarray(rows))[:, 1]
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """What one run found for one row: weights of the columns that were picked, others zero."""
+
+    weights: Floats
+    intercept: float
+    reported: float  # the run's own R^2
+
+    @property
+    def picked(self) -> frozenset[int]:
+        return frozenset(np.flatnonzero(self.weights).tolist())
+
+
+def fitted(name: str, x: Floats, y: NDArray[np.int64], count: int) -> Case:
+    train, test, label, truth = train_test_split(x, y, random_state=0)
+    model = RandomForestClassifier(100, min_samples_leaf=3, random_state=0).fit(train, label)
+    about = f"{x.shape[1]} columns, random forest of 100 trees, test accuracy {model.score(test, truth):.3f}"
+    return Case(name, about, train, test[:count], model)
+
+
+def breast_cancer(count: int) -> Case:
+    data = load_breast_cancer()
+    return fitted("breast cancer", data.data, data.target, count)
+
+
+def adult(count: int) -> Case:
+    """The census table, its words as numbers, the first 8,000 rows."""
+    table, label = zoo.adult()
+    table = table[:8000].copy()
+    words = table.select_dtypes(exclude="number").columns
+    table[words] = table[words].apply(lambda column: column.astype("category").cat.codes)
+    return fitted("Adult", table.to_numpy(np.float64), label[:8000].to_numpy(), count)
+
+
+def california(count: int) -> Case:
+    """Whether a house is dearer than the median, the first 8,000 rows."""
+    table, value = zoo.california()
+    dear = (value > value.median()).to_numpy(np.int64)
+    return fitted("California", table.to_numpy(np.float64)[:8000], dear[:8000], count)
+
+
+CASES = {"breast cancer": breast_cancer, "Adult": adult, "California": california}
+
+
+def ours(case: Case, samples: int, seed: int) -> list[Surrogate]:
+    """assay.Lime for all rows at once: they share the draws, so the model answers `samples` times for all of them."""
+    question = assay.Question(case.probability, case.rows)
+    answer = assay.Lime(assay.Quartiles(case.train, samples=samples), keep=KEEP)(question, seed=seed)
+    facts = zip(answer.values.numpy(), answer.facts["intercept"], answer.facts["r2"])
+    return [Surrogate(weights, intercept, r2) for weights, intercept, r2 in facts]
+
+
+def theirs(case: Case, samples: int, seed: int) -> list[Surrogate]:
+    """lime's explainer, row by row."""
+    from lime.lime_tabular import LimeTabularExplainer
+
+    found = []
+    for row in case.rows:
+        explainer = LimeTabularExplainer(case.train, random_state=seed)
+        answer = explainer.explain_instance(row, case.model.predict_proba, num_features=KEEP, num_samples=samples)
+        weights = np.zeros(case.train.shape[1])
+        for column, weight in answer.local_exp[1]:
+            weights[column] = weight
+        found.append(Surrogate(weights, float(answer.intercept[1]), float(answer.score)))
+    return found
+
+
+def agreement(sets: list[frozenset[int]]) -> float:
+    """The mean Jaccard similarity over all pairs of runs."""
+    return float(np.mean([len(one & other) / len(one | other) for one, other in combinations(sets, 2)]))
+
+
+def judge(case: Case) -> Callable[[int, Surrogate], float]:
+    """R^2 of a row's surrogate on perturbations that no run has seen, drawn and weighted as both libraries do."""
+    question = assay.Question(case.probability, case.rows)
+    fresh = assay.Quartiles(case.train, samples=FRESH, design="independent").sample(question, seed=10**6)
+    weights, answers = fresh.weights.numpy(), fresh.answers.numpy()
+
+    def score(row: int, surrogate: Surrogate) -> float:
+        left = answers[row] - surrogate.intercept - fresh.design[row].numpy() @ surrogate.weights
+        spread = answers[row] - np.average(answers[row], weights=weights[row])
+        return float(1 - np.average(left**2, weights=weights[row]) / np.average(spread**2, weights=weights[row]))
+
+    return score
+
+
+def measure(case: Case, seeds: int) -> list[dict[str, Any]]:
+    """One record per library and number of samples: agreement of every row, R^2 reported and on fresh draws."""
+    records, score = [], judge(case)
+    tenths = tuple(size // 10 for size in SIZES)
+    for library, run, sizes in (("assay", ours, sorted({*tenths, *SIZES})), ("lime", theirs, SIZES)):
+        for samples in sizes:
+            start = time.process_time()
+            runs = [run(case, samples, seed) for seed in range(seeds)]
+            spent = (time.process_time() - start) / seeds
+            rows = list(zip(*runs))
+            records.append({
+                "table": case.name, "library": library, "samples": samples, "seconds": spent,
+                "agreement": [agreement([one.picked for one in row]) for row in rows],
+                "reported": float(np.mean([one.reported for row in rows for one in row])),
+                "fresh": float(np.mean([score(at, one) for at, row in enumerate(rows) for one in row])),
+            })  # fmt: skip
+            print(case.name, library, samples, f"{np.mean(records[-1]['agreement']):.3f}", f"{spent:.2f} s", flush=True)
+    return records
+
+
+def find(records: list[dict[str, Any]], *key: Any) -> dict[str, Any]:
+    return next(one for one in records if (one["table"], one["library"], one["samples"]) == key)
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """The markdown table: lime, and ours at a tenth of its evaluations (draws that all rows share) and of its samples."""
+    head = ["table", "lime's samples N", "lime", "assay, a tenth of the evaluations", "difference"]
+    head += ["assay, a tenth of the samples", "difference", "R² of the three"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name in dict.fromkeys(one["table"] for one in records):
+        for size in SIZES:
+            three = [find(records, name, *key) for key in (("lime", size), ("assay", size), ("assay", size // 10))]
+            cells = [name, f"{size:,}", mean(three[0]["agreement"])]
+            for one in three[1:]:
+                gap = paired(one["agreement"], three[0]["agreement"])
+                cells += [mean(one["agreement"]), f"{gap.difference:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"]
+            lines.append("| " + " | ".join([*cells, ", ".join(f"{one['fresh']:.2f}" for one in three)]) + " |")
+    return "\n".join(lines)
+
+
+def mean(values: list[float]) -> str:
+    low, high = interval(values)
+    return f"{np.mean(values):.2f} ({low:.2f}–{high:.2f})"
+
+
+def draw(records: list[dict[str, Any]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = list(dict.fromkeys(one["table"] for one in records))
+    figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 3.6), sharey=True, layout="constrained")
+    for axis, name in zip(axes, names):
+        for library, style in (("assay", "C0-"), ("lime", "C1--")):
+            some = sorted((one for one in records if (one["table"], one["library"]) == (name, library)),
+                          key=lambda one: one["samples"])  # fmt: skip
+            at = [one["samples"] for one in some]
+            low, high = np.array([interval(one["agreement"]) for one in some]).T
+            axis.plot(at, [np.mean(one["agreement"]) for one in some], style, marker="o", ms=4, label=library)
+            axis.fill_between(at, low, high, color=style[:2], alpha=0.15, lw=0)
+        axis.set(xscale="log", title=name, xlabel="draws (assay: shared by ten rows)", ylim=(0, 1))
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("agreement of top-5 sets (Jaccard)")
+    axes[0].legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def publish(records: list[dict[str, Any]]) -> None:
+    """The picture and the page's table."""
+    draw(records, PAGE.with_suffix(".png"))
+    page = PAGE.with_suffix(".md")
+    before, rest = page.read_text().split(START)
+    page.write_text(f"{before}{START}\n{table(records)}\n{END}{rest.split(END)[1]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=10, help="rows explained per table")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--only", choices=tuple(CASES), help="one table, without writing anything")
+    parser.add_argument("--render", action="store_true", help="picture and table alone, from the kept records")
+    options = parser.parse_args()
+    if options.render:
+        return publish(json.loads(PAGE.with_suffix(".json").read_text())["records"])
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    records, abouts = [], {}
+    with assay.quiet():
+        for name in [options.only] if options.only else CASES:
+            case = CASES[name](options.rows)
+            abouts[name] = case.about
+            records += measure(case, options.seeds)
+    print(table(records))
+    if not options.only:
+        kept = {"tables": abouts, "rows": options.rows, "seeds": options.seeds, "keep": KEEP, "records": records}
+        PAGE.with_suffix(".json").write_text(json.dumps(kept) + "\n")
+        publish(records)
+    return None
+
+
+if __name__ == "__main__":
+    main()

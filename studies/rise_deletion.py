@@ -1,0 +1,228 @@
+"""RISE on trained networks: does removing its top tenth of the pixels lower the class score more than a random tenth?
+
+`python studies/rise_deletion.py` writes docs/studies/rise_deletion.json, .png and the table of the .md page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY / "tests"))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+PAGE = REPOSITORY / "docs" / "studies" / "rise_deletion"
+START, END = "<!-- results -->", "<!-- end of results -->"
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import zoo  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+import assay  # noqa: E402
+from assay.statistics import wilson  # noqa: E402
+
+SHARE = 0.1
+RANDOM = 20  # random tenths per image and kind
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, its pictures, how many masks it is asked, what absent pixels become, and the settings of RISE."""
+
+    name: str
+    net: nn.Module
+    images: Tensor
+    masks: int
+    removals: tuple[str, ...]
+    grids: tuple[tuple[int, float], ...]
+    """Cells along an axis, and the share of cells that a mask keeps."""
+
+
+DEFAULT = (7, 0.5)
+
+
+def right(net: nn.Module, images: Tensor, labels: Tensor, count: int) -> Tensor:
+    """The first pictures that the network names rightly."""
+    with torch.inference_mode():
+        found = torch.cat([net(part).argmax(dim=1) for part in images.split(50)]) == labels
+    return images[found][:count].clone()
+
+
+def resnet(count: int) -> Case:
+    net, grids = zoo.cifar_resnet(20), (DEFAULT, (16, 0.9), (32, 0.9))
+    images = right(net, *zoo.cifar10("test", 2 * count), count)
+    return Case("ResNet-20, CIFAR-10", net, images, 1000, ("black", "mean colour", "blur"), grids)
+
+
+def vit(count: int) -> Case:
+    net = zoo.cifar_vit()
+    images = right(net, *zoo.cifar10("test", 2 * count), count)
+    return Case("ViT, CIFAR-10", net, images, 1000, ("mean colour",), (DEFAULT, (32, 0.9)))
+
+
+def digits(count: int) -> Case:
+    net = zoo.digit_net()
+    images = right(net, *zoo.mnist("test", 2 * count), count)
+    return Case("CNN, MNIST", net, images, 1000, ("black",), (DEFAULT, (28, 0.9)))
+
+
+def squeezenet(count: int) -> Case:
+    net = zoo.squeezenet()
+    images, labels, _ = zoo.photographs(227, count=4 * count)
+    return Case("SqueezeNet, photographs", net, right(net, images, labels, count), 400, ("blur",), (DEFAULT, (32, 0.9)))
+
+
+CASES: dict[str, Callable[[int], Case]] = {
+    "resnet": resnet,
+    "vit": vit,
+    "digits": digits,
+    "squeezenet": squeezenet,
+}
+
+
+def removal(name: str, images: Tensor) -> assay.Baseline | assay.Blur:
+    """What takes the place of an absent pixel: black, the picture's mean colour, or the picture blurred."""
+    if name == "blur":
+        return assay.Blur(images.shape[-1] / 8)
+    return assay.Baseline(0.0 if name == "black" else images.mean(dim=(2, 3), keepdim=True).expand_as(images))
+
+
+def top(maps: Tensor, share: float = SHARE) -> Tensor:
+    """The top share of each map: (k, pixels) -> bool."""
+    kept = maps.argsort(dim=1, descending=True)[:, : round(share * maps.shape[1])]
+    return torch.zeros_like(maps, dtype=torch.bool).scatter_(1, kept, True)
+
+
+def scattered(side: int, draw: torch.Generator) -> Tensor:
+    """Random tenths of single pixels: (RANDOM, pixels)."""
+    return top(torch.rand(RANDOM, side * side, generator=draw))
+
+
+def coherent(side: int, draw: torch.Generator) -> Tensor:
+    """Random tenths in patches: the top of random grids of 7 cells, interpolated as RISE's are."""
+    maps = torch.rand(RANDOM, 1, 8, 8, generator=draw)
+    fine = nn.functional.interpolate(maps, size=(side, side), mode="bilinear", align_corners=True)
+    return top(fine.flatten(1))
+
+
+def measure(case: Case, absent: str, grid: int, keep: float) -> dict[str, Any]:
+    """Scores of every picture: clean, without RISE's tenth, without random tenths (their mean)."""
+    start, side, count = time.process_time(), case.images.shape[-1], len(case.images)
+    question = assay.Question(case.net, case.images, features=assay.Pixels(), removal=removal(absent, case.images))
+    answer = assay.Rise(masks=case.masks, grid=grid, keep=keep)(question, seed=0)
+    best = answer.top(SHARE)
+    after = question.value(~best[:, None])[:, 0]
+    draw = torch.Generator().manual_seed(0)
+    record: dict[str, Any] = {"network": case.name, "removal": absent, "masks": case.masks, "pictures": count}
+    record |= {"grid": grid, "keep": keep}
+    record |= {"clean": question.prediction.tolist(), "rise": after.tolist()}
+    shift = torch.arange(count)[:, None] + torch.arange(1, min(RANDOM, count - 1) + 1)
+    for kind, masks in {
+        "scattered": scattered(side, draw).expand(count, -1, -1),
+        "coherent": coherent(side, draw).expand(count, -1, -1),
+        "another picture's": best[shift % count],
+    }.items():
+        record[kind] = question.value(~masks).mean(dim=1).tolist()
+    return record | {"seconds": time.process_time() - start}
+
+
+KINDS = ("scattered", "coherent", "another picture's")
+
+
+def share(record: dict[str, Any], kind: str) -> tuple[int, int]:
+    """On how many pictures RISE's tenth takes more from the score than the mean random tenth."""
+    lower = np.array(record["rise"]) < np.array(record[kind])
+    return int(lower.sum()), len(lower)
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """The markdown table: mean scores, and the share of pictures with its Wilson interval."""
+    heads = ["network", "absent pixels", "grid, kept", "n", "clean", "without RISE's tenth"]
+    heads += [f"without a {kind} tenth" for kind in KINDS[:2]] + [f"share lower than {kind}" for kind in KINDS]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for record in records:
+        cells = [record["network"], record["removal"], f"{record['grid']}, {record['keep']}", str(record["pictures"])]
+        cells += [f"{np.mean(record[part]):.1f}" for part in ("clean", "rise", *KINDS[:2])]
+        for kind in KINDS:
+            wins, n = share(record, kind)
+            low, high = wilson(wins, n)
+            cells.append(f"{100 * wins / n:.0f} % ({100 * low:.0f}–{100 * high:.0f})")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw(records: list[dict[str, Any]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(8, 0.38 * len(records) + 1.6), layout="constrained")
+    for colour, kind in enumerate(KINDS):
+        for row, record in enumerate(records):
+            wins, n = share(record, kind)
+            low, high = wilson(wins, n)
+            at = row + 0.22 * (colour - 1)
+            axis.plot([low, high], [at, at], color=f"C{colour}", lw=1)
+            axis.plot([wins / n], [at], "o", ms=4, color=f"C{colour}", label=kind if row == 0 else None)
+    axis.axvline(0.9, color="black", lw=0.8, ls=":")
+    axis.set_yticks(range(len(records)), [f"{one['network']}: {one['removal']}, grid {one['grid']}" for one in records])
+    axis.invert_yaxis()
+    axis.set(
+        xlim=(0, 1.01), xlabel="share of pictures where RISE's tenth lowers the score more than the mean random tenth"
+    )
+    axis.legend(title="random tenth", frameon=False, loc="lower left")
+    figure.savefig(path, dpi=120)
+
+
+def rounded(record: dict[str, Any]) -> dict[str, Any]:
+    """A record whose scores are as short as they are exact."""
+    return {key: np.round(value, 3).tolist() if isinstance(value, list) else value for key, value in record.items()}
+
+
+def publish(records: list[dict[str, Any]]) -> None:
+    """The picture and the page's table."""
+    draw(records, PAGE.with_suffix(".png"))
+    page = PAGE.with_suffix(".md")
+    before, rest = page.read_text().split(START)
+    page.write_text(f"{before}{START}\n{table(records)}\n{END}{rest.split(END)[1]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=50, help="pictures per network")
+    parser.add_argument("--only", choices=tuple(CASES), help="one network, without writing anything")
+    parser.add_argument("--render", action="store_true", help="picture and table alone, from the kept scores")
+    options = parser.parse_args()
+    if options.render:
+        return publish(json.loads(PAGE.with_suffix(".json").read_text())["records"])
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    records = []
+    with assay.quiet():
+        for name in [options.only] if options.only else CASES:
+            case = CASES[name](options.pictures)
+            for absent, (grid, keep) in product(case.removals, case.grids):
+                records.append(measure(case, absent, grid, keep))
+                print(table(records[-1:]).splitlines()[-1], f"{records[-1]['seconds']:.0f} s", flush=True)
+    print(table(records))
+    if not options.only:
+        PAGE.with_suffix(".json").write_text(
+            json.dumps({"random": RANDOM, "share": SHARE, "records": [rounded(record) for record in records]}) + "\n"
+        )
+        publish(records)
+    return None
+
+
+if __name__ == "__main__":
+    main()
