@@ -178,9 +178,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     axis.axvline(0.9, color="black", lw=0.8, ls=":")
     axis.set_yticks(range(len(records)), [f"{one['network']}: {one['removal']}, grid {one['grid']}" for one in records])
     axis.invert_yaxis()
-    axis.set(
-        xlim=(0, 1.01), xlabel="share of pictures where RISE's tenth lowers the score more than the mean random tenth"
-    )
+    axis.set(xlim=(0, 1.01), xlabel="share of pictures that lose more with RISE's tenth (dotted: 90 %)")
     axis.legend(title="random tenth", frameon=False, loc="lower left")
     figure.savefig(path, dpi=120)
 
