@@ -53,7 +53,8 @@ class _Gaussian(Absent):
         both = on.unsqueeze(2) * on.unsqueeze(1)
         # Absent rows and columns are those of the identity, so that one solve serves masks of every size.
         inside = both * self.covariance + (1 - on).unsqueeze(2) * eye
-        regression = torch.linalg.solve(inside, (on.unsqueeze(2) * self.covariance)).mT
+        # The pseudo-inverse, since columns may repeat one another.
+        regression = (torch.linalg.pinv(inside, hermitian=True) @ (on.unsqueeze(2) * self.covariance)).mT
         left = self.covariance - regression @ (on.unsqueeze(2) * self.covariance)
         values, vectors = torch.linalg.eigh((left + left.mT) / 2)
         return regression, vectors * values.clamp_min(0).sqrt().unsqueeze(1)
