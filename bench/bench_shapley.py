@@ -17,8 +17,8 @@ from torch import Tensor, nn  # noqa: E402
 import assay  # noqa: E402
 from assay.methods.kernel_shap import KernelShap  # noqa: E402
 from assay.methods.lime import Lime  # noqa: E402
-from assay.methods.neighbourhood import Quartiles  # noqa: E402
 from assay.methods.occlusion import Occlusion  # noqa: E402
+from assay.methods.quartiles import Quartiles  # noqa: E402
 from assay.methods.rise import Rise  # noqa: E402
 from assay.methods.shapley import ExactShapley  # noqa: E402
 

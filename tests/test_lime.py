@@ -20,17 +20,18 @@ from assay import Labels, Output, Question
 from assay.errors import InputError, KindError
 from assay.method import Kind
 from assay.methods import sparse
-from assay.methods.lime import Lime, _without_main_effects, fit
+from assay.methods.lime import Lime
 from assay.methods.neighbourhood import (
     CoinMasks,
     Gaussian,
     Instances,
-    Quartiles,
     Sample,
     SizeMasks,
     orthogonal_array,
     uniforms,
 )
+from assay.methods.quartiles import Quartiles
+from assay.methods.surrogate import _without_main_effects, fit
 
 
 def weighted_fit(design: np.ndarray, weights: np.ndarray, answers: np.ndarray, ridge: float = 0.0) -> np.ndarray:

@@ -11,6 +11,7 @@ from coalition_games import SEEDS, TOLERANCE, dividends, game, looked_up, repeat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assay.gaussian_process import misfit
 from assay.methods.closed_form import LowOrderShap
 from assay.methods.coalitions import allocation, capacity, least_pairs, paired
 from assay.methods.games import shapley_values, subsets
@@ -206,10 +207,13 @@ def test_the_proxys_likelihood_has_the_slope_it_says() -> None:
     at, step = np.append(draw.uniform(0.1, 0.6, 5), 0.05), 1e-6 * np.eye(6)
 
     def value(point: np.ndarray) -> float:
-        return Proxy(signs, point[:5], float(point[5])).misfit(answers)[0]
+        same, other = Proxy(signs, point[:5], 0.0).halves
+        return misfit(same - other, float(point[5]), answers)[0]
 
     slopes = [(value(at + s) - value(at - s)) / 2e-6 for s in step]
-    np.testing.assert_allclose(Proxy(signs, at[:5], 0.05).misfit(answers)[1], slopes, atol=1e-6)
+    proxy = Proxy(signs, at[:5], 0.05)
+    slope = misfit(proxy.halves[0] - proxy.halves[1], 0.05, answers)[1]
+    np.testing.assert_allclose(np.append(proxy.pull(slope), np.trace(slope)), slopes, atol=1e-6)
 
 
 def test_the_proxy_is_a_gaussian_process_plus_the_regression_on_what_it_misses() -> None:

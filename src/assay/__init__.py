@@ -19,11 +19,12 @@ from assay.methods.influence import Disparity, Group, Qii
 from assay.methods.kernel_shap import KernelShap
 from assay.methods.lime import Lime
 from assay.methods.linear_shap import LinearShap
-from assay.methods.neighbourhood import CoinMasks, Gaussian, Instances, Quartiles, SizeMasks
+from assay.methods.neighbourhood import CoinMasks, Gaussian, Instances, SizeMasks
 from assay.methods.occlusion import Occlusion
 from assay.methods.owen import OwenValues
 from assay.methods.path import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.proxy import ProxyShap
+from assay.methods.quartiles import Quartiles
 from assay.methods.retrain import ShapleyRegression
 from assay.methods.rise import Rise
 from assay.methods.shapley import ExactShapley, PermutationShapley

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from assay import catalogue, engine, files
 from assay.attribution import Attribution
 from assay.compare import compare
-from assay.demo import draw, one_thread, run, unasked, write
+from assay.demo import draw, run, unasked, write
 from assay.errors import AssayError, InputError, KindError
 from assay.explain import suited
 from assay.features import Features
@@ -164,7 +164,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Trains a small network on handwritten digits, asks every method why, and measures every answer."""
-    with _hushed(quiet), one_thread():
+    with _hushed(quiet), engine.one_thread():
         comparison = run(seed)
         page = write(comparison, out, seed)
         if picture is not None:

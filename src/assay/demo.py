@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from os import PathLike
 from pathlib import Path as File
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.compare import Comparison, compare
+from assay.engine import one_thread
 from assay.features import Pixels
 from assay.method import Method
 from assay.methods import METHODS
@@ -144,20 +143,6 @@ def unasked() -> list[str]:
     """Methods that the demo has nothing to hand to: they need data or a model of their own."""
     asked = {type(each) for each in contenders()}
     return [name for name, kind in METHODS.items() if kind not in asked]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for all arithmetic inside the block.
-
-    Chunks of so small a network are done before a second thread has started, and threads that wait for each other on a
-    busy machine take tenfold the time.
-    """
-    import scipy.linalg  # noqa: F401  a library of arithmetic can be held only once it is loaded
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
-
-    with threadpool_limits(1):
-        yield
 
 
 def run(seed: int = 0, inputs: int = INPUTS) -> Comparison:

@@ -55,6 +55,20 @@ def quiet() -> Iterator[None]:
         _quiet.reset(token)
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for all arithmetic inside the block.
+
+    Small work is done before a second thread has started, and threads that wait for each other on a busy machine take
+    tenfold the time.
+    """
+    import scipy.linalg  # noqa: F401  a library of arithmetic can be held only once it is loaded
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
+
+    with threadpool_limits(1):
+        yield
+
+
 def count(rows: int, *, backward: bool = False) -> None:
     """Adds rows to every tally that is open."""
     for each in _tallies.get():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
@@ -31,12 +32,41 @@ _TIMES = np.array([[0, 0, 0, 0], [0, 1, 2, 3], [0, 2, 3, 1], [0, 3, 1, 2]])
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Where the draws of a table come from: uniforms (m, d), and every input's own cell of every column, `low` to `high` (n, d).
+
+    A draw counts `tilt` times for each column in which it is outside of the input's cell, so that columns are independent
+    under the weighted law too.
+    """
+
+    draws: Floats
+    low: Floats
+    high: Floats
+    tilt: float
+
+    @cached_property
+    def total(self) -> Floats:
+        """The weight of each column: (n, d)."""
+        return self.high - self.low + (1 - self.high + self.low) * self.tilt
+
+    @cached_property
+    def centre(self) -> Floats:
+        """The share of that weight inside the cell: (n, d)."""
+        return np.asarray((self.high - self.low) / self.total, dtype=np.float64)
+
+    def take(self, rows: NDArray[np.int64]) -> Cells:
+        """The cells of some of the inputs."""
+        return Cells(self.draws, self.low[rows], self.high[rows], self.tilt)
+
+
+@final
 @dataclass(frozen=True)
 class Sample:
     """Interpretable designs (r, m, d), weights (r, m) and answers (n, m), with r = 1 where all inputs share them, or n.
 
     The first `fixed` rows are not random. `unit` (d,) turns coefficients into values. `levels` (m - fixed, d) are the
-    strata of a balanced design, where there are any.
+    strata of a balanced design, where there are any; `cells` say where the draws come from, where that is known.
     """
 
     design: Tensor
@@ -45,6 +75,7 @@ class Sample:
     unit: Tensor
     fixed: int = 1
     levels: Tensor | None = None
+    cells: Cells | None = None
 
 
 class Neighbourhood(ABC):
@@ -113,19 +144,21 @@ def score_shared(question: Question, points: Tensor) -> Tensor:
     return answers[member.to(answers.device)].to(torch.float64)
 
 
-def _kernel(squared: Tensor, width: float) -> Tensor:
+def kernel(squared: Tensor, width: float) -> Tensor:
     """The weight sqrt(exp(-distance^2 / width^2)) of the original implementation."""
     return torch.exp(-squared / (2 * width**2))
 
 
-def _check(samples: int, width: float | None) -> None:
+def check_settings(samples: int, width: float | None) -> None:
+    """Refuses too few samples and widths that are none."""
     if samples < 2:
         raise InputError(f"Expected at least two samples, got {samples}.")
     if width is not None and not width > 0:
         raise InputError(f"Expected a kernel width above 0, got {width}.")
 
 
-def _points_wanted(question: Question, who: str) -> None:
+def points_wanted(question: Question, who: str) -> None:
+    """Refuses inputs that points cannot be drawn around, for `who` needs them."""
     if not question.x.is_floating_point():
         raise KindError(
             f"Expected floating inputs for {who}, got {question.x.dtype}. Use CoinMasks, or convert the inputs."
@@ -137,7 +170,8 @@ def _points_wanted(question: Question, who: str) -> None:
         )
 
 
-def _levels(strata: NDArray[np.int64] | None, like: Tensor) -> Tensor | None:
+def as_levels(strata: NDArray[np.int64] | None, like: Tensor) -> Tensor | None:
+    """Strata as a tensor where another one lives."""
     return None if strata is None else torch.from_numpy(strata).to(like.device)
 
 
@@ -180,8 +214,8 @@ class Masks(Neighbourhood):
         masks = torch.from_numpy(drawn).to(question.x.device)
         design = torch.cat([torch.ones_like(masks[:1]), masks]).to(torch.float64)
         apart = 1 - design.mean(dim=1).sqrt()
-        weights, unit = _kernel(apart.square(), self.width), torch.ones_like(design[0])
-        return Sample(design[None], weights[None], ask(masks).to(torch.float64), unit, levels=_levels(strata, masks))
+        weights, unit = kernel(apart.square(), self.width), torch.ones_like(design[0])
+        return Sample(design[None], weights[None], ask(masks).to(torch.float64), unit, levels=as_levels(strata, masks))
 
 
 @final
@@ -197,7 +231,7 @@ class CoinMasks(Masks):
     design: Draw = "orthogonal"
 
     def __post_init__(self) -> None:
-        _check(self.samples, self.width)
+        check_settings(self.samples, self.width)
 
     def draw(self, features: int, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None]:
         draws, strata = uniforms(self.samples, features, rng.shared(seed, "lime"), self.design)
@@ -216,7 +250,7 @@ class SizeMasks(Masks):
     width: float = 0.25
 
     def __post_init__(self) -> None:
-        _check(self.samples, self.width)
+        check_settings(self.samples, self.width)
 
     def draw(self, features: int, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None]:
         draw = rng.shared(seed, "lime")
@@ -243,7 +277,7 @@ class Gaussian(Neighbourhood):
     kind: ClassVar[Kind] = Kind.SLOPE
 
     def __post_init__(self) -> None:
-        _check(self.samples, self.width)
+        check_settings(self.samples, self.width)
         if not all(one > 0 for one in (self.scale if isinstance(self.scale, tuple) else (self.scale,))):
             raise InputError(f"Expected a scale above 0, got {self.scale}.")
 
@@ -253,7 +287,7 @@ class Gaussian(Neighbourhood):
     def sample(self, question: Question, seed: int) -> Sample:
         from scipy.special import ndtri
 
-        _points_wanted(question, "Gaussian neighbourhoods")
+        points_wanted(question, "Gaussian neighbourhoods")
         x = question.x
         moving, scale = self._moving(question), self._scale(x)
         draws, strata = uniforms(self.samples, len(moving), rng.shared(seed, "lime"), self.design)
@@ -267,8 +301,8 @@ class Gaussian(Neighbourhood):
         answers = torch.cat([question.prediction[:, None], *asked], dim=1).to(torch.float64)
         design = torch.cat([torch.zeros_like(noise[:1]), noise])
         squared = design.square().sum(dim=1)
-        weights = torch.ones_like(squared) if self.width is None else _kernel(squared, self.width)
-        return Sample(design[None], weights[None], answers, 1 / scale, levels=_levels(strata, x))
+        weights = torch.ones_like(squared) if self.width is None else kernel(squared, self.width)
+        return Sample(design[None], weights[None], answers, 1 / scale, levels=as_levels(strata, x))
 
     def _moving(self, question: Question) -> list[int]:
         names, count = question.partition.names, question.partition.count
@@ -286,7 +320,8 @@ class Gaussian(Neighbourhood):
         return _tensor(self.scale, x).expand(x.shape[1])
 
 
-def _shown(rows: Any) -> str:
+def shape_of(rows: Any) -> str:
+    """Rows of data by kind and shape, as settings show them."""
     return f"<{type(rows).__name__} of shape {tuple(getattr(rows, 'shape', ()))}>"
 
 
@@ -305,13 +340,13 @@ class Instances(Neighbourhood):
     kind: ClassVar[Kind] = Kind.SLOPE
 
     def __post_init__(self) -> None:
-        _check(2, self.d)
+        check_settings(2, self.d)
 
     def size(self) -> int:
         return len(self.rows)
 
     def sample(self, question: Question, seed: int) -> Sample:
-        _points_wanted(question, "Instances")
+        points_wanted(question, "Instances")
         x, rows = question.x, question.layout.flatten(self.rows).to(question.x.device)
         design = rows.to(torch.float64)[None] - x.to(torch.float64)[:, None]
         squared = design.square().sum(dim=2)
@@ -320,69 +355,4 @@ class Instances(Neighbourhood):
         return Sample(design, weights, score_shared(question, rows.to(x.dtype)), torch.ones_like(design[0, 0]), fixed=0)
 
     def __repr__(self) -> str:
-        return f"Instances({_shown(self.rows)}, d={self.d!r})"
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Quartiles(Neighbourhood):
-    """Tables as in the original: columns cut at their quartiles, each drawn on its own, and z_j = 1 in the bin of the
-    input.
-
-    A column's bin is drawn by its frequency in `rows`, and a value in it from the normal law of the bin, cut off at its
-    ends. Weight exp(-D^2 / (2 width^2)), D^2 the number of columns in another bin, width 0.75 sqrt(columns) by default.
-    All inputs share the points, which are asked once for each target. A column with one value cannot be told apart: 0.
-    """
-
-    rows: Any
-    samples: int = 5000
-    width: float | None = None
-    design: Draw = "orthogonal"
-
-    kind: ClassVar[Kind] = Kind.CONTRIBUTION
-
-    def __post_init__(self) -> None:
-        _check(self.samples, self.width)
-
-    def size(self) -> int:
-        return self.samples
-
-    def sample(self, question: Question, seed: int) -> Sample:
-        _points_wanted(question, "Quartiles")
-        x, rows = question.x, question.layout.flatten(self.rows).to(torch.float64).cpu().numpy()
-        draws, strata = uniforms(self.samples, rows.shape[1], rng.shared(seed, "lime"), self.design)
-        columns = [_in_bins(*pair) for pair in zip(rows.T, draws.T)]
-        cuts = [np.unique(np.percentile(column, (25, 50, 75))) for column in rows.T]
-        own = np.stack([np.searchsorted(*pair) for pair in zip(cuts, x.to(torch.float64).cpu().numpy().T)], axis=1)
-        drawn = np.stack([bins for bins, _ in columns], axis=1)
-        same = torch.from_numpy(drawn[None] == own[:, None]).to(x.device, torch.float64)
-        design = torch.cat([torch.ones_like(same[:, :1]), same], dim=1)
-        points = torch.from_numpy(np.stack([values for _, values in columns], axis=1)).to(x)
-        answers = torch.cat([question.prediction[:, None].to(torch.float64), score_shared(question, points)], dim=1)
-        width = 0.75 * x.shape[1] ** 0.5 if self.width is None else self.width
-        weights = _kernel((1 - design).sum(dim=2), width)
-        unit = torch.ones_like(design[0, 0])
-        return Sample(design, weights, answers, unit, levels=_levels(strata, x))
-
-    def __repr__(self) -> str:
-        more = f"samples={self.samples!r}, width={self.width!r}, design={self.design!r}"
-        return f"Quartiles({_shown(self.rows)}, {more})"
-
-
-def _in_bins(column: Floats, draws: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Uniform draws to bins, by their frequency in the column, and to values in them, by a truncated normal law."""
-    from scipy.special import ndtr, ndtri
-
-    cuts = np.unique(np.percentile(column, (25, 50, 75)))
-    bins = np.searchsorted(cuts, column)
-    counts = np.bincount(bins, minlength=len(cuts) + 1)
-    ends = np.concatenate([[0.0], np.cumsum(counts) / len(column)])
-    drawn = np.clip(np.searchsorted(ends, draws, side="right") - 1, 0, len(cuts))
-    inside = (draws - ends[drawn]) / np.maximum(ends[drawn + 1] - ends[drawn], 1e-300)
-    held = np.maximum(counts, 1)
-    mean = np.bincount(bins, column, minlength=len(counts)) / held
-    spread = np.sqrt(np.bincount(bins, (column - mean[bins]) ** 2, minlength=len(counts)) / held) + 1e-11
-    low, high = np.concatenate([[column.min()], cuts]), np.concatenate([cuts, [column.max()]])
-    start, stop = ndtr((low - mean) / spread)[drawn], ndtr((high - mean) / spread)[drawn]
-    values = mean[drawn] + spread[drawn] * ndtri(start + inside * (stop - start))
-    return drawn, np.clip(values, low[drawn], high[drawn])
+        return f"Instances({shape_of(self.rows)}, d={self.d!r})"

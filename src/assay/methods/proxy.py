@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, final
@@ -11,7 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from assay import gaussian_process
+from assay.engine import one_thread
 from assay.errors import InputError
+from assay.gaussian_process import left_over, most_probable
 from assay.method import Axiom
 from assay.methods.coalitions import Design, Floats, Weighting
 from assay.methods.kernel_shap import KernelShap, regress, with_ends
@@ -19,7 +23,6 @@ from assay.methods.shapley import MaskMethod, Solved
 
 _MOST_FITTED = 300  # coalitions that choose the proxy's settings; all of them fit it
 _ROUNDS = 25
-_JITTER = 1e-8
 _LIKELY, _SPREAD = np.array([-1.5, -6.0]), np.array([1.5, 3.0])  # of logit(relevance) and log(noise), before any data
 
 
@@ -55,29 +58,18 @@ class Proxy:
     @cached_property
     def factor(self) -> tuple[Floats, bool]:
         """The Cholesky factor of the covariance with noise."""
-        from scipy.linalg import cho_factor
-
         same, other = self.halves
-        covariance = same - other
-        covariance[np.diag_indices_from(covariance)] += self.noise + _JITTER
-        return cho_factor(covariance, lower=True)
+        return gaussian_process.factor(same - other, self.noise)
 
-    def misfit(self, answers: Floats) -> tuple[float, Floats]:
-        """The negative log likelihood of answers (m,), their size profiled out, and its slope in (relevance, noise)."""
-        from scipy.linalg import cho_solve
-
-        count, (same, other) = len(answers), self.halves
-        inverse = cho_solve(self.factor, np.eye(count))
-        weights = inverse @ answers
-        power = float(answers @ weights) / count
-        value = count / 2 * np.log(power) + np.log(np.diagonal(self.factor[0])).sum()
-        slope = (inverse - np.outer(weights, weights) / power) / 2
+    def pull(self, slope: Floats) -> Floats:
+        """A slope in the covariance (m, m) as slopes in the relevances (d,)."""
+        same, other = self.halves
         plus, minus = slope * same, slope * other
         quadratic = np.einsum("ij,ik,kj->j", self.signs, plus + minus, self.signs, optimize=True)
         r, total = self.relevance, (plus - minus).sum()
         high, low = np.log1p(r).sum() - self.scale, np.log1p(-r).sum() - self.scale
         shrink = (np.exp(high) / (1 + r) + np.exp(low) / (1 - r)) / 2
-        return float(value), np.append((quadratic - r * total) / (1 - r**2) - total * shrink, np.trace(slope))
+        return np.asarray((quadratic - r * total) / (1 - r**2) - total * shrink, dtype=np.float64)
 
     def carried(self) -> Floats:
         """The Shapley values of every coalition's covariance function: (m, d).
@@ -107,26 +99,18 @@ class Proxy:
 
 def fitted(signs: Floats, answers: Floats) -> Proxy:
     """The proxy whose relevances and noise are most probable after `answers` (m,); the last coalition is the full one."""
-    from scipy.optimize import minimize
-    from scipy.special import expit
-
     count, features = signs.shape
     # the others lie sorted by size: steps of the golden ratio meet all sizes, where only some can choose the settings
     spaced = np.argsort(np.arange(count - 1) * 0.6180339887498949 % 1.0)
     chosen = np.append(count - 1, spaced)[:_MOST_FITTED]
     likely, spread = (np.repeat(part, [features, 1]) for part in (_LIKELY, _SPREAD))
 
-    def negative(settings: Floats) -> tuple[float, Floats]:
-        relevance = expit(settings[:-1])
-        proxy = Proxy(signs[chosen], relevance, float(np.exp(settings[-1])))
-        value, slope = proxy.misfit(answers[chosen])
-        chain = np.append(relevance * (1 - relevance), proxy.noise)
-        apart = (settings - likely) / spread
-        return value + float(apart @ apart) / 2, slope * chain + apart / spread
+    def kernel(relevance: Floats) -> tuple[Floats, Callable[[Floats], Floats]]:
+        proxy = Proxy(signs[chosen], relevance, 0.0)
+        same, other = proxy.halves
+        return same - other, proxy.pull
 
-    bounds = [(-8.0, 6.0)] * features + [(-16.0, 2.0)]
-    found = minimize(negative, likely, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _ROUNDS}).x
-    return Proxy(signs, expit(found[:-1]), float(np.exp(found[-1])))
+    return Proxy(signs, *most_probable(kernel, answers[chosen], likely, spread, _ROUNDS))
 
 
 def adjusted(table: Floats, design: Design) -> tuple[Floats, Floats]:
@@ -145,7 +129,7 @@ def adjusted(table: Floats, design: Design) -> tuple[Floats, Floats]:
     carried = proxy.carried()
     weights = cho_solve(proxy.factor, odd / size)
     own = size * (carried.T @ weights)
-    missed = size * (proxy.noise + _JITTER) * weights
+    missed = size * left_over(proxy.noise, weights)
     residual = np.concatenate(([0.0, total - own.sum()], missed[:-1], -missed[:-1]))
     rest, doubt = regress(torch.from_numpy(residual), design)
     power = size**2 * float(odd @ weights) / size / len(odd)
@@ -193,7 +177,8 @@ class ProxyShap(MaskMethod):
 
     def solve(self, table: Tensor, features: int, seed: int) -> Solved:
         design, games = self.design(features, seed), table.reshape(-1, table.shape[-1])
-        solved = [adjusted(each, design) for each in games.cpu().numpy()]
+        with one_thread():
+            solved = [adjusted(each, design) for each in games.cpu().numpy()]
         values, errors = (
             torch.from_numpy(np.stack(part)).to(table.device).reshape(*table.shape[:-1], features)
             for part in zip(*solved)
