@@ -1,5 +1,7 @@
 """LIME on real tables: how often repeated runs pick the same five columns, at a tenth of the original's samples.
 
+Random forests on three tables, and the four trained networks of OpenXAI on theirs.
+
 `python studies/lime_stability.py` writes docs/studies/lime_stability.json, .png and the table of the .md page.
 """
 
@@ -13,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -42,16 +45,16 @@ FRESH = 20000  # perturbations on which every surrogate is judged
 
 @dataclass(frozen=True)
 class Case:
-    """A table, a random forest fitted to it, and the rows that are explained."""
+    """A table, a model trained on it, and the rows that are explained."""
 
     name: str
     about: str
     train: Floats
     rows: Floats
-    model: RandomForestClassifier
+    both: Callable[[Floats], Floats]  # the probabilities of both classes
 
     def probability(self, rows: Any) -> Floats:
-        return self.model.predict_proba(np.asarray(rows))[:, 1]
+        return self.both(np.asarray(rows))[:, 1]
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def fitted(name: str, x: Floats, y: NDArray[np.int64], count: int) -> Case:
     train, test, label, truth = train_test_split(x, y, random_state=0)
     model = RandomForestClassifier(100, min_samples_leaf=3, random_state=0).fit(train, label)
     about = f"{x.shape[1]} columns, random forest of 100 trees, test accuracy {model.score(test, truth):.3f}"
-    return Case(name, about, train, test[:count], model)
+    return Case(name, about, train, test[:count], model.predict_proba)
 
 
 def breast_cancer(count: int) -> Case:
@@ -95,13 +98,33 @@ def california(count: int) -> Case:
     return fitted("California", table.to_numpy(np.float64)[:8000], dear[:8000], count)
 
 
-CASES = {"breast cancer": breast_cancer, "Adult": adult, "California": california}
+def network(name: str) -> Callable[[int], Case]:
+    """A trained network of OpenXAI on its own table."""
+
+    def made(count: int) -> Case:
+        net, train, (test, truth) = zoo.openxai_network(name), zoo.openxai(name, "train")[0], zoo.openxai(name)
+
+        def both(rows: Floats) -> Floats:
+            with torch.inference_mode():
+                return net(torch.as_tensor(rows, dtype=torch.float32)).softmax(1).double().numpy()
+
+        right = float((both(test.to_numpy(np.float64)).argmax(1) == truth.to_numpy()).mean())
+        about = f"{train.shape[1]} columns, the trained network of OpenXAI, test accuracy {right:.3f}"
+        rows = test.to_numpy(np.float64)[:count]
+        return Case(f"{name}, network", about, train.to_numpy(np.float64), rows, both)
+
+    return made
 
 
-def ours(case: Case, samples: int, seed: int) -> list[Surrogate]:
+CASES = {"breast cancer": breast_cancer, "Adult": adult, "California": california} | {
+    f"{name}, network": network(name) for name in ("adult", "compas", "german", "heloc")
+}
+
+
+def ours(case: Case, samples: int, seed: int, proxy: bool = False) -> list[Surrogate]:
     """assay.Lime for all rows at once: they share the draws, so the model answers `samples` times for all of them."""
     question = assay.Question(case.probability, case.rows)
-    answer = assay.Lime(assay.Quartiles(case.train, samples=samples), keep=KEEP)(question, seed=seed)
+    answer = assay.Lime(assay.Quartiles(case.train, samples=samples), keep=KEEP, proxy=proxy)(question, seed=seed)
     facts = zip(answer.values.numpy(), answer.facts["intercept"], answer.facts["r2"])
     return [Surrogate(weights, intercept, r2) for weights, intercept, r2 in facts]
 
@@ -113,7 +136,7 @@ def theirs(case: Case, samples: int, seed: int) -> list[Surrogate]:
     found = []
     for row in case.rows:
         explainer = LimeTabularExplainer(case.train, random_state=seed)
-        answer = explainer.explain_instance(row, case.model.predict_proba, num_features=KEEP, num_samples=samples)
+        answer = explainer.explain_instance(row, case.both, num_features=KEEP, num_samples=samples)
         weights = np.zeros(case.train.shape[1])
         for column, weight in answer.local_exp[1]:
             weights[column] = weight
@@ -144,7 +167,9 @@ def measure(case: Case, seeds: int) -> list[dict[str, Any]]:
     """One record per library and number of samples: agreement of every row, R^2 reported and on fresh draws."""
     records, score = [], judge(case)
     tenths = tuple(size // 10 for size in SIZES)
-    for library, run, sizes in (("assay", ours, sorted({*tenths, *SIZES})), ("lime", theirs, SIZES)):
+    runs_of = {"assay": (ours, sorted({*tenths, *SIZES})), "assay, proxy": (partial(ours, proxy=True), tenths),
+               "lime": (theirs, SIZES)}  # fmt: skip
+    for library, (run, sizes) in runs_of.items():
         for samples in sizes:
             start = time.process_time()
             runs = [run(case, samples, seed) for seed in range(seeds)]
@@ -165,18 +190,19 @@ def find(records: list[dict[str, Any]], *key: Any) -> dict[str, Any]:
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """The markdown table: lime, and ours at a tenth of its evaluations (draws that all rows share) and of its samples."""
-    head = ["table", "lime's samples N", "lime", "assay, a tenth of the evaluations", "difference"]
-    head += ["assay, a tenth of the samples", "difference", "R² of the three"]
+    """The markdown table: lime, and ours at a tenth of its samples (with and without a proxy), and shared by all rows."""
+    head = ["table", "lime's samples N", "lime", "N / 10 by way of a proxy", "difference", "N / 10", "difference"]
+    head += ["N, shared by ten rows", "difference", "R² of the four"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name in dict.fromkeys(one["table"] for one in records):
         for size in SIZES:
-            three = [find(records, name, *key) for key in (("lime", size), ("assay", size), ("assay", size // 10))]
-            cells = [name, f"{size:,}", mean(three[0]["agreement"])]
-            for one in three[1:]:
-                gap = paired(one["agreement"], three[0]["agreement"])
+            keys = (("lime", size), ("assay, proxy", size // 10), ("assay", size // 10), ("assay", size))
+            four = [find(records, name, *key) for key in keys]
+            cells = [name, f"{size:,}", mean(four[0]["agreement"])]
+            for one in four[1:]:
+                gap = paired(one["agreement"], four[0]["agreement"])
                 cells += [mean(one["agreement"]), f"{gap.difference:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"]
-            lines.append("| " + " | ".join([*cells, ", ".join(f"{one['fresh']:.2f}" for one in three)]) + " |")
+            lines.append("| " + " | ".join([*cells, ", ".join(f"{one['fresh']:.2f}" for one in four)]) + " |")
     return "\n".join(lines)
 
 
@@ -192,9 +218,9 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     names = list(dict.fromkeys(one["table"] for one in records))
-    figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 3.6), sharey=True, layout="constrained")
-    for axis, name in zip(axes, names):
-        for library, style in (("assay", "C0-"), ("lime", "C1--")):
+    figure, axes = plt.subplots(2, 4, figsize=(14, 6.4), sharey=True, layout="constrained")
+    for axis, name in zip(axes.flat, names):
+        for library, style in (("assay", "C0-"), ("assay, proxy", "C2-"), ("lime", "C1--")):
             some = sorted((one for one in records if (one["table"], one["library"]) == (name, library)),
                           key=lambda one: one["samples"])  # fmt: skip
             at = [one["samples"] for one in some]
@@ -203,8 +229,10 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
             axis.fill_between(at, low, high, color=style[:2], alpha=0.15, lw=0)
         axis.set(xscale="log", title=name, xlabel="draws (assay: shared by ten rows)", ylim=(0, 1))
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("agreement of top-5 sets (Jaccard)")
-    axes[0].legend(frameon=False)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    axes[0, 0].set_ylabel("agreement of top-5 sets (Jaccard)")
+    axes[0, 0].legend(frameon=False)
     figure.savefig(path, dpi=120)
 
 
