@@ -59,15 +59,30 @@ IMAGES = randn(3, 2, 2, 2, seed=4, dtype=DOUBLE)
 )
 @pytest.mark.parametrize("draws", [1, 3])
 @pytest.mark.parametrize("kind", ["shared bool", "own bool", "own float"])
-def test_values_are_what_a_loop_gives(features: Any, draws: int, kind: str) -> None:
+@pytest.mark.parametrize(("chunk", "few"), [(None, 8), (None, 0), (1, 8), (5, 8), (5, 1), (7, 2)])
+def test_values_are_what_a_loop_gives(
+    features: Any, draws: int, kind: str, chunk: int | None, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the chunk cuts through, and however many inputs it holds."""
+    monkeypatch.setattr("assay.masked._FEW", few)
     rows = randn(draws, 2, 2, 2, seed=6, dtype=DOUBLE)
-    question = assay.Question(f, IMAGES, features=features, removal=assay.Background(rows))
+    question = assay.Question(
+        assay.wrap(f, batch_size=chunk), IMAGES, features=features, removal=assay.Background(rows)
+    )
     shape = (4, question.partition.count) if kind == "shared bool" else (3, 4, question.partition.count)
     masks: torch.Tensor = torch.rand(shape, generator=seeded(1), dtype=DOUBLE)
     masks = masks if kind == "own float" else masks < 0.5
     expected = by_hand(question, f, IMAGES, rows, masks)
     torch.testing.assert_close(question.value(masks), expected, rtol=0, atol=1e-10)
     torch.testing.assert_close(question.outputs(masks)[..., 0], expected, rtol=0, atol=1e-10)
+
+
+def test_every_input_may_have_its_own_replacement() -> None:
+    own = randn(3, 2, 2, 2, seed=9, dtype=DOUBLE)
+    question = assay.Question(f, IMAGES, removal=assay.Baseline(own))
+    masks = torch.rand((5, 8), generator=seeded(2), dtype=DOUBLE) < 0.5
+    expected = torch.cat([by_hand(question, f, IMAGES[i : i + 1], own[i : i + 1], masks) for i in range(3)])
+    torch.testing.assert_close(question.value(masks), expected, rtol=0, atol=1e-10)
 
 
 def test_the_ends_of_a_value_are_prediction_and_base() -> None:

