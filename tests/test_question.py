@@ -59,9 +59,9 @@ IMAGES = randn(3, 2, 2, 2, seed=4, dtype=DOUBLE)
 )
 @pytest.mark.parametrize("draws", [1, 3])
 @pytest.mark.parametrize("kind", ["shared bool", "own bool", "own float"])
-@pytest.mark.parametrize(("chunk", "few"), [(None, 8), (None, 0), (1, 8), (5, 8), (5, 1), (7, 2)])
+@pytest.mark.parametrize(("chunk", "few"), [("auto", 8), ("auto", 0), (1, 8), (5, 8), (5, 1), (7, 2)])
 def test_values_are_what_a_loop_gives(
-    features: Any, draws: int, kind: str, chunk: int | None, few: int, monkeypatch: pytest.MonkeyPatch
+    features: Any, draws: int, kind: str, chunk: Any, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the chunk cuts through, and however many inputs it holds."""
     monkeypatch.setattr("assay.masked._FEW", few)
