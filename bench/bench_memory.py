@@ -1,4 +1,4 @@
-"""Peak memory above the model's own forward passes, for a growing number of inputs; each in a fresh process."""
+"""Peak memory above the model's own forward passes, for a growing number of inputs or masks; each in a fresh process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import harness
 harness.begin()
 import torch, zoo
 kind, count = sys.argv[1], int(sys.argv[2])
-images = torch.rand(count, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+images = torch.rand(10 if kind == "rise" else count, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 net = zoo.DigitNet((8, 16), 64).eval()
 import assay
 from assay.methods.kernel_shap import KernelShap
@@ -33,6 +33,8 @@ elif kind == "infidelity":
 elif kind == "kernel":
     question = assay.Question(net, images, target=assay.Output(targets), features=assay.Patches(7))
     values = KernelShap(budget=64)(question).values
+elif kind == "rise":
+    values = assay.Rise(masks=count)(question).values
 size = values.numel() * values.element_size() / (1 << 20)
 print(json.dumps([harness.peak_megabytes() - before, size]))
 """
@@ -46,6 +48,7 @@ def main() -> None:
         ("path", "memory of integrated gradients, 8 steps"),
         ("infidelity", "memory of infidelity, 10 draws"),
         ("kernel", "memory of KernelSHAP, 64 coalitions of 16 patches"),
+        ("rise", "memory of RISE, 10 images, n masks"),
     ):
         if not bench.wanted(name) or bench.options.peers:
             continue
