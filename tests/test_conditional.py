@@ -44,6 +44,24 @@ def test_a_linear_model_under_the_gaussian_is_exact_for_every_coalition() -> Non
         assert float(value) == pytest.approx(expected, abs=1e-10)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e9])
+def test_columns_that_repeat_one_another_say_what_they_say_once(scale: float) -> None:
+    """A copy of a column, in other units, and a sum of two: seen or not, they change nothing that the rest already tells."""
+    rows, x = correlated(), torch.tensor([[2.0, 1.0, -1.0]], dtype=torch.float64)
+    more = torch.cat([rows, rows[:, :1] * scale, rows[:, 1:2] + rows[:, 2:]], dim=1)
+    at = torch.cat([x, x[:, :1] * scale, x[:, 1:2] + x[:, 2:]], dim=1)
+    question = assay.Question(lambda t: t[:, :3] @ BETA, at, removal=assay.Conditional(more, draws=16))
+    masks = torch.tensor(list(itertools.product([False, True], repeat=5)))
+    for mask, value in zip(masks, question.value(masks)[0]):
+        known = {i for i in range(3) if mask[i]} | ({0} if mask[3] else set())
+        if mask[4] and ({1, 2} & known):
+            known |= {1, 2}
+        if mask[4] and not {1, 2} <= known:
+            continue  # the sum alone tells of both: not one of the three columns' own conditionals
+        expected = conditional_mean(x[0].numpy(), sorted(known), rows.numpy()) @ BETA.numpy()
+        assert float(value) == pytest.approx(expected, abs=1e-6)
+
+
 def test_variances_are_those_of_the_conditional_normal() -> None:
     rows, x = correlated(), torch.tensor([[2.0, 1.0, -1.0]], dtype=torch.float64)
     question = assay.Question(lambda t: t[:, 2] ** 2, x, removal=assay.Conditional(rows, draws=4096))

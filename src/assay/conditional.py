@@ -23,7 +23,8 @@ class _Gaussian(Absent):
 
     x: Tensor
     mean: Tensor
-    covariance: Tensor
+    unit: Tensor
+    covariance: Tensor  # in those units, so that what counts as a repeated column does not depend on them
     normals: Tensor
     shared = False
 
@@ -32,7 +33,7 @@ class _Gaussian(Absent):
         return len(self.normals)
 
     def take(self, rows: Tensor) -> Absent:
-        return _Gaussian(self.x[rows], self.mean, self.covariance, self.normals)
+        return _Gaussian(self.x[rows], self.mean, self.unit, self.covariance, self.normals)
 
     def all(self, rows: Tensor, draws: Tensor) -> Tensor:
         x = self.x[rows]
@@ -41,10 +42,10 @@ class _Gaussian(Absent):
     def fill(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
         masks, which = torch.unique(_switch(present), dim=0, return_inverse=True)
         regression, spread = self._given(masks)
-        away = (x.to(torch.float64) - self.mean) * present
-        centre = self.mean + torch.einsum("rij,rj->ri", regression[which], away)
-        drawn = centre + torch.einsum("rij,rj->ri", spread[which], self.normals[draws])
-        return torch.where(present, x, drawn.to(x.dtype))
+        away = (x.to(torch.float64) - self.mean) / self.unit * present
+        drawn = torch.einsum("rij,rj->ri", regression[which], away)
+        drawn += torch.einsum("rij,rj->ri", spread[which], self.normals[draws])
+        return torch.where(present, x, (self.mean + self.unit * drawn).to(x.dtype))
 
     def _given(self, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Regression on what is present and a root of what variance is left, for each mask: (m, d, d), (m, d, d)."""
@@ -140,11 +141,13 @@ class Conditional(Removal):
         exact = rows.to(torch.float64)
         if not bool(torch.isfinite(exact).all()):
             raise InputError("Expected finite rows to condition on, got NaN or infinity.")
+        spread = exact.std(0)
+        unit = torch.where(spread > 0, spread, 1.0)
         if self.kind == "gaussian":
             normals = torch.from_numpy(self._normals(elements)).to(x.device)
-            return _Gaussian(x, exact.mean(0), torch.cov(exact.T).reshape(elements, elements), normals)
-        spread = exact.std(0)
-        return _Kernel(x, rows.to(x.dtype), torch.where(spread > 0, spread, 1.0), self.width, self.draws)
+            covariance = torch.cov(exact.T / unit[:, None]).reshape(elements, elements)
+            return _Gaussian(x, exact.mean(0), unit, covariance, normals)
+        return _Kernel(x, rows.to(x.dtype), unit, self.width, self.draws)
 
     def _normals(self, elements: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         """(draws, elements) standard normals in antithetic pairs, each side a scrambled Sobol set."""
