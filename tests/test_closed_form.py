@@ -162,6 +162,20 @@ def test_the_method_takes_mean_and_covariance_from_the_background() -> None:
     assert float(answer.gap.abs().max()) < 1e-9
 
 
+@pytest.mark.parametrize("columns", [4, 24])
+def test_the_units_of_columns_change_nothing(columns: int) -> None:
+    """Euros or millions of them: the same credit, exact (4 columns) and sampled (24)."""
+    draw = np.random.default_rng(8)
+    rows, x = draw.normal(size=(80, columns)) @ draw.normal(size=(columns, columns)), draw.normal(size=(2, columns))
+    beta, unit = torch.from_numpy(draw.normal(size=columns)), 10.0 ** draw.integers(-7, 8, size=columns)
+    method = LinearShap("gaussian", orderings=16)
+    plain = method(Question(lambda z: z @ beta, torch.from_numpy(x), removal=Background(rows)))
+    scaled = Question(
+        lambda z: z @ (beta / torch.from_numpy(unit)), torch.from_numpy(x * unit), removal=Background(rows * unit)
+    )
+    torch.testing.assert_close(method(scaled).values, plain.values, rtol=1e-6, atol=1e-8)
+
+
 def test_sampled_orderings_are_unbiased_and_their_intervals_cover() -> None:
     slope, offset, covariance = (torch.from_numpy(a) for a in correlated(7, 11))
     parts = (slope[None], offset[None], covariance, torch.arange(7))

@@ -111,9 +111,12 @@ class LinearShap(Method):
             raise InputError(
                 "a correlated linear model needs features that are the same for all inputs and own every element"
             )
-        owner, mean, covariance = labels[0], rows.mean(dim=0), torch.cov(rows.T).reshape(rows.shape[1], -1)
-        offset = question.x.to(torch.float64) - mean
-        slope = _slopes(question, mean, covariance.diagonal().sqrt())
+        spread = rows.std(dim=0)
+        # In units of the columns' own spread, so that what counts as no variance does not depend on units.
+        owner, mean, unit = labels[0], rows.mean(dim=0), torch.where(spread > 0, spread, 1.0)
+        covariance = torch.cov((rows / unit).T).reshape(rows.shape[1], -1)
+        offset = (question.x.to(torch.float64) - mean) / unit
+        slope = _slopes(question, mean, unit) * unit
         if features < 63 and 2**features * len(owner) ** 3 <= _EXACT_WORK:
             return Estimate(gaussian_exact(slope, offset, covariance, owner, features))
         pairs = gaussian_sampled(slope, offset, covariance, owner, orderings(features, self.orderings // 2, seed))
@@ -147,10 +150,9 @@ def _background(question: Question) -> Tensor:
     return absent.rows[0].to(torch.float64)
 
 
-def _slopes(question: Question, mean: Tensor, spread: Tensor) -> Tensor:
+def _slopes(question: Question, mean: Tensor, step: Tensor) -> Tensor:
     """The coefficients (n, elements) of a linear model by one step per element from the mean, checked on the inputs."""
     n, elements = question.x.shape
-    step = torch.where(spread > 0, spread, 1.0)
     start = mean.expand(n, -1).to(question.x.dtype)
     origin = question.score(start).to(torch.float64)
     slope = torch.zeros(n, elements, dtype=torch.float64, device=question.x.device)
