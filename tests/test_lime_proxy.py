@@ -17,7 +17,7 @@ from assay.gaussian_process import Kernel, misfit
 from assay.method import Axiom, Kind
 from assay.methods import smooth
 from assay.methods.neighbourhood import Cells
-from assay.methods.smooth import Process, covariance, covered, covered_twice, fitted, known
+from assay.methods.smooth import Column, Process, columns_of, covariance, covered, covered_twice, fitted, known
 
 NODES, SHARES = np.polynomial.legendre.leggauss(8)
 
@@ -49,16 +49,48 @@ def test_integrals_over_a_cell_are_those_of_quadrature(low: float, high: float) 
         slow = integral(lambda u, v=v: covariance(u, np.array(v)), low, high, np.array([v]))
         fast = covered(np.array(low), np.array(high), np.array(v))
         assert float(fast) == pytest.approx(slow, abs=1e-14)
-    twice = integral(lambda v: covered(np.array(low), np.array(high), v), low, high, np.array([]))
-    assert float(covered_twice(np.array(low), np.array(high))) == pytest.approx(twice, abs=1e-14)
+    for start, stop in ((0.0, 0.25), (0.5, 0.6), (0.0, 1.0), (low, high)):
+        kinks = np.array([low, high])
+        twice = integral(lambda v: covered(np.array(low), np.array(high), v), start, stop, kinks)
+        fast = covered_twice(*map(np.array, (low, high, start, stop)))
+        assert float(fast) == pytest.approx(twice, abs=1e-14)
 
 
 def example(seed: int = 0, draws: int = 9, columns: int = 2) -> tuple[Process, Cells, np.ndarray]:
+    """Draws of which some share their value with all of their bin, as those of whole-numbered columns do."""
     draw = np.random.default_rng(seed)
-    low = draw.choice([0.0, 0.25, 0.5], size=(3, columns))
-    cells = Cells(draw.random((draws, columns)), low, low + 0.25, 0.4)
-    process = Process(cells.draws, draw.uniform(0.1, 0.8, columns), 0.05)
+    low, u = draw.choice([0.0, 0.25, 0.5], size=(3, columns)), draw.random((draws, columns))
+    wide = u < 0.5
+    start, stop = np.where(wide, np.floor(4 * u) / 4, u), np.where(wide, np.floor(4 * u) / 4 + 0.25, u)
+    cells = Cells(start, stop, low, low + 0.25, 0.4)
+    process = Process(
+        columns_of(cells, slice(None)), draw.uniform(0.5, 1, columns), draw.uniform(0.1, 0.5, columns), 0.05
+    )
     return process, cells, draw.normal(size=draws)
+
+
+def slow_between(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """The mean covariance of two stretches, by quadrature where they are more than a point."""
+
+    def at(u: np.ndarray) -> np.ndarray:
+        if other[0] == other[1]:
+            return covariance(u, np.array(other[0]))
+        return covered(np.array(other[0]), np.array(other[1]), u) / (other[1] - other[0])
+
+    kinks = np.array(other)
+    return float(at(np.array(one[0]))) if one[0] == one[1] else integral(at, *one, kinks) / (one[1] - one[0])
+
+
+def test_the_covariance_of_stretches_is_the_mean_over_them() -> None:
+    process, cells, _ = example()
+    column = process.columns[0]
+    assert 0 < column.wide.sum() < len(column.wide)
+    ends = list(zip(cells.start[:, 0], cells.stop[:, 0]))
+    slow = [[slow_between(one, other) for other in ends] for one in ends]
+    np.testing.assert_allclose(column.between(column), slow, atol=1e-14)
+    some = Column(column.start[:4], column.stop[:4])
+    np.testing.assert_allclose(some.between(column), np.array(slow)[:4], atol=1e-14)
+    assert Column(column.start[:0], column.stop[:0]).between(column).shape == (0, 9)
 
 
 def law(cells: Cells, row: int, column: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -72,17 +104,19 @@ def test_moments_of_the_process_are_integrals_over_its_posterior_mean() -> None:
     process, cells, _ = example()
     for row in range(3):
         carried, whole = process.carried(cells, row)
-        for at, told in enumerate(cells.draws):
+        for at in range(9):
             one: list[tuple[float, float]] = []
             for column in range(2):
                 low, high = cells.low[row, column], cells.high[row, column]
-                kinks = np.array([told[column], low, high])
+                told = cells.start[at, column], cells.stop[at, column]
+                kinks = np.array([*told, low, high])
 
                 def weighted(
-                    u: np.ndarray, told: np.ndarray = told, column: int = column, row: int = row
+                    u: np.ndarray, told: tuple[float, float] = told, column: int = column, row: int = row
                 ) -> np.ndarray:
-                    r = process.relevance[column]
-                    return law(cells, row, column)(u) * (1 + r * covariance(u, told[column]))
+                    r = process.relevance[column] / process.size[column]
+                    k = [slow_between((v, v), told) for v in u]
+                    return law(cells, row, column)(u) * (1 + r * np.array(k))
 
                 plain, inside = integral(weighted, 0, 1, kinks), integral(weighted, low, high, kinks)
                 share = integral(law(cells, row, column), low, high, kinks)
@@ -95,13 +129,19 @@ def test_the_variance_before_any_data_is_that_of_the_integrals() -> None:
     """The moments' variance is the moment of what they are of every point: averaged over many points of the law."""
     process, cells, _ = example()
     points = np.random.default_rng(1).random((200_000, 2))
-    seen = Process(points, process.relevance, 0.0)
+    seen = Process(tuple(Column(u, u) for u in points.T), process.size, process.relevance, 0.0)
     for row in range(3):
         carried, _ = seen.carried(cells, row)
         inside = (points >= cells.low[row]) & (points < cells.high[row])
         weight = np.prod(np.where(inside, 1.0, cells.tilt) / cells.total[row], axis=1, keepdims=True)
         expected = np.mean(weight * (inside - cells.centre[row]) * carried, axis=0)
         np.testing.assert_allclose(process.spread(cells)[row], expected, rtol=0.02)
+
+
+def points(draws: np.ndarray, low: float = 0.25, high: float = 0.5, rows: int = 2) -> Cells:
+    """Cells of rows in one bin, drawn at points."""
+    ends = (np.full((rows, draws.shape[1]), end) for end in (low, high))
+    return Cells(draws, draws, *ends, 0.7)
 
 
 def test_the_likelihood_falls_as_its_slope_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,17 +151,18 @@ def test_the_likelihood_falls_as_its_slope_says(monkeypatch: pytest.MonkeyPatch)
 
     def caught(kernel: Kernel, *_: object) -> tuple[np.ndarray, float]:
         asked.append(kernel)
-        return np.zeros(2), 0.1
+        return np.array([0.3, 0.6]), 0.1
 
     monkeypatch.setattr(smooth, "most_probable", caught)
-    fitted(cells.draws, answers)
+    process = fitted(cells, answers)
     at, step = np.array([0.3, 0.6, 0.05]), 1e-6 * np.eye(3)
 
     def value(point: np.ndarray) -> float:
         return misfit(asked[0](point[:2])[0], float(point[2]), answers)[0]
 
     product, pull = asked[0](at[:2])
-    np.testing.assert_allclose(product, Process(cells.draws, at[:2], 0.0).between(cells.draws), atol=1e-14)
+    np.testing.assert_allclose(product, process.between(process.columns), atol=1e-14)
+    assert product.min() >= 0
     slope = misfit(product, 0.05, answers)[1]
     slopes = [(value(at + s) - value(at - s)) / 2e-6 for s in step]
     np.testing.assert_allclose([*pull(slope), np.trace(slope)], slopes, atol=1e-6)
@@ -130,22 +171,20 @@ def test_the_likelihood_falls_as_its_slope_says(monkeypatch: pytest.MonkeyPatch)
 def test_settings_are_more_probable_than_those_beside_them() -> None:
     draws = np.random.default_rng(3).random((80, 3))
     answers = np.sin(6 * draws[:, 0]) + draws[:, 1] * (draws[:, 0] > 0.5)
-    answers = (answers - answers.mean()) / answers.std()
-    process = fitted(draws, answers)
+    process = fitted(points(draws), (answers - answers.mean()) / answers.std())
     assert process.relevance[0] > process.relevance[1] > 3 * process.relevance[2]
     assert process.noise < 0.05
 
 
 def test_what_is_known_is_the_posterior_written_out() -> None:
     """Mean and variance of the moments by one dense solve, on settings fitted anew."""
-    draw = np.random.default_rng(4)
-    cells = Cells(draw.random((60, 3)), np.full((2, 3), 0.25), np.full((2, 3), 0.5), 0.7)
-    answers = 3 + np.sin(5 * cells.draws[:, 0]) + cells.draws[:, 1] * cells.draws[:, 2]
+    draws = np.random.default_rng(4).random((60, 3))
+    cells, answers = points(draws), 3 + np.sin(5 * draws[:, 0]) + draws[:, 1] * draws[:, 2]
     moment, variance, mean, missed = known(cells, answers)
     size = answers.std()
     scaled = (answers - answers.mean()) / size
-    process = fitted(cells.draws, scaled)
-    noisy = process.between(cells.draws) + (process.noise + 1e-8) * np.eye(60)
+    process = fitted(cells, scaled)
+    noisy = process.between(process.columns) + (process.noise + 1e-8) * np.eye(60)
     carried, whole = process.carried(cells, 0)
     weights = np.linalg.solve(noisy, scaled)
     np.testing.assert_allclose(moment[0], size * carried.T @ weights, atol=1e-9)
@@ -153,20 +192,20 @@ def test_what_is_known_is_the_posterior_written_out() -> None:
     power = size**2 * scaled @ weights / 60
     explained = np.einsum("md,md->d", carried, np.linalg.solve(noisy, carried))
     np.testing.assert_allclose(variance[0], power * (process.spread(cells)[0] - explained), atol=1e-10)
-    fitted_values = answers.mean() + size * process.between(cells.draws) @ weights
+    fitted_values = answers.mean() + size * process.between(process.columns) @ weights
     np.testing.assert_allclose(missed[0], answers - fitted_values, atol=1e-7)
 
 
 def test_draws_that_the_process_is_not_told_correct_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smooth, "_MOST_KNOWN", 40)
-    draw = np.random.default_rng(5)
-    cells = Cells(draw.random((100, 2)), np.zeros((1, 2)), np.full((1, 2), 0.5), 0.7)
-    answers = np.sin(5 * cells.draws[:, 0]) * cells.draws[:, 1]
+    draws = np.random.default_rng(5).random((100, 2))
+    cells, answers = points(draws, 0.0, 0.5, rows=1), np.sin(5 * draws[:, 0]) * draws[:, 1]
     missed = known(cells, answers)[3][0]
     told = answers[:40]
-    process = fitted(cells.draws[:40], (told - told.mean()) / told.std())
-    noisy = process.between(cells.draws[:40]) + (process.noise + 1e-8) * np.eye(40)
-    guess = told.mean() + process.between(cells.draws) @ np.linalg.solve(noisy, told - told.mean())
+    process = fitted(cells, (told - told.mean()) / told.std())
+    noisy = process.between(process.columns) + (process.noise + 1e-8) * np.eye(40)
+    every = process.between(columns_of(cells, slice(None)))
+    guess = told.mean() + every @ np.linalg.solve(noisy, told - told.mean())
     np.testing.assert_allclose(missed, answers - guess, atol=1e-7)
 
 
@@ -285,6 +324,14 @@ def test_rows_shards_and_targets_do_not_change_the_answer(monkeypatch: pytest.Mo
     monkeypatch.setattr("assay.methods.lime._FIT_CELLS", 800)
     torch.testing.assert_close(method(question, seed=3).values, whole.values, rtol=0, atol=1e-9)
     assert not torch.equal(method(question, seed=4).values, whole.values)
+
+
+def test_columns_of_a_few_values_are_learnt_as_such() -> None:
+    """Yes-or-no columns: a handful of draws tells all of an additive model, however the uniforms fall."""
+    rows = (np.random.default_rng(1).random((400, 8)) < 0.3).astype(float)
+    question = Question(lambda z: z @ np.arange(8.0), rows[:3])
+    answer = Lime(Quartiles(rows, 60), proxy=True)(question)
+    np.testing.assert_allclose(answer.values, np.where(rows[:3] > 0, 1, -1) * np.arange(8.0), atol=0.02)
 
 
 def test_a_model_that_says_one_thing_has_a_surrogate_of_zeros() -> None:

@@ -37,10 +37,11 @@ class Cells:
     """Where the draws of a table come from: uniforms (m, d), and every input's own cell of every column, `low` to `high` (n, d).
 
     A draw counts `tilt` times for each column in which it is outside of the input's cell, so that columns are independent
-    under the weighted law too.
+    under the weighted law too. Uniforms from `start` to `stop` (m, d) give the same value as the draw.
     """
 
-    draws: Floats
+    start: Floats
+    stop: Floats
     low: Floats
     high: Floats
     tilt: float
@@ -57,7 +58,7 @@ class Cells:
 
     def take(self, rows: NDArray[np.int64]) -> Cells:
         """The cells of some of the inputs."""
-        return Cells(self.draws, self.low[rows], self.high[rows], self.tilt)
+        return Cells(self.start, self.stop, self.low[rows], self.high[rows], self.tilt)
 
 
 @final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -39,6 +40,8 @@ class Bins:
     spread: Floats
     low: Floats
     high: Floats
+    single: NDArray[np.bool_]
+    """Bins that hold one value."""
 
     @classmethod
     def of(cls, column: Floats) -> Bins:
@@ -51,11 +54,17 @@ class Bins:
         mean = np.bincount(bins, column, minlength=len(counts)) / held
         spread = np.sqrt(np.bincount(bins, (column - mean[bins]) ** 2, minlength=len(counts)) / held) + 1e-11
         low, high = np.concatenate([[column.min()], cuts]), np.concatenate([cuts, [column.max()]])
-        return cls(cuts, ends, mean, spread, low, high)
+        single = np.array([np.unique(column[bins == one]).size < 2 for one in range(len(counts))])
+        return cls(cuts, ends, mean, spread, low, high, single)
 
     def own(self, values: Floats) -> NDArray[np.int64]:
         """The bins that values fall into."""
         return np.searchsorted(self.cuts, values)
+
+    def stretch(self, bins: NDArray[np.int64], draws: Floats) -> tuple[Floats, Floats]:
+        """The uniforms, from and to, that give the same values as these draws."""
+        alike = self.single[bins]
+        return np.where(alike, self.ends[bins], draws), np.where(alike, self.ends[bins + 1], draws)
 
     def drawn(self, draws: Floats) -> tuple[NDArray[np.int64], Floats]:
         """Uniform draws to bins, by their shares, and to values in them, by the truncated normal law."""
@@ -97,23 +106,24 @@ class Quartiles(Neighbourhood):
         x, rows = question.x, question.layout.flatten(self.rows).to(torch.float64).cpu().numpy()
         draws, strata = uniforms(self.samples, rows.shape[1], rng.shared(seed, "lime"), self.design)
         columns = [Bins.of(column) for column in rows.T]
-        own = np.stack([bins.own(column) for bins, column in zip(columns, x.to(torch.float64).cpu().numpy().T)], axis=1)
-        drawn, values = (
-            np.stack(part, axis=1) for part in zip(*[bins.drawn(column) for bins, column in zip(columns, draws.T)])
-        )
+        own = _stacked(bins.own(column) for bins, column in zip(columns, x.to(torch.float64).cpu().numpy().T))
+        drawn, values = map(_stacked, zip(*[bins.drawn(column) for bins, column in zip(columns, draws.T)]))
         same = torch.from_numpy(drawn[None] == own[:, None]).to(x.device, torch.float64)
         design = torch.cat([torch.ones_like(same[:, :1]), same], dim=1)
         points = torch.from_numpy(values).to(x)
         answers = torch.cat([question.prediction[:, None].to(torch.float64), score_shared(question, points)], dim=1)
         width = 0.75 * x.shape[1] ** 0.5 if self.width is None else self.width
         weights = kernel((1 - design).sum(dim=2), width)
-        low, high = (
-            np.stack([bins.ends[bin_ + beyond] for bins, bin_ in zip(columns, own.T)], axis=1) for beyond in (0, 1)
-        )
-        cells = Cells(draws, low, high, float(np.exp(-1 / (2 * width**2))))
+        start, stop = map(_stacked, zip(*[one.stretch(*pair) for one, *pair in zip(columns, drawn.T, draws.T)]))
+        low, high = map(_stacked, zip(*[(one.ends[at], one.ends[at + 1]) for one, at in zip(columns, own.T)]))
+        cells = Cells(start, stop, low, high, float(np.exp(-1 / (2 * width**2))))
         unit = torch.ones_like(design[0, 0])
         return Sample(design, weights, answers, unit, levels=as_levels(strata, x), cells=cells)
 
     def __repr__(self) -> str:
         more = f"samples={self.samples!r}, width={self.width!r}, design={self.design!r}"
         return f"Quartiles({shape_of(self.rows)}, {more})"
+
+
+def _stacked(columns: Iterable[NDArray[Any]]) -> NDArray[Any]:
+    return np.stack(list(columns), axis=1)

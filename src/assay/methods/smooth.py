@@ -47,36 +47,76 @@ def covered(low: Floats, high: Floats, v: Floats) -> Floats:
     return 6 * ((high - low) * (high + low - 1) / 2 * (v - 0.5) + until(high) - until(low))
 
 
-def covered_twice(low: Floats, high: Floats) -> Floats:
-    """The integral of `covariance` over u and v from low to high."""
-    length = high - low
-    return length**2 * (3 * (low + high - 1) ** 2 + (1 - length) ** 2) / 2
+def covered_twice(low: Floats, high: Floats, start: Floats, stop: Floats) -> Floats:
+    """The integral of `covariance` over u from low to high and v from start to stop."""
+
+    def until(apart: Floats) -> Floats:
+        return apart**4 / 24 - np.abs(apart) ** 3 / 12 + apart**2 / 24
+
+    lines = (high - low) * (high + low - 1) * (stop - start) * (stop + start - 1) / 4
+    return 6 * (lines + until(high - start) - until(low - start) - until(high - stop) + until(low - stop))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Column:
+    """Draws of one column as stretches of uniforms that give the same value, `start` to `stop` (m,), equal where they are points.
+
+    Covariances are means over the stretches: what a path says of a value that many uniforms have.
+    """
+
+    start: Floats
+    stop: Floats
+
+    @cached_property
+    def wide(self) -> NDArray[np.bool_]:
+        """Which are more than a point."""
+        return np.asarray(self.stop > self.start, dtype=np.bool_)
+
+    def covered(self, low: float, high: float) -> Floats:
+        """The integral over u from low to high of the covariance with every draw: (m,)."""
+        out, wide = covered(np.array(low), np.array(high), self.start), self.wide
+        start, stop = self.start[wide], self.stop[wide]
+        out[wide] = covered_twice(np.array(low), np.array(high), start, stop) / (stop - start)
+        return out
+
+    def between(self, other: Column) -> Floats:
+        """The covariance with the draws of another: (m, other m)."""
+        out = covariance(self.start[:, None], other.start)
+        mine, theirs = np.flatnonzero(self.wide), np.flatnonzero(other.wide)
+        for at in np.unique(np.stack([self.start[mine], self.stop[mine]]), axis=1).T:
+            out[mine[self.start[mine] == at[0]]] = other.covered(*at) / (at[1] - at[0])
+        for at in np.unique(np.stack([other.start[theirs], other.stop[theirs]]), axis=1).T:
+            into = theirs[other.start[theirs] == at[0]]
+            out[:, into] = (self.covered(*at) / (at[1] - at[0]))[:, None]
+        return out
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Process:
-    """A Gaussian process over uniform draws (m, d) with covariance prod_j (1 + r_j k(u_j, v_j)) and noise.
+    """A Gaussian process over draws of columns with covariance prod_j (1 + r_j k_j / size_j) and noise.
 
     k is `covariance`, which integrates to zero, so that r_j is the variance of column j's own effect, and an interaction
     of the columns T has variance prod_{j in T} r_j (Durrande, Ginsbourger, Roustant and Carraro 2013).
     """
 
-    draws: Floats
+    columns: tuple[Column, ...]
+    size: Floats
     relevance: Floats
     noise: float
 
-    def between(self, points: Floats) -> Floats:
-        """The covariance of points (p, d) with the draws: (p, m)."""
-        product = np.ones((len(points), len(self.draws)))
-        for own, other, r in zip(points.T, self.draws.T, self.relevance):
-            product *= 1 + r * covariance(own[:, None], other[None, :])
+    def between(self, points: tuple[Column, ...]) -> Floats:
+        """The covariance of points with the draws: (points, m)."""
+        product = np.ones((len(points[0].start), len(self.columns[0].start)))
+        for own, column, r in zip(points, self.columns, self.relevance / self.size):
+            product *= 1 + r * own.between(column)
         return product
 
     @cached_property
     def factor(self) -> tuple[Floats, bool]:
         """The Cholesky factor of the draws' covariance with noise."""
-        return gaussian_process.factor(self.between(self.draws), self.noise)
+        return gaussian_process.factor(self.between(self.columns), self.noise)
 
     def carried(self, cells: Cells, row: int) -> tuple[Floats, Floats]:
         """What a row's moments E[(z_j - E z_j) g] and its mean E[g] are of every draw's covariance: (m, d) and (m,).
@@ -84,25 +124,36 @@ class Process:
         Columns are independent under the weighted law of the neighbourhood, so every integral is a product of integrals
         over one column; those are 0 over the whole of it, and so only the input's own cell counts.
         """
-        inside = covered(cells.low[row], cells.high[row], self.draws) / cells.total[row]
-        among = 1 + self.relevance * (1 - cells.tilt) * inside
+        ends = zip(self.columns, cells.low[row], cells.high[row])
+        inside = np.stack([column.covered(low, high) for column, low, high in ends], axis=1)
+        inside *= self.relevance / self.size / cells.total[row]
+        among = 1 + (1 - cells.tilt) * inside
         whole = among.prod(axis=1)
-        own = self.relevance * (1 - cells.centre[row] * (1 - cells.tilt)) * inside
-        return own * (whole[:, None] / among), whole
+        return (1 - cells.centre[row] * (1 - cells.tilt)) * inside * (whole[:, None] / among), whole
 
     def spread(self, cells: Cells) -> Floats:
         """The variance of every row's moments before any data: (n, d)."""
-        inside = covered_twice(cells.low, cells.high) / cells.total**2
-        among = 1 + self.relevance * (1 - cells.tilt) ** 2 * inside
-        own = self.relevance * (1 - cells.centre * (1 - cells.tilt)) ** 2 * inside
+        inside = covered_twice(cells.low, cells.high, cells.low, cells.high) / cells.total**2
+        inside *= self.relevance / self.size
+        among = 1 + (1 - cells.tilt) ** 2 * inside
+        own = (1 - cells.centre * (1 - cells.tilt)) ** 2 * inside
         return np.asarray(own * (among.prod(axis=1, keepdims=True) / among), dtype=np.float64)
 
 
-def fitted(draws: Floats, answers: Floats) -> Process:
-    """The process whose relevances and noise are most probable after answers (m,) of mean 0 and scale 1."""
-    some, columns = draws[:_MOST_FITTED], draws.shape[1]
-    kernels = np.stack([covariance(own[:, None], own[None, :]) for own in some.T])
-    likely, spread = (np.repeat(part, [columns, 1]) for part in (_LIKELY, _SPREAD))
+def columns_of(cells: Cells, rows: slice) -> tuple[Column, ...]:
+    """Some of the draws, column by column."""
+    return tuple(Column(*pair) for pair in zip(cells.start[rows].T, cells.stop[rows].T))
+
+
+def fitted(cells: Cells, answers: Floats) -> Process:
+    """The process of the first draws whose relevances and noise are most probable after answers (m,) of mean 0 and scale 1."""
+    told, some = columns_of(cells, slice(len(answers))), columns_of(cells, slice(min(len(answers), _MOST_FITTED)))
+    kernels = np.stack([column.between(column) for column in some])
+    # In units in which a column's own effect has variance r, and no product of the process is negative.
+    size = np.maximum(kernels.diagonal(axis1=1, axis2=2).mean(axis=1), -kernels.min(axis=(1, 2)))
+    size = np.where(size > 0, size, 1.0)
+    kernels /= size[:, None, None]
+    likely, spread = (np.repeat(part, [len(told), 1]) for part in (_LIKELY, _SPREAD))
 
     def kernel(relevance: Floats) -> tuple[Floats, Callable[[Floats], Floats]]:
         product = np.ones_like(kernels[0])
@@ -115,7 +166,7 @@ def fitted(draws: Floats, answers: Floats) -> Process:
 
         return product, pull
 
-    return Process(draws, *most_probable(kernel, answers[: len(some)], likely, spread, _ROUNDS))
+    return Process(told, size, *most_probable(kernel, answers[: len(kernels[0])], likely, spread, _ROUNDS))
 
 
 Known: TypeAlias = tuple[Floats, Floats, Floats, Floats]
@@ -132,8 +183,8 @@ def known(cells: Cells, answers: Floats) -> Known:
     if size == 0.0:
         nothing = np.zeros((count, columns))
         return nothing, nothing, np.full(count, middle), np.tile(answers - middle, (count, 1))
-    scaled, rest = (told - middle) / size, cells.draws[len(told) :]
-    process = fitted(cells.draws[: len(told)], scaled)
+    scaled, rest = (told - middle) / size, columns_of(cells, slice(len(told), None))
+    process = fitted(cells, scaled)
     weights = cho_solve(process.factor, scaled)
     moments, explained, means = np.zeros((count, columns)), np.zeros((count, columns)), np.zeros(count)
     for row in range(count):
