@@ -168,6 +168,15 @@ def test_the_likelihood_falls_as_its_slope_says(monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_allclose([*pull(slope), np.trace(slope)], slopes, atol=1e-6)
 
 
+def test_covariances_are_never_negative(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even of a rare value that the draws met less often than its share."""
+    asked: list[Kernel] = []
+    monkeypatch.setattr(smooth, "most_probable", lambda kernel, *_: (asked.append(kernel), (np.array([0.5]), 0.1))[1])
+    start, stop = np.array([[0.0]] * 39 + [[0.9]]), np.array([[0.9]] * 39 + [[1.0]])
+    fitted(Cells(start, stop, np.zeros((1, 1)), np.full((1, 1), 0.9), 0.7), np.random.default_rng(0).normal(size=40))
+    assert asked[0](np.array([1.0]))[0].min() >= -1e-12
+
+
 def test_settings_are_more_probable_than_those_beside_them() -> None:
     draws = np.random.default_rng(3).random((80, 3))
     answers = np.sin(6 * draws[:, 0]) + draws[:, 1] * (draws[:, 0] > 0.5)
