@@ -84,6 +84,9 @@ def kernel_shap_network(bench: harness.Bench) -> None:
         return KernelShap(budget=COALITIONS)(assay.Question(net, rows))
 
     settings = f"{FEATURES} features, {COALITIONS} coalitions, baseline 0"
+    if not bench.options.peers:
+        ours()
+    explainer.attribute(rows[:1], n_samples=16)  # both are warm; a whole run of captum's takes minutes
     bench.pair(
         name, "captum, defaults", ours, lambda: captum_run(1), 0.02, settings=settings, pairs=3, warm=False
     )  # fmt: skip
