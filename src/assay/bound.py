@@ -13,12 +13,15 @@ from assay import cut, engine
 from assay.errors import AbilityError, KindError, ModelError
 from assay.features import Features, Partition
 from assay.layout import Layout, arranged
+from assay.local import Near
 from assay.model import Model, finite
 from assay.removal import Absent, FixedAbsent
 from assay.target import Target
 
 Make: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Flat work indices (r,) to rows (r, elements) and the inputs they belong to (r,)."""
+Nearby: TypeAlias = Callable[[Tensor, Tensor, int], Near]
+"""Flat work indices, owners and the memory layout to what the rows are near to."""
 Use: TypeAlias = Callable[[Tensor, Tensor, Tensor], None]
 """What becomes of a chunk: flat work indices, owners, and the outputs (or the slopes)."""
 
@@ -57,17 +60,27 @@ class Bound:
         """The context of a chunk."""
         return {**{name: value[owners] for name, value in self.aligned.items()}, **self.shared}
 
-    def outputs(self, total: int, make: Make, use: Use, where: str = "", unit: int = 1) -> None:
-        """Asks `total` rows, chunk by chunk, forward only; `unit` rows that belong together share a chunk if one holds them."""
+    def outputs(
+        self, total: int, make: Make, use: Use, where: str = "", unit: int = 1, near: Nearby | None = None
+    ) -> None:
+        """Asks `total` rows, chunk by chunk, forward only; `unit` rows that belong together share a chunk if one holds them.
+
+        `near` says of which images they differ in a patch only.
+        """
 
         def work(start: int, stop: int, memory: int) -> None:
             flat = torch.arange(start, stop, device=self.x.device)
             rows, owners = make(flat)
-            outputs = self.model.call(self.layout.fold(rows), self.context(owners), memory)
+            folded, context = self.layout.fold(rows), self.context(owners)
+            if near is None:
+                outputs = self.model.call(folded, context, memory)
+            else:
+                outputs = self.model.call_near(folded, near(flat, owners, memory), context, memory)
             engine.count(len(rows))
             use(flat, owners, finite(outputs, self.model.name, where))
 
-        self._run(total, work, make, slopes=False, unit=unit)
+        purpose = "outputs" if near is None else "outputs of patches"
+        self._run(total, work, make, purpose, unit=unit)
 
     def slopes(self, total: int, make: Make, score: Callable[[Tensor, Tensor], Tensor], use: Use) -> None:
         """Asks `total` rows, chunk by chunk, for the slope of `score(outputs, owners)` at each."""
@@ -91,7 +104,7 @@ class Bound:
             engine.count(len(rows), backward=True)
             use(flat, owners, torch.zeros_like(leaf) if slope is None else slope)
 
-        self._run(total, work, make, slopes=True)
+        self._run(total, work, make, "slopes")
 
     def base(self, n: int, target: Target) -> Tensor:
         """The target with everything removed, averaged over the draws of the removal: (n,)."""
@@ -135,16 +148,13 @@ class Bound:
             )
         target.take(owners[:1]).choose(seen[1])
 
-    def _run(
-        self, total: int, work: Callable[[int, int, int], None], make: Make, *, slopes: bool, unit: int = 1
-    ) -> None:
+    def _run(self, total: int, work: Callable[[int, int, int], None], make: Make, purpose: str, unit: int = 1) -> None:
         if total == 0:
             return
-        with self.model.session(slopes=slopes):
+        with self.model.session(slopes=purpose == "slopes"):
             sample, owners = make(torch.arange(min(total, 4), device=self.x.device))
             self.model.prepare(total, self.layout.fold(sample), self.context(owners))
-            purpose = f"{'slopes' if slopes else 'outputs'} of {self.layout.shapes}"
-            pace = self.model.pace(purpose).sized(self.layout.elements)
+            pace = self.model.pace(f"{purpose} of {self.layout.shapes}").sized(self.layout.elements)
             engine.run(total, work, pace, self.model.name, unit)
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
 from torch import Tensor
 
-from assay.bound import Bound
+from assay.bound import Bound, Nearby
+from assay.layout import TensorLayout, arranged
+from assay.local import Box, Near, boxes
 from assay.removal import FixedAbsent, blend_into
 
+_MANY = 256  # rows below which looking for patches costs more than it saves
+_PATCH = 0.25  # the share of an image above which a patch is no longer small
+_CELLS = 1 << 24  # elements of the masks that are looked at together
 _FEW = 8  # inputs in a chunk up to which their rows are made one input at a time
 
 
@@ -42,7 +48,46 @@ class Masked:
                 table().index_add_(0, flat // draws, values / draws)
 
         total = self.n * self.masks.shape[-2] * draws
-        self.bound.outputs(total, self.make, use, "with features removed", unit=draws)
+        self.bound.outputs(total, self.make, use, "with features removed", unit=draws, near=self._near(total))
+
+    def _near(self, total: int) -> Nearby | None:
+        """Says where rows differ from their inputs, if that is a small patch of an image under every mask."""
+        bound, m, draws = self.bound, self.masks.shape[-2], self.draws
+        if not bound.model.nearby or bound.aligned or bound.shared or total < _MANY:
+            return None
+        box = self._box()
+        if box is None:
+            return None
+        top, left, height, width = box
+
+        def inputs(numbers: Tensor, memory: int) -> Tensor:
+            images: Tensor = arranged(bound.layout.fold(bound.x[numbers]), memory)[0]
+            return images
+
+        def near(flat: Tensor, owners: Tensor, memory: int) -> Near:
+            mask = flat // draws % m
+            return Near(owners, partial(inputs, memory=memory), (top[mask], left[mask], height, width))
+
+        return near
+
+    def _box(self) -> Box | None:
+        """Rectangles of a common size around what each mask hides, if masks are shared and the rectangles small."""
+        layout, partition = self.bound.layout, self.bound.partition
+        shape = layout.shapes[0]
+        if self.masks.dim() > 2 or self.masks.dtype != torch.bool or len(partition.labels) > 1:
+            return None
+        if len(layout.shapes) != 1 or len(shape) != 3 or not isinstance(layout, TensorLayout):
+            return None
+        zero = torch.zeros(1, dtype=torch.int64, device=self.masks.device)
+
+        def around(masks: Tensor) -> Box:
+            parts = masks.split(max(1, _CELLS // layout.elements))
+            hidden = [~partition.spread(part, zero).view(-1, *shape).all(dim=1) for part in parts]
+            return boxes(*(torch.cat([part.any(dim) for part in hidden]) for dim in (2, 1)))
+
+        first = around(self.masks[:1])
+        box = around(self.masks) if first[2] * first[3] <= _PATCH * shape[1] * shape[2] else first
+        return box if box[2] * box[3] <= _PATCH * shape[1] * shape[2] else None
 
     def make(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of consecutive numbers, and the inputs they belong to."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from assay.engine import Pace
 from assay.errors import AbilityError, KindError, ModelError
 from assay.layout import Rows
+from assay.local import Near
 
 
 class Ability(Enum):
@@ -34,6 +35,8 @@ class Model(ABC):
     dtype: torch.dtype | None = None
     takes_missing: bool = False
     """Whether NaN is a value the predictor knows what to do with."""
+    nearby: bool = False
+    """Whether `call_near` may cost less than `call`."""
     layouts: int = 1
     """Memory layouts of a chunk that may be tried for speed; layout 0 is the plain one."""
 
@@ -45,6 +48,10 @@ class Model(ABC):
     @abstractmethod
     def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
         """The raw outputs (r, ...) of one chunk."""
+
+    def call_near(self, rows: Rows, near: Near, context: Mapping[str, Any], layout: int = 0) -> Tensor:
+        """The same for images that differ from others in a patch only, which may cost less."""
+        return self.call(rows, context, layout)
 
     @abstractmethod
     def pace(self, purpose: str) -> Pace:

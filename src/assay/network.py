@@ -11,12 +11,13 @@ from typing import Any, final
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from assay import cut, graph
 from assay.engine import Pace
 from assay.errors import AbilityError, InputError, KindError, ModelError
 from assay.layout import Rows, arranged
+from assay.local import Local, Near
 from assay.model import Ability, Model, checked, digest
 from assay.tuned import tuned
 
@@ -103,10 +104,12 @@ class Network(cut.Layered):
         self.dtype = first.dtype if first is not None else None
         self._batch_size = batch_size
         self._form: Callable[..., Any] | None = None  # the tuned form, while a session that has checked it is open
+        self._local: Local | None = None  # the same, asked about patches
         self.plain = getattr(module, "_orig_mod", module)
         scripted = isinstance(module, torch.jit.ScriptModule)
         self.abilities = frozenset({Ability.GRADIENT} if scripted else {Ability.GRADIENT, Ability.LAYERS})
-        self.layouts = 2 if any(isinstance(part, nn.Conv2d) for part in module.modules()) else 1
+        self.nearby = any(isinstance(part, nn.Conv2d) for part in module.modules())
+        self.layouts = 2 if self.nearby else 1
 
     @property
     def name(self) -> str:
@@ -122,6 +125,16 @@ class Network(cut.Layered):
             )
         runner: Callable[..., Any] = self._form if self._form is not None and layout else self.module
         return checked(self.output(runner(*arranged(rows, layout), **context)), len(rows[0]), self.name)
+
+    def call_near(self, rows: Rows, near: Near, context: Mapping[str, Any], layout: int = 0) -> Tensor:
+        if self._local is None or not layout:
+            return self.call(rows, context, layout)
+        (images,) = arranged(rows, layout)
+        outputs = self.output(self._local.ask(images, near)) if self._local.fits(images, near, self.output) else None
+        if outputs is None:
+            self._local = None
+            return self.call(rows, context, layout)
+        return checked(outputs, len(images), self.name)
 
     def pace(self, purpose: str) -> Pace:
         if self._batch_size is not None:
@@ -153,7 +166,7 @@ class Network(cut.Layered):
             with super().session(slopes=slopes), torch.backends.cudnn.flags(enabled=not recurrent):
                 yield
         finally:
-            self._form = None
+            self._form = self._local = None
             for each in kept:
                 each.put_back()
             for part in training:
@@ -162,7 +175,7 @@ class Network(cut.Layered):
                 parameter.requires_grad_(True)
 
     def prepare(self, rows: int, sample: Rows, context: Mapping[str, Any]) -> None:
-        self._form = None
+        self._form = self._local = None
         if (
             rows < _TUNE_FROM
             or context
@@ -178,6 +191,7 @@ class Network(cut.Layered):
             form = tuned(self.module, sample, self.output)
             _tuned[self.module] = (version, form)
         self._form = form
+        self._local = Local(form) if isinstance(form, fx.GraphModule) else None
 
     def _version(self) -> tuple[tuple[int, int], ...]:
         held = (*self.module.parameters(), *self.module.buffers())

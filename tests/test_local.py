@@ -1,0 +1,270 @@
+"""Incremental inference: what a patch changes, against the network asked about whole images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+from toys import Residual, randn, randomised, seeded
+
+import assay
+from assay import local
+from assay.graph import capture
+from assay.local import Local, Near, Patch, boxes, region
+from assay.tuned import tuned
+
+DOUBLE = torch.float64
+
+
+class Branches(nn.Module):
+    """Strides, dilation, groups, pools, channels joined and scaled, and a shortcut that is cut out of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(2, 4, (5, 3), stride=(2, 1), padding=(2, 0), bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        self.wide = nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=2)
+        self.thin = nn.Conv2d(4, 4, 1)
+        self.down = nn.Conv2d(8, 4, 3, stride=2, padding=1)
+        self.skip = nn.Conv2d(8, 4, 1, stride=2)
+        self.gate = nn.Linear(4, 4)
+        self.last = nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")
+        self.head = nn.Linear(4, 3)
+        self.register_buffer("level", torch.rand(1, 2, 1, 1, generator=seeded(3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.norm(self.stem((x - self.level) / 2)))
+        h = self.pool(h)
+        h = torch.cat([functional.relu6(self.wide(h)), torch.tanh(self.thin(h))], dim=1)
+        h = functional.silu(self.down(h) + self.skip(h))
+        h = h * torch.sigmoid(self.gate(h.mean((2, 3))))[:, :, None, None]
+        return self.head(self.last(h).amax((2, 3)))
+
+
+class Cut(nn.Module):
+    """A shortcut by slices and padding, as in the first residual networks, and a map read at one place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 8, 3, stride=2, padding=1)
+        self.third = nn.Conv2d(8, 3, 3, padding="same")
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = functional.relu(self.first(x), inplace=True)
+        h = self.second(h) + functional.pad(h[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))
+        return self.third(functional.gelu(h))[:, :, 2, 3]
+
+
+def plain(channels: int = 3) -> nn.Module:
+    parts = [nn.Conv2d(2, channels, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(channels, channels, 3), nn.ELU()]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 2))
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {"plain": plain, "branches": Branches, "cut": Cut}
+
+
+def patched(images: Tensor, owners: Tensor, box: local.Box, seed: int) -> Tensor:
+    """Copies of the owners' images with noise in each row's rectangle."""
+    rows = images[owners].clone()
+    for row, top, left in zip(rows, box[0].tolist(), box[1].tolist()):
+        part = row[:, top : top + box[2], left : left + box[3]]
+        part.copy_(randn(*part.shape, seed=seed, dtype=DOUBLE))
+    return rows
+
+
+@pytest.mark.parametrize("name", NETS)
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_patches_are_answered_as_whole_images_are(name: str, data: st.DataObject) -> None:
+    high, wide = data.draw(st.integers(12, 24)), data.draw(st.integers(12, 24))
+    size = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6))
+    count, seed = data.draw(st.integers(1, 6)), data.draw(st.integers(0, 99))
+    net = randomised(NETS[name](), seed).double()
+    images = randn(3, 2, high, wide, seed=seed, dtype=DOUBLE)
+    draw = seeded(seed)
+    owners = torch.randint(3, (count,), generator=draw)
+    box = (
+        torch.randint(high - size[0] + 1, (count,), generator=draw),
+        torch.randint(wide - size[1] + 1, (count,), generator=draw),
+        *size,
+    )
+    rows = patched(images, owners, box, seed)
+    with torch.no_grad():
+        expected = net(rows)
+        for graph in (capture(net), tuned(net, (images,), lambda out: out)):
+            assert graph is not None
+            asked = Local(graph)  # type: ignore[arg-type]
+            for _ in range(2):  # what is kept of the images is not written to
+                outputs = asked.ask(rows, Near(owners, lambda numbers: images[numbers], box))
+                torch.testing.assert_close(outputs, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_only_what_a_patch_reaches_is_convolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window of 4 in 32: 6 and 8 places behind two convolutions, not 32 and 30."""
+    seen: list[tuple[int, ...]] = []
+    plain_conv = functional.conv2d
+
+    def spied(x: Tensor, *rest: object) -> Tensor:
+        made = plain_conv(x, *rest)  # type: ignore[arg-type]
+        seen.append(tuple(made.shape))
+        return made
+
+    monkeypatch.setattr(local.functional, "conv2d", spied)
+    net, images = randomised(plain()), randn(1, 2, 32, 32)
+    graph = capture(net)
+    assert graph is not None
+    asked, zeros = Local(graph), torch.zeros(5, dtype=torch.int64)
+    box = torch.tensor([10, 0, 28, 14, 1]), torch.tensor([3, 0, 28, 28, 9]), 4, 4
+    rows = patched(images.double(), zeros, box, 0).float()
+    with torch.no_grad():
+        expected = net(rows)
+        seen.clear()
+        outputs = asked.ask(rows, Near(zeros, lambda numbers: images[numbers], box))
+    torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-5)
+    assert [shape for shape in seen if shape[0] == 5] == [(5, 3, 6, 6), (5, 3, 8, 8)]
+
+
+def test_inputs_are_run_once_while_they_are_asked_about() -> None:
+    net, images, runs = randomised(plain()).double(), randn(3, 2, 12, 12, dtype=DOUBLE), []
+    graph = capture(net)
+    assert graph is not None
+    asked, box = Local(graph), (torch.tensor([0, 4]), torch.tensor([2, 5]), 2, 2)
+
+    def inputs(numbers: Tensor) -> Tensor:
+        runs.append(numbers.tolist())
+        return images[numbers]
+
+    with torch.no_grad():
+        for owners in ([0, 0], [0, 0], [0, 2], [2, 2]):
+            numbers = torch.tensor(owners)
+            rows = patched(images, numbers, box, 1)
+            torch.testing.assert_close(asked.ask(rows, Near(numbers, inputs, box)), net(rows), rtol=0, atol=1e-10)
+    assert runs == [[0], [0, 2], [2]]
+
+
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9), st.floats(0.0, 0.4))
+def test_boxes_hold_what_is_hidden_and_no_more_than_the_largest_needs(
+    seed: int, high: int, wide: int, share: float
+) -> None:
+    hidden = torch.rand(4, high, wide, generator=seeded(seed)) < share
+    top, left, height, width = boxes(hidden.any(2), hidden.any(1))
+    needed = [(1, 1)]
+    for mask, y, x in zip(hidden, top.tolist(), left.tolist()):
+        assert 0 <= y <= high - height
+        assert 0 <= x <= wide - width
+        outside = mask.clone()
+        outside[y : y + height, x : x + width] = False
+        assert not outside.any()
+        places = mask.nonzero()
+        if len(places):
+            needed.append(tuple((places.amax(0) - places.amin(0) + 1).tolist()))
+    assert (height, width) == tuple(max(side) for side in zip(*needed))
+
+
+def test_a_region_is_the_patch_over_the_owners_map() -> None:
+    base, owners = randn(2, 3, 7, 6, dtype=DOUBLE), torch.tensor([1, 0, 1])
+    patch = Patch(randn(3, 3, 2, 4, seed=1, dtype=DOUBLE), torch.tensor([0, 3, 5]), torch.tensor([2, 0, 1]))
+    whole = base[owners].clone()
+    for row, values, top, left in zip(whole, patch.values, patch.top.tolist(), patch.left.tolist()):
+        row[:, top : top + 2, left : left + 4] = values
+    top, left = torch.tensor([1, 2, 3]), torch.tensor([0, 1, 1])
+    expected = torch.stack([row[:, y : y + 4, x : x + 5] for row, y, x in zip(whole, top.tolist(), left.tolist())])
+    assert torch.equal(region(base, owners, patch, (top, left, 4, 5)), expected)
+    assert torch.equal(region(base, owners, None, (top, left, 4, 5))[:1], base[1:2, :, 1:5, 0:5])
+
+
+# ------------------------------------------------------------------------------------------------------ in a question
+
+
+WINDOWS = torch.stack(
+    [
+        ~torch.zeros(12, 12).index_put_((torch.tensor(i // 5 * 2), torch.tensor(i % 5 * 2)), torch.tensor(1.0)).bool()
+        for i in range(25)
+    ]
+).flatten(1)
+
+
+def question(net: nn.Module, n: int = 13, **more: object) -> assay.Question:
+    images = randn(n, 1, 12, 12, seed=2, dtype=DOUBLE)
+    targets = torch.arange(n) % 3
+    return assay.Question(net, images, target=assay.Output(targets), features=assay.Pixels(), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "removal",
+    [assay.Baseline(0.5), assay.Blur(2.0), assay.Background(randn(3, 1, 12, 12, seed=9, dtype=DOUBLE))],
+    ids=repr,
+)
+@pytest.mark.parametrize("batch", ["auto", 7, 64])
+def test_masks_of_small_windows_are_asked_as_patches(
+    removal: object, batch: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    ask = Local.ask
+
+    def spied(self: Local, rows: Tensor, near: Near) -> object:
+        asked.append(len(rows))
+        return ask(self, rows, near)
+
+    monkeypatch.setattr(Local, "ask", spied)
+    net = randomised(Residual()).double()
+    with assay.quiet():
+        values = question(assay.wrap(net, batch_size=batch), removal=removal).value(WINDOWS)  # type: ignore[arg-type]
+        assert sum(asked) > 0
+        monkeypatch.setattr("assay.masked._MANY", 10**9)
+        whole = question(assay.wrap(net), removal=removal).value(WINDOWS)
+    torch.testing.assert_close(values, whole, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", ["half", "own", "float", "context", "groups"])
+def test_other_masks_are_asked_as_they_were(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Local, "ask", lambda *_: pytest.fail("asked about a patch"))
+    net = randomised(Residual()).double()
+    asked, masks = question(net), WINDOWS
+    if case == "half":
+        masks = torch.rand(25, 144, generator=seeded(0)) < 0.5
+    elif case == "own":
+        masks = WINDOWS.expand(13, -1, -1)
+    elif case == "float":
+        masks = WINDOWS.double()
+    elif case == "context":
+        asked = question(Scaled(net), context={"scale": assay.Shared(2.0)})
+    else:
+        labels = torch.arange(144).view(1, 1, 12, 12).repeat(13, 1, 1, 1)
+        images = randn(13, 1, 12, 12, seed=2, dtype=DOUBLE)
+        asked = assay.Question(net, images, target=0, features=assay.Labels(labels))
+    assert asked.value(masks).shape == (13, 25)
+
+
+class Scaled(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, scale: float) -> Tensor:
+        return self.net(x) * scale
+
+
+class Sneaky(nn.ReLU):
+    """Looks like a rectifier, and is none: what a map holds elsewhere matters."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.mean((2, 3), keepdim=True)
+
+
+def test_what_only_looks_local_is_found_out() -> None:
+    net = randomised(
+        nn.Sequential(nn.Conv2d(1, 3, 3), Sneaky(), nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    )
+    answers = question(net.double()).value(WINDOWS)
+    images = randn(13, 1, 12, 12, seed=2, dtype=DOUBLE)
+    with torch.no_grad():
+        for row in (0, 7):
+            rows = torch.where(WINDOWS.view(25, 1, 12, 12), images[row], 0.0)
+            torch.testing.assert_close(answers[row], net(rows)[:, row % 3], rtol=0, atol=1e-10)
