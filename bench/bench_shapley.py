@@ -142,7 +142,7 @@ def occlusion(bench: harness.Bench) -> None:
     name, window = "occlusion, ResNet-20", 4
     if not bench.wanted(name):
         return
-    net, images = zoo.cifar_resnet(20), zoo.cifar10(count=20)[0]
+    net, images = zoo.cifar_resnet(20), zoo.cifar10(count=100)[0]
     with torch.no_grad():
         targets = net(images).argmax(1)
     explainer = captum.attr.Occlusion(net)

@@ -15,7 +15,8 @@ from toys import Residual, randn, randomised, seeded
 import assay
 from assay import local
 from assay.graph import capture
-from assay.local import Local, Near, Patch, boxes, region
+from assay.local import Local, Near
+from assay.patches import Place, boxes
 from assay.tuned import tuned
 
 DOUBLE = torch.float64
@@ -69,11 +70,11 @@ def plain(channels: int = 3) -> nn.Module:
 NETS: dict[str, Callable[[], nn.Module]] = {"plain": plain, "branches": Branches, "cut": Cut}
 
 
-def patched(images: Tensor, owners: Tensor, box: local.Box, seed: int) -> Tensor:
+def patched(images: Tensor, owners: Tensor, place: Place, seed: int) -> Tensor:
     """Copies of the owners' images with noise in each row's rectangle."""
     rows = images[owners].clone()
-    for row, top, left in zip(rows, box[0].tolist(), box[1].tolist()):
-        part = row[:, top : top + box[2], left : left + box[3]]
+    for row, top, left in zip(rows, place.top.tolist(), place.left.tolist()):
+        part = row[:, top : top + place.height, left : left + place.width]
         part.copy_(randn(*part.shape, seed=seed, dtype=DOUBLE))
     return rows
 
@@ -89,19 +90,20 @@ def test_patches_are_answered_as_whole_images_are(name: str, data: st.DataObject
     images = randn(3, 2, high, wide, seed=seed, dtype=DOUBLE)
     draw = seeded(seed)
     owners = torch.randint(3, (count,), generator=draw)
-    box = (
+    place = Place(
         torch.randint(high - size[0] + 1, (count,), generator=draw),
         torch.randint(wide - size[1] + 1, (count,), generator=draw),
         *size,
+        owners,
     )
-    rows = patched(images, owners, box, seed)
+    rows = patched(images, owners, place, seed)
     with torch.no_grad():
         expected = net(rows)
         for graph in (capture(net), tuned(net, (images,), lambda out: out)):
             assert graph is not None
             asked = Local(graph)  # type: ignore[arg-type]
             for _ in range(2):  # what is kept of the images is not written to
-                outputs = asked.ask(rows, Near(owners, lambda numbers: images[numbers], box))
+                outputs = asked.ask(rows, Near(lambda numbers: images[numbers], 3, place))
                 torch.testing.assert_close(outputs, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -120,32 +122,33 @@ def test_only_what_a_patch_reaches_is_convolved(monkeypatch: pytest.MonkeyPatch)
     graph = capture(net)
     assert graph is not None
     asked, zeros = Local(graph), torch.zeros(5, dtype=torch.int64)
-    box = torch.tensor([10, 0, 28, 14, 1]), torch.tensor([3, 0, 28, 28, 9]), 4, 4
-    rows = patched(images.double(), zeros, box, 0).float()
+    place = Place(torch.tensor([10, 0, 28, 14, 1]), torch.tensor([3, 0, 28, 28, 9]), 4, 4, zeros)
+    rows = patched(images.double(), zeros, place, 0).float()
     with torch.no_grad():
         expected = net(rows)
         seen.clear()
-        outputs = asked.ask(rows, Near(zeros, lambda numbers: images[numbers], box))
+        outputs = asked.ask(rows, Near(lambda numbers: images[numbers], 1, place))
     torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-5)
     assert [shape for shape in seen if shape[0] == 5] == [(5, 3, 6, 6), (5, 3, 8, 8)]
 
 
-def test_inputs_are_run_once_while_they_are_asked_about() -> None:
-    net, images, runs = randomised(plain()).double(), randn(3, 2, 12, 12, dtype=DOUBLE), []
+def test_inputs_are_run_once_and_those_that_come_next_along() -> None:
+    net, images, runs = randomised(plain()).double(), randn(12, 2, 12, 12, dtype=DOUBLE), []
     graph = capture(net)
     assert graph is not None
-    asked, box = Local(graph), (torch.tensor([0, 4]), torch.tensor([2, 5]), 2, 2)
+    asked = Local(graph)
 
     def inputs(numbers: Tensor) -> Tensor:
         runs.append(numbers.tolist())
         return images[numbers]
 
     with torch.no_grad():
-        for owners in ([0, 0], [0, 0], [0, 2], [2, 2]):
+        for owners in ([0, 0], [0, 1], [5, 7], [7, 8], [11, 11], [0, 11], [2, 2]):
             numbers = torch.tensor(owners)
-            rows = patched(images, numbers, box, 1)
-            torch.testing.assert_close(asked.ask(rows, Near(numbers, inputs, box)), net(rows), rtol=0, atol=1e-10)
-    assert runs == [[0], [0, 2], [2]]
+            place = Place(torch.tensor([0, 4]), torch.tensor([2, 5]), 2, 2, numbers)
+            rows = patched(images, numbers, place, 1)
+            torch.testing.assert_close(asked.ask(rows, Near(inputs, 12, place)), net(rows), rtol=0, atol=1e-10)
+    assert runs == [list(range(8)), [7, 8, 9, 10, 11], list(range(12))]
 
 
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9), st.floats(0.0, 0.4))
@@ -153,9 +156,10 @@ def test_boxes_hold_what_is_hidden_and_no_more_than_the_largest_needs(
     seed: int, high: int, wide: int, share: float
 ) -> None:
     hidden = torch.rand(4, high, wide, generator=seeded(seed)) < share
-    top, left, height, width = boxes(hidden.any(2), hidden.any(1))
+    place = boxes(hidden.any(2), hidden.any(1))
+    height, width = place.height, place.width
     needed = [(1, 1)]
-    for mask, y, x in zip(hidden, top.tolist(), left.tolist()):
+    for mask, y, x in zip(hidden, place.top.tolist(), place.left.tolist()):
         assert 0 <= y <= high - height
         assert 0 <= x <= wide - width
         outside = mask.clone()
@@ -167,16 +171,27 @@ def test_boxes_hold_what_is_hidden_and_no_more_than_the_largest_needs(
     assert (height, width) == tuple(max(side) for side in zip(*needed))
 
 
-def test_a_region_is_the_patch_over_the_owners_map() -> None:
-    base, owners = randn(2, 3, 7, 6, dtype=DOUBLE), torch.tensor([1, 0, 1])
-    patch = Patch(randn(3, 3, 2, 4, seed=1, dtype=DOUBLE), torch.tensor([0, 3, 5]), torch.tensor([2, 0, 1]))
-    whole = base[owners].clone()
-    for row, values, top, left in zip(whole, patch.values, patch.top.tolist(), patch.left.tolist()):
-        row[:, top : top + 2, left : left + 4] = values
-    top, left = torch.tensor([1, 2, 3]), torch.tensor([0, 1, 1])
-    expected = torch.stack([row[:, y : y + 4, x : x + 5] for row, y, x in zip(whole, top.tolist(), left.tolist())])
-    assert torch.equal(region(base, owners, patch, (top, left, 4, 5)), expected)
-    assert torch.equal(region(base, owners, None, (top, left, 4, 5))[:1], base[1:2, :, 1:5, 0:5])
+@pytest.mark.parametrize("owners", [[1, 0, 1], [1, 1, 1]])
+def test_a_patch_lies_over_its_owners_map(owners: list[int]) -> None:
+    base, number = randn(2, 3, 7, 6, dtype=DOUBLE), torch.tensor(owners)
+    values = randn(3, 3, 2, 4, seed=1, dtype=DOUBLE)
+    place = Place(torch.tensor([0, 3, 5]), torch.tensor([2, 0, 1]), 2, 4, number)
+    whole = base[number].clone()
+    for row, own, top, left in zip(whole, values, place.top.tolist(), place.left.tolist()):
+        row[:, top : top + 2, left : left + 4] = own
+    assert torch.equal(place.crop(whole), values)
+    other = Place(torch.tensor([1, 2, 3]), torch.tensor([0, 1, 1]), 4, 5, number)
+    assert torch.equal(place.over(other, (7, 6)).take(values, base), other.crop(whole))
+    assert torch.equal(place.over_all((7, 6)).take(values, base), whole)
+    assert place.over(other, (7, 6)) is place.over(other, (7, 6))
+
+
+def test_rectangles_hold_one_another_row_by_row() -> None:
+    none = torch.zeros(2, dtype=torch.int64)
+    wide = Place(torch.tensor([0, 2]), torch.tensor([0, 3]), 4, 4, none)
+    assert wide.holds(Place(torch.tensor([1, 2]), torch.tensor([0, 6]), 3, 1, none))
+    assert not wide.holds(Place(torch.tensor([1, 4]), torch.tensor([0, 6]), 3, 1, none))
+    assert not wide.holds(Place(torch.tensor([1, 2]), torch.tensor([0, 2]), 3, 1, none))
 
 
 # ------------------------------------------------------------------------------------------------------ in a question

@@ -8,17 +8,19 @@ operation that is not known to be local, the whole map is put together and the r
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from assay.graph import agree
+from assay.patches import Gather, Place, Side
 
-_MOST = 0.6  # the share of a map from which recomputing all of it costs less
+_AHEAD = 8  # inputs whose own maps are computed together
+_PLACES = 4  # arrangements of rectangles that are remembered: chunks of a size that divides the masks meet few
 _POINTWISE = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.Tanh, nn.Softplus),
     *(nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm2d),
@@ -38,18 +40,15 @@ _ARITHMETIC = (
     torch.mul,
 )
 
-Box: TypeAlias = tuple[Tensor, Tensor, int, int]
-"""Tops (r,) and lefts (r,) of rectangles, and their common height and width."""
-
 
 @final
 @dataclass(frozen=True, eq=False)
 class Near:
-    """What rows are near to: their owners (r,), the owners' images by number, and rectangles outside of which both agree."""
+    """What rows are near to: images by number, `count` in all, and rectangles of their owners outside of which both agree."""
 
-    owners: Tensor
     inputs: Callable[[Tensor], Tensor]
-    box: Box
+    count: int
+    place: Place
 
 
 @final
@@ -58,54 +57,11 @@ class Patch:
     """The part of a map that differs from the input's own: values (r, channels, height, width) and where they lie."""
 
     values: Tensor
-    top: Tensor
-    left: Tensor
-
-    @property
-    def box(self) -> Box:
-        """Where it lies."""
-        return self.top, self.left, self.values.shape[2], self.values.shape[3]
-
-    def along(self, axis: int) -> tuple[Tensor, int]:
-        """Where it begins on one axis, and how long it is there."""
-        return (self.top, self.left)[axis], self.values.shape[2 + axis]
+    place: Place
 
     def on(self, values: Tensor) -> Patch:
         """Other values in the same place."""
-        return Patch(values, self.top, self.left)
-
-
-def boxes(down: Tensor, across: Tensor) -> Box:
-    """The smallest rectangles of a common size, inside of the map, that hold the places whose rows (m, height) and columns
-    (m, width) are named.
-    """
-    ends = []
-    for some in (down, across):
-        length, seen = some.shape[1], some.to(torch.uint8)
-        first, last = seen.argmax(dim=1), length - seen.flip(1).argmax(dim=1)
-        size = int(torch.where(some.any(dim=1), last - first, 1).max())
-        ends.append((first.clamp_max(length - size), size))
-    (top, height), (left, width) = ends
-    return top, left, height, width
-
-
-def region(base: Tensor, owners: Tensor, patch: Patch | None, box: Box) -> Tensor:
-    """The map of every row over a rectangle: its patch where that lies, its owner's own map (k, c, h, w) elsewhere."""
-    top, left, height, width = box
-    channels, across = base.shape[1], base.shape[3]
-    y = top[:, None] + torch.arange(height, device=top.device)
-    x = left[:, None] + torch.arange(width, device=top.device)
-    at = (owners[:, None] * base.shape[2] + y)[:, :, None] * across + x[:, None, :]
-    table = base.permute(0, 2, 3, 1).reshape(-1, channels)
-    if patch is not None:
-        own_top, own_left, high, wide = patch.box
-        down, over = y - own_top[:, None], x - own_left[:, None]
-        inside = ((down >= 0) & (down < high))[:, :, None] & ((over >= 0) & (over < wide))[:, None, :]
-        number = torch.arange(len(top), device=top.device)[:, None]
-        own = (number * high + down)[:, :, None] * wide + over[:, None, :]
-        at = torch.where(inside, own + len(table), at)
-        table = torch.cat([table, patch.values.permute(0, 2, 3, 1).reshape(-1, channels)])
-    return table.index_select(0, at.flatten()).view(len(top), height, width, channels).permute(0, 3, 1, 2)
+        return Patch(values, self.place)
 
 
 @final
@@ -133,24 +89,41 @@ class Local(fx.Interpreter):
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
         self._clean: dict[fx.Node, Any] = {}
-        self._known: tuple[int, ...] = ()
-        self._owners = torch.zeros(0, dtype=torch.int64)
+        self._padded: dict[Any, Tensor] = {}
+        self._places: dict[Any, Place] = {}
+        self._first, self._known = 0, 0
+        self._asked = slice(0)
         self._sound = False
 
     def ask(self, rows: Tensor, near: Near) -> Any:
         """The outputs of images (r, c, h, w) that differ from their owners' inside a rectangle each."""
-        numbers, self._owners = torch.unique(near.owners, return_inverse=True)
-        if tuple(numbers.tolist()) != self._known:
-            clean = _Clean(self.module)  # type: ignore[arg-type]
-            clean.run(near.inputs(numbers))
-            self._clean, self._known = clean.maps, tuple(numbers.tolist())
-        every = torch.arange(len(rows), device=rows.device)
-        return self.run(Patch(region(rows, every, None, near.box), *near.box[:2]))
+        owner = near.place.owner
+        first, last = int(owner.min()), int(owner.max()) + 1
+        if first < self._first or last > self._first + self._known:
+            # Those that come next are run along.
+            clean, stop = _Clean(self.module), min(max(last, first + _AHEAD), near.count)  # type: ignore[arg-type]
+            clean.run(near.inputs(torch.arange(first, stop, device=rows.device)))
+            self._clean, self._first, self._known, self._padded = clean.maps, first, stop - first, {}
+        self._asked = slice(first - self._first, last - self._first)
+        place = self._remembered(near.place.of(slice(None), owner - first))
+        return self.run(Patch(place.crop(rows), place))
+
+    def forget(self) -> None:
+        """Lets go of the inputs' own maps."""
+        self._clean, self._padded, self._first, self._known = {}, {}, 0, 0
+
+    def _remembered(self, place: Place) -> Place:
+        """The place that was asked about before, with all that is known of it."""
+        rows = torch.stack([place.top, place.left, place.owner]).cpu().numpy().tobytes()
+        key = (rows, place.height, place.width)
+        if len(self._places) >= _PLACES and key not in self._places:
+            self._places.clear()
+        return self._places.setdefault(key, place)
 
     def fits(self, rows: Tensor, near: Near, output: Callable[[Any], Any]) -> bool:
         """Whether some of the rows are answered as the graph itself answers them; asked once."""
         if not self._sound:
-            few = Near(near.owners[:4], near.inputs, (near.box[0][:4], near.box[1][:4], *near.box[2:]))
+            few = Near(near.inputs, near.count, near.place.of(slice(4), near.place.owner[:4]))
             try:
                 ours = output(self.ask(rows[:4], few))
             except RuntimeError:  # an operation that took a part for the whole
@@ -179,10 +152,14 @@ class Local(fx.Interpreter):
             return self._pooled(n.args[0], first, part)  # type: ignore[arg-type]
         if isinstance(first, Patch) and isinstance(part, _POINTWISE):
             return first.on(part(first.values))
+        if n.target is functional.pad and isinstance(first, Patch) and not any(_padding(n)[:4]):
+            return first.on(functional.pad(first.values, *n.args[1:], **n.kwargs))
         if n.op == "call_function" and isinstance(first, Patch) and n.target in _POINTWISE_FUNCTIONS:
             return first.on(n.target(first.values, *n.args[1:], **n.kwargs))
         if n.op == "call_function" and n.target in _ARITHMETIC and not n.kwargs and len(n.args) == 2:
             return self._combined(n)
+        if n.target is operator.getitem and isinstance(first, Patch):
+            return self._sliced(n.args[0], first, n.args[1])  # type: ignore[arg-type]
         return self._joined(n) if n.target is torch.cat else None
 
     def _combined(self, n: fx.Node) -> Patch | None:
@@ -193,7 +170,7 @@ class Local(fx.Interpreter):
             wide = _widest(patches)
             if wide is None:
                 return None
-            parts = [self._over(node, patch, wide.box) for node, patch in zip(n.args, patches)]  # type: ignore[arg-type]
+            parts = [self._over(node, patch, wide.place) for node, patch in zip(n.args, patches)]  # type: ignore[arg-type]
             return wide.on(n.target(*parts))  # type: ignore[operator]
         other = next(part for part in values if not isinstance(part, Patch))
         if isinstance(other, Tensor) and (other.dim() > 4 or any(side != 1 for side in (1, 1, *other.shape)[-2:])):
@@ -202,15 +179,17 @@ class Local(fx.Interpreter):
             return None
         return patches[0].on(n.target(*(part.values if isinstance(part, Patch) else part for part in values)))  # type: ignore[operator]
 
-    def _over(self, node: fx.Node, patch: Patch, box: Box) -> Tensor:
-        """A patch over another rectangle, with the inputs' own map around it."""
-        same = patch.box[2:] == box[2:] and torch.equal(patch.top, box[0]) and torch.equal(patch.left, box[1])
-        return patch.values if same else region(self._clean[node], self._owners, patch, box)
+    def _over(self, node: fx.Node, patch: Patch, place: Place) -> Tensor:
+        """A patch over another place, with the inputs' own map around it."""
+        if patch.place is place:
+            return patch.values
+        base = self._clean[node]
+        return self._taken(patch.place.over(place, tuple(base.shape[2:])), base, patch)
 
     def _whole(self, node: fx.Node) -> Tensor:
         """A patch as the whole map that it is a part of."""
-        corner, patch = torch.zeros_like(self._owners), self.env[node]
-        return region(self._clean[node], self._owners, patch, (corner, corner, *self._clean[node].shape[2:]))
+        base, patch = self._clean[node], self.env[node]
+        return self._taken(patch.place.over_all(tuple(base.shape[2:])), base, patch)
 
     def _joined(self, n: fx.Node) -> Patch | None:
         """Channels of several patches, one behind the other."""
@@ -221,7 +200,7 @@ class Local(fx.Interpreter):
         wide = _widest(patches)
         if wide is None:
             return None
-        return wide.on(torch.cat([self._over(node, part, wide.box) for node, part in zip(parts, patches)], 1))  # type: ignore[arg-type]
+        return wide.on(torch.cat([self._over(node, part, wide.place) for node, part in zip(parts, patches)], 1))  # type: ignore[arg-type]
 
     def _convolved(self, node: fx.Node, patch: Patch, conv: nn.Conv2d) -> Patch | None:
         if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
@@ -231,7 +210,7 @@ class Local(fx.Interpreter):
             return functional.conv2d(around, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
 
         sides = zip(conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-        return self._windowed(node, patch, list(sides), 0.0, work)
+        return self._windowed(node, patch, _sides(sides), 0.0, work)
 
     def _pooled(self, node: fx.Node, patch: Patch, pool: nn.MaxPool2d) -> Patch | None:
         if pool.ceil_mode or pool.return_indices:
@@ -241,44 +220,53 @@ class Local(fx.Interpreter):
             return functional.max_pool2d(around, pool.kernel_size, pool.stride, 0, pool.dilation)
 
         sides = zip(*map(_pair, (pool.kernel_size, pool.stride, pool.padding, pool.dilation)))
-        return self._windowed(node, patch, list(sides), float("-inf"), work)
+        return self._windowed(node, patch, _sides(sides), float("-inf"), work)
+
+    def _sliced(self, node: fx.Node, patch: Patch, index: Any) -> Patch | None:
+        """Every so many places, from the first on."""
+        if not isinstance(index, tuple) or len(index) != 4 or not all(isinstance(part, slice) for part in index):
+            return None
+        if index[:2] != (slice(None), slice(None)) or any(
+            part.start or part.stop is not None or (part.step or 1) < 1 for part in index[2:]
+        ):
+            return None
+        sides = [(1, part.step or 1, 0, 1) for part in index[2:]]
+        return self._windowed(node, patch, _sides(sides), 0.0, lambda around: around[index])
 
     def _windowed(
-        self,
-        node: fx.Node,
-        patch: Patch,
-        sides: list[tuple[int, int, int, int]],
-        fill: float,
-        work: Callable[[Tensor], Tensor],
+        self, node: fx.Node, patch: Patch, sides: tuple[Side, Side], fill: float, work: Callable[[Tensor], Tensor]
     ) -> Patch | None:
         """A sliding window over the places that see a patch; None where these are most of the map."""
-        base, seen, taken = self._clean[node], [], []
-        for axis, (kernel, stride, padding, dilation) in enumerate(sides):
-            start, size = patch.along(axis)
-            reach = dilation * (kernel - 1)
-            length = (base.shape[2 + axis] + 2 * padding - reach - 1) // stride + 1
-            count = min((size - 1 + reach) // stride + 1, length)
-            first = (-((reach - start - padding) // stride)).clamp(0, length - count)
-            seen.append((first, count, length))
-            taken.append((first * stride, (count - 1) * stride + reach + 1, padding))
-        if seen[0][1] * seen[1][1] > _MOST * seen[0][2] * seen[1][2]:
+        base = self._clean[node]
+        seen = patch.place.seen(sides, tuple(base.shape[2:]))
+        if seen is None:
             return None
-        (top, height, down), (left, width, over) = taken
-        padded = functional.pad(base, (over, over, down, down), value=fill)
-        moved = Patch(patch.values, patch.top + down, patch.left + over)
-        return Patch(work(region(padded, self._owners, moved, (top, left, height, width))), seen[0][0], seen[1][0])
+        down, over = sides[0].padding, sides[1].padding
+        if (node, down, over, fill) not in self._padded:
+            padded = functional.pad(base, (over, over, down, down), value=fill) if down or over else base
+            self._padded[node, down, over, fill] = padded
+        gather, place = seen
+        return Patch(work(self._taken(gather, self._padded[node, down, over, fill], patch)), place)
+
+    def _taken(self, gather: Gather, base: Tensor, patch: Patch) -> Tensor:
+        return gather.take(patch.values, base[self._asked])
+
+
+def _padding(n: fx.Node) -> Any:
+    """The widths of a padding, the last axes first."""
+    return n.args[1] if len(n.args) > 1 else n.kwargs["pad"]
 
 
 def _pair(setting: int | tuple[int, int]) -> tuple[int, int]:
     return setting if isinstance(setting, tuple) else (setting, setting)
 
 
+def _sides(sides: Iterable[Any]) -> tuple[Side, Side]:
+    down, across = (Side(*side) for side in sides)
+    return down, across
+
+
 def _widest(patches: list[Patch]) -> Patch | None:
     """The patch whose rectangles hold those of all others, if there is one."""
     wide = max(patches, key=lambda patch: patch.values.shape[2:].numel())
-    for patch in patches:
-        for axis in (0, 1):
-            (start, size), (first, most) = patch.along(axis), wide.along(axis)
-            if bool(((start < first) | (start + size > first + most)).any()):
-                return None
-    return wide
+    return wide if all(wide.place.holds(patch.place) for patch in patches) else None

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from assay.bound import Bound, Nearby
 from assay.layout import TensorLayout, arranged
-from assay.local import Box, Near, boxes
+from assay.local import Near
+from assay.patches import Place, boxes
 from assay.removal import FixedAbsent, blend_into
 
 _MANY = 256  # rows below which looking for patches costs more than it saves
@@ -55,22 +56,20 @@ class Masked:
         bound, m, draws = self.bound, self.masks.shape[-2], self.draws
         if not bound.model.nearby or bound.aligned or bound.shared or total < _MANY:
             return None
-        box = self._box()
-        if box is None:
+        place = self._place()
+        if place is None:
             return None
-        top, left, height, width = box
 
         def inputs(numbers: Tensor, memory: int) -> Tensor:
             images: Tensor = arranged(bound.layout.fold(bound.x[numbers]), memory)[0]
             return images
 
         def near(flat: Tensor, owners: Tensor, memory: int) -> Near:
-            mask = flat // draws % m
-            return Near(owners, partial(inputs, memory=memory), (top[mask], left[mask], height, width))
+            return Near(partial(inputs, memory=memory), self.n, place.of(flat // draws % m, owners))
 
         return near
 
-    def _box(self) -> Box | None:
+    def _place(self) -> Place | None:
         """Rectangles of a common size around what each mask hides, if masks are shared and the rectangles small."""
         layout, partition = self.bound.layout, self.bound.partition
         shape = layout.shapes[0]
@@ -80,14 +79,16 @@ class Masked:
             return None
         zero = torch.zeros(1, dtype=torch.int64, device=self.masks.device)
 
-        def around(masks: Tensor) -> Box:
+        def around(masks: Tensor) -> Place:
             parts = masks.split(max(1, _CELLS // layout.elements))
             hidden = [~partition.spread(part, zero).view(-1, *shape).all(dim=1) for part in parts]
             return boxes(*(torch.cat([part.any(dim) for part in hidden]) for dim in (2, 1)))
 
-        first = around(self.masks[:1])
-        box = around(self.masks) if first[2] * first[3] <= _PATCH * shape[1] * shape[2] else first
-        return box if box[2] * box[3] <= _PATCH * shape[1] * shape[2] else None
+        def small(place: Place) -> bool:
+            return place.height * place.width <= _PATCH * shape[1] * shape[2]
+
+        place = around(self.masks) if small(around(self.masks[:1])) else None
+        return place if place is not None and small(place) else None
 
     def make(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of consecutive numbers, and the inputs they belong to."""

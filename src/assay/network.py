@@ -26,7 +26,7 @@ _TUNE_FROM = 256  # rows of work below which capturing the graph costs more than
 
 # What has been learnt about a network that is still alive: chunk sizes, and its tuned form with the weights it was made from.
 _paces: WeakKeyDictionary[nn.Module, dict[str, Pace]] = WeakKeyDictionary()
-_tuned: WeakKeyDictionary[nn.Module, tuple[Any, Callable[..., Any] | None]] = WeakKeyDictionary()
+_tuned: WeakKeyDictionary[nn.Module, tuple[Any, Callable[..., Any] | None, Local | None]] = WeakKeyDictionary()
 
 
 def _acts_in_training(module: nn.Module) -> bool:
@@ -69,6 +69,8 @@ class _Kept:
                 now[name] = value
         for name, saved in self.inside.items():
             held = self.attributes[name]
+            if not held and not saved:  # most of what a module holds is empty
+                continue
             if len(held) != len(saved) or any(a is not b for a, b in zip(_held(held), _held(saved))):
                 held.clear()
                 held.extend(saved) if isinstance(held, list) else held.update(saved)
@@ -166,6 +168,8 @@ class Network(cut.Layered):
             with super().session(slopes=slopes), torch.backends.cudnn.flags(enabled=not recurrent):
                 yield
         finally:
+            if self._local is not None:
+                self._local.forget()
             self._form = self._local = None
             for each in kept:
                 each.put_back()
@@ -184,14 +188,14 @@ class Network(cut.Layered):
         ):
             return
         version = self._version()
-        made, form = _tuned.get(self.module, (None, None))
+        made, form, near = _tuned.get(self.module, (None, None, None))
         # What is written through .data, or read from an attribute by the forward, leaves no trace in the version.
         stale = form is not None and not graph.agree(self.output(form(*sample)), self.output(self.module(*sample)))
         if made != version or stale:
             form = tuned(self.module, sample, self.output)
-            _tuned[self.module] = (version, form)
-        self._form = form
-        self._local = Local(form) if isinstance(form, fx.GraphModule) else None
+            near = Local(form) if isinstance(form, fx.GraphModule) else None
+            _tuned[self.module] = (version, form, near)
+        self._form, self._local = form, near
 
     def _version(self) -> tuple[tuple[int, int], ...]:
         held = (*self.module.parameters(), *self.module.buffers())
