@@ -227,8 +227,10 @@ def smooth_fit(sample: Sample, cells: Cells, keep: int | None, selection: Select
             member.scatter_(1, pick(data.gram, moment), True)
         return jaccard(members)
 
-    scatter = torch.diag_embed(variance)
-    return solved(data, keep, picker(keep, selection, ridge), ridge, lambda coefficients, columns: scatter, stability)
+    def scatter(coefficients: Tensor, picked: Tensor | None) -> Tensor:
+        return torch.diag_embed(variance if picked is None else variance.gather(1, picked))
+
+    return solved(data, keep, picker(keep, selection, ridge), ridge, scatter, stability)
 
 
 def _moments(sample: Sample, cells: Cells) -> tuple[sparse.Moments, Tensor]:

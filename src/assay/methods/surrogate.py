@@ -17,7 +17,8 @@ from assay.methods.neighbourhood import Sample
 Selection = Literal["auto", "forward", "lasso", "highest"]
 Pick: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Gram matrices and moments to the picked columns (n, k)."""
-Scatter: TypeAlias = Callable[[Tensor, int], Tensor]
+Scatter: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
+"""Coefficients (n, d) and the picked columns (n, k), all where there are none, to the covariance of their moments (n, k, k)."""
 Stability: TypeAlias = Callable[[Pick], Tensor]
 
 _BLOCKS = 20  # blocks of draws that the selection's stability is resampled from
@@ -45,8 +46,8 @@ def fit(sample: Sample, keep: int | None, selection: Selection, ridge: float, se
     """
     data = sparse.moments(sample.design, sample.weights, sample.answers)
 
-    def scatter(coefficients: Tensor, columns: int) -> Tensor:
-        return _sandwich(sample, data, coefficients, columns)
+    def scatter(coefficients: Tensor, picked: Tensor | None) -> Tensor:
+        return _sandwich(sample, data, coefficients, picked)
 
     return solved(
         data, keep, picker(keep, selection, ridge), ridge, scatter, lambda pick: _stability(sample, pick, seed)
@@ -56,20 +57,19 @@ def fit(sample: Sample, keep: int | None, selection: Selection, ridge: float, se
 def solved(
     data: sparse.Moments, keep: int | None, pick: Pick, ridge: float, scatter: Scatter, stability: Stability
 ) -> Fit:
-    """The surrogates that follow from moments whose covariance is `scatter(coefficients, columns)` (n, d, d)."""
+    """The surrogates that follow from moments with the covariance that `scatter` tells."""
     columns = data.moment.shape[1]
     if keep is None or keep >= columns:
         picked, coefficients = None, sparse.solve(data.gram, data.moment, ridge)
         bread = sparse.inverse(data.gram, ridge)
-        error = (bread @ scatter(coefficients, columns) @ bread).diagonal(dim1=-2, dim2=-1)
+        error = (bread @ scatter(coefficients, None) @ bread).diagonal(dim1=-2, dim2=-1)
         agreed = torch.ones_like(data.mean)
     else:
         picked = pick(data.gram, data.moment)
         bread = sparse.inverse(sparse.restrict(data.gram, picked), ridge)
         some = (bread @ data.moment.gather(1, picked)[..., None]).squeeze(-1)
         coefficients = torch.zeros_like(data.moment).scatter_(1, picked, some)
-        variance = sparse.restrict(scatter(coefficients, keep), picked)
-        some_error = (bread @ variance @ bread).diagonal(dim1=-2, dim2=-1)
+        some_error = (bread @ scatter(coefficients, picked) @ bread).diagonal(dim1=-2, dim2=-1)
         error = torch.zeros_like(data.moment).scatter_(1, picked, some_error)
         agreed = stability(pick)
     curved = (coefficients[:, None, :] @ data.gram @ coefficients[..., None]).flatten()
@@ -93,14 +93,16 @@ def picker(keep: int | None, selection: Selection, ridge: float) -> Pick:
     return partial(select, keep=keep or 0, selection=selection, ridge=ridge)
 
 
-def _sandwich(sample: Sample, data: sparse.Moments, coefficients: Tensor, columns: int) -> Tensor:
-    """The covariance (n, d, d) of the moments: what the random draws scatter around the fit."""
+def _sandwich(sample: Sample, data: sparse.Moments, coefficients: Tensor, picked: Tensor | None) -> Tensor:
+    """The covariance of the picked columns' moments: what the random draws scatter around the fit."""
     share = sample.weights / sample.weights.sum(dim=1, keepdim=True)
     apart = sample.design - data.centre[:, None, :]
     fitted = coefficients @ apart[0].T if len(apart) == 1 else (apart @ coefficients[..., None]).squeeze(-1)
     left = share * (sample.answers - data.mean[:, None] - fitted)
+    if picked is not None:
+        apart = apart.expand(len(left), -1, -1).gather(2, picked[:, None, :].expand(-1, apart.shape[1], -1))
     scores = (left[..., None] * apart)[:, sample.fixed :]
-    draws, spent = scores.shape[1], columns + 1
+    draws, spent = scores.shape[1], scores.shape[2] + 1
     if sample.levels is not None and draws > 2 * (3 * sample.levels.shape[1] + 1):
         # A balanced design adds no error from main effects (Owen 1992), so they are taken out of what is left.
         scores, spent = _without_main_effects(scores, sample.levels), 3 * sample.levels.shape[1] + 1
@@ -110,9 +112,11 @@ def _sandwich(sample: Sample, data: sparse.Moments, coefficients: Tensor, column
 def _without_main_effects(scores: Tensor, levels: Tensor) -> Tensor:
     """Scores (n, m, d) less their mean at every level (m, columns) of every column."""
     strata = torch.nn.functional.one_hot(levels, 4).flatten(1).to(scores.dtype)
-    means = strata.T @ scores / strata.sum(dim=0)[:, None].clamp_min(1)
-    middle = scores.mean(dim=1, keepdim=True)
-    return scores - middle - strata @ (means - middle)
+    rows = scores.transpose(0, 1).flatten(1)  # one product for all inputs
+    means = strata.T @ rows / strata.sum(dim=0)[:, None].clamp_min(1)
+    middle = rows.mean(dim=0, keepdim=True)
+    left = rows - middle - strata @ (means - middle)
+    return left.view(scores.shape[1], len(scores), -1).transpose(0, 1)
 
 
 def _stability(sample: Sample, pick: Pick, seed: int) -> Tensor:
