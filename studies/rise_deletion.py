@@ -79,7 +79,13 @@ def digits(count: int) -> Case:
 def squeezenet(count: int) -> Case:
     net = zoo.squeezenet()
     images, labels, _ = zoo.photographs(227, count=4 * count)
-    return Case("SqueezeNet, photographs", net, right(net, images, labels, count), 400, ("blur",), (DEFAULT, (32, 0.9)))
+    return Case("SqueezeNet, photographs", net, right(net, images, labels, count), 1500, ("blur",), (DEFAULT, (32, 0.9)))
+
+
+def mobilenet(count: int) -> Case:
+    net = zoo.mobilenet_v2()
+    images, labels, _ = zoo.photographs(224, count=4 * count)
+    return Case("MobileNet V2, photographs", net, right(net, images, labels, count), 1000, ("blur",), (DEFAULT, (32, 0.9)))
 
 
 CASES: dict[str, Callable[[int], Case]] = {
@@ -87,6 +93,7 @@ CASES: dict[str, Callable[[int], Case]] = {
     "vit": vit,
     "digits": digits,
     "squeezenet": squeezenet,
+    "mobilenet": mobilenet,
 }
 
 

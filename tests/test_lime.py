@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from assay.methods.neighbourhood import (
     CoinMasks,
     Gaussian,
     Instances,
+    Neighbourhood,
     Sample,
     SizeMasks,
     orthogonal_array,
@@ -353,6 +355,24 @@ def test_quartiles_and_instances_ask_each_point_once_for_each_target() -> None:
 # ------------------------------------------------------------------------------------------------------ drawn evenly
 
 
+@pytest.mark.parametrize(
+    ("around", "named"),
+    [
+        (lambda: CoinMasks(100, design="sobol"), "'orthogonal', 'independent'"),  # type: ignore[arg-type]
+        (lambda: Gaussian(1.0, design="latin"), "'sobol'"),  # type: ignore[arg-type]
+        (lambda: Quartiles(np.ones((4, 2)), design="latin"), "'sobol'"),  # type: ignore[arg-type]
+    ],
+)
+def test_unknown_designs_are_refused(around: Callable[[], Neighbourhood], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        around()
+
+
+def test_more_columns_than_sobol_points_have_are_refused() -> None:
+    with pytest.raises(InputError, match="at most 21201 columns"):
+        uniforms(4, 21202, np.random.default_rng(0), "sobol")
+
+
 @pytest.mark.parametrize(("power", "columns"), [(2, 5), (3, 21), (4, 30)])
 def test_orthogonal_arrays_hold_every_pair_of_levels_equally(power: int, columns: int) -> None:
     array = orthogonal_array(columns, power, np.random.default_rng(0))
@@ -366,6 +386,35 @@ def test_uniforms_are_latin_hypercubes() -> None:
     assert levels is not None
     assert all(sorted((draws[:, j] * 128).astype(int)) == list(range(128)) for j in range(5))
     assert (np.floor(draws * 4) == levels).all()
+
+
+def test_sobol_points_fill_every_box_of_a_net() -> None:
+    """Scrambling keeps the first two columns a (0, m, 2)-net: every elementary interval of volume 2^-m holds one point."""
+    draws, levels = uniforms(64, 3, np.random.default_rng(0), "sobol")
+    assert levels is not None
+    assert (levels == np.floor(draws * 4)).all()
+    assert ((draws > 0) & (draws < 1)).all()
+    for power in range(7):
+        boxes = np.floor(draws[:, :2] * (2**power, 2 ** (6 - power))) @ (2 ** (6 - power), 1)
+        assert sorted(boxes.astype(int)) == list(range(64))
+    assert not np.array_equal(draws, uniforms(64, 3, np.random.default_rng(1), "sobol")[0])
+    np.testing.assert_array_equal(uniforms(50, 3, np.random.default_rng(0), "sobol")[0], draws[:50])
+
+
+@pytest.mark.parametrize("around", [Gaussian(0.7, 500), Quartiles(np.random.default_rng(0).normal(size=(300, 4)), 500)])
+def test_sobol_points_leave_less_error_than_orthogonal_arrays_and_no_more_than_they_state(around: Gaussian) -> None:
+    x = torch.tensor([[0.5, -1.0, 0.8, 0.3]], dtype=torch.float64)
+    w = torch.tensor([1.0, -2.0, 0.5, 1.5], dtype=torch.float64)
+    question = Question(lambda z: (z @ w).tanh() + z[:, 0] * z[:, 2] + z[:, 3].square() * z[:, 1], x)
+    limit = Lime(replace(around, samples=1 << 17, design="sobol")).estimate(question, 10_000).values
+    off, inside = {}, []
+    for design in ("orthogonal", "sobol"):
+        made = [Lime(replace(around, design=design)).estimate(question, seed) for seed in range(60)]
+        off[design] = torch.stack([one.values - limit for one in made])
+        inside += [(one.values - limit).abs() <= 1.96 * one.standard_error for one in made if design == "sobol"]  # type: ignore[operator]
+    ratio = off["sobol"].square().mean().sqrt() / off["orthogonal"].square().mean().sqrt()
+    assert float(ratio) < 0.8
+    assert float(torch.stack(inside).double().mean()) >= 0.95
 
 
 @pytest.mark.parametrize(

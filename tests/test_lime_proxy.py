@@ -16,7 +16,7 @@ from assay.errors import KindError
 from assay.gaussian_process import Kernel, misfit
 from assay.method import Axiom, Kind
 from assay.methods import smooth
-from assay.methods.neighbourhood import Cells
+from assay.methods.neighbourhood import Cells, Draw
 from assay.methods.smooth import Column, Process, columns_of, covariance, covered, covered_twice, fitted, known
 
 NODES, SHARES = np.polynomial.legendre.leggauss(8)
@@ -185,6 +185,14 @@ def test_settings_are_more_probable_than_those_beside_them() -> None:
     assert process.noise < 0.05
 
 
+def squared_surprise(covariance: np.ndarray, answers: np.ndarray, left: int) -> float:
+    """By how many standard deviations the answer that is left out differs from what the others tell of it, squared."""
+    others = np.arange(len(answers)) != left
+    across = np.linalg.solve(covariance[others][:, others], covariance[others, left])
+    told, doubt = across @ answers[others], covariance[left, left] - across @ covariance[others, left]
+    return float((answers[left] - told) ** 2 / doubt)
+
+
 def test_what_is_known_is_the_posterior_written_out() -> None:
     """Mean and variance of the moments by one dense solve, on settings fitted anew."""
     draws = np.random.default_rng(4).random((60, 3))
@@ -198,7 +206,7 @@ def test_what_is_known_is_the_posterior_written_out() -> None:
     weights = np.linalg.solve(noisy, scaled)
     np.testing.assert_allclose(moment[0], size * carried.T @ weights, atol=1e-9)
     assert mean[0] == pytest.approx(answers.mean() + size * whole @ weights, abs=1e-9)
-    power = size**2 * scaled @ weights / 60
+    power = size**2 * np.mean([squared_surprise(noisy, scaled, left) for left in range(60)])
     explained = np.einsum("md,md->d", carried, np.linalg.solve(noisy, carried))
     np.testing.assert_allclose(variance[0], power * (process.spread(cells)[0] - explained), atol=1e-10)
     fitted_values = answers.mean() + size * process.between(process.columns) @ weights
@@ -241,7 +249,7 @@ def test_it_estimates_the_surrogate_that_draws_alone_estimate() -> None:
 def test_what_the_process_misses_is_added_from_the_draws() -> None:
     """The whole surrogate of a rough model written out: the process's part, and the weighted moments of the rest."""
     question = Question(lambda z: np.sin(1e6 * z.sum(axis=1)) + z[:, 0], ROWS[:2])
-    around = Quartiles(ROWS, 90)
+    around = Quartiles(ROWS, 90, design="sobol")
     sample, answer = around.sample(question, 7), Lime(around, proxy=True)(question, seed=7)
     assert sample.cells is not None
     moment, variance, mean, missed = known(sample.cells, sample.answers[0, 1:].numpy())
@@ -303,6 +311,16 @@ def test_the_stability_forecasts_how_repeats_agree() -> None:
         sets = [frozenset(one.values[row].nonzero().flatten().tolist()) for one in made]
         agreed += [len(a & b) / len(a | b) for a, b in itertools.combinations(sets, 2)]
     assert np.mean([one.facts["stability"] for one in made]) == pytest.approx(np.mean(agreed), abs=0.12)
+
+
+def test_a_proxy_asks_at_sobol_points_unless_told_otherwise() -> None:
+    question = Question(curved, ROWS[:3])
+
+    def made(design: Draw | None) -> torch.Tensor:
+        return Lime(Quartiles(ROWS, 64, design=design), proxy=True)(question).values
+
+    assert torch.equal(made(None), made("sobol"))
+    assert not torch.equal(made(None), made("orthogonal"))
 
 
 @pytest.mark.parametrize("selection", ["forward", "lasso", "highest"])

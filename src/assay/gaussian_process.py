@@ -30,6 +30,18 @@ def left_over(noise: float, weights: Floats) -> Floats:
     return (noise + _JITTER) * weights
 
 
+def left_out(made: tuple[Floats, bool], weights: Floats) -> float:
+    """How large a process is, by the errors with which it tells each answer from all others.
+
+    The mean of e_i^2 / Var e_i = w_i^2 / (K^-1)_ii over unit variances (Rasmussen and Williams 2006, equation 5.12): it stays
+    honest where answers are smoother or rougher than the covariance supposes (Bachoc 2013).
+    """
+    from scipy.linalg import cho_solve
+
+    inverse = cho_solve(made, np.eye(len(weights)), overwrite_b=True, check_finite=False)
+    return float(np.mean(weights**2 / np.diagonal(inverse)))
+
+
 def misfit(covariance: Floats, noise: float, answers: Floats) -> tuple[float, Floats]:
     """The negative log likelihood of answers (m,), their size profiled out, and its slope in the covariance (m, m).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, final
 
 import torch
@@ -87,11 +87,12 @@ class Lime(Method):
 
     def values(self, question: Question, seed: int) -> Estimate:
         self._enough(question)
-        step = max(1, _FIT_CELLS // (self.neighbourhood.size() * question.partition.count))
+        around = self._around()
+        step = max(1, _FIT_CELLS // (around.size() * question.partition.count))
         values, errors, notes = [], [], {"r2": [], "intercept": [], "stability": []}  # type: ignore[var-annotated]
         for start in range(0, question.n, step):
             part = question.part(start, start + step) if step < question.n else question
-            sample = self.neighbourhood.sample(part, seed)
+            sample = around.sample(part, seed)
             made = self._fit(sample, seed)
             values.append(made.coefficients * sample.unit)
             errors.append(made.standard_error * sample.unit)
@@ -99,6 +100,13 @@ class Lime(Method):
                 notes[name].extend(getattr(made, name).tolist())
         facts: dict[str, Any] = notes if self.keep is not None else {name: notes[name] for name in ("r2", "intercept")}
         return Estimate(torch.cat(values), torch.cat(errors), facts)
+
+    def _around(self) -> Neighbourhood:
+        """The neighbourhood, its draws spread as suits a proxy where that was left open."""
+        around = self.neighbourhood
+        if not (self.proxy and isinstance(around, Quartiles)):
+            return around
+        return replace(around, design=around.design or "sobol")
 
     def _fit(self, sample: Sample, seed: int) -> Fit:
         if self.proxy and sample.cells is not None:

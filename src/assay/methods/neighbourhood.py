@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final, get_args
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from assay.question import Question
 from assay.target import Output
 
 Floats = NDArray[np.float64]
-Draw = Literal["orthogonal", "independent"]
+Balanced = Literal["orthogonal", "independent"]
+Draw = Literal["orthogonal", "sobol", "independent"]
 
 _POINT_CELLS = 1 << 22  # elements of one piece of points
 _ADD = np.arange(4)[:, None] ^ np.arange(4)  # GF(4): addition is exclusive or
@@ -116,10 +117,14 @@ def uniforms(
     """Numbers in (0, 1), (rows, columns), and the strata they were drawn from, where there are any.
 
     "orthogonal" draws from orthogonal arrays filled up to Latin hypercubes (Tang 1993, Owen 1992): main effects add no
-    error to each other. Too few rows for one array leave a plain Latin hypercube.
+    error to each other. Too few rows for one array leave a plain Latin hypercube. "sobol" takes the first points of a
+    scrambled Sobol' sequence (Owen 1995), which leaves less error, and none that its own spread would tell.
     """
     if design == "independent":
         return draw.random((rows, columns)), None
+    if design == "sobol":
+        points = _sobol(rows, columns, draw)
+        return points, (4 * points).astype(np.int64)
     powers = [power for power in range(2, 8) if 4**power <= rows and (4**power - 1) // 3 >= columns]
     levels: NDArray[np.int64] | None = None
     if powers:
@@ -128,6 +133,17 @@ def uniforms(
     order = np.argsort(draw.random((rows, columns)) + (0 if levels is None else levels), axis=0)
     rank = np.argsort(order, axis=0)
     return (rank + draw.random((rows, columns))) / rows, levels
+
+
+def _sobol(rows: int, columns: int, draw: np.random.Generator) -> Floats:
+    from scipy.stats.qmc import Sobol
+
+    if columns > Sobol.MAXDIM:
+        raise InputError(
+            f"Expected at most {Sobol.MAXDIM} columns for Sobol' points, got {columns}. Use design='independent'."
+        )
+    points = Sobol(columns, rng=draw).random_base2((rows - 1).bit_length())[:rows]
+    return np.asarray(points + 0.5**31, dtype=np.float64)  # they are whole multiples of 0.5**30, 0 among them
 
 
 def score_shared(question: Question, points: Tensor) -> Tensor:
@@ -150,8 +166,10 @@ def kernel(squared: Tensor, width: float) -> Tensor:
     return torch.exp(-squared / (2 * width**2))
 
 
-def check_settings(samples: int, width: float | None) -> None:
-    """Refuses too few samples and widths that are none."""
+def check_settings(samples: int, width: float | None, design: str | None = None, designs: Any = Draw) -> None:
+    """Refuses too few samples, widths that are none, and designs that are not among `designs`."""
+    if design is not None and design not in get_args(designs):
+        raise InputError(f"Expected a design among {', '.join(map(repr, get_args(designs)))}, got {design!r}.")
     if samples < 2:
         raise InputError(f"Expected at least two samples, got {samples}.")
     if width is not None and not width > 0:
@@ -229,10 +247,10 @@ class CoinMasks(Masks):
 
     samples: int = 1000
     width: float = 0.25
-    design: Draw = "orthogonal"
+    design: Balanced = "orthogonal"
 
     def __post_init__(self) -> None:
-        check_settings(self.samples, self.width)
+        check_settings(self.samples, self.width, self.design, Balanced)
 
     def draw(self, features: int, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None]:
         draws, strata = uniforms(self.samples, features, rng.shared(seed, "lime"), self.design)
@@ -278,7 +296,7 @@ class Gaussian(Neighbourhood):
     kind: ClassVar[Kind] = Kind.SLOPE
 
     def __post_init__(self) -> None:
-        check_settings(self.samples, self.width)
+        check_settings(self.samples, self.width, self.design)
         if not all(one > 0 for one in (self.scale if isinstance(self.scale, tuple) else (self.scale,))):
             raise InputError(f"Expected a scale above 0, got {self.scale}.")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from assay import gaussian_process, rng
 from assay.engine import one_thread
-from assay.gaussian_process import left_over, most_probable
+from assay.gaussian_process import left_out, left_over, most_probable
 from assay.methods import sparse
 from assay.methods.neighbourhood import Cells, Sample
 from assay.methods.surrogate import Fit, Pick, Selection, jaccard, picker, solved
@@ -191,8 +191,7 @@ def known(cells: Cells, answers: Floats) -> Known:
         carried, mean = process.carried(cells, row)
         moments[row], means[row] = carried.T @ weights, mean @ weights
         explained[row] = np.einsum("md,md->d", carried, cho_solve(process.factor, carried))
-    power = size**2 * float(scaled @ weights) / len(scaled)
-    variance = power * np.maximum(process.spread(cells) - explained, 0.0)
+    variance = size**2 * left_out(process.factor, weights) * np.maximum(process.spread(cells) - explained, 0.0)
     missed = np.append(
         size * left_over(process.noise, weights), answers[len(told) :] - middle - size * process.between(rest) @ weights
     )
