@@ -369,6 +369,14 @@ def test_frames_with_other_columns_are_refused() -> None:
         assay.Question(model, frame, removal=assay.Background(frame.rename(columns={"b": "c"})))
 
 
+def test_frames_with_words_in_the_place_of_numbers_are_refused() -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    for other in (frame.astype({"a": str}), frame.astype({"a": object})):
+        with pytest.raises(InputError, match=r"Expected numbers in the column 'a' as in the inputs, got .* pandas\.to_numeric"):
+            assay.Question(lambda x: x["a"].to_numpy(), frame, removal=assay.Background(other))
+    assay.Question(lambda x: x["a"].to_numpy(), frame, removal=assay.Background(frame.astype({"a": int})))
+
+
 @pytest.mark.parametrize("amount", [-1, 5, 1.5, -0.1, True, "all", None])
 def test_a_selection_is_a_number_of_features_or_a_share(amount: Any) -> None:
     answer = assay.Gradient()(assay.Question(NET, X, target=0))

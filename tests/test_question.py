@@ -194,7 +194,7 @@ def test_a_frame_comes_back_with_its_own_types() -> None:
         seen.append(frame)
         return frame["pay"].to_numpy() + (frame["sex"] == "f") + 10.0 * (frame["town"] == "c")
 
-    question = assay.Question(model, FRAME, removal=assay.Baseline(FRAME.iloc[[0]]))
+    question = assay.Question(model, FRAME, removal=assay.Baseline(FRAME.iloc[[0]].assign(age=31)))
     torch.testing.assert_close(question.prediction, torch.tensor([2.5, 2.5, 14.5], dtype=DOUBLE))
     for frame in seen:
         assert list(frame.columns) == list(FRAME.columns)

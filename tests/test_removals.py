@@ -199,3 +199,42 @@ def test_one_baseline_is_asked_for_where_a_way_needs_one() -> None:
 def test_a_removal_says_what_it_holds_without_printing_it() -> None:
     assert repr(assay.Background(X)) == "Background(<Tensor of shape (3, 4)>)"
     assert repr(assay.Baseline(0.5)) == "Baseline(0.5)"
+
+
+# --- a removal that removes nothing
+
+HIDING = [
+    *(assay.Occlusion(), assay.Rise(masks=40), assay.Lime(assay.CoinMasks(30)), assay.Lime(assay.SizeMasks(30))),
+    *(assay.ExactShapley(), assay.PermutationShapley(4), assay.KernelShap(), assay.KernelShap(until=1.0)),
+    *(assay.SamplingShapley(4), assay.ProxyShap(), assay.OwenValues(), assay.LowOrderShap(), assay.LinearShap()),
+]
+
+
+@pytest.mark.parametrize("method", HIDING, ids=repr)
+def test_inputs_that_stay_as_they_are_are_refused(method: assay.Method) -> None:
+    x = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    question = assay.Question(torch.nn.Linear(3, 1), x, target=0)
+    with pytest.raises(InputError, match=r"got Baseline\(0\.0\), which leaves 2 of 3 as they are, first input 1"):
+        method(question)
+    method(assay.Question(torch.nn.Linear(3, 1), x[:1], target=0))
+
+
+def test_one_draw_of_many_may_leave_an_input_as_it_is() -> None:
+    rows = torch.tensor([[1.0, 2.0], [1.0, 3.0]])
+    question = assay.Question(lambda x: x.prod(dim=1), rows[:1], removal=assay.Background(rows))
+    assert assay.ExactShapley()(question).values.tolist() == [[0.0, -0.5]]
+    again = assay.Question(lambda x: x.prod(dim=1), rows[:1], removal=assay.Background(rows[[0, 0]]))
+    with pytest.raises(InputError, match="leaves 1 of 1 as they are"):
+        assay.ExactShapley()(again)
+
+
+def test_what_nobody_owns_does_not_count_as_removed() -> None:
+    features, x = assay.Labels(torch.tensor([0, 1, -1])), torch.tensor([[0.0, 0.0, 5.0]])
+    question = assay.Question(torch.nn.Linear(3, 1), x, target=0, features=features)
+    with pytest.raises(InputError, match="leaves 1 of 1 as they are"):
+        assay.KernelShap()(question)
+
+
+def test_slopes_of_inputs_that_equal_their_baseline_are_slopes() -> None:
+    question = assay.Question(torch.nn.Linear(2, 1), torch.zeros(1, 2), target=0)
+    assert bool((assay.Gradient()(question).values != 0).all())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias, final
 
 import torch
@@ -55,6 +56,16 @@ class Bound:
         """The inputs `rows` with every feature removed (r, elements); elements that nobody owns stay."""
         removed = self.absent.all(rows, draws)
         return removed if self.partition.whole else torch.where(self.partition.of(rows) < 0, self.x[rows], removed)
+
+    @cached_property
+    def unmoved(self) -> Tensor:
+        """The inputs that stay as they are when everything is removed, whatever the draw."""
+        same = torch.arange(len(self.x), device=self.x.device)
+        for draw in range(self.absent.draws):
+            if len(same) == 0:
+                break
+            same = same[(self.nothing(same, torch.full_like(same, draw)) == self.x[same]).all(dim=1)]
+        return same
 
     def context(self, owners: Tensor) -> dict[str, Any]:
         """The context of a chunk."""

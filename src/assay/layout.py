@@ -181,7 +181,12 @@ class TableLayout(Layout):
         codes = []
         for name, known in zip(self.columns, self.categories):
             if known is None:
-                codes.append(pd.to_numeric(raw[name]).to_numpy(dtype=np.float64, na_value=np.nan))
+                if not pd.api.types.is_numeric_dtype(raw[name].dtype):
+                    raise InputError(
+                        f"Expected numbers in the column {name!r} as in the inputs, got {raw[name].dtype}. Convert it with "
+                        "pandas.to_numeric."
+                    )
+                codes.append(raw[name].to_numpy(dtype=np.float64, na_value=np.nan))
                 continue
             code = pd.Index(list(known), dtype=object).get_indexer(raw[name].astype(object)).astype(np.float64)
             unknown = (code < 0) & raw[name].notna().to_numpy()

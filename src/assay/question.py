@@ -138,6 +138,15 @@ class Question:
                 "Use ExpectedGradients, which averages over a background, or Mean(rows) for one baseline."
             )
 
+    def require_removal(self) -> None:
+        """Refuses, before any work, inputs that a removal leaves as they are: nothing can be learnt of them by removing."""
+        same = self.bound.unmoved
+        if len(same):
+            raise InputError(
+                f"Expected a removal that changes the inputs, got {self.removal!r}, which leaves {len(same)} of {self.n} as "
+                f"they are, first input {int(same[0])}. Use another removal, such as Background(rows), or leave them out."
+            )
+
     @property
     def prediction(self) -> Tensor:
         """The target on the clean inputs: (n,)."""
@@ -221,7 +230,9 @@ class Question:
         return plain(table, self.x).view(self.n, masks.shape[-2])
 
     def _masked(self, masks: Tensor) -> Masked:
-        return Masked(self.bound, sound_masks(masks, self.n, self.partition.count, self.x).to(self.x.device), self.n)
+        masks = sound_masks(masks, self.n, self.partition.count, self.x).to(self.x.device)
+        self.require_removal()
+        return Masked(self.bound, masks, self.n)
 
     @torch.inference_mode(False)
     def score(self, at: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ class SamplingShapley(Method):
             raise InputError(f"draws must be at least 3, got {self.draws}: a standard error needs a spread to measure")
 
     def values(self, question: Question, seed: int) -> Estimate:
+        question.require_removal()
         features, rows = question.partition.count, question.bound.absent.draws
         orders = orderings(features, self.draws, seed)
         drawn = torch.from_numpy(_evenly(rows, self.draws, seed)).to(question.x.device)
