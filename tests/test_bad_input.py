@@ -249,7 +249,7 @@ BAD = {
         lambda x: {"logits": NET(x)},
     ),
     "a list of numbers": Bad(
-        lambda m: assay.Question(m, X), KindError, "one tensor of outputs", "list", "wrap", lambda x: [1.0] * len(x)
+        lambda m: assay.Question(m, X), KindError, "one tensor of outputs", "list of float", "asarray", lambda x: [1.0] * len(x)
     ),
     "detached outputs": Bad(
         lambda m: assay.Question(m, X, target=0),

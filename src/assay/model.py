@@ -89,6 +89,11 @@ class Model(ABC):
 def checked(outputs: Any, rows: int, who: str) -> Tensor:
     """Outputs as one tensor with a row per input, or a refusal that says how to get there."""
     if not isinstance(outputs, Tensor):
+        if isinstance(outputs, list) and not any(hasattr(part, "shape") for part in outputs):
+            raise KindError(
+                f"Expected one tensor of outputs from {who}, got a list of {type(next(iter(outputs), None)).__name__}. "
+                "Return scores or probabilities as an array: numpy.asarray(outputs)."
+            )
         if isinstance(outputs, Mapping):
             advice = f"wrap(model, output={next(iter(outputs), 'name')!r})" if outputs else "wrap(model, output=...)"
         elif isinstance(outputs, tuple | list):
