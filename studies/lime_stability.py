@@ -8,9 +8,6 @@ Random forests on three tables, and the four trained networks of OpenXAI on thei
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -20,23 +17,21 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY / "tests"))
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-PAGE = REPOSITORY / "docs" / "studies" / "lime_stability"
-START, END = "<!-- results -->", "<!-- end of results -->"
+from page import Page, merged
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import zoo  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-from sklearn.datasets import load_breast_cancer  # noqa: E402
-from sklearn.ensemble import RandomForestClassifier  # noqa: E402
-from sklearn.model_selection import train_test_split  # noqa: E402
+# isort: split
+import numpy as np
+import torch
+import zoo
+from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import train_test_split
 
-import assay  # noqa: E402
-from assay.statistics import interval, paired  # noqa: E402
+import assay
+from assay.statistics import interval, paired
 
+PAGE = Page("lime_stability")
 Floats = NDArray[np.float64]
 SIZES = (500, 1000, 5000)  # lime's samples; the tenth is ours
 KEEP = 5
@@ -238,35 +233,29 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
 
 def publish(records: list[dict[str, Any]]) -> None:
     """The picture and the page's table."""
-    draw(records, PAGE.with_suffix(".png"))
-    page = PAGE.with_suffix(".md")
-    before, rest = page.read_text().split(START)
-    page.write_text(f"{before}{START}\n{table(records)}\n{END}{rest.split(END)[1]}")
+    draw(records, PAGE.picture)
+    PAGE.fill(table(records))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10, help="rows explained per table")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--only", choices=tuple(CASES), help="one table, without writing anything")
+    parser.add_argument("--only", choices=tuple(CASES), help="one table; what is kept of the others stays")
     parser.add_argument("--render", action="store_true", help="picture and table alone, from the kept records")
     options = parser.parse_args()
     if options.render:
-        return publish(json.loads(PAGE.with_suffix(".json").read_text())["records"])
+        return publish(PAGE.kept()["records"])
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    records, abouts = [], {}
+    kept = PAGE.kept() if options.only else {"tables": {}, "records": []}
     with assay.quiet():
         for name in [options.only] if options.only else CASES:
             case = CASES[name](options.rows)
-            abouts[name] = case.about
-            records += measure(case, options.seeds)
-    print(table(records))
-    if not options.only:
-        kept = {"tables": abouts, "rows": options.rows, "seeds": options.seeds, "keep": KEEP, "records": records}
-        PAGE.with_suffix(".json").write_text(json.dumps(kept) + "\n")
-        publish(records)
-    return None
+            kept["tables"][name] = case.about
+            kept["records"] = merged(kept["records"], measure(case, options.seeds), "table", "library", "samples")
+    PAGE.keep(kept | {"rows": options.rows, "seeds": options.seeds, "keep": KEEP})
+    return publish(kept["records"])
 
 
 if __name__ == "__main__":

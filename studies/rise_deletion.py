@@ -6,9 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -17,19 +14,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY / "tests"))
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-PAGE = REPOSITORY / "docs" / "studies" / "rise_deletion"
-START, END = "<!-- results -->", "<!-- end of results -->"
+from page import Page, merged
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import zoo  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+# isort: split
+import numpy as np
+import torch
+import zoo
+from torch import Tensor, nn
 
-import assay  # noqa: E402
-from assay.statistics import wilson  # noqa: E402
+import assay
+from assay.statistics import wilson
+
+PAGE = Page("rise_deletion")
 
 SHARE = 0.1
 RANDOM = 20  # random tenths per image and kind
@@ -37,18 +33,23 @@ RANDOM = 20  # random tenths per image and kind
 
 @dataclass(frozen=True)
 class Case:
-    """A network, its pictures, how many masks it is asked, what absent pixels become, and the settings of RISE."""
+    """A network, its pictures, what absent pixels become, and the settings of RISE."""
 
     name: str
     net: nn.Module
     images: Tensor
-    masks: int
     removals: tuple[str, ...]
-    grids: tuple[tuple[int, float], ...]
-    """Cells along an axis, and the share of cells that a mask keeps."""
+    settings: tuple[assay.Rise, ...]
 
 
-DEFAULT = (7, 0.5)
+def published(masks: int) -> assay.Rise:
+    """The settings of the method's authors."""
+    return assay.Rise(masks=masks, grid=7, keep=0.5)
+
+
+def fine(masks: int, grid: int) -> assay.Rise:
+    """Small cells, few of them hidden."""
+    return assay.Rise(masks=masks, grid=grid, keep=0.9)
 
 
 def right(net: nn.Module, images: Tensor, labels: Tensor, count: int) -> Tensor:
@@ -59,33 +60,35 @@ def right(net: nn.Module, images: Tensor, labels: Tensor, count: int) -> Tensor:
 
 
 def resnet(count: int) -> Case:
-    net, grids = zoo.cifar_resnet(20), (DEFAULT, (16, 0.9), (32, 0.9))
+    net, settings = zoo.cifar_resnet(20), (published(1000), fine(1000, 16), fine(1000, 32))
     images = right(net, *zoo.cifar10("test", 2 * count), count)
-    return Case("ResNet-20, CIFAR-10", net, images, 1000, ("black", "mean colour", "blur"), grids)
+    return Case("ResNet-20, CIFAR-10", net, images, ("black", "mean colour", "blur"), settings)
 
 
 def vit(count: int) -> Case:
     net = zoo.cifar_vit()
     images = right(net, *zoo.cifar10("test", 2 * count), count)
-    return Case("ViT, CIFAR-10", net, images, 1000, ("mean colour",), (DEFAULT, (32, 0.9)))
+    return Case("ViT, CIFAR-10", net, images, ("mean colour",), (published(1000), fine(1000, 32)))
 
 
 def digits(count: int) -> Case:
     net = zoo.digit_net()
     images = right(net, *zoo.mnist("test", 2 * count), count)
-    return Case("CNN, MNIST", net, images, 1000, ("black",), (DEFAULT, (28, 0.9)))
+    return Case("CNN, MNIST", net, images, ("black",), (published(1000), fine(1000, 28)))
 
 
 def squeezenet(count: int) -> Case:
     net = zoo.squeezenet()
-    images, labels, _ = zoo.photographs(227, count=4 * count)
-    return Case("SqueezeNet, photographs", net, right(net, images, labels, count), 1500, ("blur",), (DEFAULT, (32, 0.9)))
+    images, labels, _ = zoo.photographs(227)
+    settings = (published(400), fine(1500, 32))
+    return Case("SqueezeNet, photographs", net, right(net, images, labels, count), ("blur",), settings)
 
 
 def mobilenet(count: int) -> Case:
     net = zoo.mobilenet_v2()
-    images, labels, _ = zoo.photographs(224, count=4 * count)
-    return Case("MobileNet V2, photographs", net, right(net, images, labels, count), 1000, ("blur",), (DEFAULT, (32, 0.9)))
+    images, labels, _ = zoo.photographs(224)
+    settings = (published(400), fine(1000, 32))
+    return Case("MobileNet V2, photographs", net, right(net, images, labels, count), ("blur",), settings)
 
 
 CASES: dict[str, Callable[[int], Case]] = {
@@ -122,16 +125,16 @@ def coherent(side: int, draw: torch.Generator) -> Tensor:
     return top(fine.flatten(1))
 
 
-def measure(case: Case, absent: str, grid: int, keep: float) -> dict[str, Any]:
+def measure(case: Case, absent: str, method: assay.Rise) -> dict[str, Any]:
     """Scores of every picture: clean, without RISE's tenth, without random tenths (their mean)."""
     start, side, count = time.process_time(), case.images.shape[-1], len(case.images)
     question = assay.Question(case.net, case.images, features=assay.Pixels(), removal=removal(absent, case.images))
-    answer = assay.Rise(masks=case.masks, grid=grid, keep=keep)(question, seed=0)
+    answer = method(question, seed=0)
     best = answer.top(SHARE)
     after = question.value(~best[:, None])[:, 0]
     draw = torch.Generator().manual_seed(0)
-    record: dict[str, Any] = {"network": case.name, "removal": absent, "masks": case.masks, "pictures": count}
-    record |= {"grid": grid, "keep": keep}
+    record: dict[str, Any] = {"network": case.name, "removal": absent, "masks": method.masks, "pictures": count}
+    record |= {"grid": method.grid, "keep": method.keep}
     record |= {"clean": question.prediction.tolist(), "rise": after.tolist()}
     shift = torch.arange(count)[:, None] + torch.arange(1, min(RANDOM, count - 1) + 1)
     for kind, masks in {
@@ -154,11 +157,12 @@ def share(record: dict[str, Any], kind: str) -> tuple[int, int]:
 
 def table(records: list[dict[str, Any]]) -> str:
     """The markdown table: mean scores, and the share of pictures with its Wilson interval."""
-    heads = ["network", "absent pixels", "grid, kept", "n", "clean", "without RISE's tenth"]
+    heads = ["network", "absent pixels", "grid, kept", "masks", "n", "clean", "without RISE's tenth"]
     heads += [f"without a {kind} tenth" for kind in KINDS[:2]] + [f"share lower than {kind}" for kind in KINDS]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for record in records:
-        cells = [record["network"], record["removal"], f"{record['grid']}, {record['keep']}", str(record["pictures"])]
+        cells = [record["network"], record["removal"], f"{record['grid']}, {record['keep']}"]
+        cells += [f"{record['masks']:,}", str(record["pictures"])]
         cells += [f"{np.mean(record[part]):.1f}" for part in ("clean", "rise", *KINDS[:2])]
         for kind in KINDS:
             wins, n = share(record, kind)
@@ -197,36 +201,30 @@ def rounded(record: dict[str, Any]) -> dict[str, Any]:
 
 def publish(records: list[dict[str, Any]]) -> None:
     """The picture and the page's table."""
-    draw(records, PAGE.with_suffix(".png"))
-    page = PAGE.with_suffix(".md")
-    before, rest = page.read_text().split(START)
-    page.write_text(f"{before}{START}\n{table(records)}\n{END}{rest.split(END)[1]}")
+    draw(records, PAGE.picture)
+    PAGE.fill(table(records))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=50, help="pictures per network")
-    parser.add_argument("--only", choices=tuple(CASES), help="one network, without writing anything")
+    parser.add_argument("--only", choices=tuple(CASES), help="one network; what is kept of the others stays")
     parser.add_argument("--render", action="store_true", help="picture and table alone, from the kept scores")
     options = parser.parse_args()
     if options.render:
-        return publish(json.loads(PAGE.with_suffix(".json").read_text())["records"])
+        return publish(PAGE.kept()["records"])
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    records = []
+    records = PAGE.kept()["records"] if options.only else []
     with assay.quiet():
         for name in [options.only] if options.only else CASES:
             case = CASES[name](options.pictures)
-            for absent, (grid, keep) in product(case.removals, case.grids):
-                records.append(measure(case, absent, grid, keep))
-                print(table(records[-1:]).splitlines()[-1], f"{records[-1]['seconds']:.0f} s", flush=True)
-    print(table(records))
-    if not options.only:
-        PAGE.with_suffix(".json").write_text(
-            json.dumps({"random": RANDOM, "share": SHARE, "records": [rounded(record) for record in records]}) + "\n"
-        )
-        publish(records)
-    return None
+            for absent, method in product(case.removals, case.settings):
+                record = rounded(measure(case, absent, method))
+                print(table([record]).splitlines()[-1], f"{record['seconds']:.0f} s", flush=True)
+                records = merged(records, [record], "network", "removal", "grid", "keep")
+    PAGE.keep({"random": RANDOM, "share": SHARE, "records": records})
+    return publish(records)
 
 
 if __name__ == "__main__":

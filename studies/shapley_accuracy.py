@@ -7,9 +7,6 @@ coalitions up in that table, and writes docs/studies/shapley_accuracy.json, .png
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,21 +16,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from page import Page
+
+# isort: split
 import numpy as np
 import torch
+import zoo
 from numpy.typing import NDArray
 from torch import Tensor
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY / "tests"))
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-PAGE = REPOSITORY / "docs" / "studies" / "shapley_accuracy"
-START, END = "<!-- results -->", "<!-- end of results -->"
+import assay
 
-import zoo  # noqa: E402
-
-import assay  # noqa: E402
-
+PAGE = Page("shapley_accuracy")
 TIMES = (5, 20, 100)  # coalitions per feature
 BACKGROUND = 20
 Floats = NDArray[np.float64]
@@ -299,10 +293,8 @@ def draw(found: dict[str, dict[int, dict[str, list[float]]]], path: Path) -> Non
 def publish(kept: dict[str, Any]) -> None:
     """The picture and the page's tables."""
     found = summary(kept["records"])
-    draw(found, PAGE.with_suffix(".png"))
-    page = PAGE.with_suffix(".md")
-    before, rest = page.read_text().split(START)
-    page.write_text(f"{before}{START}\n{tables(found)}\n{END}{rest.split(END)[1]}")
+    draw(found, PAGE.picture)
+    PAGE.fill(tables(found))
 
 
 def main() -> None:
@@ -313,7 +305,7 @@ def main() -> None:
     parser.add_argument("--render", action="store_true", help="picture and tables alone, from the kept errors")
     options = parser.parse_args()
     if options.render:
-        return publish(json.loads(PAGE.with_suffix(".json").read_text()))
+        return publish(PAGE.kept())
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     records, abouts = [], {}
@@ -327,7 +319,7 @@ def main() -> None:
     print(tables(summary(records)))
     if not options.only:
         kept = {"models": abouts, "seeds": options.seeds, "records": records}
-        PAGE.with_suffix(".json").write_text(json.dumps(kept) + "\n")
+        PAGE.keep(kept)
         publish(kept)
     return None
 
