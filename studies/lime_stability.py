@@ -32,6 +32,7 @@ import assay
 from assay.statistics import interval, paired
 
 PAGE = Page("lime_stability")
+KEY = ("table", "library", "samples")  # what tells a record from the others
 Floats = NDArray[np.float64]
 SIZES = (500, 1000, 5000)  # lime's samples; the tenth is ours
 KEEP = 5
@@ -158,13 +159,19 @@ def judge(case: Case) -> Callable[[int, Surrogate], float]:
     return score
 
 
-def measure(case: Case, seeds: int) -> list[dict[str, Any]]:
+TENTHS = tuple(size // 10 for size in SIZES)
+RUNS = {
+    "assay": (ours, sorted({*TENTHS, *SIZES})),
+    "assay, proxy": (partial(ours, proxy=True), TENTHS),
+    "lime": (theirs, SIZES),
+}
+
+
+def measure(case: Case, seeds: int, libraries: tuple[str, ...]) -> list[dict[str, Any]]:
     """One record per library and number of samples: agreement of every row, R^2 reported and on fresh draws."""
     records, score = [], judge(case)
-    tenths = tuple(size // 10 for size in SIZES)
-    runs_of = {"assay": (ours, sorted({*tenths, *SIZES})), "assay, proxy": (partial(ours, proxy=True), tenths),
-               "lime": (theirs, SIZES)}  # fmt: skip
-    for library, (run, sizes) in runs_of.items():
+    for library in libraries:
+        run, sizes = RUNS[library]
         for samples in sizes:
             start = time.process_time()
             runs = [run(case, samples, seed) for seed in range(seeds)]
@@ -181,7 +188,7 @@ def measure(case: Case, seeds: int) -> list[dict[str, Any]]:
 
 
 def find(records: list[dict[str, Any]], *key: Any) -> dict[str, Any]:
-    return next(one for one in records if (one["table"], one["library"], one["samples"]) == key)
+    return next(one for one in records if tuple(one[part] for part in KEY) == key)
 
 
 def table(records: list[dict[str, Any]]) -> str:
@@ -242,18 +249,20 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10, help="rows explained per table")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--only", choices=tuple(CASES), help="one table; what is kept of the others stays")
+    parser.add_argument("--library", choices=tuple(RUNS), help="one of the libraries")
     parser.add_argument("--render", action="store_true", help="picture and table alone, from the kept records")
     options = parser.parse_args()
     if options.render:
         return publish(PAGE.kept()["records"])
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    kept = PAGE.kept() if options.only else {"tables": {}, "records": []}
+    kept = PAGE.kept() if options.only or options.library else {"tables": {}, "records": []}
+    libraries = (options.library,) if options.library else tuple(RUNS)
     with assay.quiet():
         for name in [options.only] if options.only else CASES:
             case = CASES[name](options.rows)
             kept["tables"][name] = case.about
-            kept["records"] = merged(kept["records"], measure(case, options.seeds), "table", "library", "samples")
+            kept["records"] = merged(kept["records"], measure(case, options.seeds, libraries), *KEY)
     PAGE.keep(kept | {"rows": options.rows, "seeds": options.seeds, "keep": KEEP})
     return publish(kept["records"])
 

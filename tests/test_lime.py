@@ -21,6 +21,7 @@ from assay import Labels, Output, Question
 from assay.errors import InputError, KindError
 from assay.method import Kind
 from assay.methods import sparse
+from assay.methods.designs import even_columns, orthogonal_array, uniforms
 from assay.methods.lime import Lime
 from assay.methods.neighbourhood import (
     CoinMasks,
@@ -29,8 +30,6 @@ from assay.methods.neighbourhood import (
     Neighbourhood,
     Sample,
     SizeMasks,
-    orthogonal_array,
-    uniforms,
 )
 from assay.methods.quartiles import Quartiles
 from assay.methods.surrogate import _without_main_effects, fit
@@ -388,17 +387,31 @@ def test_uniforms_are_latin_hypercubes() -> None:
     assert (np.floor(draws * 4) == levels).all()
 
 
-def test_sobol_points_fill_every_box_of_a_net() -> None:
-    """Scrambling keeps the first two columns a (0, m, 2)-net: every elementary interval of volume 2^-m holds one point."""
-    draws, levels = uniforms(64, 3, np.random.default_rng(0), "sobol")
+def test_sobol_points_are_nets() -> None:
+    """Scrambling keeps what the sequence is made for: each column fills 64ths, and each pair of columns its quarters."""
+    draws, levels = uniforms(64, 5, np.random.default_rng(0), "sobol")
     assert levels is not None
     assert (levels == np.floor(draws * 4)).all()
     assert ((draws > 0) & (draws < 1)).all()
-    for power in range(7):
-        boxes = np.floor(draws[:, :2] * (2**power, 2 ** (6 - power))) @ (2 ** (6 - power), 1)
-        assert sorted(boxes.astype(int)) == list(range(64))
-    assert not np.array_equal(draws, uniforms(64, 3, np.random.default_rng(1), "sobol")[0])
-    np.testing.assert_array_equal(uniforms(50, 3, np.random.default_rng(0), "sobol")[0], draws[:50])
+    assert all(sorted((column * 64).astype(int)) == list(range(64)) for column in draws.T)
+    assert not np.array_equal(draws, uniforms(64, 5, np.random.default_rng(1), "sobol")[0])
+    np.testing.assert_array_equal(uniforms(50, 5, np.random.default_rng(0), "sobol")[0], draws[:50])
+    assert uniforms(1, 2, np.random.default_rng(0), "sobol")[0].shape == (1, 2)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(64, 12), (512, 60), (1024, 100)])
+def test_every_two_sobol_columns_hold_every_pair_of_quarters_equally(rows: int, columns: int) -> None:
+    _, levels = uniforms(rows, columns, np.random.default_rng(2), "sobol")
+    assert levels is not None
+    for one, other in itertools.combinations(range(columns), 2):
+        pairs = np.bincount(4 * levels[:, one] + levels[:, other], minlength=16)
+        assert pairs.tolist() == [rows // 16] * 16
+
+
+def test_where_even_columns_end_others_follow() -> None:
+    chosen = even_columns(30, 4)
+    assert len(set(chosen.tolist())) == 30
+    assert set(even_columns(3, 4).tolist()) <= set(chosen.tolist())
 
 
 @pytest.mark.parametrize("around", [Gaussian(0.7, 500), Quartiles(np.random.default_rng(0).normal(size=(300, 4)), 500)])

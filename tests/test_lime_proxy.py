@@ -16,7 +16,8 @@ from assay.errors import KindError
 from assay.gaussian_process import Kernel, misfit
 from assay.method import Axiom, Kind
 from assay.methods import smooth
-from assay.methods.neighbourhood import Cells, Draw
+from assay.methods.designs import Draw
+from assay.methods.neighbourhood import Cells
 from assay.methods.smooth import Column, Process, columns_of, covariance, covered, covered_twice, fitted, known
 
 NODES, SHARES = np.polynomial.legendre.leggauss(8)

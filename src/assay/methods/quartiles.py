@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from assay import rng
 from assay.method import Kind
+from assay.methods.designs import Draw, Floats, uniforms
 from assay.methods.neighbourhood import (
     Cells,
-    Draw,
-    Floats,
     Neighbourhood,
     Sample,
     as_levels,
@@ -24,7 +23,6 @@ from assay.methods.neighbourhood import (
     points_wanted,
     score_shared,
     shape_of,
-    uniforms,
 )
 from assay.question import Question
 
