@@ -77,6 +77,14 @@ def test_the_pace_finds_the_fastest_chunk(best: int) -> None:
     assert pace.best == (best, 1)
 
 
+def test_layouts_are_compared_where_rows_are_too_large_for_a_larger_chunk() -> None:
+    pace = Pace(layouts=2).sized(3 * 224 * 224)
+    for _ in range(20):
+        size, layout = pace.propose()
+        pace.record((size, layout), size, size / (150.0 if layout == 1 else 100.0))
+    assert pace.best == (pace.first, 1)
+
+
 def test_a_chunk_cut_short_teaches_nothing() -> None:
     pace = Pace()
     before = pace.propose()

@@ -128,8 +128,10 @@ class Pace:
         rate = max(rows / max(seconds, 1e-9), self._warm if self._runs == 2 else 0.0)
         self._rates[plan], self._runs = rate, 0
         tiny = plan[0] / rate < _TINY
+        if len(self._rates) < self.layouts:
+            return
         if self.fixed is not None:
-            self.best = max(self._rates, key=self._rates.__getitem__) if len(self._rates) == self.layouts else None
+            self.best = max(self._rates, key=self._rates.__getitem__)
         elif plan[0] * 2 > self.limit or (plan[0] > self.first and rate < _WORTH * before and not tiny):
             self.best = max(self._rates, key=self._rates.__getitem__)
 
