@@ -67,7 +67,35 @@ def plain(channels: int = 3) -> nn.Module:
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 2))
 
 
-NETS: dict[str, Callable[[], nn.Module]] = {"plain": plain, "branches": Branches, "cut": Cut}
+def pools() -> nn.Module:
+    """Windows that are rounded up at the far end, means of windows, and frames of one width or another."""
+    down = [nn.Conv2d(2, 4, 3), nn.MaxPool2d(3, 2, ceil_mode=True), nn.ConstantPad2d((1, 0, 0, 2), 0.5)]
+    more = [nn.Conv2d(4, 4, 3, padding=1), nn.AvgPool2d((2, 3), 1, (1, 0)), nn.ReLU(), nn.ZeroPad2d((0, 1, 0, 1))]
+    last = [nn.MaxPool2d((2, 3), (2, 3), (0, 1), ceil_mode=True), nn.Conv2d(4, 3, 1), nn.AvgPool2d(2, padding=1)]
+    return nn.Sequential(*down, *more, *last, nn.Flatten(), nn.LazyLinear(2))
+
+
+def pools_of(size: tuple[int, int]) -> nn.Module:
+    """`pools` for images of one size."""
+    net = pools().double()
+    net(torch.zeros(1, 2, *size, dtype=DOUBLE))
+    return net
+
+
+class Framed(nn.Module):
+    """Functions that pad: with a number, with more channels, and by mirroring, which is no place of a patch's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 3, 3), nn.Conv2d(4, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = functional.pad(self.first(x.flip(1)).clamp(max=1.5), (1, 2, 3, 0, 0, 1), value=0.25)[:, [2, 0, 3, 1]]
+        h = self.second(functional.pad(torch.tanh(h), (2, 0), mode="constant"))
+        return functional.pad(h, (1, 1, 1, 1), "reflect").amax((2, 3))
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {"plain": plain, "branches": Branches, "cut": Cut, "framed": Framed}
 
 
 def patched(images: Tensor, owners: Tensor, place: Place, seed: int) -> Tensor:
@@ -79,14 +107,14 @@ def patched(images: Tensor, owners: Tensor, place: Place, seed: int) -> Tensor:
     return rows
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", [*NETS, "pools"])
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_patches_are_answered_as_whole_images_are(name: str, data: st.DataObject) -> None:
     high, wide = data.draw(st.integers(12, 24)), data.draw(st.integers(12, 24))
     size = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6))
     count, seed = data.draw(st.integers(1, 6)), data.draw(st.integers(0, 99))
-    net = randomised(NETS[name](), seed).double()
+    net = randomised(NETS[name]() if name in NETS else pools_of((high, wide)), seed).double()
     images = randn(3, 2, high, wide, seed=seed, dtype=DOUBLE)
     draw = seeded(seed)
     owners = torch.randint(3, (count,), generator=draw)
@@ -130,6 +158,35 @@ def test_only_what_a_patch_reaches_is_convolved(monkeypatch: pytest.MonkeyPatch)
         outputs = asked.ask(rows, Near(lambda numbers: images[numbers], 1, place))
     torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-5)
     assert [shape for shape in seen if shape[0] == 5] == [(5, 3, 6, 6), (5, 3, 8, 8)]
+
+
+@pytest.mark.parametrize(
+    ("make", "whole"), [(lambda: pools_of((96, 96)), ["_9"]), (Framed, ["second"]), (Branches, ["silu"])]
+)
+def test_maps_are_put_together_only_where_they_must_be(
+    make: Callable[[], nn.Module], whole: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A patch of four in 96 x 96 stays one through windows that are rounded up, means, frames and joined branches."""
+    met: list[str] = []
+    put_together = Local._whole
+
+    def spied(self: Local, node: torch.fx.Node) -> Tensor:
+        met.append(node.name)
+        return put_together(self, node)
+
+    monkeypatch.setattr(Local, "_whole", spied)
+    net, images, zeros = (
+        randomised(make()).double(),
+        randn(1, 2, 96, 96, dtype=DOUBLE),
+        torch.zeros(2, dtype=torch.int64),
+    )
+    graph, place = capture(net), Place(torch.tensor([10, 0]), torch.tensor([3, 92]), 4, 4, zeros)
+    assert graph is not None
+    rows = patched(images, zeros, place, 0)
+    with torch.no_grad():
+        outputs = Local(graph).ask(rows, Near(lambda numbers: images[numbers], 1, place))
+        torch.testing.assert_close(outputs, net(rows), rtol=0, atol=1e-10)
+    assert met == whole
 
 
 def test_inputs_are_run_once_and_those_that_come_next_along() -> None:

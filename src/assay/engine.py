@@ -130,9 +130,7 @@ class Pace:
         tiny = plan[0] / rate < _TINY
         if len(self._rates) < self.layouts:
             return
-        if self.fixed is not None:
-            self.best = max(self._rates, key=self._rates.__getitem__)
-        elif plan[0] * 2 > self.limit or (plan[0] > self.first and rate < _WORTH * before and not tiny):
+        if self.fixed is not None or plan[0] * 2 > self.limit or (plan[0] > self.first and rate < _WORTH * before and not tiny):
             self.best = max(self._rates, key=self._rates.__getitem__)
 
     def shrink(self) -> None:

@@ -29,6 +29,8 @@ _POINTWISE_FUNCTIONS = (
     *(torch.relu, torch.sigmoid, torch.tanh, functional.relu, functional.relu6, functional.leaky_relu, functional.gelu),
     *(functional.silu, functional.softplus, functional.hardswish),
 )
+_POINTWISE_METHODS = ("relu", "relu_", "sigmoid", "tanh", "clamp", "clamp_min", "clamp_max", "contiguous")
+_CHANNELS = (1, -3)
 _ARITHMETIC = (
     operator.add,
     operator.iadd,
@@ -148,17 +150,25 @@ class Local(fx.Interpreter):
         part = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         if isinstance(first, Patch) and isinstance(part, nn.Conv2d):
             return self._convolved(n.args[0], first, part)  # type: ignore[arg-type]
-        if isinstance(first, Patch) and isinstance(part, nn.MaxPool2d):
+        if isinstance(first, Patch) and isinstance(part, nn.MaxPool2d | nn.AvgPool2d):
             return self._pooled(n.args[0], first, part)  # type: ignore[arg-type]
+        if isinstance(first, Patch) and isinstance(part, nn.ConstantPad2d):
+            return _framed(first, part.padding)
         if isinstance(first, Patch) and isinstance(part, _POINTWISE):
             return first.on(part(first.values))
-        if n.target is functional.pad and isinstance(first, Patch) and not any(_padding(n)[:4]):
-            return first.on(functional.pad(first.values, *n.args[1:], **n.kwargs))
+        if n.target is functional.pad and isinstance(first, Patch):
+            return _framed(first, *_padding(n))
         if n.op == "call_function" and isinstance(first, Patch) and n.target in _POINTWISE_FUNCTIONS:
             return first.on(n.target(first.values, *n.args[1:], **n.kwargs))
+        if n.op == "call_method" and isinstance(first, Patch) and len(n.all_input_nodes) == 1:
+            if n.target in _POINTWISE_METHODS or (
+                n.target == "flip" and not n.kwargs and set(n.args[1:]) <= {*_CHANNELS}
+            ):
+                return first.on(getattr(first.values, str(n.target))(*n.args[1:], **n.kwargs))
+            return None
         if n.op == "call_function" and n.target in _ARITHMETIC and not n.kwargs and len(n.args) == 2:
             return self._combined(n)
-        if n.target is operator.getitem and isinstance(first, Patch):
+        if n.target is operator.getitem and isinstance(first, Patch) and len(n.all_input_nodes) == 1:
             return self._sliced(n.args[0], first, n.args[1])  # type: ignore[arg-type]
         return self._joined(n) if n.target is torch.cat else None
 
@@ -195,7 +205,7 @@ class Local(fx.Interpreter):
         """Channels of several patches, one behind the other."""
         parts, dim = n.args[0], n.args[1] if len(n.args) > 1 else n.kwargs.get("dim", 0)
         patches = [self.env[part] for part in parts]  # type: ignore[union-attr,index]
-        if dim not in (1, -3) or not all(isinstance(part, Patch) for part in patches):
+        if dim not in _CHANNELS or not all(isinstance(part, Patch) for part in patches):
             return None
         wide = _widest(patches)
         if wide is None:
@@ -212,18 +222,37 @@ class Local(fx.Interpreter):
         sides = zip(conv.kernel_size, conv.stride, conv.padding, conv.dilation)
         return self._windowed(node, patch, _sides(sides), 0.0, work)
 
-    def _pooled(self, node: fx.Node, patch: Patch, pool: nn.MaxPool2d) -> Patch | None:
-        if pool.ceil_mode or pool.return_indices:
+    def _pooled(self, node: fx.Node, patch: Patch, pool: nn.MaxPool2d | nn.AvgPool2d) -> Patch | None:
+        settings = [pool.kernel_size, pool.stride, pool.padding]
+        if isinstance(pool, nn.MaxPool2d):
+            if pool.return_indices:
+                return None
+            settings.append(pool.dilation)
+        elif pool.ceil_mode or (any(_pair(pool.padding)) and not pool.count_include_pad):
             return None
 
         def work(around: Tensor) -> Tensor:
-            return functional.max_pool2d(around, pool.kernel_size, pool.stride, 0, pool.dilation)
+            if isinstance(pool, nn.MaxPool2d):
+                return functional.max_pool2d(around, pool.kernel_size, pool.stride, 0, pool.dilation)
+            return functional.avg_pool2d(
+                around, pool.kernel_size, pool.stride, 0, divisor_override=pool.divisor_override
+            )
 
-        sides = zip(*map(_pair, (pool.kernel_size, pool.stride, pool.padding, pool.dilation)))
-        return self._windowed(node, patch, _sides(sides), float("-inf"), work)
+        sides = _sides(zip(*map(_pair, settings)))
+        if pool.ceil_mode:
+            down, across = self._clean[node].shape[2:]
+            sides = sides[0].rounded_up(down), sides[1].rounded_up(across)
+        return self._windowed(node, patch, sides, float("-inf") if isinstance(pool, nn.MaxPool2d) else 0.0, work)
 
     def _sliced(self, node: fx.Node, patch: Patch, index: Any) -> Patch | None:
-        """Every so many places, from the first on."""
+        """Some of the channels, or every so many places, from the first on."""
+        if (
+            isinstance(index, tuple)
+            and len(index) == 2
+            and index[0] == slice(None)
+            and isinstance(index[1], slice | list)
+        ):
+            return patch.on(patch.values[index])
         if not isinstance(index, tuple) or len(index) != 4 or not all(isinstance(part, slice) for part in index):
             return None
         if index[:2] != (slice(None), slice(None)) or any(
@@ -241,20 +270,30 @@ class Local(fx.Interpreter):
         seen = patch.place.seen(sides, tuple(base.shape[2:]))
         if seen is None:
             return None
-        down, over = sides[0].padding, sides[1].padding
-        if (node, down, over, fill) not in self._padded:
-            padded = functional.pad(base, (over, over, down, down), value=fill) if down or over else base
-            self._padded[node, down, over, fill] = padded
+        ends = [width for side in reversed(sides) for width in (side.padding, side.padding + side.more)]
+        key = (node, *ends, fill)
+        if key not in self._padded:
+            self._padded[key] = functional.pad(base, ends, value=fill) if any(ends) else base
         gather, place = seen
-        return Patch(work(self._taken(gather, self._padded[node, down, over, fill], patch)), place)
+        return Patch(work(self._taken(gather, self._padded[key], patch)), place)
 
     def _taken(self, gather: Gather, base: Tensor, patch: Patch) -> Tensor:
         return gather.take(patch.values, base[self._asked])
 
 
-def _padding(n: fx.Node) -> Any:
-    """The widths of a padding, the last axes first."""
-    return n.args[1] if len(n.args) > 1 else n.kwargs["pad"]
+def _padding(n: fx.Node) -> tuple[Any, str, float]:
+    """The widths of a padding, the last axes first, what kind it is, and with what it fills."""
+    given = dict(zip(("pad", "mode", "value"), n.args[1:])) | n.kwargs
+    return given["pad"], str(given.get("mode", "constant")), float(given.get("value") or 0.0)  # type: ignore[arg-type]
+
+
+def _framed(patch: Patch, widths: Any, mode: str = "constant", value: float = 0.0) -> Patch | None:
+    """A patch of a map with places around it, and with further channels."""
+    left, top = ((*widths, 0, 0, 0, 0)[at] for at in (0, 2))
+    if mode != "constant" or any(width < 0 for width in widths):
+        return None
+    further = functional.pad(patch.values, (0, 0, 0, 0, *widths[4:]), value=value) if any(widths[4:]) else patch.values
+    return Patch(further, patch.place.moved(top, left) if top or left else patch.place)
 
 
 def _pair(setting: int | tuple[int, int]) -> tuple[int, int]:

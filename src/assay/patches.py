@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import torch
@@ -15,12 +15,13 @@ _MOST = 0.6  # the share of a map from which recomputing all of it costs less
 @final
 @dataclass(frozen=True)
 class Side:
-    """A sliding window along one axis."""
+    """A sliding window along one axis, with `padding` places at both ends and `more` at the far one."""
 
     kernel: int
     stride: int = 1
     padding: int = 0
     dilation: int = 1
+    more: int = 0
 
     @property
     def reach(self) -> int:
@@ -29,7 +30,18 @@ class Side:
 
     def length(self, size: int) -> int:
         """How many places it makes of `size`."""
-        return (size + 2 * self.padding - self.reach - 1) // self.stride + 1
+        return (self.padded(size) - self.reach - 1) // self.stride + 1
+
+    def padded(self, size: int) -> int:
+        """How many places there are with those at the ends."""
+        return size + 2 * self.padding + self.more
+
+    def rounded_up(self, size: int) -> Side:
+        """The same, with as many places at the far end as the last window needs that begins inside (`ceil_mode`)."""
+        count = -(-(size + 2 * self.padding - self.reach - 1) // self.stride) + 1
+        count -= (count - 1) * self.stride >= size + self.padding
+        more = (count - 1) * self.stride + self.reach + 1 - size - 2 * self.padding
+        return replace(self, more=max(more, 0))
 
 
 @final
@@ -77,6 +89,13 @@ class Place:
         """Other rectangles of the same rows."""
         return Place(top, left, height, width, self.owner)
 
+    def moved(self, down: int, across: int) -> Place:
+        """The same rectangles further down and across."""
+        found: Place = self._once(
+            ("moved", down, across), lambda: self.at(self.top + down, self.left + across, self.height, self.width)
+        )
+        return found
+
     def holds(self, other: Place) -> bool:
         """Whether its rectangles hold those of another."""
 
@@ -105,8 +124,8 @@ class Place:
                 need.append((first * side.stride, (count - 1) * side.stride + side.reach + 1))
             if made[0][1] * made[1][1] > _MOST * sides[0].length(shape[0]) * sides[1].length(shape[1]):
                 return None
-            moved = self.at(self.top + sides[0].padding, self.left + sides[1].padding, self.height, self.width)
-            padded = shape[0] + 2 * sides[0].padding, shape[1] + 2 * sides[1].padding
+            moved = self.moved(sides[0].padding, sides[1].padding)
+            padded = sides[0].padded(shape[0]), sides[1].padded(shape[1])
             (top, height), (left, width) = need
             seen = self.at(made[0][0], made[1][0], made[0][1], made[1][1])
             return moved.gather(self.at(top, left, height, width), padded), seen
