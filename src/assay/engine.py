@@ -127,10 +127,9 @@ class Pace:
         before = max(self._rates.values(), default=0.0)
         rate = max(rows / max(seconds, 1e-9), self._warm if self._runs == 2 else 0.0)
         self._rates[plan], self._runs = rate, 0
-        tiny = plan[0] / rate < _TINY
-        if len(self._rates) < self.layouts:
-            return
-        if self.fixed is not None or plan[0] * 2 > self.limit or (plan[0] > self.first and rate < _WORTH * before and not tiny):
+        slower = plan[0] > self.first and rate < _WORTH * before and plan[0] / rate >= _TINY
+        found = self.fixed is not None or plan[0] * 2 > self.limit or slower
+        if found and len(self._rates) >= self.layouts:
             self.best = max(self._rates, key=self._rates.__getitem__)
 
     def shrink(self) -> None:
