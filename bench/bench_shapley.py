@@ -139,26 +139,32 @@ def lime_tables(bench: harness.Bench) -> None:
 
 
 def occlusion(bench: harness.Bench) -> None:
-    name, window = "occlusion, ResNet-20", 4
-    if not bench.wanted(name):
-        return
-    net, images = zoo.cifar_resnet(20), zoo.cifar10(count=100)[0]
+    small, large = zoo.cifar10(count=100)[0], zoo.photographs(count=2)[0]
+    for name, make, images, window, stride in (
+        ("occlusion, ResNet-20", lambda: zoo.cifar_resnet(20), small, 4, 4),
+        ("occlusion, MobileNet V2", zoo.mobilenet_v2, large, 16, 8),
+    ):
+        if bench.wanted(name):
+            occlude(bench, name, make(), images, window, stride)
+
+
+def occlude(bench: harness.Bench, name: str, net: nn.Module, images: Tensor, window: int, stride: int) -> None:
     with torch.no_grad():
         targets = net(images).argmax(1)
     explainer = captum.attr.Occlusion(net)
 
     def captum_run(batch: int) -> Tensor:
         return explainer.attribute(
-            images, (3, window, window), (3, window, window), target=targets, perturbations_per_eval=batch
+            images, (3, window, window), (3, stride, stride), target=targets, perturbations_per_eval=batch
         )
 
     def ours() -> object:
         question = assay.Question(net, images, target=assay.Output(targets), features=assay.Pixels(pooling="mean"))
-        return Occlusion(window=window, stride=window)(question)
+        return Occlusion(window=window, stride=stride)(question)
 
-    settings = f"{len(images)} images, {window} x {window} windows"
+    settings = f"{len(images)} images of {images.shape[-1]} x {images.shape[-1]}, {window} x {window} windows"
     bench.pair(name, "captum, defaults", ours, lambda: captum_run(1), settings=settings)
-    batch = bench.best((1, 2, 4, 8, 16, 64), captum_run)
+    batch = bench.best((1, 2, 4, 8, 16, 64), captum_run, repeats=3 if len(images) > 2 else 1)
     chosen = f"{settings}, perturbations_per_eval={batch}"
     bench.pair(name, "captum, best batch", ours, lambda: captum_run(batch), 0.7, settings=chosen)
 
