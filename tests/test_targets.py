@@ -11,7 +11,18 @@ from toys import FEATURES, randn, tanh_net
 
 import assay
 from assay.errors import KindError, TargetError
-from assay.target import Contrast, Function, LogOdds, LogProb, Negated, Output, Predicted, Target, as_target
+from assay.target import (
+    Contrast,
+    Function,
+    LogOdds,
+    LogProb,
+    Negated,
+    Output,
+    Predicted,
+    Sequence,
+    Target,
+    as_target,
+)
 
 LOGITS = randn(5, 3, seed=4, dtype=torch.float64)
 ROWS = torch.arange(5)
@@ -145,3 +156,72 @@ def test_one_target_per_input_equals_asking_one_by_one() -> None:
     for i, target in enumerate(EACH):
         alone = assay.IntegratedGradients(8)(assay.Question(net, x[i : i + 1], target=target)).values
         torch.testing.assert_close(whole[i : i + 1], alone)
+
+
+# --- captions
+
+STEPS = randn(3, 4, 6, seed=8, dtype=torch.float64)  # three inputs, four steps, six words
+
+
+def told(words: list[int], outputs: torch.Tensor) -> float:
+    """The slow twin: one word after the other."""
+    return sum(float(outputs[at].softmax(0)[word].log()) for at, word in enumerate(words) if word >= 0)
+
+
+@pytest.mark.parametrize(
+    "words", [[5, 0, 2, 2], (1, -1, -1, 3), [[0, 1, 2, 3], [3, 3, -1, 0], [5, -1, -1, -1]]], ids=["one", "some", "each"]
+)
+def test_a_caption_is_as_probable_as_its_words_after_each_other(words: Any) -> None:
+    each = words if isinstance(words[0], list) else [list(words)] * 3
+    expected = torch.tensor([told(row, outputs) for row, outputs in zip(each, STEPS)], dtype=torch.float64)
+    torch.testing.assert_close(value(Sequence(words), STEPS), expected, rtol=0, atol=1e-12)
+    # log-probabilities are told as the logits they came from
+    torch.testing.assert_close(value(Sequence(words), STEPS.log_softmax(2)), expected, rtol=0, atol=1e-12)
+    chosen = Sequence(words).choose(STEPS)
+    parts = [chosen.take(torch.tensor([at])) for at in range(3)]
+    torch.testing.assert_close(parts[2].score(STEPS[2:], torch.tensor([0])), expected[2:], rtol=0, atol=1e-12)
+    torch.testing.assert_close(parts[0].joined(parts[1:]).score(STEPS, torch.arange(3)), expected, rtol=0, atol=1e-12)
+    assert eval(repr(Sequence(words))).words == torch.as_tensor(words).tolist()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([0.5, 1.0, 0.0, 0.0], "an int"),
+        ([], "an int"),
+        ([[0, 1, 2, 3]], "each of 3 inputs"),
+        ([0, 1, 2], r"3 steps, more than 2 words\) for the caption, got \(3, 4, 6\)"),
+        ([0, 1, 2, 6], "more than 6 words"),
+    ],
+)
+def test_captions_that_fit_no_output_are_refused(words: Any, message: str) -> None:
+    with pytest.raises(TargetError, match=message):
+        Sequence(words).sized(3).choose(STEPS)
+
+
+class Captions(torch.nn.Module):
+    """A picture and the words so far to the next words: (n, steps, vocabulary)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.see, self.read = torch.nn.Linear(16, 5), torch.nn.Embedding(7, 5)
+        self.say = torch.nn.Linear(5, 7)
+
+    def forward(self, picture: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        return self.say(torch.tanh(self.see(picture.flatten(1))[:, None] + self.read(words)))
+
+
+@pytest.mark.parametrize("method", [assay.Rise(masks=200, grid=4), assay.Gradient(), assay.IntegratedGradients(8)])
+def test_the_maps_of_its_words_add_up_to_the_map_of_a_caption(method: assay.Method) -> None:
+    torch.manual_seed(0)
+    net, pictures, words = Captions().double().eval(), randn(2, 1, 4, 4, dtype=torch.float64), [3, 1, 6]
+    before = torch.tensor([0, *words[:-1]]).expand(2, -1)
+
+    def asked(target: Any) -> torch.Tensor:
+        question = assay.Question(net, pictures, target, assay.Pixels(), context={"words": assay.Aligned(before)})
+        return method(question).values
+
+    each = [asked(Sequence([word if at == step else -1 for at, word in enumerate(words)])) for step in range(3)]
+    torch.testing.assert_close(asked(Sequence(words)), sum(each[1:], each[0]), rtol=0, atol=1e-10)
+    one = asked(lambda outputs: outputs[:, 1].log_softmax(1)[:, 1])
+    torch.testing.assert_close(each[1], one, rtol=0, atol=1e-12)

@@ -48,6 +48,6 @@ from assay.score import Score
 from assay.smoothing import LipschitzCheck, MultiplicativeSmoothing
 from assay.stability import Attack, HardStability, SoftStability
 from assay.superpixels import Superpixels
-from assay.target import Contrast, LogOdds, LogProb, Negated, Neuron, Output, Predicted
+from assay.target import Contrast, LogOdds, LogProb, Negated, Neuron, Output, Predicted, Sequence
 from assay.text import MaskToken, Words
 from assay.wrap import wrap

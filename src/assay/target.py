@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections import abc
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias, final
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from assay.errors import KindError, TargetError
 
-Index: TypeAlias = int | tuple[int, ...] | Sequence[int] | Tensor
+Index: TypeAlias = int | tuple[int, ...] | abc.Sequence[int] | Tensor
 
 
 class Target(ABC):
@@ -31,7 +33,7 @@ class Target(ABC):
         """The target of some of the inputs."""
         return self
 
-    def joined(self, others: Sequence[Target]) -> Target:
+    def joined(self, others: abc.Sequence[Target]) -> Target:
         """One target for all inputs, from this one and those chosen for the inputs behind it."""
         return self
 
@@ -88,7 +90,7 @@ class Output(Target):
     def take(self, rows: Tensor) -> Target:
         return Output(self.index[rows.to(self.index.device)]) if isinstance(self.index, Tensor) else self
 
-    def joined(self, others: Sequence[Target]) -> Target:
+    def joined(self, others: abc.Sequence[Target]) -> Target:
         if not isinstance(self.index, Tensor):
             return self
         rest = [other.index for other in others if isinstance(other, Output) and isinstance(other.index, Tensor)]
@@ -148,7 +150,7 @@ class _OfOutput(Target):
     def take(self, rows: Tensor) -> Target:
         return replace(self, output=self.output.take(rows))  # type: ignore[type-var]
 
-    def joined(self, others: Sequence[Target]) -> Target:
+    def joined(self, others: abc.Sequence[Target]) -> Target:
         return replace(self, output=self.output.joined([other.output for other in others]))  # type: ignore[type-var, attr-defined]
 
 
@@ -182,6 +184,63 @@ class LogOdds(_OfOutput):
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class Sequence(Target):
+    """How probable a caption is: sum_t log p(word_t | the words before it), from outputs (n, steps, vocabulary).
+
+    Outputs are logits, or log-probabilities, of a model that is shown the words so far (hand them over as context). `words`: one
+    int for each step, or one such row for each input; a negative one leaves its step out. A single word is `Output((t, word))`.
+
+    >>> outputs = torch.tensor([[[0.5, 0.5], [0.1, 0.9]]]).log()
+    >>> Sequence([0, 1]).score(outputs, torch.tensor([0])).exp()
+    tensor([0.4500])
+    """
+
+    words: abc.Sequence[int] | Tensor
+
+    @cached_property
+    def _rows(self) -> Tensor:
+        """Words (steps,), or (n, steps)."""
+        return torch.as_tensor(self.words)
+
+    def sized(self, n: int) -> Target:
+        words = self._rows
+        whole = not (words.is_floating_point() or words.dtype == torch.bool)
+        if not whole or words.dim() not in (1, 2) or (words.dim() == 2 and len(words) != n) or words.numel() == 0:
+            raise TargetError(
+                f"Expected one word (an int) for each step, or such a row for each of {n} inputs, got {words.dtype} of shape "
+                f"{tuple(words.shape)}."
+            )
+        return self
+
+    def choose(self, outputs: Tensor) -> Target:
+        self.sized(len(outputs))
+        words = self._rows
+        if outputs.dim() != 3 or outputs.shape[1] != words.shape[-1] or int(words.max()) >= outputs.shape[2]:
+            raise TargetError(
+                f"Expected outputs of shape (n, {words.shape[-1]} steps, more than {int(words.max())} words) for the caption, "
+                f"got {tuple(outputs.shape)}."
+            )
+        return Sequence(words.to(outputs.device, torch.int64))
+
+    def take(self, rows: Tensor) -> Target:
+        return self if self._rows.dim() == 1 else Sequence(self._rows[rows.to(self._rows.device)])
+
+    def joined(self, others: abc.Sequence[Target]) -> Target:
+        if self._rows.dim() == 1:
+            return self
+        return Sequence(torch.cat([self._rows, *(other._rows for other in others if isinstance(other, Sequence))]))
+
+    def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        words = self._rows.expand(len(outputs), -1) if self._rows.dim() == 1 else self._rows[rows]
+        of_words = outputs.log_softmax(2).gather(2, words.clamp_min(0)[:, :, None]).squeeze(2)
+        return torch.where(words < 0, 0.0, of_words).sum(dim=1)
+
+    def __repr__(self) -> str:
+        return f"Sequence({self._rows.tolist()!r})"
+
+
+@final
 @dataclass(frozen=True)
 class Contrast(Target):
     """Why a rather than b: the difference of two targets (ints are outputs)."""
@@ -198,7 +257,7 @@ class Contrast(Target):
     def take(self, rows: Tensor) -> Target:
         return Contrast(as_target(self.a).take(rows), as_target(self.b).take(rows))
 
-    def joined(self, others: Sequence[Target]) -> Target:
+    def joined(self, others: abc.Sequence[Target]) -> Target:
         pairs = [(as_target(other.a), as_target(other.b)) for other in others if isinstance(other, Contrast)]
         a, b = as_target(self.a), as_target(self.b)
         return Contrast(a.joined([pair[0] for pair in pairs]), b.joined([pair[1] for pair in pairs]))
@@ -226,7 +285,7 @@ class Negated(Target):
     def take(self, rows: Tensor) -> Target:
         return Negated(self.target.take(rows))
 
-    def joined(self, others: Sequence[Target]) -> Target:
+    def joined(self, others: abc.Sequence[Target]) -> Target:
         return Negated(self.target.joined([other.target for other in others if isinstance(other, Negated)]))
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
