@@ -26,6 +26,8 @@ Nearby: TypeAlias = Callable[[Tensor, Tensor, int], Near]
 Use: TypeAlias = Callable[[Tensor, Tensor, Tensor], None]
 """What becomes of a chunk: flat work indices, owners, and the outputs (or the slopes)."""
 
+_PATCH = 1 / 16  # what a row of which a patch is asked takes of the work and memory of a whole one, about
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -90,8 +92,10 @@ class Bound:
             engine.count(len(rows))
             use(flat, owners, finite(outputs, self.model.name, where))
 
-        purpose = "outputs" if near is None else "outputs of patches"
-        self._run(total, work, make, purpose, unit=unit)
+        if near is None:
+            self._run(total, work, make, "outputs", unit=unit)
+        else:
+            self._run(total, work, make, "outputs of patches", unit=unit, share=_PATCH)
 
     def slopes(self, total: int, make: Make, score: Callable[[Tensor, Tensor], Tensor], use: Use) -> None:
         """Asks `total` rows, chunk by chunk, for the slope of `score(outputs, owners)` at each."""
@@ -159,13 +163,21 @@ class Bound:
             )
         target.take(owners[:1]).choose(seen[1])
 
-    def _run(self, total: int, work: Callable[[int, int, int], None], make: Make, purpose: str, unit: int = 1) -> None:
+    def _run(
+        self,
+        total: int,
+        work: Callable[[int, int, int], None],
+        make: Make,
+        purpose: str,
+        unit: int = 1,
+        share: float = 1.0,
+    ) -> None:
         if total == 0:
             return
         with self.model.session(slopes=purpose == "slopes"):
             sample, owners = make(torch.arange(min(total, 4), device=self.x.device))
             self.model.prepare(total, self.layout.fold(sample), self.context(owners))
-            pace = self.model.pace(f"{purpose} of {self.layout.shapes}").sized(self.layout.elements)
+            pace = self.model.pace(f"{purpose} of {self.layout.shapes}").sized(self.layout.elements, share)
             engine.run(total, work, pace, self.model.name, unit)
 
 

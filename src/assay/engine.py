@@ -97,11 +97,11 @@ class Pace:
     _warm: float = 0.0
     _current: tuple[int, int] = (0, 0)
 
-    def sized(self, elements: int) -> Pace:
-        """The same pace, whose search begins at a size that suits rows of so many elements."""
+    def sized(self, elements: int, share: float = 1.0) -> Pace:
+        """The same pace, whose search suits rows of so many elements, of which only a share is worked on."""
         if not self._rates and not self._runs:
             self.first = 1 << max(3, min(6, (_CACHE // max(1, elements)).bit_length() - 1))
-            self.limit = min(self.limit, max(self.first, _MOST // max(1, elements)))
+            self.limit = min(self.limit, max(self.first, int(_MOST / max(1, elements * share))))
         return self
 
     def propose(self) -> tuple[int, int]:
