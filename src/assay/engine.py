@@ -92,14 +92,17 @@ class Pace:
     limit: int = 1 << 16
     fixed: int | None = None
     best: tuple[int, int] | None = None
+    tries: int = 2
     _rates: dict[tuple[int, int], float] = field(default_factory=dict)
     _runs: int = 0
-    _warm: float = 0.0
+    _fastest: float = 0.0
     _current: tuple[int, int] = (0, 0)
 
     def sized(self, elements: int, share: float = 1.0) -> Pace:
         """The same pace, whose search suits rows of so many elements, of which only a share is worked on."""
         if not self._rates and not self._runs:
+            # Where a part is worked on, the first runs also find out where the parts lie.
+            self.tries = 2 if share == 1.0 else 4
             self.first = 1 << max(3, min(6, (_CACHE // max(1, elements)).bit_length() - 1))
             self.limit = min(self.limit, max(self.first, int(_MOST / max(1, elements * share))))
         return self
@@ -108,10 +111,12 @@ class Pace:
         """The next (chunk, layout) to run."""
         if self.best is not None:
             return self.best
+        if self._runs:
+            return self._current
         first = self.fixed or self.first
         untried = next((layout for layout in range(self.layouts) if (first, layout) not in self._rates), None)
-        if untried is not None or self._runs == 1:
-            return self._current if self._runs == 1 else (first, untried or 0)
+        if untried is not None:
+            return first, untried
         size, layout = max(self._rates)[0], max(self._rates, key=self._rates.__getitem__)[1]
         return size * 2, layout
 
@@ -120,13 +125,12 @@ class Pace:
         if self.best is not None or rows != plan[0]:
             return
         self._current, self._runs = plan, self._runs + 1
-        # The first run of a shape also builds its kernels, and so every plan is run twice.
-        if self._runs == 1 and seconds < _SLOW:
-            self._warm = rows / max(seconds, 1e-9)
+        self._fastest = max(self._fastest, rows / max(seconds, 1e-9))
+        # The first run of a shape also builds its kernels, and so every plan is run twice or more.
+        if self._runs < self.tries and seconds < _SLOW:
             return
-        before = max(self._rates.values(), default=0.0)
-        rate = max(rows / max(seconds, 1e-9), self._warm if self._runs == 2 else 0.0)
-        self._rates[plan], self._runs = rate, 0
+        before, rate = max(self._rates.values(), default=0.0), self._fastest
+        self._rates[plan], self._runs, self._fastest = rate, 0, 0.0
         slower = plan[0] > self.first and rate < _WORTH * before and plan[0] / rate >= _TINY
         found = self.fixed is not None or plan[0] * 2 > self.limit or slower
         if found and len(self._rates) >= self.layouts:
