@@ -85,6 +85,20 @@ def test_layouts_are_compared_where_rows_are_too_large_for_a_larger_chunk() -> N
     assert pace.best == (pace.first, 1)
 
 
+def test_a_pace_of_patches_is_judged_when_the_places_are_known() -> None:
+    """The first runs of a layout also find out where its patches lie: the fourth one tells."""
+    pace = Pace(layouts=2).sized(3 * 224 * 224, share=1 / 16)
+    runs = {0: 0, 1: 0}
+    for _ in range(60):
+        size, layout = pace.propose()
+        runs[layout] += 1
+        rate = 100.0 if layout == 0 else (400.0 if runs[1] > 3 else 50.0)
+        pace.record((size, layout), size, size / rate)
+    assert pace.best is not None
+    assert pace.best[1] == 1
+    assert pace.limit > Pace().sized(3 * 224 * 224).limit
+
+
 def test_a_chunk_cut_short_teaches_nothing() -> None:
     pace = Pace()
     before = pace.propose()

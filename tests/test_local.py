@@ -90,7 +90,7 @@ class Framed(nn.Module):
         self.first, self.second = nn.Conv2d(2, 3, 3), nn.Conv2d(4, 2, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = functional.pad(self.first(x.flip(1)).clamp(max=1.5), (1, 2, 3, 0, 0, 1), value=0.25)[:, [2, 0, 3, 1]]
+        h = functional.pad(self.first(x.flip([1]).flip(1)).clamp(max=1.5), (1, 2, 3, 0, 0, 1), value=0.25)[:, [2, 0, 3, 1]]
         h = self.second(functional.pad(torch.tanh(h), (2, 0), mode="constant"))
         return functional.pad(h, (1, 1, 1, 1), "reflect").amax((2, 3))
 

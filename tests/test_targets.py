@@ -189,6 +189,7 @@ def test_a_caption_is_as_probable_as_its_words_after_each_other(words: Any) -> N
     [
         ([0.5, 1.0, 0.0, 0.0], "an int"),
         ([], "an int"),
+        ([-1, -1, -1, -1], "an int"),
         ([[0, 1, 2, 3]], "each of 3 inputs"),
         ([0, 1, 2], r"3 steps, more than 2 words\) for the caption, got \(3, 4, 6\)"),
         ([0, 1, 2, 6], "more than 6 words"),

@@ -161,9 +161,7 @@ class Local(fx.Interpreter):
         if n.op == "call_function" and isinstance(first, Patch) and n.target in _POINTWISE_FUNCTIONS:
             return first.on(n.target(first.values, *n.args[1:], **n.kwargs))
         if n.op == "call_method" and isinstance(first, Patch) and len(n.all_input_nodes) == 1:
-            if n.target in _POINTWISE_METHODS or (
-                n.target == "flip" and not n.kwargs and set(n.args[1:]) <= {*_CHANNELS}
-            ):
+            if n.target in _POINTWISE_METHODS or _turns_channels(n):
                 return first.on(getattr(first.values, str(n.target))(*n.args[1:], **n.kwargs))
             return None
         if n.op == "call_function" and n.target in _ARITHMETIC and not n.kwargs and len(n.args) == 2:
@@ -294,6 +292,12 @@ def _framed(patch: Patch, widths: Any, mode: str = "constant", value: float = 0.
         return None
     further = functional.pad(patch.values, (0, 0, 0, 0, *widths[4:]), value=value) if any(widths[4:]) else patch.values
     return Patch(further, patch.place.moved(top, left) if top or left else patch.place)
+
+
+def _turns_channels(n: fx.Node) -> bool:
+    """Whether it puts the channels in reverse, and nothing else."""
+    dims: Any = n.args[1] if len(n.args) == 2 and isinstance(n.args[1], list | tuple) else n.args[1:]
+    return n.target == "flip" and not n.kwargs and all(dim in _CHANNELS for dim in dims)
 
 
 def _pair(setting: int | tuple[int, int]) -> tuple[int, int]:

@@ -189,7 +189,8 @@ class Sequence(Target):
     """How probable a caption is: sum_t log p(word_t | the words before it), from outputs (n, steps, vocabulary).
 
     Outputs are logits, or log-probabilities, of a model that is shown the words so far (hand them over as context). `words`: one
-    int for each step, or one such row for each input; a negative one leaves its step out. A single word is `Output((t, word))`.
+    int for each step, or one such row for each input; a negative one leaves its step out, and so `Sequence([-1, word, -1])`
+    is the log-probability of one word in its place.
 
     >>> outputs = torch.tensor([[[0.5, 0.5], [0.1, 0.9]]]).log()
     >>> Sequence([0, 1]).score(outputs, torch.tensor([0])).exp()
@@ -206,7 +207,7 @@ class Sequence(Target):
     def sized(self, n: int) -> Target:
         words = self._rows
         whole = not (words.is_floating_point() or words.dtype == torch.bool)
-        if not whole or words.dim() not in (1, 2) or (words.dim() == 2 and len(words) != n) or words.numel() == 0:
+        if not whole or words.dim() not in (1, 2) or (words.dim() == 2 and len(words) != n) or not (words >= 0).any():
             raise TargetError(
                 f"Expected one word (an int) for each step, or such a row for each of {n} inputs, got {words.dtype} of shape "
                 f"{tuple(words.shape)}."
