@@ -18,7 +18,7 @@ help:
 	@echo "make clean   remove the environment and what tools left behind"
 
 # torch comes first and by itself: where the index or a local folder has a CPU build, that build is taken and kept.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt zoo/pyproject.toml
 	@python=""; \
 	for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python="$$candidate"; break; fi; \
@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 	    echo "Expected $$python to make environments; on Debian and Ubuntu that is the package python3-venv." >&2; exit 1; }; \
 	fi
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' -e ./zoo
 	@touch $(READY)
 
 demo: $(READY)
@@ -59,7 +59,7 @@ $(BENCH)/.ready: $(READY) bench/requirements.txt bench/requirements-no-deps.txt
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r bench/requirements-no-deps.txt
-	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -e . -e ./zoo
 	@touch $(BENCH)/.ready
 
 clean:

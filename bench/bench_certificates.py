@@ -10,10 +10,10 @@ import harness
 harness.begin()
 
 import torch  # noqa: E402
-import zoo  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 import assay  # noqa: E402
+import zoo  # noqa: E402
 
 PATCH = 4  # pixels
 CHILD = """

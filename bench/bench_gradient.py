@@ -8,10 +8,10 @@ harness.begin()
 
 import captum.attr  # noqa: E402
 import torch  # noqa: E402
-import zoo  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 import assay  # noqa: E402
+import zoo  # noqa: E402
 
 STEPS, IMAGES = 50, 100
 BATCHES = (50, 100, 200, 400, 800, 1600)

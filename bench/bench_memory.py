@@ -16,9 +16,9 @@ kind, count = sys.argv[1], int(sys.argv[2])
 images = torch.rand(10 if kind == "rise" else count, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 net = zoo.DigitNet((8, 16), 64).eval()
 import assay
-from assay.methods.kernel_shap import KernelShap
-from assay.metrics.faithfulness import Infidelity
-from assay.metrics.perturbation import GaussianNoise
+from assay.methods.shapley.kernel_shap import KernelShap
+from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.perturbations import GaussianNoise
 with torch.no_grad():
     targets = torch.cat([net(rows).argmax(1) for rows in images.split(100)])
 before = harness.peak_megabytes()

@@ -11,13 +11,13 @@ import captum.metrics  # noqa: E402
 import numpy as np  # noqa: E402
 import quantus  # noqa: E402
 import torch  # noqa: E402
-import zoo  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 import assay  # noqa: E402
-from assay.metrics.faithfulness import Infidelity  # noqa: E402
-from assay.metrics.perturbation import GaussianNoise  # noqa: E402
-from assay.metrics.sensitivity import MaxSensitivity  # noqa: E402
+import zoo  # noqa: E402
+from assay.metrics.faithfulness.infidelity import Infidelity  # noqa: E402
+from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity  # noqa: E402
+from assay.perturbations import GaussianNoise  # noqa: E402
 
 IMAGES, PERTURBATIONS, DRAWS, NOISE, RADIUS = 100, 100, 50, 0.2, 0.1
 BATCHES = (100, 200, 400, 1000, 2000)

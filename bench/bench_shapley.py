@@ -11,16 +11,16 @@ harness.begin()
 import captum.attr  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-import zoo  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 import assay  # noqa: E402
-from assay.methods.kernel_shap import KernelShap  # noqa: E402
-from assay.methods.lime import Lime  # noqa: E402
+import zoo  # noqa: E402
+from assay.methods.lime.lime import Lime  # noqa: E402
+from assay.methods.lime.quartiles import Quartiles  # noqa: E402
 from assay.methods.occlusion import Occlusion  # noqa: E402
-from assay.methods.quartiles import Quartiles  # noqa: E402
 from assay.methods.rise import Rise  # noqa: E402
-from assay.methods.shapley import ExactShapley  # noqa: E402
+from assay.methods.shapley.exact import ExactShapley  # noqa: E402
+from assay.methods.shapley.kernel_shap import KernelShap  # noqa: E402
 
 ROWS, FEATURES, COALITIONS, BACKGROUND = 100, 20, 2048, 10
 
@@ -59,7 +59,7 @@ def kernel_shap(bench: harness.Bench) -> None:
 
         def ours(predict: object = predict) -> object:
             import assay
-            from assay.methods.kernel_shap import KernelShap
+            from assay.methods.shapley.kernel_shap import KernelShap
 
             question = assay.Question(predict, rows, removal=assay.Background(background))
             return KernelShap(budget=COALITIONS)(question)

@@ -66,6 +66,7 @@ def begin() -> None:
         os.environ.setdefault(name, str(THREADS))
     sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
     import torch
+
     import torchvision_names  # noqa: F401  declares what torchvision's Python parts look for
 
     torch.set_num_threads(THREADS)

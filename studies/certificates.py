@@ -13,14 +13,13 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import certificates_models as models
-import certificates_pages as pages
 import numpy as np
 import torch
-from certificates_models import Task
 from torch import Tensor
 
 import assay
+import certificates_models as models
+import certificates_pages as pages
 from assay import (
     Attack,
     CoinMasks,
@@ -32,9 +31,10 @@ from assay import (
     Question,
     SoftStability,
 )
-from assay.certificates import Certificate
-from assay.methods.gradient import TimesInput
-from assay.statistics import wilson
+from assay.certificates.certificate import Certificate
+from assay.methods.wrappers import TimesInput
+from assay.numerics.statistics import wilson
+from certificates_models import Task
 
 OUT = models.ROOT / "docs" / "studies" / "certificates.json"
 EIGHTHS = (1, 2, 3, 4)

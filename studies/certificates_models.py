@@ -21,7 +21,6 @@ BUILD = ROOT / "studies" / "build" / "certificates"
 sys.path.insert(0, str(ROOT / "tests"))
 
 import zoo  # noqa: E402
-
 from assay import Baseline, Labels, Patches, Question, masked_finetuning  # noqa: E402
 
 SIDE = 4  # pixels of a patch

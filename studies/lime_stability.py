@@ -22,14 +22,14 @@ from page import Page, merged
 # isort: split
 import numpy as np
 import torch
-import zoo
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
 
 import assay
-from assay.statistics import interval, paired
+import zoo
+from assay.numerics.statistics import interval, paired
 
 PAGE = Page("lime_stability")
 KEY = ("table", "library", "samples")  # what tells a record from the others

@@ -19,11 +19,11 @@ from page import Page, merged
 # isort: split
 import numpy as np
 import torch
-import zoo
 from torch import Tensor, nn
 
 import assay
-from assay.statistics import wilson
+import zoo
+from assay.numerics.statistics import wilson
 
 PAGE = Page("rise_deletion")
 

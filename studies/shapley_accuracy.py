@@ -21,11 +21,11 @@ from page import Page
 # isort: split
 import numpy as np
 import torch
-import zoo
 from numpy.typing import NDArray
 from torch import Tensor
 
 import assay
+import zoo
 
 PAGE = Page("shapley_accuracy")
 TIMES = (5, 20, 100)  # coalitions per feature

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.methods.games import subsets
-from assay.methods.shapley import MaskMethod
-from assay.question import Question
+from assay.methods.shapley.games import subsets
+from assay.methods.shapley.mask_method import MaskMethod
+from assay.question.question import Question
 
 TOLERANCE = 1e-10
 SEEDS = 200

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 import assay
-from assay.layout import TensorLayout
-from assay.method import Method
+from assay.inputs.tensors import TensorLayout
+from assay.methods.base import Method
 
 FEATURES = 4
 

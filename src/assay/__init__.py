@@ -1,53 +1,56 @@
 """assay: explains a prediction, measures how good the explanation is, and certifies what it can."""
 
 from assay import errors
-from assay.attribution import Attribution
-from assay.certificates import Certificate
-from assay.compare import Comparison, compare
-from assay.conditional import Conditional
+from assay.answers.attribution import Attribution
+from assay.answers.score import Score
+from assay.certificates.attack import Attack
+from assay.certificates.certificate import Certificate
+from assay.certificates.finetuning import masked_finetuning
+from assay.certificates.hard_stability import HardStability
+from assay.certificates.lipschitz import LipschitzCheck
+from assay.certificates.smoothing import MultiplicativeSmoothing
+from assay.certificates.soft_stability import SoftStability
+from assay.comparison.comparison import Comparison, compare
 from assay.engine import quiet
-from assay.explain import explain
-from assay.features import Columns, Elements, Labels, Patches, Pixels
-from assay.finetuning import masked_finetuning
-from assay.layout import Aligned, Shared
-from assay.load import load
-from assay.method import Method
+from assay.features.elements import Columns, Elements, Labels
+from assay.features.images import Patches, Pixels
+from assay.features.superpixels import Superpixels
+from assay.features.words import Words
+from assay.inputs.layout import Aligned, Shared
 from assay.methods import METHODS
-from assay.methods.closed_form import LowOrderShap, MaxShap
-from assay.methods.gradient import Absolute, Gradient, InputXGradient, Smoothed, TimesInput
-from assay.methods.influence import Disparity, Group, Qii
-from assay.methods.kernel_shap import KernelShap
-from assay.methods.lime import Lime
-from assay.methods.linear_shap import LinearShap
-from assay.methods.neighbourhood import CoinMasks, Gaussian, Instances, SizeMasks
+from assay.methods.base import Method
+from assay.methods.choose import explain
+from assay.methods.gradients import Gradient, InputXGradient
+from assay.methods.lime.lime import Lime
+from assay.methods.lime.masks import CoinMasks, SizeMasks
+from assay.methods.lime.points import Gaussian, Instances
+from assay.methods.lime.quartiles import Quartiles
 from assay.methods.occlusion import Occlusion
-from assay.methods.owen import OwenValues
-from assay.methods.path import ExpectedGradients, IntegratedGradients, Path
-from assay.methods.proxy import ProxyShap
-from assay.methods.quartiles import Quartiles
-from assay.methods.retrain import ShapleyRegression
+from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.rise import Rise
-from assay.methods.shapley import ExactShapley, PermutationShapley
-from assay.methods.shapley_sampling import SamplingShapley
-from assay.metric import Metric
+from assay.methods.shapley.exact import ExactShapley
+from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap
+from assay.methods.shapley.linear_shap import LinearShap
+from assay.methods.shapley.max_shap import MaxShap
+from assay.methods.shapley.owen import OwenValues
+from assay.methods.shapley.permutation import PermutationShapley
+from assay.methods.shapley.proxy_shap import ProxyShap
+from assay.methods.shapley.qii import Disparity, Group, Qii
+from assay.methods.shapley.sampling import SamplingShapley
+from assay.methods.shapley.shapley_regression import ShapleyRegression
+from assay.methods.wrappers import Absolute, Smoothed, TimesInput
 from assay.metrics import METRICS
-from assay.metrics.faithfulness import Completeness, Infidelity
-from assay.metrics.perturbation import (
-    DifferenceToBaseline,
-    GaussianNoise,
-    NoisyBaseline,
-    Squares,
-    SubsetToBaseline,
-)
-from assay.metrics.sensitivity import MaxSensitivity
-from assay.model import Ability, Model
-from assay.question import Question
-from assay.removal import Background, Baseline, Blur, Mean, Noise
-from assay.report import report
-from assay.score import Score
-from assay.smoothing import LipschitzCheck, MultiplicativeSmoothing
-from assay.stability import Attack, HardStability, SoftStability
-from assay.superpixels import Superpixels
-from assay.target import Contrast, LogOdds, LogProb, Negated, Neuron, Output, Predicted, Sequence
-from assay.text import MaskToken, Words
-from assay.wrap import wrap
+from assay.metrics.base import Metric
+from assay.metrics.faithfulness.completeness import Completeness
+from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
+from assay.models.base import Ability, Model
+from assay.models.wrapping import wrap
+from assay.pages.report_page import report
+from assay.perturbations import DifferenceToBaseline, GaussianNoise, NoisyBaseline, Squares, SubsetToBaseline
+from assay.question.question import Question
+from assay.removals.conditional import Conditional
+from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
+from assay.removals.mask_token import MaskToken
+from assay.saved import load
+from assay.targets import Contrast, LogOdds, LogProb, Negated, Neuron, Output, Predicted, Sequence

@@ -13,11 +13,17 @@ from typing import Any, final
 import torch
 
 _FIRST = 32
+
 _CACHE = 1 << 17  # elements of a first chunk, a guess of what the cache holds with its activations
+
 _MOST = 1 << 19  # elements of the largest chunk: a busy moment must not talk the search into hundreds of megabytes
+
 _TINY = 0.005  # seconds below which a chunk costs more in bookkeeping than in work: it grows whatever was measured
+
 _SLOW = 1.0  # seconds from which one run of a chunk is enough to judge it
+
 _WORTH = 1.05  # a chunk of twice the size must give this much more
+
 _SHOW_AFTER = 2.0  # seconds of forecast work
 
 
@@ -31,6 +37,7 @@ class Tally:
 
 
 _tallies: ContextVar[tuple[Tally, ...]] = ContextVar("tallies", default=())
+
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 

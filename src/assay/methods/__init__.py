@@ -1,22 +1,34 @@
-"""Every method, in one list: name -> class. The command line, the contract tests and the tables of the docs are made from it."""
+"""Every method, in one list: name -> class. The command line, the contract tests and the tables of the docs are made from it.
+
+- `base`: what a method is: frozen settings and one pure function `Question -> Attribution`
+- `choose`: the one-liner, a sensible method for what a model can do
+- `gradients`, `paths`: slopes, and slopes gathered along a path; `wrappers`: methods around another
+- `occlusion`, `rise`: hiding windows, and hiding at random
+- `lime`: linear surrogates in a neighbourhood
+- `shapley`: Shapley values and their kin
+
+May be subclassed: `Method`.
+"""
 
 from __future__ import annotations
 
-from assay.method import Method
-from assay.methods.closed_form import LowOrderShap, MaxShap
-from assay.methods.gradient import Absolute, Gradient, InputXGradient, Smoothed, TimesInput
-from assay.methods.influence import Qii
-from assay.methods.kernel_shap import KernelShap
-from assay.methods.lime import Lime
-from assay.methods.linear_shap import LinearShap
+from assay.methods.base import Method
+from assay.methods.gradients import Gradient, InputXGradient
+from assay.methods.lime.lime import Lime
 from assay.methods.occlusion import Occlusion
-from assay.methods.owen import OwenValues
-from assay.methods.path import ExpectedGradients, IntegratedGradients, Path
-from assay.methods.proxy import ProxyShap
-from assay.methods.retrain import ShapleyRegression
+from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.rise import Rise
-from assay.methods.shapley import ExactShapley, PermutationShapley
-from assay.methods.shapley_sampling import SamplingShapley
+from assay.methods.shapley.exact import ExactShapley
+from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap
+from assay.methods.shapley.linear_shap import LinearShap
+from assay.methods.shapley.max_shap import MaxShap
+from assay.methods.shapley.owen import OwenValues
+from assay.methods.shapley.permutation import PermutationShapley
+from assay.methods.shapley.proxy_shap import ProxyShap
+from assay.methods.shapley.qii import Qii
+from assay.methods.shapley.sampling import SamplingShapley
+from assay.methods.shapley.shapley_regression import ShapleyRegression
+from assay.methods.wrappers import Absolute, Smoothed, TimesInput
 
 METHODS: dict[str, type[Method]] = {
     kind.__name__: kind

@@ -10,10 +10,11 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from assay.answers.attribution import Kind
 from assay.errors import InputError
-from assay.method import Axiom, Kind, Method
-from assay.model import Ability
-from assay.question import Question
+from assay.methods.base import Axiom, Method
+from assay.models.base import Ability
+from assay.question.question import Question
 
 _MASK_CELLS = 1 << 24  # elements of one piece of the window masks: 16 MiB as bool
 

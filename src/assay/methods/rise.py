@@ -11,15 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay import rng
+from assay.answers.attribution import Kind
 from assay.errors import InputError
-from assay.method import Axiom, Estimate, Kind, Method
-from assay.model import Ability
-from assay.question import Question
+from assay.methods.base import Axiom, Estimate, Method
+from assay.models.base import Ability
+from assay.numerics import rng
+from assay.question.question import Question
 
 _MASK_CELLS = 1 << 23  # elements of one piece of masks: 32 MiB in float32
+
 _OUTER_CELLS = 1 << 22  # elements of one piece of answers times grids
+
 _MOST_MASKS = 1 << 20  # masks that `masks="all"` may enumerate
+
 _FEWEST_BLOCKS, _BLOCK = (
     20,
     512,

@@ -1,9 +1,17 @@
-"""Every metric, in one list: name -> class. The command line, the contract tests and the tables of the docs are made from it."""
+"""Every metric, in one list: name -> class. The command line, the contract tests and the tables of the docs are made from it.
+
+- `base`: what a metric is: frozen settings and one pure function `(Question, Attribution) -> Score`
+- `faithfulness`: whether credit accounts for what the model does
+- `sensitivity`: how much an explanation moves when its input hardly does
+
+May be subclassed: `Metric`.
+"""
 
 from __future__ import annotations
 
-from assay.metric import Metric
-from assay.metrics.faithfulness import Completeness, Infidelity
-from assay.metrics.sensitivity import MaxSensitivity
+from assay.metrics.base import Metric
+from assay.metrics.faithfulness.completeness import Completeness
+from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 
 METRICS: dict[str, type[Metric]] = {kind.__name__: kind for kind in (Infidelity, MaxSensitivity, Completeness)}

@@ -1,0 +1,12 @@
+"""What comes back: plain data that can be saved, and knows where it came from.
+
+- `attribution`: credit per input and feature, with its diagnostics
+- `score`: one number per input, averaged late, with an interval
+- `provenance`: versions
+- `storage`: the file format
+"""
+
+from assay.answers.attribution import Attribution, Kind
+from assay.answers.score import Direction, Score
+
+__all__ = ["Attribution", "Direction", "Kind", "Score"]

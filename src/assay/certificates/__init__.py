@@ -1,0 +1,33 @@
+"""What can be proven of a selection of features.
+
+- `smoothing`: multiplicative smoothing (MuS) and its certificates; `smoothed_model`: the smoothed model by itself
+- `noise`: designs of the noise; `votes`: the model's votes over them; `radii`: what follows in whole numbers
+- `certificate`, `evidence`: the result as data that can be verified again
+- `hard_stability`, `soft_stability`, `attack`: stability of a selection without smoothing
+- `selections`: how a selection is read
+- `lipschitz`: the bound of smoothing, checked; `finetuning`: models that cope with masked inputs
+"""
+
+from assay.certificates.attack import Attack, Counterexample
+from assay.certificates.certificate import Certificate, Verdict
+from assay.certificates.finetuning import masked_finetuning
+from assay.certificates.hard_stability import HardStability
+from assay.certificates.lipschitz import LipschitzCheck
+from assay.certificates.noise import NoiseDesign
+from assay.certificates.smoothed_model import SmoothedModel
+from assay.certificates.smoothing import MultiplicativeSmoothing
+from assay.certificates.soft_stability import SoftStability
+
+__all__ = [
+    "Attack",
+    "Certificate",
+    "Counterexample",
+    "HardStability",
+    "LipschitzCheck",
+    "MultiplicativeSmoothing",
+    "NoiseDesign",
+    "SmoothedModel",
+    "SoftStability",
+    "Verdict",
+    "masked_finetuning",
+]

@@ -1,0 +1,5 @@
+"""The command line.
+
+- `app`: the commands
+- `demo`: the main job on real data
+"""

@@ -1,0 +1,197 @@
+"""The main job on real data: a small network reads handwritten digits, and every method explains what it says."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from os import PathLike
+from pathlib import Path as File
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from assay.comparison.comparison import Comparison, compare
+from assay.engine import one_thread
+from assay.features.images import Pixels
+from assay.methods import METHODS
+from assay.methods.base import Method
+from assay.methods.paths import Path
+from assay.metrics import METRICS
+from assay.metrics.base import Metric
+from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
+from assay.numerics.rng import shared
+from assay.pages.report_page import report
+from assay.perturbations import Squares
+from assay.pictures.images import COLOURS, credit_maps
+from assay.question.question import Question
+from assay.registry.settings import parse
+
+INPUTS = 16
+
+_DRAWN = ("Gradient", "InputXGradient", "IntegratedGradients", "KernelShap", "Lime", "Rise", "Occlusion")
+
+_TRAINED = 1400  # of 1,797 digits; the rest is for testing
+
+
+@final
+@dataclass(frozen=True)
+class Digits:
+    """Scikit-learn's handwritten digits: images (n, 1, 8, 8) in [0, 1] and their labels (n,), shuffled by the seed."""
+
+    images: Tensor
+    labels: Tensor
+
+    @staticmethod
+    def read(seed: int = 0) -> Digits:
+        """The digits that ship with scikit-learn; nothing is downloaded."""
+        from sklearn.datasets import load_digits
+
+        found = load_digits()
+        order = shared(seed, "digits").permutation(len(found.target))
+        images = torch.from_numpy(found.images[order, None] / 16).to(torch.float32)
+        return Digits(images, torch.from_numpy(found.target[order]))
+
+
+@final
+@dataclass(frozen=True)
+class BrightLast:
+    """A curved way for `Path`: the brighter a pixel, the later it appears, b + a^(1 + power |x - b|) (x - b)."""
+
+    power: float = 2.0
+
+    def __call__(self, position: Tensor, absent: Tensor, x: Tensor) -> Tensor:
+        way = x - absent
+        return absent + position ** (1 + self.power * way.abs()) * way
+
+
+def train(digits: Digits, *, seed: int = 0, epochs: int = 20) -> nn.Sequential:
+    """A small convolutional network for the digits, trained in seconds; the global generator is left as found."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = nn.Sequential(
+            nn.Conv2d(1, 12, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(12, 24, 3, padding=1, stride=2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(24 * 4 * 4, 10),
+        )
+    images, labels = digits.images[:_TRAINED], digits.labels[:_TRAINED]
+    optimiser, draws = torch.optim.Adam(net.parameters(), lr=0.005), shared(seed, "training order")
+    for _ in range(epochs):
+        for rows in np.array_split(draws.permutation(_TRAINED), _TRAINED // 64):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(net(images[rows]), labels[rows]).backward()
+            optimiser.step()
+    return net.eval()
+
+
+def accuracy(net: nn.Module, digits: Digits) -> float:
+    """The share of the test digits that the network reads right."""
+    with torch.no_grad():
+        right = net(digits.images[_TRAINED:]).argmax(1) == digits.labels[_TRAINED:]
+    return float(right.float().mean())
+
+
+def ask(net: nn.Module, digits: Digits, inputs: int = INPUTS) -> Question:
+    """Why this digit? Every pixel of the first test images against the empty page."""
+    return Question(net, digits.images[_TRAINED : _TRAINED + inputs], features=Pixels())
+
+
+_SETTINGS = (
+    "Absolute(Gradient())",
+    "TimesInput(Smoothed(Gradient(), noise=0.1, draws=16))",
+    "Smoothed(Gradient(), noise=0.1, draws=16)",
+    "IntegratedGradients(steps=16)",
+    "ExpectedGradients(draws=16)",
+    "PermutationShapley(orderings=8)",
+    "KernelShap(budget=512)",
+    "ProxyShap(budget=640)",
+    "SamplingShapley(draws=4)",
+    "Qii('unary')",
+    "Occlusion(window=3)",
+    "Rise(masks=512, grid=4, estimator='centred')",
+    "Lime(CoinMasks(samples=512))",
+)
+"""Settings that suit 64 pixels and half a thousand questions; every other method and metric takes its defaults."""
+
+
+def contenders() -> list[Method]:
+    """Every method that can be made without data of its own."""
+    chosen: dict[str, Method] = {"Path": Path(BrightLast(), steps=16)}
+    for text in _SETTINGS:
+        if (name := text.partition("(")[0]) in METHODS:
+            chosen[name] = parse(text, Method)
+    return [chosen.get(name) or kind() for name, kind in METHODS.items() if name in chosen or not _unset(kind)]
+
+
+def judges() -> list[Metric]:
+    """Every metric that can be made without data of its own."""
+    chosen: dict[str, Metric] = {
+        "Infidelity": Infidelity(Squares(sides=(1, 2, 3, 4))),
+        "MaxSensitivity": MaxSensitivity(radius=0.05, draws=5),
+    }
+    return [chosen.get(name) or kind() for name, kind in METRICS.items() if name in chosen or not _unset(kind)]
+
+
+def _unset(kind: Any) -> bool:
+    """Whether a class has settings without a default."""
+    return any(each.init and each.default is MISSING and each.default_factory is MISSING for each in fields(kind))
+
+
+def unasked() -> list[str]:
+    """Methods that the demo has nothing to hand to: they need data or a model of their own."""
+    asked = {type(each) for each in contenders()}
+    return [name for name, kind in METHODS.items() if kind not in asked]
+
+
+def run(seed: int = 0, inputs: int = INPUTS) -> Comparison:
+    """Trains, asks, answers and scores; the same numbers for the same seed."""
+    with one_thread():
+        digits = Digits.read(seed)
+        net = train(digits, seed=seed)
+        return compare(ask(net, digits, inputs), contenders(), judges(), seed, references=True)
+
+
+def write(comparison: Comparison, path: str | PathLike[str], seed: int = 0) -> File:
+    """The page about the demo."""
+    digits = Digits.read(seed)
+    labels = [f"a {int(label)}" for label in digits.labels[_TRAINED : _TRAINED + comparison.question.n]]
+    return report(comparison, path, labels=labels, title="Sixteen handwritten digits, explained and measured")
+
+
+def draw(comparison: Comparison, path: str | PathLike[str], digits: int = 3) -> File:
+    """A picture of a few digits and a few answers, each under its mean infidelity and the 95 % interval."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    found = {label.partition("(")[0]: label for label in comparison.attributions}
+    shown = [found[name] for name in _DRAWN if name in found]
+    maps = [credit_maps(comparison.question, comparison.attributions[label]) for label in shown]
+    images = comparison.question.x.reshape(-1, 8, 8).numpy()
+    figure = Figure(figsize=(1.25 * (len(shown) + 1), 1.2 * digits + 0.5), layout="constrained")
+    panels = figure.subplots(digits, len(shown) + 1, squeeze=False)
+    for row, line in enumerate(panels):
+        line[0].imshow(images[row], cmap="gray_r")
+        for panel, values in zip(line[1:], maps):
+            reach = np.abs(values[row]).max()
+            panel.imshow(values[row], cmap=COLOURS, vmin=-reach, vmax=reach)
+    for panel in panels.flat:
+        panel.set(xticks=[], yticks=[])
+    panels[0][0].set_title("the input\ninfidelity", fontsize=6.5)
+    for panel, label in zip(panels[0][1:], shown):
+        score = comparison.score(label, comparison.metrics[0])
+        low, high = score.interval
+        panel.set_title(
+            f"{label.partition('(')[0]}\n{_short(score.mean)} [{_short(low)}, {_short(high)}]", fontsize=6.5
+        )
+    target = File(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure).print_figure(str(target), dpi=130, metadata={"Software": None})
+    return target
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"

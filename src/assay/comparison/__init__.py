@@ -1,0 +1,10 @@
+"""Which explanation to trust.
+
+- `comparison`: every method by every metric on the same inputs and draws
+- `ranking`: where methods stand by one metric, and which differences are real
+"""
+
+from assay.comparison.comparison import Comparison, compare
+from assay.comparison.ranking import Standing
+
+__all__ = ["Comparison", "Standing", "compare"]

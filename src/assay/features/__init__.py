@@ -1,0 +1,18 @@
+"""Who receives credit: every kind is one partition of the flat input.
+
+- `partition`: labels of the flat elements, and what masks and credit become under them
+- `elements`: each element, columns with groups, any label map
+- `images`: pixels over their channels, square patches
+- `superpixels`: SLIC segments (needs the extra `images`)
+- `words`: the words of a text
+
+May be subclassed: `Features`.
+"""
+
+from assay.features.elements import Columns, Elements, Labels
+from assay.features.images import Patches, Pixels
+from assay.features.partition import Features, Partition
+from assay.features.superpixels import Superpixels
+from assay.features.words import Words
+
+__all__ = ["Columns", "Elements", "Features", "Labels", "Partition", "Patches", "Pixels", "Superpixels", "Words"]

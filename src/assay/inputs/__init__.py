@@ -1,0 +1,19 @@
+"""Whatever is handed in, as flat rows and back.
+
+Inside a question every input is one row of a matrix; a `Layout` folds rows back into what the predictor takes.
+
+- `layout`: the base of all layouts, and the context that travels beside the inputs (`Aligned`, `Shared`)
+- `tensors`: one tensor or several, and NumPy arrays
+- `tables`: data frames, in the kind of table that the predictor was fitted on
+- `texts`: strings, one feature a word
+- `reading`: which of them suits what was handed in
+
+May be subclassed: `Layout`.
+"""
+
+from assay.inputs.layout import Aligned, Layout, Shared
+from assay.inputs.tables import TableLayout
+from assay.inputs.tensors import TensorLayout
+from assay.inputs.texts import TextLayout
+
+__all__ = ["Aligned", "Layout", "Shared", "TableLayout", "TensorLayout", "TextLayout"]

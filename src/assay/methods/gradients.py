@@ -1,0 +1,60 @@
+"""Slopes at the input, and methods made around another: smoothing, magnitude, local to global."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from assay.answers.attribution import Kind
+from assay.methods.base import Axiom, Method
+from assay.models.base import Ability
+from assay.question.question import Question
+
+
+@final
+@dataclass(frozen=True)
+class Gradient(Method):
+    """The slope of the target at the input (saliency).
+
+    phi_i = d f(x) / d x_i      (Baehrens et al. 2010, definition 2; Simonyan et al. 2014, section 3)
+    Cost: one forward and backward pass per input. Units: target per unit of input; signed, `Absolute(Gradient())` for magnitudes.
+
+    >>> import torch, assay
+    >>> net = torch.nn.Linear(2, 1, bias=False)
+    >>> _ = net.weight.data.copy_(torch.tensor([[3.0, -1.0]]))
+    >>> Gradient()(assay.Question(net, torch.ones(1, 2))).values
+    tensor([[ 3., -1.]])
+    """
+
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GRADIENT})
+    kind: ClassVar[Kind] = Kind.SLOPE
+    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE})
+    cost: ClassVar[str] = "1 gradient"
+
+    def values(self, question: Question, seed: int) -> Tensor:
+        return question.pool(question.slope())
+
+
+@final
+@dataclass(frozen=True)
+class InputXGradient(Method):
+    """The slope at the input times the input.
+
+    phi_i = x_i d f(x) / d x_i      (Shrikumar et al. 2016, section 2; the homework's equation 1)
+    Cost: one forward and backward pass per input. Units: target. Multiplies by x itself, whatever the removal.
+
+    >>> import torch, assay
+    >>> net = torch.nn.Linear(2, 1, bias=False)
+    >>> _ = net.weight.data.copy_(torch.tensor([[3.0, -1.0]]))
+    >>> InputXGradient()(assay.Question(net, torch.tensor([[2.0, 5.0]]))).values
+    tensor([[ 6., -5.]])
+    """
+
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GRADIENT})
+    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE})
+    cost: ClassVar[str] = "1 gradient"
+
+    def values(self, question: Question, seed: int) -> Tensor:
+        return question.pool(question.x * question.slope())

@@ -1,0 +1,14 @@
+"""Any predictor, wrapped once at the door.
+
+- `base`: what a model can do (`Ability`) and how it is called
+- `wrapping`: the door, the one place where the kind of a predictor is found out
+- `black_box`: estimators and plain functions
+- `networks`: torch modules
+
+May be subclassed: `Model`.
+"""
+
+from assay.models.base import Ability, Model
+from assay.models.wrapping import wrap
+
+__all__ = ["Ability", "Model", "wrap"]

@@ -1,0 +1,170 @@
+"""A network cut at a layer: the part before it, run once, and the part behind it, asked again and again."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, final
+
+from torch import Tensor, nn
+
+from assay.engine import Pace
+from assay.errors import AbilityError, KindError
+from assay.inputs.layout import Rows, arranged
+from assay.models.base import Ability, Model, checked, digest
+from assay.models.networks import graph
+
+
+class Layered(Model):
+    """A network whose layers have names."""
+
+    plain: nn.Module
+    """The module without a compiler around it: hooks are heard by it alone."""
+    output: Callable[[Any], Any]
+
+    @abstractmethod
+    def layer(self, name: str) -> nn.Module:
+        """The layer of that name, or a refusal with the names that come near."""
+
+
+class _Reached(Exception):
+    """Stops a forward at the layer that was asked for."""
+
+
+def _activation(value: Any, layer: str, rows: int) -> Tensor:
+    if isinstance(value, Tensor) and (value.dim() == 0 or len(value) != rows):
+        raise KindError(
+            f"Expected an activation with one row for each of {rows} inputs out of layer {layer!r}, got shape "
+            f"{tuple(value.shape)}. Cut at a layer whose output counts inputs in its first dimension."
+        )
+    if not isinstance(value, Tensor):
+        raise KindError(
+            f"Expected one tensor out of layer {layer!r}, got {type(value).__name__}. Cut at a layer that returns one tensor."
+        )
+    return value
+
+
+@contextmanager
+def _hooked(layer: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+    handle = layer.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class _Cut(Model):
+    """What the two halves of a network share with it."""
+
+    def __init__(self, network: Layered, layer: str) -> None:
+        self.network = network
+        self.layer = layer
+        self.abilities = network.abilities - {Ability.LAYERS}
+        self.device = network.device
+        self.dtype = network.dtype
+        self.layouts = network.layouts
+
+    def session(self, *, slopes: bool) -> Any:
+        return self.network.session(slopes=slopes)
+
+    def pace(self, purpose: str) -> Pace:
+        return self.network.pace(f"{self.name} {purpose}")
+
+    def fingerprint(self) -> bytes:
+        return digest(self.network.fingerprint(), self.name.encode())
+
+    def cut_after(self, layer: str) -> Any:
+        raise self._uncut(layer)
+
+    def cut_upto(self, layer: str) -> Model:
+        raise self._uncut(layer)
+
+    def _uncut(self, layer: str) -> AbilityError:
+        return AbilityError(
+            f"Expected a whole network to cut at {layer!r}, got {self.name}. Ask the question of the network."
+        )
+
+
+@final
+class Upto(_Cut):
+    """The network that stops at a layer and answers with its activation."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.network.name} up to {self.layer}"
+
+    def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
+        reached: list[Any] = []
+
+        def stop(module: nn.Module, inputs: Any, output: Any) -> None:
+            reached.append(output)
+            raise _Reached
+
+        with _hooked(self.network.layer(self.layer), stop):
+            try:
+                self.network.plain(*arranged(rows, layout), **context)
+            except _Reached:
+                return _activation(reached[0], self.layer, len(rows[0]))
+        raise AbilityError(f"Expected the forward of {self.network.name} to pass layer {self.layer!r}; it never did.")
+
+    def cut_upto(self, layer: str) -> Model:
+        return self.network.cut_upto(layer)
+
+
+@final
+class After(_Cut):
+    """The rest of the network behind a layer.
+
+    Where the network can be captured as a graph, what skips past the layer is computed once and carried beside the activation;
+    elsewhere the forward is run again from the start and the layer's output is exchanged.
+    """
+
+    split: graph.Split | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.network.name} after {self.layer}"
+
+    @property
+    def how(self) -> str:
+        """In words, whether the part before the layer runs once."""
+        if self.split is not None:
+            return "the part before the layer ran once (captured as a graph)"
+        return "the network cannot be captured as a graph: the part before the layer was recomputed for every row"
+
+    def capture(self, sample: Rows, context: Mapping[str, Any]) -> None:
+        """Tries to capture the network as a graph, on a sample of rows."""
+        if not context:
+            self.split = graph.split(self.network.plain, self.layer, sample, self.network.output)
+
+    def before(self, rows: Rows, context: Mapping[str, Any]) -> tuple[Tensor, Sequence[Tensor]]:
+        """The activation of a chunk, and what is carried beside it."""
+        if self.split is not None:
+            activation, *carried = self.split.before(*rows)
+            return _activation(activation, self.layer, len(rows[0])), carried
+        passed: list[Any] = []
+        with _hooked(self.network.layer(self.layer), lambda module, inputs, output: passed.append(output)):
+            self.network.plain(*rows, **context)
+        if len(passed) != 1:
+            raise AbilityError(
+                f"Expected layer {self.layer!r} to be called once in a forward of {self.network.name}, got {len(passed)} calls. "
+                "Cut at a layer that is called once, or give every use its own module."
+            )
+        return _activation(passed[0], self.layer, len(rows[0])), rows
+
+    def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
+        (activation,) = arranged(rows, layout)
+        carried = [context[f"carried {index}"] for index in range(sum(key.startswith("carried ") for key in context))]
+        if self.split is not None:
+            outputs = self.split.behind(activation, *carried)
+        else:
+            given = {key: value for key, value in context.items() if not key.startswith("carried ")}
+            with _hooked(self.network.layer(self.layer), lambda module, inputs, output: activation):
+                outputs = self.network.plain(*carried, **given)
+        return checked(self.network.output(outputs), len(activation), self.name)
+
+
+def names_of(carried: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Carried tensors under the names by which `After` finds them again."""
+    return {f"carried {index}": tensor for index, tensor in enumerate(carried)}

@@ -1,0 +1,4 @@
+"""Pictures of answers, made without any drawing state.
+
+- `images`: maps of credit and inputs as small PNG pictures
+"""

@@ -1,0 +1,12 @@
+"""The noun: model, inputs, target, features and removal bound together, and asked.
+
+- `question`: with masks, at points, for slopes, along paths
+- `evaluation`: chunks of rows sent to the model
+- `masked_rows`: the rows of inputs under masks
+- `layers`: the same question asked behind a layer
+- `validation`: what is checked before any model is asked
+"""
+
+from assay.question.question import Question
+
+__all__ = ["Question"]

@@ -1,0 +1,16 @@
+"""What an absent feature is replaced by.
+
+- `base`: a removal, and the absent inputs that it gives for a question
+- `fixed`: a value, a mean, a blur, noise, rows of a background
+- `conditional`: drawn from data given what is present (observational)
+- `mask_token`: a word in the place of another
+
+May be subclassed: `Removal`.
+"""
+
+from assay.removals.base import Absent, Removal
+from assay.removals.conditional import Conditional
+from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
+from assay.removals.mask_token import MaskToken
+
+__all__ = ["Absent", "Background", "Baseline", "Blur", "Conditional", "MaskToken", "Mean", "Noise", "Removal"]

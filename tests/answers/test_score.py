@@ -1,0 +1,129 @@
+"""Scores: one number per input, averaged late, saved without pickle."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from assay.answers.score import Score
+from assay.errors import InputError, VersionError
+from assay.numerics import statistics
+
+NAN = math.nan
+
+
+def full() -> Score:
+    return Score(
+        "Infidelity",
+        torch.tensor([0.1, NAN, 0.4, 0.3]),
+        "lower",
+        units="target squared",
+        error=torch.tensor([0.01, 0.02, 0.02, 0.01]),
+        details={"skill": torch.tensor([0.9, NAN, 0.2, 0.3])},
+        why="no change of the target",
+        provenance={"metric": "Infidelity(draws=10)", "seed": 3},
+    )
+
+
+def test_mean_interval_missing_and_noise() -> None:
+    score = full()
+    there = np.array([0.1, 0.4, 0.3], dtype=np.float32).astype(np.float64)
+    assert score.values.dtype == torch.float64
+    assert score.mean == pytest.approx(there.mean(), rel=1e-12)
+    assert score.interval == statistics.interval(there)
+    assert score.missing == 1
+    assert score.noise == pytest.approx(math.sqrt(0.01**2 + 0.02**2 + 0.01**2) / 3, rel=1e-6)
+    assert Score("Gap", torch.ones(3), "lower").noise == 0.0
+    assert len(score) == 4
+
+
+def test_a_rate_has_wilsons_interval() -> None:
+    score = Score("PointingGame", torch.tensor([1.0, 1.0, 0.5, NAN]), "higher", units="rate")
+    assert score.interval == statistics.wilson(2.5, 3)
+    assert Score("PointingGame", torch.ones(10), "higher", units="rate").interval[0] < 0.8
+    with pytest.raises(InputError, match="rate"):
+        Score("PointingGame", torch.tensor([2.0]), "higher", units="rate")
+
+
+def test_one_line_says_it_all() -> None:
+    low, high = full().interval
+    assert repr(full()) == (
+        f"Infidelity 0.267 [{low:.3g}, {high:.3g}] target squared, lower is better, n=3 of 4 (no change of the target)"
+    )
+    assert str(Score("Skill", torch.full((16,), 0.5), "higher")) == "Skill 0.5 [0.5, 0.5], higher is better, n=16"
+
+
+def test_without_any_score_everything_is_nan() -> None:
+    score = Score("Gap", torch.tensor([NAN, NAN]), "lower")
+    assert score.missing == 2
+    assert all(math.isnan(number) for number in (score.mean, *score.interval))
+    assert math.isnan(Score("Gap", torch.tensor([NAN]), "lower", error=torch.tensor([0.1])).noise)
+
+
+def test_a_score_keeps_its_own_copy() -> None:
+    source = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    score = Score("Gap", source, "lower", details={"raw": source})
+    source[0] = 9.0
+    assert score.values.tolist() == [1.0, 2.0]
+    assert score.details["raw"].tolist() == [1.0, 2.0]
+    with pytest.raises(AttributeError):
+        score.name = "other"  # type: ignore[misc]
+    assert repr(pickle.loads(pickle.dumps(score))) == repr(score)
+
+
+def test_save_and_load_without_pickle(tmp_path: Path) -> None:
+    score = full()
+    path = tmp_path / "score.safetensors"
+    score.save(path)
+    back = Score.load(path)
+    assert repr(back) == repr(score)
+    assert torch.equal(back.values.nan_to_num(7.0), score.values.nan_to_num(7.0))
+    assert back.error is not None
+    assert torch.equal(back.error, score.error)  # type: ignore[arg-type]
+    assert torch.equal(back.details["skill"].nan_to_num(7.0), score.details["skill"].nan_to_num(7.0))
+    assert back.provenance == score.provenance
+    Score("Gap", torch.ones(2), "lower").save(path)
+    assert Score.load(path).error is None
+
+
+def test_load_refuses_what_it_cannot_read(tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_file({"values": torch.ones(2)}, str(other))
+    with pytest.raises(InputError, match="saved Score"):
+        Score.load(other)
+    save_file({"values": torch.ones(2)}, str(other), metadata={"noun": "Score", "format": "99"})
+    with pytest.raises(VersionError, match="format 99"):
+        Score.load(other)
+    other.write_bytes(b"nothing of the kind")
+    with pytest.raises(InputError, match="cannot be read"):
+        Score.load(other)
+
+
+def test_to_pandas_has_one_row_per_input() -> None:
+    frame = full().to_pandas()
+    assert list(frame.columns) == ["Infidelity", "standard error", "skill"]
+    assert frame.index.name == "input"
+    assert frame["skill"][2] == pytest.approx(0.2, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"values": torch.ones(2, 2)}, "one number per input"),
+        ({"values": torch.tensor(1.0)}, "average nothing"),
+        ({"values": torch.tensor([math.inf])}, "finite"),
+        ({"error": torch.ones(3)}, "error"),
+        ({"details": {"raw": torch.ones(3)}}, "raw"),
+        ({"direction": "up"}, "lower"),
+    ],
+)
+def test_refusals(settings: dict[str, object], words: str) -> None:
+    given: dict[str, object] = {"name": "Gap", "values": torch.ones(2), "direction": "lower"} | settings
+    with pytest.raises(InputError, match=words):
+        Score(**given)  # type: ignore[arg-type]

@@ -1,0 +1,142 @@
+"""The docs say what the code does: generated pages are current, links lead somewhere, names exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import assay
+from assay.comparison.comparison import compare
+from assay.errors import AssayError
+from assay.methods.shapley.exact import ExactShapley
+from assay.methods.shapley.kernel_shap import KernelShap
+from assay.metrics import METRICS
+from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
+from assay.perturbations import Squares
+from assay.registry import tables
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+def test_the_generated_page_is_current() -> None:
+    kept = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert kept == tables.page(), "docs/methods.md is out of date: make docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if not link.startswith(("http://", "https://")):
+            assert (page.parent / link).exists(), f"{page.name} points to {link}, which is not there"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_of_code_in_pages_are_short_enough_to_read(page: Path) -> None:
+    assert all(
+        len(line) <= 120 for line in page.read_text(encoding="utf-8").splitlines() if line.startswith((">>>", "..."))
+    )
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    missing = [
+        page.name for page in PAGES if page.parent.name == "docs" and page.name != "index.md" and page.name not in index
+    ]
+    assert not missing
+
+
+def test_every_method_and_metric_has_a_page() -> None:
+    text = "\n".join(
+        page.read_text(encoding="utf-8") for page in PAGES if page.name not in ("methods.md", "architecture.md")
+    )
+    missing = [name for name in (*assay.METHODS, *METRICS) if not re.search(rf"\b{name}\b", text)]
+    assert not missing, "no page of the docs says a word about these"
+
+
+def test_a_table_escapes_what_would_break_it() -> None:
+    made = tables.Catalogue("t", ("a", "b"), (("|x|", "y"),))
+    assert made.markdown() == "| a | b |\n| --- | --- |\n| \\|x\\| | y |\n"
+
+
+def test_importing_loads_nothing_that_is_not_needed() -> None:
+    heavy = {"pandas", "sklearn", "matplotlib", "rich", "typer", "jinja2", "scipy.stats", "PIL"}
+    code = f"import torch, sys; there = set(sys.modules); import assay; print(sorted(({heavy!r} & set(sys.modules)) - there))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# --- the right column of the README's table
+
+
+def test_every_rule_is_exact_for_a_linear_model() -> None:
+    question = assay.Question(lambda x: x @ torch.tensor([1.0, 2.0, 3.0]), torch.ones(1, 3))
+    for rule in ("gauss_legendre", "trapezoid", "left", "right", "middle"):
+        for steps in (2, 10):
+            total = assay.IntegratedGradients(steps=steps, rule=rule)(question).values.sum()
+            assert float(total) == pytest.approx(6.0, abs=1e-6)
+
+
+def test_a_shared_matrix_is_not_repeated() -> None:
+    matrix = torch.tensor([[1.0], [2.0], [3.0]])
+    given = {"matrix": assay.Shared(matrix)}
+    question = assay.Question(lambda x, matrix: (x @ matrix)[:, 0], torch.ones(2, 3), context=given)
+    values = assay.IntegratedGradients(steps=50)(question).values
+    torch.testing.assert_close(values, matrix.T.repeat(2, 1), rtol=1e-6, atol=0)
+
+
+def test_a_network_in_training_mode_does_not_answer_by_its_neighbours() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3)).train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(AssayError):
+        assay.IntegratedGradients()(assay.Question(net, torch.rand(4, 3), target=0))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert net.training
+
+
+def test_a_budget_that_determines_nothing_is_refused() -> None:
+    question = assay.Question(lambda x: x.sum(1), torch.rand(1, 100))
+    with pytest.raises(AssayError, match="at least 298"):
+        KernelShap(budget=25)(question)
+
+
+def test_every_row_of_a_background_counts() -> None:
+    rows = torch.zeros(1500, 2)
+    rows[-1] = 1500.0
+    question = assay.Question(lambda x: x.sum(1), torch.ones(1, 2), removal=assay.Background(rows))
+    torch.testing.assert_close(question.base, torch.tensor([2.0]))
+    torch.testing.assert_close(ExactShapley()(question).values, torch.zeros(1, 2))
+
+
+def test_squares_are_removed_one_at_a_time() -> None:
+    question = assay.Question(lambda x: (x**2).sum((1, 2, 3)), torch.ones(1, 1, 8, 8), features=assay.Pixels())
+    squares = Squares(sides=(4,))
+    removed = squares.draw(question, 0, (0, squares.size(question, 1))).removed
+    assert removed is not None
+    assert removed.shape[1] == 25
+    assert bool((removed.sum(2) == 16).all())
+
+
+def test_a_score_does_not_depend_on_the_batch_size() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).double().eval()
+    inputs, method = torch.rand(9, 3, dtype=torch.float64), assay.Gradient()
+    details = []
+    for size in (64, 4, 1):
+        question = assay.Question(assay.wrap(net, batch_size=size), inputs, target=0)
+        details.append(MaxSensitivity(method, draws=5)(question, method(question)).details["lipschitz"])
+    assert details[0].std() > 0
+    for other in details[1:]:
+        torch.testing.assert_close(other, details[0], rtol=1e-10, atol=0)
+
+
+def test_every_metric_gives_an_interval_and_a_paired_test() -> None:
+    question = assay.Question(lambda x: x[:, 0] * x[:, 1], torch.rand(12, 2))
+    table = compare(question, [assay.Gradient(), assay.IntegratedGradients()], list(METRICS))
+    for metric in table.metrics:
+        assert all(low <= high for low, high in (score.interval for score in table.by(metric).values()))
+        assert len(table.standings[metric].pairs) == 1

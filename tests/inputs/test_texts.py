@@ -1,0 +1,95 @@
+"""Texts as inputs: reading, words as features, masks, and classifiers on strings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+import assay
+from assay.errors import InputError, KindError, ModelError
+from assay.inputs.texts import TextLayout
+
+CPU = torch.device("cpu")
+
+
+def points(texts: list[str]) -> np.ndarray:
+    """1 for 'good', -2 for 'not', and 4 for both: an interaction."""
+    return np.array([float("good" in t) - 2.0 * ("not" in t) + 5.0 * ("good" in t and "not" in t) for t in texts])
+
+
+@given(st.lists(st.text(max_size=30).filter(lambda text: text.strip() != ""), min_size=1, max_size=4))
+def test_a_text_comes_back_as_it_was(texts: list[str]) -> None:
+    layout = TextLayout.of(texts, CPU)
+    assert layout.fold(layout.flatten(texts))[0] == texts
+
+
+def test_words_receive_what_the_definition_gives_them() -> None:
+    answer = assay.ExactShapley()(assay.Question(points, ["it is not good"]))
+    # v = g - 2 n + 5 g n at (1, 1): the interaction is split evenly
+    assert answer.names == ("it", "is", "not", "good")
+    np.testing.assert_allclose(answer.values[0], [0.0, 0.0, -2.0 + 2.5, 1.0 + 2.5], atol=1e-6)
+
+
+def test_absent_words_are_dropped_or_masked_and_marks_follow_their_word() -> None:
+    seen: list[str] = []
+
+    def listen(texts: list[str]) -> np.ndarray:
+        seen.extend(texts)
+        return np.zeros(len(texts))
+
+    mask = torch.tensor([[True, False, True]])
+    assay.Question(listen, ['"One, two; three!"']).value(mask)
+    assay.Question(listen, ['"One, two; three!"'], removal=assay.MaskToken("[MASK]")).value(mask)
+    assert '"One, three!"' in seen
+    assert '"One, [MASK] three!"' in seen
+
+
+def test_a_bag_of_words_is_one_feature_for_every_occurrence() -> None:
+    question = assay.Question(points, ["good good Good film"], features=assay.Words(bag=True))
+    assert question.partition.names == ("good", "film")
+    assert question.value(torch.tensor([[False, True]])).item() == 0.0
+
+
+def test_a_short_text_beside_a_long_one_has_nothing_where_it_has_no_words() -> None:
+    crowd = assay.ExactShapley()(assay.Question(points, ["good", "this is not so good"]))
+    alone = assay.ExactShapley()(assay.Question(points, ["good"]))
+    assert crowd.values[0, 1:].abs().max() == 0
+    torch.testing.assert_close(crowd.values[0, :1], alone.values[0])
+    torch.testing.assert_close(crowd.base, torch.zeros(2))
+
+
+def test_identity_is_the_text_and_not_its_code() -> None:
+    together = assay.Question(points, ["good film", "bad film"])
+    assert together.keys[1] == assay.Question(points, ["bad film"]).keys[0]
+
+
+def test_a_pipeline_on_strings_is_asked_with_strings() -> None:
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    model.fit(["good film", "bad film", "good", "bad"], [1, 0, 1, 0])
+    question = assay.Question(model, ["a good film"], target=1)
+    answer = assay.ExactShapley()(question)
+    assert answer.values[0].argmax() == 1
+    expected = model.predict_proba(["a good film"])[0, 1] - model.predict_proba([""])[0, 1]
+    assert float(answer.values.sum()) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: assay.Question(points, "one string"), KindError, "list"),
+        (lambda: assay.Question(points, ["..."]), InputError, "at least one word"),
+        (lambda: assay.Question(points, ["good"], removal=assay.MaskToken(3)), KindError, "string"),
+        (lambda: assay.Question(lambda t: np.zeros(3), ["good"]).prediction, ModelError, "one output row"),
+        (lambda: assay.Question(lambda t: np.array(t), ["good"]).prediction, KindError, "numbers"),
+        (lambda: assay.Question(points, torch.zeros(2, 3), features=assay.Words()), InputError, "texts"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_words(make, error, words) -> None:
+    with pytest.raises(error, match=words):
+        make()

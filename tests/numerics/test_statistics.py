@@ -1,0 +1,287 @@
+"""Intervals, paired tests, letters and ranks against slow twins written from the definitions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from assay.errors import InputError
+from assay.numerics import rng, statistics
+
+
+def sample(n: int, k: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).lognormal(size=(n, k))
+
+
+def drawn_inputs(n: int, seed: int, resamples: int) -> np.ndarray:
+    return rng.shared(seed, f"bootstrap {n}").integers(0, n, (resamples, n))
+
+
+def bca_by_definition(values: np.ndarray, means: np.ndarray, level: float) -> tuple[float, float]:
+    """Efron 1987 with an explicit jackknife: every input is left out in turn and the mean is taken anew."""
+    normal = stats.norm
+    theta = values.mean()
+    share = (np.mean(means < theta) + np.mean(means <= theta)) / 2
+    left_out = np.array([np.delete(values, i).mean() for i in range(len(values))])
+    moves = left_out.mean() - left_out
+    a = np.sum(moves**3) / (6 * np.sum(moves**2) ** 1.5)
+    z0 = normal.ppf(share)
+    bounds = []
+    for tail in ((1 - level) / 2, (1 + level) / 2):
+        z = z0 + normal.ppf(tail)
+        bounds.append(float(np.quantile(means, normal.cdf(z0 + z / (1 - a * z)))))
+    return bounds[0], bounds[1]
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 40, 150])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_interval_is_bca_from_the_definition(n: int, level: float) -> None:
+    values = sample(n, 1)[:, 0]
+    means = values[drawn_inputs(n, 5, 999)].mean(axis=1)
+    means[np.abs(means - values.mean()) < 1e-13] = values.mean()
+    expected = bca_by_definition(values, means, level)
+    assert statistics.interval(values, level, seed=5, resamples=999) == pytest.approx(expected, rel=1e-10)
+
+
+def test_interval_agrees_with_scipy_on_the_same_draws() -> None:
+    values = sample(25, 1, seed=3)[:, 0]
+    generator = rng.shared(7, "bootstrap 25")
+    result = stats.bootstrap((values,), np.mean, n_resamples=2000, method="BCa", rng=generator, batch=2000)
+    expected = (result.confidence_interval.low, result.confidence_interval.high)
+    assert statistics.interval(values, seed=7, resamples=2000) == pytest.approx(expected, rel=1e-10)
+
+
+def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = sample(30, 4)
+    whole = statistics.intervals(table, resamples=500)
+    flips = statistics.sign_flip(table - 1.5, resamples=500)
+    monkeypatch.setattr(statistics, "BLOCK", 700)
+    np.testing.assert_allclose(statistics.intervals(table, resamples=500), whole, rtol=1e-12)
+    np.testing.assert_array_equal(statistics.sign_flip(table - 1.5, resamples=500), flips)
+
+
+def test_degenerate_columns() -> None:
+    assert all(math.isnan(bound) for bound in statistics.interval([1.0]))
+    assert all(math.isnan(bound) for bound in statistics.interval([]))
+    assert all(math.isnan(bound) for bound in statistics.interval([math.nan, math.nan, 1.0]))
+    assert statistics.interval([0.1] * 7) == (0.1, 0.1)
+    assert statistics.interval([0.0] * 7) == (0.0, 0.0)
+    low, high = statistics.interval([1e-200, 3e-200, 8e-200])
+    assert 1e-200 <= low < high <= 8e-200
+
+
+def test_missing_inputs_are_left_out_of_their_column_alone() -> None:
+    table = sample(20, 3)
+    table[[2, 9], 1] = math.nan
+    together = statistics.intervals(table, resamples=999)
+    for k in range(3):
+        there = table[~np.isnan(table[:, k]), k]
+        np.testing.assert_allclose(together[k], statistics.interval(there, resamples=999), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(15, 0.90, 0.97), (60, 0.92, 0.975)])
+def test_the_interval_covers_the_true_mean(n: int, low: float, high: float) -> None:
+    columns = np.random.default_rng(1).normal(3.0, 1.0, (n, 1000))
+    bounds = statistics.intervals(columns, resamples=999)
+    covered = np.mean((bounds[:, 0] <= 3.0) & (bounds[:, 1] >= 3.0))
+    assert low <= covered <= high
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20), st.floats(-100, 100), st.floats(0.01, 100))
+@settings(max_examples=40, deadline=None)
+def test_interval_moves_with_the_values(values: list[float], shift: float, scale: float) -> None:
+    low, high = statistics.interval(values, resamples=199)
+    moved = statistics.interval([shift + scale * v for v in values], resamples=199)
+    size = abs(shift) + scale * max(map(abs, values))
+    assert low <= high
+    assert min(values) - 1e-9 <= low
+    assert high <= max(values) + 1e-9
+    if np.std(values) > 1e-6 * (1 + size / scale):
+        assert moved == pytest.approx((shift + scale * low, shift + scale * high), abs=1e-9 * (1 + size))
+
+
+def test_wilson_agrees_with_scipy() -> None:
+    for successes, n in [(0, 10), (3, 10), (10, 10), (7, 200)]:
+        expected = stats.binomtest(successes, n).proportion_ci(method="wilson")
+        assert statistics.wilson(successes, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert all(math.isnan(bound) for bound in statistics.wilson(0, 0))
+    with pytest.raises(InputError, match="count the hits"):
+        statistics.wilson(11, 10)
+
+
+def flips_by_definition(d: np.ndarray) -> float:
+    hits = [abs(np.dot(s, d)) >= abs(d.sum()) - 1e-9 for s in itertools.product((-1, 1), repeat=len(d))]
+    return float(np.mean(hits))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 9])
+def test_sign_flip_enumerates_every_sign(n: int) -> None:
+    table = np.random.default_rng(n).normal(0.7, 1.0, (n, 5))
+    table[:, 4] = 0.1
+    expected = [flips_by_definition(table[:, k]) for k in range(5)]
+    np.testing.assert_allclose(statistics.sign_flip(table), expected, rtol=0, atol=1e-12)
+
+
+def test_sign_flip_by_hand() -> None:
+    assert statistics.sign_flip([[0.0], [0.0]]).tolist() == [1.0]
+    assert statistics.sign_flip(np.full((14, 1), 0.1)).tolist() == [2 / 2**14]
+    assert statistics.sign_flip(np.full((30, 1), 0.1), resamples=999).tolist() == [1 / 1000]
+    assert np.isnan(statistics.sign_flip([[math.nan], [math.nan]])).all()
+
+
+def test_sampled_flips_agree_with_a_loop_and_with_scipy() -> None:
+    d = np.random.default_rng(2).normal(0.4, 1.0, 20)
+    signs = 1 - 2 * rng.shared(0, "signs 20").integers(0, 2, (9999, 20))
+    hits = sum(abs(float(np.dot(s, d))) >= abs(d.sum()) for s in signs)
+    p = statistics.sign_flip(d[:, None])[0]
+    assert p == (1 + hits) / 10000
+    reference = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=99999, rng=1).pvalue
+    assert abs(p - reference) < 5 * math.sqrt(reference / 9999)
+
+
+def test_sign_flip_is_honest_under_the_null() -> None:
+    table = np.random.default_rng(4).normal(size=(25, 2000))
+    p = statistics.sign_flip(table, resamples=999)
+    assert abs(np.mean(p <= 0.05) - 0.05) < 4 * math.sqrt(0.05 * 0.95 / 2000)
+
+
+def test_paired_facts_by_hand() -> None:
+    answer = statistics.paired([3.0, 2.0, 5.0, math.nan, 1.0], [1.0, 2.0, 1.0, 1.0, 2.0])
+    d = np.array([2.0, 0.0, 4.0, -1.0])
+    assert answer.difference == pytest.approx(1.25, abs=1e-12)
+    assert answer.effect == pytest.approx(1.25 / d.std(ddof=1), rel=1e-12)
+    assert answer.wins == pytest.approx((1 + 0.5 + 1 + 0) / 4, abs=1e-12)
+    assert answer.n == 4
+    assert answer.p == pytest.approx(flips_by_definition(d), abs=1e-12)
+    assert (answer.low, answer.high) == statistics.interval(d)
+    assert statistics.paired([2.0, 2.0], [1.0, 1.0]).effect == math.inf
+    assert statistics.paired([1.0, 2.0], [1.0, 2.0]).effect == 0.0
+    nothing = statistics.paired([math.nan], [1.0])
+    assert nothing.n == 0
+    assert math.isnan(nothing.difference)
+    assert eval(repr(answer), {"Paired": statistics.Paired}) == answer
+
+
+def test_every_pair_is_every_paired() -> None:
+    table = sample(18, 4)
+    table[3, 2] = math.nan
+    answers = statistics.every_pair(table, resamples=499)
+    assert list(answers) == list(itertools.combinations(range(4), 2))
+    for (i, j), answer in answers.items():
+        alone = statistics.paired(table[:, i], table[:, j], resamples=499)
+        assert (answer.p, answer.n, answer.wins) == (alone.p, alone.n, alone.wins)
+        assert (answer.low, answer.high) == pytest.approx((alone.low, alone.high), rel=1e-12)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_the_step_down_procedure(p: list[float]) -> None:
+    adjusted = statistics.holm([*p, math.nan])
+    assert math.isnan(adjusted[-1])
+    upward = np.argsort(p, kind="stable")
+    steps = [(len(p) - step) * p[i] for step, i in enumerate(upward)]
+    expected = [min(1.0, max(steps[: step + 1])) for step in range(len(p))]
+    np.testing.assert_allclose(adjusted[upward], expected, rtol=1e-12)
+    for level in (0.01, 0.05, 0.3):
+        rejected: set[int] = set()
+        for step, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+            if (len(p) - step) * p[i] > level:
+                break
+            rejected.add(i)
+        assert {i for i in range(len(p)) if adjusted[i] <= level} == rejected
+
+
+def test_holm_refuses_what_is_no_probability() -> None:
+    with pytest.raises(InputError, match="raw ones"):
+        statistics.holm([0.2, 1.2])
+    assert statistics.holm([]).tolist() == []
+
+
+@given(st.integers(1, 7).flatmap(lambda k: st.tuples(st.just(k), st.sets(st.tuples(*[st.integers(0, k - 1)] * 2)))))
+def test_letters_are_shared_exactly_by_the_indistinguishable(case: tuple[int, set[tuple[int, int]]]) -> None:
+    k, pairs = case
+    differ = np.zeros((k, k), dtype=bool)
+    for i, j in pairs:
+        differ[i, j] = differ[j, i] = i != j
+    display = statistics.letters(differ)
+    for i, j in itertools.combinations(range(k), 2):
+        assert bool(set(display[i]) & set(display[j])) == (not differ[i, j])
+    groups = [{i for i in range(k) if letter in display[i]} for letter in sorted(set("".join(display)))]
+    assert not any(one < other for one in groups for other in groups)
+    assert all(display)
+    assert "a" in display[0]
+
+
+def test_letters_follow_the_order() -> None:
+    differ = np.array([[False, True, True], [True, False, False], [True, False, False]])
+    assert statistics.letters(differ, [1, 2, 0]) == ("b", "a", "a")
+    assert statistics.letters(differ, [1, 0]) == ("b", "a", "")
+    with pytest.raises(InputError, match="symmetric"):
+        statistics.letters([[False, True], [False, False]])
+
+
+def test_ranks_by_definition() -> None:
+    table = sample(12, 3, seed=6)
+    means = table[drawn_inputs(12, 0, 499)].mean(axis=1)
+    places = np.argsort(np.argsort(means, axis=1), axis=1)
+    expected = [[np.mean(places[:, k] == place) for place in range(3)] for k in range(3)]
+    np.testing.assert_allclose(statistics.ranks(table, "lower", resamples=499), expected, atol=1e-12)
+    np.testing.assert_allclose(statistics.ranks(table, "higher", resamples=499), np.fliplr(expected), atol=1e-12)
+
+
+def test_ranks_share_ties_and_skip_the_absent() -> None:
+    one = sample(9, 1)
+    table = np.hstack([one, one, np.full((9, 1), math.nan), one + 1])
+    chances = statistics.ranks(table, "lower", resamples=199)
+    np.testing.assert_allclose(chances[0], [0.5, 0.5, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(chances[1], [0.5, 0.5, 0, 0], atol=1e-12)
+    assert np.isnan(chances[2]).all()
+    np.testing.assert_allclose(chances[3], [0, 0, 1, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: statistics.interval([[1.0, 2.0]]), "one number per input"),
+        (lambda: statistics.intervals([1.0, 2.0]), "one column per method"),
+        (lambda: statistics.interval([1.0, math.inf]), "finite or NaN"),
+        (lambda: statistics.interval([1.0, 2.0], level=95), "0.95"),
+        (lambda: statistics.interval([1.0, 2.0], resamples=0), "at least 1"),
+        (lambda: statistics.paired([1.0, 2.0], [1.0]), "same inputs"),
+        (lambda: statistics.ranks([[1.0]], direction="up"), "lower"),
+    ],
+)
+def test_refusals_say_what_to_do(call, words: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError, match=words):
+        call()
+
+
+def test_same_seed_same_answer_and_no_global_generator() -> None:
+    table = sample(30, 3)
+    np.random.seed(0)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    first = statistics.every_pair(table, seed=1, resamples=99)
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+    np.random.seed(9)  # noqa: NPY002
+    assert statistics.every_pair(table, seed=1, resamples=99) == first
+    assert statistics.every_pair(table, seed=2, resamples=99) != first
+
+
+def test_ten_methods_and_six_metrics_take_under_a_second() -> None:
+    tables = [sample(100, 10, seed) for seed in range(6)]
+    start = time.perf_counter()
+    left, right = np.triu_indices(10, 1)
+    answers = statistics.differences(np.hstack([table[:, left] - table[:, right] for table in tables]))
+    bounds = statistics.intervals(np.hstack(tables))
+    chances = [statistics.ranks(table) for table in tables]
+    seconds = time.perf_counter() - start
+    assert len(answers) == 270
+    assert bounds.shape == (60, 2)
+    assert len(chances) == 6
+    assert seconds < 3.0  # under one on two quiet cores; the rest is for a busy machine

@@ -1,0 +1,273 @@
+"""The page: self-contained, escaped, accessible, and saying what the numbers say."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib import colormaps
+from PIL import Image
+
+from assay.answers.attribution import Attribution
+from assay.answers.score import Score
+from assay.comparison.comparison import Comparison, compare
+from assay.errors import InputError, KindError
+from assay.features.elements import Columns, Labels
+from assay.features.images import Patches, Pixels
+from assay.methods.gradients import Gradient, InputXGradient
+from assay.methods.paths import IntegratedGradients
+from assay.metrics.faithfulness.completeness import Completeness
+from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
+from assay.pages.report_page import report
+from assay.pages.strips import Scale
+from assay.pictures import images as pictures
+from assay.question.question import Question
+
+EVIL = "<script>alert('x')</script>"
+VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
+
+
+class Reader(HTMLParser):
+    """Collects tags and checks that they close in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def image_question(n: int = 5, channels: int = 1, side: int = 6, **settings: object) -> Question:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(channels * side * side, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)
+    )
+    return Question(net, torch.rand(n, channels, side, side), **settings)  # type: ignore[arg-type]
+
+
+def compared(question: Question) -> Comparison:
+    return compare(question, [InputXGradient(), IntegratedGradients(steps=4)], [Completeness()], references=True)
+
+
+def page_of(comparison: object, path: Path, **settings: object) -> str:
+    return report(comparison, path / "page.html", **settings).read_text(encoding="utf-8")  # type: ignore[arg-type]
+
+
+def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
+    page = page_of(compared(image_question()), tmp_path)
+    reader = Reader(page)
+    assert reader.open == []
+    assert page.startswith("<!doctype html>")
+    assert not reader.all("script")
+    assert not reader.all("link")
+    assert not re.search(r"(src|href|url)\s*[=(]\s*[\"']?(https?:|//|file:)", page)
+    assert all(str(image["src"]).startswith("data:image/png;base64,") for image in reader.all("img"))
+    assert len(reader.all("img")) == 5 * 3
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_the_page_can_be_read_aloud(tmp_path: Path) -> None:
+    reader = Reader(page_of(compared(image_question()), tmp_path))
+    assert reader.all("html")[0]["lang"] == "en"
+    alts = [image["alt"] or "" for image in reader.all("img")]
+    assert all(alts)
+    assert any("most in favour [" in alt for alt in alts)
+    assert all(head.get("scope") in ("col", "row") for head in reader.all("th"))
+    ids = {attributes.get("id") for _, attributes in reader.tags} - {None}
+    assert {section["aria-labelledby"] for section in reader.all("section")} <= ids
+
+
+def test_text_from_data_is_escaped(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    names = (EVIL, "b", 'c" onload="x')
+    asked = Question(torch.nn.Linear(3, 2), torch.randn(4, 3), target=0, features=Columns(names=names))
+    answers = [InputXGradient()(asked)]
+    scores = {EVIL: [Score(EVIL, torch.ones(4), "lower", units=EVIL, why=EVIL)]}
+    page = page_of((asked, {EVIL: answers[0]}, scores), tmp_path, labels=[EVIL] * 4, title=EVIL)
+    assert "<script" not in page
+    assert 'onload="x"' not in page
+    assert page.count("&lt;script&gt;") >= 6
+    image = page_of(compared(image_question(n=2)), tmp_path, labels=[EVIL, '" onerror="alert(1)'])
+    assert "<script" not in image
+    assert 'onerror="alert' not in image
+    assert Reader(image).open == []
+
+
+def said(value: float) -> str:
+    return f"{value:#.3g}" if value >= 1e-3 else f"{value:.2e}".replace("-", "−")
+
+
+def test_the_page_says_what_the_comparison_says(tmp_path: Path) -> None:
+    found = compare(
+        image_question(),
+        [Gradient(), InputXGradient()],
+        [Infidelity(draws=4), Completeness(), MaxSensitivity(draws=2)],
+        references=True,
+    )
+    page = page_of(found, tmp_path)
+    plain = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page.replace("<wbr>", "")))
+    for metric in found.metrics:
+        leader = found.standings[metric].places[0]
+        assert said(leader.mean) in plain
+        assert f"[{said(leader.low)}, {said(leader.high)}]" in plain
+    assert "has the best mean" in plain or "is the best" in plain
+    assert "asks the method again" in plain
+    assert found.question.digest in plain
+    assert "Gradient(), InputXGradient()" in plain
+    assert "of 1 difference between two methods" in plain
+    assert torch.__version__ in plain
+
+
+def test_bars_for_what_is_no_picture(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    x = torch.tensor([[1.0, -2.0, 0.5] + [0.01] * 12])
+    asked = Question(lambda rows: rows @ np.array([[2.0], [1.0], [1.0]] + [[1.0]] * 12, dtype=np.float32), x)
+    answer = gathered_answer(asked)
+    page = page_of((asked, [answer], {}), tmp_path)
+    reader = Reader(page)
+    widths = [str(each["style"]) for each in reader.all("i") if each.get("style")]
+    assert len(widths) == 10
+    assert widths[0] == "left:50.00%;width:50.00%"
+    assert widths[1] == "left:0.00%;width:50.00%"
+    assert widths[2] == "left:50.00%;width:12.50%"
+    assert "5 more features with less credit" in page
+    assert "No metric was asked." in page
+    assert not reader.all("img")
+
+
+def gathered_answer(asked: Question) -> Attribution:
+    values = asked.x * torch.tensor([2.0, 1.0, 1.0] + [1.0] * 12)
+    return Attribution(
+        values, torch.zeros(1), values.sum(1), asked.partition.names, asked.partition.shape, "contribution"
+    )
+
+
+def test_only_some_inputs_are_drawn(tmp_path: Path) -> None:
+    page = page_of(compared(image_question(n=5)), tmp_path, inputs=2)
+    assert "The first 2 of 5 inputs." in page
+    assert len(Reader(page).all("img")) == 2 * 3
+
+
+def test_refusals(tmp_path: Path) -> None:
+    found = compared(image_question())
+    with pytest.raises(InputError, match="one label for each of 5"):
+        report(found, tmp_path / "a.html", labels=["a"])
+    with pytest.raises(InputError, match="for 5 inputs"):
+        report(found, tmp_path / "a.html", images=np.zeros((4, 6, 6)))
+    with pytest.raises(InputError, match="1 or 3 channels"):
+        report(found, tmp_path / "a.html", images=np.zeros((5, 7, 6, 7)))
+    with pytest.raises(KindError, match="Comparison"):
+        report("nothing", tmp_path / "a.html")  # type: ignore[arg-type]
+    assert not (tmp_path / "a.html").exists()
+
+
+def decoded(picture: pictures.Picture) -> np.ndarray:
+    raw = base64.b64decode(picture.address.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")).astype(int)
+
+
+def test_heat_is_symmetric_around_white() -> None:
+    values = np.array([[-2.0, -1.0, 0.0], [1.0, 2.0, 0.0]])
+    pixels = decoded(pictures.heat(values, ""))
+    assert pixels.shape == (2, 3, 3)
+    assert (pixels[0, 2] >= 245).all()
+    assert pixels[1, 1, 0] > pixels[1, 1, 2] + 50
+    assert pixels[0, 0, 2] > pixels[0, 0, 0] + 50
+    expected = [np.round(255 * np.array(colormaps["RdBu_r"](x)[:3])) for x in (0.0, 1.0)]
+    np.testing.assert_array_equal(pixels[0, 0], expected[0])
+    np.testing.assert_array_equal(pixels[1, 1], expected[1])
+    assert (decoded(pictures.heat(np.zeros((2, 2)), "")) >= 245).all()
+
+
+def test_one_strong_place_does_not_bleach_a_large_map() -> None:
+    values = np.full((40, 40), 1.0)
+    values[0, 0] = 1000.0
+    pixels = decoded(pictures.heat(values, ""))
+    np.testing.assert_array_equal(pixels[5, 5], pixels[0, 0])
+
+
+def test_credit_maps_for_every_kind_of_feature() -> None:
+    elements = image_question(channels=3)
+    answer = InputXGradient()(elements)
+    expected = answer.values.double().reshape(5, 3, 6, 6).sum(1).numpy()
+    np.testing.assert_allclose(pictures.credit_maps(elements, answer), expected, atol=1e-10)
+    pixels = image_question(channels=3, features=Pixels())
+    np.testing.assert_allclose(pictures.credit_maps(pixels, InputXGradient()(pixels)), expected, atol=1e-6)
+    patches = image_question(channels=3, features=Patches(4))
+    credit = InputXGradient()(patches)
+    drawn = pictures.credit_maps(patches, credit)
+    for i, (row, column) in enumerate([(0, 0), (0, 5), (5, 0), (5, 5)]):
+        np.testing.assert_allclose(drawn[:, row, column], credit.values[:, i].double().numpy(), atol=1e-10)
+    labels = torch.zeros(6, 6, dtype=torch.int64)
+    labels[0], labels[1] = -1, 1
+    mapped = image_question(channels=3, features=Labels(labels))
+    credit = InputXGradient()(mapped)
+    drawn = pictures.credit_maps(mapped, credit)
+    assert (drawn[:, 0] == 0).all()
+    np.testing.assert_allclose(drawn[:, 1, 2], credit.values[:, 1].double().numpy(), atol=1e-10)
+
+
+def test_photos_accept_what_people_have() -> None:
+    asked = image_question(n=2)
+    whole = np.zeros((2, 4, 4, 3))
+    whole[..., 0] = 255
+    seen = pictures.photos(asked, whole)
+    assert seen is not None
+    assert seen.shape == (2, 4, 4, 3)
+    assert seen[0, 0, 0].tolist() == [1.0, 0.0, 0.0]
+    first = pictures.photos(asked, np.moveaxis(whole, -1, 1))
+    np.testing.assert_array_equal(first, seen)
+    own = pictures.photos(asked, None)
+    assert own is not None
+    np.testing.assert_allclose(own, asked.x.double().numpy().reshape(2, 6, 6), atol=1e-12)
+    standard = pictures.photos(asked, np.linspace(-2, 2, 2 * 16).reshape(2, 4, 4))
+    assert standard is not None
+    assert (standard.min(), standard.max()) == (0.0, 1.0)
+    assert pictures.photos(image_question(n=2, channels=5), None) is None
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
+def test_a_linear_scale_holds_its_range(low: float, width: float) -> None:
+    scale = Scale.linear(low, low + width)
+    slack = 1e-6 * (abs(low) + width + 1e-12)
+    assert scale.low <= low + slack
+    assert scale.high >= low + width - slack
+    assert 2 <= len(scale.ticks) <= 7
+    assert scale.at(scale.low) == 0.0
+    assert scale.at(scale.high) == pytest.approx(100.0, rel=1e-12)
+    assert list(scale.ticks) == sorted(scale.ticks)
+
+
+def test_a_logarithmic_scale_is_even_in_decades() -> None:
+    scale = Scale.logarithmic(0.02, 500)
+    assert (scale.low, scale.high) == (0.01, 1000.0)
+    assert [scale.at(tick) for tick in scale.ticks] == pytest.approx([0, 20, 40, 60, 80, 100], abs=1e-9)
+    assert scale.at(1e9) == 100.0
+    assert math.isclose(scale.at(1e-9), 0.0, abs_tol=1e-12)
+
+
+def test_words_for_a_map() -> None:
+    assert pictures.in_words([0.0, 0.0], ["a", "b"]) == "no credit anywhere"
+    assert pictures.in_words([0.5, -0.25], ["a", "b"]) == "most in favour a (+0.5), most against b (-0.25)"
+    assert pictures.in_words([0.5, 0.25], ["a", "b"]) == "most in favour a (+0.5)"

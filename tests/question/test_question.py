@@ -1,0 +1,305 @@
+"""The question's verbs against loops over single rows, and its answers under every kind of input."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import assay
+from assay.errors import InputError, KindError
+from toys import FEATURES, randn, seeded, tanh_net
+
+DOUBLE = torch.float64
+
+
+def f(x: torch.Tensor) -> torch.Tensor:
+    flat = x.flatten(1)
+    return torch.sin(flat).sum(1) * flat[:, 0] + flat.prod(1)
+
+
+def by_hand(
+    question: assay.Question, model: Any, x: torch.Tensor, rows: torch.Tensor, masks: torch.Tensor
+) -> torch.Tensor:
+    """The slow twin of `value`: one input, one mask, one replacement and one element at a time."""
+    labels, n, m = question.partition.labels, len(x), masks.shape[-2]
+    out = torch.zeros(n, m, dtype=DOUBLE)
+    for i, j in itertools.product(range(n), range(m)):
+        mask = masks[j] if masks.dim() == 2 else masks[i, j]
+        answers = []
+        for row in rows:
+            point = x[i].flatten().clone()
+            for e in range(len(point)):
+                owner = int(labels[0 if len(labels) == 1 else i, e])
+                share = 1.0 if owner < 0 else float(mask[owner])
+                point[e] = share * point[e] + (1 - share) * row.flatten()[e]
+            answers.append(model(point.view(1, *x.shape[1:]))[0])
+        out[i, j] = torch.stack(answers).mean()
+    return out
+
+
+IMAGES = randn(3, 2, 2, 2, seed=4, dtype=DOUBLE)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        assay.Elements(),
+        assay.Pixels(),
+        assay.Patches(2),
+        assay.Labels(torch.tensor([[0, -1], [1, 1]])),
+        assay.Labels(torch.arange(24).view(3, 2, 2, 2) % 3),
+    ],
+)
+@pytest.mark.parametrize("draws", [1, 3])
+@pytest.mark.parametrize("kind", ["shared bool", "own bool", "own float"])
+@pytest.mark.parametrize(("chunk", "few"), [("auto", 8), ("auto", 0), (1, 8), (5, 8), (5, 1), (7, 2)])
+def test_values_are_what_a_loop_gives(
+    features: Any, draws: int, kind: str, chunk: Any, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the chunk cuts through, and however many inputs it holds."""
+    monkeypatch.setattr("assay.question.masked_rows._FEW", few)
+    rows = randn(draws, 2, 2, 2, seed=6, dtype=DOUBLE)
+    question = assay.Question(
+        assay.wrap(f, batch_size=chunk), IMAGES, features=features, removal=assay.Background(rows)
+    )
+    shape = (4, question.partition.count) if kind == "shared bool" else (3, 4, question.partition.count)
+    masks: torch.Tensor = torch.rand(shape, generator=seeded(1), dtype=DOUBLE)
+    masks = masks if kind == "own float" else masks < 0.5
+    expected = by_hand(question, f, IMAGES, rows, masks)
+    torch.testing.assert_close(question.value(masks), expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(question.outputs(masks)[..., 0], expected, rtol=0, atol=1e-10)
+
+
+def test_every_input_may_have_its_own_replacement() -> None:
+    own = randn(3, 2, 2, 2, seed=9, dtype=DOUBLE)
+    question = assay.Question(f, IMAGES, removal=assay.Baseline(own))
+    masks = torch.rand((5, 8), generator=seeded(2), dtype=DOUBLE) < 0.5
+    expected = torch.cat([by_hand(question, f, IMAGES[i : i + 1], own[i : i + 1], masks) for i in range(3)])
+    torch.testing.assert_close(question.value(masks), expected, rtol=0, atol=1e-10)
+
+
+def test_the_ends_of_a_value_are_prediction_and_base() -> None:
+    question = assay.Question(f, IMAGES, removal=assay.Background(randn(5, 2, 2, 2, dtype=DOUBLE)))
+    ends = question.value(torch.tensor([[True], [False]]).expand(2, 8))
+    torch.testing.assert_close(ends[:, 0], question.prediction)
+    torch.testing.assert_close(ends[:, 1], question.base)
+
+
+def test_score_and_slope_at_any_points() -> None:
+    question = assay.Question(f, IMAGES)
+    points = randn(3, 5, 8, seed=9, dtype=DOUBLE)
+    for at in (points, points[:, 0]):
+        leaf = at.clone().requires_grad_()
+        expected = f(leaf.reshape(-1, 2, 2, 2))
+        (slope,) = torch.autograd.grad(expected.sum(), leaf)
+        torch.testing.assert_close(question.score(at), expected.detach().view(at.shape[:-1]), rtol=0, atol=1e-12)
+        torch.testing.assert_close(question.slope(at), slope, rtol=0, atol=1e-12)
+    with pytest.raises(InputError, match=r"\(3, 8\) or \(3, k, 8\), got \(2, 8\)"):
+        question.score(points[:2, 0])
+
+
+def test_scores_of_integers_keep_their_fractions() -> None:
+    whole = torch.tensor([[1, 2], [3, 4]])
+    question = assay.Question(lambda x: x.double().sum(1) / 2, whole)
+    assert question.score(whole).tolist() == [1.5, 3.5]
+    assert question.slope is not None
+    with pytest.raises(KindError, match="integers have no slope"):
+        question.slope()
+
+
+def test_integrals_are_weighted_sums_of_slopes_times_velocities() -> None:
+    question = assay.Question(f, IMAGES)
+    points, velocity = randn(3, 4, 8, seed=1, dtype=DOUBLE), randn(3, 4, 8, seed=2, dtype=DOUBLE)
+    weights = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=DOUBLE)
+    squares = torch.zeros(3, 8, dtype=DOUBLE)
+    made = question.integrate(
+        lambda rows, steps: (points[rows, steps], velocity[rows, steps]), weights, squares=squares
+    )
+    moved = question.slope(points) * velocity
+    torch.testing.assert_close(made, torch.einsum("k,nkd->nd", weights, moved), rtol=0, atol=1e-12)
+    torch.testing.assert_close(squares, torch.einsum("k,nkd->nd", weights, moved**2), rtol=0, atol=1e-12)
+
+
+# --- inputs of every kind
+
+
+class Pair(torch.nn.Module):
+    """Two inputs of other shapes, and context beside them."""
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor, scale: Any = 1.0, lengths: Any = None) -> torch.Tensor:
+        own = 0.0 if lengths is None else lengths
+        return (a.flatten(1).sum(1) * b.prod(1)) * scale + own
+
+
+def test_several_tensors_are_one_row_and_features_may_span_them() -> None:
+    a, b = randn(3, 2, 2, dtype=DOUBLE), randn(3, 2, seed=1, dtype=DOUBLE)
+    span = assay.Labels((torch.tensor([[0, 0], [1, 1]]), torch.tensor([0, 2])))
+    question = assay.Question(Pair().eval(), (a, b), features=span)
+    made = question.value(torch.tensor([[False, True, True]]))[:, 0]
+    torch.testing.assert_close(made, a[:, 1].sum(1) * 0.0)
+    slope = assay.Gradient()(assay.Question(Pair().eval(), (a, b)))
+    torch.testing.assert_close(slope.values[:, :4], b.prod(1, keepdim=True).expand(-1, 4))
+    torch.testing.assert_close(slope.values[:, 4], a.flatten(1).sum(1) * b[:, 1])
+    assert slope.names == ("input0[0,0]", "input0[0,1]", "input0[1,0]", "input0[1,1]", "input1[0]", "input1[1]")
+
+
+def test_context_follows_its_input_or_is_the_same_for_all() -> None:
+    a, b, lengths = randn(5, 3, dtype=DOUBLE), randn(5, 2, seed=1, dtype=DOUBLE), torch.arange(5.0, dtype=DOUBLE)
+    context = {"scale": assay.Shared(2.0), "lengths": assay.Aligned(lengths)}
+    question = assay.Question(assay.wrap(Pair().eval(), batch_size=2), (a, b), context=context)
+    torch.testing.assert_close(question.prediction, 2 * a.sum(1) * b.prod(1) + lengths)
+    torch.testing.assert_close(question.base, lengths)
+    some = question.take(torch.tensor([3, 1]))
+    torch.testing.assert_close(some.prediction, question.prediction[[3, 1]])
+    with pytest.raises(InputError, match="Expected 5 rows in the aligned context 'lengths'"):
+        assay.Question(Pair().eval(), (a, b), context={"lengths": assay.Aligned(lengths[:2])})
+    with pytest.raises(KindError, match=r"Aligned\(tensor\) or Shared\(value\) as context 'lengths'"):
+        assay.Question(Pair().eval(), (a, b), context={"lengths": lengths})  # type: ignore[dict-item]
+
+
+def test_a_shared_matrix_counts_once_whatever_the_steps() -> None:
+    weights = randn(6, 3, dtype=DOUBLE)  # as many rows as inputs: a shape alone does not tell
+
+    class Matrix(torch.nn.Module):
+        def forward(self, x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            return x @ weights
+
+    x = randn(6, 6, seed=1, dtype=DOUBLE)
+    asked = assay.Question(Matrix().eval(), x, target=1, context={"weights": assay.Shared(weights)})
+    torch.testing.assert_close(assay.IntegratedGradients(5)(asked).values, x * weights[:, 1])
+
+
+FRAME = pd.DataFrame(
+    {
+        "age": [30, 40, 50],
+        "pay": [1.5, 2.5, 3.5],
+        "sex": ["f", "m", "f"],
+        "town": pd.Categorical(["a", "b", "c"]),
+        "own": [True, False, True],
+    }
+)
+
+
+def test_a_frame_comes_back_with_its_own_types() -> None:
+    seen: list[pd.DataFrame] = []
+
+    def model(frame: pd.DataFrame) -> np.ndarray:
+        seen.append(frame)
+        return frame["pay"].to_numpy() + (frame["sex"] == "f") + 10.0 * (frame["town"] == "c")
+
+    question = assay.Question(model, FRAME, removal=assay.Baseline(FRAME.iloc[[0]].assign(age=31)))
+    torch.testing.assert_close(question.prediction, torch.tensor([2.5, 2.5, 14.5], dtype=DOUBLE))
+    for frame in seen:
+        assert list(frame.columns) == list(FRAME.columns)
+        assert list(frame.dtypes) == list(FRAME.dtypes)
+    absent = question.value(torch.zeros(1, 5, dtype=torch.bool))[:, 0]
+    assert absent.tolist() == [2.5] * 3
+    pd.testing.assert_frame_equal(question.layout.fold(question.x)[0], FRAME)
+    assert question.partition.names == ("age", "pay", "sex", "town", "own")
+
+
+def test_a_blend_of_whole_numbers_is_handed_over_unrounded() -> None:
+    seen: list[pd.DataFrame] = []
+
+    def model(frame: pd.DataFrame) -> np.ndarray:
+        seen.append(frame)
+        return frame["age"].to_numpy(dtype=float)
+
+    question = assay.Question(model, FRAME[["age"]])
+    assert question.value(torch.tensor([[0.25]])).flatten().tolist() == [7.5, 10.0, 12.5]
+    assert seen[-1]["age"].dtype == np.float64
+
+
+def test_lists_arrays_and_single_numbers() -> None:
+    rows = [[1.0, 2.0], [3.0, 4.0]]
+    asks = [assay.Question(lambda x: x.sum(1), made).prediction for made in (rows, np.array(rows), torch.tensor(rows))]
+    assert [each.tolist() for each in asks] == [[3.0, 7.0]] * 3
+    numbers = assay.Question(lambda x: 2 * x, np.array([1.0, 2.0]))
+    assert (numbers.prediction.tolist(), numbers.partition.names) == ([2.0, 4.0], ("x",))
+    reversed_ = np.arange(6.0).reshape(3, 2)[::-1, ::-1]
+    assert assay.Question(lambda x: x[:, 0], reversed_).prediction.tolist() == [5.0, 3.0, 1.0]
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_the_memory_layout_of_images_changes_nothing(memory: Any) -> None:
+    x = randn(3, 2, 4, 4, dtype=DOUBLE).contiguous(memory_format=memory)
+    net = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    net = net.double().eval()
+    made = assay.Gradient()(assay.Question(net, x, target=0)).values
+    leaf = x.clone().contiguous().requires_grad_()
+    (slope,) = torch.autograd.grad(net(leaf)[:, 0].sum(), leaf)
+    torch.testing.assert_close(made, slope.reshape(3, -1))
+
+
+# --- questions made from a question
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=5))
+def test_some_of_the_inputs_are_the_same_question(rows: list[int]) -> None:
+    net, x = tanh_net(), randn(5, FEATURES)
+    question = assay.Question(net, x, removal=assay.Baseline(x.flip(0)), truth=[10, 11, 12, 13, 14])
+    some = question.take(torch.tensor(rows))
+    torch.testing.assert_close(some.prediction, question.prediction[rows])
+    torch.testing.assert_close(some.base, question.base[rows])
+    assert some.keys.tolist() == question.keys[rows].tolist()
+    assert list(some.truth) == [10 + row for row in rows]
+
+
+def test_truth_of_any_kind_goes_along() -> None:
+    x = randn(4, 2)
+    for truth in (torch.arange(4), np.arange(4), [0, 1, 2, 3], pd.Series([0, 1, 2, 3], index=list("abcd"))):
+        part = assay.Question(lambda x: x.sum(1), x, truth=truth).part(1, 3)
+        assert list(part.truth) == [1, 2]
+
+
+def test_other_inputs_in_the_place_of_these() -> None:
+    question = assay.Question(tanh_net(), randn(3, FEATURES))
+    moved = question.at(question.x + 5.0, torch.tensor([0, 1, 2]))
+    chosen = question.prediction.new_tensor([float(v) for v in moved.prediction])
+    everything = question.outputs(torch.ones(1, FEATURES, dtype=torch.bool))[:, 0].argmax(1)
+    expected = moved.outputs(torch.ones(1, FEATURES, dtype=torch.bool))[:, 0].gather(1, everything[:, None])[:, 0]
+    torch.testing.assert_close(chosen, expected)
+
+
+def test_a_question_by_elements_credits_every_element() -> None:
+    question = assay.Question(f, IMAGES, features=assay.Patches(2))
+    assert (question.partition.count, question.by_elements().partition.count) == (1, 8)
+    assert question.by_elements().keys.tolist() == question.keys.tolist()
+
+
+def test_the_verbs_work_in_inference_mode() -> None:
+    net, x, masks = tanh_net(), randn(3, FEATURES), torch.eye(FEATURES, dtype=torch.bool)
+    usual = assay.Question(net, x, target=0)
+    with torch.inference_mode():
+        question = assay.Question(net, x * 1, target=0)
+        torch.testing.assert_close(question.value(masks), usual.value(masks))
+        torch.testing.assert_close(question.outputs(masks), usual.outputs(masks))
+        torch.testing.assert_close(question.score(question.x), usual.prediction)
+        torch.testing.assert_close(question.slope(), usual.slope())
+        torch.testing.assert_close(question.base, usual.base)
+        behind = assay.Gradient()(question.after("0")).values
+    torch.testing.assert_close(behind, assay.Gradient()(usual.after("0")).values)
+
+
+def test_nothing_is_asked_before_a_method_is() -> None:
+    calls: list[int] = []
+
+    def counted(x: torch.Tensor) -> torch.Tensor:
+        calls.append(len(x))
+        return x.sum(1)
+
+    question = assay.Question(counted, randn(3, 4))
+    assert (calls, question.n, question.x.shape) == ([], 3, (3, 4))
+    repr(question)
+    assert calls == []
+    assert question.prediction.shape == (3,)
+    asked = len(calls)
+    assert question.prediction.shape == (3,)
+    assert len(calls) == asked  # and never again

@@ -1,0 +1,217 @@
+"""Targets: one number per row, chosen once, refused early."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import assay
+from assay.errors import KindError, TargetError
+from assay.targets import Contrast, Function, LogOdds, LogProb, Negated, Output, Predicted, Sequence, Target, as_target
+from toys import FEATURES, randn, tanh_net
+
+LOGITS = randn(5, 3, seed=4, dtype=torch.float64)
+ROWS = torch.arange(5)
+
+
+def value(target: Any, outputs: torch.Tensor = LOGITS) -> torch.Tensor:
+    chosen = as_target(target).sized(len(outputs)).choose(outputs)
+    return chosen.score(outputs, torch.arange(len(outputs)))
+
+
+EACH = [2, 0, 1, 1, 0]
+PROBABILITIES = LOGITS.softmax(1)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (1, LOGITS[:, 1]),
+        (-1, LOGITS[:, 2]),
+        (np.int64(1), LOGITS[:, 1]),
+        (torch.tensor(1), LOGITS[:, 1]),
+        (EACH, LOGITS[ROWS, EACH]),
+        (np.array(EACH), LOGITS[ROWS, EACH]),
+        (torch.tensor(EACH), LOGITS[ROWS, EACH]),
+        (Output(np.array(EACH)), LOGITS[ROWS, EACH]),
+        (Predicted(), LOGITS.amax(1)),
+        (LogProb(), PROBABILITIES.amax(1).log()),
+        (LogProb(2), PROBABILITIES[:, 2].log()),
+        (LogProb(Output(EACH)), PROBABILITIES[ROWS, EACH].log()),
+        (LogOdds(0), (PROBABILITIES[:, 0] / (1 - PROBABILITIES[:, 0])).log()),
+        (LogOdds(), (PROBABILITIES.amax(1) / (1 - PROBABILITIES.amax(1))).log()),
+        (Contrast(0, 2), LOGITS[:, 0] - LOGITS[:, 2]),
+        (Contrast(Predicted(), EACH), LOGITS.amax(1) - LOGITS[ROWS, EACH]),
+        (Negated(1), -LOGITS[:, 1]),
+        (Negated(), -LOGITS.amax(1)),
+        (Negated(Contrast(0, LogProb(1))), PROBABILITIES[:, 1].log() - LOGITS[:, 0]),
+        (lambda outputs: outputs.square().sum(1), LOGITS.square().sum(1)),
+        (Function(lambda outputs: outputs[:, 0]), LOGITS[:, 0]),
+    ],
+)
+def test_a_target_is_what_its_formula_says(target: Any, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(value(target), expected, rtol=0, atol=1e-12)
+
+
+def test_log_odds_of_probabilities_and_of_a_sure_logit() -> None:
+    made = value(LogOdds(1, probabilities=True), PROBABILITIES)
+    torch.testing.assert_close(made, value(LogOdds(1)), rtol=0, atol=1e-9)
+    sure = torch.tensor([[60.0, 0.0, 0.0]], dtype=torch.float32)  # 1 - p is 0 in float32; the odds are not infinite
+    torch.testing.assert_close(value(LogOdds(0), sure), torch.tensor([60.0 - float(np.log(2))]))
+
+
+def test_a_single_output_needs_no_target() -> None:
+    for outputs in (LOGITS[:, 0], LOGITS[:, :1]):
+        torch.testing.assert_close(value(Predicted(), outputs), LOGITS[:, 0])
+
+
+def test_a_tuple_points_into_outputs_of_several_dimensions() -> None:
+    outputs = randn(5, 2, 3, seed=1)
+    torch.testing.assert_close(value((1, 2), outputs), outputs[:, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("target", "outputs", "message"),
+    [
+        (3, LOGITS, r"inside outputs of shape \(3,\), got \(3,\)"),
+        (-4, LOGITS, "inside outputs"),
+        ([0, 1, 2, 3, 0], LOGITS, "inside outputs"),
+        (1, LOGITS[:, 0], r"inside outputs of shape \(1,\)"),
+        ((0, 1), LOGITS, "points at one of the outputs"),
+        (0, LOGITS.view(5, 3, 1), r"Give a tuple of 2 ints"),
+        (Predicted(), LOGITS.view(5, 3, 1), r"Output\(\(i, j\)\)"),
+        ([0, 1], LOGITS, r"one int per input, shape \(5,\)"),
+        ([0.5] * 5, LOGITS, "one int per input"),
+        (LogProb(), LOGITS[:, 0], "two classes or more"),
+        (LogOdds(), LOGITS[:, :1], "two classes or more"),
+        (lambda outputs: outputs, LOGITS, r"return a tensor of shape \(5,\), got \(5, 3\)"),
+        (lambda outputs: 1.0, LOGITS, "got float"),
+    ],
+)
+def test_a_target_that_the_outputs_cannot_answer_is_refused(target: Any, outputs: torch.Tensor, message: str) -> None:
+    with pytest.raises(TargetError, match=message):
+        value(target, outputs)
+
+
+@pytest.mark.parametrize("target", ["cat", 1.5, True, object(), None])
+def test_a_target_of_the_wrong_kind_is_refused(target: Any) -> None:
+    with pytest.raises(KindError, match="Expected"):
+        as_target(target).sized(5)
+
+
+def test_something_predicted_cannot_be_scored_before_it_is_chosen() -> None:
+    with pytest.raises(TargetError, match="choose"):
+        Predicted().score(LOGITS, ROWS)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [Output(EACH), Predicted(), LogProb(), LogOdds(EACH), Contrast(Predicted(), EACH), Negated(EACH), Output(1)],
+)
+def test_targets_travel_with_their_inputs(target: Target) -> None:
+    whole = target.sized(5).choose(LOGITS)
+    some = torch.tensor([3, 1])
+    torch.testing.assert_close(whole.take(some).score(LOGITS[some], torch.arange(2)), value(target)[some])
+    parts = [target.sized(5).take(rows).choose(LOGITS[rows]) for rows in (ROWS[:2], ROWS[2:])]
+    torch.testing.assert_close(parts[0].joined(parts[1:]).score(LOGITS, ROWS), value(target))
+
+
+def test_the_prediction_is_chosen_on_the_clean_input_and_never_again() -> None:
+    flips = lambda x: torch.stack([x[:, 0], 1 - x[:, 0]], dim=1)  # noqa: E731
+    question = assay.Question(flips, torch.tensor([[0.9], [0.2]]))
+    assert question.value(torch.tensor([[False]])).tolist() == [
+        [0.0],
+        [1.0],
+    ]  # class 0 of the first, class 1 of the second
+    torch.testing.assert_close(question.prediction, torch.tensor([0.9, 0.8]))
+    moved = question.at(torch.tensor([[0.1], [0.9]]))
+    torch.testing.assert_close(moved.prediction, torch.tensor([0.1, 0.1]))
+
+
+def test_a_neuron_is_a_target() -> None:
+    net, x = tanh_net(), randn(4, FEATURES)
+    question = assay.Question(net, x, target=assay.Neuron("0", 5))
+    torch.testing.assert_close(question.prediction, net[0](x)[:, 5].detach())
+    same = assay.Question(net, x).upto("0", 5)
+    torch.testing.assert_close(assay.Gradient()(same).values, assay.Gradient()(question).values)
+
+
+def test_one_target_per_input_equals_asking_one_by_one() -> None:
+    net, x = tanh_net(), randn(5, FEATURES)
+    whole = assay.IntegratedGradients(8)(assay.Question(net, x, target=EACH)).values
+    for i, target in enumerate(EACH):
+        alone = assay.IntegratedGradients(8)(assay.Question(net, x[i : i + 1], target=target)).values
+        torch.testing.assert_close(whole[i : i + 1], alone)
+
+
+# --- captions
+
+STEPS = randn(3, 4, 6, seed=8, dtype=torch.float64)  # three inputs, four steps, six words
+
+
+def told(words: list[int], outputs: torch.Tensor) -> float:
+    """The slow twin: one word after the other."""
+    return sum(float(outputs[at].softmax(0)[word].log()) for at, word in enumerate(words) if word >= 0)
+
+
+@pytest.mark.parametrize(
+    "words", [[5, 0, 2, 2], (1, -1, -1, 3), [[0, 1, 2, 3], [3, 3, -1, 0], [5, -1, -1, -1]]], ids=["one", "some", "each"]
+)
+def test_a_caption_is_as_probable_as_its_words_after_each_other(words: Any) -> None:
+    each = words if isinstance(words[0], list) else [list(words)] * 3
+    expected = torch.tensor([told(row, outputs) for row, outputs in zip(each, STEPS)], dtype=torch.float64)
+    torch.testing.assert_close(value(Sequence(words), STEPS), expected, rtol=0, atol=1e-12)
+    # log-probabilities are told as the logits they came from
+    torch.testing.assert_close(value(Sequence(words), STEPS.log_softmax(2)), expected, rtol=0, atol=1e-12)
+    chosen = Sequence(words).choose(STEPS)
+    parts = [chosen.take(torch.tensor([at])) for at in range(3)]
+    torch.testing.assert_close(parts[2].score(STEPS[2:], torch.tensor([0])), expected[2:], rtol=0, atol=1e-12)
+    torch.testing.assert_close(parts[0].joined(parts[1:]).score(STEPS, torch.arange(3)), expected, rtol=0, atol=1e-12)
+    assert eval(repr(Sequence(words))).words == torch.as_tensor(words).tolist()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([0.5, 1.0, 0.0, 0.0], "an int"),
+        ([], "an int"),
+        ([-1, -1, -1, -1], "an int"),
+        ([[0, 1, 2, 3]], "each of 3 inputs"),
+        ([0, 1, 2], r"3 steps, more than 2 words\) for the caption, got \(3, 4, 6\)"),
+        ([0, 1, 2, 6], "more than 6 words"),
+    ],
+)
+def test_captions_that_fit_no_output_are_refused(words: Any, message: str) -> None:
+    with pytest.raises(TargetError, match=message):
+        Sequence(words).sized(3).choose(STEPS)
+
+
+class Captions(torch.nn.Module):
+    """A picture and the words so far to the next words: (n, steps, vocabulary)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.see, self.read = torch.nn.Linear(16, 5), torch.nn.Embedding(7, 5)
+        self.say = torch.nn.Linear(5, 7)
+
+    def forward(self, picture: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        return self.say(torch.tanh(self.see(picture.flatten(1))[:, None] + self.read(words)))
+
+
+@pytest.mark.parametrize("method", [assay.Rise(masks=200, grid=4), assay.Gradient(), assay.IntegratedGradients(8)])
+def test_the_maps_of_its_words_add_up_to_the_map_of_a_caption(method: assay.Method) -> None:
+    torch.manual_seed(0)
+    net, pictures, words = Captions().double().eval(), randn(2, 1, 4, 4, dtype=torch.float64), [3, 1, 6]
+    before = torch.tensor([0, *words[:-1]]).expand(2, -1)
+
+    def asked(target: Any) -> torch.Tensor:
+        question = assay.Question(net, pictures, target, assay.Pixels(), context={"words": assay.Aligned(before)})
+        return method(question).values
+
+    each = [asked(Sequence([word if at == step else -1 for at, word in enumerate(words)])) for step in range(3)]
+    torch.testing.assert_close(asked(Sequence(words)), sum(each[1:], each[0]), rtol=0, atol=1e-10)
+    one = asked(lambda outputs: outputs[:, 1].log_softmax(1)[:, 1])
+    torch.testing.assert_close(each[1], one, rtol=0, atol=1e-12)
