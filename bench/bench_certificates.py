@@ -48,8 +48,14 @@ print(json.dumps(harness.peak_megabytes() - before))
 def all_at_once(net: nn.Module, images: Tensor, masks: Tensor, kept: Tensor) -> Tensor:
     """The published way: n x q masked inputs in one batch, for the whole and for the selection, one-hot and averaged."""
     with torch.inference_mode():
-        sides = [net((images[:, None] * masks * keep).flatten(0, 1)) for keep in (torch.ones_like(kept), kept)]
-    votes = [nn.functional.one_hot(side.argmax(1), 10).double().view(len(images), len(masks), -1) for side in sides]
+        sides = [
+            net((images[:, None] * masks * keep).flatten(0, 1))
+            for keep in (torch.ones_like(kept), kept)
+        ]
+    votes = [
+        nn.functional.one_hot(side.argmax(1), 10).double().view(len(images), len(masks), -1)
+        for side in sides
+    ]
     return torch.stack([vote.mean(1) for vote in votes])
 
 
@@ -61,7 +67,9 @@ def time_of(bench: harness.Bench, name: str, net: nn.Module, images: Tensor, lev
     selection = torch.arange(side**2) < math.ceil(side**2 / 4)
     grown = torch.tensor(smoothing.noise(side**2).masks).float().view(-1, 1, side, side)
     masks = nn.functional.interpolate(grown, size=images.shape[-1])
-    kept = nn.functional.interpolate(selection.float().view(1, 1, side, side), size=images.shape[-1])
+    kept = nn.functional.interpolate(
+        selection.float().view(1, 1, side, side), size=images.shape[-1]
+    )
     rows = images.repeat(levels, 1, 1, 1)
 
     def bare(batch: int, times: int = 2) -> None:
@@ -71,13 +79,19 @@ def time_of(bench: harness.Bench, name: str, net: nn.Module, images: Tensor, lev
                     net(part)
 
     def certify(selections: int = 1) -> object:
-        question = assay.Question(net, images, features=assay.Patches(PATCH), removal=assay.Baseline(0.0))
-        return smoothing.certify_all(question, [selection.roll(shift) for shift in range(selections)])
+        question = assay.Question(
+            net, images, features=assay.Patches(PATCH), removal=assay.Baseline(0.0)
+        )
+        return smoothing.certify_all(
+            question, [selection.roll(shift) for shift in range(selections)]
+        )
 
     batch = bench.best((32, 64, 128, 256, 512), lambda size: bare(size, 1))
     settings = f"{n} inputs, {levels} draws for the whole and for the selection; bare passes in chunks of {batch}"
     bench.pair(name, "bare forward passes", certify, lambda: bare(batch), 1.05, settings=settings)
-    settings = f"{n} inputs, {levels} draws for the whole, shared by 3 selections, and for each of them"
+    settings = (
+        f"{n} inputs, {levels} draws for the whole, shared by 3 selections, and for each of them"
+    )
     bench.pair(
         f"{name}, 3 selections",
         "bare forward passes",
@@ -88,7 +102,11 @@ def time_of(bench: harness.Bench, name: str, net: nn.Module, images: Tensor, lev
     )
     settings = f"{n} inputs, {levels} draws, two batches of {n * levels} masked inputs"
     bench.pair(
-        name, "all draws in one batch", certify, lambda: all_at_once(net, images, masks, kept), settings=settings
+        name,
+        "all draws in one batch",
+        certify,
+        lambda: all_at_once(net, images, masks, kept),
+        settings=settings,
     )
 
 

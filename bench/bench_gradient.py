@@ -36,7 +36,15 @@ def case(bench: harness.Bench, name: str, net: nn.Module, images: Tensor) -> Non
         reference = captum_run(200).flatten(1)
         gap = float((ours().double() - reference.double()).abs().max() / reference.abs().max())
     settings = f"{STEPS} steps, {len(images)} images"
-    bench.pair(name, "captum, defaults", ours, lambda: captum_run(None), 0.3, settings=settings, largest_gap=gap)
+    bench.pair(
+        name,
+        "captum, defaults",
+        ours,
+        lambda: captum_run(None),
+        0.3,
+        settings=settings,
+        largest_gap=gap,
+    )
     batch = bench.best(BATCHES, captum_run)
     bench.pair(
         name, "captum, best batch", ours, lambda: captum_run(batch), 0.7,
@@ -47,8 +55,12 @@ def case(bench: harness.Bench, name: str, net: nn.Module, images: Tensor) -> Non
 def main() -> None:
     bench = harness.Bench("gradient", harness.arguments(__doc__))
     torch.manual_seed(0)
-    case(bench, "integrated gradients, small CNN", zoo.DigitNet().eval(), zoo.mnist(count=IMAGES)[0])
-    case(bench, "integrated gradients, ResNet-20", zoo.cifar_resnet(20), zoo.cifar10(count=IMAGES)[0])
+    case(
+        bench, "integrated gradients, small CNN", zoo.DigitNet().eval(), zoo.mnist(count=IMAGES)[0]
+    )
+    case(
+        bench, "integrated gradients, ResNet-20", zoo.cifar_resnet(20), zoo.cifar10(count=IMAGES)[0]
+    )
     bench.save()
 
 

@@ -6,7 +6,9 @@ import statistics
 
 import harness
 
-CHILD = "import time; start = time.perf_counter(); import {name}; print(time.perf_counter() - start)"
+CHILD = (
+    "import time; start = time.perf_counter(); import {name}; print(time.perf_counter() - start)"
+)
 
 
 def main() -> None:
@@ -15,7 +17,9 @@ def main() -> None:
     names = ["torch"] if bench.options.peers else ["torch", "assay"]
     for name in names:  # one untimed process each, to have the files in memory
         harness.child(CHILD.format(name=name))
-    times = [[float(harness.child(CHILD.format(name=name))) for name in names] for _ in range(repeats)]
+    times = [
+        [float(harness.child(CHILD.format(name=name))) for name in names] for _ in range(repeats)
+    ]
     torch, *ours = (statistics.median(column) for column in zip(*times))
     extra = statistics.median(row[-1] - row[0] for row in times) if ours else float("nan")
     assay = ours[0] if ours else float("nan")

@@ -60,7 +60,14 @@ def main() -> None:
         ratio = max(last, 32) / max(first, 32)
         bench.keep(
             harness.Result(
-                name, f"itself at n = {counts[0]}", last, first, ratio, 2.0, "MB", f"{settings}; less the result"
+                name,
+                f"itself at n = {counts[0]}",
+                last,
+                first,
+                ratio,
+                2.0,
+                "MB",
+                f"{settings}; less the result",
             )
         )
     bench.save()

@@ -31,7 +31,9 @@ def uniform(arr: np.ndarray, **_: object) -> np.ndarray:
     return (arr + np.random.uniform(-RADIUS, RADIUS, arr.shape)).astype(arr.dtype)  # noqa: NPY002
 
 
-def infidelity(bench: harness.Bench, net: nn.Module, images: Tensor, targets: Tensor, slopes: Tensor) -> None:
+def infidelity(
+    bench: harness.Bench, net: nn.Module, images: Tensor, targets: Tensor, slopes: Tensor
+) -> None:
     name = "infidelity of gradients"
     if not bench.wanted(name):
         return
@@ -42,14 +44,30 @@ def infidelity(bench: harness.Bench, net: nn.Module, images: Tensor, targets: Te
 
     def captum_run(batch: int | None) -> Tensor:
         return captum.metrics.infidelity(
-            net, perturb, images, slopes, target=targets, n_perturb_samples=PERTURBATIONS, max_examples_per_batch=batch
+            net,
+            perturb,
+            images,
+            slopes,
+            target=targets,
+            n_perturb_samples=PERTURBATIONS,
+            max_examples_per_batch=batch,
         )
 
     def quantus_run(**settings: object) -> list[float]:
         metric = quantus.Infidelity(
-            n_perturb_samples=PERTURBATIONS, abs=False, normalise=False, disable_warnings=True, **settings
+            n_perturb_samples=PERTURBATIONS,
+            abs=False,
+            normalise=False,
+            disable_warnings=True,
+            **settings,
         )
-        return metric(model=net, x_batch=images.numpy(), y_batch=targets.numpy(), a_batch=slopes.numpy(), device="cpu")
+        return metric(
+            model=net,
+            x_batch=images.numpy(),
+            y_batch=targets.numpy(),
+            a_batch=slopes.numpy(),
+            device="cpu",
+        )
 
     def ours() -> object:
         question = assay.Question(net, images, target=assay.Output(targets))
@@ -75,7 +93,9 @@ def gradient(net: nn.Module, images: Tensor, targets: Tensor) -> object:
     return assay.Gradient()(assay.Question(net, images, target=assay.Output(targets)))
 
 
-def sensitivity(bench: harness.Bench, net: nn.Module, images: Tensor, targets: Tensor, slopes: Tensor) -> None:
+def sensitivity(
+    bench: harness.Bench, net: nn.Module, images: Tensor, targets: Tensor, slopes: Tensor
+) -> None:
     name = "max-sensitivity of gradients"
     if not bench.wanted(name):
         return
@@ -103,7 +123,9 @@ def sensitivity(bench: harness.Bench, net: nn.Module, images: Tensor, targets: T
 
     def ours() -> object:
         question = assay.Question(net, images, target=assay.Output(targets))
-        return MaxSensitivity(assay.Gradient(), radius=RADIUS, ball="linf", draws=DRAWS)(question, answer)
+        return MaxSensitivity(assay.Gradient(), radius=RADIUS, ball="linf", draws=DRAWS)(
+            question, answer
+        )
 
     answer = None if bench.options.peers else gradient(net, images, targets)
     law = f"uniform in a box of radius {RADIUS}, {DRAWS} draws, {len(images)} images"

@@ -28,7 +28,12 @@ ROWS, FEATURES, COALITIONS, BACKGROUND = 100, 20, 2048, 10
 def table(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Friedman's function with interactions, and columns that do nothing."""
     x = np.random.default_rng(seed).random((rows, FEATURES))
-    y = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3] + 5 * x[:, 4] * x[:, 5]
+    y = (
+        10 * np.sin(np.pi * x[:, 0] * x[:, 1])
+        + 20 * (x[:, 2] - 0.5) ** 2
+        + 10 * x[:, 3]
+        + 5 * x[:, 4] * x[:, 5]
+    )
     return x, y
 
 
@@ -36,12 +41,16 @@ def boosted() -> object:
     import xgboost
 
     x, y = table(5000, 0)
-    return xgboost.XGBRegressor(n_estimators=100, max_depth=6, n_jobs=harness.THREADS, random_state=0).fit(x, y)
+    return xgboost.XGBRegressor(
+        n_estimators=100, max_depth=6, n_jobs=harness.THREADS, random_state=0
+    ).fit(x, y)
 
 
 def small_net(features: int) -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(features, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)).eval()
+    return nn.Sequential(
+        nn.Linear(features, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)
+    ).eval()
 
 
 def kernel_shap(bench: harness.Bench) -> None:
@@ -86,13 +95,23 @@ def kernel_shap_network(bench: harness.Bench) -> None:
     settings = f"{FEATURES} features, {COALITIONS} coalitions, baseline 0"
     if not bench.options.peers:
         ours()
-    explainer.attribute(rows[:1], n_samples=16)  # both are warm; a whole run of captum's takes minutes
+    explainer.attribute(
+        rows[:1], n_samples=16
+    )  # both are warm; a whole run of captum's takes minutes
     bench.pair(
         name, "captum, defaults", ours, lambda: captum_run(1), 0.02, settings=settings, pairs=3, warm=False
     )  # fmt: skip
     batch = bench.best((64, 512, 2048), captum_run, repeats=1)
     chosen = f"{settings}, perturbations_per_eval={batch}"
-    bench.pair(name, "captum, best batch", ours, lambda: captum_run(batch), settings=chosen, pairs=3, warm=False)
+    bench.pair(
+        name,
+        "captum, best batch",
+        ours,
+        lambda: captum_run(batch),
+        settings=chosen,
+        pairs=3,
+        warm=False,
+    )
 
 
 def exact(bench: harness.Bench) -> None:
@@ -104,9 +123,13 @@ def exact(bench: harness.Bench) -> None:
     net, rows = small_net(many), torch.tensor(table(4, 1)[0][:, :many], dtype=torch.float32)
     smaller, fewer = small_net(few), rows[:, :few].contiguous()
     explainer = captum.attr.ShapleyValues(smaller)
-    batch = bench.best((1, 64, 512, 2048), lambda size: explainer.attribute(fewer, perturbations_per_eval=size), 1)
+    batch = bench.best(
+        (1, 64, 512, 2048), lambda size: explainer.attribute(fewer, perturbations_per_eval=size), 1
+    )
     scale = many * math.factorial(many) / (few * math.factorial(few))
-    theirs = scale * harness.seconds(lambda: explainer.attribute(fewer, perturbations_per_eval=batch))
+    theirs = scale * harness.seconds(
+        lambda: explainer.attribute(fewer, perturbations_per_eval=batch)
+    )
     ours = float("nan")
     if not bench.options.peers:
 
@@ -116,7 +139,11 @@ def exact(bench: harness.Bench) -> None:
         work()
         ours = min(harness.seconds(work) for _ in range(3))
     settings = f"4 rows; captum timed at {few} features, perturbations_per_eval={batch}, times {scale:.0f} by its rows"
-    bench.keep(harness.Result(name, "captum, best batch", ours, theirs, ours / theirs, 0.001, "s", settings))
+    bench.keep(
+        harness.Result(
+            name, "captum, best batch", ours, theirs, ours / theirs, 0.001, "s", settings
+        )
+    )
 
 
 def lime_tables(bench: harness.Bench) -> None:
@@ -129,7 +156,10 @@ def lime_tables(bench: harness.Bench) -> None:
     explainer = lime.lime_tabular.LimeTabularExplainer(train, mode="regression", random_state=0)
 
     def theirs() -> object:
-        return [explainer.explain_instance(row, model.predict, num_features=keep, num_samples=samples) for row in rows]
+        return [
+            explainer.explain_instance(row, model.predict, num_features=keep, num_samples=samples)
+            for row in rows
+        ]
 
     def ours() -> object:
         return Lime(Quartiles(train, samples=samples), keep=keep)(assay.Question(model, rows))
@@ -148,18 +178,26 @@ def occlusion(bench: harness.Bench) -> None:
             occlude(bench, name, make(), images, window, stride)
 
 
-def occlude(bench: harness.Bench, name: str, net: nn.Module, images: Tensor, window: int, stride: int) -> None:
+def occlude(
+    bench: harness.Bench, name: str, net: nn.Module, images: Tensor, window: int, stride: int
+) -> None:
     with torch.no_grad():
         targets = net(images).argmax(1)
     explainer = captum.attr.Occlusion(net)
 
     def captum_run(batch: int) -> Tensor:
         return explainer.attribute(
-            images, (3, window, window), (3, stride, stride), target=targets, perturbations_per_eval=batch
+            images,
+            (3, window, window),
+            (3, stride, stride),
+            target=targets,
+            perturbations_per_eval=batch,
         )
 
     def ours() -> object:
-        question = assay.Question(net, images, target=assay.Output(targets), features=assay.Pixels(pooling="mean"))
+        question = assay.Question(
+            net, images, target=assay.Output(targets), features=assay.Pixels(pooling="mean")
+        )
         return Occlusion(window=window, stride=stride)(question)
 
     settings = f"{len(images)} images of {images.shape[-1]} x {images.shape[-1]}, {window} x {window} windows"
@@ -185,12 +223,23 @@ def rise(bench: harness.Bench) -> None:
                 net(image.expand(min(batch, count - start), -1, -1, -1).contiguous())
 
     def ours() -> object:
-        question = assay.Question(net, image, target=assay.Output(0), features=assay.Pixels(pooling="mean"))
+        question = assay.Question(
+            net, image, target=assay.Output(0), features=assay.Pixels(pooling="mean")
+        )
         return Rise(masks=masks)(question)
 
     batch = bench.best((8, 16, 32, 64), lambda size: bare(size, 128), 1)
     settings = f"{masks} masks; bare passes in chunks of {batch}"
-    bench.pair(name, "bare forward passes", ours, lambda: bare(batch), 1.10, settings=settings, pairs=2, warm=False)
+    bench.pair(
+        name,
+        "bare forward passes",
+        ours,
+        lambda: bare(batch),
+        1.10,
+        settings=settings,
+        pairs=2,
+        warm=False,
+    )
 
 
 def main() -> None:

@@ -114,7 +114,11 @@ class Bench:
         if not self.wanted(name):
             return
         if self.options.peers:
-            self.keep(Result(name, peer, float("nan"), seconds(theirs), float("nan"), target, "s", settings))
+            self.keep(
+                Result(
+                    name, peer, float("nan"), seconds(theirs), float("nan"), target, "s", settings
+                )
+            )
             return
         if warm:
             ours()
@@ -137,9 +141,13 @@ class Bench:
         """The fastest of several settings of a peer, by the median of a few runs each."""
         repeats = 1 if self.options.quick else repeats
         times = {
-            choice: statistics.median(seconds(lambda c=choice: work(c)) for _ in range(repeats)) for choice in choices
+            choice: statistics.median(seconds(lambda c=choice: work(c)) for _ in range(repeats))
+            for choice in choices
         }
-        print("  " + ", ".join(f"{choice}: {spent:.3f} s" for choice, spent in times.items()), flush=True)
+        print(
+            "  " + ", ".join(f"{choice}: {spent:.3f} s" for choice, spent in times.items()),
+            flush=True,
+        )
         return min(times, key=lambda choice: times[choice])
 
     def save(self) -> None:
@@ -155,7 +163,9 @@ class Bench:
         new = [asdict(result) for result in self.results]
         fresh = {(row["name"], row["peer"]) for row in new}
         rows = [row for row in old if (row["name"], row["peer"]) not in fresh] + new
-        path.write_text(json.dumps({"family": self.family, "machine": machine(), "rows": rows}, indent=1) + "\n")
+        path.write_text(
+            json.dumps({"family": self.family, "machine": machine(), "rows": rows}, indent=1) + "\n"
+        )
         render()
 
 
@@ -207,7 +217,9 @@ def render() -> None:
         kept = json.loads(path.read_text())
         versions |= kept["machine"]["versions"]
         text += [line(Result(**{**row, "spread": tuple(row["spread"])})) for row in kept["rows"]]
-    named = ", ".join(f"{name} {number_}" for name, number_ in versions.items() if number_ != "absent")
+    named = ", ".join(
+        f"{name} {number_}" for name, number_ in versions.items() if number_ != "absent"
+    )
     text += ["", f"Versions: {named}; {THREADS} threads.", ""]
     readme = HERE / "README.md"
     page = readme.read_text()
@@ -217,13 +229,26 @@ def render() -> None:
 
 def child(code: str, *arguments: str) -> str:
     """What a fresh Python prints last; its errors are shown."""
-    where = os.pathsep.join([str(HERE), str(HERE.parent / "tests"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": where, "OMP_NUM_THREADS": str(THREADS), "PYTHONWARNINGS": "ignore"}
+    where = os.pathsep.join(
+        [str(HERE), str(HERE.parent / "tests"), os.environ.get("PYTHONPATH", "")]
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": where,
+        "OMP_NUM_THREADS": str(THREADS),
+        "PYTHONWARNINGS": "ignore",
+    }
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"the measured process ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        raise RuntimeError(
+            f"the measured process ended with {done.returncode}:\n{done.stderr[-2000:]}"
+        )
     return done.stdout.strip().splitlines()[-1]
 
 

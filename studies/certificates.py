@@ -76,7 +76,9 @@ def selections(task: Task, count: int) -> Selections:
     for _, question in task.ask(8, count):
         for name, (method, by) in METHODS.items():
             made[name].append(method(question, seed=0).top(SHARE, by=by))
-        ranks = torch.from_numpy(draw.random((question.n, question.partition.count)).argsort(axis=1).argsort(axis=1))
+        ranks = torch.from_numpy(
+            draw.random((question.n, question.partition.count)).argsort(axis=1).argsort(axis=1)
+        )
         made["random"].append(ranks < made["SHAP"][-1].sum(1, keepdim=True))
     return made
 
@@ -101,7 +103,9 @@ def shares(proofs: list[Certificate]) -> dict[str, Any]:
     `commonest`: the share of inputs that the commonest class takes, by the whole and by the selection.
     """
     good = [proof for proof in proofs if proof.consistent]
-    whole, alone = ([getattr(proof, side) for proof in proofs] for side in ("predicted", "selected"))
+    whole, alone = (
+        [getattr(proof, side) for proof in proofs] for side in ("predicted", "selected")
+    )
     reach = range(6)
     return {
         "consistent": len(good) / len(proofs),
@@ -134,14 +138,28 @@ def second(task: Task, plan: Plan) -> dict[str, Any]:
 
 def again(question: Question, model: Any) -> Question:
     """The same question asked of another model."""
-    return Question(model, question.layout.fold(question.x)[0], features=question.features, removal=question.removal)
+    return Question(
+        model,
+        question.layout.fold(question.x)[0],
+        features=question.features,
+        removal=question.removal,
+    )
 
 
 def third(task: Task, plan: Plan, chosen: Selections) -> dict[str, Any]:
     """The certified, the soft and the attacked radius of selections by SHAP at lambda = 1/8, of the same inputs."""
-    lines: dict[str, list[Any]] = {"certified": [], "rates": [], "lower": [], "attacked": [], "room": []}
+    lines: dict[str, list[Any]] = {
+        "certified": [],
+        "rates": [],
+        "lower": [],
+        "attacked": [],
+        "room": [],
+    }
     bare: dict[str, list[Any]] = {"rates": [], "lower": [], "attacked": []}
-    attack, soft = Attack(restarts=plan.restarts, reach=plan.reach), SoftStability(plan.radii, samples=plan.samples)
+    attack, soft = (
+        Attack(restarts=plan.restarts, reach=plan.reach),
+        SoftStability(plan.radii, samples=plan.samples),
+    )
     smoothing = MultiplicativeSmoothing.at(1 / 8, plan.levels)
     groups = zip(task.ask(1, plan.certified), chosen["SHAP"], strict=True)
     for (rows, question), masks in groups:
@@ -152,13 +170,21 @@ def third(task: Task, plan: Plan, chosen: Selections) -> dict[str, Any]:
         for proof in smoothing.certify(question, masks):
             lines["certified"].append(proof.incremental if proof.consistent else -1)
             lines["room"].append(proof.room)
-        for target, asked in ((lines, again(question, smoothing.smooth(question))), (bare, question)):
+        for target, asked in (
+            (lines, again(question, smoothing.smooth(question))),
+            (bare, question),
+        ):
             for rates in soft.certify(asked, masks):
                 target["rates"].append(rates.rate)
                 target["lower"].append(rates.lower)
             target["attacked"] += [found.radius for found in attack.search(asked, masks)]
     pairs = zip(lines["certified"], lines["attacked"])
-    return {"radii": plan.radii, "smoothed": lines, "bare": bare, "broken": sum(low > high for low, high in pairs)}
+    return {
+        "radii": plan.radii,
+        "smoothed": lines,
+        "bare": bare,
+        "broken": sum(low > high for low, high in pairs),
+    }
 
 
 def measure(name: str) -> dict[str, Any]:

@@ -75,11 +75,21 @@ class Task:
         network = self.networks[eighths]
         if not isinstance(network, SentenceNet):
             rows = torch.arange(count)
-            return [(rows, Question(network, self.inputs[:count], features=Patches(SIDE), removal=Baseline(0.0)))]
+            return [
+                (
+                    rows,
+                    Question(
+                        network, self.inputs[:count], features=Patches(SIDE), removal=Baseline(0.0)
+                    ),
+                )
+            ]
         lengths: dict[int, list[int]] = {}
         for row, sentence in enumerate(self.inputs[:count]):
             lengths.setdefault(len(sentence), []).append(row)
-        return [(torch.tensor(rows), self._sentences(network, rows)) for _, rows in sorted(lengths.items())]
+        return [
+            (torch.tensor(rows), self._sentences(network, rows))
+            for _, rows in sorted(lengths.items())
+        ]
 
     def _sentences(self, network: SentenceNet, rows: list[int]) -> Question:
         numbers = torch.tensor([self.inputs[row] for row in rows])
@@ -126,14 +136,21 @@ def text() -> Task:
     settings = {"features": torch.arange(LONGEST), "absent": MASK, "protected": (PAD,)}
     settings |= {"epochs": 2, "rate": 1e-3, "batch": 64}
     tests, expected = zoo.sst2("test")
-    kept = [(read(one), label) for one, label in zip(tests, expected) if len(one.split()) >= SHORTEST]
+    kept = [
+        (read(one), label) for one, label in zip(tests, expected) if len(one.split()) >= SHORTEST
+    ]
     sentences, answers = zip(*kept)
     data = list(zip(rows[long], truth[long]))
     return _task("text", base, data, settings, sentences, torch.tensor(answers))
 
 
 def _task(
-    name: str, base: tuple[nn.Module, float], data: Any, settings: dict[str, Any], inputs: Any, labels: Any
+    name: str,
+    base: tuple[nn.Module, float],
+    data: Any,
+    settings: dict[str, Any],
+    inputs: Any,
+    labels: Any,
 ) -> Task:
     networks, spent = {0: base[0]}, {0: base[1]}
     for eighths in (8, 4, 3, 2, 1):

@@ -61,12 +61,21 @@ def render(kept: dict[str, Any], folder: Path) -> None:
 
 def certified(kept: dict[str, Any], path: Path) -> None:
     """E1: one row per task, one column per lambda, one line per selection."""
-    figure, grid = plt.subplots(len(kept), 4, figsize=(13, 3.1 * len(kept)), sharex=True, sharey=True, squeeze=False)
+    figure, grid = plt.subplots(
+        len(kept), 4, figsize=(13, 3.1 * len(kept)), sharex=True, sharey=True, squeeze=False
+    )
     for axes, (name, found) in zip(grid, kept.items()):
         for axis, (eighths, table) in zip(axes, found["E1"].items()):
             for method, row in table.items():
                 reach = range(len(row["incremental"]))
-                axis.plot(reach, row["incremental"], "o-", markersize=4, color=COLOURS[method], label=method)
+                axis.plot(
+                    reach,
+                    row["incremental"],
+                    "o-",
+                    markersize=4,
+                    color=COLOURS[method],
+                    label=method,
+                )
                 axis.plot(reach, row["decremental"], "x:", markersize=5, color=COLOURS[method])
             axis.set_title(f"{name}, λ = {eighths}/8", fontsize=10)
             axis.set_ylim(0, 1.02)
@@ -74,13 +83,17 @@ def certified(kept: dict[str, Any], path: Path) -> None:
         axes[0].set_ylabel("share of inputs certified")
     for axis in grid[-1]:
         axis.set_xlabel("radius (features)")
-    grid[0][0].legend(fontsize=8, frameon=False, title="solid: adding; dotted: removing", title_fontsize=8)
+    grid[0][0].legend(
+        fontsize=8, frameon=False, title="solid: adding; dotted: removing", title_fontsize=8
+    )
     save(figure, path)
 
 
 def accuracy(kept: dict[str, Any], path: Path) -> None:
     """E2: accuracy against lambda, with and without masked training, beside the published curves."""
-    figure, axes = plt.subplots(1, len(kept) + 1, figsize=(3.6 * (len(kept) + 1), 3.4), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(kept) + 1, figsize=(3.6 * (len(kept) + 1), 3.4), sharey=True, squeeze=False
+    )
     for axis, (name, found) in zip(axes[0], kept.items()):
         x = [int(key) / 8 for key in found["E2"]]
         for kind, colour, label in (
@@ -129,7 +142,9 @@ def curves(found: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def radii(kept: dict[str, Any], path: Path) -> None:
     """The certified radius (a proven lower bound), the attacked one (an upper bound) and the soft one."""
-    figure, axes = plt.subplots(1, len(kept), figsize=(4.3 * len(kept), 3.6), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(kept), figsize=(4.3 * len(kept), 3.6), sharey=True, squeeze=False
+    )
     for axis, (name, found) in zip(axes[0], kept.items()):
         made, tested = curves(found), np.array(found["radii"]["radii"])
         reach = np.arange(0, tested[-1] + 1)
@@ -138,8 +153,16 @@ def radii(kept: dict[str, Any], path: Path) -> None:
             ("attacked", "#d55e00", "attacked: none found that flips it"),
             ("soft", "#009e73", f"soft: at least {SOFT:.0%} keep it"),
         ):
-            axis.plot(reach, survival(made[key], reach), "o-", markersize=3, color=colour, label=label)
-        axis.plot(reach, survival(made["bare attacked"], reach), ":", color="#d55e00", label="attacked, not smoothed")
+            axis.plot(
+                reach, survival(made[key], reach), "o-", markersize=3, color=colour, label=label
+            )
+        axis.plot(
+            reach,
+            survival(made["bare attacked"], reach),
+            ":",
+            color="#d55e00",
+            label="attacked, not smoothed",
+        )
         mean = np.array(found["radii"]["smoothed"]["rates"]).mean(axis=0)
         axis.plot(tested, mean, "k.--", linewidth=0.8, label="mean share that keeps it")
         axis.set_title(TITLES[name], fontsize=10)
@@ -189,10 +212,15 @@ def second(kept: dict[str, Any]) -> list[str]:
     rows = ["| classifier | λ = 1 | 4/8 | 3/8 | 2/8 | 1/8 |", "|---|---|---|---|---|---|"]
     for name, found in kept.items():
         for kind, said in (("masked", "trained with masks"), ("plain", "not")):
-            cells = ["{:.3f} ({:.2f} to {:.2f})".format(*found["E2"][key][kind]) for key in ("8", "4", "3", "2", "1")]
+            cells = [
+                "{:.3f} ({:.2f} to {:.2f})".format(*found["E2"][key][kind])
+                for key in ("8", "4", "3", "2", "1")
+            ]
             rows.append(f"| {TITLES[name]}; {said} | {' | '.join(cells)} |")
     for name, (whole, half, quarter, eighth) in PUBLISHED.items():
-        rows.append(f"| {name} (published) | {whole:.3f} | {half:.3f} | | {quarter:.3f} | {eighth:.3f} |")
+        rows.append(
+            f"| {name} (published) | {whole:.3f} | {half:.3f} | | {quarter:.3f} | {eighth:.3f} |"
+        )
     return rows
 
 
@@ -214,14 +242,22 @@ def third(kept: dict[str, Any]) -> list[str]:
             cells = [f"{(made[key] >= r).mean():.2f}" for r in (1, 2, 3, 4, 8)]
             steady = "" if key.startswith("bare") else f"{(made['certified'] >= 0).mean():.2f}"
             broken = str(found["radii"]["broken"]) if key == "certified" else ""
-            rows.append(f"| {name} | {len(made[key])} | {steady} | {label} | {' | '.join(cells)} | {broken} |")
+            rows.append(
+                f"| {name} | {len(made[key])} | {steady} | {label} | {' | '.join(cells)} | {broken} |"
+            )
     return rows
 
 
 def cost(kept: dict[str, Any]) -> list[str]:
-    rows = ["| task | training, all networks | selections | E1 | E2 | radii |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| task | training, all networks | selections | E1 | E2 | radii |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, found in kept.items():
         spent = found["seconds"]
-        parts = [sum(spent["training"].values()), *(spent[part] for part in ("selections", "E1", "E2", "radii"))]
+        parts = [
+            sum(spent["training"].values()),
+            *(spent[part] for part in ("selections", "E1", "E2", "radii")),
+        ]
         rows.append(f"| {name} | {' | '.join(f'{part:.0f} s' for part in parts)} |")
     return rows

@@ -98,14 +98,20 @@ def network(name: str) -> Callable[[int], Case]:
     """A trained network of OpenXAI on its own table."""
 
     def made(count: int) -> Case:
-        net, train, (test, truth) = zoo.openxai_network(name), zoo.openxai(name, "train")[0], zoo.openxai(name)
+        net, train, (test, truth) = (
+            zoo.openxai_network(name),
+            zoo.openxai(name, "train")[0],
+            zoo.openxai(name),
+        )
 
         def both(rows: Floats) -> Floats:
             with torch.inference_mode():
                 return net(torch.as_tensor(rows, dtype=torch.float32)).softmax(1).double().numpy()
 
         right = float((both(test.to_numpy(np.float64)).argmax(1) == truth.to_numpy()).mean())
-        about = f"{train.shape[1]} columns, the trained network of OpenXAI, test accuracy {right:.3f}"
+        about = (
+            f"{train.shape[1]} columns, the trained network of OpenXAI, test accuracy {right:.3f}"
+        )
         rows = test.to_numpy(np.float64)[:count]
         return Case(f"{name}, network", about, train.to_numpy(np.float64), rows, both)
 
@@ -120,7 +126,9 @@ CASES = {"breast cancer": breast_cancer, "Adult": adult, "California": californi
 def ours(case: Case, samples: int, seed: int, proxy: bool = False) -> list[Surrogate]:
     """assay.Lime for all rows at once: they share the draws, so the model answers `samples` times for all of them."""
     question = assay.Question(case.probability, case.rows)
-    answer = assay.Lime(assay.Quartiles(case.train, samples=samples), keep=KEEP, proxy=proxy)(question, seed=seed)
+    answer = assay.Lime(assay.Quartiles(case.train, samples=samples), keep=KEEP, proxy=proxy)(
+        question, seed=seed
+    )
     facts = zip(answer.values.numpy(), answer.facts["intercept"], answer.facts["r2"])
     return [Surrogate(weights, intercept, r2) for weights, intercept, r2 in facts]
 
@@ -142,19 +150,27 @@ def theirs(case: Case, samples: int, seed: int) -> list[Surrogate]:
 
 def agreement(sets: list[frozenset[int]]) -> float:
     """The mean Jaccard similarity over all pairs of runs."""
-    return float(np.mean([len(one & other) / len(one | other) for one, other in combinations(sets, 2)]))
+    return float(
+        np.mean([len(one & other) / len(one | other) for one, other in combinations(sets, 2)])
+    )
 
 
 def judge(case: Case) -> Callable[[int, Surrogate], float]:
     """R^2 of a row's surrogate on perturbations that no run has seen, drawn and weighted as both libraries do."""
     question = assay.Question(case.probability, case.rows)
-    fresh = assay.Quartiles(case.train, samples=FRESH, design="independent").sample(question, seed=10**6)
+    fresh = assay.Quartiles(case.train, samples=FRESH, design="independent").sample(
+        question, seed=10**6
+    )
     weights, answers = fresh.weights.numpy(), fresh.answers.numpy()
 
     def score(row: int, surrogate: Surrogate) -> float:
         left = answers[row] - surrogate.intercept - fresh.design[row].numpy() @ surrogate.weights
         spread = answers[row] - np.average(answers[row], weights=weights[row])
-        return float(1 - np.average(left**2, weights=weights[row]) / np.average(spread**2, weights=weights[row]))
+        return float(
+            1
+            - np.average(left**2, weights=weights[row])
+            / np.average(spread**2, weights=weights[row])
+        )
 
     return score
 
@@ -183,7 +199,14 @@ def measure(case: Case, seeds: int, libraries: tuple[str, ...]) -> list[dict[str
                 "reported": float(np.mean([one.reported for row in rows for one in row])),
                 "fresh": float(np.mean([score(at, one) for at, row in enumerate(rows) for one in row])),
             })  # fmt: skip
-            print(case.name, library, samples, f"{np.mean(records[-1]['agreement']):.3f}", f"{spent:.2f} s", flush=True)
+            print(
+                case.name,
+                library,
+                samples,
+                f"{np.mean(records[-1]['agreement']):.3f}",
+                f"{spent:.2f} s",
+                flush=True,
+            )
     return records
 
 
@@ -193,18 +216,36 @@ def find(records: list[dict[str, Any]], *key: Any) -> dict[str, Any]:
 
 def table(records: list[dict[str, Any]]) -> str:
     """The markdown table: lime, and ours at a tenth of its samples (with and without a proxy), and shared by all rows."""
-    head = ["table", "lime's samples N", "lime", "N / 10 by way of a proxy", "difference", "N / 10", "difference"]
+    head = [
+        "table",
+        "lime's samples N",
+        "lime",
+        "N / 10 by way of a proxy",
+        "difference",
+        "N / 10",
+        "difference",
+    ]
     head += ["N, shared by ten rows", "difference", "R² of the four"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name in dict.fromkeys(one["table"] for one in records):
         for size in SIZES:
-            keys = (("lime", size), ("assay, proxy", size // 10), ("assay", size // 10), ("assay", size))
+            keys = (
+                ("lime", size),
+                ("assay, proxy", size // 10),
+                ("assay", size // 10),
+                ("assay", size),
+            )
             four = [find(records, name, *key) for key in keys]
             cells = [name, f"{size:,}", mean(four[0]["agreement"])]
             for one in four[1:]:
                 gap = paired(one["agreement"], four[0]["agreement"])
-                cells += [mean(one["agreement"]), f"{gap.difference:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"]
-            lines.append("| " + " | ".join([*cells, ", ".join(f"{one['fresh']:.2f}" for one in four)]) + " |")
+                cells += [
+                    mean(one["agreement"]),
+                    f"{gap.difference:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})",
+                ]
+            lines.append(
+                "| " + " | ".join([*cells, ", ".join(f"{one['fresh']:.2f}" for one in four)]) + " |"
+            )
     return "\n".join(lines)
 
 
@@ -227,7 +268,14 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
                           key=lambda one: one["samples"])  # fmt: skip
             at = [one["samples"] for one in some]
             low, high = np.array([interval(one["agreement"]) for one in some]).T
-            axis.plot(at, [np.mean(one["agreement"]) for one in some], style, marker="o", ms=4, label=library)
+            axis.plot(
+                at,
+                [np.mean(one["agreement"]) for one in some],
+                style,
+                marker="o",
+                ms=4,
+                label=library,
+            )
             axis.fill_between(at, low, high, color=style[:2], alpha=0.15, lw=0)
         axis.set(xscale="log", title=name, xlabel="draws (assay: shared by ten rows)", ylim=(0, 1))
         axis.grid(alpha=0.3)
@@ -248,9 +296,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10, help="rows explained per table")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--only", choices=tuple(CASES), help="one table; what is kept of the others stays")
+    parser.add_argument(
+        "--only", choices=tuple(CASES), help="one table; what is kept of the others stays"
+    )
     parser.add_argument("--library", choices=tuple(RUNS), help="one of the libraries")
-    parser.add_argument("--render", action="store_true", help="picture and table alone, from the kept records")
+    parser.add_argument(
+        "--render", action="store_true", help="picture and table alone, from the kept records"
+    )
     options = parser.parse_args()
     if options.render:
         return publish(PAGE.kept()["records"])

@@ -81,14 +81,18 @@ def squeezenet(count: int) -> Case:
     net = zoo.squeezenet()
     images, labels, _ = zoo.photographs(227)
     settings = (published(400), fine(1500, 32))
-    return Case("SqueezeNet, photographs", net, right(net, images, labels, count), ("blur",), settings)
+    return Case(
+        "SqueezeNet, photographs", net, right(net, images, labels, count), ("blur",), settings
+    )
 
 
 def mobilenet(count: int) -> Case:
     net = zoo.mobilenet_v2()
     images, labels, _ = zoo.photographs(224)
     settings = (published(400), fine(1000, 32))
-    return Case("MobileNet V2, photographs", net, right(net, images, labels, count), ("blur",), settings)
+    return Case(
+        "MobileNet V2, photographs", net, right(net, images, labels, count), ("blur",), settings
+    )
 
 
 CASES: dict[str, Callable[[int], Case]] = {
@@ -104,7 +108,9 @@ def removal(name: str, images: Tensor) -> assay.Baseline | assay.Blur:
     """What takes the place of an absent pixel: black, the picture's mean colour, or the picture blurred."""
     if name == "blur":
         return assay.Blur(images.shape[-1] / 8)
-    return assay.Baseline(0.0 if name == "black" else images.mean(dim=(2, 3), keepdim=True).expand_as(images))
+    return assay.Baseline(
+        0.0 if name == "black" else images.mean(dim=(2, 3), keepdim=True).expand_as(images)
+    )
 
 
 def top(maps: Tensor, share: float = SHARE) -> Tensor:
@@ -128,12 +134,19 @@ def coherent(side: int, draw: torch.Generator) -> Tensor:
 def measure(case: Case, absent: str, method: assay.Rise) -> dict[str, Any]:
     """Scores of every picture: clean, without RISE's tenth, without random tenths (their mean)."""
     start, side, count = time.process_time(), case.images.shape[-1], len(case.images)
-    question = assay.Question(case.net, case.images, features=assay.Pixels(), removal=removal(absent, case.images))
+    question = assay.Question(
+        case.net, case.images, features=assay.Pixels(), removal=removal(absent, case.images)
+    )
     answer = method(question, seed=0)
     best = answer.top(SHARE)
     after = question.value(~best[:, None])[:, 0]
     draw = torch.Generator().manual_seed(0)
-    record: dict[str, Any] = {"network": case.name, "removal": absent, "masks": method.masks, "pictures": count}
+    record: dict[str, Any] = {
+        "network": case.name,
+        "removal": absent,
+        "masks": method.masks,
+        "pictures": count,
+    }
     record |= {"grid": method.grid, "keep": method.keep}
     record |= {"clean": question.prediction.tolist(), "rise": after.tolist()}
     shift = torch.arange(count)[:, None] + torch.arange(1, min(RANDOM, count - 1) + 1)
@@ -157,8 +170,18 @@ def share(record: dict[str, Any], kind: str) -> tuple[int, int]:
 
 def table(records: list[dict[str, Any]]) -> str:
     """The markdown table: mean scores, and the share of pictures with its Wilson interval."""
-    heads = ["network", "absent pixels", "grid, kept", "masks", "n", "clean", "without RISE's tenth"]
-    heads += [f"without a {kind} tenth" for kind in KINDS[:2]] + [f"share lower than {kind}" for kind in KINDS]
+    heads = [
+        "network",
+        "absent pixels",
+        "grid, kept",
+        "masks",
+        "n",
+        "clean",
+        "without RISE's tenth",
+    ]
+    heads += [f"without a {kind} tenth" for kind in KINDS[:2]] + [
+        f"share lower than {kind}" for kind in KINDS
+    ]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for record in records:
         cells = [record["network"], record["removal"], f"{record['grid']}, {record['keep']}"]
@@ -185,18 +208,28 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
             low, high = wilson(wins, n)
             at = row + 0.22 * (colour - 1)
             axis.plot([low, high], [at, at], color=f"C{colour}", lw=1)
-            axis.plot([wins / n], [at], "o", ms=4, color=f"C{colour}", label=kind if row == 0 else None)
+            axis.plot(
+                [wins / n], [at], "o", ms=4, color=f"C{colour}", label=kind if row == 0 else None
+            )
     axis.axvline(0.9, color="black", lw=0.8, ls=":")
-    axis.set_yticks(range(len(records)), [f"{one['network']}: {one['removal']}, grid {one['grid']}" for one in records])
+    axis.set_yticks(
+        range(len(records)),
+        [f"{one['network']}: {one['removal']}, grid {one['grid']}" for one in records],
+    )
     axis.invert_yaxis()
-    axis.set(xlim=(0, 1.01), xlabel="share of pictures that lose more with RISE's tenth (dotted: 90 %)")
+    axis.set(
+        xlim=(0, 1.01), xlabel="share of pictures that lose more with RISE's tenth (dotted: 90 %)"
+    )
     axis.legend(title="random tenth", frameon=False, loc="lower left")
     figure.savefig(path, dpi=120)
 
 
 def rounded(record: dict[str, Any]) -> dict[str, Any]:
     """A record whose scores are as short as they are exact."""
-    return {key: np.round(value, 3).tolist() if isinstance(value, list) else value for key, value in record.items()}
+    return {
+        key: np.round(value, 3).tolist() if isinstance(value, list) else value
+        for key, value in record.items()
+    }
 
 
 def publish(records: list[dict[str, Any]]) -> None:
@@ -208,8 +241,12 @@ def publish(records: list[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=50, help="pictures per network")
-    parser.add_argument("--only", choices=tuple(CASES), help="one network; what is kept of the others stays")
-    parser.add_argument("--render", action="store_true", help="picture and table alone, from the kept scores")
+    parser.add_argument(
+        "--only", choices=tuple(CASES), help="one network; what is kept of the others stays"
+    )
+    parser.add_argument(
+        "--render", action="store_true", help="picture and table alone, from the kept scores"
+    )
     options = parser.parse_args()
     if options.render:
         return publish(PAGE.kept()["records"])

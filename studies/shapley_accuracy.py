@@ -72,14 +72,14 @@ def adult(count: int) -> Case:
     table, label = zoo.adult()
     words = table.select_dtypes(exclude="number").columns
     table[words] = table[words].apply(lambda column: column.astype("category").cat.codes)
-    train, test, y, truth = train_test_split(table.to_numpy(np.float64), label.to_numpy(), random_state=0)
+    train, test, y, truth = train_test_split(
+        table.to_numpy(np.float64), label.to_numpy(), random_state=0
+    )
     model = HistGradientBoostingClassifier(random_state=0).fit(train, y)
     removal = assay.Background(train[:BACKGROUND])
     crowd = assay.Question(model.decision_function, test[:count], removal=removal)
     questions = [crowd.part(row, row + 1) for row in range(count)]
-    about = (
-        f"gradient-boosted trees, test accuracy {model.score(test, truth):.3f}; log-odds; {BACKGROUND} background rows"
-    )
+    about = f"gradient-boosted trees, test accuracy {model.score(test, truth):.3f}; log-odds; {BACKGROUND} background rows"
     return Case("Adult", about, questions, BACKGROUND, crowd)
 
 
@@ -114,7 +114,9 @@ def pictures(count: int) -> Case:
         if question.partition.count == 12 and len(questions) < count:
             questions.append(question)
     return Case(
-        "CIFAR-10", "ResNet-20, logit of the predicted class, superpixels that become the mean colour", questions
+        "CIFAR-10",
+        "ResNet-20, logit of the predicted class, superpixels that become the mean colour",
+        questions,
     )
 
 
@@ -133,7 +135,9 @@ def game(question: assay.Question) -> Game:
     return Game(question.value(masks.bool())[0].to(torch.float64).numpy())
 
 
-def ours(method: Callable[[int, int], assay.Method], played: Game, budget: int, seed: int) -> Floats:
+def ours(
+    method: Callable[[int, int], assay.Method], played: Game, budget: int, seed: int
+) -> Floats:
     return method(budget, played.features)(played.question(), seed=seed).values[0].numpy()
 
 
@@ -142,7 +146,9 @@ def by_shap(played: Game, budget: int, seed: int) -> Floats:
 
     np.random.seed(seed)  # noqa: NPY002  the peer draws from the global generator
     explainer = shap.KernelExplainer(played, np.zeros((1, played.features)))
-    return explainer.shap_values(np.ones((1, played.features)), nsamples=budget, l1_reg=False, silent=True)[0]
+    return explainer.shap_values(
+        np.ones((1, played.features)), nsamples=budget, l1_reg=False, silent=True
+    )[0]
 
 
 def by_shapiq(played: Game, budget: int, seed: int, paired: bool) -> Floats:
@@ -195,7 +201,9 @@ def one_row_a_draw(case: Case) -> Callable[[int, int], Floats]:
 
     @cache
     def estimate(budget: int, seed: int) -> Floats:
-        method = assay.SamplingShapley(draws=budget * case.rows // (2 * case.crowd.partition.count - 1))
+        method = assay.SamplingShapley(
+            draws=budget * case.rows // (2 * case.crowd.partition.count - 1)
+        )
         return method(case.crowd, seed=seed).values.numpy()
 
     return estimate
@@ -220,7 +228,12 @@ def measure(case: Case, seeds: int) -> Iterator[dict[str, Any]]:
                     continue
                 else:
                     found = [estimator(played, budget, seed) for seed in range(seeds)]
-                record = {"model": case.name, "input": number, "features": played.features, "times": times}
+                record = {
+                    "model": case.name,
+                    "input": number,
+                    "features": played.features,
+                    "times": times,
+                }
                 errors = [float(f"{apart(one, exact):.4g}") for one in found]
                 yield record | {"budget": budget, "estimator": name, "errors": errors}
 
@@ -234,11 +247,15 @@ def summary(records: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, list
                 errors = [
                     record["errors"]
                     for record in records
-                    if (record["model"], record["times"], record["estimator"]) == (model, times, name)
+                    if (record["model"], record["times"], record["estimator"])
+                    == (model, times, name)
                 ]
                 if errors:
                     each = np.mean(errors, axis=0)
-                    row = [float(each.mean()), *(float(part) for part in np.percentile(each, (10, 90)))]
+                    row = [
+                        float(each.mean()),
+                        *(float(part) for part in np.percentile(each, (10, 90))),
+                    ]
                     found.setdefault(model, {}).setdefault(times, {})[name] = row
     return found
 
@@ -246,10 +263,16 @@ def summary(records: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, list
 def tables(found: dict[str, dict[int, dict[str, list[float]]]]) -> str:
     """Markdown: our mean errors as shares of the peers', then each model's errors with percentiles over seeds."""
     heads = [(model, times) for model in found for times in TIMES]
-    lines = ["| our error / theirs | " + " | ".join(f"{model} {times} d" for model, times in heads) + " |"]
+    lines = [
+        "| our error / theirs | "
+        + " | ".join(f"{model} {times} d" for model, times in heads)
+        + " |"
+    ]
     lines.append("|---" * (len(heads) + 1) + "|")
     for one, peer in product(OURS, PEERS):
-        shares = [found[model][times][one][0] / found[model][times][peer][0] for model, times in heads]
+        shares = [
+            found[model][times][one][0] / found[model][times][peer][0] for model, times in heads
+        ]
         lines.append(f"| {one} / {peer} | " + " | ".join(f"{share:.2f}" for share in shares) + " |")
     for model, of_times in found.items():
         lines += [
@@ -259,7 +282,9 @@ def tables(found: dict[str, dict[int, dict[str, list[float]]]]) -> str:
         ]
         for name in ESTIMATORS:
             cells = [of_times[times].get(name) for times in TIMES]
-            shown = ["–" if cell is None else "{:.2g} ({:.2g}–{:.2g})".format(*cell) for cell in cells]
+            shown = [
+                "–" if cell is None else "{:.2g} ({:.2g}–{:.2g})".format(*cell) for cell in cells
+            ]
             lines.append(f"| {name} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
@@ -271,7 +296,9 @@ def draw(found: dict[str, dict[int, dict[str, list[float]]]], path: Path) -> Non
     import matplotlib.pyplot as plt
 
     shown = ["KernelShap", "ProxyShap", "PermutationShapley", "SamplingShapley", "Lime", *PEERS]
-    figure, axes = plt.subplots(1, len(found), figsize=(4.2 * len(found), 4.4), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(found), figsize=(4.2 * len(found), 4.4), sharey=True, layout="constrained"
+    )
     for axis, (model, of_times) in zip(np.atleast_1d(axes), found.items()):
         for colour, name in enumerate(shown):
             at = [times for times in TIMES if name in of_times[times]]
@@ -285,7 +312,10 @@ def draw(found: dict[str, dict[int, dict[str, list[float]]]], path: Path) -> Non
         axis.grid(alpha=0.3)
     np.atleast_1d(axes)[0].set_ylabel("relative error (L2)")
     figure.legend(
-        *np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False
+        *np.atleast_1d(axes)[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
     )
     figure.savefig(path, dpi=120)
 
@@ -302,7 +332,9 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=8, help="inputs per model")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--only", choices=tuple(CASES), help="one model, without writing anything")
-    parser.add_argument("--render", action="store_true", help="picture and tables alone, from the kept errors")
+    parser.add_argument(
+        "--render", action="store_true", help="picture and tables alone, from the kept errors"
+    )
     options = parser.parse_args()
     if options.render:
         return publish(PAGE.kept())
@@ -313,7 +345,9 @@ def main() -> None:
         for name in [options.only] if options.only else CASES:
             case = CASES[name](options.inputs)
             counts = sorted({question.partition.count for question in case.questions})
-            abouts[case.name] = f"{case.about}; {len(case.questions)} inputs of {counts[0]} to {counts[-1]} features"
+            abouts[case.name] = (
+                f"{case.about}; {len(case.questions)} inputs of {counts[0]} to {counts[-1]} features"
+            )
             records += measure(case, options.seeds)
             print(f"{case.name}: {time.process_time():.0f} s of processor time", flush=True)
     print(tables(summary(records)))

@@ -36,10 +36,16 @@ def game(table: Tensor, n: int = 1) -> Question:
     """A question whose model looks the coalition up: present is one, absent is zero."""
     features = int(math.log2(len(table)))
     code = 2 ** torch.arange(features)
-    return Question(lambda x: table[((x > 0.5) * code).sum(1)], torch.ones(n, features, dtype=torch.float64))
+    return Question(
+        lambda x: table[((x > 0.5) * code).sum(1)], torch.ones(n, features, dtype=torch.float64)
+    )
 
 
-def repeated(method: MaskMethod, table: Tensor, features: int, seeds: int = SEEDS) -> tuple[Tensor, Tensor]:
+def repeated(
+    method: MaskMethod, table: Tensor, features: int, seeds: int = SEEDS
+) -> tuple[Tensor, Tensor]:
     """Estimates and standard errors (seeds, features) of one game."""
-    solved = [method.solve(looked_up(table, method.masks(features, s)), features, s) for s in range(seeds)]
+    solved = [
+        method.solve(looked_up(table, method.masks(features, s)), features, s) for s in range(seeds)
+    ]
     return torch.stack([v for v, _ in solved]), torch.stack([e for _, e in solved])

@@ -8,9 +8,15 @@ import torch
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "house", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    "house",
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
 )
 settings.load_profile("house")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # workers share the cores; threads within each would only get in each other's way
+    torch.set_num_threads(
+        1
+    )  # workers share the cores; threads within each would only get in each other's way

@@ -37,14 +37,18 @@ def randomised(net: nn.Module, seed: int = 0) -> nn.Module:
         for module in net.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.running_mean.copy_(randn(*module.running_mean.shape, seed=seed + 7) * 0.3)
-                module.running_var.copy_(randn(*module.running_var.shape, seed=seed + 8).abs() + 0.5)
+                module.running_var.copy_(
+                    randn(*module.running_var.shape, seed=seed + 8).abs() + 0.5
+                )
     return net.eval()
 
 
 def tanh_net(
     seed: int = 0, inputs: int = FEATURES, outputs: int = 3, activation: type[nn.Module] = nn.Tanh
 ) -> nn.Module:
-    return randomised(nn.Sequential(nn.Linear(inputs, 8), activation(), nn.Linear(8, outputs)), seed)
+    return randomised(
+        nn.Sequential(nn.Linear(inputs, 8), activation(), nn.Linear(8, outputs)), seed
+    )
 
 
 def linear_net(seed: int = 0) -> nn.Module:
@@ -129,14 +133,26 @@ def state(net: nn.Module) -> dict[str, Any]:
     for name, part in net.named_modules():
         found[f"{name} attributes"] = {key: id(value) for key, value in vars(part).items()}
         found[f"{name} training"] = part.training
-        for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+        for hooks in (
+            "_forward_hooks",
+            "_forward_pre_hooks",
+            "_backward_hooks",
+            "_backward_pre_hooks",
+        ):
             found[f"{name} {hooks}"] = list(getattr(part, hooks))
         for key, value in vars(part).items():
             if isinstance(value, list):
                 found[f"{name} {key} members"] = [id(each) for each in value]
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
-        found[f"{name} numbers"] = (tensor.dtype, tensor.detach().clone().tolist(), tensor.requires_grad, id(tensor))
-        found[f"{name} grad"] = None if tensor.grad is None else (id(tensor.grad), tensor.grad.tolist())
+        found[f"{name} numbers"] = (
+            tensor.dtype,
+            tensor.detach().clone().tolist(),
+            tensor.requires_grad,
+            id(tensor),
+        )
+        found[f"{name} grad"] = (
+            None if tensor.grad is None else (id(tensor.grad), tensor.grad.tolist())
+        )
     return found
 
 
@@ -182,9 +198,13 @@ _CASES: dict[str, Callable[[type[Any]], Case]] = {
     "InputXGradient": lambda kind: Case(kind(), evaluations=_slopes(1)),
     "Absolute": lambda kind: Case(kind(assay.Gradient()), evaluations=_slopes(1)),
     "TimesInput": lambda kind: Case(kind(assay.Gradient()), evaluations=_slopes(1)),
-    "Smoothed": lambda kind: Case(kind(assay.Gradient(), noise=0.1, draws=8), own_draws=True, evaluations=_slopes(8)),
+    "Smoothed": lambda kind: Case(
+        kind(assay.Gradient(), noise=0.1, draws=8), own_draws=True, evaluations=_slopes(8)
+    ),
     "IntegratedGradients": lambda kind: Case(kind(steps=16), evaluations=_slopes(16)),
-    "Path": lambda kind: Case(kind(curved, steps=8), settings_evaluate=False, evaluations=_slopes(8)),
+    "Path": lambda kind: Case(
+        kind(curved, steps=8), settings_evaluate=False, evaluations=_slopes(8)
+    ),
     "ExpectedGradients": lambda kind: Case(
         kind(draws=24), removal=background(), own_draws=True, evaluations=lambda n: (n + 6, 24 * n)
     ),
@@ -196,7 +216,9 @@ _CASES: dict[str, Callable[[type[Any]], Case]] = {
     "LinearShap": lambda kind: Case(kind(), net=linear_net),
     "MaxShap": lambda kind: Case(kind(), net=Largest),
     "Rise": lambda kind: Case(kind(masks=64)),
-    "ShapleyRegression": lambda kind: Case(_regression(kind), settings_evaluate=False, reuse_model=False),
+    "ShapleyRegression": lambda kind: Case(
+        _regression(kind), settings_evaluate=False, reuse_model=False
+    ),
 }
 
 
@@ -214,9 +236,13 @@ def case_of(name: str, kind: type[Any]) -> Case:
     try:
         return Case(kind())
     except TypeError as error:
-        raise AssertionError(f"{name} needs settings ({error}): give it one line in _CASES of tests/toys.py") from error
+        raise AssertionError(
+            f"{name} needs settings ({error}): give it one line in _CASES of tests/toys.py"
+        ) from error
 
 
 def takes_numbers(question: assay.Question) -> bool:
     layout = question.layout
-    return isinstance(layout, TensorLayout) and all(dtype.is_floating_point for dtype in layout.dtypes)
+    return isinstance(layout, TensorLayout) and all(
+        dtype.is_floating_point for dtype in layout.dtypes
+    )

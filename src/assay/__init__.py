@@ -47,7 +47,13 @@ from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.models.base import Ability, Model
 from assay.models.wrapping import wrap
 from assay.pages.report_page import report
-from assay.perturbations import DifferenceToBaseline, GaussianNoise, NoisyBaseline, Squares, SubsetToBaseline
+from assay.perturbations import (
+    DifferenceToBaseline,
+    GaussianNoise,
+    NoisyBaseline,
+    Squares,
+    SubsetToBaseline,
+)
 from assay.question.question import Question
 from assay.removals.conditional import Conditional
 from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise

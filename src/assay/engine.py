@@ -16,7 +16,9 @@ _FIRST = 32
 
 _CACHE = 1 << 17  # elements of a first chunk, a guess of what the cache holds with its activations
 
-_MOST = 1 << 19  # elements of the largest chunk: a busy moment must not talk the search into hundreds of megabytes
+_MOST = (
+    1 << 19
+)  # elements of the largest chunk: a busy moment must not talk the search into hundreds of megabytes
 
 _TINY = 0.005  # seconds below which a chunk costs more in bookkeeping than in work: it grows whatever was measured
 
@@ -121,7 +123,9 @@ class Pace:
         if self._runs:
             return self._current
         first = self.fixed or self.first
-        untried = next((layout for layout in range(self.layouts) if (first, layout) not in self._rates), None)
+        untried = next(
+            (layout for layout in range(self.layouts) if (first, layout) not in self._rates), None
+        )
         if untried is not None:
             return first, untried
         size, layout = max(self._rates)[0], max(self._rates, key=self._rates.__getitem__)[1]
@@ -156,7 +160,9 @@ def _out_of_memory(error: BaseException) -> bool:
     )
 
 
-def run(total: int, work: Callable[[int, int, int], None], pace: Pace, what: str = "", unit: int = 1) -> None:
+def run(
+    total: int, work: Callable[[int, int, int], None], pace: Pace, what: str = "", unit: int = 1
+) -> None:
     """Calls `work(start, stop, layout)` over 0..total in chunks of the model's best pace, whole units where they hold one."""
     start, began = 0, time.perf_counter()
     with contextlib.ExitStack() as stack:
@@ -176,7 +182,12 @@ def run(total: int, work: Callable[[int, int, int], None], pace: Pace, what: str
             now = time.perf_counter()
             pace.record(plan, plan[0] if stop - start == step else 0, (now - tick) * plan[0] / step)
             start = stop
-            if bar is None and start < total and (now - began) * total / start > _SHOW_AFTER and visible():
+            if (
+                bar is None
+                and start < total
+                and (now - began) * total / start > _SHOW_AFTER
+                and visible()
+            ):
                 bar = stack.enter_context(_bar(total, what))
             if bar is not None:
                 bar(start)
@@ -190,9 +201,19 @@ def visible() -> bool:
 @contextlib.contextmanager
 def _bar(total: int, what: str) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")]
+    columns: list[Any] = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+    ]
     columns += [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what or "model rows", total=total)

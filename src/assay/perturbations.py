@@ -89,10 +89,14 @@ class SubsetToBaseline(Perturbation):
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
-            raise InputError(f"Expected a share of removed features between 0 and 1, got {self.share}.")
+            raise InputError(
+                f"Expected a share of removed features between 0 and 1, got {self.share}."
+            )
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> Drawn:
-        uniform = _keys(question, seed, "subset").uniform(draws, question.partition.count, torch.float64)
+        uniform = _keys(question, seed, "subset").uniform(
+            draws, question.partition.count, torch.float64
+        )
         return _removal(question, uniform < self.share)
 
 
@@ -111,7 +115,9 @@ class NoisyBaseline(Perturbation):
         _positive(self.sigma)
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> Drawn:
-        normal = _keys(question, seed, "noisy baseline").normal(draws, question.x.shape[1], question.x.dtype)
+        normal = _keys(question, seed, "noisy baseline").normal(
+            draws, question.x.shape[1], question.x.dtype
+        )
         return Drawn((question.x - question.absent).unsqueeze(1) - self.sigma * normal, None)
 
 
@@ -131,7 +137,11 @@ class GaussianNoise(Perturbation):
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> Drawn:
         return Drawn(
-            self.sigma * _keys(question, seed, "gaussian").normal(draws, question.x.shape[1], question.x.dtype), None
+            self.sigma
+            * _keys(question, seed, "gaussian").normal(
+                draws, question.x.shape[1], question.x.dtype
+            ),
+            None,
         )
 
 
@@ -179,7 +189,9 @@ class Squares(Perturbation):
         """(squares, 3): side, top, left."""
         _, height, width = self._grid(question)
         parts = [
-            torch.cartesian_prod(torch.tensor([s]), torch.arange(height - s + 1), torch.arange(width - s + 1))
+            torch.cartesian_prod(
+                torch.tensor([s]), torch.arange(height - s + 1), torch.arange(width - s + 1)
+            )
             for s in self.sides
         ]
         return torch.cat(parts)
@@ -187,7 +199,14 @@ class Squares(Perturbation):
     def _masks(self, question: Question, places: Tensor) -> Tensor:
         channels, height, width = self._grid(question)
         side, top, left = (places[..., i, None].to(question.x.device) for i in range(3))
-        down, right = torch.arange(height, device=side.device), torch.arange(width, device=side.device)
+        down, right = (
+            torch.arange(height, device=side.device),
+            torch.arange(width, device=side.device),
+        )
         rows, columns = (down >= top) & (down < top + side), (right >= left) & (right < left + side)
         inside = rows.unsqueeze(-1) & columns.unsqueeze(-2)
-        return inside.flatten(-2).repeat_interleave(1, dim=-1).repeat(*([1] * (inside.dim() - 2)), channels)
+        return (
+            inside.flatten(-2)
+            .repeat_interleave(1, dim=-1)
+            .repeat(*([1] * (inside.dim() - 2)), channels)
+        )

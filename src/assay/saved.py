@@ -40,5 +40,7 @@ def load(path: str | PathLike[str]) -> Attribution | Score | Certificate:
     _, header = read(file)
     kinds: dict[str, type[Attribution] | type[Score]] = {"Attribution": Attribution, "Score": Score}
     if header["noun"] not in kinds:
-        raise InputError(f"Expected a saved Attribution, Score or Certificate in {file}, got a {header['noun']}.")
+        raise InputError(
+            f"Expected a saved Attribution, Score or Certificate in {file}, got a {header['noun']}."
+        )
     return kinds[header["noun"]].load(file)

@@ -51,8 +51,12 @@ class Output(Target):
 
     def sized(self, n: int) -> Target:
         index = self.index
-        if isinstance(index, bool) or not (isinstance(index, int | tuple | list) or hasattr(index, "__array__")):
-            raise KindError(f"Expected an int, one int per input or a tuple as output, got {type(index).__name__}.")
+        if isinstance(index, bool) or not (
+            isinstance(index, int | tuple | list) or hasattr(index, "__array__")
+        ):
+            raise KindError(
+                f"Expected an int, one int per input or a tuple as output, got {type(index).__name__}."
+            )
         if isinstance(index, int | tuple):
             return self
         each = torch.as_tensor(index)
@@ -88,12 +92,20 @@ class Output(Target):
                 )
 
     def take(self, rows: Tensor) -> Target:
-        return Output(self.index[rows.to(self.index.device)]) if isinstance(self.index, Tensor) else self
+        return (
+            Output(self.index[rows.to(self.index.device)])
+            if isinstance(self.index, Tensor)
+            else self
+        )
 
     def joined(self, others: abc.Sequence[Target]) -> Target:
         if not isinstance(self.index, Tensor):
             return self
-        rest = [other.index for other in others if isinstance(other, Output) and isinstance(other.index, Tensor)]
+        rest = [
+            other.index
+            for other in others
+            if isinstance(other, Output) and isinstance(other.index, Tensor)
+        ]
         return Output(torch.cat([self.index, *rest]))
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
@@ -207,7 +219,12 @@ class Sequence(Target):
     def sized(self, n: int) -> Target:
         words = self._rows
         whole = not (words.is_floating_point() or words.dtype == torch.bool)
-        if not whole or words.dim() not in (1, 2) or (words.dim() == 2 and len(words) != n) or not (words >= 0).any():
+        if (
+            not whole
+            or words.dim() not in (1, 2)
+            or (words.dim() == 2 and len(words) != n)
+            or not (words >= 0).any()
+        ):
             raise TargetError(
                 f"Expected one word (an int) for each step, or such a row for each of {n} inputs, got {words.dtype} of shape "
                 f"{tuple(words.shape)}."
@@ -217,7 +234,11 @@ class Sequence(Target):
     def choose(self, outputs: Tensor) -> Target:
         self.sized(len(outputs))
         words = self._rows
-        if outputs.dim() != 3 or outputs.shape[1] != words.shape[-1] or int(words.max()) >= outputs.shape[2]:
+        if (
+            outputs.dim() != 3
+            or outputs.shape[1] != words.shape[-1]
+            or int(words.max()) >= outputs.shape[2]
+        ):
             raise TargetError(
                 f"Expected outputs of shape (n, {words.shape[-1]} steps, more than {int(words.max())} words) for the caption, "
                 f"got {tuple(outputs.shape)}."
@@ -230,7 +251,11 @@ class Sequence(Target):
     def joined(self, others: abc.Sequence[Target]) -> Target:
         if self._rows.dim() == 1:
             return self
-        return Sequence(torch.cat([self._rows, *(other._rows for other in others if isinstance(other, Sequence))]))
+        return Sequence(
+            torch.cat(
+                [self._rows, *(other._rows for other in others if isinstance(other, Sequence))]
+            )
+        )
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         words = self._rows.expand(len(outputs), -1) if self._rows.dim() == 1 else self._rows[rows]
@@ -259,9 +284,15 @@ class Contrast(Target):
         return Contrast(as_target(self.a).take(rows), as_target(self.b).take(rows))
 
     def joined(self, others: abc.Sequence[Target]) -> Target:
-        pairs = [(as_target(other.a), as_target(other.b)) for other in others if isinstance(other, Contrast)]
+        pairs = [
+            (as_target(other.a), as_target(other.b))
+            for other in others
+            if isinstance(other, Contrast)
+        ]
         a, b = as_target(self.a), as_target(self.b)
-        return Contrast(a.joined([pair[0] for pair in pairs]), b.joined([pair[1] for pair in pairs]))
+        return Contrast(
+            a.joined([pair[0] for pair in pairs]), b.joined([pair[1] for pair in pairs])
+        )
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         return as_target(self.a).score(outputs, rows) - as_target(self.b).score(outputs, rows)
@@ -287,7 +318,9 @@ class Negated(Target):
         return Negated(self.target.take(rows))
 
     def joined(self, others: abc.Sequence[Target]) -> Target:
-        return Negated(self.target.joined([other.target for other in others if isinstance(other, Negated)]))
+        return Negated(
+            self.target.joined([other.target for other in others if isinstance(other, Negated)])
+        )
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         return -self.target.score(outputs, rows)
@@ -332,4 +365,6 @@ def as_target(value: Any) -> Target:
         return Output(torch.as_tensor(value))
     if callable(value):
         return Function(value)
-    raise KindError(f"Expected a target, an int, ints per input or a callable as target, got {type(value).__name__}.")
+    raise KindError(
+        f"Expected a target, an int, ints per input or a callable as target, got {type(value).__name__}."
+    )

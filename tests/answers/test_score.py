@@ -56,7 +56,10 @@ def test_one_line_says_it_all() -> None:
     assert repr(full()) == (
         f"Infidelity 0.267 [{low:.3g}, {high:.3g}] target squared, lower is better, n=3 of 4 (no change of the target)"
     )
-    assert str(Score("Skill", torch.full((16,), 0.5), "higher")) == "Skill 0.5 [0.5, 0.5], higher is better, n=16"
+    assert (
+        str(Score("Skill", torch.full((16,), 0.5), "higher"))
+        == "Skill 0.5 [0.5, 0.5], higher is better, n=16"
+    )
 
 
 def test_without_any_score_everything_is_nan() -> None:
@@ -86,7 +89,9 @@ def test_save_and_load_without_pickle(tmp_path: Path) -> None:
     assert torch.equal(back.values.nan_to_num(7.0), score.values.nan_to_num(7.0))
     assert back.error is not None
     assert torch.equal(back.error, score.error)  # type: ignore[arg-type]
-    assert torch.equal(back.details["skill"].nan_to_num(7.0), score.details["skill"].nan_to_num(7.0))
+    assert torch.equal(
+        back.details["skill"].nan_to_num(7.0), score.details["skill"].nan_to_num(7.0)
+    )
     assert back.provenance == score.provenance
     Score("Gap", torch.ones(2), "lower").save(path)
     assert Score.load(path).error is None
@@ -124,6 +129,10 @@ def test_to_pandas_has_one_row_per_input() -> None:
     ],
 )
 def test_refusals(settings: dict[str, object], words: str) -> None:
-    given: dict[str, object] = {"name": "Gap", "values": torch.ones(2), "direction": "lower"} | settings
+    given: dict[str, object] = {
+        "name": "Gap",
+        "values": torch.ones(2),
+        "direction": "lower",
+    } | settings
     with pytest.raises(InputError, match=words):
         Score(**given)  # type: ignore[arg-type]

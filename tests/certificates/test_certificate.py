@@ -43,7 +43,9 @@ class Table(nn.Module):
 
 def table(seed: int, features: int = 5, classes: int = 3, dominance: float = 0.85) -> Table:
     rng = np.random.default_rng(seed)
-    chosen = np.where(rng.random(2**features) < dominance, 0, rng.integers(classes, size=2**features))
+    chosen = np.where(
+        rng.random(2**features) < dominance, 0, rng.integers(classes, size=2**features)
+    )
     return Table(torch.eye(classes)[torch.from_numpy(chosen)])
 
 
@@ -54,7 +56,9 @@ def asked(model: object, features: int = 5, n: int = 1) -> Question:
 def small_net(seed: int = 0) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3)).eval()
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3)
+        ).eval()
 
 
 def pictures(n: int, seed: int = 0) -> torch.Tensor:
@@ -70,7 +74,9 @@ SMOOTHINGS = [
 
 
 @pytest.mark.parametrize(
-    "smoothing", SMOOTHINGS, ids=lambda s: f"{s.design if isinstance(s.design, str) else 'masks'}-{s.output}"
+    "smoothing",
+    SMOOTHINGS,
+    ids=lambda s: f"{s.design if isinstance(s.design, str) else 'masks'}-{s.output}",
 )
 def test_every_certificate_is_true_of_the_smoothed_classifier_it_is_about(smoothing):
     full = 0
@@ -78,7 +84,9 @@ def test_every_certificate_is_true_of_the_smoothed_classifier_it_is_about(smooth
         question = asked(table(seed))
         decided = smoothing.smooth(question)(torch.from_numpy(bits(5))).argmax(1).numpy()
         chosen = bits(5)[1:]
-        for (proof,), selection in zip(smoothing.certify_all(question, torch.from_numpy(chosen)), chosen):
+        for (proof,), selection in zip(
+            smoothing.certify_all(question, torch.from_numpy(chosen)), chosen
+        ):
             above = bits(5)[(bits(5) >= selection).all(1)]
             index = (above * 2 ** np.arange(5)).sum(1)
             added = (above & ~selection).sum(1)
@@ -105,7 +113,9 @@ def test_the_smoothed_classifier_is_the_mean_over_the_design():
     smooth = smoothing.smooth(question)
     assert torch.equal(smooth(torch.from_numpy(bits(5))), torch.stack(expected).detach())
     again = Question(smooth, torch.ones(1, 5, dtype=torch.float64))
-    assert torch.equal(again.outputs(torch.from_numpy(bits(5)))[0], smooth(torch.from_numpy(bits(5))))
+    assert torch.equal(
+        again.outputs(torch.from_numpy(bits(5)))[0], smooth(torch.from_numpy(bits(5)))
+    )
     assert LipschitzCheck(constant=3 / 8).check(smooth).holds
 
 
@@ -153,7 +163,9 @@ def test_votes_do_not_depend_on_batch_order_neighbours_or_global_seed():
     for size in (1, 3, 1000):
         torch.manual_seed(size)
         state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-        again = smoothing.certify(Question(wrap(net, batch_size=size), x, features=Patches(2)), selection)
+        again = smoothing.certify(
+            Question(wrap(net, batch_size=size), x, features=Patches(2)), selection
+        )
         assert [(p.at_selection.draws, p.at_whole.draws) for p in again] == [
             (p.at_selection.draws, p.at_whole.draws) for p in first
         ]
@@ -169,7 +181,9 @@ def test_renaming_the_classes_renames_the_votes_and_keeps_the_radii():
     model = table(4, dominance=0.7)
     renamed = Table(model.scores.detach()[:, [2, 0, 1]])
     selection = torch.tensor([True, False, True, False, False])
-    (one,), (two,) = (MultiplicativeSmoothing(2, 8).certify(asked(m), selection) for m in (model, renamed))
+    (one,), (two,) = (
+        MultiplicativeSmoothing(2, 8).certify(asked(m), selection) for m in (model, renamed)
+    )
     assert (two.incremental, two.decremental) == (one.incremental, one.decremental)
     assert [(d + 1) % 3 for d in one.at_selection.draws] == list(two.at_selection.draws)
 
@@ -193,17 +207,28 @@ def test_what_is_held_at_once_does_not_grow_with_inputs_or_draws(monkeypatch, n,
         return outputs(self, masks)
 
     monkeypatch.setattr(Question, "outputs", spy)
-    proofs = MultiplicativeSmoothing(1, 8, "bernoulli", draws=draws).certify(asked(table(0), n=n), torch.arange(5) == 0)
+    proofs = MultiplicativeSmoothing(1, 8, "bernoulli", draws=draws).certify(
+        asked(table(0), n=n), torch.arange(5) == 0
+    )
     assert sum(held) == n * draws * 2
     assert max(held) <= ROWS
     assert [len(proof.at_whole.draws) for proof in proofs] == [draws] * n
 
 
 def test_keeping_everything_certifies_radius_zero_and_abstains():
-    (proof,) = MultiplicativeSmoothing(4, 4).certify(asked(table(0, dominance=1.0)), torch.arange(5) < 2)
-    assert (proof.incremental, proof.decremental, proof.consistent, proof.abstains) == (0, 0, True, True)
+    (proof,) = MultiplicativeSmoothing(4, 4).certify(
+        asked(table(0, dominance=1.0)), torch.arange(5) < 2
+    )
+    assert (proof.incremental, proof.decremental, proof.consistent, proof.abstains) == (
+        0,
+        0,
+        True,
+        True,
+    )
     assert proof.published == 0.5
-    (proof,) = MultiplicativeSmoothing(1, 4).certify(asked(table(0, dominance=1.0)), torch.arange(5) < 2)
+    (proof,) = MultiplicativeSmoothing(1, 4).certify(
+        asked(table(0, dominance=1.0)), torch.arange(5) < 2
+    )
     assert (proof.incremental, proof.abstains, proof.exact) == (3, False, True)
     assert proof.shares == (3 / 5, 3 / 5)
 
@@ -211,19 +236,31 @@ def test_keeping_everything_certifies_radius_zero_and_abstains():
 def test_a_selection_with_another_class_keeps_its_own_radius_and_abstains():
     scores = torch.tensor([[1.0, 0.0]] * 15 + [[0.0, 1.0]])
     (proof,) = MultiplicativeSmoothing(4, 4).certify(asked(Table(scores), 4), torch.arange(4) == 0)
-    assert (proof.selected, proof.predicted, proof.consistent, proof.abstains) == (0, 1, False, True)
+    assert (proof.selected, proof.predicted, proof.consistent, proof.abstains) == (
+        0,
+        1,
+        False,
+        True,
+    )
     assert (proof.incremental, proof.decremental, proof.full) == (0, 0, False)
     arcs = NoiseDesign.of([[1, 0, 0, 1]] * 7 + [[1, 1, 1, 1]] * 9)
     (proof,) = MultiplicativeSmoothing.over(arcs).certify(
         asked(Table(scores), 4), torch.tensor([True, True, True, False])
     )
-    assert (proof.selected, proof.predicted, proof.consistent, proof.decremental) == (0, 1, False, 0)
+    assert (proof.selected, proof.predicted, proof.consistent, proof.decremental) == (
+        0,
+        1,
+        False,
+        0,
+    )
 
 
 def test_close_outputs_count_against_the_claim():
     scores = torch.tensor([[1.0, 1.0 - 1e-9]], dtype=torch.float64).expand(32, 2)
     sure, careless = (
-        MultiplicativeSmoothing(1, 4, tolerance=t).certify(asked(Table(scores)), torch.arange(5) == 0)[0]
+        MultiplicativeSmoothing(1, 4, tolerance=t).certify(
+            asked(Table(scores)), torch.arange(5) == 0
+        )[0]
         for t in (1e-6, 0)
     )
     assert (careless.incremental, careless.consistent) == (1, True)
@@ -238,9 +275,13 @@ def test_bernoulli_certificates_are_true_as_often_as_they_say():
     for seed in range(200):
         model = table(seed, features=4, dominance=0.9)
         votes = torch.eye(3)[model.scores.detach().argmax(1)].numpy()
-        expected = np.stack([weight @ votes[((every & mask) * 2 ** np.arange(4)).sum(1)] for mask in every])
+        expected = np.stack(
+            [weight @ votes[((every & mask) * 2 ** np.arange(4)).sum(1)] for mask in every]
+        )
         decided = expected.argmax(1)
-        smoothing = MultiplicativeSmoothing(kept, levels, "bernoulli", seed=seed, draws=300, confidence=0.9)
+        smoothing = MultiplicativeSmoothing(
+            kept, levels, "bernoulli", seed=seed, draws=300, confidence=0.9
+        )
         (proof,) = smoothing.certify(asked(model, 4), torch.arange(4) == 0)
         above = np.flatnonzero(every[:, 0])
         added = every[above].sum(1) - 1
@@ -272,22 +313,36 @@ def test_additions_are_counted_from_the_selection_and_removals_from_the_whole():
         return torch.stack([1 + 0 * x[:, 0], 2 * x[:, 7]], dim=1)
 
     for bound in ("strict", "vote-aware"):
-        (proof,) = MultiplicativeSmoothing(1, 8, bound=bound).certify(asked(predict, 8), torch.arange(8) == 0)
+        (proof,) = MultiplicativeSmoothing(1, 8, bound=bound).certify(
+            asked(predict, 8), torch.arange(8) == 0
+        )
         assert sum(draw == 1 for draw in proof.at_whole.draws) == 1
         assert sum(draw == 1 for draw in proof.at_selection.draws) == 0
-        assert (proof.incremental, proof.decremental, proof.full, proof.consistent) == (3, 2, False, True)
+        assert (proof.incremental, proof.decremental, proof.full, proof.consistent) == (
+            3,
+            2,
+            False,
+            True,
+        )
 
 
 def test_the_smallest_stable_selection_is_found_by_a_scan():
     answer = Attribution(
-        torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0]]), torch.zeros(1), torch.zeros(1), tuple("abcde"), (5,), "slope"
+        torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0]]),
+        torch.zeros(1),
+        torch.zeros(1),
+        tuple("abcde"),
+        (5,),
+        "slope",
     )
     smoothing, found = MultiplicativeSmoothing(2, 8), []
     for seed in range(12):
         question, stable = asked(table(seed, dominance=0.4)), []
         for k in range(1, 6):
             (proof,) = smoothing.certify(question, answer.top(k))
-            stable.append(proof.consistent and min(proof.incremental, proof.decremental) >= min(1, proof.room))
+            stable.append(
+                proof.consistent and min(proof.incremental, proof.decremental) >= min(1, proof.room)
+            )
         found.append(smoothing.sparsest(question, answer))
         assert found[-1] == (stable.index(True) + 1,)
     assert len(set(found)) > 2
@@ -296,7 +351,9 @@ def test_the_smallest_stable_selection_is_found_by_a_scan():
     ranks = Attribution(credit, torch.zeros(1), torch.zeros(1), tuple("x" * 16), (16,), "slope")
     seen = asked(lambda x: torch.stack([x[:, :13].sum(1), 0.5 + 0 * x[:, 0]], dim=1), 16)
     for bound, size in (("strict", 10), ("vote-aware", 9)):
-        assert MultiplicativeSmoothing(1, 16, "stratified", bound=bound).sparsest(seen, ranks) == (size,)
+        assert MultiplicativeSmoothing(1, 16, "stratified", bound=bound).sparsest(seen, ranks) == (
+            size,
+        )
     assert smoothing.sparsest(question, answer, radius=5, sizes=[]) == (None,)
 
 
@@ -304,7 +361,10 @@ def test_a_certificate_is_saved_loaded_and_verified(tmp_path):
     net, x = small_net(), pictures(3)
     question = Question(net, x, features=Patches(2), removal=Background(pictures(2, seed=5)))
     selection = torch.rand(3, 16, generator=torch.Generator().manual_seed(1)) < 0.5
-    for smoothing in (MultiplicativeSmoothing(2, 8), MultiplicativeSmoothing(2, 8, "bernoulli", draws=50)):
+    for smoothing in (
+        MultiplicativeSmoothing(2, 8),
+        MultiplicativeSmoothing(2, 8, "bernoulli", draws=50),
+    ):
         proof = smoothing.certify(question, selection)[1]
         again = Certificate.load(proof.save(tmp_path / "proof.json"))
         assert again == proof
@@ -312,13 +372,22 @@ def test_a_certificate_is_saved_loaded_and_verified(tmp_path):
         for one in (proof, again):
             for model in (net, question):
                 verdict = one.verify(model)
-                assert (bool(verdict), verdict.changed, verdict.draws) == (True, 0, 2 * len(proof.design.rows))
+                assert (bool(verdict), verdict.changed, verdict.draws) == (
+                    True,
+                    0,
+                    2 * len(proof.design.rows),
+                )
         facts = json.loads((tmp_path / "proof.json").read_text(), parse_constant=pytest.fail)
-        assert any("Nothing is claimed about removing selected features" in said for said in facts["assumptions"])
+        assert any(
+            "Nothing is claimed about removing selected features" in said
+            for said in facts["assumptions"]
+        )
 
 
 def test_a_certificate_does_not_hold_for_another_model_and_says_why():
-    proof = MultiplicativeSmoothing(1, 8).certify(asked(table(0, dominance=1.0)), torch.arange(5) == 0)[0]
+    proof = MultiplicativeSmoothing(1, 8).certify(
+        asked(table(0, dominance=1.0)), torch.arange(5) == 0
+    )[0]
     opposite = Table(torch.eye(3)[torch.ones(32, dtype=torch.long)])
     verdict = proof.verify(opposite)
     assert not verdict
@@ -331,7 +400,11 @@ def test_claims_that_were_edited_are_refused(tmp_path):
     proof = MultiplicativeSmoothing(2, 8).certify(asked(table(1)), torch.arange(5) == 0)[0]
     facts = json.loads(proof.to_json())
     edits = {"incremental": facts["incremental"] + 1, "format": 99, "kind": "Score"}
-    for name, error in (("incremental", InputError), ("format", VersionError), ("kind", InputError)):
+    for name, error in (
+        ("incremental", InputError),
+        ("format", VersionError),
+        ("kind", InputError),
+    ):
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps({**facts, name: edits[name]}))
         with pytest.raises(error, match="Expected"):
@@ -370,7 +443,13 @@ class Training(nn.Module):
 @pytest.mark.parametrize(
     ("model", "smoothing", "selection", "error", "match"),
     [
-        (nn.Linear(5, 1).double(), SMOOTHINGS[0], [True] + [False] * 4, TargetError, "two classes|at least two"),
+        (
+            nn.Linear(5, 1).double(),
+            SMOOTHINGS[0],
+            [True] + [False] * 4,
+            TargetError,
+            "two classes|at least two",
+        ),
         (nn.Linear(5, 2).double(), SMOOTHINGS[2], [True] + [False] * 4, InputError, "softmax"),
         (table(0), SMOOTHINGS[0], [False] * 5, InputError, "at least one selected"),
         (table(0), SMOOTHINGS[0], [True] * 4, InputError, "shape"),
@@ -432,7 +511,9 @@ def test_a_segmentation_or_a_blur_of_masked_inputs_is_refused_as_a_model():
         assert smooth(torch.ones(2, question.partition.count, dtype=torch.bool)).shape == (2, 3)
         with pytest.raises(InputError, match="masked inputs"):
             Question(smooth, x).outputs(torch.ones(1, 64, dtype=torch.bool))
-        (proof, _) = MultiplicativeSmoothing(1, 4).certify(question, question.partition.count * [True])
+        (proof, _) = MultiplicativeSmoothing(1, 4).certify(
+            question, question.partition.count * [True]
+        )
         assert proof.verify(small_net())
 
 
@@ -448,7 +529,10 @@ def test_certificates_of_a_real_network_survive_an_attack():
     smoothing = MultiplicativeSmoothing(1, 16, design="stratified")
     proofs = smoothing.certify(question, selection)
     smooth = Question(smoothing.smooth(question), x, features=Patches(7))
-    attacks = [Attack(side, restarts=2).search(smooth, selection) for side in ("incremental", "decremental")]
+    attacks = [
+        Attack(side, restarts=2).search(smooth, selection)
+        for side in ("incremental", "decremental")
+    ]
     for proof, up, down in zip(proofs, *attacks):
         assert proof.incremental <= up.radius
         assert not proof.consistent or proof.decremental <= down.radius

@@ -35,7 +35,9 @@ def test_the_number_kept_is_the_rounded_share_plus_a_jitter_of_one():
     assert masked.masks(torch.arange(3000, 6000)).all()
     each = masked.masks(torch.arange(3000)).sum(0).double()
     assert chisquare(each.numpy()).pvalue > 0.01
-    small = MaskedDataset(ones(200, 2), torch.arange(2), shares=(0.25,)).masks(torch.arange(200)).sum(1)
+    small = (
+        MaskedDataset(ones(200, 2), torch.arange(2), shares=(0.25,)).masks(torch.arange(200)).sum(1)
+    )
     assert set(small.tolist()) == {0, 1, 2} - ({2} if int(small.max()) < 2 else set())
 
 
@@ -45,17 +47,27 @@ def test_patches_are_masked_whole_and_all_channels_together():
     x, _ = masked.batch(numbers)
     keep = masked.masks(numbers).view(4, 1, 2, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
     assert torch.equal(x, torch.where(keep.expand(-1, 3, -1, -1), 1.0, -1.0))
-    plane = MaskedDataset(ones(4, 3, 8, 8), torch.arange(64).view(8, 8) // 32, shares=(0.5,)).batch(numbers)[0]
-    assert all(len(image[:, rows].unique()) == 1 for image in plane for rows in (slice(0, 4), slice(4, 8)))
+    plane = MaskedDataset(ones(4, 3, 8, 8), torch.arange(64).view(8, 8) // 32, shares=(0.5,)).batch(
+        numbers
+    )[0]
+    assert all(
+        len(image[:, rows].unique()) == 1 for image in plane for rows in (slice(0, 4), slice(4, 8))
+    )
 
 
 def test_tokens_keep_their_ends_and_their_padding():
     words = torch.tensor([[101, 5, 6, 7, 102, 0], [101, 8, 102, 0, 0, 0]])
-    masked = MaskedDataset(TensorDataset(words, torch.tensor([0, 1])), torch.arange(6), (0.25,), 103, (101, 102, 0))
+    masked = MaskedDataset(
+        TensorDataset(words, torch.tensor([0, 1])), torch.arange(6), (0.25,), 103, (101, 102, 0)
+    )
     seen = [masked[i][0].tolist() for i in range(2)]
-    assert all(new in (103, old) for new, old in zip([*seen[0], *seen[1]], words.flatten().tolist()))
+    assert all(
+        new in (103, old) for new, old in zip([*seen[0], *seen[1]], words.flatten().tolist())
+    )
     assert [seen[0][0], seen[0][4:], seen[1][2:]] == [101, [102, 0], [102, 0, 0, 0]]
-    never = MaskedDataset(TensorDataset(words, torch.tensor([0, 1])), torch.tensor([-1, 0, 1, 2, 3, -1]), (0.01,), 103)
+    never = MaskedDataset(
+        TensorDataset(words, torch.tensor([0, 1])), torch.tensor([-1, 0, 1, 2, 3, -1]), (0.01,), 103
+    )
     assert [never[i][0][[0, 5]].tolist() for i in range(2)] == [[101, 0], [101, 0]]
     assert masked[0][0].dtype == torch.int64
 
@@ -66,12 +78,17 @@ def test_masks_depend_on_seed_epoch_and_number_alone():
     state = torch.random.get_rng_state()
     alone = torch.stack([masked[i][0] for i in range(40)])
     together = masked.batch(torch.arange(40))[0]
-    loaded = torch.cat([x for x, _ in DataLoader(masked, batch_size=7, generator=torch.Generator())])
+    loaded = torch.cat(
+        [x for x, _ in DataLoader(masked, batch_size=7, generator=torch.Generator())]
+    )
     assert torch.equal(alone, together)
     assert torch.equal(loaded, together)
     for other in ({"seed": 2}, {"seed": 1, "epoch": 1}):
         assert not torch.equal(
-            MaskedDataset(data, torch.arange(16), shares=(0.5, 0.25), **other).batch(torch.arange(40))[0], together
+            MaskedDataset(data, torch.arange(16), shares=(0.5, 0.25), **other).batch(
+                torch.arange(40)
+            )[0],
+            together,
         )
     assert torch.equal(torch.random.get_rng_state(), state)
 
@@ -81,7 +98,9 @@ def stripes(n: int, seed: int) -> TensorDataset:
     generator = torch.Generator().manual_seed(seed)
     y = torch.randint(2, (n,), generator=generator)
     wave = torch.tensor([[1.0, 0.0], [1.0, 0.0]]).repeat(4, 4)
-    x = torch.where(y.view(-1, 1, 1) == 1, wave, wave.T) + 0.2 * torch.randn(n, 8, 8, generator=generator)
+    x = torch.where(y.view(-1, 1, 1) == 1, wave, wave.T) + 0.2 * torch.randn(
+        n, 8, 8, generator=generator
+    )
     return TensorDataset(x.unsqueeze(1), y)
 
 
@@ -89,7 +108,12 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(1, 8, 2, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1), nn.Flatten(), nn.Linear(128, 2)
+            nn.Conv2d(1, 8, 2, stride=2),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Flatten(),
+            nn.Linear(128, 2),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -103,14 +127,19 @@ def fresh() -> Net:
 
 
 def accuracy(net: nn.Module, share: float) -> float:
-    x, y = MaskedDataset(stripes(400, 1), Patches(2), shares=(share,), seed=9).batch(torch.arange(400))
+    x, y = MaskedDataset(stripes(400, 1), Patches(2), shares=(share,), seed=9).batch(
+        torch.arange(400)
+    )
     with torch.no_grad():
         return float((net(x).argmax(1) == y).float().mean())
 
 
 def test_fine_tuning_learns_to_cope_with_masks_and_leaves_everything_else_as_it_was():
     net, data = fresh(), stripes(300, 0)
-    before, state = {k: v.clone() for k, v in net.state_dict().items()}, torch.random.get_rng_state()
+    before, state = (
+        {k: v.clone() for k, v in net.state_dict().items()},
+        torch.random.get_rng_state(),
+    )
     with torch.no_grad():
         tuned = masked_finetuning(net, data, features=Patches(2), share=0.25, epochs=8, rate=1e-2)
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -124,9 +153,13 @@ def test_fine_tuning_learns_to_cope_with_masks_and_leaves_everything_else_as_it_
 
 
 def test_one_step_is_adam_on_cross_entropy_of_both_shares():
-    data = TensorDataset(torch.rand(4, 6, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 0, 1]))
+    data = TensorDataset(
+        torch.rand(4, 6, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 0, 1])
+    )
     net = nn.Linear(6, 2)
-    tuned = masked_finetuning(net, data, features=torch.arange(6), share=0.5, rate=0.05, batch=8, seed=3)
+    tuned = masked_finetuning(
+        net, data, features=torch.arange(6), share=0.5, rate=0.05, batch=8, seed=3
+    )
     twin = nn.Linear(6, 2)
     twin.load_state_dict(net.state_dict())
     optimiser = torch.optim.Adam(twin.parameters(), lr=0.05)
@@ -161,6 +194,12 @@ def test_a_last_batch_of_one_sample_is_avoided():
     ],
 )
 def test_what_cannot_be_trained_is_refused(change, error, match):
-    settings = {"network": nn.Linear(4, 2), "data": ones(6, 4), "features": torch.arange(4), "share": 0.5, **change}
+    settings = {
+        "network": nn.Linear(4, 2),
+        "data": ones(6, 4),
+        "features": torch.arange(4),
+        "share": 0.5,
+        **change,
+    }
     with pytest.raises(error, match=match):
         masked_finetuning(settings.pop("network"), settings.pop("data"), **settings)

@@ -70,7 +70,9 @@ def certified(
     scores = ballots(table, masks, at)
     scale = int(table.max(initial=1))
     ahead = leads(scores, winner(scores), scale)
-    return linear_radius(ahead, counts[free], scale), vote_aware_radius(ahead, masks[:, free], scale)
+    return linear_radius(ahead, counts[free], scale), vote_aware_radius(
+        ahead, masks[:, free], scale
+    )
 
 
 @pytest.mark.parametrize("levels", [2, 3, 4, 8, 10, 64])
@@ -93,7 +95,9 @@ def test_stratified_offsets_keep_the_marginals_and_spread_the_sizes(features):
     sizes = design.masks.sum(axis=1)
     assert sizes.max() - sizes.min() <= 1
     assert design == NoiseDesign.stratified(features, 2, 8, seed=3)
-    assert len({NoiseDesign.stratified(features, 2, 8, seed=seed) for seed in range(20)}) >= min(features, 5)
+    assert len({NoiseDesign.stratified(features, 2, 8, seed=seed) for seed in range(20)}) >= min(
+        features, 5
+    )
 
 
 def test_a_design_evaluates_back_and_packs_without_loss():
@@ -120,7 +124,9 @@ def test_keep_rates_outside_the_ring_are_refused(kept, levels):
         NoiseDesign.structured(4, kept, levels)
 
 
-@pytest.mark.parametrize("bad", [np.zeros((0, 3)), np.full((2, 3), 0.5), np.ones(3), np.zeros((2, 0))])
+@pytest.mark.parametrize(
+    "bad", [np.zeros((0, 3)), np.full((2, 3), 0.5), np.ones(3), np.zeros((2, 0))]
+)
 def test_masks_that_are_no_masks_are_refused(bad):
     with pytest.raises(InputError, match="zeros and ones"):
         NoiseDesign.of(bad)
@@ -156,7 +162,9 @@ def test_noise_that_is_redrawn_for_every_call_breaks_the_lipschitz_bound():
         other = at.copy()
         other[rng.integers(5)] ^= True
         first, second = (NoiseDesign.structured(5, 2, 8, seed=2 * trial + call) for call in (0, 1))
-        change = ballots(table, first.masks, at).sum(axis=0) - ballots(table, second.masks, other).sum(axis=0)
+        change = ballots(table, first.masks, at).sum(axis=0) - ballots(
+            table, second.masks, other
+        ).sum(axis=0)
         broken += bool(np.abs(change).max() > 2)
     assert broken > 5
 
@@ -190,9 +198,12 @@ def test_keeping_everything_is_the_base_model_with_radius_zero():
 
 
 @pytest.mark.parametrize(
-    ("levels", "kept", "radius"), [(64, 8, 3), (64, 4, 7), (8, 1, 3), (16, 2, 3), (12, 2, 2), (10, 3, 1)]
+    ("levels", "kept", "radius"),
+    [(64, 8, 3), (64, 4, 7), (8, 1, 3), (16, 2, 3), (12, 2, 2), (10, 3, 1)],
 )
-def test_the_strict_radius_is_tight_on_disjoint_arcs_and_the_inclusive_one_too_large(levels, kept, radius):
+def test_the_strict_radius_is_tight_on_disjoint_arcs_and_the_inclusive_one_too_large(
+    levels, kept, radius
+):
     features = levels // kept
     design = NoiseDesign.cyclic([-i * kept % levels for i in range(features)], kept, levels)
     none = np.zeros(features, dtype=bool)
@@ -297,7 +308,9 @@ def test_scores_known_up_to_a_slack_are_certified_for_every_true_score():
             top = int(decided[value(selection)])
             flattered = np.where(np.arange(3) == top, 2, -2)
             seen = np.clip(ballots(table, design.masks, selection) + flattered, 0, 100)
-            reach = vote_aware_radius(leads(seen, top, 100, slack=2), design.masks[:, ~selection], 100)
+            reach = vote_aware_radius(
+                leads(seen, top, 100, slack=2), design.masks[:, ~selection], 100
+            )
             assert reach <= true_radii(decided, selection)[0]
 
 
@@ -313,8 +326,14 @@ def test_unsure_draws_are_certified_whichever_way_they_go():
             seen[doubtful] = np.roll(seen[doubtful], 1, axis=1)
             top = int(decided[value(selection)])
             ahead = leads(seen, top, 1, unsure=doubtful)
-            assert linear_radius(ahead, design.counts[~selection], 1) <= true_radii(decided, selection)[0]
-            assert vote_aware_radius(ahead, design.masks[:, ~selection], 1) <= true_radii(decided, selection)[0]
+            assert (
+                linear_radius(ahead, design.counts[~selection], 1)
+                <= true_radii(decided, selection)[0]
+            )
+            assert (
+                vote_aware_radius(ahead, design.masks[:, ~selection], 1)
+                <= true_radii(decided, selection)[0]
+            )
 
 
 def test_a_classifier_that_looks_at_the_selection_alone_is_stable_to_any_radius_and_a_dictator_flips_below_one_half():
@@ -371,7 +390,8 @@ def test_bernoulli_radii_are_never_broken_and_never_below_the_linear_ones(kept):
 
 
 @pytest.mark.parametrize(
-    ("gap", "kept", "levels", "expected"), [(1, 1, 8, 5), (1, 1, 16, 10), (Fraction(1, 2), 1, 16, 6), (0, 1, 8, 0)]
+    ("gap", "kept", "levels", "expected"),
+    [(1, 1, 8, 5), (1, 1, 16, 10), (Fraction(1, 2), 1, 16, 6), (0, 1, 8, 0)],
 )
 def test_bernoulli_radii_by_the_formula(gap, kept, levels, expected):
     assert bernoulli_radius(Fraction(gap), kept, levels, 100, "incremental") == expected
@@ -407,7 +427,9 @@ def test_the_bound_on_an_expected_gap_holds_as_often_as_it_says(scale):
     for _ in range(400):
         scores = rng.multinomial(scale, truth, size=80)
         top = winner(scores)
-        wrong += expected_gap(scores, top, scale, miss=0.1) > Fraction(truth[top] - np.delete(truth, top).max())
+        wrong += expected_gap(scores, top, scale, miss=0.1) > Fraction(
+            truth[top] - np.delete(truth, top).max()
+        )
     assert wrong <= 40
     many = expected_gap(np.tile([scale, 0, 0], (4000, 1)), 0, scale, 0.01)
     assert Fraction(9, 10) < many < 1

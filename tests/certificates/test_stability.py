@@ -17,7 +17,12 @@ from assay.certificates.certificate import Certificate
 from assay.certificates.hard_stability import HardStability
 from assay.certificates.lipschitz import LipschitzCheck
 from assay.certificates.smoothing import MultiplicativeSmoothing
-from assay.certificates.soft_stability import SoftStability, drawn_supersets, rate_bounds, size_chances
+from assay.certificates.soft_stability import (
+    SoftStability,
+    drawn_supersets,
+    rate_bounds,
+    size_chances,
+)
 from assay.errors import InputError
 from assay.question.question import Question
 
@@ -50,7 +55,9 @@ def poison(room: int, count: int = 1, at_least: int = 1) -> tuple[Question, torc
     """A model that flips when at least so many of `count` features are there; feature 0 is selected, `room` are free."""
 
     def predict(x: torch.Tensor) -> torch.Tensor:
-        return torch.stack([torch.full_like(x[:, 0], at_least - 0.5), x[:, 1 : count + 1].sum(1)], dim=1)
+        return torch.stack(
+            [torch.full_like(x[:, 0], at_least - 0.5), x[:, 1 : count + 1].sum(1)], dim=1
+        )
 
     return asked(predict, room + 1), torch.arange(room + 1) == 0
 
@@ -60,11 +67,17 @@ def brute_force(classes: np.ndarray, selection: np.ndarray) -> tuple[int, int]:
     features, start = len(selection), int((selection * 2 ** np.arange(len(selection))).sum())
     up = down = -1
     for radius in range(int((~selection).sum()) + 1):
-        near = [a for a in bits(features) if (a >= selection).all() and (a & ~selection).sum() <= radius]
+        near = [
+            a for a in bits(features) if (a >= selection).all() and (a & ~selection).sum() <= radius
+        ]
         far = [a for a in bits(features) if (a >= selection).all() and (~a).sum() <= radius]
-        if up == radius - 1 and all(classes[(a * 2 ** np.arange(features)).sum()] == classes[start] for a in near):
+        if up == radius - 1 and all(
+            classes[(a * 2 ** np.arange(features)).sum()] == classes[start] for a in near
+        ):
             up = radius
-        if down == radius - 1 and all(classes[(a * 2 ** np.arange(features)).sum()] == classes[start] for a in far):
+        if down == radius - 1 and all(
+            classes[(a * 2 ** np.arange(features)).sum()] == classes[start] for a in far
+        ):
             down = radius
     return up, down
 
@@ -80,14 +93,21 @@ def test_enumeration_finds_the_radii_of_the_definition_and_attacks_stay_above(do
             assert (proof.incremental, proof.decremental) == (up, max(down, 0))
             assert proof.consistent == (down >= 0)
             assert proof.full == (up == (~selection).sum())
-            attacks = [Attack(s, restarts=3).search(question, selection)[0] for s in ("incremental", "decremental")]
+            attacks = [
+                Attack(s, restarts=3).search(question, selection)[0]
+                for s in ("incremental", "decremental")
+            ]
             assert attacks[0].radius >= up
             assert attacks[1].radius >= down
             for found, start in zip(attacks, (selection, np.ones(5, dtype=bool))):
                 if found.size is not None:
                     flipped = start.copy()
                     flipped[list(found.flipped)] ^= True
-                    assert classes[(flipped * 2 ** np.arange(5)).sum()] == found.other != found.selected
+                    assert (
+                        classes[(flipped * 2 ** np.arange(5)).sum()]
+                        == found.other
+                        != found.selected
+                    )
                     assert len(found.flipped) == found.size
 
 
@@ -98,7 +118,10 @@ def test_certified_true_and_attacked_radii_are_in_order():
         smoothing = MultiplicativeSmoothing(1, 8, seed=seed)
         smooth = Question(smoothing.smooth(base), base.x)
         for selection in bits(6)[1::9]:
-            (proof,), (true,) = smoothing.certify(base, selection), HardStability().certify(smooth, selection)
+            (proof,), (true,) = (
+                smoothing.certify(base, selection),
+                HardStability().certify(smooth, selection),
+            )
             for side in ("incremental", "decremental"):
                 if side == "incremental" or proof.consistent:
                     (found,) = Attack(side, restarts=2).search(smooth, selection)
@@ -113,7 +136,11 @@ def test_exact_certificates_by_enumeration_are_kept_and_verified(tmp_path):
     (proof,) = HardStability().certify(question, selection)
     again = Certificate.load(proof.save(tmp_path / "proof.json"))
     assert again == proof
-    assert (again.bound, again.exact, eval(again.settings)) == ("enumeration", True, HardStability())
+    assert (again.bound, again.exact, eval(again.settings)) == (
+        "enumeration",
+        True,
+        HardStability(),
+    )
     assert again.verify(table(scores))
     assert not again.verify(table(scores.roll(1, 1)))
     assert "every superset was asked" in again.assumptions[0]
@@ -128,12 +155,15 @@ def test_enumeration_refuses_what_it_cannot_finish():
 
 
 @pytest.mark.parametrize(
-    ("room", "expected"), [(5, {1: 0.833333, 2: 0.6875, 3: 0.576923, 5: 0.5}), (9, {1: 0.9, 2: 37 / 46, 9: 0.5})]
+    ("room", "expected"),
+    [(5, {1: 0.833333, 2: 0.6875, 3: 0.576923, 5: 0.5}), (9, {1: 0.9, 2: 37 / 46, 9: 0.5})],
 )
 def test_one_poisonous_feature_has_a_closed_form(room, expected):
     question, selection = poison(room)
     (found,) = SoftStability(tuple(expected), samples=1000).certify(question, selection)
-    for radius, rate, exact, low, high in zip(expected, found.rate, found.exact, found.lower, found.upper):
+    for radius, rate, exact, low, high in zip(
+        expected, found.rate, found.exact, found.lower, found.upper
+    ):
         closed = sum(math.comb(room - 1, j) for j in range(radius + 1)) / sum(
             math.comb(room, j) for j in range(radius + 1)
         )
@@ -183,9 +213,9 @@ def test_sizes_of_drawn_supersets_follow_the_exact_distribution():
 @pytest.mark.parametrize("bound", ["hoeffding", "clopper-pearson"])
 def test_intervals_cover_the_rate_as_often_as_they_say(bound):
     closed, rng, selection = 0.920266, np.random.default_rng(1), np.arange(25) < 1
-    assert sum(math.comb(23, j) for j in range(3)) / sum(math.comb(24, j) for j in range(3)) == pytest.approx(
-        closed, abs=1e-6
-    )
+    assert sum(math.comb(23, j) for j in range(3)) / sum(
+        math.comb(24, j) for j in range(3)
+    ) == pytest.approx(closed, abs=1e-6)
     missed = above = 0
     for _ in range(2000):
         masks = drawn_supersets(selection, 2, rng.random(150), rng.random((150, 25)))
@@ -196,7 +226,9 @@ def test_intervals_cover_the_rate_as_often_as_they_say(bound):
     assert above <= 100
     assert above > 0 or bound == "hoeffding"
     assert rate_bounds(150, 150, 0.2)[0] == pytest.approx(0.985, abs=5e-4)
-    assert rate_bounds(150, 150, 0.1, "hoeffding")[0] == pytest.approx(1 - math.sqrt(math.log(20) / 300), abs=1e-12)
+    assert rate_bounds(150, 150, 0.1, "hoeffding")[0] == pytest.approx(
+        1 - math.sqrt(math.log(20) / 300), abs=1e-12
+    )
 
 
 def test_one_sample_serves_a_curve_of_radii_and_the_union_bound_widens_it():
@@ -217,7 +249,9 @@ def test_the_sample_depends_on_the_seed_alone():
     question, selection = poison(24)
     two = Question(question.model, torch.cat([question.x, question.x * 0.9 + 0.1]))
     state = torch.random.get_rng_state()
-    first, again, other = (SoftStability(3, samples=60).certify(question, selection, seed=s)[0] for s in (0, 0, 1))
+    first, again, other = (
+        SoftStability(3, samples=60).certify(question, selection, seed=s)[0] for s in (0, 0, 1)
+    )
     assert first == again
     assert SoftStability(3, samples=60).certify(two, selection)[0] == first
     assert other.evaluations != first.evaluations or other.rate != first.rate
@@ -241,7 +275,10 @@ def test_smoothing_by_random_masks_scales_the_moebius_and_mixes_the_fourier_coef
         parity = (-1.0) ** (every & subset).sum(1)
         mixed = np.array([keep @ parity[((every & mask) * index).sum(1)] for mask in every])
         inside = [s for s in every if (s <= subset).all()]
-        terms = [rate ** s.sum() * (1 - rate) ** (subset & ~s).sum() * (-1.0) ** (every & s).sum(1) for s in inside]
+        terms = [
+            rate ** s.sum() * (1 - rate) ** (subset & ~s).sum() * (-1.0) ** (every & s).sum(1)
+            for s in inside
+        ]
         assert mixed == pytest.approx(sum(terms), abs=1e-12)
 
 
@@ -253,7 +290,13 @@ def test_the_greedy_attack_finds_the_smallest_set_of_an_additive_model_and_pruni
 
     question, selection = asked(predict, 6), torch.arange(6) == 0
     (found,) = Attack(restarts=0).search(question, selection)
-    assert (found.size, found.flipped, found.selected, found.other, found.radius) == (2, (2, 4), 0, 1, 1)
+    assert (found.size, found.flipped, found.selected, found.other, found.radius) == (
+        2,
+        (2, 4),
+        0,
+        1,
+        1,
+    )
     (random,) = Attack(restarts=40, reach=0).search(question, selection)
     assert random.size == 2
     (none,) = Attack(restarts=2).search(poison(4, count=0)[0], torch.arange(5) == 0)
@@ -300,7 +343,8 @@ def test_settings_that_make_no_sense_are_refused(make):
 
 
 @pytest.mark.parametrize(
-    "settings", [SoftStability((1, 2)), Attack("decremental", 3), HardStability(), LipschitzCheck(0.5)]
+    "settings",
+    [SoftStability((1, 2)), Attack("decremental", 3), HardStability(), LipschitzCheck(0.5)],
 )
 def test_settings_evaluate_back(settings):
     assert eval(repr(settings)) == settings

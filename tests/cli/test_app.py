@@ -69,7 +69,15 @@ def test_the_tables_name_every_method_and_every_metric() -> None:
 
 
 def test_explain_writes_the_answer_that_the_library_gives(place: Path) -> None:
-    asked = ("explain", "linear_example:net", "x.npy", "--target", "1", "--method", "IntegratedGradients(steps=4)")
+    asked = (
+        "explain",
+        "linear_example:net",
+        "x.npy",
+        "--target",
+        "1",
+        "--method",
+        "IntegratedGradients(steps=4)",
+    )
     done = run(*asked, "--out", "answer.safetensors")
     assert done.exit_code == 0, done.output
     answer = load("answer.safetensors")
@@ -88,13 +96,29 @@ def test_score_measures_a_saved_answer(place: Path) -> None:
     method = "Smoothed(Gradient(), noise=0.1, draws=4)"
     assert (
         run(
-            "explain", "linear_example:net", "x.npy", "--target", "0", "--method", method, "--out", "a.safetensors"
+            "explain",
+            "linear_example:net",
+            "x.npy",
+            "--target",
+            "0",
+            "--method",
+            method,
+            "--out",
+            "a.safetensors",
         ).exit_code
         == 0
     )
     metric = ("--metric", "MaxSensitivity(radius=0.1, draws=3)")
     done = run(
-        "score", "linear_example:net", "x.npy", "a.safetensors", "--target", "0", *metric, "--out", "s.safetensors"
+        "score",
+        "linear_example:net",
+        "x.npy",
+        "a.safetensors",
+        "--target",
+        "0",
+        *metric,
+        "--out",
+        "s.safetensors",
     )
     assert done.exit_code == 0, done.output
     found = load("s.safetensors")
@@ -105,7 +129,16 @@ def test_score_measures_a_saved_answer(place: Path) -> None:
 
 def test_score_refuses_the_answer_to_another_question(place: Path) -> None:
     run("explain", "linear_example:net", "x.npy", "--target", "0", "--out", "a.safetensors")
-    done = run("score", "linear_example:net", "x.npy", "a.safetensors", "--target", "1", "--metric", "Completeness")
+    done = run(
+        "score",
+        "linear_example:net",
+        "x.npy",
+        "a.safetensors",
+        "--target",
+        "1",
+        "--metric",
+        "Completeness",
+    )
     assert done.exit_code == 2
     assert "Give the options that `assay explain` was given" in done.output
 
@@ -142,12 +175,20 @@ def test_report_writes_one_page(place: Path) -> None:
         (("linear_example:net", "x.npy", "--target", "Gradient()"), "Target"),
         (("linear_example:net", "x.npy", "--method", "Gradients()"), "one of the names"),
         (("linear_example:net", "x.npy", "--method", "IntegratedGradients(stepz=3)"), "stepz"),
-        (("linear_example:net", "x.npy", "--method", "IntegratedGradients(steps=1)"), "at least 2 steps"),
+        (
+            ("linear_example:net", "x.npy", "--method", "IntegratedGradients(steps=1)"),
+            "at least 2 steps",
+        ),
         (("linear_example:net", "x.npy", "--features", "Patches(4)"), "images"),
-        (("linear_example:net", "x.npy", "--removal", "Baseline(1.0)", "--background", "x.npy"), "got both"),
+        (
+            ("linear_example:net", "x.npy", "--removal", "Baseline(1.0)", "--background", "x.npy"),
+            "got both",
+        ),
     ],
 )
-def test_a_refusal_is_one_message_and_code_two(place: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_a_refusal_is_one_message_and_code_two(
+    place: Path, arguments: tuple[str, ...], said: str
+) -> None:
     done = run("explain", *arguments)
     assert done.exit_code == 2
     assert said in done.output
@@ -155,7 +196,9 @@ def test_a_refusal_is_one_message_and_code_two(place: Path, arguments: tuple[str
 
 
 def test_python_m_assay_works() -> None:
-    done = subprocess.run([sys.executable, "-m", "assay", "metrics"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "assay", "metrics"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0
     assert "Infidelity" in done.stdout
 
@@ -241,18 +284,24 @@ def test_explain_picks_what_the_model_can_do() -> None:
     assert explain(lambda z: z[:, 0] * z[:, 1], x.numpy()).method.startswith("ExactShapley")
     assert explain(lambda z: z.sum(1), np.ones((1, 12))).method.startswith("KernelShap")
     background = assay.Background(torch.zeros(3, 2))
-    assert explain(torch.nn.Linear(2, 1), x, removal=background).method.startswith("ExpectedGradients")
-    given = assay.Conditional(torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 5.0], [4.0, 4.0]]), draws=8)
+    assert explain(torch.nn.Linear(2, 1), x, removal=background).method.startswith(
+        "ExpectedGradients"
+    )
+    given = assay.Conditional(
+        torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 5.0], [4.0, 4.0]]), draws=8
+    )
     assert explain(torch.nn.Linear(2, 1), x, removal=given).method.startswith("ExactShapley")
-    assert explain(lambda texts: np.array([float("good" in t) for t in texts]), ["a good film"]).values.tolist() == [
-        [0, 1, 0]
-    ]
+    assert explain(
+        lambda texts: np.array([float("good" in t) for t in texts]), ["a good film"]
+    ).values.tolist() == [[0, 1, 0]]
     assert explain(torch.nn.Linear(2, 1), x, method=Gradient()).method == "Gradient()"
 
 
 def test_explain_of_a_product_shares_it() -> None:
     answer = explain(lambda z: z[:, 0] * z[:, 1], np.array([[3.0, 4.0]]))
-    torch.testing.assert_close(answer.values, torch.tensor([[6.0, 6.0]], dtype=torch.float64), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        answer.values, torch.tensor([[6.0, 6.0]], dtype=torch.float64), rtol=0, atol=1e-10
+    )
 
 
 def test_explain_refuses_a_question() -> None:

@@ -29,20 +29,27 @@ def test_every_method_and_metric_takes_part() -> None:
 def test_every_answer_has_every_score(comparison: Comparison) -> None:
     answered = [name for name in comparison.attributions if name not in comparison.references]
     assert len(answered) >= 8
-    assert all((name, metric) in comparison.scores for name in answered for metric in comparison.metrics)
+    assert all(
+        (name, metric) in comparison.scores for name in answered for metric in comparison.metrics
+    )
     assert all(len(score) == 2 for score in comparison.scores.values())
 
 
 def test_integrated_gradients_account_for_more_than_the_gradient(comparison: Comparison) -> None:
     infidelity = comparison.metrics[0]
-    better, worse = comparison.score("IntegratedGradients", infidelity), comparison.score("Gradient", infidelity)
+    better, worse = (
+        comparison.score("IntegratedGradients", infidelity),
+        comparison.score("Gradient", infidelity),
+    )
     assert bool((better.values < worse.values).all())
 
 
 def test_the_page_and_the_picture_are_written(comparison: Comparison, tmp_path: Path) -> None:
     page = demo.write(comparison, tmp_path / "new" / "report.html").read_text(encoding="utf-8")
     assert "handwritten digits" in page
-    assert page.count("data:image/png;base64,") >= 2 * len(comparison.methods) - 2 * len(comparison.refusals)
+    assert page.count("data:image/png;base64,") >= 2 * len(comparison.methods) - 2 * len(
+        comparison.refusals
+    )
     with Image.open(demo.draw(comparison, tmp_path / "digits.png", digits=2)) as picture:
         assert picture.width > picture.height > 100
 
@@ -68,4 +75,6 @@ def test_the_curved_way_starts_at_the_absent_input_and_ends_at_the_input() -> No
     assert torch.equal(way(torch.zeros(1, 1), absent, x), absent)
     assert torch.equal(way(torch.ones(1, 1), absent, x), x)
     middle = way(torch.full((1, 1), 0.5), absent, x)
-    torch.testing.assert_close(middle, torch.tensor([[0.2 * 0.5**1.4, 0.5 * 0.25, 0.125]]), rtol=0, atol=1e-7)
+    torch.testing.assert_close(
+        middle, torch.tensor([[0.2 * 0.5**1.4, 0.5 * 0.25, 0.125]]), rtol=0, atol=1e-7
+    )

@@ -54,7 +54,9 @@ class Sum(Metric):
         if any(each.kind == "slope" for each in attributions):
             raise InputError("Expected contributions, got slopes. Multiply them by the input.")
 
-    def read(self, question: Question, attributions: Sequence[Attribution], seed: int) -> list[Reading]:
+    def read(
+        self, question: Question, attributions: Sequence[Attribution], seed: int
+    ) -> list[Reading]:
         return [Reading(each.values.sum(1)) for each in attributions]
 
 
@@ -76,27 +78,38 @@ def test_every_cell_is_the_metric_alone() -> None:
     methods = [Smoothed(Gradient(), noise=0.3, draws=2), IntegratedGradients(steps=4)]
     metrics = [Infidelity(draws=8), MaxSensitivity(draws=3)]
     found = compare(asked, methods, metrics, seed=5)
-    assert found.methods == ("Smoothed(method=Gradient(), noise=0.3, draws=2)", "IntegratedGradients(steps=4)")
+    assert found.methods == (
+        "Smoothed(method=Gradient(), noise=0.3, draws=2)",
+        "IntegratedGradients(steps=4)",
+    )
     assert found.metrics == ("Infidelity(draws=8)", "MaxSensitivity(draws=3)")
     for method in methods:
         answer = method(asked, seed=5)
-        torch.testing.assert_close(found.attributions[brief(method)].values, answer.values, rtol=0, atol=0)
+        torch.testing.assert_close(
+            found.attributions[brief(method)].values, answer.values, rtol=0, atol=0
+        )
         for metric in metrics:
             alone = metric.about(method)(asked, answer, seed=5)
-            torch.testing.assert_close(found.score(method, metric).values, alone.values, rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(
+                found.score(method, metric).values, alone.values, rtol=1e-10, atol=1e-12
+            )
     assert found.refusals == {}
 
 
 def test_each_method_is_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     plain = Constant.values
-    monkeypatch.setattr(Constant, "values", lambda self, asked, seed: calls.append(1) or plain(self, asked, seed))
+    monkeypatch.setattr(
+        Constant, "values", lambda self, asked, seed: calls.append(1) or plain(self, asked, seed)
+    )
     compare(question(), [Constant()], [Sum(), Completeness()])
     assert len(calls) == 1
 
 
 def test_a_refusal_is_a_cell_with_its_reason() -> None:
-    found = compare(question(), [Gradient(), Constant(2.0), InputXGradient()], [Sum(), Completeness()])
+    found = compare(
+        question(), [Gradient(), Constant(2.0), InputXGradient()], [Sum(), Completeness()]
+    )
     assert found.refusals == {
         ("Gradient()", "Sum()"): "Expected contributions, got slopes. Multiply them by the input."
     }
@@ -122,13 +135,18 @@ def test_a_method_that_cannot_answer_is_refused_under_every_metric() -> None:
 def test_references_stand_apart() -> None:
     asked = question()
     found = compare(
-        asked, [IntegratedGradients(steps=4), Gradient()], [Completeness(), MaxSensitivity(draws=2)], references=True
+        asked,
+        [IntegratedGradients(steps=4), Gradient()],
+        [Completeness(), MaxSensitivity(draws=2)],
+        references=True,
     )
     first = found.attributions["IntegratedGradients(steps=4)"].values
     names = ("Random", "Negated(IntegratedGradients(steps=4))", "Zero")
     assert found.references == names
     shuffled, negated, zero = (found.attributions[name].values for name in names)
-    torch.testing.assert_close(shuffled.sort(dim=1).values, first.sort(dim=1).values, rtol=0, atol=0)
+    torch.testing.assert_close(
+        shuffled.sort(dim=1).values, first.sort(dim=1).values, rtol=0, atol=0
+    )
     assert not torch.equal(shuffled, first)
     assert torch.equal(negated, -first)
     assert zero.abs().sum() == 0
@@ -136,14 +154,18 @@ def test_references_stand_apart() -> None:
     assert [each.method for each in place.references] == list(names)
     assert {each.method for each in place.places} == {"IntegratedGradients(steps=4)", "Gradient()"}
     assert len(place.pairs) == 1
-    assert all(("asks the method again" in found.refusals[name, "MaxSensitivity(draws=2)"]) for name in names)
+    assert all(
+        ("asks the method again" in found.refusals[name, "MaxSensitivity(draws=2)"])
+        for name in names
+    )
     assert found.standings["MaxSensitivity(draws=2)"].against == ()
 
 
 def test_a_random_reference_does_not_depend_on_the_neighbours() -> None:
     many, one = question(12), question(12).part(3, 4)
     random = [
-        compare(q, [InputXGradient()], [Sum()], references=True).attributions["Random"].values for q in (many, one)
+        compare(q, [InputXGradient()], [Sum()], references=True).attributions["Random"].values
+        for q in (many, one)
     ]
     assert torch.equal(random[0][3:4], random[1])
 
@@ -172,7 +194,9 @@ def test_names_attributions_and_duplicates() -> None:
         (["Absolute"], ["Completeness"], InputError, "settings for Absolute"),
     ],
 )
-def test_refusals_of_the_call(methods: list, metrics: list, error: type[Exception], words: str) -> None:  # type: ignore[type-arg]
+def test_refusals_of_the_call(
+    methods: list, metrics: list, error: type[Exception], words: str
+) -> None:  # type: ignore[type-arg]
     with pytest.raises(error, match=words):
         compare(question(3), methods, metrics)
 
@@ -189,24 +213,36 @@ def test_brief_shows_what_differs_and_evaluates_back() -> None:
 def test_standing_by_definition() -> None:
     generator = np.random.default_rng(0)
     base = generator.normal(size=30)
-    columns = {"a": base, "b": base + 0.01 * generator.normal(size=30), "c": base + 1 + 0.1 * generator.normal(size=30)}
+    columns = {
+        "a": base,
+        "b": base + 0.01 * generator.normal(size=30),
+        "c": base + 1 + 0.1 * generator.normal(size=30),
+    }
     scores = {name: score(column) for name, column in columns.items()}
     found = standing("Gap", scores)
     assert found.winner == min(columns, key=lambda name: columns[name].mean())
     assert set(found.leaders) == {"a", "b"}
     assert found.places[-1].method == "c"
     assert found.groups == {"a": tuple(place.method for place in found.places[:2]), "b": ("c",)}
-    raw = [statistics.paired(columns[x], columns[y]) for x, y in (("a", "b"), ("a", "c"), ("b", "c"))]
+    raw = [
+        statistics.paired(columns[x], columns[y]) for x, y in (("a", "b"), ("a", "c"), ("b", "c"))
+    ]
     assert [pair.facts.p for pair in found.pairs] == [facts.p for facts in raw]
-    assert [pair.adjusted for pair in found.pairs] == statistics.holm([facts.p for facts in raw]).tolist()
+    assert [pair.adjusted for pair in found.pairs] == statistics.holm(
+        [facts.p for facts in raw]
+    ).tolist()
     assert [pair.real for pair in found.pairs] == [False, True, True]
     chances = statistics.ranks(np.stack(list(columns.values()), axis=1), "lower")[:, 0]
-    assert [found.place(name).best for name in columns] == pytest.approx(chances.tolist(), abs=1e-12)  # type: ignore[union-attr]
+    assert [found.place(name).best for name in columns] == pytest.approx(
+        chances.tolist(), abs=1e-12
+    )  # type: ignore[union-attr]
     assert (found.places[0].low, found.places[0].high) == scores[found.winner].interval
 
 
 def test_higher_can_be_better() -> None:
-    found = standing("Gap", {"a": score([1.0, 2, 3] * 5, "higher"), "b": score([2.0, 3, 4] * 5, "higher")})
+    found = standing(
+        "Gap", {"a": score([1.0, 2, 3] * 5, "higher"), "b": score([2.0, 3, 4] * 5, "higher")}
+    )
     assert [place.method for place in found.places] == ["b", "a"]
     assert found.places[0].best == 1.0
 
@@ -223,13 +259,23 @@ def test_who_is_no_better_than_random() -> None:
     found = standing("Gap", scores, ["Random", "Zero"])
     assert found.blind == ("same", "bad")
     assert [place.method for place in found.references] == ["Random", "Zero"]
-    assert standing("Gap", {k: v for k, v in scores.items() if k != "Random"}, ["Random", "Zero"]).against == ()
+    assert (
+        standing(
+            "Gap", {k: v for k, v in scores.items() if k != "Random"}, ["Random", "Zero"]
+        ).against
+        == ()
+    )
 
 
 def test_missing_scores_do_not_win() -> None:
-    found = standing("Gap", {"none": score([math.nan] * 6), "some": score([1.0, 2, math.nan, 2, 1, 3])})
+    found = standing(
+        "Gap", {"none": score([math.nan] * 6), "some": score([1.0, 2, math.nan, 2, 1, 3])}
+    )
     assert found.winner == "some"
-    assert [(place.method, place.n, place.letters) for place in found.places] == [("some", 5, "a"), ("none", 0, "")]
+    assert [(place.method, place.n, place.letters) for place in found.places] == [
+        ("some", 5, "a"),
+        ("none", 0, ""),
+    ]
     with pytest.raises(InputError, match="No method has a score"):
         _ = standing("Gap", {"none": score([math.nan] * 6)}).winner
     with pytest.raises(InputError, match="same inputs"):

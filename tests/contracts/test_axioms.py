@@ -82,7 +82,9 @@ def test_values_add_up_to_what_they_explain(name: str, seed: int) -> None:
     net, x = tanh_net(seed).double(), randn(3, FEATURES, seed=seed + 1, dtype=DOUBLE)
     asked = method(name)
     if isinstance(asked, assay.IntegratedGradients | assay.Path):
-        asked = replace(asked, steps=64)  # a smooth network's quadrature error is then below rounding
+        asked = replace(
+            asked, steps=64
+        )  # a smooth network's quadrature error is then below rounding
     made = asked(ask(name, net, x))
     assert made.gap is not None
     torch.testing.assert_close(made.gap, made.prediction - made.base - made.values.sum(1))
@@ -144,10 +146,14 @@ def test_two_networks_that_compute_the_same_get_the_same(name: str, seed: int) -
     steps=st.integers(2, 40),
     rule=st.sampled_from(["gauss_legendre", "left", "right", "middle", "trapezoid"]),
 )
-def test_integrated_gradients_of_any_linear_network_are_exact(seed: int, steps: int, rule: Any) -> None:
+def test_integrated_gradients_of_any_linear_network_are_exact(
+    seed: int, steps: int, rule: Any
+) -> None:
     net, x = linear_net(seed).double(), randn(2, FEATURES, seed=seed + 1, dtype=DOUBLE)
     base = randn(FEATURES, seed=seed + 2, dtype=DOUBLE)
-    made = assay.IntegratedGradients(steps, rule)(assay.Question(net, x, target=2, removal=Baseline(base)))
+    made = assay.IntegratedGradients(steps, rule)(
+        assay.Question(net, x, target=2, removal=Baseline(base))
+    )
     expected = (x - base) * net.weight[2].detach()  # type: ignore[union-attr]
     torch.testing.assert_close(made.values, expected, rtol=0, atol=1e-10)
 
@@ -191,18 +197,28 @@ def test_rectified_networks_reach_the_tolerance_or_say_that_they_did_not(seed: i
 
 
 @given(seed=SEEDS, kept=st.lists(st.booleans(), min_size=FEATURES, max_size=FEATURES))
-def test_infidelity_of_shapley_like_values_of_an_additive_model_is_zero(seed: int, kept: list[bool]) -> None:
+def test_infidelity_of_shapley_like_values_of_an_additive_model_is_zero(
+    seed: int, kept: list[bool]
+) -> None:
     assume(any(kept))
     weights = randn(FEATURES, seed=seed, dtype=DOUBLE)
     x = randn(2, FEATURES, seed=seed + 1, dtype=DOUBLE)
     question = assay.Question(lambda x: torch.sin(x * weights).sum(1), x)
     made = assay.IntegratedGradients(32)(question)
     mask = torch.tensor([kept])
-    torch.testing.assert_close(question.value(mask)[:, 0], (made.values * mask).sum(1), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        question.value(mask)[:, 0], (made.values * mask).sum(1), rtol=0, atol=1e-9
+    )
 
 
 def test_every_axiom_that_is_claimed_is_tested_here() -> None:
-    tested = {Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.SYMMETRY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE}
+    tested = {
+        Axiom.COMPLETENESS,
+        Axiom.DUMMY,
+        Axiom.SYMMETRY,
+        Axiom.LINEARITY,
+        Axiom.IMPLEMENTATION_INVARIANCE,
+    }
     claimed = set().union(*(case.method.promises for case in GENERAL.values()))
     assert claimed <= tested
     with pytest.raises(AssayError):

@@ -95,18 +95,30 @@ BAD = {
         "Fill or drop",
     ),
     "infinite inputs": Bad(
-        lambda m: assay.Question(m, FAR), InputError, "finite inputs", "first in input 4", "Fill or drop"
+        lambda m: assay.Question(m, FAR),
+        InputError,
+        "finite inputs",
+        "first in input 4",
+        "Fill or drop",
     ),
-    "empty batch": Bad(lambda m: assay.Question(m, X[:0]), InputError, "at least one input", r"\(0, 4\)"),
+    "empty batch": Bad(
+        lambda m: assay.Question(m, X[:0]), InputError, "at least one input", r"\(0, 4\)"
+    ),
     "inputs without elements": Bad(
         lambda m: assay.Question(m, X[:, :0]), InputError, "at least one element", r"\(6, 0\)"
     ),
     "a single number": Bad(
-        lambda m: assay.Question(m, torch.tensor(1.0)), InputError, "first dimension counts", "single number"
+        lambda m: assay.Question(m, torch.tensor(1.0)),
+        InputError,
+        "first dimension counts",
+        "single number",
     ),
     "no tensors": Bad(lambda m: assay.Question(m, ()), InputError, "at least one tensor", "none"),
     "unlike lengths": Bad(
-        lambda m: assay.Question(m, (X, X[:3])), InputError, "share their first dimension", r"\[3, 6\]"
+        lambda m: assay.Question(m, (X, X[:3])),
+        InputError,
+        "share their first dimension",
+        r"\[3, 6\]",
     ),
     "texts": Bad(
         lambda m: assay.Question(m, ["a word", "b"]),
@@ -123,7 +135,9 @@ BAD = {
         "DataFrame",
         "Columns",
     ),
-    "an object": Bad(lambda m: assay.Question(m, object()), KindError, "a tensor, an array of numbers", "object"),
+    "an object": Bad(
+        lambda m: assay.Question(m, object()), KindError, "a tensor, an array of numbers", "object"
+    ),
     "target too large": Bad(
         lambda m: assay.Question(m, X, target=3),
         TargetError,
@@ -131,17 +145,33 @@ BAD = {
         r"\(3,\)",
         "first output is 0",
     ),
-    "target too small": Bad(lambda m: assay.Question(m, X, target=-4), TargetError, "inside outputs", r"\(-4,\)"),
-    "one bad target of many": Bad(
-        lambda m: assay.Question(m, X, target=[0, 1, 2, 0, 1, 7]), TargetError, "inside outputs", r"\(7,\)"
+    "target too small": Bad(
+        lambda m: assay.Question(m, X, target=-4), TargetError, "inside outputs", r"\(-4,\)"
     ),
-    "too few targets": Bad(lambda m: assay.Question(m, X, target=[0, 1]), TargetError, r"shape \(6,\)", r"\(2,\)"),
-    "a target by name": Bad(lambda m: assay.Question(m, X, target="cat"), KindError, "a target, an int", "str"),
+    "one bad target of many": Bad(
+        lambda m: assay.Question(m, X, target=[0, 1, 2, 0, 1, 7]),
+        TargetError,
+        "inside outputs",
+        r"\(7,\)",
+    ),
+    "too few targets": Bad(
+        lambda m: assay.Question(m, X, target=[0, 1]), TargetError, r"shape \(6,\)", r"\(2,\)"
+    ),
+    "a target by name": Bad(
+        lambda m: assay.Question(m, X, target="cat"), KindError, "a target, an int", "str"
+    ),
     "a target that averages": Bad(
-        lambda m: assay.Question(m, X, target=lambda y: y.mean()), TargetError, r"shape \(1,\)", r"got \(\)"
+        lambda m: assay.Question(m, X, target=lambda y: y.mean()),
+        TargetError,
+        r"shape \(1,\)",
+        r"got \(\)",
     ),
     "log odds of one output": Bad(
-        lambda m: assay.Question(m, X, target=assay.LogOdds()), TargetError, "two classes", r"\(1,\)", model=flat
+        lambda m: assay.Question(m, X, target=assay.LogOdds()),
+        TargetError,
+        "two classes",
+        r"\(1,\)",
+        model=flat,
     ),
     "an unknown layer": Bad(
         lambda m: assay.Question(m, X, target=assay.Neuron("7", 0)),
@@ -151,17 +181,24 @@ BAD = {
         "Layers near",
     ),
     "a neuron out of range": Bad(
-        lambda m: assay.Question(m, X, target=assay.Neuron("0", 8)), TargetError, r"shape \(8,\)", r"\(8,\)"
+        lambda m: assay.Question(m, X, target=assay.Neuron("0", 8)),
+        TargetError,
+        r"shape \(8,\)",
+        r"\(8,\)",
     ),
     "a feature map of the wrong shape": Bad(
-        lambda m: assay.Question(m, IMAGES, features=assay.Labels(torch.zeros(4, 4, dtype=torch.int64))),
+        lambda m: assay.Question(
+            m, IMAGES, features=assay.Labels(torch.zeros(4, 4, dtype=torch.int64))
+        ),
         InputError,
         r"shape \(1, 5, 5\)",
         r"\(4, 4\)",
         model=flat,
     ),
     "a feature map for other inputs": Bad(
-        lambda m: assay.Question(m, IMAGES, features=assay.Labels(torch.zeros(5, 1, 5, 5, dtype=torch.int64))),
+        lambda m: assay.Question(
+            m, IMAGES, features=assay.Labels(torch.zeros(5, 1, 5, 5, dtype=torch.int64))
+        ),
         InputError,
         "with 6 inputs in front",
         r"\(5, 1, 5, 5\)",
@@ -171,10 +208,16 @@ BAD = {
         lambda m: assay.Question(m, X, features=assay.Patches(2)), InputError, "images", r"\(4,\)"
     ),
     "features that are none": Bad(
-        lambda m: assay.Question(m, X, features=assay.Baseline()), KindError, "features such as", "Baseline"
+        lambda m: assay.Question(m, X, features=assay.Baseline()),
+        KindError,
+        "features such as",
+        "Baseline",
     ),
     "a removal of the wrong shape": Bad(
-        lambda m: assay.Question(m, X, removal=assay.Baseline(torch.zeros(3))), InputError, r"shape \(4,\)", r"\(3,\)"
+        lambda m: assay.Question(m, X, removal=assay.Baseline(torch.zeros(3))),
+        InputError,
+        r"shape \(4,\)",
+        r"\(3,\)",
     ),
     "a removal for other inputs": Bad(
         lambda m: assay.Question(m, X, removal=assay.Baseline(X[:4])),
@@ -184,7 +227,10 @@ BAD = {
         "Background",
     ),
     "a background of other columns": Bad(
-        lambda m: assay.Question(m, X, removal=assay.Background(randn(9, 5))), InputError, r"shape \(4,\)", r"\(9, 5\)"
+        lambda m: assay.Question(m, X, removal=assay.Background(randn(9, 5))),
+        InputError,
+        r"shape \(4,\)",
+        r"\(9, 5\)",
     ),
     "a removal of NaN": Bad(
         lambda m: assay.Question(m, X, removal=assay.Baseline(float("nan"))),
@@ -192,8 +238,12 @@ BAD = {
         "finite numbers in the baseline",
         "NaN",
     ),
-    "a removal that is none": Bad(lambda m: assay.Question(m, X, removal=0.0), KindError, "removal such as", "float"),
-    "a blur of a table": Bad(lambda m: assay.Question(m, X, removal=assay.Blur(1.0)), InputError, "images", r"\(4,\)"),
+    "a removal that is none": Bad(
+        lambda m: assay.Question(m, X, removal=0.0), KindError, "removal such as", "float"
+    ),
+    "a blur of a table": Bad(
+        lambda m: assay.Question(m, X, removal=assay.Blur(1.0)), InputError, "images", r"\(4,\)"
+    ),
     "a model that returns NaN": Bad(
         lambda m: assay.Question(m, X, target=0),
         ModelError,
@@ -203,7 +253,12 @@ BAD = {
         unsure,
     ),
     "a model that returns NaN for what is absent": Bad(
-        lambda m: assay.Question(m, X, target=0), ModelError, "finite outputs", "1 of 1 rows", "removal", far_from_zero
+        lambda m: assay.Question(m, X, target=0),
+        ModelError,
+        "finite outputs",
+        "1 of 1 rows",
+        "removal",
+        far_from_zero,
     ),
     "rows that influence each other": Bad(
         lambda m: assay.Question(m, X, target=0),
@@ -230,7 +285,12 @@ BAD = {
         lambda x: x.sum(0),
     ),
     "a single number for all": Bad(
-        lambda m: assay.Question(m, X), ModelError, "one output row for each", r"\(\)", "", lambda x: x.sum()
+        lambda m: assay.Question(m, X),
+        ModelError,
+        "one output row for each",
+        r"\(\)",
+        "",
+        lambda x: x.sum(),
     ),
     "a tuple": Bad(
         lambda m: assay.Question(m, X),
@@ -249,7 +309,12 @@ BAD = {
         lambda x: {"logits": NET(x)},
     ),
     "a list of numbers": Bad(
-        lambda m: assay.Question(m, X), KindError, "one tensor of outputs", "list of float", "asarray", lambda x: [1.0] * len(x)
+        lambda m: assay.Question(m, X),
+        KindError,
+        "one tensor of outputs",
+        "list of float",
+        "asarray",
+        lambda x: [1.0] * len(x),
     ),
     "detached outputs": Bad(
         lambda m: assay.Question(m, X, target=0),
@@ -302,7 +367,11 @@ BAD = {
 def test_what_cannot_be_answered_is_refused_early_and_in_a_helpful_sentence(name: str) -> None:
     bad = BAD[name]
     model = Rows(bad.model).eval()
-    if (isinstance(bad.model, nn.Module) and "Neuron" in str(name.title())) or "layer" in name or "neuron" in name:
+    if (
+        (isinstance(bad.model, nn.Module) and "Neuron" in str(name.title()))
+        or "layer" in name
+        or "neuron" in name
+    ):
         model = bad.model
     for method in (bad.method,) if bad.method else EXPENSIVE:
         with pytest.raises(bad.error) as caught:
@@ -320,19 +389,41 @@ def test_what_cannot_be_answered_is_refused_early_and_in_a_helpful_sentence(name
     ("make", "error", "message"),
     [
         (lambda: assay.IntegratedGradients(1), InputError, "at least 2 steps, got 1"),
-        (lambda: assay.IntegratedGradients(8, "simpson"), InputError, "one of the rules .*, got 'simpson'"),
-        (lambda: assay.IntegratedGradients(8, tolerance=0.0), InputError, "positive tolerance or None, got 0.0"),
+        (
+            lambda: assay.IntegratedGradients(8, "simpson"),
+            InputError,
+            "one of the rules .*, got 'simpson'",
+        ),
+        (
+            lambda: assay.IntegratedGradients(8, tolerance=0.0),
+            InputError,
+            "positive tolerance or None, got 0.0",
+        ),
         (lambda: assay.Path(lambda a, b, x: x, steps=0), InputError, "at least 2 steps"),
         (lambda: assay.ExpectedGradients(1), InputError, "at least 2 draws"),
-        (lambda: assay.Smoothed(assay.Gradient(), noise=0.0), InputError, "noise > 0.*got noise=0.0"),
+        (
+            lambda: assay.Smoothed(assay.Gradient(), noise=0.0),
+            InputError,
+            "noise > 0.*got noise=0.0",
+        ),
         (lambda: assay.Smoothed(assay.Gradient(), draws=1), InputError, "at least 2 draws"),
-        (lambda: assay.Smoothed(assay.Gradient(), shape="box"), InputError, "'gaussian' or 'uniform'.*'box'"),
+        (
+            lambda: assay.Smoothed(assay.Gradient(), shape="box"),
+            InputError,
+            "'gaussian' or 'uniform'.*'box'",
+        ),
         (lambda: assay.Smoothed("gradient"), KindError, "Expected a method inside Smoothed"),
         (lambda: assay.Absolute(assay.Gradient), KindError, "Expected a method inside Absolute"),
-        (lambda: assay.TimesInput(assay.IntegratedGradients()), InputError, "local method.*contribution.*once only"),
+        (
+            lambda: assay.TimesInput(assay.IntegratedGradients()),
+            InputError,
+            "local method.*contribution.*once only",
+        ),
     ],
 )
-def test_settings_that_make_no_sense_are_refused_when_they_are_made(make: Any, error: Any, message: str) -> None:
+def test_settings_that_make_no_sense_are_refused_when_they_are_made(
+    make: Any, error: Any, message: str
+) -> None:
     with pytest.raises(error, match=f"(?s){message}"):
         make()
 
@@ -372,9 +463,14 @@ def test_frames_with_other_columns_are_refused() -> None:
 def test_frames_with_words_in_the_place_of_numbers_are_refused() -> None:
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
     for other in (frame.astype({"a": str}), frame.astype({"a": object})):
-        with pytest.raises(InputError, match=r"Expected numbers in the column 'a' as in the inputs, got .* pandas\.to_numeric"):
+        with pytest.raises(
+            InputError,
+            match=r"Expected numbers in the column 'a' as in the inputs, got .* pandas\.to_numeric",
+        ):
             assay.Question(lambda x: x["a"].to_numpy(), frame, removal=assay.Background(other))
-    assay.Question(lambda x: x["a"].to_numpy(), frame, removal=assay.Background(frame.astype({"a": int})))
+    assay.Question(
+        lambda x: x["a"].to_numpy(), frame, removal=assay.Background(frame.astype({"a": int}))
+    )
 
 
 @pytest.mark.parametrize("amount", [-1, 5, 1.5, -0.1, True, "all", None])
@@ -408,7 +504,11 @@ def test_files_of_another_kind_or_version_are_refused(tmp_path: Any) -> None:
 
 
 def test_every_refusal_is_of_one_family_and_what_python_users_expect() -> None:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ]
     assert all(issubclass(kind, AssayError) for kind in kinds)
     for kind, beside in (
         (InputError, ValueError),

@@ -253,12 +253,15 @@ def test_an_unused_head_changes_nothing(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "part"), [(lambda y: (y, y * 2), 0), (lambda y: {"logits": y, "loss": y.sum()}, "logits")]
+    ("make", "part"),
+    [(lambda y: (y, y * 2), 0), (lambda y: {"logits": y, "loss": y.sum()}, "logits")],
 )
 def test_structured_outputs_are_refused_with_the_way_out(case: Case, make: Any, part: Any) -> None:
     net = case.net()
     structured = Structured(net, make).eval()
-    with pytest.raises(KindError, match=r"Expected one tensor of outputs .* got (tuple|dict).*wrap\(model, output="):
+    with pytest.raises(
+        KindError, match=r"Expected one tensor of outputs .* got (tuple|dict).*wrap\(model, output="
+    ):
         case.method(case.ask(inputs(), structured))
     usual = case.method(case.ask(inputs(), net)).values
     close(case.method(case.ask(inputs(), assay.wrap(structured, output=part))).values, usual)
@@ -275,12 +278,16 @@ def test_integers_are_refused_where_slopes_are_asked_for(case: Case) -> None:
         answer: Tensor = net(x.float())
         return answer
 
-    question = assay.Question(ask, whole, target=0, removal=assay.Baseline(0) if case.removal.follows else rows)
+    question = assay.Question(
+        ask, whole, target=0, removal=assay.Baseline(0) if case.removal.follows else rows
+    )
     if Ability.GRADIENT in case.method.needed:
         with pytest.raises(KindError, match=r"(?s)floating inputs.*int64.*\.float\(\)"):
             case.method(question)
     else:
-        floats = assay.Question(ask, whole.float(), target=0, removal=assay.Background(torch.zeros(2, FEATURES)))
+        floats = assay.Question(
+            ask, whole.float(), target=0, removal=assay.Background(torch.zeros(2, FEATURES))
+        )
         try:
             expected = case.method(floats).values
         except AssayError:
@@ -298,11 +305,16 @@ def test_a_model_without_slopes_is_refused_or_answered(case: Case) -> None:
     question = case.ask(inputs(dtype=torch.float64).numpy(), ask)
     if Ability.GRADIENT in case.method.needed:
         with pytest.raises(
-            AbilityError, match=r"Expected a model with gradient for .* got .*ask.*(can answer: |No method)"
+            AbilityError,
+            match=r"Expected a model with gradient for .* got .*ask.*(can answer: |No method)",
         ):
             case.method(question)
     else:
-        close(case.method(question).values, case.method(case.ask(inputs(dtype=torch.float64), net)).values, 1e-9)
+        close(
+            case.method(question).values,
+            case.method(case.ask(inputs(dtype=torch.float64), net)).values,
+            1e-9,
+        )
 
 
 # --- the answer as data

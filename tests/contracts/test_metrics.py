@@ -22,7 +22,13 @@ from assay.metrics.base import Metric
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
-from assay.perturbations import DifferenceToBaseline, GaussianNoise, NoisyBaseline, Squares, SubsetToBaseline
+from assay.perturbations import (
+    DifferenceToBaseline,
+    GaussianNoise,
+    NoisyBaseline,
+    Squares,
+    SubsetToBaseline,
+)
 from assay.question import question as question_module
 from toys import FEATURES, randn, state, tanh_net
 
@@ -60,7 +66,9 @@ def cases_of(name: str, kind: type[Any]) -> list[Case]:
     try:
         return [Case(kind().about(IG))]
     except TypeError as error:
-        raise AssertionError(f"{name} needs settings ({error}): give it a line in _CASES of {__file__}") from error
+        raise AssertionError(
+            f"{name} needs settings ({error}): give it a line in _CASES of {__file__}"
+        ) from error
 
 
 ALL = [case for name, kind in sorted(METRICS.items()) for case in cases_of(name, kind)]
@@ -74,7 +82,9 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def ask(n: int = 6, net: Any = None, x: Tensor | None = None, **more: Any) -> assay.Question:
     x = randn(n, FEATURES, seed=3, dtype=DOUBLE) if x is None else x
-    return assay.Question(tanh_net().to(x.dtype) if net is None else net, x, **{"target": 0, **more})
+    return assay.Question(
+        tanh_net().to(x.dtype) if net is None else net, x, **{"target": 0, **more}
+    )
 
 
 def score(case: Case, question: assay.Question, seed: int = 0) -> Score:
@@ -82,7 +92,10 @@ def score(case: Case, question: assay.Question, seed: int = 0) -> Score:
 
 
 def same(ours: Score, theirs: Score, rows: Any = slice(None), tolerance: float = 1e-9) -> None:
-    pairs = [(ours.values, theirs.values), *((ours.details[name], theirs.details[name]) for name in theirs.details)]
+    pairs = [
+        (ours.values, theirs.values),
+        *((ours.details[name], theirs.details[name]) for name in theirs.details),
+    ]
     if theirs.error is not None:
         assert ours.error is not None
         pairs.append((ours.error, theirs.error))
@@ -170,7 +183,13 @@ def test_settings_are_frozen_and_their_repr_evaluates_back(case: Case) -> None:
     from assay.metrics.faithfulness import infidelity as faithfulness
     from assay.metrics.sensitivity import max_sensitivity as sensitivity
 
-    names = {**vars(faithfulness), **vars(perturbation), **vars(sensitivity), **vars(metrics), **vars(assay)}
+    names = {
+        **vars(faithfulness),
+        **vars(perturbation),
+        **vars(sensitivity),
+        **vars(metrics),
+        **vars(assay),
+    }
     assert eval(repr(case.metric), names) == case.metric
     with pytest.raises(AttributeError):
         case.metric.anything = 1  # type: ignore[attr-defined]
@@ -216,7 +235,11 @@ def test_the_answers_are_asked_once_for_all_that_are_compared() -> None:
         return out
 
     question = ask(net=model)
-    attributions = [IG(question), assay.InputXGradient()(question), assay.TimesInput(assay.Gradient())(question)]
+    attributions = [
+        IG(question),
+        assay.InputXGradient()(question),
+        assay.TimesInput(assay.Gradient())(question),
+    ]
     asked = []
     for some in (attributions[:1], attributions):
         rows.clear()
@@ -228,7 +251,9 @@ def test_the_answers_are_asked_once_for_all_that_are_compared() -> None:
 # --- twins
 
 
-def infidelity_by_hand(question: assay.Question, attribution: Attribution, law: Any, draws: int, seed: int) -> Tensor:
+def infidelity_by_hand(
+    question: assay.Question, attribution: Attribution, law: Any, draws: int, seed: int
+) -> Tensor:
     """Definition 2.1 of Yeh et al. 2019, one input and one perturbation at a time."""
     total = law.size(question, draws)
     drawn = law.draw(question, seed, (0, total))
@@ -241,9 +266,13 @@ def infidelity_by_hand(question: assay.Question, attribution: Attribution, law: 
                 account = float(step @ attribution.values[i])
             else:
                 removed = drawn.removed[0 if len(drawn.removed) == 1 else i, k]
-                account = sum(float(attribution.values[i, f]) for f in range(len(removed)) if removed[f])
+                account = sum(
+                    float(attribution.values[i, f]) for f in range(len(removed)) if removed[f]
+                )
             single = question.part(i, i + 1)
-            change = float(single.prediction) - float(single.score((question.x[i] - step).unsqueeze(0)))
+            change = float(single.prediction) - float(
+                single.score((question.x[i] - step).unsqueeze(0))
+            )
             errors.append((account - change) ** 2)
         out[i] = sum(errors) / total
     return out
@@ -267,7 +296,10 @@ IMAGES = randn(2, 1, 4, 4, seed=2, dtype=DOUBLE)
 @pytest.mark.parametrize("features", [assay.Elements(), assay.Pixels()])
 def test_infidelity_is_its_definition(law: Any, method: Method, features: Any) -> None:
     question = assay.Question(
-        lambda x: torch.sin(x).flatten(1).sum(1) * x[:, 0, 0, 0], IMAGES, features=features, removal=assay.Baseline(0.3)
+        lambda x: torch.sin(x).flatten(1).sum(1) * x[:, 0, 0, 0],
+        IMAGES,
+        features=features,
+        removal=assay.Baseline(0.3),
     )
     attribution = method(question)
     made = Infidelity(law, draws=12)(question, attribution, seed=4)
@@ -293,7 +325,10 @@ def test_squares_are_every_square_once() -> None:
 
 def test_removed_features_step_back_to_what_is_absent() -> None:
     question = assay.Question(
-        lambda x: x.flatten(1).sum(1), IMAGES, features=assay.Patches(2), removal=assay.Baseline(0.5)
+        lambda x: x.flatten(1).sum(1),
+        IMAGES,
+        features=assay.Patches(2),
+        removal=assay.Baseline(0.5),
     )
     drawn = SubsetToBaseline().draw(question, 0, (0, 6))
     assert drawn.removed is not None
@@ -310,7 +345,9 @@ def test_sensitivity_is_its_definition(ball: Any) -> None:
     made = metric(question, IG(question), seed=5)
     from assay.numerics import rng
 
-    moves = metric._moves(rng.streams(5, question.keys, "sensitivity"), (0, draws), FEATURES, DOUBLE)
+    moves = metric._moves(
+        rng.streams(5, question.keys, "sensitivity"), (0, draws), FEATURES, DOUBLE
+    )
     lengths = moves.abs().amax(2) if ball == "linf" else moves.norm(dim=2)
     assert bool((lengths <= radius).all())
     net, clean = tanh_net().double(), IG(question).values
@@ -341,7 +378,9 @@ def test_moves_are_uniform_in_their_ball() -> None:
 def test_completeness_is_the_gap_and_its_share() -> None:
     question = ask(removal=assay.Baseline(0.4))
     values = randn(6, FEATURES, seed=9, dtype=DOUBLE)
-    attribution = Attribution(values, question.base, question.prediction, ("a",) * 4, (4,), "contribution")
+    attribution = Attribution(
+        values, question.base, question.prediction, ("a",) * 4, (4,), "contribution"
+    )
     made = Completeness()(question, attribution)
     due = question.prediction - question.base
     torch.testing.assert_close(made.values, (values.sum(1) - due).abs())
@@ -354,7 +393,9 @@ def test_a_standard_error_says_how_far_the_draws_may_be_off() -> None:
     metric = Infidelity(GaussianNoise(0.3), draws=50)
     many = [metric(question, attribution, seed=seed) for seed in range(200)]
     spread = torch.stack([each.values for each in many]).std(0)
-    stated = torch.stack([each.error for each in many if each.error is not None]).square().mean(0).sqrt()
+    stated = (
+        torch.stack([each.error for each in many if each.error is not None]).square().mean(0).sqrt()
+    )
     torch.testing.assert_close(stated, spread, rtol=0.35, atol=0)
 
 
@@ -367,9 +408,13 @@ def test_scores_fall_as_noise_is_mixed_in() -> None:
     means = []
     for share in (0.0, 0.5, 1.0):
         values = (1 - share) * exact.values + share * noise
-        mixed = Attribution(values, exact.base, exact.prediction, exact.names, exact.shape, exact.kind)
+        mixed = Attribution(
+            values, exact.base, exact.prediction, exact.names, exact.shape, exact.kind
+        )
         means.append(Infidelity(GaussianNoise(0.1), 200)(question, mixed).mean)
-    negated = Attribution(-exact.values, exact.base, exact.prediction, exact.names, exact.shape, exact.kind)
+    negated = Attribution(
+        -exact.values, exact.base, exact.prediction, exact.names, exact.shape, exact.kind
+    )
     assert means[0] < means[1] < means[2]
     assert means[0] < Infidelity(GaussianNoise(0.1), 200)(question, negated).mean
 
@@ -391,7 +436,9 @@ def test_scores_fall_as_noise_is_mixed_in() -> None:
         (lambda: MaxSensitivity("gradient"), KindError, "Expected a method"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(make: Any, error: type[Exception], message: str) -> None:
+def test_settings_that_make_no_sense_are_refused(
+    make: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         make()
 
@@ -425,11 +472,19 @@ def test_what_a_metric_cannot_measure_is_refused_before_the_work() -> None:
         Completeness()(net, slopes)  # type: ignore[arg-type]
     with pytest.raises(KindError, match="Expected an Attribution"):
         Completeness()(question, slopes.values)  # type: ignore[arg-type]
-    broken = Attribution(slopes.values * torch.nan, slopes.base, slopes.prediction, slopes.names, slopes.shape, "slope")
+    broken = Attribution(
+        slopes.values * torch.nan,
+        slopes.base,
+        slopes.prediction,
+        slopes.names,
+        slopes.shape,
+        "slope",
+    )
     with pytest.raises(InputError, match="finite attribution values"):
         Completeness()(question, broken)
     whole = assay.Question(lambda x: x.double().sum(1), torch.ones(2, 3, dtype=torch.int64))
     with pytest.raises((KindError, AbilityError), match="floating inputs"):
         MaxSensitivity(IG)(
-            whole, Attribution(torch.ones(2, 3), torch.ones(2), torch.ones(2), ("a",) * 3, (3,), "slope")
+            whole,
+            Attribution(torch.ones(2, 3), torch.ones(2), torch.ones(2), ("a",) * 3, (3,), "slope"),
         )

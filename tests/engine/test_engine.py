@@ -17,7 +17,9 @@ from assay.engine import Pace
 from toys import FEATURES, randn, tanh_net
 
 
-def covered(total: int, pace: Pace, work: Callable[[int, int], None] = lambda a, b: None) -> list[tuple[int, int]]:
+def covered(
+    total: int, pace: Pace, work: Callable[[int, int], None] = lambda a, b: None
+) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
 
     def note(start: int, stop: int, layout: int) -> None:
@@ -37,7 +39,9 @@ def test_every_row_is_run_once_and_in_order(total: int, fixed: int | None, layou
         assert all(b - a == fixed for a, b in spans[:-1])
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no"), MemoryError(), RuntimeError("can't allocate memory")])
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("no"), MemoryError(), RuntimeError("can't allocate memory")]
+)
 @pytest.mark.parametrize("fixed", [None, 64])
 def test_a_chunk_is_halved_until_it_fits(error: BaseException, fixed: int | None) -> None:
     def work(start: int, stop: int) -> None:
@@ -151,10 +155,14 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask() -> Any:
-    return assay.Question(assay.wrap(tanh_net(), batch_size=4), randn(20, FEATURES), target=0).prediction
+    return assay.Question(
+        assay.wrap(tanh_net(), batch_size=4), randn(20, FEATURES), target=0
+    ).prediction
 
 
-def test_work_with_a_long_forecast_shows_a_bar(monkeypatch: pytest.MonkeyPatch, bars: list[list[int]]) -> None:
+def test_work_with_a_long_forecast_shows_a_bar(
+    monkeypatch: pytest.MonkeyPatch, bars: list[list[int]]
+) -> None:
     slow(monkeypatch)
     ask()
     assert bars[0] == [4, 8, 12, 16, 20]
@@ -202,6 +210,9 @@ def test_memory_does_not_grow_with_the_number_of_masks_or_inputs() -> None:
         question.value(torch.ones(masks, FEATURES, dtype=torch.bool))
         most.append(max(seen))
     assert most == [64 * FEATURES] * 2
-    sizes = {n: [p.x.numel() for p in assay.Question(net, torch.zeros(n, 1024)).shards()] for n in (100, 10_000)}
+    sizes = {
+        n: [p.x.numel() for p in assay.Question(net, torch.zeros(n, 1024)).shards()]
+        for n in (100, 10_000)
+    }
     assert max(sizes[10_000]) <= 1 << 20
     assert sum(sizes[10_000]) == 10_000 * 1024

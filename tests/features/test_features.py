@@ -28,7 +28,12 @@ def labels_by_hand(shape: tuple[int, ...], size: int) -> list[int]:
     """The slow twin of Patches: pixel by pixel."""
     _, height, width = shape
     across = -(-width // size)
-    return [(i // size) * across + j // size for _ in range(shape[0]) for i in range(height) for j in range(width)]
+    return [
+        (i // size) * across + j // size
+        for _ in range(shape[0])
+        for i in range(height)
+        for j in range(width)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -41,9 +46,16 @@ def labels_by_hand(shape: tuple[int, ...], size: int) -> list[int]:
         (assay.Labels(torch.arange(24).view(4, 6) // 12), 2, (2,), ([0] * 12 + [1] * 12) * 3),
     ],
 )
-def test_the_partition_of_an_image(features: Any, count: int, shape: tuple[int, ...], labels: list[int]) -> None:
+def test_the_partition_of_an_image(
+    features: Any, count: int, shape: tuple[int, ...], labels: list[int]
+) -> None:
     made = partition(IMAGES, features)
-    assert (made.count, made.shape, made.labels[0].tolist(), len(made.names)) == (count, shape, labels, count)
+    assert (made.count, made.shape, made.labels[0].tolist(), len(made.names)) == (
+        count,
+        shape,
+        labels,
+        count,
+    )
 
 
 def test_columns_with_names_and_groups() -> None:
@@ -54,7 +66,9 @@ def test_columns_with_names_and_groups() -> None:
     plain = partition(TABLE, assay.Columns(names=("a", "b", "c", "d", "e")))
     assert (plain.names, plain.identity) == (("a", "b", "c", "d", "e"), True)
     alike = partition(TABLE, assay.Columns(("a", "b", "c", "d", "e"), groups={"a": ["b", "c"]}))
-    assert alike.labels.tolist() == [[0, 1, 1, 2, 3]]  # a group may bear the name of a column outside it
+    assert alike.labels.tolist() == [
+        [0, 1, 1, 2, 3]
+    ]  # a group may bear the name of a column outside it
 
 
 def test_a_label_may_span_tensors_and_differ_by_input() -> None:
@@ -69,7 +83,9 @@ def test_a_label_may_span_tensors_and_differ_by_input() -> None:
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(2, 9), st.booleans(), st.integers(0, 999))
-def test_spread_and_pool_are_adjoint(n: int, count: int, elements: int, each: bool, seed: int) -> None:
+def test_spread_and_pool_are_adjoint(
+    n: int, count: int, elements: int, each: bool, seed: int
+) -> None:
     labels = torch.randint(-1, count, (n if each else 1, elements), generator=seeded(seed))
     made = Partition(labels, count, tuple("abcd"[:count]), (count,))
     masks, credit = (
@@ -86,13 +102,15 @@ def test_pooling_adds_or_averages_and_leaves_out_what_nobody_owns() -> None:
     values = torch.tensor([[1.0, 3.0, 5.0, 100.0]])
     assert made.pool(values).tolist() == [[4.0, 5.0, 0.0]]
     assert made.pool(values, pooling="mean").tolist() == [[2.0, 5.0, 0.0]]
-    assert made.spread(torch.zeros(1, 3, dtype=torch.bool), torch.zeros(1, dtype=torch.int64)).tolist() == [
-        [False] * 3 + [True]
-    ]
+    assert made.spread(
+        torch.zeros(1, 3, dtype=torch.bool), torch.zeros(1, dtype=torch.int64)
+    ).tolist() == [[False] * 3 + [True]]
 
 
 def test_pixels_pool_channels_by_sum_or_mean() -> None:
-    question = assay.Question(lambda x: (x * torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)).sum((1, 2, 3)), IMAGES)
+    question = assay.Question(
+        lambda x: (x * torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)).sum((1, 2, 3)), IMAGES
+    )
     for pooling, expected in (("sum", 6.0), ("mean", 2.0)):
         asked = assay.Question(question.model, IMAGES, features=assay.Pixels(pooling))
         assert torch.allclose(assay.Gradient()(asked).values, torch.full((2, 24), expected))
@@ -101,7 +119,12 @@ def test_pixels_pool_channels_by_sum_or_mean() -> None:
 @pytest.mark.parametrize(
     ("inputs", "features", "error", "message"),
     [
-        (IMAGES, assay.Columns(), InputError, r"Expected a table .* got inputs of shape \(3, 4, 6\)"),
+        (
+            IMAGES,
+            assay.Columns(),
+            InputError,
+            r"Expected a table .* got inputs of shape \(3, 4, 6\)",
+        ),
         (TABLE, assay.Columns(names=("a", "b")), InputError, "Expected 5 column names, got 2"),
         (TABLE, assay.Columns(names=("a", "a", "b", "c", "d")), InputError, "names that differ"),
         (TABLE, assay.Columns(groups={"g": ["nope"]}), InputError, "nope"),
@@ -110,8 +133,18 @@ def test_pixels_pool_channels_by_sum_or_mean() -> None:
         (IMAGES, assay.Pixels("max"), InputError, "'sum' or 'mean', got 'max'"),
         (IMAGES, assay.Patches(0), InputError, "patch side from 1 to 6, got 0"),
         (IMAGES, assay.Patches(7), InputError, "patch side from 1 to 6, got 7"),
-        (IMAGES, assay.Labels(torch.zeros(4, 5, dtype=torch.int64)), InputError, r"shape \(3, 4, 6\).*got \(4, 5\)"),
-        (IMAGES, assay.Labels(torch.zeros(4, 6)), KindError, "Expected integers as labels, got torch.float32"),
+        (
+            IMAGES,
+            assay.Labels(torch.zeros(4, 5, dtype=torch.int64)),
+            InputError,
+            r"shape \(3, 4, 6\).*got \(4, 5\)",
+        ),
+        (
+            IMAGES,
+            assay.Labels(torch.zeros(4, 6)),
+            KindError,
+            "Expected integers as labels, got torch.float32",
+        ),
         (TABLE, assay.Labels(torch.tensor([0, 1, 2, 3, -2])), InputError, "labels from 0 on"),
         (TABLE, assay.Labels(torch.full((5,), -1)), InputError, "labels from 0 on"),
         (TABLE, assay.Labels(np.arange(5), names=("a",)), InputError, "Expected 5 names"),
@@ -119,6 +152,8 @@ def test_pixels_pool_channels_by_sum_or_mean() -> None:
         (TABLE, "pixels", KindError, "Expected features such as"),
     ],
 )
-def test_features_that_do_not_fit_are_refused(inputs: Any, features: Any, error: type[Exception], message: str) -> None:
+def test_features_that_do_not_fit_are_refused(
+    inputs: Any, features: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=f"(?s){message}"):
         partition(inputs, features)

@@ -13,7 +13,9 @@ def squares() -> torch.Tensor:
     """Two images of four flat quarters of different colours."""
     image = torch.zeros(2, 3, 16, 16)
     for index, (top, left) in enumerate([(0, 0), (0, 8), (8, 0), (8, 8)]):
-        image[0, :, top : top + 8, left : left + 8] = torch.tensor([index, 3 - index, index % 2]).view(3, 1, 1)
+        image[0, :, top : top + 8, left : left + 8] = torch.tensor(
+            [index, 3 - index, index % 2]
+        ).view(3, 1, 1)
     image[1] = image[0].flip(-1)
     return image
 
@@ -49,7 +51,12 @@ def test_a_linear_model_gives_each_region_its_own_sum() -> None:
 
 
 def test_quickshift_answers_too_and_tables_are_refused() -> None:
-    assert assay.Question(mean, squares(), features=assay.Superpixels(algorithm="quickshift")).partition.count >= 1
+    assert (
+        assay.Question(
+            mean, squares(), features=assay.Superpixels(algorithm="quickshift")
+        ).partition.count
+        >= 1
+    )
     with pytest.raises(InputError, match="images"):
         assay.Question(mean, torch.zeros(2, 5), features=assay.Superpixels())
     with pytest.raises(InputError, match="algorithm"):

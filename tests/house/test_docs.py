@@ -33,27 +33,35 @@ def test_the_generated_page_is_current() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         if not link.startswith(("http://", "https://")):
-            assert (page.parent / link).exists(), f"{page.name} points to {link}, which is not there"
+            assert (page.parent / link).exists(), (
+                f"{page.name} points to {link}, which is not there"
+            )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_lines_of_code_in_pages_are_short_enough_to_read(page: Path) -> None:
     assert all(
-        len(line) <= 120 for line in page.read_text(encoding="utf-8").splitlines() if line.startswith((">>>", "..."))
+        len(line) <= 120
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith((">>>", "..."))
     )
 
 
 def test_the_index_names_every_page() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     missing = [
-        page.name for page in PAGES if page.parent.name == "docs" and page.name != "index.md" and page.name not in index
+        page.name
+        for page in PAGES
+        if page.parent.name == "docs" and page.name != "index.md" and page.name not in index
     ]
     assert not missing
 
 
 def test_every_method_and_metric_has_a_page() -> None:
     text = "\n".join(
-        page.read_text(encoding="utf-8") for page in PAGES if page.name not in ("methods.md", "architecture.md")
+        page.read_text(encoding="utf-8")
+        for page in PAGES
+        if page.name not in ("methods.md", "architecture.md")
     )
     missing = [name for name in (*assay.METHODS, *METRICS) if not re.search(rf"\b{name}\b", text)]
     assert not missing, "no page of the docs says a word about these"
@@ -114,7 +122,9 @@ def test_every_row_of_a_background_counts() -> None:
 
 
 def test_squares_are_removed_one_at_a_time() -> None:
-    question = assay.Question(lambda x: (x**2).sum((1, 2, 3)), torch.ones(1, 1, 8, 8), features=assay.Pixels())
+    question = assay.Question(
+        lambda x: (x**2).sum((1, 2, 3)), torch.ones(1, 1, 8, 8), features=assay.Pixels()
+    )
     squares = Squares(sides=(4,))
     removed = squares.draw(question, 0, (0, squares.size(question, 1))).removed
     assert removed is not None
@@ -123,12 +133,18 @@ def test_squares_are_removed_one_at_a_time() -> None:
 
 
 def test_a_score_does_not_depend_on_the_batch_size() -> None:
-    net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).double().eval()
+    net = (
+        torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+        .double()
+        .eval()
+    )
     inputs, method = torch.rand(9, 3, dtype=torch.float64), assay.Gradient()
     details = []
     for size in (64, 4, 1):
         question = assay.Question(assay.wrap(net, batch_size=size), inputs, target=0)
-        details.append(MaxSensitivity(method, draws=5)(question, method(question)).details["lipschitz"])
+        details.append(
+            MaxSensitivity(method, draws=5)(question, method(question)).details["lipschitz"]
+        )
     assert details[0].std() > 0
     for other in details[1:]:
         torch.testing.assert_close(other, details[0], rtol=1e-10, atol=0)
@@ -138,5 +154,7 @@ def test_every_metric_gives_an_interval_and_a_paired_test() -> None:
     question = assay.Question(lambda x: x[:, 0] * x[:, 1], torch.rand(12, 2))
     table = compare(question, [assay.Gradient(), assay.IntegratedGradients()], list(METRICS))
     for metric in table.metrics:
-        assert all(low <= high for low, high in (score.interval for score in table.by(metric).values()))
+        assert all(
+            low <= high for low, high in (score.interval for score in table.by(metric).values())
+        )
         assert len(table.standings[metric].pairs) == 1

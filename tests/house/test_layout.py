@@ -34,9 +34,13 @@ def plan() -> tuple[set[str], set[tuple[str, str]]]:
     return rooms, arrows
 
 
-def test_arrows_point_down_and_families_do_not_know_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrows_point_down_and_families_do_not_know_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(ROOT)
-    assert lint_imports(no_cache=True) == EXIT_STATUS_SUCCESS, "lint-imports says which import points up"
+    assert lint_imports(no_cache=True) == EXIT_STATUS_SUCCESS, (
+        "lint-imports says which import points up"
+    )
 
 
 def test_the_plan_stays_small() -> None:
@@ -66,7 +70,9 @@ def test_every_file_has_its_place_on_the_page_of_its_wing(wing: Path) -> None:
     page = ast.get_docstring(ast.parse((wing / "__init__.py").read_text()))
     assert page, f"{shown(wing)}/__init__.py: say what the wing is for, and name its rooms"
     named = set(re.findall(r"`(\w+)`", page))
-    rooms = {path.stem for path in wing.glob("*.py")} | {each.name for each in WINGS if each.parent == wing}
+    rooms = {path.stem for path in wing.glob("*.py")} | {
+        each.name for each in WINGS if each.parent == wing
+    }
     for room in sorted(rooms - {"__init__"}):
         assert room in named, (
             f"{shown(wing)}/{room} is put nowhere: if it belongs to what {shown(wing)} is for, name it in the docstring of "
@@ -80,4 +86,6 @@ def test_every_wing_and_file_at_the_top_is_on_the_page() -> None:
     tops = {f"{path.name}/" for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
     tops |= {path.name for path in SOURCE.glob("*.py") if not path.name.startswith("__")}
     for top in sorted(tops):
-        assert f"`{top}`" in page, f"{top} stands on no floor of docs/architecture.md: give it a row of the table of wings"
+        assert f"`{top}`" in page, (
+            f"{top} stands on no floor of docs/architecture.md: give it a row of the table of wings"
+        )

@@ -45,7 +45,11 @@ def test_files_and_functions_are_short(path: Path) -> None:
     assert lines <= 400, f"{shown(path)} has {lines} lines"
     for node in ast.walk(TREES[path]):
         if isinstance(node, ast.FunctionDef):
-            body = node.body[1:] if ast.get_docstring(node) is not None and len(node.body) > 1 else node.body
+            body = (
+                node.body[1:]
+                if ast.get_docstring(node) is not None and len(node.body) > 1
+                else node.body
+            )
             length = (body[-1].end_lineno or 0) - body[0].lineno + 1
             assert length <= 40, f"{shown(path)}: the body of {node.name} has {length} lines"
 
@@ -57,8 +61,12 @@ def test_the_source_neither_asserts_nor_prints_nor_promises(path: Path) -> None:
     for node in ast.walk(TREES[path]):
         assert not isinstance(node, ast.Assert), f"{shown(path)}: an assert in line {node.lineno}"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("print", "eval", "exec"), f"{shown(path)}: {node.func.id} in line {node.lineno}"
-        assert not isinstance(node, ast.Global | ast.Nonlocal), f"{shown(path)}: {ast.unparse(node)}"
+            assert node.func.id not in ("print", "eval", "exec"), (
+                f"{shown(path)}: {node.func.id} in line {node.lineno}"
+            )
+        assert not isinstance(node, ast.Global | ast.Nonlocal), (
+            f"{shown(path)}: {ast.unparse(node)}"
+        )
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
@@ -69,12 +77,24 @@ def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
 
 @pytest.mark.parametrize("path", FILES, ids=shown)
 def test_nobody_draws_from_a_global_generator_or_unpickles(path: Path) -> None:
-    drawing = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "rand_like", "randn_like"}
+    drawing = {
+        "rand",
+        "randn",
+        "randint",
+        "randperm",
+        "normal",
+        "bernoulli",
+        "multinomial",
+        "rand_like",
+        "randn_like",
+    }
     for name, call in calls(path):
         where = f"{shown(path)}: {name} in line {call.lineno}"
         assert name not in ("pickle.load", "pickle.loads", "random.seed", "np.random.seed"), where
         if name == "torch.load":
-            assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in call.keywords), where
+            assert any(
+                k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in call.keywords
+            ), where
         if name.startswith("torch.") and name.split(".")[-1] in drawing:
             assert any(keyword.arg == "generator" for keyword in call.keywords), where
         if name.startswith(("np.random.", "numpy.random.")):
@@ -89,7 +109,11 @@ def classes() -> list[type[Any]]:
         if path.name == "__main__.py":
             continue
         module = importlib.import_module(name)
-        found += [kind for kind in vars(module).values() if inspect.isclass(kind) and kind.__module__ == name]
+        found += [
+            kind
+            for kind in vars(module).values()
+            if inspect.isclass(kind) and kind.__module__ == name
+        ]
     return found
 
 
@@ -99,7 +123,9 @@ CLASSES = classes()
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
 def test_a_class_is_abstract_or_final_and_its_settings_are_frozen(kind: type[Any]) -> None:
     if not issubclass(kind, BaseException | Enum) and not getattr(kind, "_is_protocol", False):
-        assert getattr(kind, "__final__", False) or inspect.isabstract(kind), f"{kind} is neither final nor abstract"
+        assert getattr(kind, "__final__", False) or inspect.isabstract(kind), (
+            f"{kind} is neither final nor abstract"
+        )
         for base in kind.__mro__[1:]:
             assert not (base.__module__.startswith("assay") and getattr(base, "__final__", False))
     if dataclasses.is_dataclass(kind) and kind.__name__ not in COUNTERS:
@@ -120,14 +146,20 @@ def public() -> Iterator[tuple[str, Any]]:
                 yield f"{name}.{key}", value
             if inspect.isclass(value):
                 for part, member in vars(value).items():
-                    if not part.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
+                    if not part.startswith("_") and (
+                        inspect.isfunction(member) or isinstance(member, property)
+                    ):
                         yield f"{name}.{key}.{part}", getattr(value, part)
 
 
 def test_public_things_say_what_they_are() -> None:
     silent = [name for name, thing in public() if not (inspect.getdoc(thing) or "").strip()]
     assert silent == []
-    made = [name for name, thing in public() if (inspect.getdoc(thing) or "").startswith(f"{name.split('.')[-1]}(")]
+    made = [
+        name
+        for name, thing in public()
+        if (inspect.getdoc(thing) or "").startswith(f"{name.split('.')[-1]}(")
+    ]
     assert made == []  # the signature that a dataclass writes when nobody does
 
 
@@ -146,7 +178,9 @@ def test_settings_are_named_and_nothing_is_passed_through_unread(path: Path) -> 
             maker = any(
                 ast.unparse(each) == "classmethod" for each in node.decorator_list
             )  # hands settings to its class
-            assert maker or node.args.kwarg is None, f"{shown(path)}: {node.name} takes keywords that it does not name"
+            assert maker or node.args.kwarg is None, (
+                f"{shown(path)}: {node.name} takes keywords that it does not name"
+            )
             for default in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
                 assert not isinstance(default, ast.List | ast.Dict | ast.Set), (
                     f"{shown(path)}: {node.name} keeps a default"

@@ -20,10 +20,17 @@ CPU = torch.device("cpu")
 
 def points(texts: list[str]) -> np.ndarray:
     """1 for 'good', -2 for 'not', and 4 for both: an interaction."""
-    return np.array([float("good" in t) - 2.0 * ("not" in t) + 5.0 * ("good" in t and "not" in t) for t in texts])
+    return np.array(
+        [
+            float("good" in t) - 2.0 * ("not" in t) + 5.0 * ("good" in t and "not" in t)
+            for t in texts
+        ]
+    )
 
 
-@given(st.lists(st.text(max_size=30).filter(lambda text: text.strip() != ""), min_size=1, max_size=4))
+@given(
+    st.lists(st.text(max_size=30).filter(lambda text: text.strip() != ""), min_size=1, max_size=4)
+)
 def test_a_text_comes_back_as_it_was(texts: list[str]) -> None:
     layout = TextLayout.of(texts, CPU)
     assert layout.fold(layout.flatten(texts))[0] == texts
@@ -85,9 +92,17 @@ def test_a_pipeline_on_strings_is_asked_with_strings() -> None:
         (lambda: assay.Question(points, "one string"), KindError, "list"),
         (lambda: assay.Question(points, ["..."]), InputError, "at least one word"),
         (lambda: assay.Question(points, ["good"], removal=assay.MaskToken(3)), KindError, "string"),
-        (lambda: assay.Question(lambda t: np.zeros(3), ["good"]).prediction, ModelError, "one output row"),
+        (
+            lambda: assay.Question(lambda t: np.zeros(3), ["good"]).prediction,
+            ModelError,
+            "one output row",
+        ),
         (lambda: assay.Question(lambda t: np.array(t), ["good"]).prediction, KindError, "numbers"),
-        (lambda: assay.Question(points, torch.zeros(2, 3), features=assay.Words()), InputError, "texts"),
+        (
+            lambda: assay.Question(points, torch.zeros(2, 3), features=assay.Words()),
+            InputError,
+            "texts",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_words(make, error, words) -> None:

@@ -19,7 +19,11 @@ from assay.methods.occlusion import Occlusion
 
 
 def by_hand(
-    f: Callable[[Tensor], Tensor], x: Tensor, window: tuple[int, ...], stride: tuple[int, ...], base: float
+    f: Callable[[Tensor], Tensor],
+    x: Tensor,
+    window: tuple[int, ...],
+    stride: tuple[int, ...],
+    base: float,
 ) -> Tensor:
     """One input: every window in turn, its drop written into the features that it covers, and the mean of those."""
     starts = []
@@ -51,7 +55,13 @@ def multilayer() -> nn.Sequential:
 
 
 def asked(x: list[float], base: float = 0.0, **more: object) -> Question:
-    return Question(multilayer(), torch.tensor([x], dtype=torch.float64), target=0, removal=Baseline(base), **more)  # type: ignore[arg-type]
+    return Question(
+        multilayer(),
+        torch.tensor([x], dtype=torch.float64),
+        target=0,
+        removal=Baseline(base),
+        **more,
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -122,12 +132,16 @@ def test_any_window_and_stride_agree_with_the_definition(
         return (images * w).flatten(1).sum(dim=1).tanh() + images.flatten(1).prod(dim=1)
 
     answer = Occlusion(window, stride)(Question(f, x[None], removal=Baseline(0.3)))
-    torch.testing.assert_close(answer.values[0], by_hand(f, x, window, stride, 0.3), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        answer.values[0], by_hand(f, x, window, stride, 0.3), rtol=0, atol=1e-10
+    )
 
 
 def test_masks_made_in_pieces_are_the_masks_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(2, 3, 7, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    question = Question(lambda images: images.flatten(1).square().sum(dim=1).tanh(), x, features=Pixels())
+    question = Question(
+        lambda images: images.flatten(1).square().sum(dim=1).tanh(), x, features=Pixels()
+    )
     whole = Occlusion(3, 2)(question).values
     monkeypatch.setattr(occlusion, "_MASK_CELLS", 100)
     assert torch.equal(Occlusion(3, 2)(question).values, whole)
@@ -149,14 +163,20 @@ def test_one_evaluation_per_window_is_spent() -> None:
 
 def test_a_background_is_averaged_over() -> None:
     rows = torch.tensor([[0.0, 2.0], [4.0, 6.0]], dtype=torch.float64)
-    question = Question(lambda x: x[:, 0] * x[:, 1], torch.tensor([[3.0, 5.0]]).double(), removal=Background(rows))
+    question = Question(
+        lambda x: x[:, 0] * x[:, 1], torch.tensor([[3.0, 5.0]]).double(), removal=Background(rows)
+    )
     assert Occlusion()(question).values.tolist() == [[5.0, 3.0]]
 
 
 def test_a_number_longer_than_an_axis_covers_it() -> None:
     x = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    question = Question(lambda images: images.flatten(1).square().sum(dim=1), x, features=Elements())
-    assert torch.equal(Occlusion(4, 2)(question).values, Occlusion((3, 4, 4), (1, 2, 2))(question).values)
+    question = Question(
+        lambda images: images.flatten(1).square().sum(dim=1), x, features=Elements()
+    )
+    assert torch.equal(
+        Occlusion(4, 2)(question).values, Occlusion((3, 4, 4), (1, 2, 2))(question).values
+    )
 
 
 def test_single_features_keep_more_axioms_than_windows() -> None:

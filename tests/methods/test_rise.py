@@ -22,7 +22,9 @@ from assay.methods.rise import Axis, Rise, balanced, exhaustive, independent, la
 CPU = torch.device("cpu")
 
 
-def slow_mask(grid: np.ndarray, shape: tuple[int, int], cells: tuple[int, int], shift: tuple[int, int]) -> np.ndarray:
+def slow_mask(
+    grid: np.ndarray, shape: tuple[int, int], cells: tuple[int, int], shift: tuple[int, int]
+) -> np.ndarray:
     """One mask, place by place: the two nearest nodes of each axis, mixed by how far the place lies between them."""
     mask = np.zeros(shape)
     for place in itertools.product(*map(range, shape)):
@@ -55,7 +57,9 @@ def test_the_variance_of_a_mask_is_the_same_at_every_place(length: int, size: in
     axis = Axis(length, size)
     share = axis.weights().square().sum(dim=2).mean(dim=0)
     torch.testing.assert_close(share, torch.full_like(share, axis.variance), rtol=0, atol=1e-12)
-    torch.testing.assert_close(axis.weights().sum(dim=2), torch.ones(axis.cell, length).double(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        axis.weights().sum(dim=2), torch.ones(axis.cell, length).double(), rtol=0, atol=1e-12
+    )
 
 
 def test_sums_in_grid_space_are_the_sums_over_masks() -> None:
@@ -99,7 +103,11 @@ def test_all_binary_masks_give_the_conditional_expectation(side: int, keep: floa
 @given(st.integers(1, 3), st.integers(1, 3), st.floats(0.1, 0.9), st.integers(0, 99))
 def test_a_linear_score_gets_its_weights_back(high: int, wide: int, keep: float, seed: int) -> None:
     w = torch.randn(high * wide, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    question = Question(lambda x: x.flatten(1) @ w, torch.ones(1, high, wide, dtype=torch.float64), features=Pixels())
+    question = Question(
+        lambda x: x.flatten(1) @ w,
+        torch.ones(1, high, wide, dtype=torch.float64),
+        features=Pixels(),
+    )
     answer = Rise("all", grid=3, keep=keep, estimator="centred")(question)
     torch.testing.assert_close(answer.values, w[None], rtol=0, atol=1e-10)
 
@@ -144,7 +152,8 @@ def test_the_estimators_are_the_sums_over_the_masks_drawn(estimator: str, design
     expected = {
         "raw": f @ masks / (0.5 * len(masks)),
         "ratio": f @ masks / masks.sum(dim=0),
-        "centred": (f @ masks / len(masks) - f.mean(dim=1, keepdim=True) * masks.mean(dim=0)) / spread,
+        "centred": (f @ masks / len(masks) - f.mean(dim=1, keepdim=True) * masks.mean(dim=0))
+        / spread,
     }
     method = Rise(128, grid=3, estimator=estimator, design=design)  # type: ignore[arg-type]
     answer = method(Question(wavy, x, features=Pixels()), seed=7)
@@ -161,8 +170,14 @@ def test_stated_intervals_cover_the_limit(design: str) -> None:
     exact = [Rise("all", grid=3, estimator=method.estimator)(question).values for method in methods]
     hits = []
     for seed in range(200):
-        blocks = independent(grid, 640, 0.5, seed) if design == "independent" else balanced(grid, 640, seed)
-        ledger = rise.gather(grid, blocks, lambda m: wavy(x * m.view(-1, 2, 3))[None] - clean, 1, torch.float64)
+        blocks = (
+            independent(grid, 640, 0.5, seed)
+            if design == "independent"
+            else balanced(grid, 640, seed)
+        )
+        ledger = rise.gather(
+            grid, blocks, lambda m: wavy(x * m.view(-1, 2, 3))[None] - clean, 1, torch.float64
+        )
         for method, limit in zip(methods, exact):
             values, error = method._read(ledger, grid, clean)
             hits.append(((values - limit).abs() <= 1.96 * error).double())
@@ -257,15 +272,25 @@ def test_units_follow_the_estimator() -> None:
         (lambda: Rise(estimator="mean"), "'centred'"),  # type: ignore[arg-type]
         (lambda: Rise(design="sobol"), "'balanced'"),  # type: ignore[arg-type]
         (lambda: Rise(keep=0.3, design="balanced"), "half of the cells"),
-        (lambda: Rise("all")(Question(wavy, torch.ones(1, 1, 6, 6), features=Pixels())), "coarser grid"),
         (
-            lambda: Rise(100, design="balanced")(Question(wavy, torch.ones(1, 1, 28, 28), features=Pixels())),
+            lambda: Rise("all")(Question(wavy, torch.ones(1, 1, 6, 6), features=Pixels())),
+            "coarser grid",
+        ),
+        (
+            lambda: Rise(100, design="balanced")(
+                Question(wavy, torch.ones(1, 1, 28, 28), features=Pixels())
+            ),
             "blocks of 128",
         ),
-        (lambda: Rise(40, keep=0.001)(Question(wavy, torch.ones(1, 1, 6, 6), features=Pixels())), "No mask shows"),
+        (
+            lambda: Rise(40, keep=0.001)(Question(wavy, torch.ones(1, 1, 6, 6), features=Pixels())),
+            "No mask shows",
+        ),
     ],
 )
-def test_settings_that_leave_no_estimate_are_refused(make: Callable[[], object], words: str) -> None:
+def test_settings_that_leave_no_estimate_are_refused(
+    make: Callable[[], object], words: str
+) -> None:
     with pytest.raises(InputError, match=words):
         make()
 
@@ -274,7 +299,9 @@ def test_settings_that_leave_no_estimate_are_refused(make: Callable[[], object],
 def test_removing_the_top_tenth_hurts_a_real_network_more_than_a_random_tenth() -> None:
     images, _ = zoo.cifar10("test", 20)
     net = zoo.cifar_resnet(20)
-    question = Question(lambda x: net(x).softmax(dim=1), images, features=Patches(4), removal=Baseline(0.5))
+    question = Question(
+        lambda x: net(x).softmax(dim=1), images, features=Patches(4), removal=Baseline(0.5)
+    )
     top = Rise(512, grid=8, keep=0.8)(question, seed=0).top(0.1)
     draws = torch.rand(10, *top.shape, generator=torch.Generator().manual_seed(0))
     some = draws >= draws.kthvalue(top.shape[1] - int(top[0].sum()) + 1, dim=2, keepdim=True).values

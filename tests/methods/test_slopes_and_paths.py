@@ -64,7 +64,9 @@ RULES: tuple[Rule, ...] = get_args(Rule)
 @pytest.mark.parametrize("steps", [2, 3, 7, 64])
 def test_quadrature_is_the_rule_and_its_weights_sum_to_one(rule: Rule, steps: int) -> None:
     positions, weights = quadrature(rule, steps)
-    np.testing.assert_allclose(list(zip(positions.tolist(), weights.tolist())), nodes(rule, steps), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(
+        list(zip(positions.tolist(), weights.tolist())), nodes(rule, steps), rtol=0, atol=1e-14
+    )
     assert abs(float(weights.sum()) - 1) < 1e-14
     assert 0 <= float(positions.min()) <= float(positions.max()) <= 1
 
@@ -80,7 +82,10 @@ def test_a_gradient_is_the_limit_of_differences() -> None:
     made, h = assay.Gradient()(ask()).values, 1e-5
     differences = each(
         lambda i: torch.stack(
-            [(f(X[i] + h * e) - f(X[i] - h * e)) / (2 * h) for e in torch.eye(FEATURES, dtype=DOUBLE)]
+            [
+                (f(X[i] + h * e) - f(X[i] - h * e)) / (2 * h)
+                for e in torch.eye(FEATURES, dtype=DOUBLE)
+            ]
         )
     )
     torch.testing.assert_close(made, differences.detach(), rtol=0, atol=1e-8)
@@ -88,7 +93,9 @@ def test_a_gradient_is_the_limit_of_differences() -> None:
 
 
 def test_input_times_gradient_and_magnitudes() -> None:
-    torch.testing.assert_close(assay.InputXGradient()(ask()).values, each(lambda i: X[i] * slope(X[i])), **TIGHT)
+    torch.testing.assert_close(
+        assay.InputXGradient()(ask()).values, each(lambda i: X[i] * slope(X[i])), **TIGHT
+    )
     torch.testing.assert_close(
         assay.Absolute(assay.Gradient())(ask()).values, each(lambda i: slope(X[i]).abs()), **TIGHT
     )
@@ -100,12 +107,22 @@ def test_input_times_gradient_and_magnitudes() -> None:
 @pytest.mark.parametrize("steps", [2, 7])
 def test_integrated_gradients_are_a_weighted_sum_of_slopes(rule: Rule, steps: int) -> None:
     made = assay.IntegratedGradients(steps, rule)(ask()).values
-    by_hand = each(lambda i: (X[i] - B[i]) * sum(w * slope(B[i] + a * (X[i] - B[i])) for a, w in nodes(rule, steps)))
+    by_hand = each(
+        lambda i: (
+            (X[i] - B[i]) * sum(w * slope(B[i] + a * (X[i] - B[i])) for a, w in nodes(rule, steps))
+        )
+    )
     torch.testing.assert_close(made, by_hand, **TIGHT)
 
 
 def test_integrated_gradients_come_near_the_integral() -> None:
-    fine = each(lambda i: (X[i] - B[i]) * sum(slope(B[i] + a * (X[i] - B[i])) for a, _ in nodes("middle", 4000)) / 4000)
+    fine = each(
+        lambda i: (
+            (X[i] - B[i])
+            * sum(slope(B[i] + a * (X[i] - B[i])) for a, _ in nodes("middle", 4000))
+            / 4000
+        )
+    )
     torch.testing.assert_close(assay.IntegratedGradients(32)(ask()).values, fine, rtol=0, atol=1e-6)
 
 
@@ -128,7 +145,9 @@ def test_doubling_steps_is_asking_with_that_many() -> None:
 
 
 @pytest.mark.parametrize("hard", [0, 69])
-def test_one_hard_input_among_many_shards_is_told(hard: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_hard_input_among_many_shards_is_told(
+    hard: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(question_module, "_SHARD", 1)
     x = torch.full((70, 1), -1.0, dtype=DOUBLE)
     x[hard] = 1.0  # the only way that crosses the step
@@ -138,7 +157,11 @@ def test_one_hard_input_among_many_shards_is_told(hard: int, monkeypatch: pytest
 
 
 def bent(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
-    return b + a**2 * (x - b) + torch.sin(torch.pi * a) * torch.tensor([0.3, -0.2, 0.1, 0.0], dtype=x.dtype)
+    return (
+        b
+        + a**2 * (x - b)
+        + torch.sin(torch.pi * a) * torch.tensor([0.3, -0.2, 0.1, 0.0], dtype=x.dtype)
+    )
 
 
 def test_a_path_is_the_slope_along_it_times_its_velocity() -> None:
@@ -147,7 +170,10 @@ def test_a_path_is_the_slope_along_it_times_its_velocity() -> None:
     def by_hand(i: int) -> Tensor:
         total = torch.zeros(FEATURES, dtype=DOUBLE)
         for a, w in nodes("gauss_legendre", steps):
-            here = [bent(torch.tensor([[a + d]], dtype=DOUBLE), B[i : i + 1], X[i : i + 1])[0] for d in (-h, 0.0, h)]
+            here = [
+                bent(torch.tensor([[a + d]], dtype=DOUBLE), B[i : i + 1], X[i : i + 1])[0]
+                for d in (-h, 0.0, h)
+            ]
             total += w * slope(here[1]) * (here[2] - here[0]) / (2 * h)
         return total
 
@@ -179,14 +205,18 @@ def test_expected_gradients_are_their_draws_averaged() -> None:
     made = assay.ExpectedGradients(draws)(question, seed=seed)
     torch.testing.assert_close(made.values, each(lambda i: by_hand(i)[0]), **TIGHT)
     assert made.standard_error is not None
-    torch.testing.assert_close(made.standard_error, each(lambda i: by_hand(i)[1]), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        made.standard_error, each(lambda i: by_hand(i)[1]), rtol=0, atol=1e-9
+    )
 
 
 def test_expected_gradients_come_near_integrated_gradients_averaged() -> None:
     made = assay.ExpectedGradients(4000)(ask(removal=assay.Background(ROWS)))
     means = [assay.IntegratedGradients(64)(ask(removal=assay.Baseline(row))).values for row in ROWS]
     assert made.standard_error is not None
-    assert bool(((made.values - torch.stack(means).mean(0)).abs() <= 4 * made.standard_error + 1e-9).all())
+    assert bool(
+        ((made.values - torch.stack(means).mean(0)).abs() <= 4 * made.standard_error + 1e-9).all()
+    )
 
 
 @pytest.mark.parametrize("shape", ["gaussian", "uniform"])
@@ -199,7 +229,9 @@ def test_smoothing_is_the_mean_over_noisy_copies(shape: Any, inner: assay.Method
     moves = noise * (drawn if shape == "gaussian" else 2 * drawn - 1)
 
     def one(i: int, k: int) -> Tensor:
-        near = assay.Question(NET, (X[i] + moves[i, k])[None], target=1, removal=assay.Baseline(B[i]))
+        near = assay.Question(
+            NET, (X[i] + moves[i, k])[None], target=1, removal=assay.Baseline(B[i])
+        )
         return inner(near).values[0]
 
     made = assay.Smoothed(inner, noise, draws, shape)(question, seed=seed)
@@ -217,7 +249,9 @@ def test_smoothing_keeps_its_spread_where_values_are_large() -> None:
     assert bool((made.standard_error >= 0).all())
     fine = assay.Question(lambda x: 1000 * x.sum(1) + 0.01 * x.square().sum(1), X)
     close = assay.Smoothed(assay.Gradient(), noise=0.5, draws=50)(fine).standard_error
-    torch.testing.assert_close(close, torch.full_like(close, 0.02 * 0.5 / 50**0.5), rtol=0.5, atol=0)
+    torch.testing.assert_close(
+        close, torch.full_like(close, 0.02 * 0.5 / 50**0.5), rtol=0.5, atol=0
+    )
 
 
 IMAGES = randn(2, 1, 6, 6, seed=4, dtype=DOUBLE)
@@ -225,10 +259,17 @@ IMAGES = randn(2, 1, 6, 6, seed=4, dtype=DOUBLE)
 
 @pytest.mark.parametrize(
     ("features", "label"),
-    [(assay.Pixels(), lambda i, j: i * 6 + j), (assay.Patches(3), lambda i, j: i // 3 * 2 + j // 3)],
+    [
+        (assay.Pixels(), lambda i, j: i * 6 + j),
+        (assay.Patches(3), lambda i, j: i // 3 * 2 + j // 3),
+    ],
 )
-@pytest.mark.parametrize("method", [assay.Gradient(), assay.InputXGradient(), assay.IntegratedGradients(5)])
-def test_credit_of_elements_is_added_over_what_a_feature_owns(features: Any, label: Any, method: assay.Method) -> None:
+@pytest.mark.parametrize(
+    "method", [assay.Gradient(), assay.InputXGradient(), assay.IntegratedGradients(5)]
+)
+def test_credit_of_elements_is_added_over_what_a_feature_owns(
+    features: Any, label: Any, method: assay.Method
+) -> None:
     net = randomised(Residual()).double()
     question = assay.Question(net, IMAGES, target=2, features=features)
     elements = method(question.by_elements()).values.view(2, 6, 6)

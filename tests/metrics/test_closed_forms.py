@@ -16,7 +16,13 @@ from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.numerics.integration import Rule
-from assay.perturbations import DifferenceToBaseline, GaussianNoise, NoisyBaseline, Squares, SubsetToBaseline
+from assay.perturbations import (
+    DifferenceToBaseline,
+    GaussianNoise,
+    NoisyBaseline,
+    Squares,
+    SubsetToBaseline,
+)
 from toys import randn
 
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -42,7 +48,9 @@ def linear(w: Tensor, b: float = 0.0) -> Callable[[Tensor], Tensor]:
 
 def answer(values: Tensor, question: assay.Question, kind: str = "slope") -> Attribution:
     partition = question.partition
-    return Attribution(values, question.base, question.prediction, partition.names, partition.shape, kind)
+    return Attribution(
+        values, question.base, question.prediction, partition.names, partition.shape, kind
+    )
 
 
 # --- a linear model: the slope is W, and every path leads to W (x - b)
@@ -58,7 +66,9 @@ def about_linear(**more: Any) -> assay.Question:
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("steps", [2, 3, 4, 5, 10, 50])
-def test_integrated_gradients_of_a_linear_model_are_exact_for_every_rule_and_step_count(rule: Rule, steps: int) -> None:
+def test_integrated_gradients_of_a_linear_model_are_exact_for_every_rule_and_step_count(
+    rule: Rule, steps: int
+) -> None:
     made = assay.IntegratedGradients(steps, rule)(about_linear())
     near(made.values, W * (X - B))
     assert made.gap is not None
@@ -83,7 +93,9 @@ def test_global_methods_of_a_linear_model_are_weights_times_the_way() -> None:
 def test_expected_gradients_of_a_linear_model_are_weights_times_the_way_from_the_mean() -> None:
     rows = randn(6, 4, seed=9, dtype=torch.float64)
     question = about_linear(removal=assay.Background(rows))
-    made = assay.ExpectedGradients(draws=18)(question)  # three whole rounds of the background: every row counts alike
+    made = assay.ExpectedGradients(draws=18)(
+        question
+    )  # three whole rounds of the background: every row counts alike
     near(made.values, W * (X - rows.mean(0)))
     near(made.base, float((rows @ W).mean() + 0.7))
 
@@ -102,7 +114,9 @@ def m3(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("model", [m2, m3])
 @pytest.mark.parametrize("rule", ["gauss_legendre", "right", "middle", "trapezoid"])
 @pytest.mark.parametrize("steps", [2, 10, 64])
-def test_two_implementations_of_one_function_get_the_same_answer(model: Any, rule: Rule, steps: int) -> None:
+def test_two_implementations_of_one_function_get_the_same_answer(
+    model: Any, rule: Rule, steps: int
+) -> None:
     # On the way a (3, 1) both are relu(2 a - 1): slope (1, -1) on the upper half, which an even number of symmetric nodes
     # (or of right ends, the kink itself having slope 0) weighs with exactly 1/2.
     made = assay.IntegratedGradients(steps, rule)(assay.Question(model, row(3.0, 1.0)))
@@ -120,7 +134,9 @@ def test_the_minimum_of_a_sum_and_one() -> None:
     # y = min(2 x1 + 3 x2, 1) along a (2, 1) is min(7 a, 1): slope (2, 3) for a < 1/7, 0 beyond. So phi = (2 * 2, 1 * 3) / 7.
     question = assay.Question(lambda x: (2 * x[:, 0] + 3 * x[:, 1]).clamp(max=1.0), row(2.0, 1.0))
     expected = [[4 / 7, 3 / 7]]
-    near(assay.IntegratedGradients(14, "middle")(question).values, expected)  # the kink lies between two of 14 cells
+    near(
+        assay.IntegratedGradients(14, "middle")(question).values, expected
+    )  # the kink lies between two of 14 cells
     loose = assay.IntegratedGradients(8, tolerance=0.01)(question)
     assert loose.gap is not None
     assert float(loose.gap.abs().max()) < 0.01
@@ -217,7 +233,10 @@ def test_integrated_gradients_after_every_layer(layer: str, expected: list[float
 
 def test_integrated_gradients_of_a_neuron() -> None:
     asked = multi_layer(0.0, 100.0, 0.0)
-    near(assay.IntegratedGradients(10, "middle")(asked.upto("linear2", 0)).values, [[0.0, 390.0, 0.0]])
+    near(
+        assay.IntegratedGradients(10, "middle")(asked.upto("linear2", 0)).values,
+        [[0.0, 390.0, 0.0]],
+    )
     near(assay.IntegratedGradients(2)(asked.upto("linear1", 3)).values, [[0.0, 100.0, 0.0]])
     near(assay.Gradient()(asked.upto("linear1", 0)).values, [[1.0, 1.0, 1.0]])
 
@@ -239,7 +258,9 @@ DRAWS = 4000
 
 
 def infidelity(question: assay.Question, values: Tensor, kind: str = "slope", **more: Any) -> Any:
-    return Infidelity(**{"perturbation": NOISE, "draws": DRAWS, **more})(question, answer(values, question, kind))
+    return Infidelity(**{"perturbation": NOISE, "draws": DRAWS, **more})(
+        question, answer(values, question, kind)
+    )
 
 
 def steps_of(question: assay.Question, draws: int = DRAWS) -> Tensor:
@@ -317,7 +338,12 @@ def test_a_single_step_tells_the_gradient_from_the_midpoint_gradient() -> None:
     near(one.values, torch.einsum("ni,ij,nj->n", way, CURVE, way).square() / 4)
     middle = (X + B) / 2 @ CURVE + W
     near(Infidelity(DifferenceToBaseline())(question, answer(middle, question)).values, 0.0)
-    near(Infidelity(DifferenceToBaseline())(question, answer(middle * way, question, "contribution")).values, 0.0)
+    near(
+        Infidelity(DifferenceToBaseline())(
+            question, answer(middle * way, question, "contribution")
+        ).values,
+        0.0,
+    )
 
 
 def test_infidelity_of_a_product_over_all_four_masks() -> None:
@@ -328,10 +354,16 @@ def test_infidelity_of_a_product_over_all_four_masks() -> None:
     assert removed is not None
     sizes = torch.bincount(removed[0].sum(1), minlength=3).double() / DRAWS
     near(sizes, [0.25, 0.5, 0.25], 0.03)
-    for share, residuals, equal in ((1 / 2, (0, 1 / 2, 0), 1 / 8), (2 / 3, (0, 1 / 3, 1 / 3), 1 / 12)):
+    for share, residuals, equal in (
+        (1 / 2, (0, 1 / 2, 0), 1 / 8),
+        (2 / 3, (0, 1 / 3, 1 / 3), 1 / 12),
+    ):
         values = torch.full((1, 2), share * whole, dtype=torch.float64)
         score = infidelity(question, values, "contribution", perturbation=SubsetToBaseline())
-        near(score.values, whole**2 * float(sizes @ torch.tensor(residuals, dtype=torch.float64).square()))
+        near(
+            score.values,
+            whole**2 * float(sizes @ torch.tensor(residuals, dtype=torch.float64).square()),
+        )
         within(score, torch.tensor(equal * whole**2))
 
 
@@ -340,7 +372,9 @@ def test_contributions_of_a_linear_model_account_for_every_mask(law: Any) -> Non
     question = about_linear(removal=assay.Baseline(0.0))
     near(infidelity(question, W * X, "contribution", perturbation=law).values, 0.0)
     wrong = infidelity(question, W.expand(5, -1), "contribution", perturbation=law)
-    removed = law.draw(question, 0, (0, law.size(question, DRAWS))).removed.double().expand(5, -1, -1)
+    removed = (
+        law.draw(question, 0, (0, law.size(question, DRAWS))).removed.double().expand(5, -1, -1)
+    )
     near(wrong.values, torch.einsum("nkd,nd->nk", removed, W * (X - 1)).square().mean(1))
 
 
@@ -365,13 +399,17 @@ def test_complete_values_have_no_infidelity_when_everything_goes_at_once() -> No
 
 def test_ablation_accounts_for_single_features() -> None:
     net = MultiLayer().double().eval()
-    image = assay.Question(lambda x: net(x.flatten(1)), row(1.0, 2.5, 3.3).view(1, 1, 1, 3), target=0)
+    image = assay.Question(
+        lambda x: net(x.flatten(1)), row(1.0, 2.5, 3.3).view(1, 1, 1, 3), target=0
+    )
     without = image.prediction.unsqueeze(1) - image.value(~torch.eye(3, dtype=torch.bool))
     near(Infidelity(Squares((1,)))(image, answer(without, image, "contribution")).values, 0.0)
 
 
 def test_squares_and_noise_follow_their_laws() -> None:
-    digits = assay.Question(lambda x: x.flatten(1).sum(1), torch.zeros(1, 28, 28), features=assay.Pixels())
+    digits = assay.Question(
+        lambda x: x.flatten(1).sum(1), torch.zeros(1, 28, 28), features=assay.Pixels()
+    )
     assert Squares().size(digits, 0) == 5605
     pair = assay.Question(lambda x: x.sum(1), row(0.0, 1.0))
     noisy = NoisyBaseline(0.2).draw(pair, 0, (0, 40_000)).step[0]
@@ -411,7 +449,10 @@ def test_the_largest_of_n_uniform_moves() -> None:
     x = (1 + torch.arange(n, dtype=torch.float64) / n).unsqueeze(1)
     question = assay.Question(lambda x: 0.5 * x.square().sum(1), x)
     found = sensitivity(question, assay.Gradient(), radius=radius, draws=draws).values * x[:, 0]
-    expected, variance = radius * draws / (draws + 1), radius**2 * draws / ((draws + 1) ** 2 * (draws + 2))
+    expected, variance = (
+        radius * draws / (draws + 1),
+        radius**2 * draws / ((draws + 1) ** 2 * (draws + 2)),
+    )
     assert abs(float(found.mean()) - expected) < 4.5 * math.sqrt(variance / n)
 
 
@@ -424,4 +465,6 @@ def test_contributions_of_a_linear_model_move_with_its_weights() -> None:
 
 
 def test_an_explanation_inside_one_linear_region_does_not_move() -> None:
-    near(sensitivity(multi_layer(1.0, 2.5, 3.0), assay.Gradient(), radius=0.02, draws=20).values, 0.0)
+    near(
+        sensitivity(multi_layer(1.0, 2.5, 3.0), assay.Gradient(), radius=0.02, draws=20).values, 0.0
+    )

@@ -44,11 +44,15 @@ def test_an_estimator_answers_with_the_most_telling_of_its_methods() -> None:
     chosen = assay.wrap(LogisticRegression().fit(X.numpy(), Y), output="decision_function")
     made = assay.Question(chosen, X.numpy()).prediction
     np.testing.assert_allclose(made.numpy(), chosen.estimator.decision_function(X.numpy()))  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match=r"one of \['predict_proba', 'decision_function', 'predict'\]"):
+    with pytest.raises(
+        InputError, match=r"one of \['predict_proba', 'decision_function', 'predict'\]"
+    ):
         assay.wrap(LogisticRegression(), output="transform")
 
 
-def test_an_estimator_is_called_with_the_table_it_was_fitted_on(recwarn: pytest.WarningsRecorder) -> None:
+def test_an_estimator_is_called_with_the_table_it_was_fitted_on(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
     frame = pd.DataFrame(X.numpy(), columns=list("abcd"))
     on_frame, on_array = LogisticRegression().fit(frame, Y), LogisticRegression().fit(X.numpy(), Y)
     answers = [
@@ -145,7 +149,11 @@ class Writes(nn.Module):
 def test_what_a_forward_writes_to_itself_is_undone() -> None:
     net = randomised(Writes()).double()
     before = state(net)
-    for method in (assay.Gradient(), assay.IntegratedGradients(4), assay.Smoothed(assay.Gradient(), draws=3)):
+    for method in (
+        assay.Gradient(),
+        assay.IntegratedGradients(4),
+        assay.Smoothed(assay.Gradient(), draws=3),
+    ):
         method(assay.Question(net, X, target=0))
         assert state(net) == before
     assert (net.log, net.table, hasattr(net, "fresh")) == ([], {}, False)
@@ -189,12 +197,19 @@ def test_a_functional_dropout_is_silent_and_the_mode_is_put_back() -> None:
 
 @pytest.mark.parametrize(
     "layer",
-    [nn.BatchNorm1d(FEATURES), nn.Dropout(0.5), nn.RReLU(), nn.BatchNorm1d(FEATURES, track_running_stats=False)],
+    [
+        nn.BatchNorm1d(FEATURES),
+        nn.Dropout(0.5),
+        nn.RReLU(),
+        nn.BatchNorm1d(FEATURES, track_running_stats=False),
+    ],
 )
 def test_a_model_that_acts_differently_in_train_mode_is_refused_there(layer: nn.Module) -> None:
     net = nn.Sequential(layer, nn.Linear(FEATURES, 2)).train()
     before = state(net)
-    with pytest.raises(ModelError, match=r"(?s)evaluation mode.*in train mode with .*Call model\.eval\(\) first"):
+    with pytest.raises(
+        ModelError, match=r"(?s)evaluation mode.*in train mode with .*Call model\.eval\(\) first"
+    ):
         assay.Gradient()(assay.Question(net, randn(4, FEATURES), target=0))
     assert state(net) == before
 
@@ -203,7 +218,9 @@ def test_two_threads_get_their_own_answers() -> None:
     nets, found = [tanh_net(seed) for seed in (0, 1)], {}
 
     def ask(i: int) -> None:
-        found[i] = assay.IntegratedGradients(16)(assay.Question(nets[i], randn(20, FEATURES), target=0)).values
+        found[i] = assay.IntegratedGradients(16)(
+            assay.Question(nets[i], randn(20, FEATURES), target=0)
+        ).values
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in (0, 1)]
     for thread in threads:
@@ -211,7 +228,9 @@ def test_two_threads_get_their_own_answers() -> None:
     for thread in threads:
         thread.join()
     for i in (0, 1):
-        again = assay.IntegratedGradients(16)(assay.Question(nets[i], randn(20, FEATURES), target=0)).values
+        again = assay.IntegratedGradients(16)(
+            assay.Question(nets[i], randn(20, FEATURES), target=0)
+        ).values
         torch.testing.assert_close(found[i], again)
 
 
@@ -251,7 +270,9 @@ def forms(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         return form
 
     monkeypatch.setattr(network, "tuned", noted)
-    monkeypatch.setattr(network.Network, "pace", lambda self, purpose: Pace(layouts=2, best=(64, 1)))
+    monkeypatch.setattr(
+        network.Network, "pace", lambda self, purpose: Pace(layouts=2, best=(64, 1))
+    )
     return made
 
 
@@ -303,7 +324,9 @@ def _hooked(net: Any) -> None:
 
 
 @pytest.mark.parametrize("change", [_step, _behind_the_version, _attribute, _exchanged, _hooked])
-def test_a_network_changed_after_it_was_tuned_is_asked_as_it_is_now(change: Any, forms: list[bool]) -> None:
+def test_a_network_changed_after_it_was_tuned_is_asked_as_it_is_now(
+    change: Any, forms: list[bool]
+) -> None:
     net = randomised(Tempered()).double()
     _ = assay.Question(net, IMAGES, target=0).prediction
     assert forms == [True]
@@ -329,7 +352,9 @@ def test_a_network_that_cannot_be_captured_is_asked_itself(forms: list[bool]) ->
 
 
 @zoo.needs_data
-def test_a_trained_residual_network_answers_the_same_tuned_and_is_left_alone(forms: list[bool]) -> None:
+def test_a_trained_residual_network_answers_the_same_tuned_and_is_left_alone(
+    forms: list[bool],
+) -> None:
     net = zoo.cifar_resnet(20).double()
     x = zoo.cifar10("test", 2)[0].double()
     many = x.repeat(128, 1, 1, 1)  # enough rows for the tuned form
@@ -374,9 +399,16 @@ def test_a_scripted_model_answers_and_says_that_it_has_no_layers() -> None:
 def test_a_fingerprint_tells_weights_and_functions_apart() -> None:
     one, two = tanh_net(0), tanh_net(1)
     assert (
-        assay.wrap(one).fingerprint() == assay.wrap(copy.deepcopy(one)).fingerprint() != assay.wrap(two).fingerprint()
+        assay.wrap(one).fingerprint()
+        == assay.wrap(copy.deepcopy(one)).fingerprint()
+        != assay.wrap(two).fingerprint()
     )
-    functions = [assay.wrap(lambda x: x + 1).fingerprint(), assay.wrap(lambda x: x + 2).fingerprint()]
+    functions = [
+        assay.wrap(lambda x: x + 1).fingerprint(),
+        assay.wrap(lambda x: x + 2).fingerprint(),
+    ]
     assert functions[0] != functions[1]
-    fitted = [assay.wrap(LogisticRegression(C=c).fit(X.numpy(), Y)).fingerprint() for c in (1.0, 0.1)]
+    fitted = [
+        assay.wrap(LogisticRegression(C=c).fit(X.numpy(), Y)).fingerprint() for c in (1.0, 0.1)
+    ]
     assert fitted[0] != fitted[1]

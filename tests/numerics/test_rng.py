@@ -32,7 +32,9 @@ def words(counter: list[int], key: list[int]) -> list[int]:
         ),
     ],
 )
-def test_philox_gives_the_published_answers(counter: list[int], key: list[int], expected: list[int]) -> None:
+def test_philox_gives_the_published_answers(
+    counter: list[int], key: list[int], expected: list[int]
+) -> None:
     assert words(counter, key) == expected
 
 
@@ -76,7 +78,12 @@ def test_more_draws_than_a_block_holds_are_the_same_draws(monkeypatch: pytest.Mo
 
 
 def test_inputs_seeds_and_purposes_have_draws_of_their_own() -> None:
-    seen = [streams(2, seed, name).uniform((0, 1), 4)[i] for seed in (0, 1) for name in ("", "a") for i in (0, 1)]
+    seen = [
+        streams(2, seed, name).uniform((0, 1), 4)[i]
+        for seed in (0, 1)
+        for name in ("", "a")
+        for i in (0, 1)
+    ]
     assert len({tuple(draw.flatten().tolist()) for draw in seen}) == 8
     assert rng.derive(0, "a") != rng.derive(1, "a") != rng.derive(1, "b")
 
@@ -98,7 +105,11 @@ def test_uniform_and_normal_draws_follow_their_laws() -> None:
 
 def test_number_types_come_out_as_asked() -> None:
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
-        assert streams().uniform((0, 2), 3, dtype).dtype == streams().normal((0, 2), 3, dtype).dtype == dtype
+        assert (
+            streams().uniform((0, 2), 3, dtype).dtype
+            == streams().normal((0, 2), 3, dtype).dtype
+            == dtype
+        )
     assert float(streams(50).uniform((0, 200), 40).max()) < 1.0
 
 

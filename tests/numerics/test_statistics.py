@@ -47,13 +47,17 @@ def test_interval_is_bca_from_the_definition(n: int, level: float) -> None:
     means = values[drawn_inputs(n, 5, 999)].mean(axis=1)
     means[np.abs(means - values.mean()) < 1e-13] = values.mean()
     expected = bca_by_definition(values, means, level)
-    assert statistics.interval(values, level, seed=5, resamples=999) == pytest.approx(expected, rel=1e-10)
+    assert statistics.interval(values, level, seed=5, resamples=999) == pytest.approx(
+        expected, rel=1e-10
+    )
 
 
 def test_interval_agrees_with_scipy_on_the_same_draws() -> None:
     values = sample(25, 1, seed=3)[:, 0]
     generator = rng.shared(7, "bootstrap 25")
-    result = stats.bootstrap((values,), np.mean, n_resamples=2000, method="BCa", rng=generator, batch=2000)
+    result = stats.bootstrap(
+        (values,), np.mean, n_resamples=2000, method="BCa", rng=generator, batch=2000
+    )
     expected = (result.confidence_interval.low, result.confidence_interval.high)
     assert statistics.interval(values, seed=7, resamples=2000) == pytest.approx(expected, rel=1e-10)
 
@@ -83,7 +87,9 @@ def test_missing_inputs_are_left_out_of_their_column_alone() -> None:
     together = statistics.intervals(table, resamples=999)
     for k in range(3):
         there = table[~np.isnan(table[:, k]), k]
-        np.testing.assert_allclose(together[k], statistics.interval(there, resamples=999), rtol=1e-12)
+        np.testing.assert_allclose(
+            together[k], statistics.interval(there, resamples=999), rtol=1e-12
+        )
 
 
 @pytest.mark.parametrize(("n", "low", "high"), [(15, 0.90, 0.97), (60, 0.92, 0.975)])
@@ -94,7 +100,11 @@ def test_the_interval_covers_the_true_mean(n: int, low: float, high: float) -> N
     assert low <= covered <= high
 
 
-@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20), st.floats(-100, 100), st.floats(0.01, 100))
+@given(
+    st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20),
+    st.floats(-100, 100),
+    st.floats(0.01, 100),
+)
 @settings(max_examples=40, deadline=None)
 def test_interval_moves_with_the_values(values: list[float], shift: float, scale: float) -> None:
     low, high = statistics.interval(values, resamples=199)
@@ -104,20 +114,26 @@ def test_interval_moves_with_the_values(values: list[float], shift: float, scale
     assert min(values) - 1e-9 <= low
     assert high <= max(values) + 1e-9
     if np.std(values) > 1e-6 * (1 + size / scale):
-        assert moved == pytest.approx((shift + scale * low, shift + scale * high), abs=1e-9 * (1 + size))
+        assert moved == pytest.approx(
+            (shift + scale * low, shift + scale * high), abs=1e-9 * (1 + size)
+        )
 
 
 def test_wilson_agrees_with_scipy() -> None:
     for successes, n in [(0, 10), (3, 10), (10, 10), (7, 200)]:
         expected = stats.binomtest(successes, n).proportion_ci(method="wilson")
-        assert statistics.wilson(successes, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+        assert statistics.wilson(successes, n) == pytest.approx(
+            (expected.low, expected.high), abs=1e-12
+        )
     assert all(math.isnan(bound) for bound in statistics.wilson(0, 0))
     with pytest.raises(InputError, match="count the hits"):
         statistics.wilson(11, 10)
 
 
 def flips_by_definition(d: np.ndarray) -> float:
-    hits = [abs(np.dot(s, d)) >= abs(d.sum()) - 1e-9 for s in itertools.product((-1, 1), repeat=len(d))]
+    hits = [
+        abs(np.dot(s, d)) >= abs(d.sum()) - 1e-9 for s in itertools.product((-1, 1), repeat=len(d))
+    ]
     return float(np.mean(hits))
 
 
@@ -142,7 +158,9 @@ def test_sampled_flips_agree_with_a_loop_and_with_scipy() -> None:
     hits = sum(abs(float(np.dot(s, d))) >= abs(d.sum()) for s in signs)
     p = statistics.sign_flip(d[:, None])[0]
     assert p == (1 + hits) / 10000
-    reference = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=99999, rng=1).pvalue
+    reference = stats.permutation_test(
+        (d,), np.mean, permutation_type="samples", n_resamples=99999, rng=1
+    ).pvalue
     assert abs(p - reference) < 5 * math.sqrt(reference / 9999)
 
 
@@ -203,8 +221,14 @@ def test_holm_refuses_what_is_no_probability() -> None:
     assert statistics.holm([]).tolist() == []
 
 
-@given(st.integers(1, 7).flatmap(lambda k: st.tuples(st.just(k), st.sets(st.tuples(*[st.integers(0, k - 1)] * 2)))))
-def test_letters_are_shared_exactly_by_the_indistinguishable(case: tuple[int, set[tuple[int, int]]]) -> None:
+@given(
+    st.integers(1, 7).flatmap(
+        lambda k: st.tuples(st.just(k), st.sets(st.tuples(*[st.integers(0, k - 1)] * 2)))
+    )
+)
+def test_letters_are_shared_exactly_by_the_indistinguishable(
+    case: tuple[int, set[tuple[int, int]]],
+) -> None:
     k, pairs = case
     differ = np.zeros((k, k), dtype=bool)
     for i, j in pairs:
@@ -212,7 +236,9 @@ def test_letters_are_shared_exactly_by_the_indistinguishable(case: tuple[int, se
     display = statistics.letters(differ)
     for i, j in itertools.combinations(range(k), 2):
         assert bool(set(display[i]) & set(display[j])) == (not differ[i, j])
-    groups = [{i for i in range(k) if letter in display[i]} for letter in sorted(set("".join(display)))]
+    groups = [
+        {i for i in range(k) if letter in display[i]} for letter in sorted(set("".join(display)))
+    ]
     assert not any(one < other for one in groups for other in groups)
     assert all(display)
     assert "a" in display[0]
@@ -231,8 +257,12 @@ def test_ranks_by_definition() -> None:
     means = table[drawn_inputs(12, 0, 499)].mean(axis=1)
     places = np.argsort(np.argsort(means, axis=1), axis=1)
     expected = [[np.mean(places[:, k] == place) for place in range(3)] for k in range(3)]
-    np.testing.assert_allclose(statistics.ranks(table, "lower", resamples=499), expected, atol=1e-12)
-    np.testing.assert_allclose(statistics.ranks(table, "higher", resamples=499), np.fliplr(expected), atol=1e-12)
+    np.testing.assert_allclose(
+        statistics.ranks(table, "lower", resamples=499), expected, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        statistics.ranks(table, "higher", resamples=499), np.fliplr(expected), atol=1e-12
+    )
 
 
 def test_ranks_share_ties_and_skip_the_absent() -> None:
@@ -277,7 +307,9 @@ def test_ten_methods_and_six_metrics_take_under_a_second() -> None:
     tables = [sample(100, 10, seed) for seed in range(6)]
     start = time.perf_counter()
     left, right = np.triu_indices(10, 1)
-    answers = statistics.differences(np.hstack([table[:, left] - table[:, right] for table in tables]))
+    answers = statistics.differences(
+        np.hstack([table[:, left] - table[:, right] for table in tables])
+    )
     bounds = statistics.intervals(np.hstack(tables))
     chances = [statistics.ranks(table) for table in tables]
     seconds = time.perf_counter() - start

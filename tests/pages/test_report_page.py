@@ -61,13 +61,21 @@ class Reader(HTMLParser):
 def image_question(n: int = 5, channels: int = 1, side: int = 6, **settings: object) -> Question:
     torch.manual_seed(0)
     net = torch.nn.Sequential(
-        torch.nn.Flatten(), torch.nn.Linear(channels * side * side, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)
+        torch.nn.Flatten(),
+        torch.nn.Linear(channels * side * side, 8),
+        torch.nn.Tanh(),
+        torch.nn.Linear(8, 3),
     )
     return Question(net, torch.rand(n, channels, side, side), **settings)  # type: ignore[arg-type]
 
 
 def compared(question: Question) -> Comparison:
-    return compare(question, [InputXGradient(), IntegratedGradients(steps=4)], [Completeness()], references=True)
+    return compare(
+        question,
+        [InputXGradient(), IntegratedGradients(steps=4)],
+        [Completeness()],
+        references=True,
+    )
 
 
 def page_of(comparison: object, path: Path, **settings: object) -> str:
@@ -82,7 +90,9 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
     assert not reader.all("script")
     assert not reader.all("link")
     assert not re.search(r"(src|href|url)\s*[=(]\s*[\"']?(https?:|//|file:)", page)
-    assert all(str(image["src"]).startswith("data:image/png;base64,") for image in reader.all("img"))
+    assert all(
+        str(image["src"]).startswith("data:image/png;base64,") for image in reader.all("img")
+    )
     assert len(reader.all("img")) == 5 * 3
     assert "prefers-color-scheme: dark" in page
 
@@ -101,7 +111,9 @@ def test_the_page_can_be_read_aloud(tmp_path: Path) -> None:
 def test_text_from_data_is_escaped(tmp_path: Path) -> None:
     torch.manual_seed(0)
     names = (EVIL, "b", 'c" onload="x')
-    asked = Question(torch.nn.Linear(3, 2), torch.randn(4, 3), target=0, features=Columns(names=names))
+    asked = Question(
+        torch.nn.Linear(3, 2), torch.randn(4, 3), target=0, features=Columns(names=names)
+    )
     answers = [InputXGradient()(asked)]
     scores = {EVIL: [Score(EVIL, torch.ones(4), "lower", units=EVIL, why=EVIL)]}
     page = page_of((asked, {EVIL: answers[0]}, scores), tmp_path, labels=[EVIL] * 4, title=EVIL)
@@ -142,7 +154,9 @@ def test_the_page_says_what_the_comparison_says(tmp_path: Path) -> None:
 def test_bars_for_what_is_no_picture(tmp_path: Path) -> None:
     torch.manual_seed(0)
     x = torch.tensor([[1.0, -2.0, 0.5] + [0.01] * 12])
-    asked = Question(lambda rows: rows @ np.array([[2.0], [1.0], [1.0]] + [[1.0]] * 12, dtype=np.float32), x)
+    asked = Question(
+        lambda rows: rows @ np.array([[2.0], [1.0], [1.0]] + [[1.0]] * 12, dtype=np.float32), x
+    )
     answer = gathered_answer(asked)
     page = page_of((asked, [answer], {}), tmp_path)
     reader = Reader(page)
@@ -159,7 +173,12 @@ def test_bars_for_what_is_no_picture(tmp_path: Path) -> None:
 def gathered_answer(asked: Question) -> Attribution:
     values = asked.x * torch.tensor([2.0, 1.0, 1.0] + [1.0] * 12)
     return Attribution(
-        values, torch.zeros(1), values.sum(1), asked.partition.names, asked.partition.shape, "contribution"
+        values,
+        torch.zeros(1),
+        values.sum(1),
+        asked.partition.names,
+        asked.partition.shape,
+        "contribution",
     )
 
 
@@ -213,12 +232,16 @@ def test_credit_maps_for_every_kind_of_feature() -> None:
     expected = answer.values.double().reshape(5, 3, 6, 6).sum(1).numpy()
     np.testing.assert_allclose(pictures.credit_maps(elements, answer), expected, atol=1e-10)
     pixels = image_question(channels=3, features=Pixels())
-    np.testing.assert_allclose(pictures.credit_maps(pixels, InputXGradient()(pixels)), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        pictures.credit_maps(pixels, InputXGradient()(pixels)), expected, atol=1e-6
+    )
     patches = image_question(channels=3, features=Patches(4))
     credit = InputXGradient()(patches)
     drawn = pictures.credit_maps(patches, credit)
     for i, (row, column) in enumerate([(0, 0), (0, 5), (5, 0), (5, 5)]):
-        np.testing.assert_allclose(drawn[:, row, column], credit.values[:, i].double().numpy(), atol=1e-10)
+        np.testing.assert_allclose(
+            drawn[:, row, column], credit.values[:, i].double().numpy(), atol=1e-10
+        )
     labels = torch.zeros(6, 6, dtype=torch.int64)
     labels[0], labels[1] = -1, 1
     mapped = image_question(channels=3, features=Labels(labels))
@@ -262,12 +285,17 @@ def test_a_linear_scale_holds_its_range(low: float, width: float) -> None:
 def test_a_logarithmic_scale_is_even_in_decades() -> None:
     scale = Scale.logarithmic(0.02, 500)
     assert (scale.low, scale.high) == (0.01, 1000.0)
-    assert [scale.at(tick) for tick in scale.ticks] == pytest.approx([0, 20, 40, 60, 80, 100], abs=1e-9)
+    assert [scale.at(tick) for tick in scale.ticks] == pytest.approx(
+        [0, 20, 40, 60, 80, 100], abs=1e-9
+    )
     assert scale.at(1e9) == 100.0
     assert math.isclose(scale.at(1e-9), 0.0, abs_tol=1e-12)
 
 
 def test_words_for_a_map() -> None:
     assert pictures.in_words([0.0, 0.0], ["a", "b"]) == "no credit anywhere"
-    assert pictures.in_words([0.5, -0.25], ["a", "b"]) == "most in favour a (+0.5), most against b (-0.25)"
+    assert (
+        pictures.in_words([0.5, -0.25], ["a", "b"])
+        == "most in favour a (+0.5), most against b (-0.25)"
+    )
     assert pictures.in_words([0.5, 0.25], ["a", "b"]) == "most in favour a (+0.5)"

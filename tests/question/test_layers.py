@@ -46,7 +46,11 @@ def counted(kind: type[Counted] = Counted) -> tuple[Counted, list[int]]:
 
 
 def layer_by_hand(
-    before: Callable[[Tensor], Tensor], behind: Callable[[Tensor, Tensor], Tensor], x: Tensor, b: Tensor, steps: int
+    before: Callable[[Tensor], Tensor],
+    behind: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    b: Tensor,
+    steps: int,
 ) -> Tensor:
     """The slow twin of integrated gradients at a layer: midpoint sum in the space of activations, the input kept beside it."""
     start, end = before(b), before(x)
@@ -74,12 +78,18 @@ def test_the_part_before_a_layer_runs_once_for_each_input(rows: Any) -> None:
     IG(behind)
     assert log == []  # nor for the next method
     expected = layer_by_hand(
-        lambda x: net.middle(torch.tanh(net.prefix(x))), lambda h, x: net.head(torch.tanh(h))[:, 0], X, 0 * X, STEPS
+        lambda x: net.middle(torch.tanh(net.prefix(x))),
+        lambda h, x: net.head(torch.tanh(h))[:, 0],
+        X,
+        0 * X,
+        STEPS,
     )
     torch.testing.assert_close(made.values, expected, rtol=0, atol=1e-10)
 
 
-def test_many_shards_run_the_part_before_a_layer_once_for_each_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_shards_run_the_part_before_a_layer_once_for_each_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     net, log = counted()
     x = randn(100, FEATURES, dtype=DOUBLE)
     whole = IG(assay.Question(net, x, target=0).after("middle"))
@@ -102,7 +112,9 @@ def test_a_network_that_cannot_be_captured_is_run_again_and_says_so() -> None:
     assert AGAIN in made.facts["layer"]
     assert sum(log) >= len(X) * STEPS
     plain, _ = counted()
-    torch.testing.assert_close(made.values, IG(assay.Question(plain, X, target=0).after("middle")).values)
+    torch.testing.assert_close(
+        made.values, IG(assay.Question(plain, X, target=0).after("middle")).values
+    )
 
 
 def test_context_is_no_hindrance() -> None:
@@ -116,7 +128,9 @@ def test_context_is_no_hindrance() -> None:
 
     net = randomised(Scaled()).double()
     scale = torch.arange(1.0, 6.0, dtype=DOUBLE).unsqueeze(1)
-    made = IG(assay.Question(net, X, target=0, context={"scale": assay.Aligned(scale)}).after("first"))
+    made = IG(
+        assay.Question(net, X, target=0, context={"scale": assay.Aligned(scale)}).after("first")
+    )
     plain = layer_by_hand(net.first, lambda h, x: net.head(torch.tanh(h))[:, 0], X, 0 * X, STEPS)
     torch.testing.assert_close(made.values, plain * scale, rtol=0, atol=1e-10)
 
@@ -163,7 +177,9 @@ def test_a_cut_inside_a_residual_block_carries_the_shortcut(kind: Any, layer: st
     assert made.gap is not None
     fine = assay.IntegratedGradients(64)(assay.Question(net, IMAGES, target=1).after(layer))
     assert fine.gap is not None
-    assert float(fine.gap.abs().max()) < 1e-8  # the difference that the layer makes while the shortcut stays
+    assert (
+        float(fine.gap.abs().max()) < 1e-8
+    )  # the difference that the layer makes while the shortcut stays
 
 
 class Constants(nn.Module):
@@ -192,7 +208,9 @@ def test_constants_beside_a_layer_are_not_taken_for_rows(size: int, n: int) -> N
         out: Tensor = net.head(torch.tanh(h) * net.scale.exp() + net.place[:, :size])[:, 0]
         return out
 
-    torch.testing.assert_close(made.values, layer_by_hand(net.first, behind, x, 0 * x, STEPS), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        made.values, layer_by_hand(net.first, behind, x, 0 * x, STEPS), rtol=0, atol=1e-10
+    )
 
 
 class Turned(nn.Module):
@@ -204,18 +222,24 @@ class Turned(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         turned = x.transpose(0, 1) * 2
-        out: Tensor = self.head((torch.tanh(self.first(x)).transpose(0, 1) + turned).transpose(0, 1))
+        out: Tensor = self.head(
+            (torch.tanh(self.first(x)).transpose(0, 1) + turned).transpose(0, 1)
+        )
         return out
 
 
-@pytest.mark.parametrize("size", [1, 2, 4])  # 2 is what the sample's rows count, so that a shape alone does not tell
+@pytest.mark.parametrize(
+    "size", [1, 2, 4]
+)  # 2 is what the sample's rows count, so that a shape alone does not tell
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_what_is_carried_the_other_way_round_is_not_taken_for_rows(
     n: int, size: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     net, x = randomised(Turned(size)).double(), randn(n, size, dtype=DOUBLE)
     made = IG(assay.Question(net, x, target=0).after("first"))
-    expected = layer_by_hand(net.first, lambda h, x: net.head(torch.tanh(h) + 2 * x)[:, 0], x, 0 * x, STEPS)
+    expected = layer_by_hand(
+        net.first, lambda h, x: net.head(torch.tanh(h) + 2 * x)[:, 0], x, 0 * x, STEPS
+    )
     torch.testing.assert_close(made.values, expected, rtol=0, atol=1e-10)
     assert capsys.readouterr() == ("", "")  # a capture that fails says nothing
 
@@ -237,7 +261,11 @@ def test_token_ids_are_explained_behind_their_embedding() -> None:
     made = IG(assay.Question(net, ids, target=0).after("embedding", features=assay.Labels(words)))
     zero = torch.zeros_like(ids)
     expected = layer_by_hand(
-        lambda e: net.embedding(e.long()), lambda h, x: net.head(torch.tanh(h).mean(1))[:, 0], ids, zero, STEPS
+        lambda e: net.embedding(e.long()),
+        lambda h, x: net.head(torch.tanh(h).mean(1))[:, 0],
+        ids,
+        zero,
+        STEPS,
     )
     torch.testing.assert_close(made.values, expected.view(2, 3, 3).sum(2), rtol=0, atol=1e-10)
 
@@ -270,7 +298,9 @@ def test_a_trained_residual_network_is_cut_inside_a_block() -> None:
     torch.testing.assert_close(once.values, again.values, rtol=0, atol=1e-10)
     fine = assay.IntegratedGradients(128)(assay.Question(net, x).after("layer2.0.conv2"))
     assert fine.gap is not None
-    assert float((fine.gap / (fine.prediction - fine.base)).abs().max()) < 0.02  # kinks: an error of one in the steps
+    assert (
+        float((fine.gap / (fine.prediction - fine.base)).abs().max()) < 0.02
+    )  # kinks: an error of one in the steps
 
 
 # --- the forward that stops
@@ -278,7 +308,9 @@ def test_a_trained_residual_network_is_cut_inside_a_block() -> None:
 
 def test_the_forward_stops_at_the_layer() -> None:
     log: list[int] = []
-    net = randomised(nn.Sequential(nn.Linear(FEATURES, 5), nn.Tanh(), counting(nn.Linear(5, 3), log))).double()
+    net = randomised(
+        nn.Sequential(nn.Linear(FEATURES, 5), nn.Tanh(), counting(nn.Linear(5, 3), log))
+    ).double()
     made = assay.Gradient()(assay.Question(net, X, target=0).upto("1", 3))
     assert log == []
     leaf = X.clone().requires_grad_()
@@ -289,7 +321,9 @@ def test_the_forward_stops_at_the_layer() -> None:
 def test_a_unit_of_a_map_is_a_tuple() -> None:
     net = randomised(Residual()).double()
     made = assay.Question(net, IMAGES).upto("first", (2, 3, 1))
-    torch.testing.assert_close(made.prediction, net.first(torch.relu(net.norm0(net.stem(IMAGES))))[:, 2, 3, 1].detach())
+    torch.testing.assert_close(
+        made.prediction, net.first(torch.relu(net.norm0(net.stem(IMAGES))))[:, 2, 3, 1].detach()
+    )
 
 
 @pytest.mark.parametrize("layer", ["0", "1", "2"])
@@ -380,7 +414,9 @@ class Several(nn.Module):
         ("turned", KindError, "one row for each of 2 inputs out of layer 'turned'"),
     ],
 )
-def test_layers_that_cannot_be_cut_at_are_refused(layer: str, error: type[Exception], message: str) -> None:
+def test_layers_that_cannot_be_cut_at_are_refused(
+    layer: str, error: type[Exception], message: str
+) -> None:
     question = assay.Question(randomised(Several()).double(), X, target=0)
     with pytest.raises(error, match=message):
         question.after(layer)

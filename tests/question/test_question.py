@@ -59,7 +59,9 @@ IMAGES = randn(3, 2, 2, 2, seed=4, dtype=DOUBLE)
 )
 @pytest.mark.parametrize("draws", [1, 3])
 @pytest.mark.parametrize("kind", ["shared bool", "own bool", "own float"])
-@pytest.mark.parametrize(("chunk", "few"), [("auto", 8), ("auto", 0), (1, 8), (5, 8), (5, 1), (7, 2)])
+@pytest.mark.parametrize(
+    ("chunk", "few"), [("auto", 8), ("auto", 0), (1, 8), (5, 8), (5, 1), (7, 2)]
+)
 def test_values_are_what_a_loop_gives(
     features: Any, draws: int, kind: str, chunk: Any, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,7 +71,9 @@ def test_values_are_what_a_loop_gives(
     question = assay.Question(
         assay.wrap(f, batch_size=chunk), IMAGES, features=features, removal=assay.Background(rows)
     )
-    shape = (4, question.partition.count) if kind == "shared bool" else (3, 4, question.partition.count)
+    shape = (
+        (4, question.partition.count) if kind == "shared bool" else (3, 4, question.partition.count)
+    )
     masks: torch.Tensor = torch.rand(shape, generator=seeded(1), dtype=DOUBLE)
     masks = masks if kind == "own float" else masks < 0.5
     expected = by_hand(question, f, IMAGES, rows, masks)
@@ -81,7 +85,9 @@ def test_every_input_may_have_its_own_replacement() -> None:
     own = randn(3, 2, 2, 2, seed=9, dtype=DOUBLE)
     question = assay.Question(f, IMAGES, removal=assay.Baseline(own))
     masks = torch.rand((5, 8), generator=seeded(2), dtype=DOUBLE) < 0.5
-    expected = torch.cat([by_hand(question, f, IMAGES[i : i + 1], own[i : i + 1], masks) for i in range(3)])
+    expected = torch.cat(
+        [by_hand(question, f, IMAGES[i : i + 1], own[i : i + 1], masks) for i in range(3)]
+    )
     torch.testing.assert_close(question.value(masks), expected, rtol=0, atol=1e-10)
 
 
@@ -99,7 +105,9 @@ def test_score_and_slope_at_any_points() -> None:
         leaf = at.clone().requires_grad_()
         expected = f(leaf.reshape(-1, 2, 2, 2))
         (slope,) = torch.autograd.grad(expected.sum(), leaf)
-        torch.testing.assert_close(question.score(at), expected.detach().view(at.shape[:-1]), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            question.score(at), expected.detach().view(at.shape[:-1]), rtol=0, atol=1e-12
+        )
         torch.testing.assert_close(question.slope(at), slope, rtol=0, atol=1e-12)
     with pytest.raises(InputError, match=r"\(3, 8\) or \(3, k, 8\), got \(2, 8\)"):
         question.score(points[:2, 0])
@@ -124,7 +132,9 @@ def test_integrals_are_weighted_sums_of_slopes_times_velocities() -> None:
     )
     moved = question.slope(points) * velocity
     torch.testing.assert_close(made, torch.einsum("k,nkd->nd", weights, moved), rtol=0, atol=1e-12)
-    torch.testing.assert_close(squares, torch.einsum("k,nkd->nd", weights, moved**2), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        squares, torch.einsum("k,nkd->nd", weights, moved**2), rtol=0, atol=1e-12
+    )
 
 
 # --- inputs of every kind
@@ -133,7 +143,9 @@ def test_integrals_are_weighted_sums_of_slopes_times_velocities() -> None:
 class Pair(torch.nn.Module):
     """Two inputs of other shapes, and context beside them."""
 
-    def forward(self, a: torch.Tensor, b: torch.Tensor, scale: Any = 1.0, lengths: Any = None) -> torch.Tensor:
+    def forward(
+        self, a: torch.Tensor, b: torch.Tensor, scale: Any = 1.0, lengths: Any = None
+    ) -> torch.Tensor:
         own = 0.0 if lengths is None else lengths
         return (a.flatten(1).sum(1) * b.prod(1)) * scale + own
 
@@ -147,11 +159,22 @@ def test_several_tensors_are_one_row_and_features_may_span_them() -> None:
     slope = assay.Gradient()(assay.Question(Pair().eval(), (a, b)))
     torch.testing.assert_close(slope.values[:, :4], b.prod(1, keepdim=True).expand(-1, 4))
     torch.testing.assert_close(slope.values[:, 4], a.flatten(1).sum(1) * b[:, 1])
-    assert slope.names == ("input0[0,0]", "input0[0,1]", "input0[1,0]", "input0[1,1]", "input1[0]", "input1[1]")
+    assert slope.names == (
+        "input0[0,0]",
+        "input0[0,1]",
+        "input0[1,0]",
+        "input0[1,1]",
+        "input1[0]",
+        "input1[1]",
+    )
 
 
 def test_context_follows_its_input_or_is_the_same_for_all() -> None:
-    a, b, lengths = randn(5, 3, dtype=DOUBLE), randn(5, 2, seed=1, dtype=DOUBLE), torch.arange(5.0, dtype=DOUBLE)
+    a, b, lengths = (
+        randn(5, 3, dtype=DOUBLE),
+        randn(5, 2, seed=1, dtype=DOUBLE),
+        torch.arange(5.0, dtype=DOUBLE),
+    )
     context = {"scale": assay.Shared(2.0), "lengths": assay.Aligned(lengths)}
     question = assay.Question(assay.wrap(Pair().eval(), batch_size=2), (a, b), context=context)
     torch.testing.assert_close(question.prediction, 2 * a.sum(1) * b.prod(1) + lengths)
@@ -160,7 +183,9 @@ def test_context_follows_its_input_or_is_the_same_for_all() -> None:
     torch.testing.assert_close(some.prediction, question.prediction[[3, 1]])
     with pytest.raises(InputError, match="Expected 5 rows in the aligned context 'lengths'"):
         assay.Question(Pair().eval(), (a, b), context={"lengths": assay.Aligned(lengths[:2])})
-    with pytest.raises(KindError, match=r"Aligned\(tensor\) or Shared\(value\) as context 'lengths'"):
+    with pytest.raises(
+        KindError, match=r"Aligned\(tensor\) or Shared\(value\) as context 'lengths'"
+    ):
         assay.Question(Pair().eval(), (a, b), context={"lengths": lengths})  # type: ignore[dict-item]
 
 
@@ -219,7 +244,10 @@ def test_a_blend_of_whole_numbers_is_handed_over_unrounded() -> None:
 
 def test_lists_arrays_and_single_numbers() -> None:
     rows = [[1.0, 2.0], [3.0, 4.0]]
-    asks = [assay.Question(lambda x: x.sum(1), made).prediction for made in (rows, np.array(rows), torch.tensor(rows))]
+    asks = [
+        assay.Question(lambda x: x.sum(1), made).prediction
+        for made in (rows, np.array(rows), torch.tensor(rows))
+    ]
     assert [each.tolist() for each in asks] == [[3.0, 7.0]] * 3
     numbers = assay.Question(lambda x: 2 * x, np.array([1.0, 2.0]))
     assert (numbers.prediction.tolist(), numbers.partition.names) == ([2.0, 4.0], ("x",))
@@ -230,7 +258,9 @@ def test_lists_arrays_and_single_numbers() -> None:
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 def test_the_memory_layout_of_images_changes_nothing(memory: Any) -> None:
     x = randn(3, 2, 4, 4, dtype=DOUBLE).contiguous(memory_format=memory)
-    net = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 3, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(12, 2)
+    )
     net = net.double().eval()
     made = assay.Gradient()(assay.Question(net, x, target=0)).values
     leaf = x.clone().contiguous().requires_grad_()
@@ -254,7 +284,12 @@ def test_some_of_the_inputs_are_the_same_question(rows: list[int]) -> None:
 
 def test_truth_of_any_kind_goes_along() -> None:
     x = randn(4, 2)
-    for truth in (torch.arange(4), np.arange(4), [0, 1, 2, 3], pd.Series([0, 1, 2, 3], index=list("abcd"))):
+    for truth in (
+        torch.arange(4),
+        np.arange(4),
+        [0, 1, 2, 3],
+        pd.Series([0, 1, 2, 3], index=list("abcd")),
+    ):
         part = assay.Question(lambda x: x.sum(1), x, truth=truth).part(1, 3)
         assert list(part.truth) == [1, 2]
 
@@ -264,7 +299,9 @@ def test_other_inputs_in_the_place_of_these() -> None:
     moved = question.at(question.x + 5.0, torch.tensor([0, 1, 2]))
     chosen = question.prediction.new_tensor([float(v) for v in moved.prediction])
     everything = question.outputs(torch.ones(1, FEATURES, dtype=torch.bool))[:, 0].argmax(1)
-    expected = moved.outputs(torch.ones(1, FEATURES, dtype=torch.bool))[:, 0].gather(1, everything[:, None])[:, 0]
+    expected = moved.outputs(torch.ones(1, FEATURES, dtype=torch.bool))[:, 0].gather(
+        1, everything[:, None]
+    )[:, 0]
     torch.testing.assert_close(chosen, expected)
 
 

@@ -15,7 +15,9 @@ from assay.errors import InputError, KindError
 def correlated(n: int = 3000) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     root = torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [-0.3, 0.5, 1.1]], dtype=torch.float64)
-    return torch.randn(n, 3, dtype=torch.float64, generator=generator) @ root.T + torch.tensor([1.0, -2.0, 0.5])
+    return torch.randn(n, 3, dtype=torch.float64, generator=generator) @ root.T + torch.tensor(
+        [1.0, -2.0, 0.5]
+    )
 
 
 BETA = torch.tensor([1.0, -2.0, 0.7], dtype=torch.float64)
@@ -29,7 +31,9 @@ def conditional_mean(x: np.ndarray, present: list[int], rows: np.ndarray) -> np.
     out[absent] = mean[absent]
     if present and absent:
         inside = covariance[np.ix_(present, present)]
-        out[absent] += covariance[np.ix_(absent, present)] @ np.linalg.solve(inside, x[present] - mean[present])
+        out[absent] += covariance[np.ix_(absent, present)] @ np.linalg.solve(
+            inside, x[present] - mean[present]
+        )
     return out
 
 
@@ -50,7 +54,9 @@ def test_columns_that_repeat_one_another_say_what_they_say_once(scale: float) ->
     rows, x = correlated(), torch.tensor([[2.0, 1.0, -1.0]], dtype=torch.float64)
     more = torch.cat([rows, rows[:, :1] * scale, rows[:, 1:2] + rows[:, 2:]], dim=1)
     at = torch.cat([x, x[:, :1] * scale, x[:, 1:2] + x[:, 2:]], dim=1)
-    question = assay.Question(lambda t: t[:, :3] @ BETA, at, removal=assay.Conditional(more, draws=16))
+    question = assay.Question(
+        lambda t: t[:, :3] @ BETA, at, removal=assay.Conditional(more, draws=16)
+    )
     masks = torch.tensor(list(itertools.product([False, True], repeat=5)))
     for mask, value in zip(masks, question.value(masks)[0]):
         known = {i for i in range(3) if mask[i]} | ({0} if mask[3] else set())
@@ -64,17 +70,23 @@ def test_columns_that_repeat_one_another_say_what_they_say_once(scale: float) ->
 
 def test_variances_are_those_of_the_conditional_normal() -> None:
     rows, x = correlated(), torch.tensor([[2.0, 1.0, -1.0]], dtype=torch.float64)
-    question = assay.Question(lambda t: t[:, 2] ** 2, x, removal=assay.Conditional(rows, draws=4096))
+    question = assay.Question(
+        lambda t: t[:, 2] ** 2, x, removal=assay.Conditional(rows, draws=4096)
+    )
     value = float(question.value(torch.tensor([[True, True, False]])))
     covariance = np.cov(rows.numpy().T)
     mean = conditional_mean(x[0].numpy(), [0, 1], rows.numpy())[2]
-    left = covariance[2, 2] - covariance[2, :2] @ np.linalg.solve(covariance[:2, :2], covariance[:2, 2])
+    left = covariance[2, 2] - covariance[2, :2] @ np.linalg.solve(
+        covariance[:2, :2], covariance[:2, 2]
+    )
     assert value == pytest.approx(mean**2 + left, rel=5e-3)
 
 
 def test_agrees_with_the_closed_form_of_correlated_linear_shap() -> None:
     rows, x = correlated(), torch.tensor([[2.0, 1.0, -1.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
-    answer = assay.ExactShapley()(assay.Question(lambda t: t @ BETA, x, removal=assay.Conditional(rows, draws=2)))
+    answer = assay.ExactShapley()(
+        assay.Question(lambda t: t @ BETA, x, removal=assay.Conditional(rows, draws=2))
+    )
     table = {
         (i, s): conditional_mean(row, list(s), rows.numpy()) @ BETA.numpy()
         for i, row in enumerate(x.numpy())
@@ -93,8 +105,12 @@ def test_agrees_with_the_closed_form_of_correlated_linear_shap() -> None:
 def test_the_kernel_finds_the_rows_that_agree_on_what_is_present() -> None:
     rows = torch.tensor([[0.0, 10.0], [0.0, 20.0], [1.0, 30.0], [1.0, 50.0]])
     removal = assay.Conditional(rows, "kernel", draws=8, width=0.01)
-    question = assay.Question(lambda t: t[:, 1], torch.tensor([[0.0, -1.0], [1.0, -1.0]]), removal=removal)
-    torch.testing.assert_close(question.value(torch.tensor([[True, False]])), torch.tensor([[15.0], [40.0]]))
+    question = assay.Question(
+        lambda t: t[:, 1], torch.tensor([[0.0, -1.0], [1.0, -1.0]]), removal=removal
+    )
+    torch.testing.assert_close(
+        question.value(torch.tensor([[True, False]])), torch.tensor([[15.0], [40.0]])
+    )
     torch.testing.assert_close(question.base, torch.tensor([27.5, 27.5]))
 
 
@@ -103,9 +119,12 @@ def test_answers_do_not_depend_on_the_chunk_or_the_crowd() -> None:
     masks = torch.tensor(list(itertools.product([False, True], repeat=3)))
     for kind in ("gaussian", "kernel"):
         removal = assay.Conditional(rows, kind, draws=6)
-        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)).double()
+        model = torch.nn.Sequential(
+            torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)
+        ).double()
         values = [
-            assay.Question(assay.wrap(model, batch_size=size), x, removal=removal).value(masks) for size in (1, 7, 1000)
+            assay.Question(assay.wrap(model, batch_size=size), x, removal=removal).value(masks)
+            for size in (1, 7, 1000)
         ]
         torch.testing.assert_close(values[0], values[2], atol=1e-12, rtol=0)
         torch.testing.assert_close(values[1], values[2], atol=1e-12, rtol=0)
@@ -120,6 +139,10 @@ def test_bad_settings_and_masks_are_refused() -> None:
     with pytest.raises(InputError, match="kind"):
         assay.Conditional(rows, kind="copula")
     with pytest.raises(KindError, match="bool"):
-        assay.Question(lambda t: t @ BETA, x, removal=assay.Conditional(rows)).value(torch.full((1, 3), 0.5))
+        assay.Question(lambda t: t @ BETA, x, removal=assay.Conditional(rows)).value(
+            torch.full((1, 3), 0.5)
+        )
     with pytest.raises(InputError, match="one replacement"):
-        assay.IntegratedGradients()(assay.Question(lambda t: t @ BETA, x, removal=assay.Conditional(rows)))
+        assay.IntegratedGradients()(
+            assay.Question(lambda t: t @ BETA, x, removal=assay.Conditional(rows))
+        )

@@ -39,7 +39,9 @@ def question(removal: Any, x: Any = X, **more: Any) -> assay.Question:
         (X.flip(0), X.flip(0)),
     ],
 )
-def test_a_baseline_is_a_number_a_row_or_one_for_each_input(value: Any, expected: torch.Tensor) -> None:
+def test_a_baseline_is_a_number_a_row_or_one_for_each_input(
+    value: Any, expected: torch.Tensor
+) -> None:
     torch.testing.assert_close(question(assay.Baseline(value)).absent, expected.double())
 
 
@@ -55,11 +57,15 @@ def test_the_mean_is_one_baseline_and_a_background_is_an_average_of_answers() ->
     rows = randn(7, 4, seed=3, dtype=torch.float64)
     square = lambda x: x.square().sum(1)  # noqa: E731
     torch.testing.assert_close(question(assay.Mean(rows)).absent, rows.mean(0).expand(3, -1))
-    mean, over = (assay.Question(square, X, removal=kind(rows)) for kind in (assay.Mean, assay.Background))
+    mean, over = (
+        assay.Question(square, X, removal=kind(rows)) for kind in (assay.Mean, assay.Background)
+    )
     torch.testing.assert_close(mean.base, rows.mean(0).square().sum().expand(3))
     torch.testing.assert_close(over.base, rows.square().sum(1).mean().expand(3))
     mask = torch.tensor([[True, False, True, False]])
-    by_hand = [torch.stack([torch.where(mask[0], x, row).square().sum() for row in rows]).mean() for x in X]
+    by_hand = [
+        torch.stack([torch.where(mask[0], x, row).square().sum() for row in rows]).mean() for x in X
+    ]
     torch.testing.assert_close(over.value(mask)[:, 0], torch.stack(by_hand))
 
 
@@ -68,7 +74,10 @@ def test_a_blur_is_the_gaussian_filter_with_mirrored_borders(sigma: float) -> No
     images = randn(2, 3, 7, 5, dtype=torch.float64)
     made = question(assay.Blur(sigma), images).absent.view(2, 3, 7, 5).numpy()
     expected = ndimage.gaussian_filter(
-        images.numpy(), (0, 0, sigma, sigma), mode="reflect", radius=(0, 0) + (max(1, round(4 * sigma)),) * 2
+        images.numpy(),
+        (0, 0, sigma, sigma),
+        mode="reflect",
+        radius=(0, 0) + (max(1, round(4 * sigma)),) * 2,
     )
     np.testing.assert_allclose(made, expected, atol=1e-10)
 
@@ -121,7 +130,10 @@ def test_a_switch_takes_every_number_as_it_is(kind: torch.dtype) -> None:
     other = x.flip(0)
     present = torch.tensor([[True, False] * 3, [False, False, True] * 2, [True] * 6, [False] * 6])
     given = [part.clone() for part in (x, other, present)]
-    for left, right, masks in ((x, other, present), (x, torch.stack([other, x])[:, None], present[None])):
+    for left, right, masks in (
+        (x, other, present),
+        (x, torch.stack([other, x])[:, None], present[None]),
+    ):
         rows = blend(left, right, masks)
         slow = torch.where(masks, left, right)
         assert rows.dtype == kind
@@ -140,7 +152,9 @@ def test_a_switch_lets_slopes_pass() -> None:
 def test_whole_numbers_stay_whole() -> None:
     whole = torch.tensor([[1, 2, 3]])
     assert question(assay.Baseline(7), whole).absent.tolist() == [[7, 7, 7]]
-    assert question(assay.Baseline(torch.tensor([1.0, 2.0, 4.0])), whole).absent.tolist() == [[1, 2, 4]]
+    assert question(assay.Baseline(torch.tensor([1.0, 2.0, 4.0])), whole).absent.tolist() == [
+        [1, 2, 4]
+    ]
 
 
 FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
@@ -152,12 +166,27 @@ IMAGES = randn(2, 1, 4, 4)
     [
         (assay.Baseline(torch.zeros(5)), X, InputError, r"rows of shape \(4,\).*got .*\(5,\)"),
         (assay.Baseline(torch.zeros(2, 4)), X, InputError, "one row or of 3.*got 2.*Background"),
-        (assay.Baseline((0.0, 0.0)), X, InputError, "Expected 1 baselines, one for each tensor, got 2"),
+        (
+            assay.Baseline((0.0, 0.0)),
+            X,
+            InputError,
+            "Expected 1 baselines, one for each tensor, got 2",
+        ),
         (assay.Baseline((0.0,)), (X, X), InputError, "Expected 2 baselines"),
         (assay.Baseline(float("nan")), X, InputError, "finite numbers in the baseline"),
-        (assay.Baseline(torch.full((4,), torch.inf)), X, InputError, "finite numbers in the baseline"),
+        (
+            assay.Baseline(torch.full((4,), torch.inf)),
+            X,
+            InputError,
+            "finite numbers in the baseline",
+        ),
         (assay.Baseline("grey"), X, KindError, "got str"),
-        (assay.Baseline(0.5), X.long(), InputError, "whole number as baseline of inputs of torch.int64, got 0.5"),
+        (
+            assay.Baseline(0.5),
+            X.long(),
+            InputError,
+            "whole number as baseline of inputs of torch.int64, got 0.5",
+        ),
         (assay.Baseline(torch.full((4,), 0.5)), X.long(), InputError, "whole numbers"),
         (assay.Mean(X.long()), X.long(), InputError, "Mean.*Background"),
         (assay.Mean(X[:0]), X, InputError, "at least one row"),
@@ -174,7 +203,9 @@ IMAGES = randn(2, 1, 4, 4)
         (0.0, X, KindError, "Expected removal such as"),
     ],
 )
-def test_removals_that_do_not_fit_are_refused(removal: Any, inputs: Any, error: type[Exception], message: str) -> None:
+def test_removals_that_do_not_fit_are_refused(
+    removal: Any, inputs: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=f"(?s){message}"):
         question(removal, inputs)
 
@@ -192,7 +223,10 @@ def test_masks_that_do_not_fit_are_refused() -> None:
 
 
 def test_one_baseline_is_asked_for_where_a_way_needs_one() -> None:
-    with pytest.raises(InputError, match=r"one replacement for each input, got Background.*with 5.*ExpectedGradients"):
+    with pytest.raises(
+        InputError,
+        match=r"one replacement for each input, got Background.*with 5.*ExpectedGradients",
+    ):
         _ = question(assay.Background(randn(5, 4))).absent
 
 
@@ -204,9 +238,25 @@ def test_a_removal_says_what_it_holds_without_printing_it() -> None:
 # --- a removal that removes nothing
 
 HIDING = [
-    *(assay.Occlusion(), assay.Rise(masks=40), assay.Lime(assay.CoinMasks(30)), assay.Lime(assay.SizeMasks(30))),
-    *(assay.ExactShapley(), assay.PermutationShapley(4), assay.KernelShap(), assay.KernelShap(until=1.0)),
-    *(assay.SamplingShapley(4), assay.ProxyShap(), assay.OwenValues(), assay.LowOrderShap(), assay.LinearShap()),
+    *(
+        assay.Occlusion(),
+        assay.Rise(masks=40),
+        assay.Lime(assay.CoinMasks(30)),
+        assay.Lime(assay.SizeMasks(30)),
+    ),
+    *(
+        assay.ExactShapley(),
+        assay.PermutationShapley(4),
+        assay.KernelShap(),
+        assay.KernelShap(until=1.0),
+    ),
+    *(
+        assay.SamplingShapley(4),
+        assay.ProxyShap(),
+        assay.OwenValues(),
+        assay.LowOrderShap(),
+        assay.LinearShap(),
+    ),
 ]
 
 
@@ -214,7 +264,9 @@ HIDING = [
 def test_inputs_that_stay_as_they_are_are_refused(method: assay.Method) -> None:
     x = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     question = assay.Question(torch.nn.Linear(3, 1), x, target=0)
-    with pytest.raises(InputError, match=r"got Baseline\(0\.0\), which leaves 2 of 3 as they are, first input 1"):
+    with pytest.raises(
+        InputError, match=r"got Baseline\(0\.0\), which leaves 2 of 3 as they are, first input 1"
+    ):
         method(question)
     method(assay.Question(torch.nn.Linear(3, 1), x[:1], target=0))
 
@@ -223,7 +275,9 @@ def test_one_draw_of_many_may_leave_an_input_as_it_is() -> None:
     rows = torch.tensor([[1.0, 2.0], [1.0, 3.0]])
     question = assay.Question(lambda x: x.prod(dim=1), rows[:1], removal=assay.Background(rows))
     assert assay.ExactShapley()(question).values.tolist() == [[0.0, -0.5]]
-    again = assay.Question(lambda x: x.prod(dim=1), rows[:1], removal=assay.Background(rows[[0, 0]]))
+    again = assay.Question(
+        lambda x: x.prod(dim=1), rows[:1], removal=assay.Background(rows[[0, 0]])
+    )
     with pytest.raises(InputError, match="leaves 1 of 1 as they are"):
         assay.ExactShapley()(again)
 

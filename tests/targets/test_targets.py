@@ -10,7 +10,18 @@ import torch
 
 import assay
 from assay.errors import KindError, TargetError
-from assay.targets import Contrast, Function, LogOdds, LogProb, Negated, Output, Predicted, Sequence, Target, as_target
+from assay.targets import (
+    Contrast,
+    Function,
+    LogOdds,
+    LogProb,
+    Negated,
+    Output,
+    Predicted,
+    Sequence,
+    Target,
+    as_target,
+)
 from toys import FEATURES, randn, tanh_net
 
 LOGITS = randn(5, 3, seed=4, dtype=torch.float64)
@@ -59,7 +70,9 @@ def test_a_target_is_what_its_formula_says(target: Any, expected: torch.Tensor) 
 def test_log_odds_of_probabilities_and_of_a_sure_logit() -> None:
     made = value(LogOdds(1, probabilities=True), PROBABILITIES)
     torch.testing.assert_close(made, value(LogOdds(1)), rtol=0, atol=1e-9)
-    sure = torch.tensor([[60.0, 0.0, 0.0]], dtype=torch.float32)  # 1 - p is 0 in float32; the odds are not infinite
+    sure = torch.tensor(
+        [[60.0, 0.0, 0.0]], dtype=torch.float32
+    )  # 1 - p is 0 in float32; the odds are not infinite
     torch.testing.assert_close(value(LogOdds(0), sure), torch.tensor([60.0 - float(np.log(2))]))
 
 
@@ -91,7 +104,9 @@ def test_a_tuple_points_into_outputs_of_several_dimensions() -> None:
         (lambda outputs: 1.0, LOGITS, "got float"),
     ],
 )
-def test_a_target_that_the_outputs_cannot_answer_is_refused(target: Any, outputs: torch.Tensor, message: str) -> None:
+def test_a_target_that_the_outputs_cannot_answer_is_refused(
+    target: Any, outputs: torch.Tensor, message: str
+) -> None:
     with pytest.raises(TargetError, match=message):
         value(target, outputs)
 
@@ -109,12 +124,22 @@ def test_something_predicted_cannot_be_scored_before_it_is_chosen() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    [Output(EACH), Predicted(), LogProb(), LogOdds(EACH), Contrast(Predicted(), EACH), Negated(EACH), Output(1)],
+    [
+        Output(EACH),
+        Predicted(),
+        LogProb(),
+        LogOdds(EACH),
+        Contrast(Predicted(), EACH),
+        Negated(EACH),
+        Output(1),
+    ],
 )
 def test_targets_travel_with_their_inputs(target: Target) -> None:
     whole = target.sized(5).choose(LOGITS)
     some = torch.tensor([3, 1])
-    torch.testing.assert_close(whole.take(some).score(LOGITS[some], torch.arange(2)), value(target)[some])
+    torch.testing.assert_close(
+        whole.take(some).score(LOGITS[some], torch.arange(2)), value(target)[some]
+    )
     parts = [target.sized(5).take(rows).choose(LOGITS[rows]) for rows in (ROWS[:2], ROWS[2:])]
     torch.testing.assert_close(parts[0].joined(parts[1:]).score(LOGITS, ROWS), value(target))
 
@@ -143,7 +168,9 @@ def test_one_target_per_input_equals_asking_one_by_one() -> None:
     net, x = tanh_net(), randn(5, FEATURES)
     whole = assay.IntegratedGradients(8)(assay.Question(net, x, target=EACH)).values
     for i, target in enumerate(EACH):
-        alone = assay.IntegratedGradients(8)(assay.Question(net, x[i : i + 1], target=target)).values
+        alone = assay.IntegratedGradients(8)(
+            assay.Question(net, x[i : i + 1], target=target)
+        ).values
         torch.testing.assert_close(whole[i : i + 1], alone)
 
 
@@ -154,22 +181,34 @@ STEPS = randn(3, 4, 6, seed=8, dtype=torch.float64)  # three inputs, four steps,
 
 def told(words: list[int], outputs: torch.Tensor) -> float:
     """The slow twin: one word after the other."""
-    return sum(float(outputs[at].softmax(0)[word].log()) for at, word in enumerate(words) if word >= 0)
+    return sum(
+        float(outputs[at].softmax(0)[word].log()) for at, word in enumerate(words) if word >= 0
+    )
 
 
 @pytest.mark.parametrize(
-    "words", [[5, 0, 2, 2], (1, -1, -1, 3), [[0, 1, 2, 3], [3, 3, -1, 0], [5, -1, -1, -1]]], ids=["one", "some", "each"]
+    "words",
+    [[5, 0, 2, 2], (1, -1, -1, 3), [[0, 1, 2, 3], [3, 3, -1, 0], [5, -1, -1, -1]]],
+    ids=["one", "some", "each"],
 )
 def test_a_caption_is_as_probable_as_its_words_after_each_other(words: Any) -> None:
     each = words if isinstance(words[0], list) else [list(words)] * 3
-    expected = torch.tensor([told(row, outputs) for row, outputs in zip(each, STEPS)], dtype=torch.float64)
+    expected = torch.tensor(
+        [told(row, outputs) for row, outputs in zip(each, STEPS)], dtype=torch.float64
+    )
     torch.testing.assert_close(value(Sequence(words), STEPS), expected, rtol=0, atol=1e-12)
     # log-probabilities are told as the logits they came from
-    torch.testing.assert_close(value(Sequence(words), STEPS.log_softmax(2)), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        value(Sequence(words), STEPS.log_softmax(2)), expected, rtol=0, atol=1e-12
+    )
     chosen = Sequence(words).choose(STEPS)
     parts = [chosen.take(torch.tensor([at])) for at in range(3)]
-    torch.testing.assert_close(parts[2].score(STEPS[2:], torch.tensor([0])), expected[2:], rtol=0, atol=1e-12)
-    torch.testing.assert_close(parts[0].joined(parts[1:]).score(STEPS, torch.arange(3)), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        parts[2].score(STEPS[2:], torch.tensor([0])), expected[2:], rtol=0, atol=1e-12
+    )
+    torch.testing.assert_close(
+        parts[0].joined(parts[1:]).score(STEPS, torch.arange(3)), expected, rtol=0, atol=1e-12
+    )
     assert eval(repr(Sequence(words))).words == torch.as_tensor(words).tolist()
 
 
@@ -201,17 +240,28 @@ class Captions(torch.nn.Module):
         return self.say(torch.tanh(self.see(picture.flatten(1))[:, None] + self.read(words)))
 
 
-@pytest.mark.parametrize("method", [assay.Rise(masks=200, grid=4), assay.Gradient(), assay.IntegratedGradients(8)])
+@pytest.mark.parametrize(
+    "method", [assay.Rise(masks=200, grid=4), assay.Gradient(), assay.IntegratedGradients(8)]
+)
 def test_the_maps_of_its_words_add_up_to_the_map_of_a_caption(method: assay.Method) -> None:
     torch.manual_seed(0)
-    net, pictures, words = Captions().double().eval(), randn(2, 1, 4, 4, dtype=torch.float64), [3, 1, 6]
+    net, pictures, words = (
+        Captions().double().eval(),
+        randn(2, 1, 4, 4, dtype=torch.float64),
+        [3, 1, 6],
+    )
     before = torch.tensor([0, *words[:-1]]).expand(2, -1)
 
     def asked(target: Any) -> torch.Tensor:
-        question = assay.Question(net, pictures, target, assay.Pixels(), context={"words": assay.Aligned(before)})
+        question = assay.Question(
+            net, pictures, target, assay.Pixels(), context={"words": assay.Aligned(before)}
+        )
         return method(question).values
 
-    each = [asked(Sequence([word if at == step else -1 for at, word in enumerate(words)])) for step in range(3)]
+    each = [
+        asked(Sequence([word if at == step else -1 for at, word in enumerate(words)]))
+        for step in range(3)
+    ]
     torch.testing.assert_close(asked(Sequence(words)), sum(each[1:], each[0]), rtol=0, atol=1e-10)
     one = asked(lambda outputs: outputs[:, 1].log_softmax(1)[:, 1])
     torch.testing.assert_close(each[1], one, rtol=0, atol=1e-12)

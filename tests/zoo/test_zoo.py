@@ -17,14 +17,18 @@ def right(net: nn.Module, inputs: Tensor, labels: Tensor) -> int:
     return int((answers == labels).sum())
 
 
-def test_the_data_is_looked_for_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_the_data_is_looked_for_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
     monkeypatch.setenv("ASSAY_DATA", str(tmp_path))
     monkeypatch.setenv("CI", "")
     assert str(data_root()) == str(tmp_path)
     assert must_skip()
 
 
-def test_absent_data_fails_where_it_was_promised(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_absent_data_fails_where_it_was_promised(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
     monkeypatch.setenv("ASSAY_DATA", str(tmp_path))
     monkeypatch.setenv("CI", "true")
     assert not must_skip()
@@ -41,7 +45,10 @@ def test_the_skip_says_how_to_get_the_data() -> None:
 @zoo.needs_data
 def test_digits_come_in_their_original_order() -> None:
     images, labels = zoo.mnist("train")
-    assert (images.shape, labels[:10].tolist()) == ((60000, 1, 28, 28), [5, 0, 4, 1, 9, 2, 1, 3, 1, 4])
+    assert (images.shape, labels[:10].tolist()) == (
+        (60000, 1, 28, 28),
+        [5, 0, 4, 1, 9, 2, 1, 3, 1, 4],
+    )
     assert (round(float(images.mean()), 4), round(float(images.std()), 4)) == (0.1307, 0.3081)
     assert zoo.mnist("test", 10)[1].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
 
@@ -90,11 +97,16 @@ def test_a_digit_network_is_trained_in_seconds_and_handed_out_as_a_copy() -> Non
 
 
 @zoo.needs_data
-@pytest.mark.parametrize(("name", "share"), [("adult", 0.831), ("compas", 0.846), ("german", 0.675), ("heloc", 0.730)])
+@pytest.mark.parametrize(
+    ("name", "share"), [("adult", 0.831), ("compas", 0.846), ("german", 0.675), ("heloc", 0.730)]
+)
 def test_table_networks(name: str, share: float) -> None:
     x, y = zoo.openxai(name)
     rows = torch.tensor(x.to_numpy(), dtype=torch.float32)
-    assert abs(right(zoo.openxai_network(name), rows, torch.tensor(y.to_numpy())) / len(y) - share) < 0.001
+    assert (
+        abs(right(zoo.openxai_network(name), rows, torch.tensor(y.to_numpy())) / len(y) - share)
+        < 0.001
+    )
 
 
 @zoo.needs_data
@@ -108,7 +120,8 @@ def test_the_california_network_reaches_the_published_error() -> None:
 @zoo.needs_data
 def test_tables_have_the_stated_rows() -> None:
     shapes = {
-        load.__name__: load()[0].shape for load in (zoo.california, zoo.adult, zoo.german, zoo.boston, zoo.nhanes)
+        load.__name__: load()[0].shape
+        for load in (zoo.california, zoo.adult, zoo.german, zoo.boston, zoo.nhanes)
     }
     assert shapes == {
         "california": (20640, 8), "adult": (32561, 14), "german": (1000, 20), "boston": (506, 12), "nhanes": (9932, 18),
@@ -122,7 +135,11 @@ def test_texts_have_the_stated_rows() -> None:
     assert set(zoo.trec()[1]) == {"ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"}
     texts, labels = zoo.sst2("test")
     assert (len(texts), len(labels), set(labels.tolist())) == (872, 872, {0, 1})
-    for task, sizes in {"emotion": (374, 1421), "irony": (955, 784), "sentiment": (2000, 12284)}.items():
+    for task, sizes in {
+        "emotion": (374, 1421),
+        "irony": (955, 784),
+        "sentiment": (2000, 12284),
+    }.items():
         for split, size in zip(("val", "test"), sizes):
             texts, labels, names = zoo.tweeteval(task, split)
             assert (len(texts), len(labels), int(labels.max()) + 1) == (size, size, len(names))
@@ -136,7 +153,11 @@ def test_boxes_lie_inside_their_pictures() -> None:
     assert int(boxes.max()) < 64
 
 
-@pytest.mark.skipif(os.environ.get("CI", "").lower() == "true", reason="describes a machine without promised data")
-def test_a_machine_without_the_data_skips(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+@pytest.mark.skipif(
+    os.environ.get("CI", "").lower() == "true", reason="describes a machine without promised data"
+)
+def test_a_machine_without_the_data_skips(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
     monkeypatch.setenv("ASSAY_DATA", str(tmp_path))
     assert zoo.needs_data.args == (True,)

@@ -73,7 +73,9 @@ class Attribution:
                 f"Expected a number of features from 0 to {count} or a share from 0.0 to 1.0, got {amount!r}."
             )
         k = amount if isinstance(amount, int) else math.ceil(round(amount * count, 9))
-        ranked = (self.values.abs() if by == "magnitude" else self.values).argsort(dim=1, descending=True, stable=True)
+        ranked = (self.values.abs() if by == "magnitude" else self.values).argsort(
+            dim=1, descending=True, stable=True
+        )
         return torch.zeros_like(self.values, dtype=torch.bool).scatter_(1, ranked[:, :k], True)
 
     def to_pandas(self) -> pd.DataFrame:
@@ -97,7 +99,11 @@ class Attribution:
             "provenance": self.provenance,
         }
         header = {"noun": "Attribution", "format": FORMAT, "said": json.dumps(said)}
-        save_file({name: array.detach().cpu().contiguous() for name, array in arrays.items()}, str(path), header)
+        save_file(
+            {name: array.detach().cpu().contiguous() for name, array in arrays.items()},
+            str(path),
+            header,
+        )
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Attribution:

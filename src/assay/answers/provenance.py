@@ -17,4 +17,9 @@ def versions() -> dict[str, str]:
         own = version("assay")
     except PackageNotFoundError:
         own = "unknown"
-    return {"assay": own, "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()}
+    return {
+        "assay": own,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

@@ -51,18 +51,29 @@ class Score:
 
     def __post_init__(self) -> None:
         if self.direction not in ("lower", "higher"):
-            raise InputError(f"direction must be 'lower' or 'higher', whichever is better, got {self.direction!r}")
+            raise InputError(
+                f"direction must be 'lower' or 'higher', whichever is better, got {self.direction!r}"
+            )
         values = _column("values", self.values)
         n = len(values)
         error = None if self.error is None else _column("error", self.error, n)
-        details = {key: _column(f"details[{key!r}]", column, n) for key, column in self.details.items()}
+        details = {
+            key: _column(f"details[{key!r}]", column, n) for key, column in self.details.items()
+        }
         if bool(torch.isinf(values).any()):
             raise InputError(
                 f"values of {self.name} must be finite, or NaN where an input has no score; got infinite ones"
             )
         if self.units == RATE and bool(((values < 0) | (values > 1)).any()):
-            raise InputError(f"values of {self.name} must lie in [0, 1], since its units are {RATE!r}")
-        settled = {"values": values, "error": error, "details": details, "provenance": dict(self.provenance)}
+            raise InputError(
+                f"values of {self.name} must lie in [0, 1], since its units are {RATE!r}"
+            )
+        settled = {
+            "values": values,
+            "error": error,
+            "details": details,
+            "provenance": dict(self.provenance),
+        }
         for key, value in settled.items():
             object.__setattr__(self, key, value)
 
@@ -116,7 +127,9 @@ class Score:
         """Writes the arrays as safetensors with the facts as JSON in its header; `Score.load` reads it back."""
         from safetensors.torch import save_file
 
-        tensors = {"values": self.values} | {f"details/{key}": column for key, column in self.details.items()}
+        tensors = {"values": self.values} | {
+            f"details/{key}": column for key, column in self.details.items()
+        }
         if self.error is not None:
             tensors["error"] = self.error
         said = {
@@ -134,7 +147,9 @@ class Score:
         tensors, header = read(path, "Score")
         said = json.loads(header["said"])
         details = {
-            key.removeprefix("details/"): column for key, column in tensors.items() if key.startswith("details/")
+            key.removeprefix("details/"): column
+            for key, column in tensors.items()
+            if key.startswith("details/")
         }
         return cls(values=tensors["values"], error=tensors.get("error"), details=details, **said)
 

@@ -11,7 +11,9 @@ from assay.errors import InputError, VersionError
 FORMAT = "1"
 
 
-def read(path: str | PathLike[str], noun: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read(
+    path: str | PathLike[str], noun: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The arrays and the header of a saved file, checked for what it holds and its format."""
     from safetensors import SafetensorError, safe_open
 
@@ -20,7 +22,9 @@ def read(path: str | PathLike[str], noun: str | None = None) -> tuple[dict[str, 
             header = dict(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise InputError(f"Expected a file written by .save(), got {path} which cannot be read: {error}.") from error
+        raise InputError(
+            f"Expected a file written by .save(), got {path} which cannot be read: {error}."
+        ) from error
     if "noun" not in header or (noun is not None and header["noun"] != noun):
         raise InputError(
             f"Expected a saved {noun or 'answer'} in {path}, got {header.get('noun', 'another kind of file')}."

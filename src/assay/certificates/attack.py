@@ -64,18 +64,26 @@ class Attack:
     reach: int | None = None
 
     def __post_init__(self) -> None:
-        if self.side not in ("incremental", "decremental") or self.restarts < 0 or (self.reach or 0) < 0:
+        if (
+            self.side not in ("incremental", "decremental")
+            or self.restarts < 0
+            or (self.reach or 0) < 0
+        ):
             raise InputError(
                 "Expected side 'incremental' or 'decremental' and counts from 0 on, got "
                 f"side={self.side!r}, restarts={self.restarts}, reach={self.reach}."
             )
 
-    def search(self, question: Question, selection: Any, *, seed: int = 0) -> tuple[Counterexample, ...]:
+    def search(
+        self, question: Question, selection: Any, *, seed: int = 0
+    ) -> tuple[Counterexample, ...]:
         """One counterexample, or none found, per input."""
         masks = selected(selection, question).numpy()
         order = rng.shared(seed, "attack orders").random((self.restarts, question.partition.count))
         question.part(0, 1).settle()
-        return tuple(self._one(question.part(row, row + 1), mask, order) for row, mask in enumerate(masks))
+        return tuple(
+            self._one(question.part(row, row + 1), mask, order) for row, mask in enumerate(masks)
+        )
 
     def _one(self, question: Question, mask: Masks, order: NDArray[np.float64]) -> Counterexample:
         free = np.flatnonzero(~mask)
@@ -86,12 +94,19 @@ class Attack:
             found = asked.first([()]) or self._greedy(asked, free)
             ranked = free[order[:, free].argsort(axis=1)].tolist()
             most = len(free) if found is None else len(found[0]) - 1
-            found = asked.first([tuple(line[:size]) for size in range(1, most + 1) for line in ranked]) or found
-            while found and (less := asked.first([tuple(set(found[0]) - {one}) for one in found[0]])):
+            found = (
+                asked.first([tuple(line[:size]) for size in range(1, most + 1) for line in ranked])
+                or found
+            )
+            while found and (
+                less := asked.first([tuple(set(found[0]) - {one}) for one in found[0]])
+            ):
                 found = less
         flipped, other = found or ((), None)
         size = None if found is None else len(flipped)
-        return Counterexample(self.side, size, tuple(sorted(flipped)), before, other, len(free), spent.forwards)
+        return Counterexample(
+            self.side, size, tuple(sorted(flipped)), before, other, len(free), spent.forwards
+        )
 
     def _greedy(self, asked: _Flips, free: Integers) -> tuple[tuple[int, ...], int] | None:
         """Flips one feature after the other, each time the one that leaves the smallest margin."""

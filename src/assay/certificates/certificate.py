@@ -99,7 +99,9 @@ class Certificate:
     @property
     def abstains(self) -> bool:
         """Whether nothing is claimed about any mask beyond those that were asked, or the selection lost the class."""
-        return not self.consistent or (self.room > 0 and self.incremental == 0 and self.decremental == 0)
+        return not self.consistent or (
+            self.room > 0 and self.incremental == 0 and self.decremental == 0
+        )
 
     @property
     def shares(self) -> tuple[float, float]:
@@ -138,7 +140,9 @@ class Certificate:
     def _enumerated(self) -> tuple[int, int, bool, int, int, bool]:
         classes = np.asarray(self.at_selection.draws, dtype=np.int64)
         if classes.shape != (2**self.room,):
-            raise InputError(f"Expected the class at each of {2**self.room} supersets, got {classes.shape}.")
+            raise InputError(
+                f"Expected the class at each of {2**self.room} supersets, got {classes.shape}."
+            )
         up, down = radii.enumerated_radii(classes, self.room)
         return int(classes[-1]), int(classes[0]), down >= 0, up, max(down, 0), up == self.room
 
@@ -146,9 +150,13 @@ class Certificate:
         free = ~self.mask
         tables = [votes.table(self.classes) for votes in (self.at_selection, self.at_whole)]
         if {table.shape for table in tables} != {(len(design.rows), self.classes)}:
-            raise InputError(f"Expected the scores of {self.classes} classes in each of {len(design.rows)} draws.")
+            raise InputError(
+                f"Expected the scores of {self.classes} classes in each of {len(design.rows)} draws."
+            )
         selected, predicted = (radii.winner(table) for table in tables)
-        reach, sure = zip(*(self._radius(design, free, side) for side in ("incremental", "decremental")))
+        reach, sure = zip(
+            *(self._radius(design, free, side) for side in ("incremental", "decremental"))
+        )
         consistent = selected == predicted and all(sure)
         up, down = reach[0], reach[1] if consistent else 0
         full = consistent and radii.fully_stable(up, down, self.room)
@@ -158,7 +166,10 @@ class Certificate:
         """One radius, and whether the class it is about is certain."""
         votes = self.at_selection if side == "incremental" else self.at_whole
         table, doubt = votes.table(self.classes), votes.doubtful()
-        top, slack = radii.winner(table), math.ceil(self.tolerance * self.scale) if self.scale > 1 else 0
+        top, slack = (
+            radii.winner(table),
+            math.ceil(self.tolerance * self.scale) if self.scale > 1 else 0,
+        )
         if self.bound == "bernoulli":
             loose = int(doubt.sum()) * self.scale + slack * len(table)
             gap = radii.expected_gap(table, top, self.scale, (1 - self.confidence) / 2, loose)
@@ -181,9 +192,13 @@ class Certificate:
         masks = [radii.supersets(self.mask, 0, 2**self.room)]
         if self.design is not None:
             masks = [self.design.masks & self.mask, self.design.masks]
-        ballots = cast_votes(question, torch.from_numpy(np.concatenate(masks))[None], self.scale, self.tolerance)
+        ballots = cast_votes(
+            question, torch.from_numpy(np.concatenate(masks))[None], self.scale, self.tolerance
+        )
         if ballots.classes != self.classes:
-            return Verdict(False, f"The model has {ballots.classes} classes, not {self.classes}.", 0, 0)
+            return Verdict(
+                False, f"The model has {ballots.classes} classes, not {self.classes}.", 0, 0
+            )
         first = len(masks[0])
         fresh = replace(
             self,
@@ -193,7 +208,9 @@ class Certificate:
         pairs = [(self.at_selection, fresh.at_selection), (self.at_whole, fresh.at_whole)]
         changed = sum(old != new for one, two in pairs for old, new in zip(one.draws, two.draws))
         worse = [name for name in _CLAIMS if getattr(fresh, name) < getattr(self, name)]
-        worse += [name for name in ("predicted", "selected") if getattr(fresh, name) > getattr(self, name)]
+        worse += [
+            name for name in ("predicted", "selected") if getattr(fresh, name) > getattr(self, name)
+        ]
         said = [f"{name} is {getattr(fresh, name)}, not {getattr(self, name)}" for name in worse]
         why = "; ".join(said) or "Every claim follows from the model's answers."
         return Verdict(not worse, why, changed, sum(map(len, masks)))
@@ -218,9 +235,18 @@ class Certificate:
 
     def to_json(self) -> str:
         """All of it as JSON, with the assumptions in words."""
-        facts = {name: value for name, value in asdict(replace(self, evidence=None)).items() if name != "evidence"}
+        facts = {
+            name: value
+            for name, value in asdict(replace(self, evidence=None)).items()
+            if name != "evidence"
+        }
         stored = None if self.evidence is None else _encode(self.evidence)
-        said = {"kind": "Certificate", "format": FORMAT, "assumptions": self.assumptions, "evidence": stored}
+        said = {
+            "kind": "Certificate",
+            "format": FORMAT,
+            "assumptions": self.assumptions,
+            "evidence": stored,
+        }
         return json.dumps({**said, **facts}, indent=1)
 
     def save(self, path: str | PathLike[str]) -> Path:
@@ -234,7 +260,9 @@ class Certificate:
         try:
             facts = json.loads(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise InputError(f"Expected a certificate as JSON in {path}, got something else: {error}.") from error
+            raise InputError(
+                f"Expected a certificate as JSON in {path}, got something else: {error}."
+            ) from error
         if not isinstance(facts, dict) or facts.pop("kind", None) != "Certificate":
             raise InputError(
                 f"Expected a certificate in {path}, got other JSON. Hand over what Certificate.save wrote."
@@ -246,14 +274,20 @@ class Certificate:
         said = {name: facts.pop(name) for name in _CLAIMS}
         facts.pop("assumptions")
         design, evidence = facts.pop("design"), facts.pop("evidence")
-        votes: dict[str, Any] = {name: _votes(**facts.pop(name)) for name in ("at_selection", "at_whole")}
+        votes: dict[str, Any] = {
+            name: _votes(**facts.pop(name)) for name in ("at_selection", "at_whole")
+        }
         made = Certificate(
             **{**facts, "selection": tuple(facts["selection"])},
             **votes,
-            design=None if design is None else NoiseDesign(**{**design, "rows": tuple(design["rows"])}),
+            design=None
+            if design is None
+            else NoiseDesign(**{**design, "rows": tuple(design["rows"])}),
             evidence=None if evidence is None else _decode(evidence),
         )
         false = [f"{name}={value}" for name, value in said.items() if getattr(made, name) != value]
         if false:
-            raise InputError(f"Expected claims that follow from the stored votes in {path}, got {', '.join(false)}.")
+            raise InputError(
+                f"Expected claims that follow from the stored votes in {path}, got {', '.join(false)}."
+            )
         return made

@@ -42,11 +42,19 @@ class Evidence:
         labels = bound.partition.of(torch.zeros(1, dtype=torch.int64, device=bound.x.device))[0]
         kept = (bound.x[0], bound.absent.rows[0], labels)
         x, absent, labels = (each.detach().cpu().clone() for each in kept)
-        return Evidence(x, absent, labels, layout.parts, tuple(str(each).partition(".")[2] for each in layout.dtypes))
+        return Evidence(
+            x,
+            absent,
+            labels,
+            layout.parts,
+            tuple(str(each).partition(".")[2] for each in layout.dtypes),
+        )
 
     def question(self, model: Any) -> Question:
         """The same question asked of a model."""
-        layout = TensorLayout(self.parts, tuple(getattr(torch, name) for name in self.dtypes), torch.device("cpu"))
+        layout = TensorLayout(
+            self.parts, tuple(getattr(torch, name) for name in self.dtypes), torch.device("cpu")
+        )
         pieces = self.labels.split(layout.sizes)
         labels = tuple(piece.reshape(shape) for piece, shape in zip(pieces, self.parts))
         folded = [layout.fold(rows) for rows in (self.x[None], self.absent)]
@@ -59,7 +67,9 @@ def _encode(evidence: Evidence) -> dict[str, Any]:
     arrays = {}
     for name in ("x", "absent", "labels"):
         tensor: Tensor = getattr(evidence, name).contiguous()
-        packed = base64.b64encode(zlib.compress(tensor.reshape(-1).view(torch.uint8).numpy().tobytes()))
+        packed = base64.b64encode(
+            zlib.compress(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        )
         arrays[name] = [str(tensor.dtype).partition(".")[2], list(tensor.shape), packed.decode()]
     return {**arrays, "parts": evidence.parts, "dtypes": evidence.dtypes}
 

@@ -137,7 +137,9 @@ def masked_finetuning(
     if not isinstance(network, nn.Module):
         raise KindError(f"Expected a torch.nn.Module to fine-tune, got {type(network).__name__}.")
     if epochs < 1 or batch < 1 or not rate > 0:
-        raise InputError(f"Expected epochs and batch from 1 on and a positive rate, got {epochs}, {batch} and {rate}.")
+        raise InputError(
+            f"Expected epochs and batch from 1 on and a positive rate, got {epochs}, {batch} and {rate}."
+        )
     masked = MaskedDataset(data, features, (share, share / 2), absent, protected, seed)
     learner = copy.deepcopy(network)
     place = next((p.device for p in learner.parameters()), torch.device("cpu"))
@@ -150,7 +152,12 @@ def masked_finetuning(
 
 
 def _train(
-    learner: nn.Module, masked: MaskedDataset, place: torch.device, epochs: int, rate: float, batch: int
+    learner: nn.Module,
+    masked: MaskedDataset,
+    place: torch.device,
+    epochs: int,
+    rate: float,
+    batch: int,
 ) -> tuple[float, ...]:
     optimiser = torch.optim.Adam(_learning(learner.parameters()), lr=rate)
     order = rng.shared(masked.seed, "order of training")
@@ -160,7 +167,12 @@ def _train(
     for epoch in range(epochs):
         numbers = torch.from_numpy(order.permutation(len(masked)))
         step = _Epoch(learner, optimiser, replace(masked, epoch=epoch), numbers, place, [])
-        engine.run(len(masked), step, engine.Pace(fixed=size), f"fine-tuning, epoch {epoch + 1} of {epochs}")
+        engine.run(
+            len(masked),
+            step,
+            engine.Pace(fixed=size),
+            f"fine-tuning, epoch {epoch + 1} of {epochs}",
+        )
         losses.append(math.fsum(step.losses) / len(masked))
     return tuple(losses)
 
@@ -189,5 +201,7 @@ class _Epoch:
 def _learning(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     chosen = [parameter for parameter in parameters if parameter.requires_grad]
     if not chosen:
-        raise InputError("Expected a network with parameters that require gradients, got none: unfreeze some.")
+        raise InputError(
+            "Expected a network with parameters that require gradients, got none: unfreeze some."
+        )
     return chosen

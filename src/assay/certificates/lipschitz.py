@@ -60,7 +60,11 @@ class LipschitzCheck:
             )
 
     def check(
-        self, asked: Question | Callable[[Tensor], Tensor], *, features: int | None = None, seed: int = 0
+        self,
+        asked: Question | Callable[[Tensor], Tensor],
+        *,
+        features: int | None = None,
+        seed: int = 0,
     ) -> Steepness:
         """The check of a question's first input, or of a callable masks (m, features) -> (m, classes)."""
         score, count = _scorer(asked, features)
@@ -68,11 +72,15 @@ class LipschitzCheck:
         first, flip = _all_neighbours(count) if exhaustive else self._random(count, seed)
         second = first.copy()
         second[np.arange(len(first)), flip] ^= True
-        step = [score(torch.from_numpy(masks)).to("cpu", torch.float64) for masks in (first, second)]
+        step = [
+            score(torch.from_numpy(masks)).to("cpu", torch.float64) for masks in (first, second)
+        ]
         change = (step[0] - step[1]).abs().amax(1)
         worst = int(change.argmax())
         pair = tuple(tuple(np.flatnonzero(masks[worst]).tolist()) for masks in (first, second))
-        return Steepness(float(change[worst]), self.constant, (pair[0], pair[1]), len(first), exhaustive)
+        return Steepness(
+            float(change[worst]), self.constant, (pair[0], pair[1]), len(first), exhaustive
+        )
 
     def _random(self, count: int, seed: int) -> tuple[Masks, Integers]:
         draw = rng.shared(seed, "neighbouring masks")
@@ -88,7 +96,9 @@ def _scorer(
         return lambda masks: one.outputs(masks)[0], asked.partition.count
     count = asked.design.features if isinstance(asked, SmoothedModel) else features
     if count is None:
-        raise InputError("Expected the number of features of a callable on masks: check(callable, features=n).")
+        raise InputError(
+            "Expected the number of features of a callable on masks: check(callable, features=n)."
+        )
     return asked, count
 
 

@@ -35,7 +35,9 @@ def kept_levels(share: float, levels: int) -> int:
 def check_levels(kept: int, levels: int) -> None:
     """Refuses a keep rate that is not in {1/levels, ..., levels/levels}."""
     if any(isinstance(value, bool) or not isinstance(value, int) for value in (kept, levels)):
-        raise InputError(f"Expected whole numbers as kept and levels, got {kept!r} and {levels!r}. See kept_levels.")
+        raise InputError(
+            f"Expected whole numbers as kept and levels, got {kept!r} and {levels!r}. See kept_levels."
+        )
     if not 1 <= kept <= levels:
         raise InputError(
             f"Expected 1 <= kept <= levels (lambda = kept / levels, above 0 and at most 1), got kept={kept} and "
@@ -52,7 +54,9 @@ def unpack(word: str, features: int) -> Masks:
     """The mask of a hexadecimal word: (features,) bool."""
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(word), dtype=np.uint8))
     if not features <= bits.size < features + 8:
-        raise InputError(f"Expected a word of {-(-features // 8)} bytes for {features} features, got {word!r}.")
+        raise InputError(
+            f"Expected a word of {-(-features // 8)} bytes for {features} features, got {word!r}."
+        )
     return bits[:features].astype(bool)
 
 
@@ -99,7 +103,9 @@ class NoiseDesign:
         """Any fixed masks (draws, features): |f(a) - f(a')| <= sum over flipped i of mean_j S[j, i]."""
         table = np.asarray(masks)
         if table.ndim != 2 or table.size == 0 or not np.isin(table, (0, 1)).all():
-            raise InputError(f"Expected masks (draws, features) of zeros and ones, got shape {table.shape}.")
+            raise InputError(
+                f"Expected masks (draws, features) of zeros and ones, got shape {table.shape}."
+            )
         return _design(table.astype(bool), int(table.sum(axis=0).max()), len(table), "masks")
 
     @staticmethod
@@ -111,19 +117,25 @@ class NoiseDesign:
         """
         check_levels(kept, levels)
         ring = np.asarray(offsets, dtype=np.int64)
-        return _design((ring[None, :] + np.arange(levels)[:, None]) % levels < kept, kept, levels, "structured")
+        return _design(
+            (ring[None, :] + np.arange(levels)[:, None]) % levels < kept, kept, levels, "structured"
+        )
 
     @staticmethod
     def structured(features: int, kept: int, levels: int, seed: int = 0) -> NoiseDesign:
         """Cyclic noise with independent uniform offsets, as published."""
         check_levels(kept, levels)
-        return NoiseDesign.cyclic(rng.shared(seed, "noise offsets").integers(levels, size=features), kept, levels)
+        return NoiseDesign.cyclic(
+            rng.shared(seed, "noise offsets").integers(levels, size=features), kept, levels
+        )
 
     @staticmethod
     def stratified(features: int, kept: int, levels: int, seed: int = 0) -> NoiseDesign:
         """Cyclic noise whose offsets are spread evenly over the ring: the same guarantee, more varied masks."""
         check_levels(kept, levels)
-        ring = rng.shared(seed, "noise offsets").permutation(np.arange(features) * levels // features)
+        ring = rng.shared(seed, "noise offsets").permutation(
+            np.arange(features) * levels // features
+        )
         return _design(NoiseDesign.cyclic(ring, kept, levels).masks, kept, levels, "stratified")
 
     @staticmethod
@@ -137,6 +149,9 @@ class NoiseDesign:
 
 
 def _design(
-    masks: Masks, kept: int, levels: int, kind: Literal["structured", "stratified", "bernoulli", "masks"]
+    masks: Masks,
+    kept: int,
+    levels: int,
+    kind: Literal["structured", "stratified", "bernoulli", "masks"],
 ) -> NoiseDesign:
     return NoiseDesign(masks.shape[1], tuple(pack(row) for row in masks), kept, levels, kind)

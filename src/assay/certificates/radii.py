@@ -19,7 +19,9 @@ def winner(scores: Integers) -> int:
     return int(scores.sum(axis=0).argmax())
 
 
-def leads(scores: Integers, top: int, scale: int, slack: int = 0, unsure: NDArray[np.bool_] | None = None) -> Integers:
+def leads(
+    scores: Integers, top: int, scale: int, slack: int = 0, unsure: NDArray[np.bool_] | None = None
+) -> Integers:
     """How far class `top` is ahead of every other class in each draw, at the least: (draws, classes - 1).
 
     `scores` (draws, classes) are whole numbers in 0..scale, each off by at most `slack`; an unsure draw counts as lost.
@@ -44,7 +46,9 @@ def strict_radius(gap: int, kept: int, scale: int = 1) -> int:
 
 def linear_radius(lead: Integers, counts: Integers, scale: int) -> int:
     """The strict radius with one constant per feature: how many of the largest 2 scale counts fit below every gap."""
-    return _reach(lead.sum(axis=0), np.broadcast_to(2 * scale * counts, (lead.shape[1], len(counts))))
+    return _reach(
+        lead.sum(axis=0), np.broadcast_to(2 * scale * counts, (lead.shape[1], len(counts)))
+    )
 
 
 def vote_aware_radius(lead: Integers, masks: Masks, scale: int) -> int:
@@ -81,7 +85,9 @@ def bernoulli_radius(gap: Fraction, kept: int, levels: int, room: int, side: Sid
     return radius
 
 
-def binomial_bounds(hits: Integers, trials: int, miss: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def binomial_bounds(
+    hits: Integers, trials: int, miss: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """One-sided Clopper-Pearson (1934) bounds, each of which fails with probability at most `miss`."""
     from scipy.stats import beta
 

@@ -14,16 +14,22 @@ from assay.question.question import Question
 
 def selected(selection: Any, question: Question) -> Tensor:
     """A selection as masks (n, features) of bools on the CPU, checked."""
-    masks = torch.as_tensor(np.asarray(selection) if not isinstance(selection, Tensor) else selection).cpu()
+    masks = torch.as_tensor(
+        np.asarray(selection) if not isinstance(selection, Tensor) else selection
+    ).cpu()
     n, count = question.n, question.partition.count
     if masks.dtype != torch.bool:
         raise KindError(
             f"Expected a selection as masks of bools, got {masks.dtype}. Use answer.top(0.25), or scores > 0."
         )
     if tuple(masks.shape) not in ((count,), (n, count)):
-        raise InputError(f"Expected a selection of shape ({n}, {count}) or ({count},), got {tuple(masks.shape)}.")
+        raise InputError(
+            f"Expected a selection of shape ({n}, {count}) or ({count},), got {tuple(masks.shape)}."
+        )
     masks = masks.expand(n, -1)
     if bool((~masks.any(1)).any()):
         row = int((~masks.any(1)).nonzero()[0])
-        raise InputError(f"Expected at least one selected feature for every input, got none for input {row}.")
+        raise InputError(
+            f"Expected at least one selected feature for every input, got none for input {row}."
+        )
     return masks

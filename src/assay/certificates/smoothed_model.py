@@ -18,7 +18,9 @@ from assay.inputs.layout import Rows
 from assay.models.base import Ability, Model, digest, finite
 from assay.question.question import Question
 
-_TOGETHER = 64  # base rows of a chunk of the smoothed model: draws are added up one group after the other
+_TOGETHER = (
+    64  # base rows of a chunk of the smoothed model: draws are added up one group after the other
+)
 
 
 @final
@@ -30,7 +32,9 @@ class SmoothedModel(Model):
     metric can score it; probabilities can be differentiated, votes cannot. Cost: a base row per draw for each row.
     """
 
-    def __init__(self, question: Question, design: NoiseDesign, scale: int, tolerance: float) -> None:
+    def __init__(
+        self, question: Question, design: NoiseDesign, scale: int, tolerance: float
+    ) -> None:
         self.base = question.model
         self.design = design
         self.scale = scale
@@ -49,12 +53,18 @@ class SmoothedModel(Model):
         asked = torch.as_tensor(np.asarray(masks) if not isinstance(masks, Tensor) else masks).cpu()
         count, q = self.design.features, len(self.design.rows)
         if asked.dim() != 2 or asked.shape[1] != count or asked.dtype != torch.bool:
-            raise InputError(f"Expected masks of bools of shape (m, {count}), got {asked.dtype} {tuple(asked.shape)}.")
+            raise InputError(
+                f"Expected masks of bools of shape (m, {count}), got {asked.dtype} {tuple(asked.shape)}."
+            )
         noise, first, sums = torch.tensor(self.design.masks), self._question.part(0, 1), []
         for chunk in torch.split(asked, max(1, ROWS // q)):
-            ballots = cast_votes(first, (chunk[:, None] & noise).flatten(0, 1)[None], self.scale, self._tolerance)
+            ballots = cast_votes(
+                first, (chunk[:, None] & noise).flatten(0, 1)[None], self.scale, self._tolerance
+            )
             sums += [
-                torch.from_numpy(ballots.votes(0, i * q, (i + 1) * q).table(ballots.classes).sum(axis=0))
+                torch.from_numpy(
+                    ballots.votes(0, i * q, (i + 1) * q).table(ballots.classes).sum(axis=0)
+                )
                 for i in range(len(chunk))
             ]
         return torch.stack(sums).to(torch.float64) / (q * self.scale)
@@ -67,7 +77,9 @@ class SmoothedModel(Model):
             made = fill(x.repeat(len(masks), 1), masks.repeat_interleave(len(x), dim=0))
             outputs = [self.base.call(self._question.layout.fold(one), context) for one in made]
             mean = finite(
-                torch.stack([each.to(torch.float64) for each in outputs]).mean(0), self.base.name, "when masked"
+                torch.stack([each.to(torch.float64) for each in outputs]).mean(0),
+                self.base.name,
+                "when masked",
             )
             total = total + self._scores(mean).view(len(masks), len(x), -1).sum(0)
         return total / (len(self.design.rows) * self.scale)
@@ -79,7 +91,9 @@ class SmoothedModel(Model):
                 f"Expected scores (rows, classes >= 2) of {self.base.name} to smooth, got {tuple(outputs.shape)}."
             )
         if self.scale == 1:
-            return torch.nn.functional.one_hot(outputs.argmax(1), outputs.shape[1]).to(torch.float64)
+            return torch.nn.functional.one_hot(outputs.argmax(1), outputs.shape[1]).to(
+                torch.float64
+            )
         if float(outputs.detach().min()) < -1e-6 or float(outputs.detach().max()) > 1 + 1e-6:
             raise InputError(
                 f"Expected probabilities in [0, 1] of {self.base.name} to smooth. Let it end in a softmax."

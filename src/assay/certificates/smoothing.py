@@ -67,7 +67,10 @@ class MultiplicativeSmoothing:
             raise InputError(
                 f"Expected 0 < confidence < 1 and 0 <= tolerance < 1, got {self.confidence} and {self.tolerance}."
             )
-        if isinstance(self.design, NoiseDesign) and (self.design.kept, self.design.levels) != (self.kept, self.levels):
+        if isinstance(self.design, NoiseDesign) and (self.design.kept, self.design.levels) != (
+            self.kept,
+            self.levels,
+        ):
             raise InputError(
                 f"Expected the design's own kept={self.design.kept} and levels={self.design.levels}, got "
                 f"kept={self.kept} and levels={self.levels}. Use MultiplicativeSmoothing.over(design)."
@@ -98,31 +101,47 @@ class MultiplicativeSmoothing:
 
     def smooth(self, question: Question) -> SmoothedModel:
         """The smoothed classifier: a callable on masks of the first input, and a `Model` that any question can hold."""
-        return SmoothedModel(question, self.noise(question.partition.count), self._scale, self.tolerance)
+        return SmoothedModel(
+            question, self.noise(question.partition.count), self._scale, self.tolerance
+        )
 
     def certify(self, question: Question, selection: Any) -> tuple[Certificate, ...]:
         """One certificate per input, for masks (n, features) or (features,) such as `answer.top(0.25)`."""
         return self.certify_all(question, [selection])[0]
 
-    def certify_all(self, question: Question, selections: Sequence[Any]) -> tuple[tuple[Certificate, ...], ...]:
+    def certify_all(
+        self, question: Question, selections: Sequence[Any]
+    ) -> tuple[tuple[Certificate, ...], ...]:
         """The certificates of several selections, one by one; the votes on the whole are cast once for all."""
         chosen = torch.stack([selected(each, question) for each in selections], dim=1)
         design = self.noise(question.partition.count)
         noise = torch.tensor(design.masks)
-        question.part(0, 1).settle()  # refuses a model whose rows influence each other before any vote
+        question.part(
+            0, 1
+        ).settle()  # refuses a model whose rows influence each other before any vote
         made: list[tuple[Certificate, ...]] = []
-        for start in range(0, question.n, step := max(1, ROWS // (len(noise) * (chosen.shape[1] + 1)))):
+        for start in range(
+            0, question.n, step := max(1, ROWS // (len(noise) * (chosen.shape[1] + 1)))
+        ):
             part, masks = question.part(start, start + step), chosen[start : start + step]
             under = (masks[:, :, None] & noise).flatten(1, 2)
             ballots = cast_votes(
-                part, torch.cat([noise.expand(part.n, -1, -1), under], dim=1), self._scale, self.tolerance
+                part,
+                torch.cat([noise.expand(part.n, -1, -1), under], dim=1),
+                self._scale,
+                self.tolerance,
             )
             for row in range(part.n):
                 made.append(self._issue(part.part(row, row + 1), design, masks[row], ballots, row))
         return tuple(zip(*made))
 
     def sparsest(
-        self, question: Question, attribution: Attribution, *, radius: int = 1, sizes: Sequence[int] | None = None
+        self,
+        question: Question,
+        attribution: Attribution,
+        *,
+        radius: int = 1,
+        sizes: Sequence[int] | None = None,
     ) -> tuple[int | None, ...]:
         """The smallest k whose top-k selection is consistent and stable to `radius` both ways, or None, per input.
 
@@ -131,10 +150,14 @@ class MultiplicativeSmoothing:
         """
         found: dict[int, int] = {}
         for size in sizes if sizes is not None else range(1, question.partition.count + 1):
-            left = torch.tensor([row for row in range(question.n) if row not in found], dtype=torch.int64)
+            left = torch.tensor(
+                [row for row in range(question.n) if row not in found], dtype=torch.int64
+            )
             if len(left) == 0:
                 break
-            proofs = self.certify(question.take(left.to(question.x.device)), attribution.top(size).cpu()[left])
+            proofs = self.certify(
+                question.take(left.to(question.x.device)), attribution.top(size).cpu()[left]
+            )
             for row, proof in zip(left.tolist(), proofs):
                 enough = min(radius, proof.room)
                 if proof.consistent and proof.incremental >= enough and proof.decremental >= enough:

@@ -72,7 +72,9 @@ class SoftStability:
                 f"radius={self.radius!r}, confidence={self.confidence}, samples={self.samples}."
             )
         if self.bound not in ("clopper-pearson", "hoeffding"):
-            raise InputError(f"Expected bound 'clopper-pearson' or 'hoeffding', got {self.bound!r}.")
+            raise InputError(
+                f"Expected bound 'clopper-pearson' or 'hoeffding', got {self.bound!r}."
+            )
 
     @property
     def _asked(self) -> tuple[int, ...]:
@@ -87,16 +89,28 @@ class SoftStability:
         """
         return math.ceil(math.log(2 / (1 - confidence)) / (2 * error**2) - 1e-6)
 
-    def certify(self, question: Question, selection: Any, *, seed: int = 0) -> tuple[StabilityRates, ...]:
+    def certify(
+        self, question: Question, selection: Any, *, seed: int = 0
+    ) -> tuple[StabilityRates, ...]:
         """The rates of each input's selection, masks (n, features) or (features,)."""
         masks = selected(selection, question).numpy()
         draw = rng.shared(seed, "soft stability")
-        level, order = draw.random(self.samples), draw.random((self.samples, question.partition.count))
+        level, order = (
+            draw.random(self.samples),
+            draw.random((self.samples, question.partition.count)),
+        )
         question.part(0, 1).settle()
-        return tuple(self._one(question.part(row, row + 1), mask, level, order) for row, mask in enumerate(masks))
+        return tuple(
+            self._one(question.part(row, row + 1), mask, level, order)
+            for row, mask in enumerate(masks)
+        )
 
     def _one(
-        self, question: Question, mask: Masks, level: NDArray[np.float64], order: NDArray[np.float64]
+        self,
+        question: Question,
+        mask: Masks,
+        level: NDArray[np.float64],
+        order: NDArray[np.float64],
     ) -> StabilityRates:
         room = int((~mask).sum())
         small = [_count(room, radius) <= self.samples for radius in self._asked]
@@ -126,7 +140,9 @@ class SoftStability:
         )
 
 
-def rate_bounds(hits: int, trials: int, miss: float, bound: str = "clopper-pearson") -> tuple[float, float]:
+def rate_bounds(
+    hits: int, trials: int, miss: float, bound: str = "clopper-pearson"
+) -> tuple[float, float]:
     """A two-sided interval of a rate that misses it with probability at most `miss`."""
     if bound == "hoeffding":
         width = math.sqrt(math.log(2 / miss) / (2 * trials))
@@ -141,7 +157,9 @@ def size_chances(room: int, radius: int) -> NDArray[np.float64]:
     return np.array([way / sum(ways) for way in ways])
 
 
-def drawn_supersets(mask: Masks, radius: int, level: NDArray[np.float64], order: NDArray[np.float64]) -> Masks:
+def drawn_supersets(
+    mask: Masks, radius: int, level: NDArray[np.float64], order: NDArray[np.float64]
+) -> Masks:
     """Uniform supersets within a radius: `level` (samples,) gives sizes, `order` (samples, features) features."""
     chances = size_chances(int((~mask).sum()), radius)
     sizes = np.minimum(np.searchsorted(np.cumsum(chances), level, side="right"), len(chances) - 1)
@@ -159,7 +177,11 @@ def _count(room: int, radius: int) -> int:
 def _within(mask: Masks, radius: int) -> Masks:
     """All supersets within a radius."""
     free = np.flatnonzero(~mask)
-    chosen = [which for size in range(min(len(free), radius) + 1) for which in combinations(free.tolist(), size)]
+    chosen = [
+        which
+        for size in range(min(len(free), radius) + 1)
+        for which in combinations(free.tolist(), size)
+    ]
     made = np.tile(mask, (len(chosen), 1))
     for row, which in enumerate(chosen):
         made[row, list(which)] = True

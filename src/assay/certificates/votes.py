@@ -82,8 +82,12 @@ def cast_votes(question: Question, masks: Tensor, scale: int, tolerance: float) 
     """Asks the base model under masks (n, m, features), a slice at a time, and keeps whole numbers alone."""
     step, parts = max(1, ROWS // question.n), []
     for start in range(0, masks.shape[1], step):
-        parts.append(_count(question.outputs(masks[:, start : start + step]), scale, question.model.name))
-    draws, distance = (np.concatenate(each, axis=1) for each in zip(*((part[0], part[1]) for part in parts)))
+        parts.append(
+            _count(question.outputs(masks[:, start : start + step]), scale, question.model.name)
+        )
+    draws, distance = (
+        np.concatenate(each, axis=1) for each in zip(*((part[0], part[1]) for part in parts))
+    )
     return Ballots(draws, distance, parts[0][2], tolerance)
 
 
@@ -103,5 +107,7 @@ def _count(outputs: Tensor, scale: int, who: str) -> tuple[Integers, NDArray[np.
             f"Expected probabilities in [0, 1] to smooth, got outputs of {who} from {float(outputs.min()):.3g} to "
             f"{float(outputs.max()):.3g}. Let the model end in a softmax, or smooth its votes: output='votes'."
         )
-    units = (outputs.to(torch.float64) * scale).round().clamp(0, scale).to(torch.int64).cpu().numpy()
+    units = (
+        (outputs.to(torch.float64) * scale).round().clamp(0, scale).to(torch.int64).cpu().numpy()
+    )
     return units, distance, classes

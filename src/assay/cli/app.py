@@ -52,17 +52,28 @@ app = typer.Typer(
     help="Explains a model's prediction, measures how good the explanation is, and certifies what it can.",
 )
 
-Predictor = Annotated[str, typer.Argument(help="package.module:predictor, or :build() to have it built")]
+Predictor = Annotated[
+    str, typer.Argument(help="package.module:predictor, or :build() to have it built")
+]
 
 Inputs = Annotated[Path, typer.Argument(help=".npy, .npz, .csv or .safetensors")]
 
-TargetText = Annotated[str | None, typer.Option("--target", help="an output's number, or such as 'Contrast(3, 5)'")]
+TargetText = Annotated[
+    str | None, typer.Option("--target", help="an output's number, or such as 'Contrast(3, 5)'")
+]
 
-FeaturesText = Annotated[str | None, typer.Option("--features", help="who receives credit, such as 'Patches(4)'")]
+FeaturesText = Annotated[
+    str | None, typer.Option("--features", help="who receives credit, such as 'Patches(4)'")
+]
 
-RemovalText = Annotated[str | None, typer.Option("--removal", help="what absent means, such as 'Blur(2.0)'")]
+RemovalText = Annotated[
+    str | None, typer.Option("--removal", help="what absent means, such as 'Blur(2.0)'")
+]
 
-Rows = Annotated[Path | None, typer.Option("--background", help="rows to average over, in the place of --removal")]
+Rows = Annotated[
+    Path | None,
+    typer.Option("--background", help="rows to average over, in the place of --removal"),
+]
 
 Seed = Annotated[int, typer.Option("--seed", help="decides every random draw")]
 
@@ -88,7 +99,9 @@ def explain(
     predictor: Predictor,
     inputs: Inputs,
     target: TargetText = None,
-    method: Annotated[str | None, typer.Option(help="such as 'IntegratedGradients(steps=32)'")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="such as 'IntegratedGradients(steps=32)'")
+    ] = None,
     features: FeaturesText = None,
     removal: RemovalText = None,
     background: Rows = None,
@@ -111,18 +124,24 @@ def score(
     predictor: Predictor,
     inputs: Inputs,
     answer: Annotated[Path, typer.Argument(help="what `assay explain --out` wrote")],
-    metric: Annotated[list[str], typer.Option("--metric", help="such as 'Infidelity(draws=200)'; may be repeated")],
+    metric: Annotated[
+        list[str], typer.Option("--metric", help="such as 'Infidelity(draws=200)'; may be repeated")
+    ],
     target: TargetText = None,
     features: FeaturesText = None,
     removal: RemovalText = None,
     background: Rows = None,
-    out: Annotated[Path | None, typer.Option(help="where the score goes, as .safetensors; for one metric")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="where the score goes, as .safetensors; for one metric")
+    ] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Measures a saved answer; the options that made the question must be given again."""
     if out is not None and len(metric) > 1:
-        raise InputError(f"Expected one metric to save in {out}, got {len(metric)}. Ask for each in a run of its own.")
+        raise InputError(
+            f"Expected one metric to save in {out}, got {len(metric)}. Ask for each in a run of its own."
+        )
     found = load(answer)
     if not isinstance(found, Attribution):
         raise KindError(f"Expected a saved Attribution in {answer}, got a {type(found).__name__}.")
@@ -135,7 +154,9 @@ def score(
             )
         for text in metric:
             judge = parse(text, Metric)
-            with contextlib.suppress(AssayError):  # an answer of a method with data in it cannot be asked again
+            with contextlib.suppress(
+                AssayError
+            ):  # an answer of a method with data in it cannot be asked again
                 judge = judge.about(parse(found.method, Method))
             scored = judge(question, found, seed=seed)
             if out is not None:
@@ -161,7 +182,10 @@ def report(
     """Compares methods by metrics on the same inputs: a table, and one self-contained page."""
     with _hushed(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
-        asked, judges = [parse(each, Method) for each in method], [parse(each, Metric) for each in metric]
+        asked, judges = (
+            [parse(each, Method) for each in method],
+            [parse(each, Metric) for each in metric],
+        )
         comparison = compare(question, asked, judges, seed, references=True)
         page = write_report(comparison, out)
     _done(comparison, page, quiet)
@@ -170,7 +194,9 @@ def report(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="where the page goes")] = Path("demo/report.html"),
-    picture: Annotated[Path | None, typer.Option(help="also a picture of a few answers, as .png")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="also a picture of a few answers, as .png")
+    ] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -195,7 +221,12 @@ def _hushed(quiet: bool) -> contextlib.AbstractContextManager[None]:
 
 
 def _question(
-    predictor: str, inputs: Path, target: str | None, features: str | None, removal: str | None, background: Path | None
+    predictor: str,
+    inputs: Path,
+    target: str | None,
+    features: str | None,
+    removal: str | None,
+    background: Path | None,
 ) -> Question:
     if removal is not None and background is not None:
         raise InputError("Expected one of --removal and --background, got both.")
@@ -203,7 +234,9 @@ def _question(
     if background is not None:
         absent = Background(files.inputs(background))
     players = parse(features, Features) if features is not None else None
-    return Question(files.predictor(predictor), files.inputs(inputs), _target(target), players, absent)
+    return Question(
+        files.predictor(predictor), files.inputs(inputs), _target(target), players, absent
+    )
 
 
 def _target(text: str | None) -> Target | None:
@@ -224,13 +257,17 @@ def _show(answer: Attribution, inputs: int = 10, features: int = 5) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{answer.method}: credit by feature, {len(answer)} inputs", title_justify="left")
+    table = Table(
+        title=f"{answer.method}: credit by feature, {len(answer)} inputs", title_justify="left"
+    )
     for column in ("input", "prediction", "base", "most credit"):
         table.add_column(column, justify="left" if column == "most credit" else "right")
     for i, values in enumerate(answer.values[:inputs]):
         top = values.abs().argsort(descending=True, stable=True)[:features].tolist()
         said = ", ".join(f"{answer.names[k]} {float(values[k]):+.3g}" for k in top)
-        table.add_row(str(i), f"{float(answer.prediction[i]):.4g}", f"{float(answer.base[i]):.4g}", Text(said))
+        table.add_row(
+            str(i), f"{float(answer.prediction[i]):.4g}", f"{float(answer.base[i]):.4g}", Text(said)
+        )
     _console().print(table)
 
 

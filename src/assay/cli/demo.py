@@ -30,7 +30,15 @@ from assay.registry.settings import parse
 
 INPUTS = 16
 
-_DRAWN = ("Gradient", "InputXGradient", "IntegratedGradients", "KernelShap", "Lime", "Rise", "Occlusion")
+_DRAWN = (
+    "Gradient",
+    "InputXGradient",
+    "IntegratedGradients",
+    "KernelShap",
+    "Lime",
+    "Rise",
+    "Occlusion",
+)
 
 _TRAINED = 1400  # of 1,797 digits; the rest is for testing
 
@@ -124,7 +132,11 @@ def contenders() -> list[Method]:
     for text in _SETTINGS:
         if (name := text.partition("(")[0]) in METHODS:
             chosen[name] = parse(text, Method)
-    return [chosen.get(name) or kind() for name, kind in METHODS.items() if name in chosen or not _unset(kind)]
+    return [
+        chosen.get(name) or kind()
+        for name, kind in METHODS.items()
+        if name in chosen or not _unset(kind)
+    ]
 
 
 def judges() -> list[Metric]:
@@ -133,12 +145,19 @@ def judges() -> list[Metric]:
         "Infidelity": Infidelity(Squares(sides=(1, 2, 3, 4))),
         "MaxSensitivity": MaxSensitivity(radius=0.05, draws=5),
     }
-    return [chosen.get(name) or kind() for name, kind in METRICS.items() if name in chosen or not _unset(kind)]
+    return [
+        chosen.get(name) or kind()
+        for name, kind in METRICS.items()
+        if name in chosen or not _unset(kind)
+    ]
 
 
 def _unset(kind: Any) -> bool:
     """Whether a class has settings without a default."""
-    return any(each.init and each.default is MISSING and each.default_factory is MISSING for each in fields(kind))
+    return any(
+        each.init and each.default is MISSING and each.default_factory is MISSING
+        for each in fields(kind)
+    )
 
 
 def unasked() -> list[str]:
@@ -158,8 +177,12 @@ def run(seed: int = 0, inputs: int = INPUTS) -> Comparison:
 def write(comparison: Comparison, path: str | PathLike[str], seed: int = 0) -> File:
     """The page about the demo."""
     digits = Digits.read(seed)
-    labels = [f"a {int(label)}" for label in digits.labels[_TRAINED : _TRAINED + comparison.question.n]]
-    return report(comparison, path, labels=labels, title="Sixteen handwritten digits, explained and measured")
+    labels = [
+        f"a {int(label)}" for label in digits.labels[_TRAINED : _TRAINED + comparison.question.n]
+    ]
+    return report(
+        comparison, path, labels=labels, title="Sixteen handwritten digits, explained and measured"
+    )
 
 
 def draw(comparison: Comparison, path: str | PathLike[str], digits: int = 3) -> File:
@@ -185,7 +208,8 @@ def draw(comparison: Comparison, path: str | PathLike[str], digits: int = 3) -> 
         score = comparison.score(label, comparison.metrics[0])
         low, high = score.interval
         panel.set_title(
-            f"{label.partition('(')[0]}\n{_short(score.mean)} [{_short(low)}, {_short(high)}]", fontsize=6.5
+            f"{label.partition('(')[0]}\n{_short(score.mean)} [{_short(low)}, {_short(high)}]",
+            fontsize=6.5,
         )
     target = File(path)
     target.parent.mkdir(parents=True, exist_ok=True)

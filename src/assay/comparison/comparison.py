@@ -56,13 +56,18 @@ class Comparison:
     def standings(self) -> dict[str, Standing]:
         """Where the methods stand, by metric."""
         return {
-            metric: standing(metric, self.by(metric), self.references, self.level, self.seed) for metric in self.metrics
+            metric: standing(metric, self.by(metric), self.references, self.level, self.seed)
+            for metric in self.metrics
         }
 
     def by(self, metric: str) -> dict[str, Score]:
         """The scores of one metric, by method."""
         rows = (*self.methods, *self.references)
-        return {method: self.scores[method, metric] for method in rows if (method, metric) in self.scores}
+        return {
+            method: self.scores[method, metric]
+            for method in rows
+            if (method, metric) in self.scores
+        }
 
     def score(self, method: str | Method, metric: str | Metric) -> Score:
         """One cell; a refused one raises its refusal."""
@@ -86,7 +91,10 @@ class Comparison:
                 place = self.standings[metric].place(method) or Place(
                     method, math.nan, math.nan, math.nan, math.nan, "", 0
                 )
-                cell = {"metric": metric, "better": self.standings[metric].direction} | dataclasses.asdict(place)
+                cell = {
+                    "metric": metric,
+                    "better": self.standings[metric].direction,
+                } | dataclasses.asdict(place)
                 rows.append(cell | {"refusal": self.refusals.get((method, metric), "")})
         return pandas.DataFrame(rows).set_index(["metric", "method"])
 
@@ -95,7 +103,12 @@ class Comparison:
         import pandas
 
         rows = [
-            {"metric": metric, "first": pair.first, "second": pair.second, **dataclasses.asdict(pair.facts)}
+            {
+                "metric": metric,
+                "first": pair.first,
+                "second": pair.second,
+                **dataclasses.asdict(pair.facts),
+            }
             | {"p adjusted": pair.adjusted, "real": pair.real}
             for metric, found in self.standings.items()
             for pair in found.pairs
@@ -121,7 +134,9 @@ class Comparison:
             if method == next(iter(self.references), None):
                 table.add_section()
             cells = [self._cell(method, metric) for metric in self.metrics]
-            table.add_row(Text(short(method), style="italic" if method in self.references else ""), *cells)
+            table.add_row(
+                Text(short(method), style="italic" if method in self.references else ""), *cells
+            )
         return table
 
     def _cell(self, method: str, metric: str) -> Any:
@@ -140,11 +155,17 @@ class Comparison:
 
     def __repr__(self) -> str:
         size = f"{len(self.methods)} methods by {len(self.metrics)} metrics on {self.question.n} inputs"
-        won = [f"{short(found.winner)} by {short(metric)}" for metric, found in self.standings.items() if found.places]
+        won = [
+            f"{short(found.winner)} by {short(metric)}"
+            for metric, found in self.standings.items()
+            if found.places
+        ]
         return f"Comparison({size}; best: {', '.join(won) if won else 'none'})"
 
 
-CAPTION = "Methods that share a letter could not be told apart by paired tests (Holm over all pairs)."
+CAPTION = (
+    "Methods that share a letter could not be told apart by paired tests (Holm over all pairs)."
+)
 
 
 def compare(
@@ -170,7 +191,9 @@ def compare(
     Comparison(1 methods by 1 metrics on 5 inputs; best: IntegratedGradients by Completeness)
     """
     if not methods or not metrics:
-        raise InputError(f"Expected at least one method and one metric, got {len(methods)} and {len(metrics)}.")
+        raise InputError(
+            f"Expected at least one method and one metric, got {len(methods)} and {len(metrics)}."
+        )
     askers = _labelled([_method(each) for each in methods])
     judges: dict[str, Metric] = _labelled([_metric(each) for each in metrics])
     answers, refused = _answers(question, askers, seed)
@@ -182,7 +205,15 @@ def compare(
         scores |= {(method, metric): score for method, score in found.items()}
         refusals |= {(method, metric): reason for method, reason in (refused | failed).items()}
     return Comparison(
-        question, tuple(askers), tuple(judges), tuple(extra), answers | extra, scores, refusals, seed, level
+        question,
+        tuple(askers),
+        tuple(judges),
+        tuple(extra),
+        answers | extra,
+        scores,
+        refusals,
+        seed,
+        level,
     )
 
 
@@ -195,12 +226,16 @@ def gathered(
 ) -> Comparison:
     """A comparison of what was answered and scored by hand: for each metric, one score per attribution, in order."""
     named = (
-        dict(attributions) if isinstance(attributions, Mapping) else _labelled(list(attributions), lambda a: a.method)
+        dict(attributions)
+        if isinstance(attributions, Mapping)
+        else _labelled(list(attributions), lambda a: a.method)
     )
     cells: dict[tuple[str, str], Score] = {}
     for metric, row in scores.items():
         if len(row) != len(named):
-            raise InputError(f"Expected {len(named)} scores by {metric}, one per attribution, got {len(row)}.")
+            raise InputError(
+                f"Expected {len(named)} scores by {metric}, one per attribution, got {len(row)}."
+            )
         cells |= {(method, metric): score for method, score in zip(named, row)}
     return Comparison(question, tuple(named), tuple(scores), (), named, cells, {}, seed, level)
 
@@ -212,7 +247,11 @@ def brief(value: object) -> str:
     shown = []
     for setting in dataclasses.fields(value):
         content = getattr(value, setting.name)
-        default = setting.default if setting.default_factory is dataclasses.MISSING else setting.default_factory()
+        default = (
+            setting.default
+            if setting.default_factory is dataclasses.MISSING
+            else setting.default_factory()
+        )
         if setting.init and setting.repr and repr(content) != repr(default):
             shown.append(f"{setting.name}={brief(content)}")
     return f"{type(value).__name__}({', '.join(shown)})"
@@ -226,7 +265,13 @@ def short(label: str) -> str:
 def _labelled(values: Sequence[Any], name: Callable[[Any], str] | None = None) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for value in values:
-        said = name(value) if name else value.method if isinstance(value, Attribution) else brief(value)
+        said = (
+            name(value)
+            if name
+            else value.method
+            if isinstance(value, Attribution)
+            else brief(value)
+        )
         label, count = said, 1
         while label in named:
             count += 1
@@ -238,17 +283,23 @@ def _labelled(values: Sequence[Any], name: Callable[[Any], str] | None = None) -
 def _method(given: MethodLike) -> Method | Attribution:
     if isinstance(given, str):
         if given not in METHODS:
-            raise InputError(f"Expected the name of a method, got {given!r}. Known: {', '.join(METHODS)}.")
+            raise InputError(
+                f"Expected the name of a method, got {given!r}. Known: {', '.join(METHODS)}."
+            )
         return _made(METHODS[given])
     if not isinstance(given, Method | Attribution):
-        raise KindError(f"Expected a method, its name or an attribution, got {type(given).__name__}: {given!r}.")
+        raise KindError(
+            f"Expected a method, its name or an attribution, got {type(given).__name__}: {given!r}."
+        )
     return given
 
 
 def _metric(given: MetricLike) -> Metric:
     if isinstance(given, str):
         if given not in METRICS:
-            raise InputError(f"Expected the name of a metric, got {given!r}. Known: {', '.join(METRICS)}.")
+            raise InputError(
+                f"Expected the name of a metric, got {given!r}. Known: {', '.join(METRICS)}."
+            )
         return _made(METRICS[given])
     if not isinstance(given, Metric):
         raise KindError(f"Expected a metric or its name, got {type(given).__name__}: {given!r}.")
@@ -276,13 +327,21 @@ def _answers(
             refused[label] = str(reason)
     if not answers:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in refused.items())
-        raise InputError(f"Expected at least one method that can answer, got refusals alone. {reasons}")
+        raise InputError(
+            f"Expected at least one method that can answer, got refusals alone. {reasons}"
+        )
     return answers, refused
 
 
-def _references(question: Question, label: str, answer: Attribution, seed: int) -> dict[str, Attribution]:
+def _references(
+    question: Question, label: str, answer: Attribution, seed: int
+) -> dict[str, Attribution]:
     streams = rng.streams(seed, question.keys, "a random explanation")
-    order = streams.uniform((0, 1), answer.values.shape[1], torch.float64)[:, 0].argsort(dim=1).to(answer.values.device)
+    order = (
+        streams.uniform((0, 1), answer.values.shape[1], torch.float64)[:, 0]
+        .argsort(dim=1)
+        .to(answer.values.device)
+    )
     made = {
         "Random": answer.values.gather(1, order),
         f"Negated({label})": -answer.values,
@@ -309,10 +368,14 @@ def _scored(
     seed: int,
 ) -> tuple[dict[str, Score], dict[str, str]]:
     """The scores of one metric: all answers at once, or one by one where that is refused, to learn which of them is."""
-    asks_again = any(judge.about(asker) is not judge for asker in askers.values() if isinstance(asker, Method))
+    asks_again = any(
+        judge.about(asker) is not judge for asker in askers.values() if isinstance(asker, Method)
+    )
     if not asks_again:
         try:
-            return dict(zip(answers, judge.each(question, list(answers.values()), seed=seed), strict=True)), {}
+            return dict(
+                zip(answers, judge.each(question, list(answers.values()), seed=seed), strict=True)
+            ), {}
         except AssayError:
             pass
     scores: dict[str, Score] = {}
@@ -320,10 +383,14 @@ def _scored(
     for label, answer in answers.items():
         asker = askers.get(label)
         if asks_again and not isinstance(asker, Method):
-            failed[label] = "This metric asks the method again, and an attribution alone has no method to ask."
+            failed[label] = (
+                "This metric asks the method again, and an attribution alone has no method to ask."
+            )
             continue
         try:
-            scores[label] = (judge.about(asker) if isinstance(asker, Method) else judge)(question, answer, seed=seed)
+            scores[label] = (judge.about(asker) if isinstance(asker, Method) else judge)(
+                question, answer, seed=seed
+            )
         except AssayError as reason:
             failed[label] = str(reason)
     return scores, failed
@@ -336,5 +403,7 @@ def _find(given: object, labels: Sequence[str], noun: str) -> str:
         return said
     close = [label for label in labels if label.partition("(")[0] == said]
     if len(close) != 1:
-        raise InputError(f"Expected one {noun} of {', '.join(labels)}, got {said!r}, which fits {len(close)} of them.")
+        raise InputError(
+            f"Expected one {noun} of {', '.join(labels)}, got {said!r}, which fits {len(close)} of them."
+        )
     return close[0]

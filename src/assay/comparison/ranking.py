@@ -78,21 +78,33 @@ class Standing:
     def groups(self) -> dict[str, tuple[str, ...]]:
         """The groups of methods among which no difference was found, by letter."""
         found = sorted({letter for place in self.places for letter in place.letters})
-        return {letter: tuple(p.method for p in self.places if letter in p.letters) for letter in found}
+        return {
+            letter: tuple(p.method for p in self.places if letter in p.letters) for letter in found
+        }
 
     @property
     def blind(self) -> tuple[str, ...]:
         """Methods that were not shown to be better than the random explanation."""
         sign = -1 if self.direction == "lower" else 1
-        return tuple(pair.first for pair in self.against if not (pair.real and sign * pair.facts.difference > 0))
+        return tuple(
+            pair.first
+            for pair in self.against
+            if not (pair.real and sign * pair.facts.difference > 0)
+        )
 
     def place(self, method: str) -> Place | None:
         """The place of a method or a reference, None where it has no score."""
-        return next((place for place in (*self.places, *self.references) if place.method == method), None)
+        return next(
+            (place for place in (*self.places, *self.references) if place.method == method), None
+        )
 
 
 def standing(
-    metric: str, scores: Mapping[str, Score], references: Sequence[str] = (), level: float = 0.95, seed: int = 0
+    metric: str,
+    scores: Mapping[str, Score],
+    references: Sequence[str] = (),
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Standing:
     """Ranks the methods that have a score by this metric: (n,) values each, on the same inputs.
 
@@ -111,14 +123,26 @@ def standing(
         i, j = methods.index(pair.first), methods.index(pair.second)
         differ[i, j] = differ[j, i] = pair.real
     means = [scores[name].mean for name in methods]
-    order = sorted(range(len(methods)), key=lambda i: math.inf if math.isnan(means[i]) else sign * means[i])
+    order = sorted(
+        range(len(methods)), key=lambda i: math.inf if math.isnan(means[i]) else sign * means[i]
+    )
     shown = statistics.letters(differ, [i for i in order if not math.isnan(means[i])])
-    places = [_place(methods[i], scores[methods[i]], bounds[i], float(chances[i]), shown[i]) for i in order]
-    apart = [_place(name, scores[name], _bounds(scores[name], level), math.nan, "") for name in yardsticks]
+    places = [
+        _place(methods[i], scores[methods[i]], bounds[i], float(chances[i]), shown[i])
+        for i in order
+    ]
+    apart = [
+        _place(name, scores[name], _bounds(scores[name], level), math.nan, "")
+        for name in yardsticks
+    ]
     random = references[0] if references and references[0] in scores else None
-    against = () if random is None else _against(table, methods, scores[random], random, level, seed)
+    against = (
+        () if random is None else _against(table, methods, scores[random], random, level, seed)
+    )
     units = next((score.units for score in scores.values()), "")
-    return Standing(metric, _direction(scores), units, tuple(places), tuple(apart), pairs, against, level)
+    return Standing(
+        metric, _direction(scores), units, tuple(places), tuple(apart), pairs, against, level
+    )
 
 
 def _direction(scores: Mapping[str, Score]) -> Direction:
@@ -139,11 +163,17 @@ def _bounds(score: Score, level: float) -> tuple[float, float]:
     return score.interval if level == 0.95 else statistics.interval(score.values.numpy(), level)
 
 
-def _place(method: str, score: Score, bounds: tuple[float, float], best: float, letters: str) -> Place:
-    return Place(method, score.mean, bounds[0], bounds[1], best, letters, len(score) - score.missing)
+def _place(
+    method: str, score: Score, bounds: tuple[float, float], best: float, letters: str
+) -> Place:
+    return Place(
+        method, score.mean, bounds[0], bounds[1], best, letters, len(score) - score.missing
+    )
 
 
-def _pairs(methods: Sequence[str], found: Mapping[tuple[int, int], Paired], level: float) -> tuple[Pair, ...]:
+def _pairs(
+    methods: Sequence[str], found: Mapping[tuple[int, int], Paired], level: float
+) -> tuple[Pair, ...]:
     adjusted = statistics.holm([facts.p for facts in found.values()])
     return tuple(
         Pair(methods[i], methods[j], facts, float(p), bool(p <= 1 - level))
@@ -155,4 +185,6 @@ def _against(
     table: Floats, methods: Sequence[str], reference: Score, name: str, level: float, seed: int
 ) -> tuple[Pair, ...]:
     found = statistics.differences(table - reference.values.numpy()[:, None], level, seed)
-    return _pairs([*methods, name], {(i, len(methods)): facts for i, facts in enumerate(found)}, level)
+    return _pairs(
+        [*methods, name], {(i, len(methods)): facts for i, facts in enumerate(found)}, level
+    )

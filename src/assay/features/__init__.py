@@ -15,4 +15,14 @@ from assay.features.partition import Features, Partition
 from assay.features.superpixels import Superpixels
 from assay.features.words import Words
 
-__all__ = ["Columns", "Elements", "Features", "Labels", "Partition", "Patches", "Pixels", "Superpixels", "Words"]
+__all__ = [
+    "Columns",
+    "Elements",
+    "Features",
+    "Labels",
+    "Partition",
+    "Patches",
+    "Pixels",
+    "Superpixels",
+    "Words",
+]

@@ -22,7 +22,9 @@ class Elements(Features):
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         shape = layout.shapes[0] if len(layout.shapes) == 1 else (layout.elements,)
         labels = torch.arange(layout.elements, device=x.device)
-        return Partition(_plain(labels, x), layout.elements, layout.names, shape or (1,), identity=True)
+        return Partition(
+            _plain(labels, x), layout.elements, layout.names, shape or (1,), identity=True
+        )
 
 
 @final
@@ -55,13 +57,19 @@ class Columns(Features):
             for member in members:
                 index = self._index(member, names)
                 if index in taken:
-                    raise InputError(f"Expected every column in one group at most, got {names[index]!r} in two.")
+                    raise InputError(
+                        f"Expected every column in one group at most, got {names[index]!r} in two."
+                    )
                 taken.add(index)
                 owner[index] = str(group)
         order = list(dict.fromkeys((index in taken, owner[index]) for index in range(len(names))))
-        labels = torch.tensor([order.index((index in taken, owner[index])) for index in range(len(names))])
+        labels = torch.tensor(
+            [order.index((index in taken, owner[index])) for index in range(len(names))]
+        )
         players = tuple(name for _, name in order)
-        return Partition(_plain(labels, x), len(order), players, (len(order),), identity=len(order) == len(names))
+        return Partition(
+            _plain(labels, x), len(order), players, (len(order),), identity=len(order) == len(names)
+        )
 
     @staticmethod
     def _index(member: str | int, names: tuple[str, ...]) -> int:
@@ -87,16 +95,25 @@ class Labels(Features):
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         maps = self.map if isinstance(self.map, tuple) else (self.map,)
         if len(maps) != len(layout.shapes):
-            raise InputError(f"Expected {len(layout.shapes)} maps of labels, one for each tensor, got {len(maps)}.")
-        flat = [self._flat(torch.as_tensor(one), shape, len(x)) for one, shape in zip(maps, layout.shapes)]
+            raise InputError(
+                f"Expected {len(layout.shapes)} maps of labels, one for each tensor, got {len(maps)}."
+            )
+        flat = [
+            self._flat(torch.as_tensor(one), shape, len(x))
+            for one, shape in zip(maps, layout.shapes)
+        ]
         rows = max(len(part) for part in flat)
-        labels = torch.cat([part.expand(rows, -1) for part in flat], dim=1).to(x.device, torch.int64)
+        labels = torch.cat([part.expand(rows, -1) for part in flat], dim=1).to(
+            x.device, torch.int64
+        )
         count = int(labels.max()) + 1
         if int(labels.min()) < -1 or count == 0:
             raise InputError("Expected labels from 0 on, with -1 for elements without an owner.")
         names = self.names or tuple(str(index) for index in range(count))
         if len(names) != count:
-            raise InputError(f"Expected {count} names, one for each label up to {count - 1}, got {len(names)}.")
+            raise InputError(
+                f"Expected {count} names, one for each label up to {count - 1}, got {len(names)}."
+            )
         return Partition(labels, count, tuple(map(str, names)), (count,))
 
     @staticmethod
@@ -107,7 +124,11 @@ class Labels(Features):
             if tuple(labels.shape) == (*front, *shape):
                 return labels.reshape(n if front else 1, -1)
             if len(shape) == 3 and tuple(labels.shape) == (*front, *shape[1:]):
-                return labels.reshape(n if front else 1, 1, -1).expand(-1, shape[0], -1).reshape(n if front else 1, -1)
+                return (
+                    labels.reshape(n if front else 1, 1, -1)
+                    .expand(-1, shape[0], -1)
+                    .reshape(n if front else 1, -1)
+                )
         raise InputError(
             f"Expected a map of labels of shape {shape}, of the image without its channels, or with {n} inputs in front, "
             f"got {tuple(labels.shape)}."

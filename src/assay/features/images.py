@@ -15,7 +15,10 @@ from assay.inputs.layout import Layout
 
 
 def _grid_names(shape: tuple[int, ...]) -> tuple[str, ...]:
-    return tuple(str(list(map(int, np.unravel_index(i, shape)))).replace(" ", "") for i in range(int(np.prod(shape))))
+    return tuple(
+        str(list(map(int, np.unravel_index(i, shape)))).replace(" ", "")
+        for i in range(int(np.prod(shape)))
+    )
 
 
 def _image(layout: Layout, who: str) -> tuple[int, int, int]:
@@ -41,7 +44,12 @@ class Pixels(Features):
         labels = torch.arange(height * width).repeat(channels)
         names = _grid_names((height, width))
         return Partition(
-            _plain(labels, x), height * width, names, (height, width), self.pooling, identity=channels == 1
+            _plain(labels, x),
+            height * width,
+            names,
+            (height, width),
+            self.pooling,
+            identity=channels == 1,
         )
 
 
@@ -55,8 +63,14 @@ class Patches(Features):
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         channels, height, width = _image(layout, "Patches")
         if not 1 <= self.size <= max(height, width):
-            raise InputError(f"Expected a patch side from 1 to {max(height, width)}, got {self.size}.")
+            raise InputError(
+                f"Expected a patch side from 1 to {max(height, width)}, got {self.size}."
+            )
         rows, columns = -(-height // self.size), -(-width // self.size)
-        grid = (torch.arange(height) // self.size)[:, None] * columns + (torch.arange(width) // self.size)[None, :]
+        grid = (torch.arange(height) // self.size)[:, None] * columns + (
+            torch.arange(width) // self.size
+        )[None, :]
         labels = grid.reshape(-1).repeat(channels)
-        return Partition(_plain(labels, x), rows * columns, _grid_names((rows, columns)), (rows, columns))
+        return Partition(
+            _plain(labels, x), rows * columns, _grid_names((rows, columns)), (rows, columns)
+        )

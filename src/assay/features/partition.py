@@ -33,7 +33,9 @@ class Partition:
         """The partition of some of the inputs."""
         if len(self.labels) == 1:
             return self
-        return Partition(self.labels[rows], self.count, self.names, self.shape, self.pooling, self.identity)
+        return Partition(
+            self.labels[rows], self.count, self.names, self.shape, self.pooling, self.identity
+        )
 
     @property
     def whole(self) -> bool:
@@ -55,7 +57,9 @@ class Partition:
         else:
             spread = masks.gather(1, labels.clamp_min(0))
         if not self.whole:
-            spread = torch.where(labels < 0, torch.ones((), dtype=masks.dtype, device=masks.device), spread)
+            spread = torch.where(
+                labels < 0, torch.ones((), dtype=masks.dtype, device=masks.device), spread
+            )
         return spread
 
     def pool(self, elements: Tensor, *, pooling: Pooling | None = None) -> Tensor:
@@ -64,9 +68,13 @@ class Partition:
             return elements
         labels = self.labels.expand(len(elements), -1)
         slots = torch.where(labels < 0, self.count, labels)
-        pooled = elements.new_zeros(len(elements), self.count + 1).scatter_add_(1, slots, elements)[:, :-1]
+        pooled = elements.new_zeros(len(elements), self.count + 1).scatter_add_(1, slots, elements)[
+            :, :-1
+        ]
         if (pooling or self.pooling) == "mean":
-            sizes = elements.new_zeros(len(elements), self.count + 1).scatter_add_(1, slots, torch.ones_like(elements))
+            sizes = elements.new_zeros(len(elements), self.count + 1).scatter_add_(
+                1, slots, torch.ones_like(elements)
+            )
             pooled = pooled / sizes[:, :-1].clamp_min(1)
         return pooled
 

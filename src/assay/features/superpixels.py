@@ -33,7 +33,11 @@ class Superpixels(Features):
     algorithm: Literal["slic", "quickshift"] = "slic"
 
     def __post_init__(self) -> None:
-        if self.segments < 2 or not self.compactness > 0 or self.algorithm not in ("slic", "quickshift"):
+        if (
+            self.segments < 2
+            or not self.compactness > 0
+            or self.algorithm not in ("slic", "quickshift")
+        ):
             raise InputError(
                 "Expected at least 2 segments, a positive compactness and the algorithm 'slic' or 'quickshift', got "
                 f"segments={self.segments}, compactness={self.compactness}, algorithm={self.algorithm!r}."
@@ -45,11 +49,17 @@ class Superpixels(Features):
             raise InputError(
                 f"Expected floating images (channels, height, width) for Superpixels, got {layout.describe()}."
             )
-        images = x.detach().to("cpu", torch.float64).reshape(len(x), *((1, *shape) if len(shape) == 2 else shape))
+        images = (
+            x.detach()
+            .to("cpu", torch.float64)
+            .reshape(len(x), *((1, *shape) if len(shape) == 2 else shape))
+        )
         maps = torch.stack([self._regions(image) for image in images])
         labels = maps.flatten(1).repeat(1, images.shape[1]).to(x.device)
         count = int(labels.max()) + 1
-        return Partition(labels, count, tuple(f"region {index}" for index in range(count)), (count,))
+        return Partition(
+            labels, count, tuple(f"region {index}" for index in range(count)), (count,)
+        )
 
     def _regions(self, image: Tensor) -> Tensor:
         """Labels 0.. of one image (channels, height, width): (height, width)."""
@@ -63,6 +73,8 @@ class Superpixels(Features):
             colours = array if array.shape[2] == 3 else np.repeat(array[..., :1], 3, axis=2)
             found = segmentation.quickshift(colours, kernel_size=4, max_dist=200, ratio=0.2, rng=0)
         else:
-            found = segmentation.slic(array, self.segments, self.compactness, channel_axis=2, start_label=0)
+            found = segmentation.slic(
+                array, self.segments, self.compactness, channel_axis=2, start_label=0
+            )
         _, dense = np.unique(found, return_inverse=True)
         return torch.from_numpy(dense.reshape(found.shape).astype(np.int64))

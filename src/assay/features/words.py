@@ -38,9 +38,15 @@ class Words(Features):
             )
         labels = torch.full_like(x, -1)
         for row, codes in zip(labels, x.tolist()):
-            named = [(layout.pieces[code][0].lower() if self.bag else place) for place, code in enumerate(codes)]
+            named = [
+                (layout.pieces[code][0].lower() if self.bag else place)
+                for place, code in enumerate(codes)
+            ]
             real = [code > _MASK and layout.pieces[code][0] != "" for code in codes]
-            order = {name: index for index, name in enumerate(dict.fromkeys(n for n, r in zip(named, real) if r))}
+            order = {
+                name: index
+                for index, name in enumerate(dict.fromkeys(n for n, r in zip(named, real) if r))
+            }
             for place, (name, there) in enumerate(zip(named, real)):
                 if there:
                     row[place] = order[name]

@@ -64,7 +64,9 @@ class Layout(ABC):
     def identities(self, rows: Tensor) -> Tensor:
         """One key per row (n,), hashed from what the row says and not from how this layout encodes it."""
         plain = rows.detach().cpu().contiguous()
-        array = (plain.view(torch.int16) if plain.dtype in (torch.bfloat16, torch.float16) else plain).numpy()
+        array = (
+            plain.view(torch.int16) if plain.dtype in (torch.bfloat16, torch.float16) else plain
+        ).numpy()
         return rng.identities(array[index].tobytes() for index in range(len(array))).to(rows.device)
 
     def describe(self) -> str:
@@ -77,6 +79,8 @@ def arranged(rows: Rows, memory: int) -> Rows:
     if memory == 0:
         return rows
     return tuple(
-        row.contiguous(memory_format=torch.channels_last) if isinstance(row, Tensor) and row.dim() == 4 else row
+        row.contiguous(memory_format=torch.channels_last)
+        if isinstance(row, Tensor) and row.dim() == 4
+        else row
         for row in rows
     )

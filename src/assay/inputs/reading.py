@@ -27,9 +27,13 @@ def layout_of(raw: Any, *, device: torch.device, dtype: torch.dtype | None) -> L
         raise InputError("Expected at least one tensor of inputs, got none.")
     for tensor in tensors:
         if tensor.dim() == 0:
-            raise InputError("Expected inputs whose first dimension counts them, got a single number.")
+            raise InputError(
+                "Expected inputs whose first dimension counts them, got a single number."
+            )
     lengths = {len(tensor) for tensor in tensors}
     if len(lengths) > 1:
-        raise InputError(f"Expected tensors that share their first dimension, got {sorted(lengths)} rows.")
+        raise InputError(
+            f"Expected tensors that share their first dimension, got {sorted(lengths)} rows."
+        )
     dtypes = [dtype if dtype is not None and t.is_floating_point() else t.dtype for t in tensors]
     return TensorLayout(tuple(tuple(t.shape[1:]) for t in tensors), tuple(dtypes), device)

@@ -43,7 +43,9 @@ class TableLayout(Layout):
         import pandas as pd
 
         if not isinstance(raw, pd.DataFrame):
-            raise KindError(f"Expected a DataFrame with the columns of the inputs, got {type(raw).__name__}.")
+            raise KindError(
+                f"Expected a DataFrame with the columns of the inputs, got {type(raw).__name__}."
+            )
         if tuple(raw.columns) != self.columns:
             raise InputError(f"Expected the columns {list(self.columns)}, got {list(raw.columns)}.")
         codes = []
@@ -56,7 +58,11 @@ class TableLayout(Layout):
                     )
                 codes.append(raw[name].to_numpy(dtype=np.float64, na_value=np.nan))
                 continue
-            code = pd.Index(list(known), dtype=object).get_indexer(raw[name].astype(object)).astype(np.float64)
+            code = (
+                pd.Index(list(known), dtype=object)
+                .get_indexer(raw[name].astype(object))
+                .astype(np.float64)
+            )
             unknown = (code < 0) & raw[name].notna().to_numpy()
             if unknown.any():
                 value = raw[name].to_numpy()[unknown.argmax()]
@@ -72,7 +78,9 @@ class TableLayout(Layout):
 
         values = rows.detach().cpu().numpy()
         columns: dict[Any, Any] = {}
-        for index, (name, dtype, known) in enumerate(zip(self.columns, self.dtypes, self.categories)):
+        for index, (name, dtype, known) in enumerate(
+            zip(self.columns, self.dtypes, self.categories)
+        ):
             column = values[:, index]
             if known is None:
                 # A blend of rows can leave the integers: such a column is handed over as floats, never rounded in silence.
@@ -83,7 +91,11 @@ class TableLayout(Layout):
             else:
                 taken = np.where(np.isnan(column), -1, column).astype(np.int64)
                 made = pd.Categorical.from_codes(taken, categories=pd.Index(list(known)))
-                columns[name] = made if isinstance(dtype, pd.CategoricalDtype) else pd.Series(made).astype(dtype)
+                columns[name] = (
+                    made
+                    if isinstance(dtype, pd.CategoricalDtype)
+                    else pd.Series(made).astype(dtype)
+                )
         return (pd.DataFrame(columns),)
 
     def identities(self, rows: Tensor) -> Tensor:
@@ -103,7 +115,9 @@ def _table(frame: pd.DataFrame, device: torch.device) -> TableLayout:
         column = frame[name]
         if isinstance(column.dtype, pd.CategoricalDtype):
             categories.append(tuple(column.cat.categories))
-        elif pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        elif pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(
+            column.dtype
+        ):
             categories.append(None)
         else:
             categories.append(tuple(sorted(column.dropna().unique(), key=str)))

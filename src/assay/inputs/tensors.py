@@ -45,9 +45,13 @@ class TensorLayout(Layout):
 
     @property
     def names(self) -> tuple[str, ...]:
-        prefixes = [""] if len(self.parts) == 1 else [f"input{index}" for index in range(len(self.parts))]
+        prefixes = (
+            [""] if len(self.parts) == 1 else [f"input{index}" for index in range(len(self.parts))]
+        )
         return tuple(
-            prefix + str(list(map(int, np.unravel_index(index, shape)))).replace(" ", "") if shape else prefix or "x"
+            prefix + str(list(map(int, np.unravel_index(index, shape)))).replace(" ", "")
+            if shape
+            else prefix or "x"
             for prefix, shape in zip(prefixes, self.parts)
             for index in range(int(np.prod(shape, dtype=np.int64)))
         )
@@ -55,7 +59,9 @@ class TensorLayout(Layout):
     def flatten(self, raw: Any) -> Tensor:
         tensors = [as_tensor(part) for part in _pieces(raw)]
         if len(tensors) != len(self.parts):
-            raise InputError(f"Expected {len(self.parts)} tensors like the inputs, got {len(tensors)}.")
+            raise InputError(
+                f"Expected {len(self.parts)} tensors like the inputs, got {len(tensors)}."
+            )
         for tensor, shape in zip(tensors, self.parts):
             if tuple(tensor.shape[1:]) != shape:
                 raise InputError(
@@ -101,5 +107,7 @@ def as_tensor(value: Any) -> Tensor:
 
 def _pieces(raw: Any) -> list[Any]:
     """The tensors handed in: a tuple or a list of arrays is several of them, a list of numbers is one."""
-    several = isinstance(raw, tuple) or (isinstance(raw, list) and all(hasattr(part, "shape") for part in raw))
+    several = isinstance(raw, tuple) or (
+        isinstance(raw, list) and all(hasattr(part, "shape") for part in raw)
+    )
     return list(raw) if several else [raw]

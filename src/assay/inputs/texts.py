@@ -26,7 +26,11 @@ def is_text(raw: Any) -> bool:
         raise KindError("Expected a list of texts, got one string. Put it in a list: [text].")
     if isinstance(raw, np.ndarray) and raw.dtype.kind in "UO":
         return raw.ndim == 1 and len(raw) > 0 and all(isinstance(text, str) for text in raw)
-    return isinstance(raw, list | tuple) and len(raw) > 0 and all(isinstance(text, str) for text in raw)
+    return (
+        isinstance(raw, list | tuple)
+        and len(raw) > 0
+        and all(isinstance(text, str) for text in raw)
+    )
 
 
 @final
@@ -71,7 +75,9 @@ class TextLayout(Layout):
         for row, text in zip(rows, raw):
             split = _split(text)
             if len(split) > self.length or any(piece not in codes for piece in split):
-                raise InputError("Expected texts made of the inputs' words, no longer than they are.")
+                raise InputError(
+                    "Expected texts made of the inputs' words, no longer than they are."
+                )
             row[: len(split)] = torch.tensor([codes[piece] for piece in split], dtype=torch.int64)
         return rows.to(self.device)
 
@@ -79,7 +85,10 @@ class TextLayout(Layout):
         return ([self._text(codes) for codes in rows.tolist()],)
 
     def _text(self, codes: list[int]) -> str:
-        parts = [self.mask + " " * bool(self.mask) if code == _MASK else "".join(self.pieces[code]) for code in codes]
+        parts = [
+            self.mask + " " * bool(self.mask) if code == _MASK else "".join(self.pieces[code])
+            for code in codes
+        ]
         return "".join(parts).rstrip() if codes and _MASK in codes else "".join(parts)
 
     def identities(self, rows: Tensor) -> Tensor:

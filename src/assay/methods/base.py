@@ -96,8 +96,21 @@ class Method(ABC):
                 done = sum(map(len, predictions))
                 values[done - shard.n : done] = piece.values
                 pieces.append(Estimate(piece.values[:0].clone(), piece.standard_error, piece.notes))
-        facts = {"seconds": time.perf_counter() - start, "forwards": spent.forwards, "backwards": spent.backwards}
-        return self._answer(question, partition, values, pieces, torch.cat(bases), torch.cat(predictions), facts, seed)
+        facts = {
+            "seconds": time.perf_counter() - start,
+            "forwards": spent.forwards,
+            "backwards": spent.backwards,
+        }
+        return self._answer(
+            question,
+            partition,
+            values,
+            pieces,
+            torch.cat(bases),
+            torch.cat(predictions),
+            facts,
+            seed,
+        )
 
     @final
     def estimate(self, question: Question, seed: int) -> Estimate:
@@ -119,7 +132,11 @@ class Method(ABC):
             able = able_methods(question.model.abilities)
             raise AbilityError(
                 f"Expected a model with {from_here} for {self!r}, got {question.model.name}, which has none. "
-                + (f"Methods that can answer: {', '.join(able)}." if able else "No method at hand can answer.")
+                + (
+                    f"Methods that can answer: {', '.join(able)}."
+                    if able
+                    else "No method at hand can answer."
+                )
             )
         if Ability.GRADIENT in self.needed:
             layout = question.layout
@@ -187,5 +204,9 @@ def able_methods(abilities: frozenset[Ability]) -> list[str]:
     def below(kind: type[Method]) -> list[type[Method]]:
         return [kind, *(each for child in kind.__subclasses__() for each in below(child))]
 
-    ours = [kind for kind in below(Method) if not isabstract(kind) and kind.__module__.startswith("assay.")]
+    ours = [
+        kind
+        for kind in below(Method)
+        if not isabstract(kind) and kind.__module__.startswith("assay.")
+    ]
     return sorted(kind.__name__ for kind in ours if kind.needs <= abilities and not kind.around)

@@ -40,7 +40,9 @@ def explain(
     (tensor([[6., 6.]]), 'IntegratedGradients')
     """
     if isinstance(predictor, Question):
-        raise KindError("Expected a predictor and inputs, got a Question. Ask a method: Gradient()(question).")
+        raise KindError(
+            "Expected a predictor and inputs, got a Question. Ask a method: Gradient()(question)."
+        )
     question = Question(predictor, inputs, target, features, removal)
     return (method or suited(question))(question, seed=seed)
 
@@ -48,7 +50,9 @@ def explain(
 def suited(question: Question) -> Method:
     """The method that `explain` asks about this question."""
     layout = question.layout
-    smooth = isinstance(layout, TensorLayout) and all(dtype.is_floating_point for dtype in layout.dtypes)
+    smooth = isinstance(layout, TensorLayout) and all(
+        dtype.is_floating_point for dtype in layout.dtypes
+    )
     absent = question.bound.absent
     # What is drawn given the present features is not a place that a way could start from.
     if Ability.GRADIENT in question.model.abilities and smooth and isinstance(absent, FixedAbsent):

@@ -30,7 +30,9 @@ class Gradient(Method):
 
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GRADIENT})
     kind: ClassVar[Kind] = Kind.SLOPE
-    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE})
+    axioms: ClassVar[frozenset[Axiom]] = frozenset(
+        {Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE}
+    )
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Tensor:
@@ -53,7 +55,9 @@ class InputXGradient(Method):
     """
 
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GRADIENT})
-    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE})
+    axioms: ClassVar[frozenset[Axiom]] = frozenset(
+        {Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE}
+    )
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Tensor:

@@ -37,7 +37,9 @@ def present(covers: list[Tensor], start: int, stop: int) -> Tensor:
     step = math.prod(len(axis) for axis in covers)
     for axis in covers:
         step //= len(axis)
-        inside = (inside[:, :, None] & axis.bool()[index // step % len(axis)][:, None, :]).flatten(1)
+        inside = (inside[:, :, None] & axis.bool()[index // step % len(axis)][:, None, :]).flatten(
+            1
+        )
     return ~inside
 
 
@@ -85,18 +87,25 @@ class Occlusion(Method):
 
     def __post_init__(self) -> None:
         for name, setting in (("window", self.window), ("stride", self.stride)):
-            if any(number < 1 for number in (setting if isinstance(setting, tuple) else (setting,))):
+            if any(
+                number < 1 for number in (setting if isinstance(setting, tuple) else (setting,))
+            ):
                 raise InputError(f"Expected a {name} of at least 1, got {setting!r}.")
 
     @property
     def promises(self) -> frozenset[Axiom]:
-        single = all(length == 1 for length in (self.window if isinstance(self.window, tuple) else (self.window,)))
+        single = all(
+            length == 1
+            for length in (self.window if isinstance(self.window, tuple) else (self.window,))
+        )
         return self.axioms | {Axiom.DUMMY, Axiom.SYMMETRY} if single else self.axioms
 
     def values(self, question: Question, seed: int) -> Tensor:
         covers = [axis.to(question.x.device) for axis in self._covers(_map(question))]
         kept = [question.value(masks) for masks in _pieces(covers)]
-        lost = question.prediction[:, None].to(torch.float64) - torch.cat(kept, dim=1).to(torch.float64)
+        lost = question.prediction[:, None].to(torch.float64) - torch.cat(kept, dim=1).to(
+            torch.float64
+        )
         return overlap_sum(covers, lost) / overlap_sum(covers, torch.ones_like(lost[:1]))
 
     def _covers(self, shape: tuple[int, ...]) -> list[Tensor]:
@@ -108,7 +117,9 @@ class Occlusion(Method):
             strides = tuple(min(stride, length) for stride, length in zip(strides, shape))
         for window, stride, length in zip(windows, strides, shape):
             if window > length:
-                raise InputError(f"Expected a window inside the feature map {shape}, got {self.window}.")
+                raise InputError(
+                    f"Expected a window inside the feature map {shape}, got {self.window}."
+                )
             if stride > window and window < length:
                 raise InputError(
                     f"stride {stride} is longer than the window {window}: features between two windows would never be "
@@ -120,7 +131,11 @@ class Occlusion(Method):
 def _map(question: Question) -> tuple[int, ...]:
     """The feature map, or one line of features where the features have no map of their own."""
     shape = tuple(question.partition.shape or ())
-    return shape if math.prod(shape) == question.partition.count and shape else (question.partition.count,)
+    return (
+        shape
+        if math.prod(shape) == question.partition.count and shape
+        else (question.partition.count,)
+    )
 
 
 def _per_axis(name: str, setting: int | tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -20,7 +20,9 @@ from assay.question.question import Question
 
 _MOST_STEPS = 4096
 
-_PATH_AXIOMS = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE})
+_PATH_AXIOMS = frozenset(
+    {Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE}
+)
 
 
 @final
@@ -59,13 +61,18 @@ class IntegratedGradients(Method):
     def values(self, question: Question, seed: int) -> Tensor | Estimate:
         if self.tolerance is None:
             return question.pool(self._along(question, self.steps))
-        due, steps = question.prediction.to(torch.float64) - question.base.to(torch.float64), self.steps
+        due, steps = (
+            question.prediction.to(torch.float64) - question.base.to(torch.float64),
+            self.steps,
+        )
         elements = self._along(question, steps)
         while True:
             # Every input goes on alone, so that its answer does not depend on its neighbours.
             open_ = ((due - elements.sum(1)).abs() >= self.tolerance).nonzero().flatten()
             if len(open_) == 0 or steps * 2 > _MOST_STEPS:
-                return Estimate(question.pool(elements), notes={"steps": steps, "converged": len(open_) == 0})
+                return Estimate(
+                    question.pool(elements), notes={"steps": steps, "converged": len(open_) == 0}
+                )
             steps *= 2
             elements[open_] = self._along(question.take(open_), steps)
 
@@ -121,7 +128,9 @@ class Path(Method):
         def along(rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
             position = alphas[steps].unsqueeze(1)
             points, velocities = torch.func.jvp(  # type: ignore[misc]
-                lambda a: self.path(a, absent[rows], x[rows]), (position,), (torch.ones_like(position),)
+                lambda a: self.path(a, absent[rows], x[rows]),
+                (position,),
+                (torch.ones_like(position),),
             )
             return points.detach(), velocities.detach()
 
@@ -133,7 +142,9 @@ class Path(Method):
             scale = float(end.abs().max()) + 1
             if point.shape != x.shape or float((point - end).abs().max()) > slack(x) * scale:
                 where = "the absent input" if position == 0.0 else "the input"
-                raise InputError(f"Expected a path of points {tuple(x.shape)} whose position {position:g} is {where}.")
+                raise InputError(
+                    f"Expected a path of points {tuple(x.shape)} whose position {position:g} is {where}."
+                )
 
 
 @final
@@ -155,7 +166,9 @@ class ExpectedGradients(Method):
     draws: int = 200
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GRADIENT})
     kind: ClassVar[Kind] = Kind.CONTRIBUTION
-    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE})
+    axioms: ClassVar[frozenset[Axiom]] = frozenset(
+        {Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE}
+    )
     cost: ClassVar[str] = "draws gradients"
 
     def __post_init__(self) -> None:
@@ -166,7 +179,8 @@ class ExpectedGradients(Method):
         x, absent = question.x, question.bound.absent
         streams = rng.streams(seed, question.keys, "expected gradients")
         alphas = (
-            torch.arange(self.draws, device=x.device) + streams.uniform((0, 1), self.draws, torch.float64)[:, 0]
+            torch.arange(self.draws, device=x.device)
+            + streams.uniform((0, 1), self.draws, torch.float64)[:, 0]
         ) / self.draws
         alphas = alphas.to(x.dtype)
         baselines = _rounds(streams, self.draws, absent.draws)
@@ -186,5 +200,8 @@ class ExpectedGradients(Method):
 def _rounds(streams: rng.Streams, draws: int, rows: int) -> Tensor:
     """(n, draws) background rows in shuffled rounds: each round is a random order of all rows."""
     rounds = -(-draws // rows)
-    order = [streams.uniform((1 + r, 2 + r), rows, torch.float64)[:, 0].argsort(dim=1) for r in range(rounds)]
+    order = [
+        streams.uniform((1 + r, 2 + r), rows, torch.float64)[:, 0].argsort(dim=1)
+        for r in range(rounds)
+    ]
     return torch.cat(order, dim=1)[:, :draws]

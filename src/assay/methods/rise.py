@@ -112,7 +112,9 @@ class Lattice:
 
     def fold(self, sums: Tensor) -> Tensor:
         """Sums over masks kept as (r, shifts, cells) to sums at every feature, (r, features): two matrix products."""
-        rows = sums.reshape(-1, self.down.cell, self.across.cell, self.down.nodes, self.across.nodes)
+        rows = sums.reshape(
+            -1, self.down.cell, self.across.cell, self.down.nodes, self.across.nodes
+        )
         rows = rows.permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)
         across = self.across_weights.transpose(0, 1).flatten(1)
         down = self.down_weights.transpose(0, 1).flatten(1)
@@ -124,7 +126,9 @@ def lattice(shape: tuple[int, ...], grid: int | None, device: torch.device) -> L
     *layers, high, wide = shape if len(shape) > 1 else (1, *shape)
     size = grid or (max(high, wide) if len(shape) == 1 else 7)
     down, across = Axis(high, min(size, high)), Axis(wide, min(size, wide))
-    return Lattice(down, across, math.prod(layers), down.weights().to(device), across.weights().to(device))
+    return Lattice(
+        down, across, math.prod(layers), down.weights().to(device), across.weights().to(device)
+    )
 
 
 def add_outer(sums: Tensor, answers: Tensor, grids: Tensor, shifts: Tensor) -> None:
@@ -132,7 +136,9 @@ def add_outer(sums: Tensor, answers: Tensor, grids: Tensor, shifts: Tensor) -> N
     step = max(1, _OUTER_CELLS // (len(answers) * grids.shape[1]))
     for start in range(0, len(grids), step):
         part = slice(start, start + step)
-        sums.index_add_(1, shifts[part], answers[:, part, None] * grids[None, part].to(answers.dtype))
+        sums.index_add_(
+            1, shifts[part], answers[:, part, None] * grids[None, part].to(answers.dtype)
+        )
 
 
 @final
@@ -143,7 +149,11 @@ class Ledger:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(*shape, dtype=torch.float64, device=device)
 
-        self.total, self.weight, self.score = zeros(rows, features), zeros(1, features), zeros(rows, 1)
+        self.total, self.weight, self.score = (
+            zeros(rows, features),
+            zeros(1, features),
+            zeros(rows, 1),
+        )
         self.masks, self.blocks = 0.0, 0
         self.means = [zeros(rows, features), zeros(1, features), zeros(rows, 1)]
         self.squares = {pair: zeros(rows, features) for pair in ((0, 0), (0, 1), (0, 2), (1, 2))}
@@ -163,11 +173,15 @@ class Ledger:
         for (one, other), square in self.squares.items():
             square += before[one] * after[other]
 
-    def standard_error(self, of_weight: Tensor | float, of_score: Tensor | float, scale: Tensor | float) -> Tensor:
+    def standard_error(
+        self, of_weight: Tensor | float, of_score: Tensor | float, scale: Tensor | float
+    ) -> Tensor:
         """The standard error of mean(u) / scale for u = f M + of_weight * M + of_score * f, over the blocks."""
         q = self.squares
         spread = q[0, 0] + of_weight**2 * q[1, 1] + of_score**2 * q[2, 2]
-        spread = spread + 2 * (of_weight * q[0, 1] + of_score * q[0, 2] + of_weight * of_score * q[1, 2])
+        spread = spread + 2 * (
+            of_weight * q[0, 1] + of_score * q[0, 2] + of_weight * of_score * q[1, 2]
+        )
         return (spread.clamp_min(0) / (self.blocks * (self.blocks - 1))).sqrt() / scale
 
 
@@ -178,7 +192,11 @@ def independent(grid: Lattice, masks: int, keep: float, seed: int) -> Iterator[B
         size = (block + 1) * masks // blocks - block * masks // blocks
         draw = rng.shared(seed, f"rise {block}")
         grids = torch.from_numpy(draw.random((size, grid.cells)) < keep)
-        yield grids, torch.from_numpy(draw.integers(grid.shifts, size=size)), torch.ones(size, dtype=torch.float64)
+        yield (
+            grids,
+            torch.from_numpy(draw.integers(grid.shifts, size=size)),
+            torch.ones(size, dtype=torch.float64),
+        )
 
 
 def balanced(grid: Lattice, masks: int, seed: int) -> Iterator[Block]:
@@ -211,7 +229,11 @@ def exhaustive(grid: Lattice, keep: float) -> Iterator[Block]:
 
 
 def gather(
-    grid: Lattice, blocks: Iterator[Block], ask: Callable[[Tensor], Tensor], rows: int, dtype: torch.dtype
+    grid: Lattice,
+    blocks: Iterator[Block],
+    ask: Callable[[Tensor], Tensor],
+    rows: int,
+    dtype: torch.dtype,
 ) -> Ledger:
     """Asks every mask once, `ask(masks (m, features)) -> (rows, m)`, and keeps sums alone."""
     device = grid.down_weights.device
@@ -271,18 +293,30 @@ class Rise(Method):
     cost: ClassVar[str] = "masks"
 
     def __post_init__(self) -> None:
-        if self.masks != "all" and (not isinstance(self.masks, int) or self.masks < 2 * _FEWEST_BLOCKS):
-            raise InputError(f"Expected at least {2 * _FEWEST_BLOCKS} masks, or 'all', got {self.masks!r}.")
+        if self.masks != "all" and (
+            not isinstance(self.masks, int) or self.masks < 2 * _FEWEST_BLOCKS
+        ):
+            raise InputError(
+                f"Expected at least {2 * _FEWEST_BLOCKS} masks, or 'all', got {self.masks!r}."
+            )
         if self.grid is not None and self.grid < 1:
-            raise InputError(f"Expected a grid of at least one cell along an axis, got {self.grid}.")
+            raise InputError(
+                f"Expected a grid of at least one cell along an axis, got {self.grid}."
+            )
         if not 0 < self.keep < 1:
             raise InputError(f"Expected a share of cells to keep between 0 and 1, got {self.keep}.")
         if self.estimator not in ("ratio", "raw", "centred"):
-            raise InputError(f"Expected the estimator 'ratio', 'raw' or 'centred', got {self.estimator!r}.")
+            raise InputError(
+                f"Expected the estimator 'ratio', 'raw' or 'centred', got {self.estimator!r}."
+            )
         if self.design not in ("independent", "balanced"):
-            raise InputError(f"Expected the design 'independent' or 'balanced', got {self.design!r}.")
+            raise InputError(
+                f"Expected the design 'independent' or 'balanced', got {self.design!r}."
+            )
         if self.design == "balanced" and self.keep != 0.5:
-            raise InputError(f"Balanced masks keep half of the cells, got keep={self.keep}; use design='independent'.")
+            raise InputError(
+                f"Balanced masks keep half of the cells, got keep={self.keep}; use design='independent'."
+            )
 
     @property
     def unit(self) -> Kind:
@@ -292,7 +326,9 @@ class Rise(Method):
         clean = question.prediction[:, None].to(torch.float64)
         grid, blocks = self._plan(question, seed)
         # Differences to the clean score: a score with a large constant part would drown its own standard error.
-        ledger = gather(grid, blocks, lambda m: question.value(m) - clean, len(clean), _float(question.x))
+        ledger = gather(
+            grid, blocks, lambda m: question.value(m) - clean, len(clean), _float(question.x)
+        )
         values, error = self._read(ledger, grid, clean)
         return Estimate(values, None if self.masks == "all" else error)
 
@@ -311,7 +347,9 @@ class Rise(Method):
     def _plan(self, question: Question, seed: int) -> tuple[Lattice, Iterator[Block]]:
         partition = question.partition
         whole = math.prod(partition.shape) == partition.count
-        grid = lattice(partition.shape if whole else (partition.count,), self.grid, question.x.device)
+        grid = lattice(
+            partition.shape if whole else (partition.count,), self.grid, question.x.device
+        )
         if self.masks == "all":
             if grid.shifts << grid.cells > _MOST_MASKS:
                 raise InputError(
@@ -340,7 +378,9 @@ class Rise(Method):
             values = total / weight
             return values + clean, ledger.standard_error(-values, 0.0, weight / masks)
         if self.estimator == "raw":
-            return (total + clean * weight) / (masks * self.keep), ledger.standard_error(clean, 0.0, self.keep)
+            return (total + clean * weight) / (masks * self.keep), ledger.standard_error(
+                clean, 0.0, self.keep
+            )
         spread = self.keep * (1 - self.keep) * grid.down.variance * grid.across.variance
         values = (total / masks - score / masks * weight / masks) / spread
         return values, ledger.standard_error(-score / masks, -weight / masks, spread)

@@ -26,7 +26,9 @@ class Around(Method):
 
     def __post_init__(self) -> None:
         if not isinstance(self.method, Method):
-            raise KindError(f"Expected a method inside {type(self).__name__}, such as Gradient(), got {self.method!r}.")
+            raise KindError(
+                f"Expected a method inside {type(self).__name__}, such as Gradient(), got {self.method!r}."
+            )
 
     @property
     def needed(self) -> frozenset[Ability]:
@@ -139,19 +141,25 @@ class Smoothed(Around):
     def check(self, question: Question) -> None:
         super().check(question)
         if not question.x.is_floating_point():
-            raise KindError(f"Expected floating inputs for {self!r}, which adds noise to them, got {question.x.dtype}.")
+            raise KindError(
+                f"Expected floating inputs for {self!r}, which adds noise to them, got {question.x.dtype}."
+            )
 
     def values(self, question: Question, seed: int) -> Estimate:
         n, elements = question.x.shape
         streams = rng.streams(seed, question.keys, "smoothing")
-        total = torch.zeros(n, question.partition.count, dtype=torch.float64, device=question.x.device)
+        total = torch.zeros(
+            n, question.partition.count, dtype=torch.float64, device=question.x.device
+        )
         squares = torch.zeros_like(total)
         step = max(1, _DRAW_ELEMENTS // (n * elements))
         for start in range(0, self.draws, step):
             draws = (start, min(start + step, self.draws))
             noisy = question.x.unsqueeze(1) + self._noise(streams, draws, question.x)
             rows = torch.arange(n, device=question.x.device).repeat_interleave(draws[1] - draws[0])
-            inner = self.method.estimate(question.at(noisy.flatten(0, 1), rows), rng.derive(seed, "smoothed"))
+            inner = self.method.estimate(
+                question.at(noisy.flatten(0, 1), rows), rng.derive(seed, "smoothed")
+            )
             values = inner.values.to(torch.float64).unflatten(0, (n, -1))
             total += values.sum(1)
             squares += (values**2).sum(1)

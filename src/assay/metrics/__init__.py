@@ -14,4 +14,6 @@ from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 
-METRICS: dict[str, type[Metric]] = {kind.__name__: kind for kind in (Infidelity, MaxSensitivity, Completeness)}
+METRICS: dict[str, type[Metric]] = {
+    kind.__name__: kind for kind in (Infidelity, MaxSensitivity, Completeness)
+}

@@ -41,7 +41,9 @@ class Metric(ABC):
     """Why an input may have no score, in words."""
 
     @abstractmethod
-    def read(self, question: Question, attributions: Sequence[Attribution], seed: int) -> list[Reading]:
+    def read(
+        self, question: Question, attributions: Sequence[Attribution], seed: int
+    ) -> list[Reading]:
         """One reading per attribution for a shard of inputs, from common random numbers."""
 
     @final
@@ -50,7 +52,9 @@ class Metric(ABC):
         return self.each(question, [attribution], seed=seed)[0]
 
     @final
-    def each(self, question: Question, attributions: Sequence[Attribution], *, seed: int = 0) -> list[Score]:
+    def each(
+        self, question: Question, attributions: Sequence[Attribution], *, seed: int = 0
+    ) -> list[Score]:
         """The scores of several attributions of the same question, paired: same draws, same model answers."""
         if not isinstance(question, Question):
             raise KindError(f"Expected a Question, got {type(question).__name__}.")
@@ -62,9 +66,14 @@ class Metric(ABC):
         with torch.inference_mode(False), torch.no_grad():
             for shard in question.shards():
                 rows = slice(start, start + shard.n)
-                parts.append(self.read(shard, [cut(attribution, rows) for attribution in attributions], seed))
+                parts.append(
+                    self.read(shard, [cut(attribution, rows) for attribution in attributions], seed)
+                )
                 start += shard.n
-        return [self._score([part[i] for part in parts], each, seed) for i, each in enumerate(attributions)]
+        return [
+            self._score([part[i] for part in parts], each, seed)
+            for i, each in enumerate(attributions)
+        ]
 
     def about(self, method: Method) -> Metric:
         """The same metric for answers of this method: metrics that must ask again take it as their own."""

@@ -50,7 +50,9 @@ class Model(ABC):
     def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
         """The raw outputs (r, ...) of one chunk."""
 
-    def call_near(self, rows: Rows, near: Near, context: Mapping[str, Any], layout: int = 0) -> Tensor:
+    def call_near(
+        self, rows: Rows, near: Near, context: Mapping[str, Any], layout: int = 0
+    ) -> Tensor:
         """The same for images that differ from others in a patch only, which may cost less."""
         return self.call(rows, context, layout)
 
@@ -75,16 +77,24 @@ class Model(ABC):
     def require(self, ability: Ability, who: str) -> None:
         """Refuses when the model lacks an ability."""
         if ability not in self.abilities:
-            have = ", ".join(sorted(each.value for each in self.abilities)) or "none beyond answering"
-            raise AbilityError(f"{who} needs a model with the ability {ability.value!r}; {self.name} has: {have}.")
+            have = (
+                ", ".join(sorted(each.value for each in self.abilities)) or "none beyond answering"
+            )
+            raise AbilityError(
+                f"{who} needs a model with the ability {ability.value!r}; {self.name} has: {have}."
+            )
 
     def cut_after(self, layer: str) -> Any:
         """The rest of the model behind a layer."""
-        raise AbilityError(f"{self.name} has no layers that could be named; wrap a torch.nn.Module.")
+        raise AbilityError(
+            f"{self.name} has no layers that could be named; wrap a torch.nn.Module."
+        )
 
     def cut_upto(self, layer: str) -> Model:
         """The model that stops at a layer."""
-        raise AbilityError(f"{self.name} has no layers that could be named; wrap a torch.nn.Module.")
+        raise AbilityError(
+            f"{self.name} has no layers that could be named; wrap a torch.nn.Module."
+        )
 
 
 def checked(outputs: Any, rows: int, who: str) -> Tensor:
@@ -96,7 +106,11 @@ def checked(outputs: Any, rows: int, who: str) -> Tensor:
                 "Return scores or probabilities as an array: numpy.asarray(outputs)."
             )
         if isinstance(outputs, Mapping):
-            advice = f"wrap(model, output={next(iter(outputs), 'name')!r})" if outputs else "wrap(model, output=...)"
+            advice = (
+                f"wrap(model, output={next(iter(outputs), 'name')!r})"
+                if outputs
+                else "wrap(model, output=...)"
+            )
         elif isinstance(outputs, tuple | list):
             advice = "wrap(model, output=0) for its first part"
         else:
@@ -115,7 +129,11 @@ def checked(outputs: Any, rows: int, who: str) -> Tensor:
 def finite(outputs: Tensor, who: str, where: str) -> Tensor:
     """The same outputs, all of them numbers."""
     if not bool(torch.isfinite(outputs).all()):
-        bad = (~torch.isfinite(outputs)).flatten(1).any(1) if outputs.dim() > 1 else ~torch.isfinite(outputs)
+        bad = (
+            (~torch.isfinite(outputs)).flatten(1).any(1)
+            if outputs.dim() > 1
+            else ~torch.isfinite(outputs)
+        )
         raise ModelError(
             f"Expected finite outputs from {who}, got NaN or infinity in {int(bad.sum())} of {len(outputs)} rows {where}. "
             "Check the inputs' preprocessing, and that the removal leaves values the model can take."

@@ -47,7 +47,9 @@ class _Opaque(Model):
 class Estimator(_Opaque):
     """An estimator, always called with the kind of table that it was fitted on."""
 
-    def __init__(self, estimator: Any, method: str, batch_size: int | None, device: torch.device | None) -> None:
+    def __init__(
+        self, estimator: Any, method: str, batch_size: int | None, device: torch.device | None
+    ) -> None:
         super().__init__(batch_size, device)
         self.estimator = estimator
         self.method = method
@@ -118,12 +120,18 @@ class Function(_Opaque):
     def reading(self, raw: Any) -> Function:
         """The same function, called with tensors if that is what the inputs are."""
         first = raw[0] if isinstance(raw, tuple | list) and raw else raw
-        made = Function(self.function, self.output, self._batch_size, self.device, isinstance(first, Tensor))
+        made = Function(
+            self.function, self.output, self._batch_size, self.device, isinstance(first, Tensor)
+        )
         made._paces = self._paces
         return made
 
     def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
-        arrays = rows if self.tensors else tuple(r.cpu().numpy() if isinstance(r, Tensor) else r for r in rows)
+        arrays = (
+            rows
+            if self.tensors
+            else tuple(r.cpu().numpy() if isinstance(r, Tensor) else r for r in rows)
+        )
         outputs = _numbers(self.output(self.function(*arrays, **context)), self.name)
         return checked(outputs, len(rows[0]), self.name).to(self.device)
 

@@ -60,7 +60,9 @@ def wrap(
     """
     if isinstance(predictor, Model):
         return predictor
-    if batch_size != "auto" and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+    if batch_size != "auto" and (
+        isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
+    ):
         raise InputError(f"Expected 'auto' or a positive int as batch size, got {batch_size!r}.")
     rows = None if batch_size == "auto" else batch_size
     place = torch.device(device) if device is not None else None
@@ -69,7 +71,9 @@ def wrap(
     answers = [name for name in _ANSWERS if callable(getattr(predictor, name, None))]
     if answers and not isinstance(predictor, type):
         if output is not None and output not in answers:
-            raise InputError(f"Expected output to be one of {answers} for {type(predictor).__name__}, got {output!r}.")
+            raise InputError(
+                f"Expected output to be one of {answers} for {type(predictor).__name__}, got {output!r}."
+            )
         return Estimator(predictor, str(output or answers[0]), rows, place)
     if callable(predictor) and not isinstance(predictor, type):
         return Function(predictor, _part(output), rows, place)

@@ -28,7 +28,9 @@ def orthogonal_array(columns: int, power: int, draw: np.random.Generator) -> NDA
     Rao-Hamming construction over GF(4): rows are all vectors u, a column is u . v for one of the (4^power - 1) / 3
     directions v; columns, levels and rows are permuted at random (Owen 1992).
     """
-    vectors = np.stack(np.meshgrid(*[np.arange(4)] * power, indexing="ij"), axis=-1).reshape(-1, power)
+    vectors = np.stack(np.meshgrid(*[np.arange(4)] * power, indexing="ij"), axis=-1).reshape(
+        -1, power
+    )
     leading = np.take_along_axis(vectors, (vectors != 0).argmax(axis=1)[:, None], axis=1)[:, 0]
     directions = draw.permutation(vectors[leading == 1])[:columns]
     cells = np.zeros((len(vectors), columns), dtype=np.int64)
@@ -56,7 +58,9 @@ def uniforms(
     levels: NDArray[np.int64] | None = None
     if powers:
         blocks = -(-rows // 4 ** powers[-1])
-        levels = np.concatenate([orthogonal_array(columns, powers[-1], draw) for _ in range(blocks)])[:rows]
+        levels = np.concatenate(
+            [orthogonal_array(columns, powers[-1], draw) for _ in range(blocks)]
+        )[:rows]
     order = np.argsort(draw.random((rows, columns)) + (0 if levels is None else levels), axis=0)
     rank = np.argsort(order, axis=0)
     return (rank + draw.random((rows, columns))) / rows, levels
@@ -72,7 +76,9 @@ def _sobol(rows: int, columns: int, draw: np.random.Generator) -> Floats:
     power = max(1, (rows - 1).bit_length())
     taken = draw.permutation(even_columns(columns, power))
     points = Sobol(int(taken.max()) + 1, rng=draw).random_base2(power)[:rows, taken]
-    return np.asarray(points + 0.5**31, dtype=np.float64)  # they are whole multiples of 0.5**30, 0 among them
+    return np.asarray(
+        points + 0.5**31, dtype=np.float64
+    )  # they are whole multiples of 0.5**30, 0 among them
 
 
 @lru_cache(maxsize=32)
@@ -86,7 +92,9 @@ def even_columns(columns: int, power: int) -> NDArray[np.int64]:
     from scipy.stats.qmc import Sobol
 
     sequence = Sobol(min(Sobol.MAXDIM, 8 * columns + 64), scramble=False)
-    basis = np.stack([sequence.reset().fast_forward(1 << digit).random(1)[0] for digit in range(power)])
+    basis = np.stack(
+        [sequence.reset().fast_forward(1 << digit).random(1)[0] for digit in range(power)]
+    )
     quarters, place = (4 * basis).astype(np.int64), 1 << np.arange(power)
     high, low = place @ (quarters >> 1), place @ (quarters & 1)
     known: set[int] = {0}

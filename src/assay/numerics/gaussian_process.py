@@ -59,7 +59,9 @@ def misfit(covariance: Floats, noise: float, answers: Floats) -> tuple[float, Fl
     return float(value), (inverse - np.outer(weights, weights) / power) / 2
 
 
-def most_probable(kernel: Kernel, answers: Floats, likely: Floats, spread: Floats, rounds: int) -> tuple[Floats, float]:
+def most_probable(
+    kernel: Kernel, answers: Floats, likely: Floats, spread: Floats, rounds: int
+) -> tuple[Floats, float]:
     """The relevances (d,) in (0, 1) and the noise at the mode after answers (m,) of scale one.
 
     `likely` and `spread` (d + 1,): the mean and standard deviation of logit(relevance) and of log(noise) before any data.
@@ -76,5 +78,7 @@ def most_probable(kernel: Kernel, answers: Floats, likely: Floats, spread: Float
         return value + float(apart @ apart) / 2, down + apart / spread
 
     bounds = [_RELEVANCES] * (len(likely) - 1) + [_NOISES]
-    found = minimize(negative, likely, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": rounds}).x
+    found = minimize(
+        negative, likely, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": rounds}
+    ).x
     return expit(found[:-1]), float(np.exp(found[-1]))

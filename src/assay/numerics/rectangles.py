@@ -58,7 +58,9 @@ class Gather:
     def take(self, values: Tensor, maps: Tensor) -> Tensor:
         """The map of every row, (r, c, height, width), from patches (r, c, ...) and owners' maps (k, c, h, w)."""
         channels = maps.shape[1]
-        table = torch.cat([part.permute(0, 2, 3, 1).reshape(-1, channels) for part in (values, maps)])
+        table = torch.cat(
+            [part.permute(0, 2, 3, 1).reshape(-1, channels) for part in (values, maps)]
+        )
         return table.index_select(0, self.at).view(*self.shape, channels).permute(0, 3, 1, 2)
 
 
@@ -92,7 +94,8 @@ class Place:
     def moved(self, down: int, across: int) -> Place:
         """The same rectangles further down and across."""
         found: Place = self._once(
-            ("moved", down, across), lambda: self.at(self.top + down, self.left + across, self.height, self.width)
+            ("moved", down, across),
+            lambda: self.at(self.top + down, self.left + across, self.height, self.width),
         )
         return found
 
@@ -102,7 +105,8 @@ class Place:
         def look() -> bool:
             sides = [(*self.along(axis), *other.along(axis)) for axis in (0, 1)]
             return not any(
-                bool(((start < first) | (start + size > first + most)).any()) for first, most, start, size in sides
+                bool(((start < first) | (start + size > first + most)).any())
+                for first, most, start, size in sides
             )
 
         return bool(self._once((other, "held"), look))
@@ -119,10 +123,14 @@ class Place:
                 start, own = self.along(axis)
                 length = side.length(size)
                 count = min((own - 1 + side.reach) // side.stride + 1, length)
-                first = (-((side.reach - start - side.padding) // side.stride)).clamp(0, length - count)
+                first = (-((side.reach - start - side.padding) // side.stride)).clamp(
+                    0, length - count
+                )
                 made.append((first, count))
                 need.append((first * side.stride, (count - 1) * side.stride + side.reach + 1))
-            if made[0][1] * made[1][1] > _MOST * sides[0].length(shape[0]) * sides[1].length(shape[1]):
+            if made[0][1] * made[1][1] > _MOST * sides[0].length(shape[0]) * sides[1].length(
+                shape[1]
+            ):
                 return None
             moved = self.moved(sides[0].padding, sides[1].padding)
             padded = sides[0].padded(shape[0]), sides[1].padded(shape[1])
@@ -141,7 +149,9 @@ class Place:
     def over_all(self, shape: tuple[int, int]) -> Gather:
         """The same over the whole map."""
         corner = torch.zeros_like(self.top)
-        found: Gather = self._once(shape, lambda: self.gather(self.at(corner, corner, *shape), shape))
+        found: Gather = self._once(
+            shape, lambda: self.gather(self.at(corner, corner, *shape), shape)
+        )
         return found
 
     def gather(self, other: Place, shape: tuple[int, int]) -> Gather:
@@ -150,13 +160,20 @@ class Place:
         y = other.top[:, None] + torch.arange(other.height, device=device)
         x = other.left[:, None] + torch.arange(other.width, device=device)
         down, across = y - self.top[:, None], x - self.left[:, None]
-        inside = ((down >= 0) & (down < self.height))[:, :, None] & ((across >= 0) & (across < self.width))[:, None, :]
+        inside = ((down >= 0) & (down < self.height))[:, :, None] & (
+            (across >= 0) & (across < self.width)
+        )[:, None, :]
         number = torch.arange(count, device=device)[:, None]
         own = ((number * self.height + down) * self.width)[:, :, None] + across[:, None, :]
         down_map = (self.owner * shape[0])[:, None] + y
-        beside = count * self.height * self.width + (down_map * shape[1])[:, :, None] + x[:, None, :]
+        beside = (
+            count * self.height * self.width + (down_map * shape[1])[:, :, None] + x[:, None, :]
+        )
         at = torch.where(inside, own, beside).flatten()
-        return Gather(at.to(torch.int32) if int(at.max()) < 1 << 31 else at, (count, other.height, other.width))
+        return Gather(
+            at.to(torch.int32) if int(at.max()) < 1 << 31 else at,
+            (count, other.height, other.width),
+        )
 
     def crop(self, rows: Tensor) -> Tensor:
         """The rectangle of each row of images (r, c, h, w)."""
@@ -165,7 +182,9 @@ class Place:
             y = self.top[:, None] + torch.arange(self.height, device=rows.device)
             x = self.left[:, None] + torch.arange(self.width, device=rows.device)
             number = torch.arange(len(rows), device=rows.device)[:, None]
-            return (((number * rows.shape[2] + y) * rows.shape[3])[:, :, None] + x[:, None, :]).flatten()
+            return (
+                ((number * rows.shape[2] + y) * rows.shape[3])[:, :, None] + x[:, None, :]
+            ).flatten()
 
         table = rows.permute(0, 2, 3, 1).reshape(-1, rows.shape[1])
         found = table.index_select(0, self._once((tuple(rows.shape), "crop"), look))

@@ -24,13 +24,18 @@ _CACHE_BLOCK = 1 << 15  # counters per pass: the ten rounds then stay in the sec
 
 def derive(seed: int, name: str) -> int:
     """A new seed for a part of the work that has a name, so that two parts never share draws."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little") >> 1
+    return (
+        int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little")
+        >> 1
+    )
 
 
 def shared(seed: int, name: str) -> np.random.Generator:
     """The generator of a design that all inputs share (coalitions, masks, noise): it depends on the seed alone."""
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(int.from_bytes(digest, "little"))))
+    return np.random.Generator(
+        np.random.Philox(np.random.SeedSequence(int.from_bytes(digest, "little")))
+    )
 
 
 def identities(rows: Iterable[bytes]) -> Tensor:
@@ -39,7 +44,9 @@ def identities(rows: Iterable[bytes]) -> Tensor:
     return torch.from_numpy(np.frombuffer(digests, dtype=np.int64).copy())
 
 
-def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def philox(
+    counter: Sequence[Tensor], key: Sequence[Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Philox 4x32-10: four counters and two keys (int64 tensors holding 32-bit words) to four random 32-bit words."""
     (c0, c1, c2, c3), (k0, k1) = counter, key
     for _ in range(10):
@@ -76,26 +83,38 @@ class Streams:
         out = torch.empty((total, 4), dtype=torch.int64, device=device)
         for start in range(0, total, _CACHE_BLOCK):
             flat = torch.arange(start, min(start + _CACHE_BLOCK, total), device=device)
-            row, draw, block = flat // (count * blocks), flat // blocks % count + draws[0], flat % blocks
+            row, draw, block = (
+                flat // (count * blocks),
+                flat // blocks % count + draws[0],
+                flat % blocks,
+            )
             zero = torch.zeros_like(flat)
             words = philox((block, draw, zero, zero), (self.low[row], self.high[row]))
             out[start : start + len(flat)] = torch.stack(words, dim=1)
         return out.view(len(self), count, blocks * 4)
 
-    def uniform(self, draws: tuple[int, int], size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    def uniform(
+        self, draws: tuple[int, int], size: int, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Uniform on [0, 1): shape (n, draws, size), 24 random bits in float32, 32 in float64."""
         words = self._words(draws, size)[..., :size]
         if dtype == torch.float64:
             return words.to(torch.float64) * 2.0**-32
         return ((words >> 8).to(torch.float32) * 2.0**-24).to(dtype)
 
-    def normal(self, draws: tuple[int, int], size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    def normal(
+        self, draws: tuple[int, int], size: int, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Standard normal by Box and Muller (1958): shape (n, draws, size)."""
         work = torch.float64 if dtype == torch.float64 else torch.float32
         words = self._words(draws, size).unflatten(-1, (-1, 2)).to(work)
         radius = ((words[..., 0] + 1.0) * 2.0**-32).log().mul(-2.0).sqrt()
         angle = words[..., 1] * (2.0 * math.pi * 2.0**-32)
-        return torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1).flatten(-2)[..., :size].to(dtype)
+        return (
+            torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1)
+            .flatten(-2)[..., :size]
+            .to(dtype)
+        )
 
     def integers(self, draws: tuple[int, int], size: int, high: int) -> Tensor:
         """Integers in [0, high): shape (n, draws, size), by multiplication (bias below high / 2^32)."""

@@ -17,7 +17,9 @@ Floats: TypeAlias = NDArray[np.float64]
 
 EXACT = 17  # up to this many inputs all sign flips are enumerated (2^16 of them, by symmetry): many pairs need small p values
 
-BLOCK = 1 << 21  # entries of one resampling matrix (16 MB), so that memory does not grow with the resamples
+BLOCK = (
+    1 << 21
+)  # entries of one resampling matrix (16 MB), so that memory does not grow with the resamples
 
 
 @final
@@ -38,7 +40,9 @@ class Paired:
     n: int
 
 
-def interval(values: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 9999) -> tuple[float, float]:
+def interval(
+    values: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 9999
+) -> tuple[float, float]:
     """The bias-corrected and accelerated bootstrap interval of a mean over inputs.
 
     The bounds are the quantiles Phi(z0 + (z0 + z) / (1 - a (z0 + z))) of the resampled means, with z the normal
@@ -53,7 +57,9 @@ def interval(values: ArrayLike, level: float = 0.95, seed: int = 0, resamples: i
     return float(low), float(high)
 
 
-def intervals(table: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 9999) -> Floats:
+def intervals(
+    table: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 9999
+) -> Floats:
     """`interval` of every column of a table (n, k), from the same resampled inputs: (k, 2)."""
     columns = _table(table)
     _check_level(level)
@@ -67,7 +73,9 @@ def resampled(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
     """
     columns = _table(table)
     if resamples < 1:
-        raise InputError(f"resamples must be at least 1, got {resamples}: use 999 for a look, 9999 for a report")
+        raise InputError(
+            f"resamples must be at least 1, got {resamples}: use 999 for a look, 9999 for a report"
+        )
     means = np.full((resamples, columns.shape[1]), np.nan)
     for rows, members in _patterns(columns):
         source = columns[np.ix_(rows, members)]
@@ -90,7 +98,9 @@ def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]
     if n == 0:
         return float("nan"), float("nan")
     if not 0 <= successes <= n:
-        raise InputError(f"successes must lie between 0 and n = {n}, got {successes}: count the hits, not their share")
+        raise InputError(
+            f"successes must lie between 0 and n = {n}, got {successes}: count the hits, not their share"
+        )
     z = float(ndtri((1 + level) / 2))
     rate = successes / n
     middle = rate + z * z / (2 * n)
@@ -99,7 +109,9 @@ def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]
     return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
 
 
-def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 9999) -> Paired:
+def paired(
+    a: ArrayLike, b: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 9999
+) -> Paired:
     """What `every_pair` says of two methods: (n,) and (n,) values on the same inputs.
 
     >>> paired([3.0, 2.0, 5.0, 4.0], [1.0, 1.0, 1.0, 1.0]).p
@@ -123,7 +135,9 @@ def every_pair(
     return {(int(i), int(j)): answer for i, j, answer in zip(left, right, answers)}
 
 
-def differences(table: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 9999) -> list[Paired]:
+def differences(
+    table: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 9999
+) -> list[Paired]:
     """What each column of paired differences (n, k) says: mean, BCa interval, sign-flip p value, effect and wins."""
     columns = _table(table)
     bounds = intervals(columns, level, seed, resamples)
@@ -134,7 +148,9 @@ def differences(table: ArrayLike, level: float = 0.95, seed: int = 0, resamples:
         low, high = bounds[k]
         wins = float(np.mean((np.sign(values) + 1) / 2)) if len(values) else float("nan")
         mean = float(values.mean()) if len(values) else float("nan")
-        answers.append(Paired(mean, float(low), float(high), float(p[k]), _effect(values), wins, len(values)))
+        answers.append(
+            Paired(mean, float(low), float(high), float(p[k]), _effect(values), wins, len(values))
+        )
     return answers
 
 
@@ -173,7 +189,9 @@ def holm(p: ArrayLike) -> Floats:
     """
     values = _column(p)
     if bool(np.any((values < 0) | (values > 1))):
-        raise InputError("p values must lie in [0, 1]: hand the raw ones over, before any adjustment")
+        raise InputError(
+            "p values must lie in [0, 1]: hand the raw ones over, before any adjustment"
+        )
     adjusted = np.full(len(values), np.nan)
     known = np.flatnonzero(~np.isnan(values))
     order = known[np.argsort(values[known], kind="stable")]
@@ -203,15 +221,22 @@ def letters(differ: ArrayLike, order: Sequence[int] | None = None) -> tuple[str,
         for j in ranking[place + 1 :]:
             if table[i, j]:
                 parts = [part for group in groups for part in _split(group, i, j)]
-                groups = [part for part in dict.fromkeys(parts) if not any(part < other for other in parts)]
+                groups = [
+                    part
+                    for part in dict.fromkeys(parts)
+                    if not any(part < other for other in parts)
+                ]
     position = {i: place for place, i in enumerate(ranking)}
     groups.sort(key=lambda group: sorted(position[i] for i in group))
     return tuple(
-        "".join(_letter(number) for number, group in enumerate(groups) if i in group) for i in range(len(table))
+        "".join(_letter(number) for number, group in enumerate(groups) if i in group)
+        for i in range(len(table))
     )
 
 
-def ranks(table: ArrayLike, direction: str = "higher", seed: int = 0, resamples: int = 9999) -> Floats:
+def ranks(
+    table: ArrayLike, direction: str = "higher", seed: int = 0, resamples: int = 9999
+) -> Floats:
     """How often each method takes each place when the inputs are drawn anew: (methods, places), rows sum to one.
 
     Means over resampled inputs are ranked, ties share their places; column 0 is P(best). Inputs with NaN in any
@@ -222,7 +247,9 @@ def ranks(table: ArrayLike, direction: str = "higher", seed: int = 0, resamples:
     """
     columns = _table(table)
     if direction not in ("lower", "higher"):
-        raise InputError(f"direction must be 'lower' or 'higher', whichever is better, got {direction!r}")
+        raise InputError(
+            f"direction must be 'lower' or 'higher', whichever is better, got {direction!r}"
+        )
     chances = np.full((columns.shape[1], columns.shape[1]), np.nan)
     known = np.flatnonzero(~np.all(np.isnan(columns), axis=0))
     common = columns[:, known]
@@ -232,32 +259,50 @@ def ranks(table: ArrayLike, direction: str = "higher", seed: int = 0, resamples:
     means = resampled(common, seed, resamples) * (1 if direction == "lower" else -1)
     # The same column twice may come out of a matrix product with different last bits: those are ties.
     slack = 1e-12 * float(np.abs(common).max())
-    ahead = np.stack([np.count_nonzero(means < means[:, [k]] - slack, axis=1) for k in range(len(known))], axis=1)
-    level = np.stack([np.count_nonzero(np.abs(means - means[:, [k]]) <= slack, axis=1) for k in range(len(known))], 1)
+    ahead = np.stack(
+        [np.count_nonzero(means < means[:, [k]] - slack, axis=1) for k in range(len(known))], axis=1
+    )
+    level = np.stack(
+        [
+            np.count_nonzero(np.abs(means - means[:, [k]]) <= slack, axis=1)
+            for k in range(len(known))
+        ],
+        1,
+    )
     for place in range(columns.shape[1]):
-        chances[known, place] = np.mean(((ahead <= place) & (place < ahead + level)) / level, axis=0)
+        chances[known, place] = np.mean(
+            ((ahead <= place) & (place < ahead + level)) / level, axis=0
+        )
     return chances
 
 
 def _column(values: ArrayLike) -> Floats:
     column = np.asarray(values, dtype=np.float64)
     if column.ndim != 1:
-        raise InputError(f"values must be one number per input, shape (n,), got shape {column.shape}")
+        raise InputError(
+            f"values must be one number per input, shape (n,), got shape {column.shape}"
+        )
     return column
 
 
 def _table(values: ArrayLike) -> Floats:
     table = np.asarray(values, dtype=np.float64)
     if table.ndim != 2:
-        raise InputError(f"a table must have one row per input and one column per method, got shape {table.shape}")
+        raise InputError(
+            f"a table must have one row per input and one column per method, got shape {table.shape}"
+        )
     if bool(np.any(np.isinf(table))):
-        raise InputError("values must be finite or NaN, got infinite ones: a mean over them says nothing")
+        raise InputError(
+            "values must be finite or NaN, got infinite ones: a mean over them says nothing"
+        )
     return table
 
 
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
-        raise InputError(f"level must lie between 0 and 1, got {level}: use 0.95 for a 95 % interval")
+        raise InputError(
+            f"level must lie between 0 and 1, got {level}: use 0.95 for a 95 % interval"
+        )
 
 
 def _patterns(columns: Floats) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
@@ -276,7 +321,10 @@ def _draws(n: int, seed: int, resamples: int) -> Iterator[tuple[int, Floats]]:
     for a in range(0, resamples, block):
         size = min(block, resamples - a)
         drawn = generator.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        yield a, np.bincount(drawn.reshape(-1), minlength=size * n).reshape(size, n).astype(np.float64)
+        yield (
+            a,
+            np.bincount(drawn.reshape(-1), minlength=size * n).reshape(size, n).astype(np.float64),
+        )
 
 
 def _signs(n: int, seed: int, resamples: int) -> Iterator[Floats]:
@@ -299,7 +347,9 @@ def _bca(columns: Floats, means: Floats, level: float) -> Floats:
     count = np.count_nonzero(~np.isnan(columns), axis=0)
     observed = np.where(count > 0, np.nansum(columns, axis=0) / np.maximum(count, 1), np.nan)
     slack = 1e-12 * np.nanmax(np.abs(columns), axis=0, initial=0.0)
-    below = (np.sum(means < observed - slack, axis=0) + np.sum(means <= observed + slack, axis=0)) / (2 * resamples)
+    below = (
+        np.sum(means < observed - slack, axis=0) + np.sum(means <= observed + slack, axis=0)
+    ) / (2 * resamples)
     bias = ndtri(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
     # The jackknife of a mean needs no recomputation: leaving input i out moves it by (x_i - mean) / (n - 1).
     moves = np.nan_to_num(columns - observed)

@@ -24,7 +24,9 @@ from assay.pages.strips import _mark, _scale
 from assay.pictures import images as pictures
 from assay.question.question import Question
 
-Gathered: TypeAlias = tuple[Question, Sequence[Attribution] | Mapping[str, Attribution], Mapping[str, Sequence[Score]]]
+Gathered: TypeAlias = tuple[
+    Question, Sequence[Attribution] | Mapping[str, Attribution], Mapping[str, Sequence[Score]]
+]
 
 BARS = 10  # features shown of an input that is no picture
 
@@ -75,7 +77,9 @@ def report(
         charts=None if drawn else _charts(comparison, labels, shown),
         shown=shown,
         metrics=[_metric(comparison, name) for name in comparison.metrics],
-        costs=[_cost(name, answer) for name, answer in comparison.attributions.items() if answer.facts],
+        costs=[
+            _cost(name, answer) for name, answer in comparison.attributions.items() if answer.facts
+        ],
         refusals=_refusals(comparison),
         versions=versions(),
         number=_number,
@@ -93,9 +97,9 @@ def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     source = (files("assay.pages") / "templates" / "report.html.j2").read_text(encoding="utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        source
-    )
+    return Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(source)
 
 
 def _number(value: float) -> str:
@@ -103,7 +107,13 @@ def _number(value: float) -> str:
     if math.isnan(value):
         return "–"
     size = abs(value)
-    text = f"{value:.0f}" if 1000 <= size < 1e6 else f"{value:#.3g}" if 1e-3 <= size < 1000 else f"{value:.2e}"
+    text = (
+        f"{value:.0f}"
+        if 1000 <= size < 1e6
+        else f"{value:#.3g}"
+        if 1e-3 <= size < 1000
+        else f"{value:.2e}"
+    )
     return ("0" if value == 0 else text.rstrip(".")).replace("-", "−")
 
 
@@ -118,7 +128,9 @@ def _breakable(label: str) -> Any:
 def _chance(value: float) -> str:
     if math.isnan(value):
         return "–"
-    return "< 1 %" if 0 < value < 0.005 else "> 99 %" if 0.995 < value < 1 else f"{100 * value:.0f} %"
+    return (
+        "< 1 %" if 0 < value < 0.005 else "> 99 %" if 0.995 < value < 1 else f"{100 * value:.0f} %"
+    )
 
 
 def _gallery(
@@ -127,7 +139,10 @@ def _gallery(
     """One row per input: its photo, its facts, and a map for every method."""
     question = comparison.question
     seen = pictures.photos(question, images)
-    maps = {name: pictures.credit_maps(question, answer) for name, answer in _candidates(comparison).items()}
+    maps = {
+        name: pictures.credit_maps(question, answer)
+        for name, answer in _candidates(comparison).items()
+    }
     rows = []
     for i in range(shown):
         name = _input_name(i, labels)
@@ -137,17 +152,26 @@ def _gallery(
             said = pictures.in_words(answer.values[i].cpu().numpy(), answer.names)
             heats[method] = pictures.heat(grids[i], f"{method} on {name}: {said}")
         photo = None if seen is None else pictures.photo(seen[i], name)
-        rows.append({"name": name, "photo": photo, "heats": heats, "prediction": _prediction(comparison, i)})
+        rows.append(
+            {"name": name, "photo": photo, "heats": heats, "prediction": _prediction(comparison, i)}
+        )
     return rows
 
 
-def _charts(comparison: Comparison, labels: Sequence[str] | None, shown: int) -> list[dict[str, Any]]:
+def _charts(
+    comparison: Comparison, labels: Sequence[str] | None, shown: int
+) -> list[dict[str, Any]]:
     """One table per input: the features that matter most to any method, a signed bar for every method."""
     charts = []
     answers = _candidates(comparison)
-    elements = comparison.question.x.cpu().numpy() if comparison.question.partition.identity else None
+    elements = (
+        comparison.question.x.cpu().numpy() if comparison.question.partition.identity else None
+    )
     for i in range(shown):
-        credit = {name: answer.values[i].detach().cpu().double().numpy() for name, answer in answers.items()}
+        credit = {
+            name: answer.values[i].detach().cpu().double().numpy()
+            for name, answer in answers.items()
+        }
         reach = {name: float(np.abs(values).max()) or 1.0 for name, values in credit.items()}
         weight = sum(np.abs(values) / reach[name] for name, values in credit.items())
         top = np.argsort(-np.asarray(weight), kind="stable")[:BARS]
@@ -175,7 +199,11 @@ def _bar(value: float, reach: float) -> Bar:
 
 
 def _candidates(comparison: Comparison) -> dict[str, Attribution]:
-    return {name: answer for name, answer in comparison.attributions.items() if name not in comparison.references}
+    return {
+        name: answer
+        for name, answer in comparison.attributions.items()
+        if name not in comparison.references
+    }
 
 
 def _prediction(comparison: Comparison, i: int) -> float:
@@ -203,9 +231,15 @@ def _metric(comparison: Comparison, name: str) -> dict[str, Any]:
         "log": scale.log,
         "pairs": sorted(found.pairs, key=lambda pair: (pair.adjusted, -abs(pair.facts.difference))),
         "real": len(real),
-        "missing": {method: (score.missing, score.why) for method, score in scores.items() if score.missing},
+        "missing": {
+            method: (score.missing, score.why) for method, score in scores.items() if score.missing
+        },
         "sampled": any(score.error is not None for score in scores.values()),
-        "noisy": {place.method: scores[place.method].noise for place in found.places if _noisy(place, scores)},
+        "noisy": {
+            place.method: scores[place.method].noise
+            for place in found.places
+            if _noisy(place, scores)
+        },
         "verdict": _verdict(found),
     }
 
@@ -223,7 +257,9 @@ def _verdict(found: Standing) -> str:
         return f"{short(found.winner)} is the only method with a score."
     ties = [name for name in found.leaders if name != found.winner]
     if not ties:
-        said = f"{short(found.winner)} is the best, and the differences to all other methods are real."
+        said = (
+            f"{short(found.winner)} is the best, and the differences to all other methods are real."
+        )
     elif len(ties) == len(found.places) - 1:
         said = f"{short(found.winner)} has the best mean, but it cannot be told apart from any other method here."
     else:

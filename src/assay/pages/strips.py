@@ -9,7 +9,9 @@ from typing import final
 
 from assay.comparison.ranking import Place, Standing
 
-SQUEEZED = 30  # a range of positive means with ends this many times apart is drawn on a logarithmic strip
+SQUEEZED = (
+    30  # a range of positive means with ends this many times apart is drawn on a logarithmic strip
+)
 
 
 @final
@@ -40,7 +42,9 @@ class Scale:
         """Round ends around the range, with about four steps between them."""
         rough = ((high - low) or abs(high) or 1.0) / 4
         size = 10.0 ** math.floor(math.log10(rough))
-        step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= rough * (1 - 1e-9))
+        step = next(
+            size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= rough * (1 - 1e-9)
+        )
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
         last = max(last, first + 1)
         return cls(first * step, last * step, tuple(i * step for i in range(first, last + 1)))
@@ -50,7 +54,9 @@ class Scale:
         """Whole powers of ten around the range, at most six of them named."""
         first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
         every = math.ceil((last - first) / 6) or 1
-        return cls(10.0**first, 10.0**last, tuple(10.0**i for i in range(first, last + 1, every)), log=True)
+        return cls(
+            10.0**first, 10.0**last, tuple(10.0**i for i in range(first, last + 1, every)), log=True
+        )
 
     def at(self, value: float) -> float:
         """Where a value lies, in percent of the strip; the nearer end for one beyond it."""
@@ -74,12 +80,16 @@ def _scale(found: Standing) -> Scale:
 
 
 def _ends(places: Sequence[Place]) -> list[float]:
-    return [end for place in places for end in (place.mean, place.low, place.high) if math.isfinite(end)]
+    return [
+        end for place in places for end in (place.mean, place.low, place.high) if math.isfinite(end)
+    ]
 
 
 def _mark(place: Place, scale: Scale, *, reference: bool) -> Mark:
     if math.isnan(place.mean):
         return Mark(place, 0, 0, 0, "missing", reference)
     beyond = "left" if place.mean < scale.low else "right" if place.mean > scale.high else ""
-    left, right = [scale.at(end if math.isfinite(end) else place.mean) for end in (place.low, place.high)]
+    left, right = [
+        scale.at(end if math.isfinite(end) else place.mean) for end in (place.low, place.high)
+    ]
     return Mark(place, scale.at(place.mean), left, right - left, beyond, reference)

@@ -64,7 +64,9 @@ def photos(question: Question, images: ArrayLike | None) -> NDArray[np.float64] 
             return None
         array = question.x.detach().to(torch.float64).cpu().numpy().reshape(question.n, *shape)
     else:
-        array = np.asarray(images.detach().cpu() if isinstance(images, torch.Tensor) else images, dtype=np.float64)
+        array = np.asarray(
+            images.detach().cpu() if isinstance(images, torch.Tensor) else images, dtype=np.float64
+        )
     if array.ndim not in (3, 4) or len(array) != question.n:
         raise InputError(
             f"Expected images (n, height, width), (n, 3, height, width) or (n, height, width, 3) for {question.n} "
@@ -102,7 +104,9 @@ def heat(values: Floats, words: str) -> Picture:
     reach = float(np.quantile(strength, 0.995)) if values.size >= CLIPPED else float(strength.max())
     reach = reach or float(strength.max()) or 1.0
     level = np.round(127 + 127 * np.clip(values / reach, -1, 1)).astype(np.uint8)
-    palette = np.round(255 * np.asarray(colormaps[COLOURS](np.linspace(0, 1, 255)))[:, :3]).astype(np.uint8)
+    palette = np.round(255 * np.asarray(colormaps[COLOURS](np.linspace(0, 1, 255)))[:, :3]).astype(
+        np.uint8
+    )
     picture = Image.fromarray(level, mode="L")
     picture.putpalette(palette.tobytes())
     return Picture(_address(picture), words, values.shape[0], values.shape[1])

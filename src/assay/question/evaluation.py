@@ -28,7 +28,9 @@ Nearby: TypeAlias = Callable[[Tensor, Tensor, int], Near]
 Use: TypeAlias = Callable[[Tensor, Tensor, Tensor], None]
 """What becomes of a chunk: flat work indices, owners, and the outputs (or the slopes)."""
 
-_PATCH = 1 / 16  # what a row of which a patch is asked takes of the work and memory of a whole one, about
+_PATCH = (
+    1 / 16
+)  # what a row of which a patch is asked takes of the work and memory of a whole one, about
 
 
 @final
@@ -51,15 +53,29 @@ class Bound:
 
     def about(self, x: Tensor, rows: Tensor, aligned: Mapping[str, Tensor] | None = None) -> Bound:
         """Other inputs x in the place of the inputs `rows`."""
-        aligned = {name: value[rows] for name, value in self.aligned.items()} if aligned is None else aligned
+        aligned = (
+            {name: value[rows] for name, value in self.aligned.items()}
+            if aligned is None
+            else aligned
+        )
         return Bound(
-            self.model, self.layout, x, self.partition.take(rows), self.absent.take(rows), aligned, self.shared
+            self.model,
+            self.layout,
+            x,
+            self.partition.take(rows),
+            self.absent.take(rows),
+            aligned,
+            self.shared,
         )
 
     def nothing(self, rows: Tensor, draws: Tensor) -> Tensor:
         """The inputs `rows` with every feature removed (r, elements); elements that nobody owns stay."""
         removed = self.absent.all(rows, draws)
-        return removed if self.partition.whole else torch.where(self.partition.of(rows) < 0, self.x[rows], removed)
+        return (
+            removed
+            if self.partition.whole
+            else torch.where(self.partition.of(rows) < 0, self.x[rows], removed)
+        )
 
     @cached_property
     def unmoved(self) -> Tensor:
@@ -68,7 +84,9 @@ class Bound:
         for draw in range(self.absent.draws):
             if len(same) == 0:
                 break
-            same = same[(self.nothing(same, torch.full_like(same, draw)) == self.x[same]).all(dim=1)]
+            same = same[
+                (self.nothing(same, torch.full_like(same, draw)) == self.x[same]).all(dim=1)
+            ]
         return same
 
     def context(self, owners: Tensor) -> dict[str, Any]:
@@ -76,7 +94,13 @@ class Bound:
         return {**{name: value[owners] for name, value in self.aligned.items()}, **self.shared}
 
     def outputs(
-        self, total: int, make: Make, use: Use, where: str = "", unit: int = 1, near: Nearby | None = None
+        self,
+        total: int,
+        make: Make,
+        use: Use,
+        where: str = "",
+        unit: int = 1,
+        near: Nearby | None = None,
     ) -> None:
         """Asks `total` rows, chunk by chunk, forward only; `unit` rows that belong together share a chunk if one holds them.
 
@@ -99,7 +123,9 @@ class Bound:
         else:
             self._run(total, work, make, "outputs of patches", unit=unit, share=_PATCH)
 
-    def slopes(self, total: int, make: Make, score: Callable[[Tensor, Tensor], Tensor], use: Use) -> None:
+    def slopes(
+        self, total: int, make: Make, score: Callable[[Tensor, Tensor], Tensor], use: Use
+    ) -> None:
         """Asks `total` rows, chunk by chunk, for the slope of `score(outputs, owners)` at each."""
 
         def work(start: int, stop: int, memory: int) -> None:
@@ -135,27 +161,46 @@ class Bound:
                     total.add_(target.score(output.unsqueeze(0).expand(n, *output.shape), every))
 
             zero = torch.zeros(1, dtype=torch.int64, device=self.x.device)
-            self.outputs(draws, lambda flat: (self.nothing(zero.expand(len(flat)), flat), zero.expand(len(flat))), add)
+            self.outputs(
+                draws,
+                lambda flat: (self.nothing(zero.expand(len(flat)), flat), zero.expand(len(flat))),
+                add,
+            )
         else:
 
             def gather(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
                 total.index_add_(0, owners, target.score(outputs, owners).to(torch.float64))
 
-            self.outputs(n * draws, lambda flat: (self.nothing(flat // draws, flat % draws), flat // draws), gather)
+            self.outputs(
+                n * draws,
+                lambda flat: (self.nothing(flat // draws, flat % draws), flat // draws),
+                gather,
+            )
         return plain(total / draws, self.x)
 
     def probe(self, n: int, target: Target) -> None:
         """Asks two rows together and alone, and refuses when their answers differ or the target does not fit them."""
         zero, seen = torch.zeros(1, dtype=torch.int64, device=self.x.device), []
         second = self.x[1:2] if n > 1 else self.nothing(zero, zero)
-        pair, owners = torch.cat([self.x[:1], second]), torch.tensor([0, min(1, n - 1)], device=self.x.device)
+        pair, owners = (
+            torch.cat([self.x[:1], second]),
+            torch.tensor([0, min(1, n - 1)], device=self.x.device),
+        )
         with self.model.session(slopes=False):
             for part in (slice(0, 2), slice(0, 1)):
-                seen.append(self.model.call(self.layout.fold(pair[part]), self.context(owners[part])).detach().clone())
+                seen.append(
+                    self.model.call(self.layout.fold(pair[part]), self.context(owners[part]))
+                    .detach()
+                    .clone()
+                )
         together, alone = seen[0][:1].to(torch.float64), seen[1].to(torch.float64)
         single = self.x.dtype in (torch.float16, torch.bfloat16)
         if not torch.allclose(
-            together, alone, rtol=3e-2 if single else 1e-3, atol=3e-2 if single else 1e-4, equal_nan=True
+            together,
+            alone,
+            rtol=3e-2 if single else 1e-3,
+            atol=3e-2 if single else 1e-4,
+            equal_nan=True,
         ):
             gap = float((together - alone).abs().max())
             raise ModelError(
@@ -179,5 +224,7 @@ class Bound:
         with self.model.session(slopes=purpose == "slopes"):
             sample, owners = make(torch.arange(min(total, 4), device=self.x.device))
             self.model.prepare(total, self.layout.fold(sample), self.context(owners))
-            pace = self.model.pace(f"{purpose} of {self.layout.shapes}").sized(self.layout.elements, share)
+            pace = self.model.pace(f"{purpose} of {self.layout.shapes}").sized(
+                self.layout.elements, share
+            )
             engine.run(total, work, pace, self.model.name, unit)

@@ -40,7 +40,9 @@ class Masked:
         """Replacements of each masked input, over which values are averaged."""
         return self.bound.absent.draws
 
-    def average(self, read: Callable[[Tensor, Tensor], Tensor], table: Callable[[], Tensor]) -> None:
+    def average(
+        self, read: Callable[[Tensor, Tensor], Tensor], table: Callable[[], Tensor]
+    ) -> None:
         """Writes read(outputs, owners) (r, k), averaged over the draws, into the table (n * m, k)."""
         draws = self.draws
 
@@ -48,12 +50,16 @@ class Masked:
             values = read(outputs, owners).to(torch.float64)
             first, last = int(flat[0]), int(flat[-1]) + 1
             if first % draws == 0 and last % draws == 0:
-                table()[first // draws : last // draws] = values.view(-1, draws, values.shape[1]).mean(1)
+                table()[first // draws : last // draws] = values.view(
+                    -1, draws, values.shape[1]
+                ).mean(1)
             else:
                 table().index_add_(0, flat // draws, values / draws)
 
         total = self.n * self.masks.shape[-2] * draws
-        self.bound.outputs(total, self.make, use, "with features removed", unit=draws, near=self._near(total))
+        self.bound.outputs(
+            total, self.make, use, "with features removed", unit=draws, near=self._near(total)
+        )
 
     def _near(self, total: int) -> Nearby | None:
         """Says where rows differ from their inputs, if that is a small patch of an image under every mask."""
@@ -125,4 +131,6 @@ class Masked:
         """Writes the rows (masks, draws, elements) of input i under masks `low` to `high` - 1."""
         own = (self.masks if self.masks.dim() == 2 else self.masks[i])[low:high]
         present = self.bound.partition.spread(own, torch.tensor([i], device=own.device))
-        blend_into(rows, self.bound.x[i], absent.rows[0 if absent.shared else i], present.unsqueeze(1))
+        blend_into(
+            rows, self.bound.x[i], absent.rows[0 if absent.shared else i], present.unsqueeze(1)
+        )

@@ -22,14 +22,24 @@ from assay.numerics.precision import plain
 from assay.question.evaluation import Bound
 from assay.question.layers import activations
 from assay.question.masked_rows import Masked
-from assay.question.validation import declared, door, of_kind, rows_of, sound, sound_masks, sound_points
+from assay.question.validation import (
+    declared,
+    door,
+    of_kind,
+    rows_of,
+    sound,
+    sound_masks,
+    sound_points,
+)
 from assay.removals.base import FixedAbsent, Removal
 from assay.targets import Neuron, Output, Predicted, Target, as_target
 
 Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """A way through the inputs: (input, step) indices (r,) to points (r, elements) and velocities (r, elements) or None for 1."""
 
-_SHARD = 1 << 20  # elements of a shard of inputs: what a method holds for one stays in tens of megabytes
+_SHARD = (
+    1 << 20
+)  # elements of a shard of inputs: what a method holds for one stays in tens of megabytes
 
 
 @final
@@ -84,7 +94,9 @@ class Question:
         self._chosen: Target | None = None
         self._probed = False
 
-    def _derived(self, bound: Bound | Callable[[], Bound], n: int, target: Target, truth: Any) -> Question:
+    def _derived(
+        self, bound: Bound | Callable[[], Bound], n: int, target: Target, truth: Any
+    ) -> Question:
         made = object.__new__(Question)
         made.features, made.removal = self.features, self.removal
         made._fill(bound, n, target, truth)
@@ -171,7 +183,11 @@ class Question:
             return digest(before.digest.encode(), behind.encode()).hex()
         said = f"{self.target!r} {self.features!r} {self.removal!r} {self.layout.describe()} {self.model.name}"
         labels = self.partition.labels.cpu().numpy().tobytes()
-        fixed = self.bound.absent.rows.cpu() if isinstance(self.bound.absent, FixedAbsent) else torch.zeros(0)
+        fixed = (
+            self.bound.absent.rows.cpu()
+            if isinstance(self.bound.absent, FixedAbsent)
+            else torch.zeros(0)
+        )
         removed = fixed.contiguous().view(torch.uint8).numpy().tobytes()
         keys = self.keys.cpu().numpy().tobytes()
         return digest(self.model.fingerprint(), keys, said.encode(), labels, removed).hex()
@@ -195,7 +211,11 @@ class Question:
             def use(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
                 target = self.target.take(owners).choose(outputs)
                 chosen.append(target)
-                values.append(target.score(outputs, torch.arange(len(flat), device=outputs.device)).detach().clone())
+                values.append(
+                    target.score(outputs, torch.arange(len(flat), device=outputs.device))
+                    .detach()
+                    .clone()
+                )
 
             bound.outputs(self.n, lambda flat: (bound.x[flat], flat), use, "on the clean inputs")
             self._settled = (chosen[0].joined(chosen[1:]), plain(torch.cat(values), self.x))
@@ -214,7 +234,9 @@ class Question:
         def read(outputs: Tensor, owners: Tensor) -> Tensor:
             flat = outputs.reshape(len(outputs), -1)
             if not table:
-                table.append(flat.new_zeros(self.n * masks.shape[-2], flat.shape[1], dtype=torch.float64))
+                table.append(
+                    flat.new_zeros(self.n * masks.shape[-2], flat.shape[1], dtype=torch.float64)
+                )
             return flat
 
         self._masked(masks).average(read, lambda: table[0])
@@ -230,7 +252,9 @@ class Question:
         target = self.chosen
         table = torch.zeros(self.n * masks.shape[-2], 1, dtype=torch.float64, device=self.x.device)
         read = self._masked(masks)
-        read.average(lambda outputs, owners: target.score(outputs, owners).unsqueeze(1), lambda: table)
+        read.average(
+            lambda outputs, owners: target.score(outputs, owners).unsqueeze(1), lambda: table
+        )
         return plain(table, self.x).view(self.n, masks.shape[-2])
 
     def _masked(self, masks: Tensor) -> Masked:
@@ -247,7 +271,9 @@ class Question:
         def use(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
             out[flat] = target.score(outputs, owners).to(out.dtype)
 
-        self.bound.outputs(len(points), lambda flat: (points[flat], flat // steps), use, "at a perturbed input")
+        self.bound.outputs(
+            len(points), lambda flat: (points[flat], flat // steps), use, "at a perturbed input"
+        )
         return out.view(at.shape[:-1])
 
     @torch.inference_mode(False)
@@ -260,7 +286,9 @@ class Question:
         def use(flat: Tensor, owners: Tensor, slopes: Tensor) -> None:
             out[flat] = slopes
 
-        self.bound.slopes(len(points), lambda flat: (points[flat], flat // steps), self.chosen.score, use)
+        self.bound.slopes(
+            len(points), lambda flat: (points[flat], flat // steps), self.chosen.score, use
+        )
         return plain(out, self.x).view(at.shape)
 
     @torch.inference_mode(False)
@@ -284,7 +312,9 @@ class Question:
             # A chunk holds neighbours: adding them up is one product with a short, wide matrix of weights.
             first, last = int(flat[0]) // steps, int(flat[-1]) // steps + 1
             shares = torch.zeros(last - first, len(flat), dtype=torch.float64, device=flat.device)
-            shares[owners - first, torch.arange(len(flat), device=flat.device)] = weights[flat % steps]
+            shares[owners - first, torch.arange(len(flat), device=flat.device)] = weights[
+                flat % steps
+            ]
             total[first:last] += shares @ moved
             if squares is not None:
                 squares[first:last] += shares @ moved**2
@@ -333,8 +363,18 @@ class Question:
         rows = torch.arange(self.n, device=self.x.device) if rows is None else rows
         bound = self.bound.about(points, rows)
         if self.removal.follows and self._origin is None:
-            absent = self.removal.bind(bound.layout, points, lambda: bound.layout.identities(points))
-            bound = Bound(bound.model, bound.layout, points, bound.partition, absent, bound.aligned, bound.shared)
+            absent = self.removal.bind(
+                bound.layout, points, lambda: bound.layout.identities(points)
+            )
+            bound = Bound(
+                bound.model,
+                bound.layout,
+                points,
+                bound.partition,
+                absent,
+                bound.aligned,
+                bound.shared,
+            )
         made = self._derived(bound, len(points), self.chosen.take(rows), None)
         made._probed, made._chosen = True, made.target
         return made
@@ -344,7 +384,9 @@ class Question:
         bound = self.bound
         partition = Elements().bind(bound.layout, bound.x)
         parts = (bound.x, partition, bound.absent, bound.aligned, bound.shared)
-        made = self._derived(Bound(bound.model, bound.layout, *parts), self.n, self.target, self.truth)
+        made = self._derived(
+            Bound(bound.model, bound.layout, *parts), self.n, self.target, self.truth
+        )
         made._settled, made._chosen, made._keys = self._settled, self._chosen, self.keys
         return made
 
@@ -368,19 +410,26 @@ class Question:
             sample, context = bound.layout.fold(bound.x[rows]), bound.context(rows)
             after.capture(sample, context)
             activation, _ = after.before(sample, context)
-        layout = TensorLayout((tuple(activation.shape[1:]),), (activation.dtype,), activation.device)
-        return self._behind(after, layout, of_kind(Elements() if features is None else features, Features), None)
+        layout = TensorLayout(
+            (tuple(activation.shape[1:]),), (activation.dtype,), activation.device
+        )
+        return self._behind(
+            after, layout, of_kind(Elements() if features is None else features, Features), None
+        )
 
-    def _behind(self, after: cut.After, layout: Layout, features: Features, like: Question | None) -> Question:
+    def _behind(
+        self, after: cut.After, layout: Layout, features: Features, like: Question | None
+    ) -> Question:
         made = self._derived(
-            lambda: activations(self.bound, self.n, after, layout, features), self.n, self.target, None
+            lambda: activations(self.bound, self.n, after, layout, features),
+            self.n,
+            self.target,
+            None,
         )
         made.features, made._origin, made._probed = features, (self, after, layout, features), True
         made.notes = (*self.notes, after.how)
         return made
 
     def __repr__(self) -> str:
-        asked = (
-            f"{self.n} inputs of shape {self.layout.describe()}, {self.target!r}, {self.features!r}, {self.removal!r}"
-        )
+        asked = f"{self.n} inputs of shape {self.layout.describe()}, {self.target!r}, {self.features!r}, {self.removal!r}"
         return f"Question({self.model.name}, {asked})"

@@ -30,7 +30,9 @@ def of_kind(value: Any, kind: type[Any]) -> Any:
     return value
 
 
-def door(inputs: Any, features: Any, removal: Any, model: Model) -> tuple[Layout, Features, Removal]:
+def door(
+    inputs: Any, features: Any, removal: Any, model: Model
+) -> tuple[Layout, Features, Removal]:
     """How the inputs are read, who receives credit and what stands in for the absent: as given, or what suits the inputs."""
     if is_text(inputs):
         texts = TextLayout.of(inputs, model.device)
@@ -60,7 +62,9 @@ def sound(x: Tensor, model: Model) -> Tensor:
     return x
 
 
-def declared(context: Context, n: int, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def declared(
+    context: Context, n: int, device: torch.device
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The context, sorted into what follows its input and what is the same for all."""
     aligned: dict[str, Tensor] = {}
     shared: dict[str, Any] = {}
@@ -68,10 +72,14 @@ def declared(context: Context, n: int, device: torch.device) -> tuple[dict[str, 
         if isinstance(value, Aligned):
             tensor = torch.as_tensor(value.value).to(device)
             if tensor.dim() == 0 or len(tensor) != n:
-                raise InputError(f"Expected {n} rows in the aligned context {name!r}, got shape {tuple(tensor.shape)}.")
+                raise InputError(
+                    f"Expected {n} rows in the aligned context {name!r}, got shape {tuple(tensor.shape)}."
+                )
             aligned[name] = tensor
         elif isinstance(value, Shared):
-            shared[name] = value.value.to(device) if isinstance(value.value, Tensor) else value.value
+            shared[name] = (
+                value.value.to(device) if isinstance(value.value, Tensor) else value.value
+            )
         else:
             raise KindError(
                 f"Expected Aligned(tensor) or Shared(value) as context {name!r}, got {type(value).__name__}. "
@@ -91,18 +99,30 @@ def rows_of(truth: Any, rows: Tensor) -> Any:
 def sound_points(at: Tensor, n: int, elements: int) -> tuple[Tensor, int]:
     """Points (n, elements) or (n, k, elements) as rows, and how many belong to each input."""
     if at.dim() not in (2, 3) or len(at) != n or at.shape[-1] != elements:
-        raise InputError(f"Expected points of shape ({n}, {elements}) or ({n}, k, {elements}), got {tuple(at.shape)}.")
+        raise InputError(
+            f"Expected points of shape ({n}, {elements}) or ({n}, k, {elements}), got {tuple(at.shape)}."
+        )
     return at.reshape(-1, elements), at.shape[1] if at.dim() == 3 else 1
 
 
 def sound_masks(masks: Any, n: int, count: int, x: Tensor) -> Tensor:
     """Masks over features, checked."""
-    if not isinstance(masks, Tensor) or not (masks.dtype == torch.bool or masks.is_floating_point()):
+    if not isinstance(masks, Tensor) or not (
+        masks.dtype == torch.bool or masks.is_floating_point()
+    ):
         raise KindError(
             f"Expected masks as a tensor of bools or floats, got {getattr(masks, 'dtype', type(masks).__name__)}."
         )
-    if masks.dim() not in (2, 3) or masks.shape[-1] != count or (masks.dim() == 3 and len(masks) != n):
-        raise InputError(f"Expected masks of shape (m, {count}) or ({n}, m, {count}), got {tuple(masks.shape)}.")
+    if (
+        masks.dim() not in (2, 3)
+        or masks.shape[-1] != count
+        or (masks.dim() == 3 and len(masks) != n)
+    ):
+        raise InputError(
+            f"Expected masks of shape (m, {count}) or ({n}, m, {count}), got {tuple(masks.shape)}."
+        )
     if masks.is_floating_point() and not x.is_floating_point():
-        raise KindError(f"Expected masks of bools for inputs of {x.dtype}, which cannot be blended, got {masks.dtype}.")
+        raise KindError(
+            f"Expected masks of bools for inputs of {x.dtype}, which cannot be blended, got {masks.dtype}."
+        )
     return masks

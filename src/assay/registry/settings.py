@@ -40,14 +40,22 @@ def words() -> Mapping[str, type]:
     known: dict[str, type] = {}
     for module in modules:
         for name, kind in vars(module).items():
-            if isinstance(kind, ABCMeta) and kind.__module__ == module.__name__ and _is_setting(kind):
+            if (
+                isinstance(kind, ABCMeta)
+                and kind.__module__ == module.__name__
+                and _is_setting(kind)
+            ):
                 known[name] = kind
     return MappingProxyType(known)
 
 
 def _is_setting(kind: type) -> bool:
     """Whether a class is a final one with settings, rather than plain data or an abstract noun."""
-    return dataclasses.is_dataclass(kind) and not inspect.isabstract(kind) and not kind.__name__.startswith("_")
+    return (
+        dataclasses.is_dataclass(kind)
+        and not inspect.isabstract(kind)
+        and not kind.__name__.startswith("_")
+    )
 
 
 def parse(text: str, kind: type[T]) -> T:
@@ -63,13 +71,17 @@ def parse(text: str, kind: type[T]) -> T:
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError) as error:
-        raise InputError(f"Expected settings such as IntegratedGradients(steps=32), got {text!r}.") from error
+        raise InputError(
+            f"Expected settings such as IntegratedGradients(steps=32), got {text!r}."
+        ) from error
     made = _made(tree.body, text)
     if isinstance(made, type):
         made = _called(made, [], {}, text)
     if not isinstance(made, kind):
         known = ", ".join(named(kind))
-        raise KindError(f"Expected a {kind.__name__}, got {type(made).__name__}: {text!r}. Known: {known}.")
+        raise KindError(
+            f"Expected a {kind.__name__}, got {type(made).__name__}: {text!r}. Known: {known}."
+        )
     return made
 
 
@@ -82,8 +94,12 @@ def _made(node: ast.expr, text: str) -> Any:
     if isinstance(node, ast.Name):
         return _word(node.id)
     if isinstance(node, ast.Call):
-        if not isinstance(node.func, ast.Name) or any(keyword.arg is None for keyword in node.keywords):
-            raise InputError(f"Expected names of this library to be called, got {ast.unparse(node)!r} in {text!r}.")
+        if not isinstance(node.func, ast.Name) or any(
+            keyword.arg is None for keyword in node.keywords
+        ):
+            raise InputError(
+                f"Expected names of this library to be called, got {ast.unparse(node)!r} in {text!r}."
+            )
         positional = [_value(each, text) for each in node.args]
         by_name = {str(keyword.arg): _value(keyword.value, text) for keyword in node.keywords}
         return _called(_word(node.func.id), positional, by_name, text)
@@ -95,7 +111,9 @@ def _made(node: ast.expr, text: str) -> Any:
         return ast.literal_eval(node)
     except ValueError as error:
         said = ast.unparse(node)
-        raise InputError(f"Expected a number, a text, a list or a name as setting, got {said!r}, {text!r}.") from error
+        raise InputError(
+            f"Expected a number, a text, a list or a name as setting, got {said!r}, {text!r}."
+        ) from error
 
 
 def _value(node: ast.expr, text: str) -> Any:
@@ -113,5 +131,7 @@ def _called(kind: type, positional: list[Any], by_name: dict[str, Any], text: st
     try:
         inspect.signature(kind).bind(*positional, **by_name)
     except TypeError as error:
-        raise InputError(f"Expected {kind.__name__}{inspect.signature(kind)}, got {text!r}: {error}.") from error
+        raise InputError(
+            f"Expected {kind.__name__}{inspect.signature(kind)}, got {text!r}: {error}."
+        ) from error
     return kind(*positional, **by_name)

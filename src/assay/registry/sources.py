@@ -23,8 +23,12 @@ def predictor(where: str) -> Any:
     """
     module, _, path = where.partition(":")
     name, call = (path[:-2], True) if path.endswith("()") else (path, False)
-    if not module or not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
-        raise InputError(f"Expected a predictor as package.module:name, or :name() to have it built, got {where!r}.")
+    if not module or not all(
+        part.isidentifier() for part in (*module.split("."), *name.split("."))
+    ):
+        raise InputError(
+            f"Expected a predictor as package.module:name, or :name() to have it built, got {where!r}."
+        )
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -32,7 +36,9 @@ def predictor(where: str) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise InputError(f"Expected a predictor at {where}, looked from {Path.cwd()}: {error}.") from error
+        raise InputError(
+            f"Expected a predictor at {where}, looked from {Path.cwd()}: {error}."
+        ) from error
     return found() if call else found
 
 
@@ -42,7 +48,9 @@ def inputs(path: Path) -> Any:
     `.npy` and `.npz` give tensors, `.safetensors` likewise, `.csv` a DataFrame. Nothing is unpickled.
     """
     if path.suffix not in _READ:
-        raise InputError(f"Expected inputs in a file that ends in {', '.join(_READ)}, got {path.name!r}.")
+        raise InputError(
+            f"Expected inputs in a file that ends in {', '.join(_READ)}, got {path.name!r}."
+        )
     if not path.is_file():
         raise InputError(f"Expected inputs in {path}, where there is no file.")
     if path.suffix == ".csv":
@@ -52,7 +60,9 @@ def inputs(path: Path) -> Any:
     try:
         parts = _tensors(path)
     except (ValueError, OSError) as error:
-        raise InputError(f"Expected arrays of numbers in {path}, got what cannot be read: {error}.") from error
+        raise InputError(
+            f"Expected arrays of numbers in {path}, got what cannot be read: {error}."
+        ) from error
     return parts[0] if len(parts) == 1 else parts
 
 
@@ -67,7 +77,11 @@ def _tensors(path: Path) -> tuple[torch.Tensor, ...]:
             raise ValueError(str(error)) from error
         return tuple(named[name] for name in sorted(named))
     loaded = np.load(path, allow_pickle=False)
-    arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in sorted(loaded)]
+    arrays = (
+        [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in sorted(loaded)]
+    )
     if any(not (np.issubdtype(each.dtype, np.number) or each.dtype == np.bool_) for each in arrays):
-        raise KindError(f"Expected arrays of numbers in {path}, got {', '.join(str(each.dtype) for each in arrays)}.")
+        raise KindError(
+            f"Expected arrays of numbers in {path}, got {', '.join(str(each.dtype) for each in arrays)}."
+        )
     return tuple(torch.from_numpy(each) for each in arrays)

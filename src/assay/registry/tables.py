@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 _SHORT = {Axiom.IMPLEMENTATION_INVARIANCE: "invariance"}
 
-_UNITS = {Kind.SLOPE: "target per input", Kind.CONTRIBUTION: "target", Kind.WEIGHT: "none of its own"}
+_UNITS = {
+    Kind.SLOPE: "target per input",
+    Kind.CONTRIBUTION: "target",
+    Kind.WEIGHT: "none of its own",
+}
 
 
 @final
@@ -48,19 +52,28 @@ class Catalogue:
         def line(cells: Sequence[str]) -> str:
             return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
-        return "\n".join([line(self.columns), line(["---"] * len(self.columns)), *map(line, self.rows)]) + "\n"
+        return (
+            "\n".join(
+                [line(self.columns), line(["---"] * len(self.columns)), *map(line, self.rows)]
+            )
+            + "\n"
+        )
 
 
 def methods() -> Catalogue:
     """Every method: what it says, what it needs of the model, the axioms it keeps, its unit and its cost."""
     columns = ("method", "what it says", "needs", "axioms", "unit", "cost per input", "settings")
-    return Catalogue("Methods", columns, tuple(_method(name, kind) for name, kind in METHODS.items()))
+    return Catalogue(
+        "Methods", columns, tuple(_method(name, kind) for name, kind in METHODS.items())
+    )
 
 
 def metrics() -> Catalogue:
     """Every metric: what it measures, which way is better, its unit and its cost."""
     columns = ("metric", "what it measures", "better", "unit", "cost per input", "settings")
-    return Catalogue("Metrics", columns, tuple(_metric(name, kind) for name, kind in METRICS.items()))
+    return Catalogue(
+        "Metrics", columns, tuple(_metric(name, kind) for name, kind in METRICS.items())
+    )
 
 
 def page() -> str:
@@ -78,8 +91,24 @@ def _method(name: str, kind: type[Method]) -> tuple[str, ...]:
     needs = ", ".join(sorted(need.value for need in kind.needs)) or "predictions"
     axioms = ", ".join(_SHORT.get(axiom, axiom.value) for axiom in Axiom if axiom in kind.axioms)
     if kind.around:
-        return name, _sentence(kind), "as inside", "as inside", "as inside", kind.cost, _settings(kind)
-    return name, _sentence(kind), needs, axioms or "none", _UNITS[kind.kind], kind.cost, _settings(kind)
+        return (
+            name,
+            _sentence(kind),
+            "as inside",
+            "as inside",
+            "as inside",
+            kind.cost,
+            _settings(kind),
+        )
+    return (
+        name,
+        _sentence(kind),
+        needs,
+        axioms or "none",
+        _UNITS[kind.kind],
+        kind.cost,
+        _settings(kind),
+    )
 
 
 def _metric(name: str, kind: type[Metric]) -> tuple[str, ...]:

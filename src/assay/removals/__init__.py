@@ -13,4 +13,14 @@ from assay.removals.conditional import Conditional
 from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
 from assay.removals.mask_token import MaskToken
 
-__all__ = ["Absent", "Background", "Baseline", "Blur", "Conditional", "MaskToken", "Mean", "Noise", "Removal"]
+__all__ = [
+    "Absent",
+    "Background",
+    "Baseline",
+    "Blur",
+    "Conditional",
+    "MaskToken",
+    "Mean",
+    "Noise",
+    "Removal",
+]

@@ -12,7 +12,12 @@ from torch import Tensor
 
 from assay.inputs.layout import Layout
 
-_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # integers by their size in bytes
+_WORDS = {
+    1: torch.int8,
+    2: torch.int16,
+    4: torch.int32,
+    8: torch.int64,
+}  # integers by their size in bytes
 
 
 class Absent(ABC):

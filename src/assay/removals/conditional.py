@@ -24,7 +24,9 @@ class _Gaussian(Absent):
     x: Tensor
     mean: Tensor
     unit: Tensor
-    covariance: Tensor  # in those units, so that what counts as a repeated column does not depend on them
+    covariance: (
+        Tensor  # in those units, so that what counts as a repeated column does not depend on them
+    )
     normals: Tensor
     shared = False
 
@@ -55,7 +57,9 @@ class _Gaussian(Absent):
         # Absent rows and columns are those of the identity, so that one solve serves masks of every size.
         inside = both * self.covariance + (1 - on).unsqueeze(2) * eye
         # The pseudo-inverse, since columns may repeat one another.
-        regression = (torch.linalg.pinv(inside, hermitian=True) @ (on.unsqueeze(2) * self.covariance)).mT
+        regression = (
+            torch.linalg.pinv(inside, hermitian=True) @ (on.unsqueeze(2) * self.covariance)
+        ).mT
         left = self.covariance - regression @ (on.unsqueeze(2) * self.covariance)
         values, vectors = torch.linalg.eigh((left + left.mT) / 2)
         return regression, vectors * values.clamp_min(0).sqrt().unsqueeze(1)
@@ -85,9 +89,13 @@ class _Kernel(Absent):
         return self.fill(x, torch.zeros_like(x, dtype=torch.bool), rows, draws)
 
     def fill(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
-        asked, which = torch.unique(torch.cat([x, _switch(present).to(x.dtype)], dim=1), dim=0, return_inverse=True)
+        asked, which = torch.unique(
+            torch.cat([x, _switch(present).to(x.dtype)], dim=1), dim=0, return_inverse=True
+        )
         own, masks = asked.to(torch.float64).tensor_split(2, dim=1)
-        apart = ((own.unsqueeze(1) - self.rows.to(torch.float64)) * masks.unsqueeze(1)) / self.whiten
+        apart = (
+            (own.unsqueeze(1) - self.rows.to(torch.float64)) * masks.unsqueeze(1)
+        ) / self.whiten
         distance = (apart**2).sum(2) / masks.sum(1, keepdim=True).clamp_min(1)
         weights = torch.softmax(-distance / (2 * self.width**2), dim=1)
         # Systematic resampling: draw b stands for the same share of the weight, whatever the other draws are.
@@ -98,7 +106,9 @@ class _Kernel(Absent):
 
 def _switch(present: Tensor) -> Tensor:
     if present.dtype != torch.bool:
-        raise KindError("Expected bool masks for a conditional removal: half a condition has no distribution.")
+        raise KindError(
+            "Expected bool masks for a conditional removal: half a condition has no distribution."
+        )
     return present
 
 
@@ -133,7 +143,9 @@ class Conditional(Removal):
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
         rows = layout.flatten(self.rows)
         elements = x.shape[1]
-        if not x.is_floating_point() or len(rows) < (elements + 1 if self.kind == "gaussian" else 2):
+        if not x.is_floating_point() or len(rows) < (
+            elements + 1 if self.kind == "gaussian" else 2
+        ):
             raise InputError(
                 f"Expected floating inputs and more rows than the {elements} columns to condition on, got {len(rows)} rows "
                 f"and {x.dtype}. Give more rows, or use Background(rows)."

@@ -42,7 +42,9 @@ class Baseline(Removal):
         value = self.value
         if isinstance(value, int | float) and not isinstance(value, bool):
             if not x.is_floating_point() and value != int(value):
-                raise InputError(f"Expected a whole number as baseline of inputs of {x.dtype}, got {value}.")
+                raise InputError(
+                    f"Expected a whole number as baseline of inputs of {x.dtype}, got {value}."
+                )
             return FixedAbsent(_finite(torch.full_like(x[:1], value), "the baseline").unsqueeze(1))
         if isinstance(layout, TensorLayout):
             value = self._parts(layout)
@@ -56,13 +58,19 @@ class Baseline(Removal):
 
     def _parts(self, layout: TensorLayout) -> tuple[Tensor, ...]:
         """One baseline for each tensor of the inputs, all with the same number of rows."""
-        several = isinstance(self.value, tuple) or (isinstance(self.value, list) and len(layout.shapes) > 1)
+        several = isinstance(self.value, tuple) or (
+            isinstance(self.value, list) and len(layout.shapes) > 1
+        )
         given = self.value if several else (self.value,)
         if len(given) != len(layout.shapes):
-            raise InputError(f"Expected {len(layout.shapes)} baselines, one for each tensor, got {len(given)}.")
+            raise InputError(
+                f"Expected {len(layout.shapes)} baselines, one for each tensor, got {len(given)}."
+            )
         parts = tuple(self._leading(part, shape) for part, shape in zip(given, layout.shapes))
         most = max(len(part) for part in parts)
-        return tuple(part.expand(most, *part.shape[1:]) if len(part) == 1 else part for part in parts)
+        return tuple(
+            part.expand(most, *part.shape[1:]) if len(part) == 1 else part for part in parts
+        )
 
     @staticmethod
     def _leading(part: Any, shape: tuple[int, ...]) -> Tensor:
@@ -107,7 +115,9 @@ class Blur(Removal):
             raise InputError(f"Expected a blur of positive sigma in pixels, got {self.sigma}.")
         shape = layout.shapes[0]
         if len(layout.shapes) != 1 or len(shape) not in (2, 3) or not x.is_floating_point():
-            raise InputError(f"Expected floating images (channels, height, width) to blur, got {layout.describe()}.")
+            raise InputError(
+                f"Expected floating images (channels, height, width) to blur, got {layout.describe()}."
+            )
         images = x.reshape(-1, 1, *shape[-2:])
         for dim in (2, 3):
             images = self._along(images, dim)
@@ -138,8 +148,12 @@ class Noise(Removal):
 
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
         if not self.sigma > 0 or self.draws < 1 or not x.is_floating_point():
-            raise InputError("Expected floating inputs, a positive sigma and at least one draw for Noise.")
-        drawn = rng.streams(self.seed, keys(), "removal noise").normal((0, self.draws), x.shape[1], x.dtype)
+            raise InputError(
+                "Expected floating inputs, a positive sigma and at least one draw for Noise."
+            )
+        drawn = rng.streams(self.seed, keys(), "removal noise").normal(
+            (0, self.draws), x.shape[1], x.dtype
+        )
         return FixedAbsent(self.mean + self.sigma * drawn)
 
 

@@ -33,16 +33,22 @@ from assay.numerics.gaussian_process import Kernel, misfit
 NODES, SHARES = np.polynomial.legendre.leggauss(8)
 
 
-def integral(f: Callable[[np.ndarray], np.ndarray], low: float, high: float, kinks: np.ndarray) -> float:
+def integral(
+    f: Callable[[np.ndarray], np.ndarray], low: float, high: float, kinks: np.ndarray
+) -> float:
     """Gauss-Legendre between all kinks: exact for what is a polynomial in between."""
     ends = np.unique(np.concatenate([[low, high], kinks[(kinks > low) & (kinks < high)]]))
     halves, middles = np.diff(ends) / 2, (ends[1:] + ends[:-1]) / 2
-    return float(sum(half * (SHARES @ f(middle + half * NODES)) for half, middle in zip(halves, middles)))
+    return float(
+        sum(half * (SHARES @ f(middle + half * NODES)) for half, middle in zip(halves, middles))
+    )
 
 
 def test_the_covariance_has_no_mean_and_mean_variance_one() -> None:
     for v in (0.0, 0.13, 0.5, 0.97):
-        assert integral(lambda u, v=v: covariance(u, np.array(v)), 0, 1, np.array([v])) == pytest.approx(0, abs=1e-14)
+        assert integral(
+            lambda u, v=v: covariance(u, np.array(v)), 0, 1, np.array([v])
+        ) == pytest.approx(0, abs=1e-14)
     assert integral(lambda u: covariance(u, u), 0, 1, np.array([])) == pytest.approx(1, abs=1e-14)
 
 
@@ -72,10 +78,16 @@ def example(seed: int = 0, draws: int = 9, columns: int = 2) -> tuple[Process, C
     draw = np.random.default_rng(seed)
     low, u = draw.choice([0.0, 0.25, 0.5], size=(3, columns)), draw.random((draws, columns))
     wide = u < 0.5
-    start, stop = np.where(wide, np.floor(4 * u) / 4, u), np.where(wide, np.floor(4 * u) / 4 + 0.25, u)
+    start, stop = (
+        np.where(wide, np.floor(4 * u) / 4, u),
+        np.where(wide, np.floor(4 * u) / 4 + 0.25, u),
+    )
     cells = Cells(start, stop, low, low + 0.25, 0.4)
     process = Process(
-        columns_of(cells, slice(None)), draw.uniform(0.5, 1, columns), draw.uniform(0.1, 0.5, columns), 0.05
+        columns_of(cells, slice(None)),
+        draw.uniform(0.5, 1, columns),
+        draw.uniform(0.1, 0.5, columns),
+        0.05,
     )
     return process, cells, draw.normal(size=draws)
 
@@ -89,7 +101,11 @@ def slow_between(one: tuple[float, float], other: tuple[float, float]) -> float:
         return covered(np.array(other[0]), np.array(other[1]), u) / (other[1] - other[0])
 
     kinks = np.array(other)
-    return float(at(np.array(one[0]))) if one[0] == one[1] else integral(at, *one, kinks) / (one[1] - one[0])
+    return (
+        float(at(np.array(one[0])))
+        if one[0] == one[1]
+        else integral(at, *one, kinks) / (one[1] - one[0])
+    )
 
 
 def test_the_covariance_of_stretches_is_the_mean_over_them() -> None:
@@ -123,17 +139,25 @@ def test_moments_of_the_process_are_integrals_over_its_posterior_mean() -> None:
                 kinks = np.array([*told, low, high])
 
                 def weighted(
-                    u: np.ndarray, told: tuple[float, float] = told, column: int = column, row: int = row
+                    u: np.ndarray,
+                    told: tuple[float, float] = told,
+                    column: int = column,
+                    row: int = row,
                 ) -> np.ndarray:
                     r = process.relevance[column] / process.size[column]
                     k = [slow_between((v, v), told) for v in u]
                     return law(cells, row, column)(u) * (1 + r * np.array(k))
 
-                plain, inside = integral(weighted, 0, 1, kinks), integral(weighted, low, high, kinks)
+                plain, inside = (
+                    integral(weighted, 0, 1, kinks),
+                    integral(weighted, low, high, kinks),
+                )
                 share = integral(law(cells, row, column), low, high, kinks)
                 one.append((plain, inside - share * plain))
             assert whole[at] == pytest.approx(one[0][0] * one[1][0], abs=1e-12)
-            np.testing.assert_allclose(carried[at], [one[0][1] * one[1][0], one[1][1] * one[0][0]], atol=1e-12)
+            np.testing.assert_allclose(
+                carried[at], [one[0][1] * one[1][0], one[1][1] * one[0][0]], atol=1e-12
+            )
 
 
 def test_the_variance_before_any_data_is_that_of_the_integrals() -> None:
@@ -144,7 +168,9 @@ def test_the_variance_before_any_data_is_that_of_the_integrals() -> None:
     for row in range(3):
         carried, _ = seen.carried(cells, row)
         inside = (points >= cells.low[row]) & (points < cells.high[row])
-        weight = np.prod(np.where(inside, 1.0, cells.tilt) / cells.total[row], axis=1, keepdims=True)
+        weight = np.prod(
+            np.where(inside, 1.0, cells.tilt) / cells.total[row], axis=1, keepdims=True
+        )
         expected = np.mean(weight * (inside - cells.centre[row]) * carried, axis=0)
         np.testing.assert_allclose(process.spread(cells)[row], expected, rtol=0.02)
 
@@ -182,9 +208,16 @@ def test_the_likelihood_falls_as_its_slope_says(monkeypatch: pytest.MonkeyPatch)
 def test_covariances_are_never_negative(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even of a rare value that the draws met less often than its share."""
     asked: list[Kernel] = []
-    monkeypatch.setattr(smooth, "most_probable", lambda kernel, *_: (asked.append(kernel), (np.array([0.5]), 0.1))[1])
+    monkeypatch.setattr(
+        smooth,
+        "most_probable",
+        lambda kernel, *_: (asked.append(kernel), (np.array([0.5]), 0.1))[1],
+    )
     start, stop = np.array([[0.0]] * 39 + [[0.9]]), np.array([[0.9]] * 39 + [[1.0]])
-    fitted(Cells(start, stop, np.zeros((1, 1)), np.full((1, 1), 0.9), 0.7), np.random.default_rng(0).normal(size=40))
+    fitted(
+        Cells(start, stop, np.zeros((1, 1)), np.full((1, 1), 0.9), 0.7),
+        np.random.default_rng(0).normal(size=40),
+    )
     assert asked[0](np.array([1.0]))[0].min() >= -1e-12
 
 
@@ -200,7 +233,10 @@ def squared_surprise(covariance: np.ndarray, answers: np.ndarray, left: int) -> 
     """By how many standard deviations the answer that is left out differs from what the others tell of it, squared."""
     others = np.arange(len(answers)) != left
     across = np.linalg.solve(covariance[others][:, others], covariance[others, left])
-    told, doubt = across @ answers[others], covariance[left, left] - across @ covariance[others, left]
+    told, doubt = (
+        across @ answers[others],
+        covariance[left, left] - across @ covariance[others, left],
+    )
     return float((answers[left] - told) ** 2 / doubt)
 
 
@@ -219,7 +255,9 @@ def test_what_is_known_is_the_posterior_written_out() -> None:
     assert mean[0] == pytest.approx(answers.mean() + size * whole @ weights, abs=1e-9)
     power = size**2 * np.mean([squared_surprise(noisy, scaled, left) for left in range(60)])
     explained = np.einsum("md,md->d", carried, np.linalg.solve(noisy, carried))
-    np.testing.assert_allclose(variance[0], power * (process.spread(cells)[0] - explained), atol=1e-10)
+    np.testing.assert_allclose(
+        variance[0], power * (process.spread(cells)[0] - explained), atol=1e-10
+    )
     fitted_values = answers.mean() + size * process.between(process.columns) @ weights
     np.testing.assert_allclose(missed[0], answers - fitted_values, atol=1e-7)
 
@@ -244,7 +282,9 @@ ROWS = np.random.default_rng(0).normal(size=(300, 5))
 
 
 def curved(z: np.ndarray) -> np.ndarray:
-    return np.asarray(np.tanh(z[:, 0] + z[:, 1]) + z[:, 2] * (z[:, 3] > 0) + 0.3 * np.sin(9 * z[:, 1]))
+    return np.asarray(
+        np.tanh(z[:, 0] + z[:, 1]) + z[:, 2] * (z[:, 3] > 0) + 0.3 * np.sin(9 * z[:, 1])
+    )
 
 
 def test_it_estimates_the_surrogate_that_draws_alone_estimate() -> None:
@@ -298,11 +338,16 @@ def test_stated_intervals_cover_the_limit(rough: bool) -> None:
 def test_a_tenth_of_the_draws_picks_the_same_columns_as_often_as_all() -> None:
     """Breast cancer, the top five of 30 columns: 100 draws by way of the process, 1,000 without it; both find the limit's."""
     table = load_breast_cancer()
-    forest = RandomForestClassifier(100, min_samples_leaf=3, random_state=0).fit(table.data[:450], table.target[:450])
+    forest = RandomForestClassifier(100, min_samples_leaf=3, random_state=0).fit(
+        table.data[:450], table.target[:450]
+    )
     question = Question(lambda z: forest.predict_proba(z)[:, 1], table.data[450:458])
 
     def picked(method: Lime, seed: int) -> list[frozenset[int]]:
-        return [frozenset(row.nonzero().flatten().tolist()) for row in method(question, seed=seed).values]
+        return [
+            frozenset(row.nonzero().flatten().tolist())
+            for row in method(question, seed=seed).values
+        ]
 
     def agreed(method: Lime) -> float:
         runs = [picked(method, seed) for seed in range(8)]
@@ -311,17 +356,25 @@ def test_a_tenth_of_the_draws_picks_the_same_columns_as_often_as_all() -> None:
 
     few = Quartiles(table.data[:450], 100)
     many = Quartiles(table.data[:450], 1000, design="independent")
-    assert agreed(Lime(few, keep=5, proxy=True)) >= agreed(Lime(many, keep=5)) > agreed(Lime(few, keep=5)) + 0.2
+    assert (
+        agreed(Lime(few, keep=5, proxy=True))
+        >= agreed(Lime(many, keep=5))
+        > agreed(Lime(few, keep=5)) + 0.2
+    )
 
 
 def test_the_stability_forecasts_how_repeats_agree() -> None:
     question = Question(curved, ROWS[:4])
-    made = [Lime(Quartiles(ROWS, 80), keep=2, proxy=True)(question, seed=seed) for seed in range(20)]
+    made = [
+        Lime(Quartiles(ROWS, 80), keep=2, proxy=True)(question, seed=seed) for seed in range(20)
+    ]
     agreed = []
     for row in range(4):
         sets = [frozenset(one.values[row].nonzero().flatten().tolist()) for one in made]
         agreed += [len(a & b) / len(a | b) for a, b in itertools.combinations(sets, 2)]
-    assert np.mean([one.facts["stability"] for one in made]) == pytest.approx(np.mean(agreed), abs=0.12)
+    assert np.mean([one.facts["stability"] for one in made]) == pytest.approx(
+        np.mean(agreed), abs=0.12
+    )
 
 
 def test_a_proxy_asks_at_sobol_points_unless_told_otherwise() -> None:
@@ -345,7 +398,9 @@ def test_kept_columns_have_the_coefficients_of_all(selection: str) -> None:
     torch.testing.assert_close(some.values[kept], whole.values[kept], rtol=0, atol=1e-12)
     assert some.standard_error is not None
     assert whole.standard_error is not None
-    torch.testing.assert_close(some.standard_error[kept], whole.standard_error[kept], rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        some.standard_error[kept], whole.standard_error[kept], rtol=0, atol=1e-12
+    )
 
 
 def test_rows_shards_and_targets_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,11 +424,15 @@ def test_columns_of_a_few_values_are_learnt_as_such() -> None:
     rows = (np.random.default_rng(1).random((400, 8)) < 0.3).astype(float)
     question = Question(lambda z: z @ np.arange(8.0), rows[:3])
     answer = Lime(Quartiles(rows, 60), proxy=True)(question)
-    np.testing.assert_allclose(answer.values, np.where(rows[:3] > 0, 1, -1) * np.arange(8.0), atol=0.02)
+    np.testing.assert_allclose(
+        answer.values, np.where(rows[:3] > 0, 1, -1) * np.arange(8.0), atol=0.02
+    )
 
 
 def test_a_model_that_says_one_thing_has_a_surrogate_of_zeros() -> None:
-    answer = Lime(Quartiles(ROWS, 50), proxy=True)(Question(lambda z: np.full(len(z), 2.0), ROWS[:2]))
+    answer = Lime(Quartiles(ROWS, 50), proxy=True)(
+        Question(lambda z: np.full(len(z), 2.0), ROWS[:2])
+    )
     assert answer.values.abs().max() == 0
     assert answer.facts["intercept"] == [2.0, 2.0]
 

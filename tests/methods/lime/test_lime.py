@@ -30,22 +30,32 @@ from assay.methods.lime.surrogate import _without_main_effects, fit
 from assay.numerics.designs import even_columns, orthogonal_array, uniforms
 
 
-def weighted_fit(design: np.ndarray, weights: np.ndarray, answers: np.ndarray, ridge: float = 0.0) -> np.ndarray:
+def weighted_fit(
+    design: np.ndarray, weights: np.ndarray, answers: np.ndarray, ridge: float = 0.0
+) -> np.ndarray:
     """Intercept and coefficients from the normal equations with an explicit column of ones."""
     table = np.column_stack([np.ones(len(design)), design])
     shares = weights / weights.sum()
     penalty = ridge * np.diag([0.0] + [1.0] * design.shape[1])
-    return np.linalg.solve(table.T @ (shares[:, None] * table) + penalty, table.T @ (shares * answers))
+    return np.linalg.solve(
+        table.T @ (shares[:, None] * table) + penalty, table.T @ (shares * answers)
+    )
 
 
 def data(rows: int, columns: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     draw = np.random.default_rng(seed)
     design = draw.normal(size=(rows, columns)) @ draw.normal(size=(columns, columns))
-    return design, draw.uniform(0.1, 1, rows), design @ draw.normal(size=columns) + draw.normal(size=rows) * 2 + 3
+    return (
+        design,
+        draw.uniform(0.1, 1, rows),
+        design @ draw.normal(size=columns) + draw.normal(size=rows) * 2 + 3,
+    )
 
 
 def moments(design: np.ndarray, weights: np.ndarray, answers: np.ndarray) -> sparse.Moments:
-    return sparse.moments(*(torch.from_numpy(np.asarray(part))[None] for part in (design, weights, answers)))
+    return sparse.moments(
+        *(torch.from_numpy(np.asarray(part))[None] for part in (design, weights, answers))
+    )
 
 
 # ------------------------------------------------------------------------------------ the homework's univariate case
@@ -81,14 +91,18 @@ def test_the_fit_is_weighted_least_squares(columns: int, seed: int, ridge: float
     design, weights, answers = data(60, columns, seed)
     slow = weighted_fit(design, weights, answers, ridge)
     sample = Sample(
-        *(torch.from_numpy(part)[None] for part in (design, weights, answers)), torch.ones(columns), fixed=0
+        *(torch.from_numpy(part)[None] for part in (design, weights, answers)),
+        torch.ones(columns),
+        fixed=0,
     )
     made = fit(sample, None, "auto", ridge, 0)
     scale = np.abs(slow).max()
     np.testing.assert_allclose(made.coefficients[0], slow[1:], rtol=0, atol=1e-9 * scale)
     left = answers - slow[0] - design @ slow[1:]
     middle = np.average(answers, weights=weights)
-    r2 = 1 - np.average(left**2, weights=weights) / np.average((answers - middle) ** 2, weights=weights)
+    r2 = 1 - np.average(left**2, weights=weights) / np.average(
+        (answers - middle) ** 2, weights=weights
+    )
     assert float(made.r2) == pytest.approx(r2, abs=1e-10)
     assert float(made.intercept) == pytest.approx(slow[0], abs=1e-9 * scale)
 
@@ -96,7 +110,11 @@ def test_the_fit_is_weighted_least_squares(columns: int, seed: int, ridge: float
 def test_one_design_for_all_rows_is_the_design_of_each() -> None:
     design, weights, _ = data(80, 4, 0)
     answers = np.random.default_rng(1).normal(size=(3, 80))
-    shared = Sample(*(torch.from_numpy(p) for p in (design[None], weights[None], answers)), torch.ones(4), fixed=0)
+    shared = Sample(
+        *(torch.from_numpy(p) for p in (design[None], weights[None], answers)),
+        torch.ones(4),
+        fixed=0,
+    )
     own = Sample(
         *(torch.from_numpy(np.repeat(p[None], 3, axis=0)) for p in (design, weights)),
         shared.answers,
@@ -117,7 +135,11 @@ def test_the_standard_error_is_the_sandwich() -> None:
     left = shares * (answers - table @ beta)
     bread = np.linalg.inv(table.T @ (shares[:, None] * table))
     slow = bread @ (table.T * left**2) @ table @ bread * 50 / (50 - 4)
-    sample = Sample(*(torch.from_numpy(part)[None] for part in (design, weights, answers)), torch.ones(3), fixed=0)
+    sample = Sample(
+        *(torch.from_numpy(part)[None] for part in (design, weights, answers)),
+        torch.ones(3),
+        fixed=0,
+    )
     made = fit(sample, None, "auto", 0.0, 0)
     np.testing.assert_allclose(made.standard_error[0], np.sqrt(np.diag(slow))[1:], rtol=1e-9)
 
@@ -133,9 +155,12 @@ def test_main_effects_are_what_least_squares_on_the_levels_explains() -> None:
 
 
 def test_balanced_draws_state_no_error_for_main_effects() -> None:
-    question = Question(lambda z: 5 * z[:, 0].square() + z[:, 1] * z[:, 2], torch.ones(1, 3, dtype=torch.float64))
+    question = Question(
+        lambda z: 5 * z[:, 0].square() + z[:, 1] * z[:, 2], torch.ones(1, 3, dtype=torch.float64)
+    )
     even, free = (
-        Lime(Gaussian(1.0, 1024, design=one))(question).standard_error for one in ("orthogonal", "independent")
+        Lime(Gaussian(1.0, 1024, design=one))(question).standard_error
+        for one in ("orthogonal", "independent")
     )
     assert even is not None
     assert free is not None
@@ -153,11 +178,18 @@ def test_forward_selection_raises_r2_most_at_every_step(columns: int, keep: int,
 
     def explained(chosen: list[int]) -> float:
         beta = weighted_fit(design[:, chosen], weights, answers)
-        return -float(np.average((answers - beta[0] - design[:, chosen] @ beta[1:]) ** 2, weights=weights))
+        return -float(
+            np.average((answers - beta[0] - design[:, chosen] @ beta[1:]) ** 2, weights=weights)
+        )
 
     slow: list[int] = []
     for _ in range(keep):
-        slow.append(max((one for one in range(columns) if one not in slow), key=lambda one: explained([*slow, one])))
+        slow.append(
+            max(
+                (one for one in range(columns) if one not in slow),
+                key=lambda one: explained([*slow, one]),
+            )
+        )
     made = moments(design, weights, answers)
     assert sparse.forward_selection(made.gram, made.moment, keep)[0].tolist() == slow
 
@@ -224,7 +256,8 @@ def test_kept_columns_are_refitted_and_the_rest_is_zero(selection: str) -> None:
 def test_a_linear_model_is_its_own_surrogate(columns: int, seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     w, x, rows = (
-        torch.randn(*shape, generator=draw, dtype=torch.float64) for shape in ((columns,), (3, columns), (50, columns))
+        torch.randn(*shape, generator=draw, dtype=torch.float64)
+        for shape in ((columns,), (3, columns), (50, columns))
     )
     question = Question(lambda z: z @ w + 1, x)
     for around, expected in (
@@ -247,7 +280,9 @@ def test_masks_are_weighted_by_the_cosine_kernel() -> None:
         return z.prod(dim=1) + z.sum(dim=1).exp() / 100
 
     sample = CoinMasks(64, 0.3, "independent").sample(Question(f, x), 5)
-    design, weights, answers = (part[0].numpy() for part in (sample.design, sample.weights, sample.answers))
+    design, weights, answers = (
+        part[0].numpy() for part in (sample.design, sample.weights, sample.answers)
+    )
     whole = np.ones(3)
     for row, weight, answer in zip(design, weights, answers):
         length = np.linalg.norm(row) * np.linalg.norm(whole)
@@ -255,7 +290,9 @@ def test_masks_are_weighted_by_the_cosine_kernel() -> None:
         assert weight == pytest.approx(math.sqrt(math.exp(-(distance**2) / 0.3**2)), rel=1e-12)
         assert answer == pytest.approx(float(f(x * torch.from_numpy(row))[0]), rel=1e-12)
     made = Lime(CoinMasks(64, 0.3, "independent"))(Question(f, x), seed=5)
-    np.testing.assert_allclose(made.values[0], weighted_fit(design, weights, answers)[1:], rtol=1e-8)
+    np.testing.assert_allclose(
+        made.values[0], weighted_fit(design, weights, answers)[1:], rtol=1e-8
+    )
 
 
 def test_every_size_of_mask_is_drawn_alike() -> None:
@@ -285,7 +322,11 @@ def test_columns_that_are_not_named_stay_fixed() -> None:
 
 
 def slow_quartiles(
-    rows: np.ndarray, x: np.ndarray, f: Callable[[np.ndarray], np.ndarray], samples: int, draw: np.random.Generator
+    rows: np.ndarray,
+    x: np.ndarray,
+    f: Callable[[np.ndarray], np.ndarray],
+    samples: int,
+    draw: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The original's tabular neighbourhood, column by column: bins by frequency, truncated normals, the kernel on bins."""
     points, same = np.empty((samples, len(x))), np.empty((samples, len(x)))
@@ -301,7 +342,9 @@ def slow_quartiles(
             mean, spread = inside.mean(), inside.std() + 1e-11
             ends = (low[one] - mean) / spread, (high[one] - mean) / spread
             size = int((drawn == one).sum())
-            points[drawn == one, j] = truncnorm.rvs(*ends, mean, spread, size=size, random_state=draw)
+            points[drawn == one, j] = truncnorm.rvs(
+                *ends, mean, spread, size=size, random_state=draw
+            )
     points[0], same[0] = x, 1
     width = 0.75 * math.sqrt(len(x))
     return same, np.sqrt(np.exp(-(1 - same).sum(axis=1) / width**2)), f(points)
@@ -372,7 +415,10 @@ def test_orthogonal_arrays_hold_every_pair_of_levels_equally(power: int, columns
     array = orthogonal_array(columns, power, np.random.default_rng(0))
     assert array.shape == (4**power, columns)
     for one, other in itertools.combinations(range(columns), 2):
-        assert np.bincount(4 * array[:, one] + array[:, other], minlength=16).tolist() == [4 ** (power - 2)] * 16
+        assert (
+            np.bincount(4 * array[:, one] + array[:, other], minlength=16).tolist()
+            == [4 ** (power - 2)] * 16
+        )
 
 
 def test_uniforms_are_latin_hypercubes() -> None:
@@ -395,7 +441,9 @@ def test_sobol_points_are_nets() -> None:
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(64, 12), (512, 60), (1024, 100)])
-def test_every_two_sobol_columns_hold_every_pair_of_quarters_equally(rows: int, columns: int) -> None:
+def test_every_two_sobol_columns_hold_every_pair_of_quarters_equally(
+    rows: int, columns: int
+) -> None:
     _, levels = uniforms(rows, columns, np.random.default_rng(2), "sobol")
     assert levels is not None
     for one, other in itertools.combinations(range(columns), 2):
@@ -409,17 +457,27 @@ def test_where_even_columns_end_others_follow() -> None:
     assert set(even_columns(3, 4).tolist()) <= set(chosen.tolist())
 
 
-@pytest.mark.parametrize("around", [Gaussian(0.7, 500), Quartiles(np.random.default_rng(0).normal(size=(300, 4)), 500)])
-def test_sobol_points_leave_less_error_than_orthogonal_arrays_and_no_more_than_they_state(around: Gaussian) -> None:
+@pytest.mark.parametrize(
+    "around", [Gaussian(0.7, 500), Quartiles(np.random.default_rng(0).normal(size=(300, 4)), 500)]
+)
+def test_sobol_points_leave_less_error_than_orthogonal_arrays_and_no_more_than_they_state(
+    around: Gaussian,
+) -> None:
     x = torch.tensor([[0.5, -1.0, 0.8, 0.3]], dtype=torch.float64)
     w = torch.tensor([1.0, -2.0, 0.5, 1.5], dtype=torch.float64)
-    question = Question(lambda z: (z @ w).tanh() + z[:, 0] * z[:, 2] + z[:, 3].square() * z[:, 1], x)
+    question = Question(
+        lambda z: (z @ w).tanh() + z[:, 0] * z[:, 2] + z[:, 3].square() * z[:, 1], x
+    )
     limit = Lime(replace(around, samples=1 << 17, design="sobol")).estimate(question, 10_000).values
     off, inside = {}, []
     for design in ("orthogonal", "sobol"):
         made = [Lime(replace(around, design=design)).estimate(question, seed) for seed in range(60)]
         off[design] = torch.stack([one.values - limit for one in made])
-        inside += [(one.values - limit).abs() <= 1.96 * one.standard_error for one in made if design == "sobol"]  # type: ignore[operator]
+        inside += [
+            (one.values - limit).abs() <= 1.96 * one.standard_error
+            for one in made
+            if design == "sobol"
+        ]  # type: ignore[operator]
     ratio = off["sobol"].square().mean().sqrt() / off["orthogonal"].square().mean().sqrt()
     assert float(ratio) < 0.8
     assert float(torch.stack(inside).double().mean()) >= 0.95
@@ -439,7 +497,9 @@ def test_sobol_points_leave_less_error_than_orthogonal_arrays_and_no_more_than_t
 def test_stated_intervals_cover_the_limit(around: CoinMasks | SizeMasks | Gaussian) -> None:
     x = torch.tensor([[0.5, -1.0, 0.8, 0.3]], dtype=torch.float64)
     w = torch.tensor([1.0, -2.0, 0.5, 1.5], dtype=torch.float64)
-    question = Question(lambda z: (z @ w).tanh() + z[:, 0] * z[:, 2] + z[:, 3].square() * z[:, 1], x)
+    question = Question(
+        lambda z: (z @ w).tanh() + z[:, 0] * z[:, 2] + z[:, 3].square() * z[:, 1], x
+    )
     large = type(around)(**{**vars(around), "samples": 200_000})
     limit = Lime(large).estimate(question, 10_000).values
     hits = []
@@ -452,17 +512,26 @@ def test_stated_intervals_cover_the_limit(around: CoinMasks | SizeMasks | Gaussi
 
 def test_the_stability_forecasts_how_repeats_agree() -> None:
     w = torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6, 0.5], dtype=torch.float64)
-    question = Question(lambda z: (z @ w) + 4 * z.prod(dim=1).tanh() * z[:, 1], torch.ones(1, 6, dtype=torch.float64))
+    question = Question(
+        lambda z: (z @ w) + 4 * z.prod(dim=1).tanh() * z[:, 1],
+        torch.ones(1, 6, dtype=torch.float64),
+    )
     method = Lime(CoinMasks(60, 1.0, "independent"), keep=3)
     made = [method(question, seed=seed) for seed in range(100)]
     sets = [set(answer.values[0].nonzero().flatten().tolist()) for answer in made]
-    agreed = np.mean([len(one & other) / len(one | other) for one, other in itertools.combinations(sets, 2)])
+    agreed = np.mean(
+        [len(one & other) / len(one | other) for one, other in itertools.combinations(sets, 2)]
+    )
     forecast = np.mean([answer.facts["stability"][0] for answer in made])
     assert forecast == pytest.approx(agreed, abs=0.08)
 
 
 def jaccard(sets: list[frozenset[int]]) -> float:
-    return float(np.mean([len(one & other) / len(one | other) for one, other in itertools.combinations(sets, 2)]))
+    return float(
+        np.mean(
+            [len(one & other) / len(one | other) for one, other in itertools.combinations(sets, 2)]
+        )
+    )
 
 
 def test_balanced_draws_pick_the_same_columns_more_often_than_the_original() -> None:
@@ -476,18 +545,31 @@ def test_balanced_draws_pick_the_same_columns_more_often_than_the_original() -> 
 
     def agreed(chosen: Callable[[int], np.ndarray]) -> float:
         picked = [chosen(seed) for seed in range(8)]
-        return float(np.mean([jaccard([frozenset(one[row].tolist()) for one in picked]) for row in range(len(x))]))
+        return float(
+            np.mean(
+                [jaccard([frozenset(one[row].tolist()) for one in picked]) for row in range(len(x))]
+            )
+        )
 
     def original(samples: int, seed: int) -> np.ndarray:
-        made = [moments(*slow_quartiles(rows, one, f, samples, np.random.default_rng(seed))) for one in x]
-        return np.stack([sparse.forward_selection(each.gram, each.moment, 5)[0].numpy() for each in made])
+        made = [
+            moments(*slow_quartiles(rows, one, f, samples, np.random.default_rng(seed)))
+            for one in x
+        ]
+        return np.stack(
+            [sparse.forward_selection(each.gram, each.moment, 5)[0].numpy() for each in made]
+        )
 
     def kept(values: Tensor) -> np.ndarray:
         return values.abs().topk(5, dim=1).indices.numpy()
 
     question = Question(f, x)
-    balanced = agreed(lambda seed: kept(Lime(Quartiles(rows, 500), keep=5)(question, seed=seed).values))
-    instances = agreed(lambda seed: kept(Lime(Instances(rows, 1e6), keep=5)(question, seed=seed).values))
+    balanced = agreed(
+        lambda seed: kept(Lime(Quartiles(rows, 500), keep=5)(question, seed=seed).values)
+    )
+    instances = agreed(
+        lambda seed: kept(Lime(Instances(rows, 1e6), keep=5)(question, seed=seed).values)
+    )
     assert balanced > agreed(lambda seed: original(500, seed)) + 0.05
     assert instances == 1.0
 
@@ -515,7 +597,11 @@ def test_every_output_shares_the_evaluations() -> None:
 def test_shards_of_rows_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.random.default_rng(0).normal(size=(50, 4))
     question = Question(lambda z: np.tanh(z[:, 0] * z[:, 1]) + z[:, 2], rows[:10])
-    for method in (Lime(CoinMasks(50), keep=2), Lime(Quartiles(rows, 50), keep=2), Lime(Gaussian(0.3, 50))):
+    for method in (
+        Lime(CoinMasks(50), keep=2),
+        Lime(Quartiles(rows, 50), keep=2),
+        Lime(Gaussian(0.3, 50)),
+    ):
         whole = method(question)
         monkeypatch.setattr("assay.methods.lime.lime._FIT_CELLS", 400)
         pieces = method(question)
@@ -526,15 +612,21 @@ def test_shards_of_rows_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch
 
 def test_groups_of_columns_are_masked_together() -> None:
     question = Question(
-        lambda z: z.sum(dim=1), torch.ones(1, 4, dtype=torch.float64), features=Labels(torch.tensor([0, 0, 1, 1]))
+        lambda z: z.sum(dim=1),
+        torch.ones(1, 4, dtype=torch.float64),
+        features=Labels(torch.tensor([0, 0, 1, 1])),
     )
     answer = Lime()(question)
-    torch.testing.assert_close(answer.values, torch.tensor([[2.0, 2.0]], dtype=torch.float64), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        answer.values, torch.tensor([[2.0, 2.0]], dtype=torch.float64), rtol=0, atol=1e-10
+    )
 
 
 TABLE = np.random.default_rng(0).normal(size=(30, 4))
 FLOAT = Question(lambda z: z.sum(axis=1), TABLE[:2])
-GROUPED = Question(lambda z: z.sum(dim=1), torch.ones(1, 4), features=Labels(torch.tensor([0, 0, 1, 1])))
+GROUPED = Question(
+    lambda z: z.sum(dim=1), torch.ones(1, 4), features=Labels(torch.tensor([0, 0, 1, 1]))
+)
 
 
 @pytest.mark.parametrize(
@@ -553,12 +645,16 @@ GROUPED = Question(lambda z: z.sum(dim=1), torch.ones(1, 4), features=Labels(tor
         (lambda: Lime(Gaussian())(GROUPED), InputError, "feature of its own"),
         (lambda: Lime(Quartiles(TABLE)).every_output(FLOAT), KindError, "neighbourhood of masks"),
         (
-            lambda: Lime(Gaussian())(Question(lambda z: z.sum(dim=1).float(), torch.ones(1, 4).long())),
+            lambda: Lime(Gaussian())(
+                Question(lambda z: z.sum(dim=1).float(), torch.ones(1, 4).long())
+            ),
             KindError,
             "floating",
         ),
     ],
 )
-def test_what_cannot_be_answered_is_refused(make: Callable[[], object], error: type[Exception], words: str) -> None:
+def test_what_cannot_be_answered_is_refused(
+    make: Callable[[], object], error: type[Exception], words: str
+) -> None:
     with pytest.raises(error, match=words):
         make()

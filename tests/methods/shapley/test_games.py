@@ -20,7 +20,9 @@ TOLERANCE = 1e-10
 
 def table_of(game, features: int) -> Tensor:
     """v(S) for every coalition S, a set of feature numbers."""
-    return torch.tensor([float(game(set(np.flatnonzero(mask)))) for mask in subsets(features)], dtype=torch.float64)
+    return torch.tensor(
+        [float(game(set(np.flatnonzero(mask)))) for mask in subsets(features)], dtype=torch.float64
+    )
 
 
 def by_orderings(table: Tensor) -> Tensor:
@@ -39,7 +41,9 @@ def random_game(features: int, seed: int, leading: tuple[int, ...] = ()) -> Tens
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(*leading, 2**features)))
 
 
-games = st.integers(1, 6).flatmap(lambda d: st.integers(0, 2**32 - 1).map(lambda seed: random_game(d, seed)))
+games = st.integers(1, 6).flatmap(
+    lambda d: st.integers(0, 2**32 - 1).map(lambda seed: random_game(d, seed))
+)
 
 
 @given(games)
@@ -69,7 +73,9 @@ def test_local_accuracy(table: Tensor) -> None:
 
 @given(games, st.data())
 @settings(max_examples=40, deadline=None)
-def test_missingness_a_feature_that_changes_nothing_gets_exactly_nothing(table: Tensor, data: st.DataObject) -> None:
+def test_missingness_a_feature_that_changes_nothing_gets_exactly_nothing(
+    table: Tensor, data: st.DataObject
+) -> None:
     features = int(math.log2(len(table)))
     dummy = data.draw(st.integers(0, features - 1))
     without = torch.tensor([table[s & ~(1 << dummy)] for s in range(len(table))])
@@ -78,7 +84,9 @@ def test_missingness_a_feature_that_changes_nothing_gets_exactly_nothing(table: 
 
 @given(games, st.data())
 @settings(max_examples=40, deadline=None)
-def test_consistency_larger_contributions_never_get_less(table: Tensor, data: st.DataObject) -> None:
+def test_consistency_larger_contributions_never_get_less(
+    table: Tensor, data: st.DataObject
+) -> None:
     features = int(math.log2(len(table)))
     i = data.draw(st.integers(0, features - 1))
     more = table.clone()
@@ -114,10 +122,22 @@ CLOSED_FORMS = {
     "xor at (1, 0)": (2, lambda s: 0 in s, [1.0, 0.0]),
     "and of three": (3, lambda s: len(s) == 3, [1 / 3] * 3),
     "glove": (3, lambda s: 0 in s and len(s) > 1, [2 / 3, 1 / 6, 1 / 6]),
-    "airport": (3, lambda s: max((1, 3, 7)[i] for i in s) if s else 0, [1 / 3, 1 / 3 + 1, 1 / 3 + 1 + 4]),
-    "weighted voting [51; 50, 49, 1]": (3, lambda s: sum((50, 49, 1)[i] for i in s) >= 51, [2 / 3, 1 / 6, 1 / 6]),
+    "airport": (
+        3,
+        lambda s: max((1, 3, 7)[i] for i in s) if s else 0,
+        [1 / 3, 1 / 3 + 1, 1 / 3 + 1 + 4],
+    ),
+    "weighted voting [51; 50, 49, 1]": (
+        3,
+        lambda s: sum((50, 49, 1)[i] for i in s) >= 51,
+        [2 / 3, 1 / 6, 1 / 6],
+    ),
     "sickness": (2, lambda s: {0: 0, 1: 5, 2: 2}[len(s)], [1.0, 1.0]),
-    "profit by the maximum of (5, 4, 0)": (3, lambda s: max(((5, 4, 0)[i] for i in s), default=0), [3.0, 2.0, 0.0]),
+    "profit by the maximum of (5, 4, 0)": (
+        3,
+        lambda s: max(((5, 4, 0)[i] for i in s), default=0),
+        [3.0, 2.0, 0.0],
+    ),
     "product": (3, lambda s: 2.0 * 3.0 * 5.0 * (len(s) == 3), [10.0] * 3),
 }
 
@@ -126,7 +146,9 @@ CLOSED_FORMS = {
 def test_closed_forms(name: str) -> None:
     features, game, expected = CLOSED_FORMS[name]
     values = shapley_values(table_of(game, features))
-    torch.testing.assert_close(values, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(
+        values, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=TOLERANCE
+    )
 
 
 def test_unanimity_sums_share_each_dividend_evenly() -> None:

@@ -69,7 +69,9 @@ def question(x: Tensor = X) -> Question:
 
 
 def close(values: Tensor, expected: list[list[float]]) -> None:
-    torch.testing.assert_close(values, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        values, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-10
+    )
 
 
 # ----------------------------------------------------------------------------------------------- one individual
@@ -107,9 +109,13 @@ def test_features_can_be_named_and_grouped() -> None:
     columns = Columns(names=("a", "b", "c", "d"), groups={"ab": ["a", "b"]})
     grouped = Question(f, X, features=columns, removal=Background(ROWS))
     assert grouped.partition.names[0] == "ab"
-    expected = [[float(f(x[None])[0]) - intervened(x, away) for away in ({0, 1}, {2}, {3})] for x in X]
+    expected = [
+        [float(f(x[None])[0]) - intervened(x, away) for away in ({0, 1}, {2}, {3})] for x in X
+    ]
     close(Qii("unary")(grouped).values, expected)
-    both = [[float(f(x[None])[0]) - intervened(x, away | {2}) for away in ({0, 1}, {2}, {3})] for x in X]
+    both = [
+        [float(f(x[None])[0]) - intervened(x, away | {2}) for away in ({0, 1}, {2}, {3})] for x in X
+    ]
     close(Qii("set", given=("c",))(grouped).values, both)
 
 
@@ -128,7 +134,9 @@ def test_independent_draws_differ_from_whole_rows_where_columns_move_together() 
     """U_1 = U_2 in every row: E[U_1 U_2] is E[U^2] jointly and E[U]^2 independently."""
     line = torch.linspace(-1, 1, 400, dtype=torch.float64)
     rows = torch.stack([line, line], dim=1)
-    asked = Question(lambda z: z[:, 0] * z[:, 1], torch.ones(1, 2, dtype=torch.float64), removal=Background(rows))
+    asked = Question(
+        lambda z: z[:, 0] * z[:, 1], torch.ones(1, 2, dtype=torch.float64), removal=Background(rows)
+    )
     joint = Qii("set", given=(0,))(asked).values[0, 1]
     alone = Qii("set", given=(0,), draws="independent")(asked).values[0, 1]
     assert float(joint) == pytest.approx(1 - float(line.square().mean()), abs=1e-10)
@@ -149,7 +157,9 @@ def mean(rows: list[int]) -> Worth:
 
 
 @pytest.mark.parametrize(("measure", "slow"), [("shapley", shapley), ("banzhaf", banzhaf)])
-def test_a_group_is_explained_by_its_average(measure: str, slow: Callable[[Worth], list[float]]) -> None:
+def test_a_group_is_explained_by_its_average(
+    measure: str, slow: Callable[[Worth], list[float]]
+) -> None:
     answer = Qii(measure).on(question(), Group((0, 2)))  # type: ignore[arg-type]
     close(answer.values, [slow(mean([0, 2]))])
     assert float(answer.prediction) == pytest.approx(mean([0, 2])(frozenset()), abs=1e-10)
@@ -159,7 +169,9 @@ def test_a_group_is_explained_by_its_average(measure: str, slow: Callable[[Worth
 def test_the_influence_on_everyone_is_the_mean_influence() -> None:
     for measure in ("unary", "shapley", "banzhaf"):
         alone = Qii(measure)(question()).values.mean(dim=0, keepdim=True)  # type: ignore[arg-type]
-        torch.testing.assert_close(Qii(measure).on(question(), Group()).values, alone, rtol=0, atol=1e-10)  # type: ignore[arg-type]
+        torch.testing.assert_close(
+            Qii(measure).on(question(), Group()).values, alone, rtol=0, atol=1e-10
+        )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("absolute", [True, False])
@@ -171,7 +183,8 @@ def test_the_disparity_between_groups_is_explained_after_it_is_taken(absolute: b
     for second in ((0, 2), None):
         quantity = Disparity((3, 1), second, absolute)
         close(
-            Qii("unary").on(question(), quantity).values, [[gap(frozenset()) - gap(frozenset({i})) for i in range(4)]]
+            Qii("unary").on(question(), quantity).values,
+            [[gap(frozenset()) - gap(frozenset({i})) for i in range(4)]],
         )
         answer = Qii("shapley").on(question(), quantity)
         close(answer.values, [shapley(gap)])
@@ -182,7 +195,9 @@ def test_the_disparity_between_groups_is_explained_after_it_is_taken(absolute: b
 
 def test_a_proxy_carries_the_disparity() -> None:
     """Group membership sits in column 0, the model reads column 1 alone, which copies it: all disparity is column 1's."""
-    x = torch.tensor([[1.0, 1.0, 0.3], [1.0, 1.0, -0.4], [0.0, 0.0, 0.7], [0.0, 0.0, 0.1]], dtype=torch.float64)
+    x = torch.tensor(
+        [[1.0, 1.0, 0.3], [1.0, 1.0, -0.4], [0.0, 0.0, 0.7], [0.0, 0.0, 0.1]], dtype=torch.float64
+    )
     asked = Question(lambda z: z[:, 1], x, removal=Background(x))
     close(Qii("unary").on(asked, Disparity((0, 1))).values, [[0.0, 1.0, 0.0]])
 
@@ -192,12 +207,16 @@ def test_a_proxy_carries_the_disparity() -> None:
 
 @pytest.mark.parametrize("measure", ["shapley", "banzhaf"])
 @pytest.mark.parametrize("quantity", [None, Disparity((0, 1), absolute=False)])
-def test_stated_intervals_cover_the_exact_influence(measure: str, quantity: Disparity | None) -> None:
+def test_stated_intervals_cover_the_exact_influence(
+    measure: str, quantity: Disparity | None
+) -> None:
     draw = torch.Generator().manual_seed(1)
     x, rows = (torch.randn(3, 8, generator=draw, dtype=torch.float64) for _ in range(2))
     w = torch.randn(8, generator=draw, dtype=torch.float64)
     asked = Question(
-        lambda z: (z @ w).tanh() + z[:, 0] * z[:, 1] * z[:, 2] + z[:, 3] * z[:, 4], x, removal=Background(rows)
+        lambda z: (z @ w).tanh() + z[:, 0] * z[:, 1] * z[:, 2] + z[:, 3] * z[:, 4],
+        x,
+        removal=Background(rows),
     )
     masks = Qii("shapley").masks(8, 0)
     table = asked.value(torch.from_numpy(masks.copy())).double()
@@ -257,14 +276,18 @@ def test_promises_follow_the_measure() -> None:
         (lambda: Qii().on(question(), Disparity((0, 1, 2, 3))), InputError, "different rows"),
     ],
 )
-def test_what_cannot_be_answered_is_refused(make: Callable[[], object], error: type[Exception], words: str) -> None:
+def test_what_cannot_be_answered_is_refused(
+    make: Callable[[], object], error: type[Exception], words: str
+) -> None:
     with pytest.raises(error, match=words):
         make()
 
 
 def test_independent_draws_need_rows_that_do_not_follow_the_mask() -> None:
     images = torch.rand(2, 1, 4, 4, dtype=torch.float64)
-    blurred = Question(lambda z: z.flatten(1).sum(dim=1), images, features=Patches(2), removal=Blur(1.0))
+    blurred = Question(
+        lambda z: z.flatten(1).sum(dim=1), images, features=Patches(2), removal=Blur(1.0)
+    )
     assert Qii("unary", draws="independent")(blurred).values.shape == (2, 4)
     own = torch.arange(4).repeat(2, 1).flip(0)
     each = Question(f, X[:2], features=Labels(own), removal=Background(ROWS))

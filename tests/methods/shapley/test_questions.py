@@ -36,7 +36,9 @@ SAMPLED = [
 
 
 @pytest.mark.parametrize(
-    "method", [*SAMPLED, PROXY, ExactShapley(), LowOrderShap(), OwenValues(), SamplingShapley(draws=5)], ids=repr
+    "method",
+    [*SAMPLED, PROXY, ExactShapley(), LowOrderShap(), OwenValues(), SamplingShapley(draws=5)],
+    ids=repr,
 )
 def test_every_input_gets_the_answer_it_gets_alone(method: MaskMethod) -> None:
     draw = torch.Generator().manual_seed(0)
@@ -47,11 +49,15 @@ def test_every_input_gets_the_answer_it_gets_alone(method: MaskMethod) -> None:
 
     together = method(Question(model, x, target=1, removal=Background(rows)), seed=3).values
     for i in range(3):
-        alone = method(Question(model, x[i : i + 1], target=1, removal=Background(rows)), seed=3).values
+        alone = method(
+            Question(model, x[i : i + 1], target=1, removal=Background(rows)), seed=3
+        ).values
         torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("method", [*SAMPLED, PROXY, ExactShapley(), LowOrderShap(), OwenValues()], ids=repr)
+@pytest.mark.parametrize(
+    "method", [*SAMPLED, PROXY, ExactShapley(), LowOrderShap(), OwenValues()], ids=repr
+)
 def test_all_outputs_share_one_table(method: MaskMethod) -> None:
     calls = []
 
@@ -112,15 +118,27 @@ def test_captum_models_with_groups() -> None:
 
     x = torch.tensor([[20.0, 50.0, 30.0], [2.0, 10.0, 3.0]], dtype=torch.float64)
     pair = Columns(groups={"pair": [0, 1]})
-    for method in (ExactShapley(), KernelShap(), LowOrderShap(), OwenValues(), PermutationShapley(64)):
+    for method in (
+        ExactShapley(),
+        KernelShap(),
+        LowOrderShap(),
+        OwenValues(),
+        PermutationShapley(64),
+    ):
         plain = method(Question(model, x)).values
-        expected = torch.tensor([[230 / 3, 590 / 3, 350 / 3], [7.0, 32.5, 10.5]], dtype=torch.float64)
+        expected = torch.tensor(
+            [[230 / 3, 590 / 3, 350 / 3], [7.0, 32.5, 10.5]], dtype=torch.float64
+        )
         if not isinstance(method, OwenValues | PermutationShapley):
             torch.testing.assert_close(plain, expected, rtol=0, atol=1e-9)
         grouped = method(Question(model, x[:1], features=pair)).values
-        torch.testing.assert_close(grouped.sort().values, torch.tensor([[115.0, 275.0]]).double(), rtol=0, atol=1e-9)
+        torch.testing.assert_close(
+            grouped.sort().values, torch.tensor([[115.0, 275.0]]).double(), rtol=0, atol=1e-9
+        )
         based = method(Question(model, x[:1], features=pair, removal=Baseline(4.0))).values
-        torch.testing.assert_close(based.sort().values, torch.tensor([[104.0, 248.0]]).double(), rtol=0, atol=1e-9)
+        torch.testing.assert_close(
+            based.sort().values, torch.tensor([[104.0, 248.0]]).double(), rtol=0, atol=1e-9
+        )
     affine = Question(model, x[:1], removal=Baseline(torch.tensor([10.0, 20.0, 10.0])))
     torch.testing.assert_close(
         KernelShap()(affine).values, torch.tensor([[40.0, 120.0, 80.0]]).double(), rtol=0, atol=1e-9
@@ -132,16 +150,22 @@ def test_groups_may_span_inputs_and_each_input_may_have_its_own() -> None:
         s = a.sum(dim=1) + b.sum(dim=1) + c.sum(dim=1)
         return (s - 10).relu() + 3 * (s + 1).relu() - 1
 
-    inputs = tuple(torch.tensor([row]).double() for row in ([20.0, 50, 30], [0.0, 100, 0], [2.0, 10, 3]))
+    inputs = tuple(
+        torch.tensor([row]).double() for row in ([20.0, 50, 30], [0.0, 100, 0], [2.0, 10, 3])
+    )
     labels = Labels((torch.tensor([0, 1, 0]), torch.tensor([0, 1, 2]), torch.tensor([0, 0, 0])))
     net = torch.nn.Module()
     net.forward = model  # type: ignore[method-assign]
     answer = ExactShapley()(Question(net, inputs, features=labels))
-    torch.testing.assert_close(answer.values, torch.tensor([[255.0, 595.0, 0.0]]).double(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        answer.values, torch.tensor([[255.0, 595.0, 0.0]]).double(), rtol=0, atol=1e-9
+    )
     own = Labels(torch.tensor([[0, 0, 1], [1, 1, 0]]))
     x = torch.tensor([[2.0, 10.0, 3.0], [20.0, 50.0, 30.0]], dtype=torch.float64)
     both = ExactShapley()(Question(lambda x: model(x, x[:, :0], x[:, :0]), x, features=own)).values
-    torch.testing.assert_close(both, torch.tensor([[39.5, 10.5], [115.0, 275.0]]).double(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        both, torch.tensor([[39.5, 10.5], [115.0, 275.0]]).double(), rtol=0, atol=1e-9
+    )
 
 
 def test_a_product_of_normals_is_shared_evenly() -> None:
@@ -149,14 +173,18 @@ def test_a_product_of_normals_is_shared_evenly() -> None:
     signs = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=3)), dtype=torch.float64)
     x = torch.tensor([[2.0, 3.0, -5.0]], dtype=torch.float64)
     answer = ExactShapley()(Question(lambda x: x.prod(dim=1), x, removal=Background(signs)))
-    torch.testing.assert_close(answer.values, torch.full((1, 3), -10.0).double(), rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(
+        answer.values, torch.full((1, 3), -10.0).double(), rtol=0, atol=TOLERANCE
+    )
 
 
 # --- refusals
 
 
 def test_a_budget_below_what_is_needed_is_refused_with_the_cost() -> None:
-    with pytest.raises(InputError, match="10 features need a budget of at least 28 coalitions, got 20"):
+    with pytest.raises(
+        InputError, match="10 features need a budget of at least 28 coalitions, got 20"
+    ):
         KernelShap(budget=20).masks(10, 0)
 
 
@@ -169,7 +197,9 @@ def test_bad_settings_are_refused() -> None:
         KernelShap(weighting="uniform")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="at least 3, got 2"):
         SamplingShapley(draws=2)
-    with pytest.raises(InputError, match="10 features need a budget of at least 50 coalitions for a proxy, got 49"):
+    with pytest.raises(
+        InputError, match="10 features need a budget of at least 50 coalitions for a proxy, got 49"
+    ):
         ProxyShap(budget=49).masks(10, 0)
     with pytest.raises(InputError, match="at most 20 features, got 21"):
         LowOrderShap().masks(21, 0)
@@ -203,13 +233,21 @@ def by_allowed_orderings(table: Tensor, hierarchy: tuple) -> Tensor:
 
 @pytest.mark.parametrize(
     "hierarchy",
-    [((0, 1), (2, 3, 4)), ((0, (1, 2)), 3, 4), (0, 1, 2, 3, 4), ((4, 0), ((3, 2), 1)), ((0,), (1, 2), (3, 4))],
+    [
+        ((0, 1), (2, 3, 4)),
+        ((0, (1, 2)), 3, 4),
+        (0, 1, 2, 3, 4),
+        ((4, 0), ((3, 2), 1)),
+        ((0,), (1, 2), (3, 4)),
+    ],
     ids=repr,
 )
 def test_owen_values_are_mean_contributions_over_the_allowed_orderings(hierarchy: tuple) -> None:
     table, method = dividends(5, 5, seed=6), OwenValues(hierarchy)
     values, _ = method.solve(looked_up(table, method.masks(5, 0)), 5, 0)
-    torch.testing.assert_close(values, by_allowed_orderings(table, hierarchy), rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(
+        values, by_allowed_orderings(table, hierarchy), rtol=0, atol=TOLERANCE
+    )
 
 
 def test_owen_values_without_groups_are_shapley_values() -> None:

@@ -59,33 +59,46 @@ def test_permutations_are_unbiased(which: int) -> None:
     table = dividends(8, 5, seed=which)
     values, _ = repeated(PermutationShapley(orderings=8), table, 8)
     off = (values.mean(dim=0) - shapley_values(table)) / (values.std(dim=0) / SEEDS**0.5)
-    assert float(off.abs().max()) < 3.5  # the largest of eight standard normals exceeds 3.5 once in 270
+    assert (
+        float(off.abs().max()) < 3.5
+    )  # the largest of eight standard normals exceeds 3.5 once in 270
 
 
 @pytest.mark.parametrize("which", range(3))
 def test_the_bias_of_the_regression_is_far_inside_its_error(which: int) -> None:
     table = dividends(8, 5, seed=which)
     values, errors = repeated(KernelShap(budget=100), table, 8)
-    assert float((values.mean(dim=0) - shapley_values(table)).norm() / errors.mean(dim=0).norm()) < 0.25
+    assert (
+        float((values.mean(dim=0) - shapley_values(table)).norm() / errors.mean(dim=0).norm())
+        < 0.25
+    )
 
 
 def test_sampling_is_unbiased_and_its_intervals_cover() -> None:
     draw = np.random.default_rng(0)
-    rows, x = torch.from_numpy(draw.normal(size=(50, 4))), torch.tensor([[1.0, -2.0, 0.5, 1.5]], dtype=torch.float64)
-    question = Question(lambda x: x[:, 0] * x[:, 1] * x[:, 2] + x[:, 3].abs(), x, removal=Background(rows))
+    rows, x = (
+        torch.from_numpy(draw.normal(size=(50, 4))),
+        torch.tensor([[1.0, -2.0, 0.5, 1.5]], dtype=torch.float64),
+    )
+    question = Question(
+        lambda x: x[:, 0] * x[:, 1] * x[:, 2] + x[:, 3].abs(), x, removal=Background(rows)
+    )
     truth = ExactShapley()(question).values[0]
     answers = [SamplingShapley(draws=30)(question, seed=s) for s in range(SEEDS)]
     values = torch.cat([a.values for a in answers])
     errors = torch.cat([a.standard_error for a in answers if a.standard_error is not None])
     assert 0.90 <= float(((values - truth).abs() <= 1.96 * errors).double().mean()) <= 0.99
-    assert float(((values.mean(dim=0) - truth) / (values.std(dim=0) / SEEDS**0.5)).abs().max()) < 4.0
+    assert (
+        float(((values.mean(dim=0) - truth) / (values.std(dim=0) / SEEDS**0.5)).abs().max()) < 4.0
+    )
     assert max(float(a.gap.abs().max()) for a in answers if a.gap is not None) < TOLERANCE
 
 
 def test_four_times_the_coalitions_at_least_halve_the_error() -> None:
     table = dividends(16, 3, seed=1)
     few, many = (
-        KernelShap(budget=b).solve(looked_up(table, KernelShap(budget=b).masks(16, 0)), 16, 0)[1] for b in (400, 1600)
+        KernelShap(budget=b).solve(looked_up(table, KernelShap(budget=b).masks(16, 0)), 16, 0)[1]
+        for b in (400, 1600)
     )
     assert 2.0 < float((few / many).mean()) < 3.0
 
@@ -95,7 +108,9 @@ def test_errors_fall_as_the_budget_grows() -> None:
     truth, errors = shapley_values(table), []
     for budget in (40, 160, 640, 1022):
         method = KernelShap(budget=budget)
-        found = [method.solve(looked_up(table, method.masks(10, s)), 10, s)[0] - truth for s in range(20)]
+        found = [
+            method.solve(looked_up(table, method.masks(10, s)), 10, s)[0] - truth for s in range(20)
+        ]
         errors.append(float(torch.stack(found).norm(dim=1).mean()))
     assert errors[0] > 2 * errors[1] > 4 * errors[2]
     assert errors[3] < TOLERANCE
@@ -116,7 +131,11 @@ def test_kernel_shap_is_exact_for_one_two_and_three_features(features: int) -> N
 @pytest.mark.parametrize("features", range(1, 9))
 def test_regression_on_every_coalition_is_exact(features: int) -> None:
     table = torch.from_numpy(np.random.default_rng(features).normal(size=(3, 2**features)))
-    for method in (LowOrderShap(), KernelShap(budget=max(2, 2**features - 2)), ProxyShap(budget=510)):
+    for method in (
+        LowOrderShap(),
+        KernelShap(budget=max(2, 2**features - 2)),
+        ProxyShap(budget=510),
+    ):
         values, error = method.solve(looked_up(table, method.masks(features, 0)), features, 0)
         torch.testing.assert_close(values, shapley_values(table), rtol=0, atol=TOLERANCE)
         assert error is None or float(error.max()) == 0.0
@@ -149,7 +168,9 @@ def test_regression_is_weighted_least_squares_with_the_sum_as_a_constraint() -> 
     right = asked[2:] - asked[0] - masks[:, -1] * total
     first = np.linalg.solve(left.T @ (weight[:, None] * left), left.T @ (weight * right))
     expected = torch.from_numpy(np.append(first, total - first.sum()))
-    torch.testing.assert_close(regress(torch.from_numpy(asked), design)[0], expected, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(
+        regress(torch.from_numpy(asked), design)[0], expected, rtol=0, atol=TOLERANCE
+    )
 
 
 def test_the_standard_error_is_the_jackknife_over_pairs() -> None:
@@ -162,12 +183,20 @@ def test_the_standard_error_is_the_jackknife_over_pairs() -> None:
     for j in range(design.pairs):
         keep = np.arange(design.pairs) != j
         left = design.centred[keep]
-        odd = (asked[2:16] - asked[16:]).numpy()[keep] / 2 - (design.layer[keep] / features - 0.5) * total
+        odd = (asked[2:16] - asked[16:]).numpy()[keep] / 2 - (
+            design.layer[keep] / features - 0.5
+        ) * total
         without = np.linalg.lstsq(
-            np.sqrt(design.weight[keep])[:, None] * left, np.sqrt(design.weight[keep]) * odd, rcond=None
+            np.sqrt(design.weight[keep])[:, None] * left,
+            np.sqrt(design.weight[keep]) * odd,
+            rcond=None,
         )[0]
-        variance += (1 - design.rate[j]) * (torch.from_numpy(without) + total / features - values) ** 2
-    torch.testing.assert_close(error, variance.sqrt() * widening(int((design.rate < 1).sum())), rtol=0, atol=TOLERANCE)
+        variance += (1 - design.rate[j]) * (
+            torch.from_numpy(without) + total / features - values
+        ) ** 2
+    torch.testing.assert_close(
+        error, variance.sqrt() * widening(int((design.rate < 1).sum())), rtol=0, atol=TOLERANCE
+    )
 
 
 def test_permutations_are_mean_contributions_along_the_orderings() -> None:
@@ -196,10 +225,16 @@ def test_the_proxys_covariance_is_that_of_independent_odd_interactions() -> None
     characters = np.stack([signs[:, t].prod(axis=1) for t in odd], axis=1)
     proxy = Proxy(signs, relevance, 0.0)
     same, other = proxy.halves
-    np.testing.assert_allclose(same - other, characters * variance @ characters.T / variance.sum(), atol=TOLERANCE)
+    np.testing.assert_allclose(
+        same - other, characters * variance @ characters.T / variance.sum(), atol=TOLERANCE
+    )
     shares = np.array([[2 / len(t) if i in t else 0.0 for i in range(5)] for t in odd])
-    np.testing.assert_allclose(proxy.carried(), (characters * variance) @ shares / variance.sum(), atol=TOLERANCE)
-    np.testing.assert_allclose(proxy.spread(), variance @ shares**2 / variance.sum(), atol=TOLERANCE)
+    np.testing.assert_allclose(
+        proxy.carried(), (characters * variance) @ shares / variance.sum(), atol=TOLERANCE
+    )
+    np.testing.assert_allclose(
+        proxy.spread(), variance @ shares**2 / variance.sum(), atol=TOLERANCE
+    )
 
 
 def test_the_proxys_likelihood_has_the_slope_it_says() -> None:
@@ -230,8 +265,12 @@ def test_the_proxy_is_a_gaussian_process_plus_the_regression_on_what_it_misses()
     variance = np.array([proxy.relevance[t].prod() for t in sets])
     characters = [np.stack([at[:, t].prod(axis=1) for t in sets], axis=1) for at in (every, signs)]
     covariance = [at * variance @ characters[1].T / variance.sum() for at in characters]
-    posterior = covariance[0] @ np.linalg.solve(covariance[1] + (proxy.noise + 1e-8) * np.eye(16), odd)
-    rest = regress(looked_up(table - torch.from_numpy(posterior), with_ends(design.half)), design)[0]
+    posterior = covariance[0] @ np.linalg.solve(
+        covariance[1] + (proxy.noise + 1e-8) * np.eye(16), odd
+    )
+    rest = regress(looked_up(table - torch.from_numpy(posterior), with_ends(design.half)), design)[
+        0
+    ]
     expected = shapley_values(torch.from_numpy(posterior)) + rest
     np.testing.assert_allclose(adjusted(asked.numpy(), design)[0], expected, rtol=0, atol=1e-8)
 
@@ -258,7 +297,12 @@ def test_a_constant_game_gives_nothing() -> None:
 # --- designs
 
 
-@given(st.integers(2, 12), st.integers(0, 400), st.sampled_from(["leverage", "kernel", "mixture"]), st.integers(0, 9))
+@given(
+    st.integers(2, 12),
+    st.integers(0, 400),
+    st.sampled_from(["leverage", "kernel", "mixture"]),
+    st.integers(0, 9),
+)
 @settings(max_examples=60, deadline=None)
 def test_designs_hold_different_coalitions_with_weights_that_make_up_the_kernel(
     features: int, pairs: int, weighting: str, seed: int
@@ -288,7 +332,9 @@ def test_layers_too_large_to_list_are_drawn_without_repeats() -> None:
     design = paired(60, 900, seed=1)
     assert len(np.unique(with_ends(design.half), axis=0)) == 1802
     assert design.half[design.layer == 30, 0].all()
-    np.testing.assert_array_equal(paired(60, 1200, seed=1).half[paired(60, 1200, seed=1).known(design)], design.half)
+    np.testing.assert_array_equal(
+        paired(60, 1200, seed=1).half[paired(60, 1200, seed=1).known(design)], design.half
+    )
 
 
 def test_sizes_share_the_pairs_as_their_weights_say() -> None:
@@ -298,7 +344,9 @@ def test_sizes_share_the_pairs_as_their_weights_say() -> None:
     capped = [k for k in range(1, 21) if capacity(40, k) <= 1000]
     expected = np.array([(1 if k == 20 else 2) / (k * (40 - k)) for k in range(1, 21)])
     free = np.array([k not in capped for k in range(1, 21)])
-    np.testing.assert_allclose(kernel[free] / kernel[free].sum(), expected[free] / expected[free].sum(), atol=1e-3)
+    np.testing.assert_allclose(
+        kernel[free] / kernel[free].sum(), expected[free] / expected[free].sum(), atol=1e-3
+    )
 
 
 def test_designs_depend_on_the_seed_alone() -> None:

@@ -14,7 +14,11 @@ from sklearn.tree import DecisionTreeClassifier
 from assay.errors import InputError
 from assay.features.elements import Columns
 from assay.methods.shapley.games import subsets
-from assay.methods.shapley.shapley_regression import ShapleyRegression, subset_regressions, variance_shares
+from assay.methods.shapley.shapley_regression import (
+    ShapleyRegression,
+    subset_regressions,
+    variance_shares,
+)
 from assay.models.wrapping import wrap
 from assay.question.question import Question
 
@@ -23,7 +27,9 @@ TOLERANCE = 1e-10
 
 def data(columns: int, seed: int = 0, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.default_rng(seed)
-    rows = draw.normal(size=(n, columns)) @ draw.normal(size=(columns, columns)) + draw.normal(size=columns)
+    rows = draw.normal(size=(n, columns)) @ draw.normal(size=(columns, columns)) + draw.normal(
+        size=columns
+    )
     return rows, rows @ draw.normal(size=columns) + rows[:, 0] ** 2 + draw.normal(size=n)
 
 
@@ -70,7 +76,11 @@ def test_shares_of_variance_are_mean_gains_over_the_orderings() -> None:
     rows, answers = data(4)
 
     def explained(own: tuple[int, ...]) -> float:
-        return LinearRegression().fit(rows[:, own], answers).score(rows[:, own], answers) if own else 0.0
+        return (
+            LinearRegression().fit(rows[:, own], answers).score(rows[:, own], answers)
+            if own
+            else 0.0
+        )
 
     expected = np.zeros(4)
     for order in itertools.permutations(range(4)):
@@ -87,7 +97,9 @@ def retrained(estimator, read, rows, answers, x, empty: float) -> np.ndarray:
 
     def worth(own: tuple[int, ...]) -> np.ndarray:
         own = tuple(sorted(own))
-        return read(estimator.fit(rows[:, own], answers), x[:, own]) if own else np.full(len(x), empty)
+        return (
+            read(estimator.fit(rows[:, own], answers), x[:, own]) if own else np.full(len(x), empty)
+        )
 
     values = np.zeros((len(x), columns))
     for order in itertools.permutations(range(columns)):
@@ -100,10 +112,14 @@ def test_least_squares_in_closed_form_is_what_refits_give() -> None:
     rows, answers = data(4)
     x = rows[:3] + 0.5
     question = Question(LinearRegression().fit(rows, answers), x)
-    expected = retrained(LinearRegression(), lambda m, at: m.predict(at), rows, answers, x, answers.mean())
+    expected = retrained(
+        LinearRegression(), lambda m, at: m.predict(at), rows, answers, x, answers.mean()
+    )
     answer = ShapleyRegression(LinearRegression(), rows, answers)(question)
     np.testing.assert_allclose(answer.values, expected, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(answer.values.sum(dim=1), question.prediction - answers.mean(), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        answer.values.sum(dim=1), question.prediction - answers.mean(), rtol=0, atol=1e-9
+    )
 
 
 def test_any_estimator_is_refitted() -> None:
@@ -121,8 +137,12 @@ def test_a_classifier_answers_with_the_questions_target() -> None:
     labels = (answers > np.median(answers)).astype(int)
     labels[:10] = 1
     model = DecisionTreeClassifier(max_depth=2, random_state=0)
-    question = Question(DecisionTreeClassifier(max_depth=2, random_state=0).fit(rows, labels), rows[:2], target=1)
-    expected = retrained(model, lambda m, at: m.predict_proba(at)[:, 1], rows, labels, rows[:2], labels.mean())
+    question = Question(
+        DecisionTreeClassifier(max_depth=2, random_state=0).fit(rows, labels), rows[:2], target=1
+    )
+    expected = retrained(
+        model, lambda m, at: m.predict_proba(at)[:, 1], rows, labels, rows[:2], labels.mean()
+    )
     np.testing.assert_allclose(
         ShapleyRegression(model, rows, labels)(question).values, expected, rtol=0, atol=TOLERANCE
     )
@@ -130,9 +150,14 @@ def test_a_classifier_answers_with_the_questions_target() -> None:
 
 def test_columns_of_a_group_are_kept_or_left_out_together() -> None:
     rows, answers = data(3)
-    question = Question(LinearRegression().fit(rows, answers), rows[:2], features=Columns(groups={"ab": [0, 1]}))
+    question = Question(
+        LinearRegression().fit(rows, answers), rows[:2], features=Columns(groups={"ab": [0, 1]})
+    )
     values = ShapleyRegression(LinearRegression(), rows, answers)(question).values
-    fits = {own: LinearRegression().fit(rows[:, own], answers).predict(rows[:2][:, own]) for own in ((0, 1), (2,))}
+    fits = {
+        own: LinearRegression().fit(rows[:, own], answers).predict(rows[:2][:, own])
+        for own in ((0, 1), (2,))
+    }
     full, mean = LinearRegression().fit(rows, answers).predict(rows[:2]), answers.mean()
     pair = (fits[0, 1] - mean + full - fits[2,]) / 2
     ordered = values[:, list(question.partition.names).index("ab")]
@@ -146,7 +171,14 @@ def test_orderings_sample_where_all_subsets_are_too_many() -> None:
     sampled = ShapleyRegression(Ridge(1.0), rows, answers, orderings=20)(question, seed=1)
     assert sampled.standard_error is not None
     assert sampled.facts["refits"] < 64
-    assert float(((sampled.values - exact.values).abs() <= 4 * sampled.standard_error + 1e-9).double().mean()) == 1.0
+    assert (
+        float(
+            ((sampled.values - exact.values).abs() <= 4 * sampled.standard_error + 1e-9)
+            .double()
+            .mean()
+        )
+        == 1.0
+    )
 
 
 def test_the_estimator_and_the_question_are_left_as_found() -> None:
@@ -161,15 +193,22 @@ def test_the_estimator_and_the_question_are_left_as_found() -> None:
 def test_refusals() -> None:
     rows, answers = data(13)
     question = Question(Ridge(1.0).fit(rows, answers), rows[:1])
-    with pytest.raises(InputError, match=r"13 features need 8192 refits, more than 4096.*orderings="):
+    with pytest.raises(
+        InputError, match=r"13 features need 8192 refits, more than 4096.*orderings="
+    ):
         ShapleyRegression(Ridge(1.0), rows, answers)(question)
     with pytest.raises(InputError, match="of the same examples, got 60 and 59"):
         ShapleyRegression(Ridge(1.0), rows, answers[1:])(question)
     with pytest.raises(InputError, match="answers must vary"):
         variance_shares(rows, np.ones(60))
     labels = (answers > 0).astype(int)
-    margin = Question(wrap(LogisticRegression().fit(rows[:, :2], labels), output="decision_function"), rows[:1, :2])
-    with pytest.raises(InputError, match="no decision function: wrap the estimator with output='predict_proba'"):
+    margin = Question(
+        wrap(LogisticRegression().fit(rows[:, :2], labels), output="decision_function"),
+        rows[:1, :2],
+    )
+    with pytest.raises(
+        InputError, match="no decision function: wrap the estimator with output='predict_proba'"
+    ):
         ShapleyRegression(LogisticRegression(), rows[:, :2], labels)(margin)
 
 
@@ -177,8 +216,11 @@ def test_it_says_its_settings_without_its_data() -> None:
     rows, answers = data(3)
     shown = repr(ShapleyRegression(Ridge(2.0), rows, answers, orderings=8))
     assert (
-        shown == "ShapleyRegression(Ridge(alpha=2.0), <rows of shape (60, 3)>, <answers of shape (60,)>, orderings=8)"
+        shown
+        == "ShapleyRegression(Ridge(alpha=2.0), <rows of shape (60, 3)>, <answers of shape (60,)>, orderings=8)"
     )
     assert torch.is_tensor(
-        ShapleyRegression(Ridge(2.0), rows, answers)(Question(Ridge().fit(rows, answers), rows[:1])).values
+        ShapleyRegression(Ridge(2.0), rows, answers)(
+            Question(Ridge().fit(rows, answers), rows[:1])
+        ).values
     )

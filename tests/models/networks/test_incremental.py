@@ -54,7 +54,10 @@ class Cut(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 8, 3, stride=2, padding=1)
+        self.first, self.second = (
+            nn.Conv2d(2, 4, 3, padding=1),
+            nn.Conv2d(4, 8, 3, stride=2, padding=1),
+        )
         self.third = nn.Conv2d(8, 3, 3, padding="same")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,15 +67,33 @@ class Cut(nn.Module):
 
 
 def plain(channels: int = 3) -> nn.Module:
-    parts = [nn.Conv2d(2, channels, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(channels, channels, 3), nn.ELU()]
+    parts = [
+        nn.Conv2d(2, channels, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels, channels, 3),
+        nn.ELU(),
+    ]
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 2))
 
 
 def pools() -> nn.Module:
     """Windows that are rounded up at the far end, means of windows, and frames of one width or another."""
-    down = [nn.Conv2d(2, 4, 3), nn.MaxPool2d(3, 2, ceil_mode=True), nn.ConstantPad2d((1, 0, 0, 2), 0.5)]
-    more = [nn.Conv2d(4, 4, 3, padding=1), nn.AvgPool2d((2, 3), 1, (1, 0)), nn.ReLU(), nn.ZeroPad2d((0, 1, 0, 1))]
-    last = [nn.MaxPool2d((2, 3), (2, 3), (0, 1), ceil_mode=True), nn.Conv2d(4, 3, 1), nn.AvgPool2d(2, padding=1)]
+    down = [
+        nn.Conv2d(2, 4, 3),
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+        nn.ConstantPad2d((1, 0, 0, 2), 0.5),
+    ]
+    more = [
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.AvgPool2d((2, 3), 1, (1, 0)),
+        nn.ReLU(),
+        nn.ZeroPad2d((0, 1, 0, 1)),
+    ]
+    last = [
+        nn.MaxPool2d((2, 3), (2, 3), (0, 1), ceil_mode=True),
+        nn.Conv2d(4, 3, 1),
+        nn.AvgPool2d(2, padding=1),
+    ]
     return nn.Sequential(*down, *more, *last, nn.Flatten(), nn.LazyLinear(2))
 
 
@@ -91,12 +112,19 @@ class Framed(nn.Module):
         self.first, self.second = nn.Conv2d(2, 3, 3), nn.Conv2d(4, 2, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = functional.pad(self.first(x.flip([1]).flip(1)).clamp(max=1.5), (1, 2, 3, 0, 0, 1), value=0.25)[:, [2, 0, 3, 1]]
+        h = functional.pad(
+            self.first(x.flip([1]).flip(1)).clamp(max=1.5), (1, 2, 3, 0, 0, 1), value=0.25
+        )[:, [2, 0, 3, 1]]
         h = self.second(functional.pad(torch.tanh(h), (2, 0), mode="constant"))
         return functional.pad(h, (1, 1, 1, 1), "reflect").amax((2, 3))
 
 
-NETS: dict[str, Callable[[], nn.Module]] = {"plain": plain, "branches": Branches, "cut": Cut, "framed": Framed}
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "plain": plain,
+    "branches": Branches,
+    "cut": Cut,
+    "framed": Framed,
+}
 
 
 def patched(images: Tensor, owners: Tensor, place: Place, seed: int) -> Tensor:
@@ -162,7 +190,8 @@ def test_only_what_a_patch_reaches_is_convolved(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("make", "whole"), [(lambda: pools_of((96, 96)), ["_9"]), (Framed, ["second"]), (Branches, ["silu"])]
+    ("make", "whole"),
+    [(lambda: pools_of((96, 96)), ["_9"]), (Framed, ["second"]), (Branches, ["silu"])],
 )
 def test_maps_are_put_together_only_where_they_must_be(
     make: Callable[[], nn.Module], whole: list[str], monkeypatch: pytest.MonkeyPatch
@@ -205,7 +234,9 @@ def test_inputs_are_run_once_and_those_that_come_next_along() -> None:
             numbers = torch.tensor(owners)
             place = Place(torch.tensor([0, 4]), torch.tensor([2, 5]), 2, 2, numbers)
             rows = patched(images, numbers, place, 1)
-            torch.testing.assert_close(asked.ask(rows, Near(inputs, 12, place)), net(rows), rtol=0, atol=1e-10)
+            torch.testing.assert_close(
+                asked.ask(rows, Near(inputs, 12, place)), net(rows), rtol=0, atol=1e-10
+            )
     assert runs == [list(range(8)), [7, 8, 9, 10, 11], list(range(12))]
 
 
@@ -257,7 +288,9 @@ def test_rectangles_hold_one_another_row_by_row() -> None:
 
 WINDOWS = torch.stack(
     [
-        ~torch.zeros(12, 12).index_put_((torch.tensor(i // 5 * 2), torch.tensor(i % 5 * 2)), torch.tensor(1.0)).bool()
+        ~torch.zeros(12, 12)
+        .index_put_((torch.tensor(i // 5 * 2), torch.tensor(i % 5 * 2)), torch.tensor(1.0))
+        .bool()
         for i in range(25)
     ]
 ).flatten(1)
@@ -266,12 +299,18 @@ WINDOWS = torch.stack(
 def question(net: nn.Module, n: int = 13, **more: object) -> assay.Question:
     images = randn(n, 1, 12, 12, seed=2, dtype=DOUBLE)
     targets = torch.arange(n) % 3
-    return assay.Question(net, images, target=assay.Output(targets), features=assay.Pixels(), **more)  # type: ignore[arg-type]
+    return assay.Question(
+        net, images, target=assay.Output(targets), features=assay.Pixels(), **more
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "removal",
-    [assay.Baseline(0.5), assay.Blur(2.0), assay.Background(randn(3, 1, 12, 12, seed=9, dtype=DOUBLE))],
+    [
+        assay.Baseline(0.5),
+        assay.Blur(2.0),
+        assay.Background(randn(3, 1, 12, 12, seed=9, dtype=DOUBLE)),
+    ],
     ids=repr,
 )
 @pytest.mark.parametrize("batch", ["auto", 7, 64])
@@ -333,7 +372,9 @@ class Sneaky(nn.ReLU):
 
 def test_what_only_looks_local_is_found_out() -> None:
     net = randomised(
-        nn.Sequential(nn.Conv2d(1, 3, 3), Sneaky(), nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        nn.Sequential(
+            nn.Conv2d(1, 3, 3), Sneaky(), nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
     )
     answers = question(net.double()).value(WINDOWS)
     images = randn(13, 1, 12, 12, seed=2, dtype=DOUBLE)

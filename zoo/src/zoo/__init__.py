@@ -47,4 +47,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'zoo' has no attribute {name!r}")
     import pytest
 
-    return pytest.mark.skipif(must_skip(), reason="real data not found: set ASSAY_DATA to its folder")
+    return pytest.mark.skipif(
+        must_skip(), reason="real data not found: set ASSAY_DATA to its folder"
+    )

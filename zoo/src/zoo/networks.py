@@ -19,7 +19,9 @@ from zoo.place import data_root
 class Normalise(nn.Module):
     """(x - mean) / std per channel; `reverse` turns RGB into BGR first."""
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], reverse: bool = False) -> None:
+    def __init__(
+        self, mean: tuple[float, ...], std: tuple[float, ...], reverse: bool = False
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
@@ -35,14 +37,24 @@ class DigitNet(nn.Sequential):
     def __init__(self, channels: tuple[int, int] = (32, 64), hidden: int = 1024) -> None:
         super().__init__()
         a, b = channels
-        self.conv1, self.relu1, self.pool1 = nn.Conv2d(1, a, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
-        self.conv2, self.relu2, self.pool2 = nn.Conv2d(a, b, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
+        self.conv1, self.relu1, self.pool1 = (
+            nn.Conv2d(1, a, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+        self.conv2, self.relu2, self.pool2 = (
+            nn.Conv2d(a, b, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
         self.flat, self.fc1, self.relu3 = nn.Flatten(), nn.Linear(49 * b, hidden), nn.ReLU()
         self.fc2 = nn.Linear(hidden, 10)
 
 
 @functools.cache
-def _digit_net(channels: tuple[int, int], hidden: int, images: int, epochs: int, seed: int) -> DigitNet:
+def _digit_net(
+    channels: tuple[int, int], hidden: int, images: int, epochs: int, seed: int
+) -> DigitNet:
     x, y = mnist("train", images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -58,7 +70,11 @@ def _digit_net(channels: tuple[int, int], hidden: int, images: int, epochs: int,
 
 
 def digit_net(
-    channels: tuple[int, int] = (16, 32), hidden: int = 128, images: int = 10000, epochs: int = 2, seed: int = 0
+    channels: tuple[int, int] = (16, 32),
+    hidden: int = 128,
+    images: int = 10000,
+    epochs: int = 2,
+    seed: int = 0,
 ) -> DigitNet:
     """A `DigitNet` trained on the first MNIST digits: a few seconds, about 95 % right."""
     return copy.deepcopy(_digit_net(channels, hidden, images, epochs, seed))
@@ -88,10 +104,18 @@ class CifarResNet(nn.Module):
         super().__init__()
         blocks = (depth - 2) // 6
         self.normalise = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-        self.conv1, self.bn1, self.relu = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
+        self.conv1, self.bn1, self.relu = (
+            nn.Conv2d(3, 16, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+        )
         self.layer1 = nn.Sequential(*(Block(16, 16, 1) for _ in range(blocks)))
-        self.layer2 = nn.Sequential(*(Block(32 if i else 16, 32, 1 if i else 2) for i in range(blocks)))
-        self.layer3 = nn.Sequential(*(Block(64 if i else 32, 64, 1 if i else 2) for i in range(blocks)))
+        self.layer2 = nn.Sequential(
+            *(Block(32 if i else 16, 32, 1 if i else 2) for i in range(blocks))
+        )
+        self.layer3 = nn.Sequential(
+            *(Block(64 if i else 32, 64, 1 if i else 2) for i in range(blocks))
+        )
         self.pool, self.flat, self.linear = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,7 +136,10 @@ class Fire(nn.Module):
     def __init__(self, width: int, squeeze: int, expand: int) -> None:
         super().__init__()
         self.squeeze, self.relu = nn.Conv2d(width, squeeze, 1), nn.ReLU()
-        self.expand1x1, self.expand3x3 = nn.Conv2d(squeeze, expand, 1), nn.Conv2d(squeeze, expand, 3, padding=1)
+        self.expand1x1, self.expand3x3 = (
+            nn.Conv2d(squeeze, expand, 1),
+            nn.Conv2d(squeeze, expand, 3, padding=1),
+        )
         self.relu1x1, self.relu3x3 = nn.ReLU(), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,7 +159,11 @@ class SqueezeNet(nn.Module):
             if version == "1_0"
             else [16, 16, None, 32, 32, None, 48, 48, 64, 64]
         )
-        layers: list[nn.Module] = [nn.Conv2d(3, width, kernel, 2), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(3, width, kernel, 2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, ceil_mode=True),
+        ]
         for squeeze in plan:
             if squeeze is None:
                 layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
@@ -171,7 +202,10 @@ class MobileNetV2(nn.Module):
         self.steps: list[tuple[str, list[int], int]] = []
         for i, op in enumerate(plan):
             if f"op{i}.weight" in weights:
-                self.add_module(f"op{i}", self._convolution(op, weights[f"op{i}.weight"], weights[f"op{i}.bias"]))
+                self.add_module(
+                    f"op{i}",
+                    self._convolution(op, weights[f"op{i}.weight"], weights[f"op{i}.bias"]),
+                )
                 self.steps.append((f"op{i}", op["in"], op["out"][0]))
             elif op["op"] == "ADD":
                 self.steps.append(("add", op["in"], op["out"][0]))
@@ -193,13 +227,19 @@ class MobileNetV2(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         held = {self.steps[0][1][0]: self.normalise(x)}
         for name, inputs, out in self.steps:
-            held[out] = held[inputs[0]] + held[inputs[1]] if name == "add" else getattr(self, name)(held[inputs[0]])
+            held[out] = (
+                held[inputs[0]] + held[inputs[1]]
+                if name == "add"
+                else getattr(self, name)(held[inputs[0]])
+            )
         return torch.flatten(held[self.steps[-1][2]], 1)[:, 1:]
 
 
 def mobilenet_v2() -> MobileNetV2:
     """The trained MobileNet V2, its background class dropped."""
-    plan = json.loads((data_root() / "imagenet_cnns" / "mobilenet_v2_1.0_224_ops.json").read_text())["ops"]
+    plan = json.loads(
+        (data_root() / "imagenet_cnns" / "mobilenet_v2_1.0_224_ops.json").read_text()
+    )["ops"]
     return MobileNetV2(plan, _arrays("mobilenet_v2_1.0_224.npz")).eval()
 
 
@@ -228,7 +268,8 @@ class MnistViT(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2 * depth))
         self.attentions = nn.ModuleList(Attention(dim, heads) for _ in range(depth))
         self.feeds = nn.ModuleList(
-            nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim)) for _ in range(depth)
+            nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+            for _ in range(depth)
         )
         self.head = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, 10))
 
@@ -244,7 +285,9 @@ class MnistViT(nn.Module):
 
 def mnist_vit() -> MnistViT:
     """The trained MNIST transformer."""
-    state = torch.load(data_root() / "vit_mnist" / "vit_mnist.pth", map_location="cpu", weights_only=True)
+    state = torch.load(
+        data_root() / "vit_mnist" / "vit_mnist.pth", map_location="cpu", weights_only=True
+    )
     named = {}
     for key, value in state.items():
         part = key.split(".")

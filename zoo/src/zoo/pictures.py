@@ -22,7 +22,9 @@ def mnist(split: str = "test", count: int | None = None) -> tuple[Tensor, Tensor
     return torch.from_numpy(images).float().div(255).unsqueeze(1), torch.from_numpy(labels).long()
 
 
-def cifar10(split: str = "test", count: int | None = None, shuffle: bool = True) -> tuple[Tensor, Tensor]:
+def cifar10(
+    split: str = "test", count: int | None = None, shuffle: bool = True
+) -> tuple[Tensor, Tensor]:
     """Pictures (n, 3, 32, 32) in [0, 1] and labels (n,); the files are sorted by class, hence always shuffled alike."""
     name = {"test": "cifar10_test.npz", "train": "cifar10_train_10000.npz"}[split]
     with np.load(data_root() / "cifar10" / name) as file:
@@ -39,12 +41,16 @@ def square(image: Image.Image, size: int, keep: float) -> Tensor:
     side = int(min(image.size) * keep)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     cut = (
-        image.convert("RGB").crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BILINEAR)
+        image.convert("RGB")
+        .crop((left, top, left + side, top + side))
+        .resize((size, size), Image.Resampling.BILINEAR)
     )
     return torch.from_numpy(np.asarray(cut, np.float32) / 255).permute(2, 0, 1).contiguous()
 
 
-def photographs(size: int = 224, keep: float = 0.875, count: int | None = None) -> tuple[Tensor, Tensor, list[str]]:
+def photographs(
+    size: int = 224, keep: float = 0.875, count: int | None = None
+) -> tuple[Tensor, Tensor, list[str]]:
     """ImageNet photographs (n, 3, size, size), one per class, their class indices (n,) and class names."""
     folder = data_root() / "imagenet_sample_images"
     index = json.loads((folder / "imagenet_class_index.json").read_text())
@@ -58,9 +64,14 @@ def photographs(size: int = 224, keep: float = 0.875, count: int | None = None) 
 def tiny_imagenet(count: int | None = None) -> tuple[Tensor, list[str], Tensor]:
     """Pictures (n, 3, 64, 64) in [0, 1], their synsets, and boxes (n, 4) as x0, y0, x1, y1."""
     folder = data_root() / "tiny_imagenet_val"
-    rows = [line.split() for line in (folder / "val_annotations_4000.txt").read_text().splitlines()[:count]]
+    rows = [
+        line.split()
+        for line in (folder / "val_annotations_4000.txt").read_text().splitlines()[:count]
+    ]
     with zipfile.ZipFile(folder / "val_images_4000.zip") as archive:
         inside = {Path(name).name: name for name in archive.namelist()}
-        images = [square(Image.open(io.BytesIO(archive.read(inside[row[0]]))), 64, 1.0) for row in rows]
+        images = [
+            square(Image.open(io.BytesIO(archive.read(inside[row[0]]))), 64, 1.0) for row in rows
+        ]
     boxes = torch.tensor([[int(value) for value in row[2:]] for row in rows])
     return torch.stack(images), [row[1] for row in rows], boxes

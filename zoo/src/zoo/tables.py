@@ -27,7 +27,8 @@ def openxai(name: str, split: Split = "test") -> tuple[pd.DataFrame, pd.Series]:
     """Adult, COMPAS, German credit or HELOC as its network takes it: min-max scaled by the training table."""
     folder, stem, label, _ = _OPENXAI[name]
     tables = {
-        part: pd.read_csv(data_root() / "openxai_tabular" / folder / f"{stem}-{part}.csv") for part in Split.__args__
+        part: pd.read_csv(data_root() / "openxai_tabular" / folder / f"{stem}-{part}.csv")
+        for part in Split.__args__
     }
     low, high = tables["train"].drop(columns=label).min(), tables["train"].drop(columns=label).max()
     table = tables[split]
@@ -37,11 +38,15 @@ def openxai(name: str, split: Split = "test") -> tuple[pd.DataFrame, pd.Series]:
 def openxai_network(name: str) -> nn.Sequential:
     """The trained network of that table: two logits."""
     state = torch.load(
-        data_root() / "openxai_tabular" / "ANN" / f"{_OPENXAI[name][3]}.pt", map_location="cpu", weights_only=True
+        data_root() / "openxai_tabular" / "ANN" / f"{_OPENXAI[name][3]}.pt",
+        map_location="cpu",
+        weights_only=True,
     )
     hidden, width = state["input1.weight"].shape
     net = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 2))
-    net.load_state_dict({key.replace("input1", "0").replace("input2", "2"): value for key, value in state.items()})
+    net.load_state_dict(
+        {key.replace("input1", "0").replace("input2", "2"): value for key, value in state.items()}
+    )
     return net.eval()
 
 
@@ -78,8 +83,25 @@ def california_network() -> nn.Sequential:
 
 def adult() -> tuple[pd.DataFrame, pd.Series]:
     """The census table with its words: 32,561 rows, 14 columns, and whether the income exceeds 50,000."""
-    names = ["age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship"]
-    names += ["race", "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country", "income"]
+    names = [
+        "age",
+        "workclass",
+        "fnlwgt",
+        "education",
+        "education_num",
+        "marital_status",
+        "occupation",
+        "relationship",
+    ]
+    names += [
+        "race",
+        "sex",
+        "capital_gain",
+        "capital_loss",
+        "hours_per_week",
+        "native_country",
+        "income",
+    ]
     path = data_root() / "tabular_raw" / "adult.data"
     table = pd.read_csv(path, header=None, names=names, skipinitialspace=True)
     return table[names[:-1]], table["income"].eq(">50K").astype(int)
@@ -114,7 +136,9 @@ def trec(split: Split = "train") -> tuple[list[str], list[str]]:
 
 def sst2(split: Literal["train", "dev", "test"] = "test") -> tuple[list[str], np.ndarray]:
     """Movie-review phrases and whether they are favourable: 60,614, 6,735 and 872."""
-    lines = (data_root() / "text" / "SST-2" / f"{split}.tsv").read_text(encoding="utf-8").splitlines()
+    lines = (
+        (data_root() / "text" / "SST-2" / f"{split}.tsv").read_text(encoding="utf-8").splitlines()
+    )
     rows = [line.rsplit("\t", 1) for line in lines[1:]]
     return [text.strip() for text, _ in rows], np.array([int(label) for _, label in rows])
 
@@ -125,5 +149,7 @@ def tweeteval(
     """Tweets, their labels, and the names of the labels (no training split for sentiment)."""
     folder = data_root() / "text" / "tweeteval" / task
     texts = (folder / f"{split}_text.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
-    names = [line.split("\t")[1] for line in (folder / "mapping.txt").read_text().splitlines() if line]
+    names = [
+        line.split("\t")[1] for line in (folder / "mapping.txt").read_text().splitlines() if line
+    ]
     return texts, np.loadtxt(folder / f"{split}_labels.txt", dtype=np.int64), names

@@ -27,9 +27,14 @@ _MOST_KNOWN = 2000  # draws that the process is told; what it misses is learnt f
 
 _ROUNDS = 40
 
-_LIKELY, _SPREAD = np.array([-3.0, -3.0]), np.array([2.0, 2.0])  # of logit(relevance) and log(noise), before any data
+_LIKELY, _SPREAD = (
+    np.array([-3.0, -3.0]),
+    np.array([2.0, 2.0]),
+)  # of logit(relevance) and log(noise), before any data
 
-_REPEATS = 20  # pairs of surrogates drawn from the posterior, for the stability of the picked columns
+_REPEATS = (
+    20  # pairs of surrogates drawn from the posterior, for the stability of the picked columns
+)
 
 
 def covariance(u: Floats, v: Floats) -> Floats:
@@ -58,7 +63,9 @@ def covered_twice(low: Floats, high: Floats, start: Floats, stop: Floats) -> Flo
         return apart**4 / 24 - np.abs(apart) ** 3 / 12 + apart**2 / 24
 
     lines = (high - low) * (high + low - 1) * (stop - start) * (stop + start - 1) / 4
-    return 6 * (lines + until(high - start) - until(low - start) - until(high - stop) + until(low - stop))
+    return 6 * (
+        lines + until(high - start) - until(low - start) - until(high - stop) + until(low - stop)
+    )
 
 
 @final
@@ -151,7 +158,10 @@ def columns_of(cells: Cells, rows: slice) -> tuple[Column, ...]:
 
 def fitted(cells: Cells, answers: Floats) -> Process:
     """The process of the first draws whose relevances and noise are most probable after answers (m,) of mean 0 and scale 1."""
-    told, some = columns_of(cells, slice(len(answers))), columns_of(cells, slice(min(len(answers), _MOST_FITTED)))
+    told, some = (
+        columns_of(cells, slice(len(answers))),
+        columns_of(cells, slice(min(len(answers), _MOST_FITTED))),
+    )
     kernels = np.stack([column.between(column) for column in some])
     # In units in which a column's own effect has variance r, and no product of the process is negative.
     size = np.maximum(kernels.diagonal(axis1=1, axis2=2).mean(axis=1), -kernels.min(axis=(1, 2)))
@@ -166,11 +176,15 @@ def fitted(cells: Cells, answers: Floats) -> Process:
 
         def pull(slope: Floats) -> Floats:
             pulled = slope * product
-            return np.array([float(np.sum(pulled * own / (1 + r * own))) for own, r in zip(kernels, relevance)])
+            return np.array(
+                [float(np.sum(pulled * own / (1 + r * own))) for own, r in zip(kernels, relevance)]
+            )
 
         return product, pull
 
-    return Process(told, size, *most_probable(kernel, answers[: len(kernels[0])], likely, spread, _ROUNDS))
+    return Process(
+        told, size, *most_probable(kernel, answers[: len(kernels[0])], likely, spread, _ROUNDS)
+    )
 
 
 Known: TypeAlias = tuple[Floats, Floats, Floats, Floats]
@@ -190,14 +204,23 @@ def known(cells: Cells, answers: Floats) -> Known:
     scaled, rest = (told - middle) / size, columns_of(cells, slice(len(told), None))
     process = fitted(cells, scaled)
     weights = cho_solve(process.factor, scaled)
-    moments, explained, means = np.zeros((count, columns)), np.zeros((count, columns)), np.zeros(count)
+    moments, explained, means = (
+        np.zeros((count, columns)),
+        np.zeros((count, columns)),
+        np.zeros(count),
+    )
     for row in range(count):
         carried, mean = process.carried(cells, row)
         moments[row], means[row] = carried.T @ weights, mean @ weights
         explained[row] = np.einsum("md,md->d", carried, cho_solve(process.factor, carried))
-    variance = size**2 * left_out(process.factor, weights) * np.maximum(process.spread(cells) - explained, 0.0)
+    variance = (
+        size**2
+        * left_out(process.factor, weights)
+        * np.maximum(process.spread(cells) - explained, 0.0)
+    )
     missed = np.append(
-        size * left_over(process.noise, weights), answers[len(told) :] - middle - size * process.between(rest) @ weights
+        size * left_over(process.noise, weights),
+        answers[len(told) :] - middle - size * process.between(rest) @ weights,
     )
     return size * moments, variance, middle + size * means, np.tile(missed, (count, 1))
 
@@ -207,13 +230,16 @@ def known_of_all(cells: Cells, answers: Tensor) -> list[Tensor]:
     groups, member = torch.unique(answers.cpu(), dim=0, return_inverse=True)
     with one_thread():
         parts = [
-            known(cells.take((member == at).nonzero().flatten().numpy()), row.numpy()) for at, row in enumerate(groups)
+            known(cells.take((member == at).nonzero().flatten().numpy()), row.numpy())
+            for at, row in enumerate(groups)
         ]
     back = member.argsort(stable=True).argsort()
     return [torch.from_numpy(np.concatenate(part))[back].to(answers) for part in zip(*parts)]
 
 
-def smooth_fit(sample: Sample, cells: Cells, keep: int | None, selection: Selection, ridge: float, seed: int) -> Fit:
+def smooth_fit(
+    sample: Sample, cells: Cells, keep: int | None, selection: Selection, ridge: float, seed: int
+) -> Fit:
     """The surrogate of every row, from the moments of a process and of what it misses.
 
     c_j = E[(z_j - E z_j) g] + sum_i w_i (z_ij - mean z_j) (f - g)(u_i); columns are independent under the weighted law, so
@@ -238,12 +264,17 @@ def smooth_fit(sample: Sample, cells: Cells, keep: int | None, selection: Select
 
 def _moments(sample: Sample, cells: Cells) -> tuple[sparse.Moments, Tensor]:
     """The moments of all rows, joined from the process and from what it misses, and the variance of their errors (n, d)."""
-    design, weights, answers = (part[:, sample.fixed :] for part in (sample.design, sample.weights, sample.answers))
+    design, weights, answers = (
+        part[:, sample.fixed :] for part in (sample.design, sample.weights, sample.answers)
+    )
     moment, variance, mean, missed = known_of_all(cells, answers)
     rest = sparse.moments(design, weights, missed)
     share = weights / weights.sum(dim=1, keepdim=True)
     scores = (share * (missed - rest.mean[:, None]))[..., None] * (design - rest.centre[:, None, :])
     centre = torch.from_numpy(cells.centre).to(design)
-    gram, power = torch.diag_embed(centre * (1 - centre)), sparse.moments(design, weights, answers).power
+    gram, power = (
+        torch.diag_embed(centre * (1 - centre)),
+        sparse.moments(design, weights, answers).power,
+    )
     joined = sparse.Moments(gram, moment + rest.moment, centre, mean + rest.mean, power)
     return joined, variance + scores.square().sum(dim=1)

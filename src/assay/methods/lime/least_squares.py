@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_COLLINEAR = 1e-10  # the share of a column's variance below which the rest of the columns explain it
+_COLLINEAR = (
+    1e-10  # the share of a column's variance below which the rest of the columns explain it
+)
 
 
 @final
@@ -73,7 +75,9 @@ def forward_selection(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
     picked = []
     for _ in range(keep):
         own = gram.diagonal(dim1=-2, dim2=-1)
-        gain = torch.where(own > floor, moment.square() / own.clamp_min(torch.finfo(own.dtype).tiny), 0.0)
+        gain = torch.where(
+            own > floor, moment.square() / own.clamp_min(torch.finfo(own.dtype).tiny), 0.0
+        )
         best = gain.masked_fill(taken, -1.0).argmax(dim=-1, keepdim=True)
         picked.append(best)
         taken = taken.scatter(-1, best, True)
@@ -124,7 +128,9 @@ def restrict(gram: Tensor, picked: Tensor) -> Tensor:
     """The Gram matrices of the picked columns: (..., d, d) and (..., k) to (..., k, k)."""
     gram = gram.expand(*picked.shape[:-1], *gram.shape[-2:])
     rows = gram.gather(-2, picked[..., :, None].expand(*picked.shape, gram.shape[-1]))
-    return rows.gather(-1, picked[..., None, :].expand(*picked.shape[:-1], picked.shape[-1], picked.shape[-1]))
+    return rows.gather(
+        -1, picked[..., None, :].expand(*picked.shape[:-1], picked.shape[-1], picked.shape[-1])
+    )
 
 
 def _batched(gram: Tensor, moment: Tensor) -> tuple[Tensor, Tensor]:

@@ -73,9 +73,13 @@ class Lime(Method):
         if self.keep is not None and self.keep < 1:
             raise InputError(f"Expected at least one column to keep, got {self.keep}.")
         if self.selection not in ("auto", "forward", "lasso", "highest"):
-            raise InputError(f"Expected the selection 'auto', 'forward', 'lasso' or 'highest', got {self.selection!r}.")
+            raise InputError(
+                f"Expected the selection 'auto', 'forward', 'lasso' or 'highest', got {self.selection!r}."
+            )
         if self.proxy and not isinstance(self.neighbourhood, Quartiles):
-            raise KindError(f"Expected Quartiles(rows) for a proxy, got {self.neighbourhood!r}. Leave the proxy out.")
+            raise KindError(
+                f"Expected Quartiles(rows) for a proxy, got {self.neighbourhood!r}. Leave the proxy out."
+            )
         if not self.ridge >= 0:
             raise InputError(f"Expected a ridge of at least 0, got {self.ridge}.")
 
@@ -85,7 +89,9 @@ class Lime(Method):
 
     @property
     def promises(self) -> frozenset[Axiom]:
-        return self.axioms | {Axiom.LINEARITY} if self.keep is None and not self.proxy else self.axioms
+        return (
+            self.axioms | {Axiom.LINEARITY} if self.keep is None and not self.proxy else self.axioms
+        )
 
     def values(self, question: Question, seed: int) -> Estimate:
         self._enough(question)
@@ -100,7 +106,9 @@ class Lime(Method):
             errors.append(made.standard_error * sample.unit)
             for name in notes:
                 notes[name].extend(getattr(made, name).tolist())
-        facts: dict[str, Any] = notes if self.keep is not None else {name: notes[name] for name in ("r2", "intercept")}
+        facts: dict[str, Any] = (
+            notes if self.keep is not None else {name: notes[name] for name in ("r2", "intercept")}
+        )
         return Estimate(torch.cat(values), torch.cat(errors), facts)
 
     def _around(self) -> Neighbourhood:
@@ -118,7 +126,9 @@ class Lime(Method):
     def every_output(self, question: Question, seed: int = 0) -> Tensor:
         """The surrogates of all outputs from the same evaluations, (n, outputs, features); masks only."""
         if not isinstance(self.neighbourhood, Masks):
-            raise KindError(f"Expected a neighbourhood of masks for all outputs at once, got {self.neighbourhood!r}.")
+            raise KindError(
+                f"Expected a neighbourhood of masks for all outputs at once, got {self.neighbourhood!r}."
+            )
         self._enough(question)
         sample = self.neighbourhood.sample_outputs(question, seed)
         data = sparse.moments(sample.design, sample.weights, sample.answers)
@@ -126,7 +136,9 @@ class Lime(Method):
         if self.keep is None or self.keep >= columns:
             return sparse.solve(data.gram, data.moment, self.ridge).view(question.n, -1, columns)
         picked = select(data.gram, data.moment, self.keep, self.selection, self.ridge)
-        some = sparse.solve(sparse.restrict(data.gram, picked), data.moment.gather(1, picked), self.ridge)
+        some = sparse.solve(
+            sparse.restrict(data.gram, picked), data.moment.gather(1, picked), self.ridge
+        )
         return torch.zeros_like(data.moment).scatter_(1, picked, some).view(question.n, -1, columns)
 
     def _enough(self, question: Question) -> None:

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assay.answers.attribution import Kind
-from assay.methods.lime.neighbourhood import Neighbourhood, Sample, as_levels, check_settings, kernel
+from assay.methods.lime.neighbourhood import (
+    Neighbourhood,
+    Sample,
+    as_levels,
+    check_settings,
+    kernel,
+)
 from assay.numerics import rng
 from assay.numerics.designs import Balanced, uniforms
 from assay.question.question import Question
@@ -45,7 +51,11 @@ class Masks(Neighbourhood):
         """The same for every output: answers (n * outputs, m), from the same evaluations."""
 
         def ask(masks: Tensor) -> Tensor:
-            return question.outputs(torch.cat([torch.ones_like(masks[:1]), masks])).transpose(1, 2).flatten(0, 1)
+            return (
+                question.outputs(torch.cat([torch.ones_like(masks[:1]), masks]))
+                .transpose(1, 2)
+                .flatten(0, 1)
+            )
 
         return self._asked(question, seed, ask)
 
@@ -55,7 +65,13 @@ class Masks(Neighbourhood):
         design = torch.cat([torch.ones_like(masks[:1]), masks]).to(torch.float64)
         apart = 1 - design.mean(dim=1).sqrt()
         weights, unit = kernel(apart.square(), self.width), torch.ones_like(design[0])
-        return Sample(design[None], weights[None], ask(masks).to(torch.float64), unit, levels=as_levels(strata, masks))
+        return Sample(
+            design[None],
+            weights[None],
+            ask(masks).to(torch.float64),
+            unit,
+            levels=as_levels(strata, masks),
+        )
 
 
 @final

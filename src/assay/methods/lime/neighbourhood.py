@@ -105,10 +105,14 @@ def kernel(squared: Tensor, width: float) -> Tensor:
     return torch.exp(-squared / (2 * width**2))
 
 
-def check_settings(samples: int, width: float | None, design: str | None = None, designs: Any = Draw) -> None:
+def check_settings(
+    samples: int, width: float | None, design: str | None = None, designs: Any = Draw
+) -> None:
     """Refuses too few samples, widths that are none, and designs that are not among `designs`."""
     if design is not None and design not in get_args(designs):
-        raise InputError(f"Expected a design among {', '.join(map(repr, get_args(designs)))}, got {design!r}.")
+        raise InputError(
+            f"Expected a design among {', '.join(map(repr, get_args(designs)))}, got {design!r}."
+        )
     if samples < 2:
         raise InputError(f"Expected at least two samples, got {samples}.")
     if width is not None and not width > 0:

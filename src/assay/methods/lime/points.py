@@ -52,7 +52,9 @@ class Gaussian(Neighbourhood):
 
     def __post_init__(self) -> None:
         check_settings(self.samples, self.width, self.design)
-        if not all(one > 0 for one in (self.scale if isinstance(self.scale, tuple) else (self.scale,))):
+        if not all(
+            one > 0 for one in (self.scale if isinstance(self.scale, tuple) else (self.scale,))
+        ):
             raise InputError(f"Expected a scale above 0, got {self.scale}.")
 
     def size(self) -> int:
@@ -82,15 +84,22 @@ class Gaussian(Neighbourhood):
         names, count = question.partition.names, question.partition.count
         if self.columns is None:
             return list(range(count))
-        found = [names.index(one) if isinstance(one, str) and one in names else one for one in self.columns]
+        found = [
+            names.index(one) if isinstance(one, str) and one in names else one
+            for one in self.columns
+        ]
         wrong = [one for one in found if not isinstance(one, int) or not 0 <= one < count]
         if wrong or not found:
-            raise InputError(f"Expected columns out of {count}, by number or by name, got {self.columns}.")
+            raise InputError(
+                f"Expected columns out of {count}, by number or by name, got {self.columns}."
+            )
         return sorted({one for one in found if isinstance(one, int)})
 
     def _scale(self, x: Tensor) -> Tensor:
         if isinstance(self.scale, tuple) and len(self.scale) != x.shape[1]:
-            raise InputError(f"Expected one scale, or {x.shape[1]}, one for each column, got {len(self.scale)}.")
+            raise InputError(
+                f"Expected one scale, or {x.shape[1]}, one for each column, got {len(self.scale)}."
+            )
         return _tensor(self.scale, x).expand(x.shape[1])
 
 
@@ -121,7 +130,13 @@ class Instances(Neighbourhood):
         squared = design.square().sum(dim=2)
         # Measured from the nearest row, so that far inputs keep weights that can be told from zero.
         weights = torch.exp(-(squared - squared.amin(dim=1, keepdim=True)) / self.d)
-        return Sample(design, weights, score_shared(question, rows.to(x.dtype)), torch.ones_like(design[0, 0]), fixed=0)
+        return Sample(
+            design,
+            weights,
+            score_shared(question, rows.to(x.dtype)),
+            torch.ones_like(design[0, 0]),
+            fixed=0,
+        )
 
     def __repr__(self) -> str:
         return f"Instances({shape_of(self.rows)}, d={self.d!r})"

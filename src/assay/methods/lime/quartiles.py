@@ -50,7 +50,10 @@ class Bins:
         ends = np.concatenate([[0.0], np.cumsum(counts) / len(column)])
         held = np.maximum(counts, 1)
         mean = np.bincount(bins, column, minlength=len(counts)) / held
-        spread = np.sqrt(np.bincount(bins, (column - mean[bins]) ** 2, minlength=len(counts)) / held) + 1e-11
+        spread = (
+            np.sqrt(np.bincount(bins, (column - mean[bins]) ** 2, minlength=len(counts)) / held)
+            + 1e-11
+        )
         low, high = np.concatenate([[column.min()], cuts]), np.concatenate([cuts, [column.max()]])
         single = np.array([np.unique(column[bins == one]).size < 2 for one in range(len(counts))])
         return cls(cuts, ends, mean, spread, low, high, single)
@@ -69,7 +72,9 @@ class Bins:
         from scipy.special import ndtr, ndtri
 
         bins = np.clip(np.searchsorted(self.ends, draws, side="right") - 1, 0, len(self.cuts))
-        inside = (draws - self.ends[bins]) / np.maximum(self.ends[bins + 1] - self.ends[bins], 1e-300)
+        inside = (draws - self.ends[bins]) / np.maximum(
+            self.ends[bins + 1] - self.ends[bins], 1e-300
+        )
         start, stop = (ndtr((at - self.mean) / self.spread)[bins] for at in (self.low, self.high))
         values = self.mean[bins] + self.spread[bins] * ndtri(start + inside * (stop - start))
         return bins, np.clip(values, self.low[bins], self.high[bins])
@@ -104,18 +109,30 @@ class Quartiles(Neighbourhood):
     def sample(self, question: Question, seed: int) -> Sample:
         points_wanted(question, "Quartiles")
         x, rows = question.x, question.layout.flatten(self.rows).to(torch.float64).cpu().numpy()
-        draws, strata = uniforms(self.samples, rows.shape[1], rng.shared(seed, "lime"), self.design or "orthogonal")
+        draws, strata = uniforms(
+            self.samples, rows.shape[1], rng.shared(seed, "lime"), self.design or "orthogonal"
+        )
         columns = [Bins.of(column) for column in rows.T]
-        own = _stacked(bins.own(column) for bins, column in zip(columns, x.to(torch.float64).cpu().numpy().T))
-        drawn, values = map(_stacked, zip(*[bins.drawn(column) for bins, column in zip(columns, draws.T)]))
+        own = _stacked(
+            bins.own(column) for bins, column in zip(columns, x.to(torch.float64).cpu().numpy().T)
+        )
+        drawn, values = map(
+            _stacked, zip(*[bins.drawn(column) for bins, column in zip(columns, draws.T)])
+        )
         same = torch.from_numpy(drawn[None] == own[:, None]).to(x.device, torch.float64)
         design = torch.cat([torch.ones_like(same[:, :1]), same], dim=1)
         points = torch.from_numpy(values).to(x)
-        answers = torch.cat([question.prediction[:, None].to(torch.float64), score_shared(question, points)], dim=1)
+        answers = torch.cat(
+            [question.prediction[:, None].to(torch.float64), score_shared(question, points)], dim=1
+        )
         width = 0.75 * x.shape[1] ** 0.5 if self.width is None else self.width
         weights = kernel((1 - design).sum(dim=2), width)
-        start, stop = map(_stacked, zip(*[one.stretch(*pair) for one, *pair in zip(columns, drawn.T, draws.T)]))
-        low, high = map(_stacked, zip(*[(one.ends[at], one.ends[at + 1]) for one, at in zip(columns, own.T)]))
+        start, stop = map(
+            _stacked, zip(*[one.stretch(*pair) for one, *pair in zip(columns, drawn.T, draws.T)])
+        )
+        low, high = map(
+            _stacked, zip(*[(one.ends[at], one.ends[at + 1]) for one, at in zip(columns, own.T)])
+        )
         cells = Cells(start, stop, low, high, float(np.exp(-1 / (2 * width**2))))
         unit = torch.ones_like(design[0, 0])
         return Sample(design, weights, answers, unit, levels=as_levels(strata, x), cells=cells)

@@ -54,12 +54,22 @@ def fit(sample: Sample, keep: int | None, selection: Selection, ridge: float, se
         return _sandwich(sample, data, coefficients, picked)
 
     return solved(
-        data, keep, picker(keep, selection, ridge), ridge, scatter, lambda pick: _stability(sample, pick, seed)
+        data,
+        keep,
+        picker(keep, selection, ridge),
+        ridge,
+        scatter,
+        lambda pick: _stability(sample, pick, seed),
     )
 
 
 def solved(
-    data: sparse.Moments, keep: int | None, pick: Pick, ridge: float, scatter: Scatter, stability: Stability
+    data: sparse.Moments,
+    keep: int | None,
+    pick: Pick,
+    ridge: float,
+    scatter: Scatter,
+    stability: Stability,
 ) -> Fit:
     """The surrogates that follow from moments with the covariance that `scatter` tells."""
     columns = data.moment.shape[1]
@@ -78,7 +88,9 @@ def solved(
         agreed = stability(pick)
     curved = (coefficients[:, None, :] @ data.gram @ coefficients[..., None]).flatten()
     left = data.power - 2 * (coefficients * data.moment).sum(dim=1) + curved
-    r2 = torch.where(data.power > 0, 1 - left / data.power.clamp_min(torch.finfo(left.dtype).tiny), 1.0)
+    r2 = torch.where(
+        data.power > 0, 1 - left / data.power.clamp_min(torch.finfo(left.dtype).tiny), 1.0
+    )
     intercept = data.mean - (data.centre * coefficients).sum(dim=1)
     return Fit(coefficients, error.clamp_min(0).sqrt(), picked, intercept, r2, agreed)
 
@@ -97,14 +109,22 @@ def picker(keep: int | None, selection: Selection, ridge: float) -> Pick:
     return partial(select, keep=keep or 0, selection=selection, ridge=ridge)
 
 
-def _sandwich(sample: Sample, data: sparse.Moments, coefficients: Tensor, picked: Tensor | None) -> Tensor:
+def _sandwich(
+    sample: Sample, data: sparse.Moments, coefficients: Tensor, picked: Tensor | None
+) -> Tensor:
     """The covariance of the picked columns' moments: what the random draws scatter around the fit."""
     share = sample.weights / sample.weights.sum(dim=1, keepdim=True)
     apart = sample.design - data.centre[:, None, :]
-    fitted = coefficients @ apart[0].T if len(apart) == 1 else (apart @ coefficients[..., None]).squeeze(-1)
+    fitted = (
+        coefficients @ apart[0].T
+        if len(apart) == 1
+        else (apart @ coefficients[..., None]).squeeze(-1)
+    )
     left = share * (sample.answers - data.mean[:, None] - fitted)
     if picked is not None:
-        apart = apart.expand(len(left), -1, -1).gather(2, picked[:, None, :].expand(-1, apart.shape[1], -1))
+        apart = apart.expand(len(left), -1, -1).gather(
+            2, picked[:, None, :].expand(-1, apart.shape[1], -1)
+        )
     scores = (left[..., None] * apart)[:, sample.fixed :]
     draws, spent = scores.shape[1], scores.shape[2] + 1
     if sample.levels is not None and draws > 2 * (3 * sample.levels.shape[1] + 1):
@@ -131,12 +151,21 @@ def _stability(sample: Sample, pick: Pick, seed: int) -> Tensor:
     design, weights, answers = sample.design, sample.weights, sample.answers
     table = torch.cat([torch.ones_like(design[..., :1]), design], dim=2)
     draws = table.shape[1] - sample.fixed
-    block = torch.cat([torch.zeros(sample.fixed), 1 + torch.arange(draws) % _BLOCKS]).to(design.device)
-    parts = [(table[:, at], weights[:, at], answers[:, at]) for at in (block == one for one in range(_BLOCKS + 1))]
+    block = torch.cat([torch.zeros(sample.fixed), 1 + torch.arange(draws) % _BLOCKS]).to(
+        design.device
+    )
+    parts = [
+        (table[:, at], weights[:, at], answers[:, at])
+        for at in (block == one for one in range(_BLOCKS + 1))
+    ]
     grams = torch.stack([rows.mT @ (weight[..., None] * rows) for rows, weight, _ in parts])
     sums = torch.stack([((weight * own)[:, None] @ rows).squeeze(1) for rows, weight, own in parts])
-    counts = rng.shared(seed, "lime stability").multinomial(_BLOCKS, [1 / _BLOCKS] * _BLOCKS, size=_REPEATS)
-    members = torch.zeros(_REPEATS, len(answers), design.shape[2], dtype=torch.bool, device=design.device)
+    counts = rng.shared(seed, "lime stability").multinomial(
+        _BLOCKS, [1 / _BLOCKS] * _BLOCKS, size=_REPEATS
+    )
+    members = torch.zeros(
+        _REPEATS, len(answers), design.shape[2], dtype=torch.bool, device=design.device
+    )
     for member, count in zip(members, torch.from_numpy(counts).to(design)):
         times = torch.cat([torch.ones_like(count[:1]), count])
         gram, moment = torch.tensordot(times, grams, 1), torch.tensordot(times, sums, 1)

@@ -26,7 +26,9 @@ Integers = NDArray[np.int64]
 
 Weighting = Literal["leverage", "kernel", "mixture"]
 
-_LISTED = 1 << 17  # layers up to this size are listed and shuffled; larger ones are drawn, repeats thrown away
+_LISTED = (
+    1 << 17
+)  # layers up to this size are listed and shuffled; larger ones are drawn, repeats thrown away
 
 
 @final
@@ -84,7 +86,9 @@ class Design:
     def known(self, smaller: Design) -> Bools:
         """(pairs,) which pairs a design of the same seed and a smaller budget holds already, in the same order."""
         place = np.arange(self.pairs) - np.searchsorted(self.layer, self.layer)
-        return np.asarray(place < np.bincount(smaller.layer, minlength=self.features)[self.layer], dtype=np.bool_)
+        return np.asarray(
+            place < np.bincount(smaller.layer, minlength=self.features)[self.layer], dtype=np.bool_
+        )
 
 
 @lru_cache(maxsize=64)
@@ -139,7 +143,10 @@ def _shares(features: int, weighting: Weighting) -> Floats:
     even = np.where(2 * size == features, 1.0, 2.0)
     kernel = even / (size * (features - size))
     even, kernel = even / max(even.sum(), 1.0), kernel / kernel.sum() if len(kernel) else kernel
-    return np.asarray({"leverage": even, "kernel": kernel, "mixture": (even + kernel) / 2}[weighting], dtype=np.float64)
+    return np.asarray(
+        {"leverage": even, "kernel": kernel, "mixture": (even + kernel) / 2}[weighting],
+        dtype=np.float64,
+    )
 
 
 def _layer(features: int, size: int, count: int, seed: int) -> Bools:
@@ -157,7 +164,9 @@ def _layer(features: int, size: int, count: int, seed: int) -> Bools:
 
 def _listed(features: int, size: int) -> Bools:
     """Every coalition of one size; of the middle size only those with feature 0, the others are their complements."""
-    if features <= MOST_EXACT:  # a look through all coalitions is quicker than building those of one size
+    if (
+        features <= MOST_EXACT
+    ):  # a look through all coalitions is quicker than building those of one size
         found = np.flatnonzero(sizes(features) == size)
         found = found[found & 1 == 1] if 2 * size == features else found
         return np.asarray(subsets(features)[found], dtype=np.bool_)

@@ -80,7 +80,9 @@ def banzhaf_values(table: Tensor) -> Tensor:
 def semivalues(table: Tensor, weights: Sequence[float]) -> Tensor:
     """sum_{S without i} weights[|S|] (v(S + i) - v(S)) for every feature i: (..., 2^d) to (..., d), in float64."""
     count = _players(table)
-    weight = torch.from_numpy(np.asarray(weights, dtype=np.float64)[sizes(count - 1)]).to(table.device)
+    weight = torch.from_numpy(np.asarray(weights, dtype=np.float64)[sizes(count - 1)]).to(
+        table.device
+    )
     values = []
     for i in range(count):
         # coalitions with and without feature i lie 2^i apart; differences first, so that a dummy's share is exactly

@@ -46,7 +46,9 @@ def regress(table: Tensor, design: Design) -> tuple[Tensor, Tensor]:
     # a pair that alone decides a coefficient is fitted without residual: its own error cannot be known
     deleted = (odd - slopes @ centred.T) / (1.0 - leverage).clamp_min(1e-6)
     variance = (deleted.square() * missing) @ projector.T.square()
-    return slopes + total / design.features, variance.sqrt() * widening(max(1, int((design.rate < 1.0).sum())))
+    return slopes + total / design.features, variance.sqrt() * widening(
+        max(1, int((design.rate < 1.0).sum()))
+    )
 
 
 @final
@@ -82,7 +84,9 @@ class KernelShap(MaskMethod):
                 f"until must be a standard error above zero, got {self.until}: leave it out to spend the budget"
             )
         if self.weighting not in ("leverage", "kernel", "mixture"):
-            raise InputError(f"weighting must be 'leverage', 'kernel' or 'mixture', got {self.weighting!r}")
+            raise InputError(
+                f"weighting must be 'leverage', 'kernel' or 'mixture', got {self.weighting!r}"
+            )
 
     def design(self, features: int, seed: int) -> Design:
         """The pairs of coalitions that the whole budget buys."""
@@ -107,7 +111,11 @@ class KernelShap(MaskMethod):
         return pairs
 
     def values(self, question: Question, seed: int) -> Estimate:
-        return super().values(question, seed) if self.until is None else self._adaptive(question, seed, self.until)
+        return (
+            super().values(question, seed)
+            if self.until is None
+            else self._adaptive(question, seed, self.until)
+        )
 
     def _adaptive(self, question: Question, seed: int, until: float) -> Estimate:
         """Doubling designs, each holding the one before; the inputs whose errors are small enough drop out."""

@@ -27,7 +27,9 @@ _EXACT_WORK = 1 << 28  # 2^features * elements^3 up to which coalitions are enum
 _CHUNK = 1 << 22  # numbers held at once by batched matrices
 
 
-def gaussian_exact(slope: Tensor, offset: Tensor, covariance: Tensor, owner: Tensor, features: int) -> Tensor:
+def gaussian_exact(
+    slope: Tensor, offset: Tensor, covariance: Tensor, owner: Tensor, features: int
+) -> Tensor:
     """Shapley values of v(S) = E[slope . (x - mean) | x_S] for Gaussian x, by all 2^features coalitions.
 
     v(S) = (C slope)_S . C_SS^+ (x - mean)_S for the covariance C; directions without variance are left out (C^+).
@@ -44,7 +46,9 @@ def gaussian_exact(slope: Tensor, offset: Tensor, covariance: Tensor, owner: Ten
     block = max(1, _CHUNK // covariance.numel())
     for a in range(0, len(masks), block):
         part = masks[a : a + block]
-        inner = torch.linalg.pinv(part[:, :, None] * covariance * part[:, None, :], hermitian=True, rtol=1e-10)
+        inner = torch.linalg.pinv(
+            part[:, :, None] * covariance * part[:, None, :], hermitian=True, rtol=1e-10
+        )
         table[:, a : a + block] = torch.einsum("nd,sde,ne->ns", carried, inner, offset)
     return shapley_values(table)
 
@@ -59,7 +63,11 @@ def gaussian_sampled(
     """
     n, features = len(slope), orders.shape[1]
     values = slope.new_zeros(n, len(orders), features)
-    jitter = 1e-10 * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64, device=slope.device)
+    jitter = (
+        1e-10
+        * covariance.diagonal().mean()
+        * torch.eye(len(covariance), dtype=torch.float64, device=slope.device)
+    )
     for which, order in enumerate(orders):
         for walk in (order, order[::-1]):
             rank = torch.from_numpy(np.argsort(walk)).to(slope.device)[owner]
@@ -100,15 +108,27 @@ class LinearShap(Method):
 
     def __post_init__(self) -> None:
         if self.dependence not in ("independent", "gaussian"):
-            raise InputError(f"dependence must be 'independent' or 'gaussian', got {self.dependence!r}")
+            raise InputError(
+                f"dependence must be 'independent' or 'gaussian', got {self.dependence!r}"
+            )
         if self.orderings < 4 or self.orderings % 2:
-            raise InputError(f"orderings must be an even number of at least 4, got {self.orderings}")
+            raise InputError(
+                f"orderings must be an even number of at least 4, got {self.orderings}"
+            )
 
     def values(self, question: Question, seed: int) -> Tensor | Estimate:
-        return _independent(question, seed) if self.dependence == "independent" else self._gaussian(question, seed)
+        return (
+            _independent(question, seed)
+            if self.dependence == "independent"
+            else self._gaussian(question, seed)
+        )
 
     def _gaussian(self, question: Question, seed: int) -> Estimate:
-        rows, labels, features = _background(question), question.partition.labels, question.partition.count
+        rows, labels, features = (
+            _background(question),
+            question.partition.labels,
+            question.partition.count,
+        )
         if len(labels) > 1 or bool((labels < 0).any()):
             raise InputError(
                 "a correlated linear model needs features that are the same for all inputs and own every element"
@@ -121,7 +141,9 @@ class LinearShap(Method):
         slope = _slopes(question, mean, unit) * unit
         if features < 63 and 2**features * len(owner) ** 3 <= _EXACT_WORK:
             return Estimate(gaussian_exact(slope, offset, covariance, owner, features))
-        pairs = gaussian_sampled(slope, offset, covariance, owner, orderings(features, self.orderings // 2, seed))
+        pairs = gaussian_sampled(
+            slope, offset, covariance, owner, orderings(features, self.orderings // 2, seed)
+        )
         return Estimate(pairs.mean(dim=1), standard_error=standard_error(pairs, dim=1))
 
 
@@ -161,11 +183,16 @@ def _slopes(question: Question, mean: Tensor, step: Tensor) -> Tensor:
     block = max(1, _CHUNK // (n * elements))
     for a in range(0, elements, block):
         moves = torch.diag(step)[a : a + block].to(question.x.dtype)
-        slope[:, a : a + block] = question.score(start[:, None] + moves).to(torch.float64) - origin[:, None]
+        slope[:, a : a + block] = (
+            question.score(start[:, None] + moves).to(torch.float64) - origin[:, None]
+        )
     slope /= step
     contributions = slope * (question.x.to(torch.float64) - mean)
     _check_linear(
-        question.prediction.to(torch.float64), origin + contributions.sum(dim=1), contributions, slack(question.x)
+        question.prediction.to(torch.float64),
+        origin + contributions.sum(dim=1),
+        contributions,
+        slack(question.x),
     )
     return slope
 

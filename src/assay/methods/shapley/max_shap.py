@@ -35,19 +35,24 @@ def max_values(x: Tensor, reference: Tensor, floor: Tensor | None = None) -> Ten
     levels = torch.cat((x, reference), dim=-1).sort(dim=-1).values
     width, starts = levels.diff(dim=-1), levels[..., :-1].contiguous()
     above, below = (
-        x.shape[-1] - torch.searchsorted(side.sort(dim=-1).values, starts, right=True) for side in (x, reference)
+        x.shape[-1] - torch.searchsorted(side.sort(dim=-1).values, starts, right=True)
+        for side in (x, reference)
     )
     gains = _running(width * _share(above, below))
     losses = _running(width * _share(below, above))
     at_x, at_reference = torch.searchsorted(levels, x), torch.searchsorted(levels, reference)
     gain = gains.gather(-1, at_x) - gains.gather(-1, at_reference)
-    return torch.where(x > reference, gain, losses.gather(-1, at_x) - losses.gather(-1, at_reference))
+    return torch.where(
+        x > reference, gain, losses.gather(-1, at_x) - losses.gather(-1, at_reference)
+    )
 
 
 def _share(own: Tensor, other: Tensor) -> Tensor:
     """(own - 1)! other! / (own + other)!, zero where own is zero."""
     a, b = own.clamp_min(1).to(torch.float64), other.to(torch.float64)
-    return torch.where(own > 0, (torch.lgamma(a) + torch.lgamma(b + 1) - torch.lgamma(a + b + 1)).exp(), 0.0)
+    return torch.where(
+        own > 0, (torch.lgamma(a) + torch.lgamma(b + 1) - torch.lgamma(a + b + 1)).exp(), 0.0
+    )
 
 
 def _running(parts: Tensor) -> Tensor:
@@ -71,7 +76,9 @@ class MaxShap(Method):
 
     needs: ClassVar[frozenset[Ability]] = frozenset()
     kind: ClassVar[Kind] = Kind.CONTRIBUTION
-    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.SYMMETRY})
+    axioms: ClassVar[frozenset[Axiom]] = frozenset(
+        {Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.SYMMETRY}
+    )
     cost: ClassVar[str] = "2"
 
     def values(self, question: Question, seed: int) -> Tensor:
@@ -84,7 +91,9 @@ class MaxShap(Method):
         own = _largest(x, slots, count)
         floor = own[:, -1]
         for draw in range(draws):
-            gone = _largest(question.bound.absent.all(rows, torch.full_like(rows, draw)), slots, count)
+            gone = _largest(
+                question.bound.absent.all(rows, torch.full_like(rows, draw)), slots, count
+            )
             total += max_values(own[:, :-1], gone[:, :-1], floor)
         return total / draws
 
@@ -99,7 +108,10 @@ def _check_maximum(question: Question) -> None:
     rows = torch.arange(len(question.x), device=question.x.device)
     gone = question.bound.absent.all(rows, torch.zeros_like(rows))
     for points in (question.x, gone):
-        answer, expected = question.score(points).to(torch.float64), points.amax(dim=1).to(torch.float64)
+        answer, expected = (
+            question.score(points).to(torch.float64),
+            points.amax(dim=1).to(torch.float64),
+        )
         worst = (answer - expected).abs().max()
         if not bool(worst <= 1e-5 * (1.0 + expected.abs().max())):
             raise InputError(

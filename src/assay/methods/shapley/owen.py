@@ -38,7 +38,9 @@ class Steps:
 def coalitions_needed(hierarchy: Hierarchy, outside: int = 1) -> int:
     """An upper bound on the coalitions that a hierarchy asks about, two for every marginal contribution."""
     alone = outside * 2 ** (len(hierarchy) - 1)
-    return sum(2 * alone if isinstance(part, int) else coalitions_needed(part, alone) for part in hierarchy)
+    return sum(
+        2 * alone if isinstance(part, int) else coalitions_needed(part, alone) for part in hierarchy
+    )
 
 
 def members(hierarchy: Hierarchy) -> Iterator[int]:
@@ -47,7 +49,9 @@ def members(hierarchy: Hierarchy) -> Iterator[int]:
         yield from (part,) if isinstance(part, int) else members(part)
 
 
-def halves(shape: tuple[int, ...], first: int = 0, strides: tuple[int, ...] | None = None) -> Hierarchy:
+def halves(
+    shape: tuple[int, ...], first: int = 0, strides: tuple[int, ...] | None = None
+) -> Hierarchy:
     """Halve a map along its longest side until every part is one feature.
 
     >>> halves((2, 2))
@@ -60,12 +64,16 @@ def halves(shape: tuple[int, ...], first: int = 0, strides: tuple[int, ...] | No
     cut = shape[axis] // 2
     parts = []
     for start, length in ((0, cut), (cut, shape[axis] - cut)):
-        part = halves((*shape[:axis], length, *shape[axis + 1 :]), first + start * strides[axis], strides)
+        part = halves(
+            (*shape[:axis], length, *shape[axis + 1 :]), first + start * strides[axis], strides
+        )
         parts.append(part[0] if len(part) == 1 else part)
     return tuple(parts)
 
 
-def _contributions(hierarchy: Hierarchy, outside: int, weight: float) -> Iterator[tuple[int, int, float]]:
+def _contributions(
+    hierarchy: Hierarchy, outside: int, weight: float
+) -> Iterator[tuple[int, int, float]]:
     """(feature, coalition it joins as a bit set, weight): siblings join in any order, and a group as a whole."""
     whole = [sum(1 << i for i in members((part,))) for part in hierarchy]
     count = len(hierarchy)
@@ -98,7 +106,10 @@ def steps(hierarchy: Hierarchy, features: int) -> Steps:
     row = {mask: number for number, mask in enumerate(dict.fromkeys((*before, *after)))}
     packed = b"".join(mask.to_bytes(-(-features // 8), "little") for mask in row)
     bits = np.unpackbits(
-        np.frombuffer(packed, np.uint8).reshape(len(row), -1), axis=1, count=features, bitorder="little"
+        np.frombuffer(packed, np.uint8).reshape(len(row), -1),
+        axis=1,
+        count=features,
+        bitorder="little",
     )
     return Steps(
         bits.astype(np.bool_),
@@ -129,7 +140,9 @@ class OwenValues(MaskMethod):
 
     hierarchy: Hierarchy | None = None
 
-    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.LINEARITY})
+    axioms: ClassVar[frozenset[Axiom]] = frozenset(
+        {Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.LINEARITY}
+    )
     cost: ClassVar[str] = "features^2 for halves"
 
     def bound(self, question: Question) -> OwenValues:
@@ -144,7 +157,8 @@ class OwenValues(MaskMethod):
     def solve(self, table: Tensor, features: int, seed: int) -> Solved:
         found = self._steps(features)
         feature, before, after, weight = (
-            torch.from_numpy(part).to(table.device) for part in (found.feature, found.before, found.after, found.weight)
+            torch.from_numpy(part).to(table.device)
+            for part in (found.feature, found.before, found.after, found.weight)
         )
         gained = (table[..., after] - table[..., before]) * weight
         return gained.new_zeros(*table.shape[:-1], features).index_add(-1, feature, gained), None

@@ -35,7 +35,9 @@ class PermutationShapley(MaskMethod):
 
     orderings: int = 64
 
-    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.LINEARITY})
+    axioms: ClassVar[frozenset[Axiom]] = frozenset(
+        {Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.LINEARITY}
+    )
     cost: ClassVar[str] = "orderings * features"
 
     def __post_init__(self) -> None:

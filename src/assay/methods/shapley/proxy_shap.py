@@ -25,7 +25,10 @@ _MOST_FITTED = 300  # coalitions that choose the proxy's settings; all of them f
 
 _ROUNDS = 25
 
-_LIKELY, _SPREAD = np.array([-1.5, -6.0]), np.array([1.5, 3.0])  # of logit(relevance) and log(noise), before any data
+_LIKELY, _SPREAD = (
+    np.array([-1.5, -6.0]),
+    np.array([1.5, 3.0]),
+)  # of logit(relevance) and log(noise), before any data
 
 
 @final
@@ -83,7 +86,9 @@ class Proxy:
         signed = self.signs * self.relevance
         for node, weight in zip(*np.polynomial.legendre.leggauss(self.signs.shape[1] // 2 + 1)):
             factors = 1 + signed * node
-            out += weight * np.exp(np.log(factors).sum(axis=1, keepdims=True) - self.scale) / factors
+            out += (
+                weight * np.exp(np.log(factors).sum(axis=1, keepdims=True) - self.scale) / factors
+            )
         return np.asarray(out * signed, dtype=np.float64)
 
     def spread(self) -> Floats:

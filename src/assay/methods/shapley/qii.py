@@ -70,7 +70,9 @@ class Disparity(Quantity):
 
     def of(self, values: Tensor) -> Tensor:
         first, others = _members(self.first, len(values)), set(range(len(values))) - set(self.first)
-        second = _members(tuple(sorted(others)) if self.second is None else self.second, len(values))
+        second = _members(
+            tuple(sorted(others)) if self.second is None else self.second, len(values)
+        )
         gap = (values[first].mean(dim=0) - values[second].mean(dim=0))[None]
         return gap.abs() if self.absolute else gap
 
@@ -115,11 +117,15 @@ class Qii(MaskMethod):
 
     def __post_init__(self) -> None:
         if self.measure not in ("unary", "set", "marginal", "shapley", "banzhaf"):
-            raise InputError(f"Expected unary, set, marginal, shapley or banzhaf as measure, got {self.measure!r}.")
+            raise InputError(
+                f"Expected unary, set, marginal, shapley or banzhaf as measure, got {self.measure!r}."
+            )
         if self.draws not in ("joint", "independent"):
             raise InputError(f"Expected draws 'joint' or 'independent', got {self.draws!r}.")
         if self.given and self.measure not in ("set", "marginal"):
-            raise InputError(f"Expected given features with 'set' or 'marginal' alone, got {self.measure!r}.")
+            raise InputError(
+                f"Expected given features with 'set' or 'marginal' alone, got {self.measure!r}."
+            )
 
     @property
     def promises(self) -> frozenset[Axiom]:
@@ -129,9 +135,13 @@ class Qii(MaskMethod):
 
     def bound(self, question: Question) -> Qii:
         names, count = question.partition.names, question.partition.count
-        given = [names.index(one) if isinstance(one, str) and one in names else one for one in self.given]
+        given = [
+            names.index(one) if isinstance(one, str) and one in names else one for one in self.given
+        ]
         if any(not isinstance(one, int) or not 0 <= one < count for one in given):
-            raise InputError(f"Expected features out of {count}, by number or by name, got {self.given}.")
+            raise InputError(
+                f"Expected features out of {count}, by number or by name, got {self.given}."
+            )
         return Qii(self.measure, tuple(given), self.budget, self.draws)
 
     def values(self, question: Question, seed: int) -> Estimate:
@@ -142,7 +152,9 @@ class Qii(MaskMethod):
     def on(self, question: Question, quantity: Quantity, *, seed: int = 0) -> Attribution:
         """The influence on a quantity of interest of several individuals: an answer of one row, (1, features)."""
         if not isinstance(quantity, Quantity):
-            raise KindError(f"Expected a quantity such as Group() or Disparity(rows), got {type(quantity).__name__}.")
+            raise KindError(
+                f"Expected a quantity such as Group() or Disparity(rows), got {type(quantity).__name__}."
+            )
         self.check(question)
         method, features = self.bound(question), question.partition.count
         with engine.tally() as spent, torch.inference_mode(False), torch.no_grad():
@@ -162,7 +174,11 @@ class Qii(MaskMethod):
             kind=self.unit.value,
             gap=prediction - base - values.sum(dim=1).to(kind) if complete else None,
             standard_error=None if error is None else error.to(kind),
-            facts={"forwards": spent.forwards, "backwards": spent.backwards, "quantity": repr(quantity)},
+            facts={
+                "forwards": spent.forwards,
+                "backwards": spent.backwards,
+                "quantity": repr(quantity),
+            },
             provenance={
                 "method": repr(self),
                 "seed": seed,
@@ -185,14 +201,19 @@ class Qii(MaskMethod):
         start[list(self._given())] = False
         whole = np.ones(features, dtype=np.bool_)
         return np.concatenate(
-            [(whole if self.measure == "set" else start)[None], start & ~np.eye(features, dtype=np.bool_)]
+            [
+                (whole if self.measure == "set" else start)[None],
+                start & ~np.eye(features, dtype=np.bool_),
+            ]
         )
 
     def solve(self, table: Tensor, features: int, seed: int) -> Solved:
         if self.measure not in ("shapley", "banzhaf"):
             return table[..., :1] - table[..., 1:], None
         if self._exact(features):
-            return (games.shapley_values if self.measure == "shapley" else games.banzhaf_values)(table), None
+            return (games.shapley_values if self.measure == "shapley" else games.banzhaf_values)(
+                table
+            ), None
         if self.measure == "shapley":
             return self._walks(features).solve(table, features, seed)
         # v(S) - v(S without i) where i is in S, v(S with i) - v(S) where it is not
@@ -220,7 +241,9 @@ class Qii(MaskMethod):
         """Random sets S, each followed by S with one feature after another switched; and the sets S alone."""
         sets = self.budget // (features + 1)
         if sets < 2:
-            raise InputError(f"Expected a budget of at least {2 * (features + 1)} sets, got {self.budget}.")
+            raise InputError(
+                f"Expected a budget of at least {2 * (features + 1)} sets, got {self.budget}."
+            )
         shown = rng.shared(seed, "banzhaf").random((sets, features)) < 0.5
         switched = shown[:, None, :] ^ np.eye(features, dtype=np.bool_)
         return np.concatenate([shown[:, None, :], switched], axis=1).reshape(-1, features), shown
@@ -239,7 +262,9 @@ class Qii(MaskMethod):
         pieces = []
         for start in range(0, len(present), step):
             piece = present[start : start + step]
-            points = torch.where(piece[None, :, None, :], question.x[:, None, None, :], rows[:, None])
+            points = torch.where(
+                piece[None, :, None, :], question.x[:, None, None, :], rows[:, None]
+            )
             scores = question.score(points.flatten(1, 2)).to(torch.float64)
             pieces.append(scores.view(question.n, len(piece), count).mean(dim=2))
         return torch.cat(pieces, dim=1)
@@ -252,6 +277,8 @@ class Qii(MaskMethod):
                 f"Expected rows to draw from, such as Background(rows), and features that all inputs share, for "
                 f"independent draws; got {question.removal!r} and {question.features!r}. Use draws='joint'."
             )
-        orders = np.argsort(rng.shared(seed, "qii").random((question.partition.count, absent.draws)), axis=1)
+        orders = np.argsort(
+            rng.shared(seed, "qii").random((question.partition.count, absent.draws)), axis=1
+        )
         order = torch.from_numpy(orders).to(labels.device)[labels[0].clamp_min(0)].T
         return absent.rows.gather(1, order[None].expand(len(absent.rows), -1, -1))

@@ -47,7 +47,9 @@ class SamplingShapley(Method):
 
     def __post_init__(self) -> None:
         if self.draws < 3:
-            raise InputError(f"draws must be at least 3, got {self.draws}: a standard error needs a spread to measure")
+            raise InputError(
+                f"draws must be at least 3, got {self.draws}: a standard error needs a spread to measure"
+            )
 
     def values(self, question: Question, seed: int) -> Estimate:
         question.require_removal()
@@ -55,7 +57,9 @@ class SamplingShapley(Method):
         orders = orderings(features, self.draws, seed)
         drawn = torch.from_numpy(_evenly(rows, self.draws, seed)).to(question.x.device)
         place = torch.from_numpy(np.argsort(orders, axis=1)).to(question.x.device)
-        values = torch.zeros(question.n, self.draws, features, dtype=torch.float64, device=question.x.device)
+        values = torch.zeros(
+            question.n, self.draws, features, dtype=torch.float64, device=question.x.device
+        )
         prediction = question.prediction.to(torch.float64)
         for which in range(self.draws):
             values[:, which] = _walk(question, place[which], drawn[which], prediction)
@@ -87,7 +91,9 @@ def _walk(question: Question, place: Tensor, row: Tensor, prediction: Tensor) ->
     bound.outputs(question.n * m, make, use, "with features removed")
     values = table.view(question.n, m)
     forwards = torch.cat((values[:, :features], prediction[:, None]), dim=1).diff(dim=1)
-    backwards = torch.cat((prediction[:, None], values[:, features:], values[:, :1]), dim=1).diff(dim=1)
+    backwards = torch.cat((prediction[:, None], values[:, features:], values[:, :1]), dim=1).diff(
+        dim=1
+    )
     return (forwards - backwards)[:, place] / 2
 
 
@@ -98,7 +104,9 @@ def _adjusted(values: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
     apart = sums - sums.mean(dim=1, keepdim=True)
     power = apart.square().sum(dim=1, keepdim=True)
     # without any spread of the sums there is nothing to adjust, and what rounding left is shared evenly
-    share = torch.where(power > 0, ((values - mean) * apart).sum(dim=1, keepdim=True) / power, 1.0 / values.shape[2])
+    share = torch.where(
+        power > 0, ((values - mean) * apart).sum(dim=1, keepdim=True) / power, 1.0 / values.shape[2]
+    )
     rest = values - mean - share * apart
     error = (rest.square().sum(dim=1) / ((draws - 2) * draws)).sqrt() * widening(draws - 2)
     adjusted = mean + share * (total[:, None, None] - sums.mean(dim=1, keepdim=True))

@@ -54,10 +54,14 @@ def subset_regressions(moments: Floats) -> tuple[Floats, Floats]:
             more, within = _sweep(states, inside, k, moments[k, k])
             states, inside = np.concatenate((states, more)), np.concatenate((inside, within))
         blocks.append((np.where(inside, states[:, :-1, -1], 0.0), states[:, -1, -1]))
-    return np.concatenate([block[0] for block in blocks]), np.concatenate([block[1] for block in blocks])
+    return np.concatenate([block[0] for block in blocks]), np.concatenate(
+        [block[1] for block in blocks]
+    )
 
 
-def _sweep(states: Floats, inside: NDArray[np.bool_], k: int, scale: float) -> tuple[Floats, NDArray[np.bool_]]:
+def _sweep(
+    states: Floats, inside: NDArray[np.bool_], k: int, scale: float
+) -> tuple[Floats, NDArray[np.bool_]]:
     """Column k brought into every regression in which it still has variance of its own."""
     pivot = states[:, k, k]
     usable = pivot > _COLLINEAR * scale
@@ -92,7 +96,9 @@ def variance_shares(rows: ArrayLike, answers: ArrayLike) -> Floats:
     left = subset_regressions(moments)[1]
     if left[0] <= 0:
         raise InputError("answers must vary, got a constant: there is no variance to share")
-    return np.asarray(shapley_values(torch.from_numpy(1 - left / left[0])).numpy(), dtype=np.float64)
+    return np.asarray(
+        shapley_values(torch.from_numpy(1 - left / left[0])).numpy(), dtype=np.float64
+    )
 
 
 @final
@@ -132,12 +138,16 @@ class ShapleyRegression(Method):
 
     def values(self, question: Question, seed: int) -> Estimate:
         features = question.partition.count
-        solver: MaskMethod = ExactShapley() if self.orderings is None else PermutationShapley(self.orderings)
+        solver: MaskMethod = (
+            ExactShapley() if self.orderings is None else PermutationShapley(self.orderings)
+        )
         masks = solver.masks(features, seed)
         rows = question.layout.flatten(self.rows).to(torch.float64).cpu().numpy()
         answers = np.asarray(self.answers)
         if len(rows) != len(answers):
-            raise InputError(f"rows and answers must be of the same examples, got {len(rows)} and {len(answers)}")
+            raise InputError(
+                f"rows and answers must be of the same examples, got {len(rows)} and {len(answers)}"
+            )
         columns = _columns(question, masks)
         if self._closed(rows, answers, columns):
             table = _regressed(question, rows, answers, columns)
@@ -158,46 +168,72 @@ class ShapleyRegression(Method):
         plain = type(model) is LinearRegression and model.fit_intercept and not model.positive
         return plain and answers.ndim == 1 and rows.shape[1] <= _MOST_SWEPT
 
-    def _refitted(self, question: Question, rows: Floats, answers: NDArray[Any], columns: NDArray[np.bool_]) -> Tensor:
+    def _refitted(
+        self, question: Question, rows: Floats, answers: NDArray[Any], columns: NDArray[np.bool_]
+    ) -> Tensor:
         """The target of every retrained model on its own columns of the inputs: (n, m)."""
-        asked, owners = question.x.to(torch.float64).cpu().numpy(), torch.arange(question.n, device=question.x.device)
+        asked, owners = (
+            question.x.to(torch.float64).cpu().numpy(),
+            torch.arange(question.n, device=question.x.device),
+        )
         target, read = question.chosen, _reading(question, self.estimator)
         table = torch.empty(question.n, len(columns), dtype=torch.float64, device=question.x.device)
         for which, own in enumerate(columns):
-            model, x = _fitted(self.estimator, rows, answers, own), asked[:, own] if own.any() else asked[:, :1]
-            outputs = torch.from_numpy(np.asarray(getattr(model, read)(x), dtype=np.float64)).to(question.x.device)
+            model, x = (
+                _fitted(self.estimator, rows, answers, own),
+                asked[:, own] if own.any() else asked[:, :1],
+            )
+            outputs = torch.from_numpy(np.asarray(getattr(model, read)(x), dtype=np.float64)).to(
+                question.x.device
+            )
             table[:, which] = target.score(outputs, owners)
         return table
 
     def __repr__(self) -> str:
-        shown = f"<rows of shape {np.shape(self.rows)}>, <answers of shape {np.shape(self.answers)}>"
+        shown = (
+            f"<rows of shape {np.shape(self.rows)}>, <answers of shape {np.shape(self.answers)}>"
+        )
         return f"ShapleyRegression({self.estimator!r}, {shown}, orderings={self.orderings})"
 
 
 def _columns(question: Question, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Coalitions of features as sets of columns: (m, columns)."""
     if len(question.partition.labels) > 1:
-        raise InputError("retraining expects features that are the same for all inputs: use Columns() with groups")
+        raise InputError(
+            "retraining expects features that are the same for all inputs: use Columns() with groups"
+        )
     first = torch.zeros(len(masks), dtype=torch.int64)
-    return np.asarray(question.partition.spread(torch.tensor(masks, device=question.x.device), first).cpu().numpy())
+    return np.asarray(
+        question.partition.spread(torch.tensor(masks, device=question.x.device), first)
+        .cpu()
+        .numpy()
+    )
 
 
-def _regressed(question: Question, rows: Floats, answers: NDArray[Any], columns: NDArray[np.bool_]) -> Tensor:
+def _regressed(
+    question: Question, rows: Floats, answers: NDArray[Any], columns: NDArray[np.bool_]
+) -> Tensor:
     """The predictions of least squares on every coalition's columns, from one pass over all subsets: (n, m)."""
     coefficients = subset_regressions(_moments(rows, answers.astype(np.float64)))[0]
     own = coefficients[columns @ (1 << np.arange(rows.shape[1]))]
-    offset = question.x.to(torch.float64) - torch.from_numpy(rows.mean(axis=0)).to(question.x.device)
+    offset = question.x.to(torch.float64) - torch.from_numpy(rows.mean(axis=0)).to(
+        question.x.device
+    )
     predictions = float(answers.mean()) + offset @ torch.from_numpy(own).to(question.x.device).T
     every = torch.arange(question.n, device=question.x.device)
     target = question.chosen
-    return torch.stack([target.score(each, every).to(torch.float64) for each in predictions.T], dim=1)
+    return torch.stack(
+        [target.score(each, every).to(torch.float64) for each in predictions.T], dim=1
+    )
 
 
 def _reading(question: Question, estimator: Any) -> str:
     """Which of the estimator's answers the question reads, found on its own model where that is an estimator."""
     from sklearn.base import is_classifier
 
-    read = getattr(question.model, "method", None) or ("predict_proba" if is_classifier(estimator) else "predict")
+    read = getattr(question.model, "method", None) or (
+        "predict_proba" if is_classifier(estimator) else "predict"
+    )
     if read == "decision_function":
         raise InputError(
             "a model retrained on no columns has no decision function: wrap the estimator with output='predict_proba'"

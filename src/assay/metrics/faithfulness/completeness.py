@@ -33,7 +33,9 @@ class Completeness(Metric):
     units: ClassVar[str] = "target"
     cost: ClassVar[str] = "1 evaluation of the input and of its absence"
 
-    def read(self, question: Question, attributions: Sequence[Attribution], seed: int) -> list[Reading]:
+    def read(
+        self, question: Question, attributions: Sequence[Attribution], seed: int
+    ) -> list[Reading]:
         due = question.prediction.to(torch.float64) - question.base.to(torch.float64)
         readings = []
         for attribution in attributions:

@@ -69,13 +69,17 @@ class Infidelity(Metric):
                 "with noise. Use a perturbation that removes features: SubsetToBaseline(), Squares(), DifferenceToBaseline()."
             )
 
-    def read(self, question: Question, attributions: Sequence[Attribution], seed: int) -> list[Reading]:
+    def read(
+        self, question: Question, attributions: Sequence[Attribution], seed: int
+    ) -> list[Reading]:
         total = self.perturbation.size(question, self.draws)
         sums = [_Sums(question.n, question.x.device) for _ in attributions]
         for draws in chunks(question, total):
             drawn = self.perturbation.draw(question, seed, draws)
             points = question.x.unsqueeze(1) - drawn.step
-            change = question.prediction.unsqueeze(1).to(torch.float64) - question.score(points).to(torch.float64)
+            change = question.prediction.unsqueeze(1).to(torch.float64) - question.score(points).to(
+                torch.float64
+            )
             for attribution, own in zip(attributions, sums, strict=True):
                 own.add(_account(attribution, drawn), change)
         return [self._reading(own, total) for own in sums]
@@ -84,12 +88,16 @@ class Infidelity(Metric):
         raw, scaled, beta = sums.raw(total), sums.scaled(total), sums.beta()
         power = sums.dd / total
         # A model that no perturbation moves is accounted for by zero alone: skill is then 1 or undefined.
-        skill = torch.where(power > 0, 1 - raw / power, torch.where(raw > 0, torch.nan, torch.ones_like(raw)))
+        skill = torch.where(
+            power > 0, 1 - raw / power, torch.where(raw > 0, torch.nan, torch.ones_like(raw))
+        )
         details = {"raw": raw, "scaled": scaled, "skill": skill, "beta": beta}
         values = scaled if self.scaled else raw
         if self.perturbation.fixed:
             return Reading(values, None, details)
-        return Reading(values, sums.error(total, beta if self.scaled else torch.ones_like(beta)), details)
+        return Reading(
+            values, sums.error(total, beta if self.scaled else torch.ones_like(beta)), details
+        )
 
 
 @final
@@ -97,7 +105,9 @@ class _Sums:
     """Running sums over perturbations of the account s and the change d, in float64."""
 
     def __init__(self, n: int, device: torch.device) -> None:
-        self.ss, self.sd, self.dd = (torch.zeros(n, dtype=torch.float64, device=device) for _ in range(3))
+        self.ss, self.sd, self.dd = (
+            torch.zeros(n, dtype=torch.float64, device=device) for _ in range(3)
+        )
         self.residual = torch.zeros_like(self.ss)
         self.fourth = torch.zeros(5, n, dtype=torch.float64, device=device)
 
@@ -113,9 +123,9 @@ class _Sums:
 
     def beta(self) -> Tensor:
         """The best scale, not below zero; zero for an account that is zero."""
-        return torch.where(self.ss > 0, (self.sd / self.ss.clamp_min(torch.finfo(torch.float64).tiny)), 0.0).clamp_min(
-            0
-        )
+        return torch.where(
+            self.ss > 0, (self.sd / self.ss.clamp_min(torch.finfo(torch.float64).tiny)), 0.0
+        ).clamp_min(0)
 
     def raw(self, total: int) -> Tensor:
         """The mean squared residual."""

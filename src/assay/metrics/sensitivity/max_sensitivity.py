@@ -49,7 +49,9 @@ class MaxSensitivity(Metric):
 
     def __post_init__(self) -> None:
         if self.method is not None and not isinstance(self.method, Method):
-            raise KindError(f"Expected a method to ask again in MaxSensitivity, got {self.method!r}.")
+            raise KindError(
+                f"Expected a method to ask again in MaxSensitivity, got {self.method!r}."
+            )
         if not self.radius > 0 or self.draws < 1 or self.ball not in ("linf", "l2"):
             raise InputError(
                 "Expected a positive radius, at least one draw and the ball 'linf' or 'l2' for MaxSensitivity, got "
@@ -61,14 +63,18 @@ class MaxSensitivity(Metric):
 
     def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
         if self.method is None:
-            raise InputError("Expected the method to ask again: MaxSensitivity(method, radius=...), or .about(method).")
+            raise InputError(
+                "Expected the method to ask again: MaxSensitivity(method, radius=...), or .about(method)."
+            )
         if not question.x.is_floating_point():
             raise KindError(
                 f"Expected floating inputs for MaxSensitivity, which moves them a little, got {question.x.dtype}."
             )
         self.method.check(question)
 
-    def read(self, question: Question, attributions: Sequence[Attribution], seed: int) -> list[Reading]:
+    def read(
+        self, question: Question, attributions: Sequence[Attribution], seed: int
+    ) -> list[Reading]:
         n, elements = question.x.shape
         streams = rng.streams(seed, question.keys, "sensitivity")
         clean = [attribution.values.to(torch.float64) for attribution in attributions]
@@ -89,13 +95,17 @@ class MaxSensitivity(Metric):
     def _explain(self, question: Question, moves: Tensor, seed: int) -> Tensor:
         """The explanations at the neighbours: (n, k, features)."""
         if self.method is None:
-            raise InputError("Expected the method to ask again: MaxSensitivity(method, radius=...).")
+            raise InputError(
+                "Expected the method to ask again: MaxSensitivity(method, radius=...)."
+            )
         rows = torch.arange(question.n, device=moves.device).repeat_interleave(moves.shape[1])
         near = question.at((question.x.unsqueeze(1) + moves).flatten(0, 1), rows)
         values = self.method.estimate(near, seed).values.to(torch.float64)
         return values.view(question.n, moves.shape[1], -1)
 
-    def _moves(self, streams: rng.Streams, draws: tuple[int, int], elements: int, dtype: torch.dtype) -> Tensor:
+    def _moves(
+        self, streams: rng.Streams, draws: tuple[int, int], elements: int, dtype: torch.dtype
+    ) -> Tensor:
         """Steps uniform in the ball: (n, k, elements)."""
         if self.ball == "linf":
             return (streams.uniform(draws, elements, dtype) * 2 - 1) * self.radius
@@ -110,5 +120,11 @@ class MaxSensitivity(Metric):
         # No explanation to be relative to: the input has no score.
         most = torch.where(torch.isinf(relative), torch.nan, relative).amax(1)
         return Reading(
-            most, None, {"max": most, "mean": relative.mean(1).nan_to_num(posinf=torch.nan), "lipschitz": lipschitz}
+            most,
+            None,
+            {
+                "max": most,
+                "mean": relative.mean(1).nan_to_num(posinf=torch.nan),
+                "lipschitz": lipschitz,
+            },
         )

@@ -21,12 +21,20 @@ from assay.models.networks.graph import agree, capture
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
-_SPARE = (*_CONVOLUTIONS, nn.Linear, nn.modules.batchnorm._BatchNorm)  # modules whose slope does not need their output
+_SPARE = (
+    *_CONVOLUTIONS,
+    nn.Linear,
+    nn.modules.batchnorm._BatchNorm,
+)  # modules whose slope does not need their output
 
 
-def tuned(module: nn.Module, sample: Sequence[Any], output: Callable[[Any], Any]) -> Callable[..., Any] | None:
+def tuned(
+    module: nn.Module, sample: Sequence[Any], output: Callable[[Any], Any]
+) -> Callable[..., Any] | None:
     """The faster form of a module with convolutions, or None where it cannot be captured or does not answer the same."""
-    graph = capture(module) if any(isinstance(part, nn.Conv2d) for part in module.modules()) else None
+    graph = (
+        capture(module) if any(isinstance(part, nn.Conv2d) for part in module.modules()) else None
+    )
     if graph is None:
         return None
     _fold(graph)
@@ -44,7 +52,9 @@ def _called(graph: fx.GraphModule, node: Any) -> nn.Module | None:
     """The module that a node calls, if it is called there only."""
     if not isinstance(node, fx.Node) or node.op != "call_module":
         return None
-    calls = sum(other.op == "call_module" and other.target == node.target for other in graph.graph.nodes)
+    calls = sum(
+        other.op == "call_module" and other.target == node.target for other in graph.graph.nodes
+    )
     return graph.get_submodule(str(node.target)) if calls == 1 else None
 
 
@@ -81,9 +91,17 @@ def _reorder(graph: fx.GraphModule) -> None:
 
 def _overwrite(graph: fx.GraphModule) -> None:
     for node in graph.graph.nodes:
-        if node.op == "call_function" and node.target is operator.add and isinstance(node.args[0], fx.Node):
+        if (
+            node.op == "call_function"
+            and node.target is operator.add
+            and isinstance(node.args[0], fx.Node)
+        ):
             sum_, other = node.args[0], node.args[1]
-            if len(sum_.users) == 1 and sum_ is not other and isinstance(_called(graph, sum_), _SPARE):
+            if (
+                len(sum_.users) == 1
+                and sum_ is not other
+                and isinstance(_called(graph, sum_), _SPARE)
+            ):
                 node.target = operator.iadd
                 continue
         before = node.args[0] if node.args else None

@@ -23,7 +23,9 @@ class _Tracer(fx.Tracer):
         self._keep = keep
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_qualified_name in self._keep or super().is_leaf_module(m, module_qualified_name)
+        return module_qualified_name in self._keep or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 def capture(module: nn.Module, keep: frozenset[str] = frozenset()) -> fx.GraphModule | None:
@@ -49,7 +51,9 @@ def agree(ours: Any, theirs: Any) -> bool:
         return False
     scale = float(theirs.abs().max()) if theirs.numel() else 1.0
     tolerance = 1e-10 if theirs.dtype == torch.float64 else 1e-5
-    return bool(torch.isfinite(theirs).all()) and float((ours - theirs).abs().max()) <= tolerance * max(scale, 1e-3)
+    return bool(torch.isfinite(theirs).all()) and float(
+        (ours - theirs).abs().max()
+    ) <= tolerance * max(scale, 1e-3)
 
 
 @final
@@ -61,7 +65,9 @@ class Split:
     behind: fx.GraphModule
 
 
-def split(module: nn.Module, layer: str, sample: Sequence[Any], output: Callable[[Any], Any]) -> Split | None:
+def split(
+    module: nn.Module, layer: str, sample: Sequence[Any], output: Callable[[Any], Any]
+) -> Split | None:
     """The network split behind one layer, or None where it cannot be captured; what skips past the layer is carried along."""
     captured = capture(module, frozenset({layer}))
     if captured is None:
@@ -76,15 +82,23 @@ def split(module: nn.Module, layer: str, sample: Sequence[Any], output: Callable
     before = _before(captured, at[0], carried)
     parts = before(*sample)
     # Rows in another order, and one of them twice, tell what is carried row by row from what only looks like it.
-    rows = torch.arange(len(expected), device=expected.device).flip(0).repeat(2)[: len(expected) + 1]
-    if not all(isinstance(part, Tensor) and part.dim() and len(part) == len(expected) for part in parts):
+    rows = (
+        torch.arange(len(expected), device=expected.device).flip(0).repeat(2)[: len(expected) + 1]
+    )
+    if not all(
+        isinstance(part, Tensor) and part.dim() and len(part) == len(expected) for part in parts
+    ):
         return None
     try:
         # Interpreted, since a graph that is called prints before it raises.
         mixed = output(fx.Interpreter(behind).run(*(part[rows] for part in parts)))
     except RuntimeError:
         return None
-    return Split(before, behind) if agree(output(behind(*parts)), expected) and agree(mixed, expected[rows]) else None
+    return (
+        Split(before, behind)
+        if agree(output(behind(*parts)), expected) and agree(mixed, expected[rows])
+        else None
+    )
 
 
 @final
@@ -101,7 +115,9 @@ class _Recorder(fx.Interpreter):
         return value
 
 
-def _behind(captured: fx.GraphModule, at: fx.Node, seen: dict[fx.Node, Any]) -> tuple[fx.GraphModule, list[fx.Node]]:
+def _behind(
+    captured: fx.GraphModule, at: fx.Node, seen: dict[fx.Node, Any]
+) -> tuple[fx.GraphModule, list[fx.Node]]:
     """The graph of everything that depends on the layer, and the tensors of each row that it needs beside it."""
     below: set[fx.Node] = {at}
     for node in captured.graph.nodes:

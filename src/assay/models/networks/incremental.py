@@ -25,16 +25,44 @@ _AHEAD = 8  # inputs whose own maps are computed together
 _PLACES = 4  # arrangements of rectangles that are remembered: chunks of a size that divides the masks meet few
 
 _POINTWISE = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.Tanh, nn.Softplus),
+    *(
+        nn.ReLU,
+        nn.ReLU6,
+        nn.LeakyReLU,
+        nn.ELU,
+        nn.GELU,
+        nn.SiLU,
+        nn.Hardswish,
+        nn.Sigmoid,
+        nn.Tanh,
+        nn.Softplus,
+    ),
     *(nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm2d),
 )
 
 _POINTWISE_FUNCTIONS = (
-    *(torch.relu, torch.sigmoid, torch.tanh, functional.relu, functional.relu6, functional.leaky_relu, functional.gelu),
+    *(
+        torch.relu,
+        torch.sigmoid,
+        torch.tanh,
+        functional.relu,
+        functional.relu6,
+        functional.leaky_relu,
+        functional.gelu,
+    ),
     *(functional.silu, functional.softplus, functional.hardswish),
 )
 
-_POINTWISE_METHODS = ("relu", "relu_", "sigmoid", "tanh", "clamp", "clamp_min", "clamp_max", "contiguous")
+_POINTWISE_METHODS = (
+    "relu",
+    "relu_",
+    "sigmoid",
+    "tanh",
+    "clamp",
+    "clamp_min",
+    "clamp_max",
+    "contiguous",
+)
 
 _CHANNELS = (1, -3)
 
@@ -75,7 +103,11 @@ class _Clean(fx.Interpreter):
         overwrites = n.target is operator.iadd or bool(n.kwargs.get("inplace"))
         if n.op == "call_module":
             overwrites = bool(getattr(self.fetch_attr(str(n.target)), "inplace", False))
-        if overwrites and isinstance(n.args[0], fx.Node) and isinstance(self.env[n.args[0]], Tensor):
+        if (
+            overwrites
+            and isinstance(n.args[0], fx.Node)
+            and isinstance(self.env[n.args[0]], Tensor)
+        ):
             self.env[n.args[0]] = self.env[n.args[0]].clone()
         self.maps[n] = super().run_node(n)
         return self.maps[n]
@@ -102,7 +134,12 @@ class Local(fx.Interpreter):
             # Those that come next are run along.
             clean, stop = _Clean(self.module), min(max(last, first + _AHEAD), near.count)  # type: ignore[arg-type]
             clean.run(near.inputs(torch.arange(first, stop, device=rows.device)))
-            self._clean, self._first, self._known, self._padded = clean.maps, first, stop - first, {}
+            self._clean, self._first, self._known, self._padded = (
+                clean.maps,
+                first,
+                stop - first,
+                {},
+            )
         self._asked = slice(first - self._first, last - self._first)
         place = self._remembered(near.place.of(slice(None), owner - first))
         return self.run(Patch(place.crop(rows), place))
@@ -155,15 +192,28 @@ class Local(fx.Interpreter):
             return first.on(part(first.values))
         if n.target is functional.pad and isinstance(first, Patch):
             return _framed(first, *_padding(n))
-        if n.op == "call_function" and isinstance(first, Patch) and n.target in _POINTWISE_FUNCTIONS:
+        if (
+            n.op == "call_function"
+            and isinstance(first, Patch)
+            and n.target in _POINTWISE_FUNCTIONS
+        ):
             return first.on(n.target(first.values, *n.args[1:], **n.kwargs))
         if n.op == "call_method" and isinstance(first, Patch) and len(n.all_input_nodes) == 1:
             if n.target in _POINTWISE_METHODS or _turns_channels(n):
                 return first.on(getattr(first.values, str(n.target))(*n.args[1:], **n.kwargs))
             return None
-        if n.op == "call_function" and n.target in _ARITHMETIC and not n.kwargs and len(n.args) == 2:
+        if (
+            n.op == "call_function"
+            and n.target in _ARITHMETIC
+            and not n.kwargs
+            and len(n.args) == 2
+        ):
             return self._combined(n)
-        if n.target is operator.getitem and isinstance(first, Patch) and len(n.all_input_nodes) == 1:
+        if (
+            n.target is operator.getitem
+            and isinstance(first, Patch)
+            and len(n.all_input_nodes) == 1
+        ):
             return self._sliced(n.args[0], first, n.args[1])  # type: ignore[arg-type]
         return self._joined(n) if n.target is torch.cat else None
 
@@ -178,11 +228,15 @@ class Local(fx.Interpreter):
             parts = [self._over(node, patch, wide.place) for node, patch in zip(n.args, patches)]  # type: ignore[arg-type]
             return wide.on(n.target(*parts))  # type: ignore[operator]
         other = next(part for part in values if not isinstance(part, Patch))
-        if isinstance(other, Tensor) and (other.dim() > 4 or any(side != 1 for side in (1, 1, *other.shape)[-2:])):
+        if isinstance(other, Tensor) and (
+            other.dim() > 4 or any(side != 1 for side in (1, 1, *other.shape)[-2:])
+        ):
             return None
         if isinstance(other, Tensor) and other.dim() == 4 and len(other) != 1:
             return None
-        return patches[0].on(n.target(*(part.values if isinstance(part, Patch) else part for part in values)))  # type: ignore[operator]
+        return patches[0].on(
+            n.target(*(part.values if isinstance(part, Patch) else part for part in values))
+        )  # type: ignore[operator]
 
     def _over(self, node: fx.Node, patch: Patch, place: Place) -> Tensor:
         """A patch over another place, with the inputs' own map around it."""
@@ -205,19 +259,25 @@ class Local(fx.Interpreter):
         wide = _widest(patches)
         if wide is None:
             return None
-        return wide.on(torch.cat([self._over(node, part, wide.place) for node, part in zip(parts, patches)], 1))  # type: ignore[arg-type]
+        return wide.on(
+            torch.cat([self._over(node, part, wide.place) for node, part in zip(parts, patches)], 1)
+        )  # type: ignore[arg-type]
 
     def _convolved(self, node: fx.Node, patch: Patch, conv: nn.Conv2d) -> Patch | None:
         if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             return None
 
         def work(around: Tensor) -> Tensor:
-            return functional.conv2d(around, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+            return functional.conv2d(
+                around, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups
+            )
 
         sides = zip(conv.kernel_size, conv.stride, conv.padding, conv.dilation)
         return self._windowed(node, patch, _sides(sides), 0.0, work)
 
-    def _pooled(self, node: fx.Node, patch: Patch, pool: nn.MaxPool2d | nn.AvgPool2d) -> Patch | None:
+    def _pooled(
+        self, node: fx.Node, patch: Patch, pool: nn.MaxPool2d | nn.AvgPool2d
+    ) -> Patch | None:
         settings = [pool.kernel_size, pool.stride, pool.padding]
         if isinstance(pool, nn.MaxPool2d):
             if pool.return_indices:
@@ -228,7 +288,9 @@ class Local(fx.Interpreter):
 
         def work(around: Tensor) -> Tensor:
             if isinstance(pool, nn.MaxPool2d):
-                return functional.max_pool2d(around, pool.kernel_size, pool.stride, 0, pool.dilation)
+                return functional.max_pool2d(
+                    around, pool.kernel_size, pool.stride, 0, pool.dilation
+                )
             return functional.avg_pool2d(
                 around, pool.kernel_size, pool.stride, 0, divisor_override=pool.divisor_override
             )
@@ -237,7 +299,9 @@ class Local(fx.Interpreter):
         if pool.ceil_mode:
             down, across = self._clean[node].shape[2:]
             sides = sides[0].rounded_up(down), sides[1].rounded_up(across)
-        return self._windowed(node, patch, sides, float("-inf") if isinstance(pool, nn.MaxPool2d) else 0.0, work)
+        return self._windowed(
+            node, patch, sides, float("-inf") if isinstance(pool, nn.MaxPool2d) else 0.0, work
+        )
 
     def _sliced(self, node: fx.Node, patch: Patch, index: Any) -> Patch | None:
         """Some of the channels, or every so many places, from the first on."""
@@ -248,7 +312,11 @@ class Local(fx.Interpreter):
             and isinstance(index[1], slice | list)
         ):
             return patch.on(patch.values[index])
-        if not isinstance(index, tuple) or len(index) != 4 or not all(isinstance(part, slice) for part in index):
+        if (
+            not isinstance(index, tuple)
+            or len(index) != 4
+            or not all(isinstance(part, slice) for part in index)
+        ):
             return None
         if index[:2] != (slice(None), slice(None)) or any(
             part.start or part.stop is not None or (part.step or 1) < 1 for part in index[2:]
@@ -258,14 +326,21 @@ class Local(fx.Interpreter):
         return self._windowed(node, patch, _sides(sides), 0.0, lambda around: around[index])
 
     def _windowed(
-        self, node: fx.Node, patch: Patch, sides: tuple[Side, Side], fill: float, work: Callable[[Tensor], Tensor]
+        self,
+        node: fx.Node,
+        patch: Patch,
+        sides: tuple[Side, Side],
+        fill: float,
+        work: Callable[[Tensor], Tensor],
     ) -> Patch | None:
         """A sliding window over the places that see a patch; None where these are most of the map."""
         base = self._clean[node]
         seen = patch.place.seen(sides, tuple(base.shape[2:]))
         if seen is None:
             return None
-        ends = [width for side in reversed(sides) for width in (side.padding, side.padding + side.more)]
+        ends = [
+            width for side in reversed(sides) for width in (side.padding, side.padding + side.more)
+        ]
         key = (node, *ends, fill)
         if key not in self._padded:
             self._padded[key] = functional.pad(base, ends, value=fill) if any(ends) else base
@@ -287,13 +362,19 @@ def _framed(patch: Patch, widths: Any, mode: str = "constant", value: float = 0.
     left, top = ((*widths, 0, 0, 0, 0)[at] for at in (0, 2))
     if mode != "constant" or any(width < 0 for width in widths):
         return None
-    further = functional.pad(patch.values, (0, 0, 0, 0, *widths[4:]), value=value) if any(widths[4:]) else patch.values
+    further = (
+        functional.pad(patch.values, (0, 0, 0, 0, *widths[4:]), value=value)
+        if any(widths[4:])
+        else patch.values
+    )
     return Patch(further, patch.place.moved(top, left) if top or left else patch.place)
 
 
 def _turns_channels(n: fx.Node) -> bool:
     """Whether it puts the channels in reverse, and nothing else."""
-    dims: Any = n.args[1] if len(n.args) == 2 and isinstance(n.args[1], list | tuple) else n.args[1:]
+    dims: Any = (
+        n.args[1] if len(n.args) == 2 and isinstance(n.args[1], list | tuple) else n.args[1:]
+    )
     return n.target == "flip" and not n.kwargs and all(dim in _CHANNELS for dim in dims)
 
 

@@ -106,7 +106,9 @@ class Upto(_Cut):
                 self.network.plain(*arranged(rows, layout), **context)
             except _Reached:
                 return _activation(reached[0], self.layer, len(rows[0]))
-        raise AbilityError(f"Expected the forward of {self.network.name} to pass layer {self.layer!r}; it never did.")
+        raise AbilityError(
+            f"Expected the forward of {self.network.name} to pass layer {self.layer!r}; it never did."
+        )
 
     def cut_upto(self, layer: str) -> Model:
         return self.network.cut_upto(layer)
@@ -144,7 +146,9 @@ class After(_Cut):
             activation, *carried = self.split.before(*rows)
             return _activation(activation, self.layer, len(rows[0])), carried
         passed: list[Any] = []
-        with _hooked(self.network.layer(self.layer), lambda module, inputs, output: passed.append(output)):
+        with _hooked(
+            self.network.layer(self.layer), lambda module, inputs, output: passed.append(output)
+        ):
             self.network.plain(*rows, **context)
         if len(passed) != 1:
             raise AbilityError(
@@ -155,7 +159,10 @@ class After(_Cut):
 
     def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
         (activation,) = arranged(rows, layout)
-        carried = [context[f"carried {index}"] for index in range(sum(key.startswith("carried ") for key in context))]
+        carried = [
+            context[f"carried {index}"]
+            for index in range(sum(key.startswith("carried ") for key in context))
+        ]
         if self.split is not None:
             outputs = self.split.behind(activation, *carried)
         else:

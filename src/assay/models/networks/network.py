@@ -29,7 +29,9 @@ _TUNE_FROM = 256  # rows of work below which capturing the graph costs more than
 # What has been learnt about a network that is still alive: chunk sizes, and its tuned form with the weights it was made from.
 _paces: WeakKeyDictionary[nn.Module, dict[str, Pace]] = WeakKeyDictionary()
 
-_tuned: WeakKeyDictionary[nn.Module, tuple[Any, Callable[..., Any] | None, Local | None]] = WeakKeyDictionary()
+_tuned: WeakKeyDictionary[nn.Module, tuple[Any, Callable[..., Any] | None, Local | None]] = (
+    WeakKeyDictionary()
+)
 
 
 def _acts_in_training(module: nn.Module) -> bool:
@@ -57,9 +59,15 @@ class _Kept:
     def of(cls, part: nn.Module) -> _Kept:
         attributes = dict(vars(part))
         inside = {
-            name: value.copy() for name, value in attributes.items() if type(value) in (dict, OrderedDict, list, set)
+            name: value.copy()
+            for name, value in attributes.items()
+            if type(value) in (dict, OrderedDict, list, set)
         }
-        own = (b for b in part._buffers.values() if b is not None and b.numel() <= _SMALL and not b.is_inference())
+        own = (
+            b
+            for b in part._buffers.values()
+            if b is not None and b.numel() <= _SMALL and not b.is_inference()
+        )
         return cls(part, attributes, inside, [(b, b._version, b.clone()) for b in own])
 
     def put_back(self) -> None:
@@ -74,7 +82,9 @@ class _Kept:
             held = self.attributes[name]
             if not held and not saved:  # most of what a module holds is empty
                 continue
-            if len(held) != len(saved) or any(a is not b for a, b in zip(_held(held), _held(saved))):
+            if len(held) != len(saved) or any(
+                a is not b for a, b in zip(_held(held), _held(saved))
+            ):
                 held.clear()
                 held.extend(saved) if isinstance(held, list) else held.update(saved)
         for buffer, version, values in self.buffers:
@@ -92,13 +102,19 @@ class Network(cut.Layered):
     """A torch.nn.Module."""
 
     def __init__(
-        self, module: nn.Module, output: Callable[[Any], Any], batch_size: int | None, device: torch.device | None
+        self,
+        module: nn.Module,
+        output: Callable[[Any], Any],
+        batch_size: int | None,
+        device: torch.device | None,
     ) -> None:
         if any(torch.nn.parameter.is_lazy(p) for p in module.parameters()):
             raise ModelError(
                 f"Expected a model whose weights exist, got {type(module).__name__} with lazy ones. Call it once first."
             )
-        first = next((p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()), None)
+        first = next(
+            (p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()), None
+        )
         self.module = module
         self.output = output
         self.device = device or (first.device if first is not None else torch.device("cpu"))
@@ -108,11 +124,15 @@ class Network(cut.Layered):
             )
         self.dtype = first.dtype if first is not None else None
         self._batch_size = batch_size
-        self._form: Callable[..., Any] | None = None  # the tuned form, while a session that has checked it is open
+        self._form: Callable[..., Any] | None = (
+            None  # the tuned form, while a session that has checked it is open
+        )
         self._local: Local | None = None  # the same, asked about patches
         self.plain = getattr(module, "_orig_mod", module)
         scripted = isinstance(module, torch.jit.ScriptModule)
-        self.abilities = frozenset({Ability.GRADIENT} if scripted else {Ability.GRADIENT, Ability.LAYERS})
+        self.abilities = frozenset(
+            {Ability.GRADIENT} if scripted else {Ability.GRADIENT, Ability.LAYERS}
+        )
         self.nearby = any(isinstance(part, nn.Conv2d) for part in module.modules())
         self.layouts = 2 if self.nearby else 1
 
@@ -128,14 +148,24 @@ class Network(cut.Layered):
                 "torch.as_tensor(frame.to_numpy()) with features=Columns(names=...), or encode texts and explain behind the "
                 "embedding."
             )
-        runner: Callable[..., Any] = self._form if self._form is not None and layout else self.module
-        return checked(self.output(runner(*arranged(rows, layout), **context)), len(rows[0]), self.name)
+        runner: Callable[..., Any] = (
+            self._form if self._form is not None and layout else self.module
+        )
+        return checked(
+            self.output(runner(*arranged(rows, layout), **context)), len(rows[0]), self.name
+        )
 
-    def call_near(self, rows: Rows, near: Near, context: Mapping[str, Any], layout: int = 0) -> Tensor:
+    def call_near(
+        self, rows: Rows, near: Near, context: Mapping[str, Any], layout: int = 0
+    ) -> Tensor:
         if self._local is None or not layout:
             return self.call(rows, context, layout)
         (images,) = arranged(rows, layout)
-        outputs = self.output(self._local.ask(images, near)) if self._local.fits(images, near, self.output) else None
+        outputs = (
+            self.output(self._local.ask(images, near))
+            if self._local.fits(images, near, self.output)
+            else None
+        )
         if outputs is None:
             self._local = None
             return self.call(rows, context, layout)
@@ -155,14 +185,24 @@ class Network(cut.Layered):
                 f"Expected a model in evaluation mode, got {self.name} in train mode with {acting}: its rows influence each "
                 "other or change from call to call. Call model.eval() first."
             )
-        kept = [_Kept.of(part) for part in self.module.modules() if not isinstance(part, torch.jit.ScriptModule)]
+        kept = [
+            _Kept.of(part)
+            for part in self.module.modules()
+            if not isinstance(part, torch.jit.ScriptModule)
+        ]
         if slopes and any(p.is_inference() for p in self.module.parameters()):
             raise ModelError(
                 f"Expected weights that slopes can pass, got {self.name} with weights made in inference mode. "
                 "Make or load it outside of inference_mode, or use a method that only asks for predictions."
             )
-        learning = [p for p in self.module.parameters() if p.requires_grad and p.is_leaf and not p.is_inference()]
-        recurrent = self.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in self.module.modules())
+        learning = [
+            p
+            for p in self.module.parameters()
+            if p.requires_grad and p.is_leaf and not p.is_inference()
+        ]
+        recurrent = self.device.type == "cuda" and any(
+            isinstance(part, nn.RNNBase) for part in self.module.modules()
+        )
         try:
             for part in training:
                 part.training = False
@@ -193,7 +233,9 @@ class Network(cut.Layered):
         version = self._version()
         made, form, near = _tuned.get(self.module, (None, None, None))
         # What is written through .data, or read from an attribute by the forward, leaves no trace in the version.
-        stale = form is not None and not graph.agree(self.output(form(*sample)), self.output(self.module(*sample)))
+        stale = form is not None and not graph.agree(
+            self.output(form(*sample)), self.output(self.module(*sample))
+        )
         if made != version or stale:
             form = tuned(self.module, sample, self.output)
             near = Local(form) if isinstance(form, fx.GraphModule) else None
@@ -205,8 +247,15 @@ class Network(cut.Layered):
         return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in held)
 
     def fingerprint(self) -> bytes:
-        state = [(name, tensor.detach().cpu().contiguous()) for name, tensor in self.module.state_dict().items()]
-        parts = [name.encode() + t.reshape(-1).view(torch.uint8).numpy().tobytes() for name, t in state if t.numel()]
+        state = [
+            (name, tensor.detach().cpu().contiguous())
+            for name, tensor in self.module.state_dict().items()
+        ]
+        parts = [
+            name.encode() + t.reshape(-1).view(torch.uint8).numpy().tobytes()
+            for name, t in state
+            if t.numel()
+        ]
         return digest(str(self.plain).encode(), *parts)
 
     def layer(self, name: str) -> nn.Module:
