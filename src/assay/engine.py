@@ -1,4 +1,6 @@
-"""The one place that runs batches: it picks the chunk by measuring, halves it on out-of-memory, counts, and shows progress."""
+"""The one place that runs batches: it picks the chunk by measuring, halves it on out-of-memory,
+counts, and shows progress.
+"""
 
 from __future__ import annotations
 
@@ -68,8 +70,8 @@ def quiet() -> Iterator[None]:
 def one_thread() -> Iterator[None]:
     """One thread for all arithmetic inside the block.
 
-    Small work is done before a second thread has started, and threads that wait for each other on a busy machine take
-    tenfold the time.
+    Small work is done before a second thread has started, and threads that wait for each other on a
+    busy machine take tenfold the time.
     """
     import scipy.linalg  # noqa: F401  a library of arithmetic can be held only once it is loaded
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
@@ -90,10 +92,12 @@ def count(rows: int, *, backward: bool = False) -> None:
 @final
 @dataclass
 class Pace:
-    """The chunk and the memory layout that give the most rows a second, found on the first chunks of real work.
+    """The chunk and the memory layout that give the most rows a second, found on the first chunks
+    of real work.
 
-    The layouts are compared at the first size; then the size doubles while that pays. Chunks that fit the cache beat chunks
-    that fit the memory, often by three to one, and so the first size that does not pay ends the search.
+    The layouts are compared at the first size; then the size doubles while that pays. Chunks that
+    fit the cache beat chunks that fit the memory, often by three to one, and so the first size that
+    does not pay ends the search.
     """
 
     layouts: int = 1
@@ -108,7 +112,9 @@ class Pace:
     _current: tuple[int, int] = (0, 0)
 
     def sized(self, elements: int, share: float = 1.0) -> Pace:
-        """The same pace, whose search suits rows of so many elements, of which only a share is worked on."""
+        """The same pace, whose search suits rows of so many elements, of which only a share is
+        worked on.
+        """
         if not self._rates and not self._runs:
             # Where a part is worked on, the first runs also find out where the parts lie.
             self.tries = 2 if share == 1.0 else 4
@@ -163,7 +169,9 @@ def _out_of_memory(error: BaseException) -> bool:
 def run(
     total: int, work: Callable[[int, int, int], None], pace: Pace, what: str = "", unit: int = 1
 ) -> None:
-    """Calls `work(start, stop, layout)` over 0..total in chunks of the model's best pace, whole units where they hold one."""
+    """Calls `work(start, stop, layout)` over 0..total in chunks of the model's best pace, whole
+    units where they hold one.
+    """
     start, began = 0, time.perf_counter()
     with contextlib.ExitStack() as stack:
         bar: Callable[[int], None] | None = None

@@ -10,8 +10,9 @@ AssayError                       everything this library refuses
     VersionError (ValueError)    a saved answer that this version cannot read
     MissingError (ImportError)   an optional dependency that is not installed
 
-The three parts of a sentence are its constructor's; they stay at hand as attributes, beside `asked`: which method or metric was
-at work, and on which question (put there by `asking`, as a request is put to the errors of an HTTP client).
+The three parts of a sentence are its constructor's; they stay at hand as attributes, beside
+`asked`: which method or metric was at work, and on which question (put there by `asking`, as a
+request is put to the errors of an HTTP client).
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ class AssayError(Exception):
     ('Expected at least one input, got 0. Hand over a row.', 'Hand over a row.')
     """
 
-    def __init__(self, *, expected: str, got: object, advice: str) -> None:
+    def __init__(
+        self, message: str = "", *, expected: str = "", got: object = "", advice: str = ""
+    ) -> None:
         self.expected = expected
         self.got = str(got)
         self.advice = advice
         self.asked = ""
-        super().__init__(f"Expected {expected}, got {self.got}. {advice}".rstrip())
+        super().__init__(message or f"Expected {expected}, got {self.got}. {advice}".rstrip())
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions cross the borders of processes by their arguments, which are named here.
@@ -57,7 +60,9 @@ class SettingError(InputError):
 
 
 class KindError(AssayError, TypeError):
-    """Something of the wrong kind: integers where slopes are asked for, a dict where a tensor is needed."""
+    """Something of the wrong kind: integers where slopes are asked for, a dict where a tensor is
+    needed.
+    """
 
 
 class TargetError(AssayError, ValueError):
@@ -69,7 +74,9 @@ class AbilityError(AssayError, TypeError):
 
 
 class ModelError(AssayError, RuntimeError):
-    """A model that misbehaves: rows that influence each other, outputs that are not finite, a forward that fails."""
+    """A model that misbehaves: rows that influence each other, outputs that are not finite, a
+    forward that fails.
+    """
 
 
 class VersionError(AssayError, ValueError):
@@ -89,7 +96,9 @@ class MissingError(AssayError, ImportError):
 
 @contextmanager
 def asking(what: object, question: object) -> Iterator[None]:
-    """Tells every refusal inside the block who was asking, and what about; the innermost one counts."""
+    """Tells every refusal inside the block who was asking, and what about; the innermost one
+    counts.
+    """
     try:
         yield
     except AssayError as error:

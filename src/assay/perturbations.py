@@ -1,4 +1,6 @@
-"""Perturbations I of an input, for infidelity: laws over which the model's change is compared with the attribution's account."""
+"""Perturbations I of an input, for infidelity: laws over which the model's change is compared with
+the attribution's account.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.numerics import rng
 from assay.question.question import Question
 
@@ -17,7 +19,9 @@ from assay.question.question import Question
 @final
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A chunk of perturbations: `step` I (n, k, elements), and which features it removes (n or 1, k, features), or None."""
+    """A chunk of perturbations: `step` I (n, k, elements), and which features it removes (n or 1,
+    k, features), or None.
+    """
 
     step: Tensor
     removed: Tensor | None
@@ -44,7 +48,11 @@ def _keys(question: Question, seed: int, name: str) -> rng.Streams:
 
 def _positive(sigma: float) -> None:
     if not sigma > 0:
-        raise InputError(f"Expected noise of positive sigma, got {sigma}.")
+        raise InputError(
+            expected="noise of positive sigma",
+            got=sigma,
+            advice="",
+        )
 
 
 def _removal(question: Question, removed: Tensor) -> Drawn:
@@ -60,7 +68,8 @@ def _removal(question: Question, removed: Tensor) -> Drawn:
 @final
 @dataclass(frozen=True)
 class DifferenceToBaseline(Perturbation):
-    """I = x - x0: everything is removed at once; infidelity is then the squared completeness gap (Yeh et al. 2019, section 2.2).
+    """I = x - x0: everything is removed at once; infidelity is then the squared completeness gap
+    (Yeh et al. 2019, section 2.2).
 
     >>> DifferenceToBaseline()
     DifferenceToBaseline()
@@ -79,7 +88,8 @@ class DifferenceToBaseline(Perturbation):
 @final
 @dataclass(frozen=True)
 class SubsetToBaseline(Perturbation):
-    """I_S = x - x[x_S = (x0)_S]: every feature is removed with probability `share`, independently (Yeh et al. 2019, section 2.2).
+    """I_S = x - x[x_S = (x0)_S]: every feature is removed with probability `share`, independently
+    (Yeh et al. 2019, section 2.2).
 
     >>> SubsetToBaseline(share=0.25)
     SubsetToBaseline(share=0.25)
@@ -89,8 +99,10 @@ class SubsetToBaseline(Perturbation):
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
-            raise InputError(
-                f"Expected a share of removed features between 0 and 1, got {self.share}."
+            raise SettingError(
+                expected="a share of removed features between 0 and 1",
+                got=self.share,
+                advice="",
             )
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> Drawn:
@@ -103,7 +115,8 @@ class SubsetToBaseline(Perturbation):
 @final
 @dataclass(frozen=True)
 class NoisyBaseline(Perturbation):
-    """I = x - (x0 + e), e ~ N(0, sigma^2): everything is replaced by noise around the baseline (Yeh et al. 2019, section 4).
+    """I = x - (x0 + e), e ~ N(0, sigma^2): everything is replaced by noise around the baseline (Yeh
+    et al. 2019, section 4).
 
     >>> NoisyBaseline(0.2)
     NoisyBaseline(sigma=0.2)
@@ -148,10 +161,11 @@ class GaussianNoise(Perturbation):
 @final
 @dataclass(frozen=True)
 class Squares(Perturbation):
-    """Every axis-aligned square of the given sides at every position is removed once (Yeh et al. 2019, section 4: Square).
+    """Every axis-aligned square of the given sides at every position is removed once (Yeh et al.
+    2019, section 4: Square).
 
-    The feature map must be an image: elements or pixels (height, width). On 28 x 28 the sides 1 to 10 make 5,605 squares.
-    With `sampled=True` the draws are squares chosen uniformly instead.
+    The feature map must be an image: elements or pixels (height, width). On 28 x 28 the sides 1 to
+    10 make 5,605 squares. With `sampled=True` the draws are squares chosen uniformly instead.
 
     >>> Squares(sides=(3, 5))
     Squares(sides=(3, 5), sampled=False)
@@ -178,11 +192,17 @@ class Squares(Perturbation):
         shape = question.partition.shape
         if len(shape) not in (2, 3):
             raise InputError(
-                f"Expected features on an image for {self!r}, got a feature map of shape {shape}. Ask about Pixels()."
+                expected=f"features on an image for {self!r}",
+                got=f"a feature map of shape {shape}",
+                advice="Ask about Pixels().",
             )
         channels, height, width = (1, *shape) if len(shape) == 2 else shape
         if not self.sides or any(not 1 <= side <= min(height, width) for side in self.sides):
-            raise InputError(f"Expected sides from 1 to {min(height, width)}, got {self.sides}.")
+            raise InputError(
+                expected=f"sides from 1 to {min(height, width)}",
+                got=self.sides,
+                advice="",
+            )
         return channels, height, width
 
     def _places(self, question: Question) -> Tensor:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def load(path: str | PathLike[str]) -> Attribution | Score | Certificate:
     """What `.save(path)` wrote: an Attribution, a Score or a Certificate.
 
-    Errors: InputError for a file that is missing or holds something else, VersionError for one that this version
-    cannot read.
+    Errors: InputError for a file that is missing or holds something else, VersionError for one that
+    this version cannot read.
 
     >>> import tempfile, torch, assay
     >>> answer = assay.Gradient()(assay.Question(torch.nn.Linear(2, 1), torch.ones(1, 2)))
@@ -30,7 +30,11 @@ def load(path: str | PathLike[str]) -> Attribution | Score | Certificate:
     """
     file = Path(path)
     if not file.is_file():
-        raise InputError(f"Expected a file written by .save(), got {file}, where there is none.")
+        raise InputError(
+            expected="a file written by .save()",
+            got=f"{file}, where there is none",
+            advice="",
+        )
     with file.open("rb") as opened:
         written_as_json = opened.read(1) == b"{"
     if written_as_json:
@@ -41,6 +45,8 @@ def load(path: str | PathLike[str]) -> Attribution | Score | Certificate:
     kinds: dict[str, type[Attribution] | type[Score]] = {"Attribution": Attribution, "Score": Score}
     if header["noun"] not in kinds:
         raise InputError(
-            f"Expected a saved Attribution, Score or Certificate in {file}, got a {header['noun']}."
+            expected=f"a saved Attribution, Score or Certificate in {file}",
+            got=f"a {header['noun']}",
+            advice="",
         )
     return kinds[header["noun"]].load(file)

@@ -18,10 +18,14 @@ Index: TypeAlias = int | tuple[int, ...] | abc.Sequence[int] | Tensor
 
 
 class Target(ABC):
-    """One number per row. `choose` fixes what depends on the clean outputs; from then on nothing is chosen again."""
+    """One number per row. `choose` fixes what depends on the clean outputs; from then on nothing is
+    chosen again.
+    """
 
     def choose(self, outputs: Tensor) -> Target:
-        """The same target with everything that depends on the clean outputs (n, ...) decided, or a refusal."""
+        """The same target with everything that depends on the clean outputs (n, ...) decided, or a
+        refusal.
+        """
         self.score(outputs, torch.arange(len(outputs), device=outputs.device))
         return self
 
@@ -45,7 +49,9 @@ class Target(ABC):
 @final
 @dataclass(frozen=True, eq=False)
 class Output(Target):
-    """One output: an int for all inputs, one int per input, or a tuple that points into outputs of several dimensions."""
+    """One output: an int for all inputs, one int per input, or a tuple that points into outputs of
+    several dimensions.
+    """
 
     index: Index
 
@@ -55,7 +61,9 @@ class Output(Target):
             isinstance(index, int | tuple | list) or hasattr(index, "__array__")
         ):
             raise KindError(
-                f"Expected an int, one int per input or a tuple as output, got {type(index).__name__}."
+                expected="an int, one int per input or a tuple as output",
+                got=type(index).__name__,
+                advice="",
             )
         if isinstance(index, int | tuple):
             return self
@@ -64,7 +72,9 @@ class Output(Target):
             return Output(int(each))
         if each.is_floating_point() or each.dtype == torch.bool or tuple(each.shape) != (n,):
             raise TargetError(
-                f"Expected one int per input, shape ({n},), got {each.dtype} of shape {tuple(each.shape)}."
+                expected=f"one int per input, shape ({n},)",
+                got=f"{each.dtype} of shape {tuple(each.shape)}",
+                advice="",
             )
         return Output(each.to(torch.int64))
 
@@ -82,13 +92,16 @@ class Output(Target):
         sizes = tuple(outputs.shape[1:]) or (1,)
         if len(index) != len(sizes):
             raise TargetError(
-                f"Expected a target that points at one of the outputs of shape {sizes}, got {index}. "
-                f"Give a tuple of {len(sizes)} ints, or a callable outputs -> (n,)."
+                expected=f"a target that points at one of the outputs of shape {sizes}",
+                got=index,
+                advice=f"Give a tuple of {len(sizes)} ints, or a callable outputs -> (n,).",
             )
         for value, size in zip(index, sizes):
             if not -size <= value < size:
                 raise TargetError(
-                    f"Expected a target inside outputs of shape {sizes}, got {index}; the first output is 0."
+                    expected=f"a target inside outputs of shape {sizes}",
+                    got=f"{index}; the first output is 0",
+                    advice="",
                 )
 
     def take(self, rows: Tensor) -> Target:
@@ -123,15 +136,18 @@ class Output(Target):
 @final
 @dataclass(frozen=True)
 class Predicted(Target):
-    """The output that is largest on the clean input, chosen once; the only output where there is just one."""
+    """The output that is largest on the clean input, chosen once; the only output where there is
+    just one.
+    """
 
     def choose(self, outputs: Tensor) -> Target:
         if outputs.dim() == 1 or outputs.shape[1:] == (1,):
             return Output(0)
         if outputs.dim() > 2:
             raise TargetError(
-                f"Expected outputs of shape (n, classes) for Predicted(), got {tuple(outputs.shape)}. "
-                "Point at one of them: Output((i, j)), or a callable outputs -> (n,)."
+                expected="outputs of shape (n, classes) for Predicted()",
+                got=tuple(outputs.shape),
+                advice="Point at one of them: Output((i, j)), or a callable outputs -> (n,).",
             )
         return Output(outputs.argmax(1))
 
@@ -152,7 +168,9 @@ class _OfOutput(Target):
     def choose(self, outputs: Tensor) -> Target:
         if outputs.dim() != 2 or outputs.shape[1] < 2:
             raise TargetError(
-                f"Expected outputs of shape (n, classes) with two classes or more for {self!r}, got {tuple(outputs.shape)}."
+                expected=f"outputs of shape (n, classes) with two classes or more for {self!r}",
+                got=tuple(outputs.shape),
+                advice="",
             )
         return replace(self, output=self.output.choose(outputs))  # type: ignore[type-var]
 
@@ -180,7 +198,9 @@ class LogProb(_OfOutput):
 @final
 @dataclass(frozen=True)
 class LogOdds(_OfOutput):
-    """log (p_c / (1 - p_c)) of one output; from logits, or from probabilities with `probabilities=True`."""
+    """log (p_c / (1 - p_c)) of one output; from logits, or from probabilities with
+    `probabilities=True`.
+    """
 
     output: Target = Predicted()
     probabilities: bool = False
@@ -198,11 +218,13 @@ class LogOdds(_OfOutput):
 @final
 @dataclass(frozen=True, eq=False)
 class Sequence(Target):
-    """How probable a caption is: sum_t log p(word_t | the words before it), from outputs (n, steps, vocabulary).
+    """How probable a caption is: sum_t log p(word_t | the words before it), from outputs (n, steps,
+    vocabulary).
 
-    Outputs are logits, or log-probabilities, of a model that is shown the words so far (hand them over as context). `words`: one
-    int for each step, or one such row for each input; a negative one leaves its step out, and so `Sequence([-1, word, -1])`
-    is the log-probability of one word in its place.
+    Outputs are logits, or log-probabilities, of a model that is shown the words so far (hand them
+    over as context). `words`: one int for each step, or one such row for each input; a negative one
+    leaves its step out, and so `Sequence([-1, word, -1])` is the log-probability of one word in its
+    place.
 
     >>> outputs = torch.tensor([[[0.5, 0.5], [0.1, 0.9]]]).log()
     >>> Sequence([0, 1]).score(outputs, torch.tensor([0])).exp()
@@ -226,8 +248,9 @@ class Sequence(Target):
             or not (words >= 0).any()
         ):
             raise TargetError(
-                f"Expected one word (an int) for each step, or such a row for each of {n} inputs, got {words.dtype} of shape "
-                f"{tuple(words.shape)}."
+                expected=(f"one word (an int) for each step, or such a row for each of {n} inputs"),
+                got=f"{words.dtype} of shape {tuple(words.shape)}",
+                advice="",
             )
         return self
 
@@ -240,8 +263,12 @@ class Sequence(Target):
             or int(words.max()) >= outputs.shape[2]
         ):
             raise TargetError(
-                f"Expected outputs of shape (n, {words.shape[-1]} steps, more than {int(words.max())} words) for the caption, "
-                f"got {tuple(outputs.shape)}."
+                expected=(
+                    f"outputs of shape (n, {words.shape[-1]} steps, more than "
+                    f"{int(words.max())} words) for the caption"
+                ),
+                got=tuple(outputs.shape),
+                advice="",
             )
         return Sequence(words.to(outputs.device, torch.int64))
 
@@ -329,7 +356,9 @@ class Negated(Target):
 @final
 @dataclass(frozen=True)
 class Neuron(Target):
-    """The activation of one unit of a layer; the question is then asked of the model that stops there."""
+    """The activation of one unit of a layer; the question is then asked of the model that stops
+    there.
+    """
 
     layer: str
     unit: int | tuple[int, ...]
@@ -350,7 +379,9 @@ class Function(Target):
         if not isinstance(scores, Tensor) or tuple(scores.shape) != (len(outputs),):
             came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise TargetError(
-                f"Expected the target function to return a tensor of shape ({len(outputs)},), got {came}."
+                expected=f"the target function to return a tensor of shape ({len(outputs)},)",
+                got=came,
+                advice="",
             )
         return scores
 
@@ -366,5 +397,7 @@ def as_target(value: Any) -> Target:
     if callable(value):
         return Function(value)
     raise KindError(
-        f"Expected a target, an int, ints per input or a callable as target, got {type(value).__name__}."
+        expected="a target, an int, ints per input or a callable as target",
+        got=type(value).__name__,
+        advice="",
     )

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 class Attribution:
     """Credit for a prediction: `values` (n, features), the raw signed numbers of the method.
 
-    `base` (n,) is the target with everything removed, `prediction` (n,) the target on the input, `gap` (n,) what the values'
-    sum misses of their difference (None for methods that do not promise it), `standard_error` (n, features) the
-    Monte-Carlo error where the method samples, `facts` what it cost and what is worth knowing, `provenance` what it
-    takes to ask again.
+    `base` (n,) is the target with everything removed, `prediction` (n,) the target on the input,
+    `gap` (n,) what the values' sum misses of their difference (None for methods that do not promise
+    it), `standard_error` (n, features) the Monte-Carlo error where the method samples, `facts` what
+    it cost and what is worth knowing, `provenance` what it takes to ask again.
     """
 
     values: Tensor
@@ -57,7 +57,8 @@ class Attribution:
         return len(self.values)
 
     def top(self, amount: int | float, *, by: Literal["value", "magnitude"] = "value") -> Tensor:
-        """Masks (n, features) of the features with the most credit: a number of them, or a share rounded up. Ties go in order.
+        """Masks (n, features) of the features with the most credit: a number of them, or a share
+        rounded up. Ties go in order.
 
         >>> answer = Attribution(torch.tensor([[3.0, -4.0, 1.0]]), torch.zeros(1), torch.zeros(1), ("a", "b", "c"), (3,), "slope")
         >>> answer.top(1).tolist(), answer.top(0.5, by="magnitude").tolist()
@@ -66,11 +67,17 @@ class Attribution:
         count = self.values.shape[1]
         given: Any = amount
         if isinstance(given, bool) or not isinstance(given, Real):
-            raise KindError(f"Expected a number of features or a share of them, got {given!r}.")
+            raise KindError(
+                expected="a number of features or a share of them",
+                got=repr(given),
+                advice="",
+            )
         amount = int(given) if isinstance(given, Integral) else float(given)
         if not 0 <= amount <= (count if isinstance(amount, int) else 1.0):
             raise InputError(
-                f"Expected a number of features from 0 to {count} or a share from 0.0 to 1.0, got {amount!r}."
+                expected=f"a number of features from 0 to {count} or a share from 0.0 to 1.0",
+                got=repr(amount),
+                advice="",
             )
         k = amount if isinstance(amount, int) else math.ceil(round(amount * count, 9))
         ranked = (self.values.abs() if by == "magnitude" else self.values).argsort(
@@ -85,7 +92,9 @@ class Attribution:
         return pd.DataFrame(self.values.cpu().numpy(), columns=list(self.names))
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes one file: the arrays as safetensors, the facts as JSON in its header. Nothing is pickled."""
+        """Writes one file: the arrays as safetensors, the facts as JSON in its header. Nothing is
+        pickled.
+        """
         from safetensors.torch import save_file
 
         arrays = {"values": self.values, "base": self.base, "prediction": self.prediction}

@@ -28,12 +28,14 @@ RATE = "rate"  # the units of a share of inputs, whose interval is Wilson's
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Score:
-    """What a metric says of one attribution: `values` (n,) in float64, one number per input, in the metric's `units`.
+    """What a metric says of one attribution: `values` (n,) in float64, one number per input, in the
+    metric's `units`.
 
-    NaN is a metric's way to say that an input has no score (`why`); such inputs are left out of `mean` and `interval`
-    and counted in `missing`. `error` (n,) is the Monte-Carlo standard error of each value where the metric samples,
-    `details` are further numbers per input (raw, scaled, skill), `provenance` says what was scored and how to do it
-    again. Scores of the same inputs are compared with `assay.numerics.statistics.paired`.
+    NaN is a metric's way to say that an input has no score (`why`); such inputs are left out of
+    `mean` and `interval` and counted in `missing`. `error` (n,) is the Monte-Carlo standard error
+    of each value where the metric samples, `details` are further numbers per input (raw, scaled,
+    skill), `provenance` says what was scored and how to do it again. Scores of the same inputs are
+    compared with `assay.numerics.statistics.paired`.
 
     >>> score = Score("Infidelity", torch.tensor([0.25, 0.5, 0.75]), "lower")
     >>> score.mean, score.missing
@@ -92,14 +94,18 @@ class Score:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the mean over inputs: BCa bootstrap, or Wilson's where the units are a rate."""
+        """The 95 % interval of the mean over inputs: BCa bootstrap, or Wilson's where the units are
+        a rate.
+        """
         if self.units == RATE:
             return statistics.wilson(float(torch.nansum(self.values)), len(self) - self.missing)
         return statistics.interval(self.values.numpy())
 
     @property
     def noise(self) -> float:
-        """The part of the mean's standard error that sampling inside the metric causes; zero without sampling."""
+        """The part of the mean's standard error that sampling inside the metric causes; zero
+        without sampling.
+        """
         if self.error is None:
             return 0.0
         there = self.error[~torch.isnan(self.values)]
@@ -114,7 +120,9 @@ class Score:
         return f"{self.name} {self.mean:.3g} [{low:.3g}, {high:.3g}]{units}, {self.direction} is better, {count}"
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row per input: the score, its Monte-Carlo standard error where there is one, and the details."""
+        """One row per input: the score, its Monte-Carlo standard error where there is one, and the
+        details.
+        """
         import pandas
 
         columns = {self.name: self.values.numpy()}
@@ -124,7 +132,9 @@ class Score:
         return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self), name="input"))
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes the arrays as safetensors with the facts as JSON in its header; `Score.load` reads it back."""
+        """Writes the arrays as safetensors with the facts as JSON in its header; `Score.load` reads
+        it back.
+        """
         from safetensors.torch import save_file
 
         tensors = {"values": self.values} | {

@@ -23,15 +23,20 @@ def read(
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise InputError(
-            f"Expected a file written by .save(), got {path} which cannot be read: {error}."
+            expected="a file written by .save()",
+            got=f"{path} which cannot be read: {error}",
+            advice="",
         ) from error
     if "noun" not in header or (noun is not None and header["noun"] != noun):
         raise InputError(
-            f"Expected a saved {noun or 'answer'} in {path}, got {header.get('noun', 'another kind of file')}."
+            expected=f"a saved {noun or 'answer'} in {path}",
+            got=header.get("noun", "another kind of file"),
+            advice="",
         )
     if header.get("format") != FORMAT:
         raise VersionError(
-            f"Expected a file of format {FORMAT} in {path}, got format {header.get('format')}. "
-            "Read it with the version that wrote it, or ask again."
+            expected=f"a file of format {FORMAT} in {path}",
+            got=f"format {header.get('format')}",
+            advice="Read it with the version that wrote it, or ask again.",
         )
     return arrays, header

@@ -1,4 +1,6 @@
-"""Attack: a search for the added features that turn the class, which bounds a certificate from the other side."""
+"""Attack: a search for the added features that turn the class, which bounds a certificate from the
+other side.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from assay.certificates.noise import Integers, Masks
 from assay.certificates.radii import Side
 from assay.certificates.selections import selected
 from assay.certificates.votes import _classes
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.numerics import rng
 from assay.question.question import Question
 
@@ -25,9 +27,11 @@ _BLOCK = 1024  # masks asked at once
 @final
 @dataclass(frozen=True)
 class Counterexample:
-    """The smallest change found that flips the class: adding (or removing) the features `flipped` gives class `other`.
+    """The smallest change found that flips the class: adding (or removing) the features `flipped`
+    gives class `other`.
 
-    `size` is None where nothing was found. `radius` bounds the true radius from above: size - 1, or all the rest.
+    `size` is None where nothing was found. `radius` bounds the true radius from above: size - 1, or
+    all the rest.
     """
 
     side: Side
@@ -40,18 +44,21 @@ class Counterexample:
 
     @property
     def radius(self) -> int:
-        """No radius above this one is true; -1 where the whole itself has another class than the selection."""
+        """No radius above this one is true; -1 where the whole itself has another class than the
+        selection.
+        """
         return self.room if self.size is None else self.size - 1
 
 
 @final
 @dataclass(frozen=True)
 class Attack:
-    """The smallest addition (or removal) found that flips the class: greedy by margin, random orders, then pruned.
+    """The smallest addition (or removal) found that flips the class: greedy by margin, random
+    orders, then pruned.
 
-    An upper bound beside the lower bound of a certificate. `restarts` random orders, their prefixes tried from short to
-    long; `reach` limits the greedy search to so many steps.
-    Cost: at most reach * m rows for the greedy part and restarts * m for the random one, m the unselected features.
+    An upper bound beside the lower bound of a certificate. `restarts` random orders, their prefixes
+    tried from short to long; `reach` limits the greedy search to so many steps. Cost: at most reach
+    * m rows for the greedy part and restarts * m for the random one, m the unselected features.
 
     >>> question = Question(lambda x: torch.stack([1.5 + 0 * x[:, 0], x[:, 1] + x[:, 3]], dim=1), torch.ones(1, 5))
     >>> (found,) = Attack().search(question, torch.arange(5) == 0)
@@ -69,9 +76,10 @@ class Attack:
             or self.restarts < 0
             or (self.reach or 0) < 0
         ):
-            raise InputError(
-                "Expected side 'incremental' or 'decremental' and counts from 0 on, got "
-                f"side={self.side!r}, restarts={self.restarts}, reach={self.reach}."
+            raise SettingError(
+                expected="side 'incremental' or 'decremental' and counts from 0 on",
+                got=f"side={self.side!r}, restarts={self.restarts}, reach={self.reach}",
+                advice="",
             )
 
     def search(
@@ -123,7 +131,9 @@ class Attack:
 @final
 @dataclass(frozen=True, eq=False)
 class _Flips:
-    """A start mask of one input, asked again with some features flipped; `before` is the class that should stay."""
+    """A start mask of one input, asked again with some features flipped; `before` is the class that
+    should stay.
+    """
 
     question: Question
     start: Masks

@@ -1,4 +1,6 @@
-"""A certificate is data: what the model said, what follows in whole numbers, and all it takes to check both."""
+"""A certificate is data: what the model said, what follows in whole numbers, and all it takes to
+check both.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +47,11 @@ class Verdict:
 class Certificate:
     """What is proven about one input and one selection of its features.
 
-    `incremental`: adding up to that many features to the selection keeps the class it has. `decremental`: removing up
-    to that many unselected features from the whole keeps the class of the selection. `full`: every superset keeps it.
-    `consistent`: the selection has the class of the whole, without which nothing is claimed about removals. All are
-    whole numbers of features that follow from `at_selection` and `at_whole`; a `confidence` of 1.0 means for certain.
+    `incremental`: adding up to that many features to the selection keeps the class it has.
+    `decremental`: removing up to that many unselected features from the whole keeps the class of
+    the selection. `full`: every superset keeps it. `consistent`: the selection has the class of the
+    whole, without which nothing is claimed about removals. All are whole numbers of features that
+    follow from `at_selection` and `at_whole`; a `confidence` of 1.0 means for certain.
     """
 
     features: int
@@ -98,7 +101,9 @@ class Certificate:
 
     @property
     def abstains(self) -> bool:
-        """Whether nothing is claimed about any mask beyond those that were asked, or the selection lost the class."""
+        """Whether nothing is claimed about any mask beyond those that were asked, or the selection
+        lost the class.
+        """
         return not self.consistent or (
             self.room > 0 and self.incremental == 0 and self.decremental == 0
         )
@@ -110,7 +115,9 @@ class Certificate:
 
     @property
     def published(self) -> float:
-        """The real-valued radius gap / (2 lambda) of Xue, Alur and Wong (2023), which allows a tie: only to compare."""
+        """The real-valued radius gap / (2 lambda) of Xue, Alur and Wong (2023), which allows a tie:
+        only to compare.
+        """
         if self.design is None:
             return float(self.incremental)
         ordered = np.sort(self.at_selection.table(self.classes).sum(axis=0))
@@ -141,7 +148,9 @@ class Certificate:
         classes = np.asarray(self.at_selection.draws, dtype=np.int64)
         if classes.shape != (2**self.room,):
             raise InputError(
-                f"Expected the class at each of {2**self.room} supersets, got {classes.shape}."
+                expected=f"the class at each of {2**self.room} supersets",
+                got=classes.shape,
+                advice="",
             )
         up, down = radii.enumerated_radii(classes, self.room)
         return int(classes[-1]), int(classes[0]), down >= 0, up, max(down, 0), up == self.room
@@ -185,8 +194,8 @@ class Certificate:
     def verify(self, model: Any) -> Verdict:
         """Asks a model (or a `Question` that holds the input) everything again, and compares.
 
-        Cost: twice the draws of the design, or every superset. Errors: InputError where the input is not stored
-        (tables, texts, contexts) and no question holds it.
+        Cost: twice the draws of the design, or every superset. Errors: InputError where the input
+        is not stored (tables, texts, contexts) and no question holds it.
         """
         question = self._asked(model)
         masks = [radii.supersets(self.mask, 0, 2**self.room)]
@@ -219,15 +228,23 @@ class Certificate:
         if not isinstance(model, Question):
             if self.evidence is None:
                 raise InputError(
-                    "Expected a Question that holds the input, since this certificate does not store it "
-                    f"(a table, a text or a context), got {type(model).__name__}. Use certificate.verify(question)."
+                    expected=(
+                        "a Question that holds the input, since this certificate does "
+                        "not store it (a table, a text or a context)"
+                    ),
+                    got=type(model).__name__,
+                    advice="Use certificate.verify(question).",
                 )
             return self.evidence.question(model)
         rows = (model.keys == self.key).nonzero().flatten()
         if len(rows) == 0 or model.partition.count != self.features:
             raise InputError(
-                f"Expected a question about the certified input with {self.features} features, got one about "
-                f"{model.n} inputs with {model.partition.count} features and other bytes."
+                expected=f"a question about the certified input with {self.features} features",
+                got=(
+                    f"one about {model.n} inputs with {model.partition.count} features and "
+                    "other bytes"
+                ),
+                advice="",
             )
         return model.take(rows[:1])
 
@@ -261,15 +278,21 @@ class Certificate:
             facts = json.loads(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(
-                f"Expected a certificate as JSON in {path}, got something else: {error}."
+                expected=f"a certificate as JSON in {path}",
+                got=f"something else: {error}",
+                advice="",
             ) from error
         if not isinstance(facts, dict) or facts.pop("kind", None) != "Certificate":
             raise InputError(
-                f"Expected a certificate in {path}, got other JSON. Hand over what Certificate.save wrote."
+                expected=f"a certificate in {path}",
+                got="other JSON",
+                advice="Hand over what Certificate.save wrote.",
             )
         if (version := facts.pop("format", None)) != FORMAT:
             raise VersionError(
-                f"Expected a certificate of format {FORMAT} in {path}, got format {version}. Certify again."
+                expected=f"a certificate of format {FORMAT} in {path}",
+                got=f"format {version}",
+                advice="Certify again.",
             )
         said = {name: facts.pop(name) for name in _CLAIMS}
         facts.pop("assumptions")
@@ -288,6 +311,8 @@ class Certificate:
         false = [f"{name}={value}" for name, value in said.items() if getattr(made, name) != value]
         if false:
             raise InputError(
-                f"Expected claims that follow from the stored votes in {path}, got {', '.join(false)}."
+                expected=f"claims that follow from the stored votes in {path}",
+                got=", ".join(false),
+                advice="",
             )
         return made

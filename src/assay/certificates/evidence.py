@@ -20,7 +20,9 @@ from assay.removals.fixed import Background, Baseline
 @final
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The input of a certificate as flat rows: x (elements,), absent (draws, elements), labels (elements,)."""
+    """The input of a certificate as flat rows: x (elements,), absent (draws, elements), labels
+    (elements,).
+    """
 
     x: Tensor
     absent: Tensor

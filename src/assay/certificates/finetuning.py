@@ -1,4 +1,6 @@
-"""Base models that cope with masked inputs: a dataset that hides random features, and a small training loop."""
+"""Base models that cope with masked inputs: a dataset that hides random features, and a small
+training loop.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from assay import engine
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, SettingError
 from assay.features.partition import Features
 from assay.inputs.reading import layout_of
 from assay.numerics import rng
@@ -23,13 +25,15 @@ from assay.numerics import rng
 @final
 @dataclass(frozen=True, eq=False)
 class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Every sample of a dataset once for each keep share, random features replaced by what is absent.
+    """Every sample of a dataset once for each keep share, random features replaced by what is
+    absent.
 
-    A sample (x, y) becomes (where(keep[label], x, absent), y). `features` says which feature an element belongs to:
-    such as `Patches(7)`, or a tensor of labels in the shape of x (-1: never masked). `absent` is a number or a
-    tensor, such as 0.0 or the id of a mask token; elements whose value is one of `protected` (padding, the ends of a
-    sentence) stay. Of n features round(n share + U(-1, 1)) are kept, cut to 0..n, and all at share 1 (as Xue, Alur
-    and Wong 2023 train). The masks depend on the seed, the epoch and the sample's number alone.
+    A sample (x, y) becomes (where(keep[label], x, absent), y). `features` says which feature an
+    element belongs to: such as `Patches(7)`, or a tensor of labels in the shape of x (-1: never
+    masked). `absent` is a number or a tensor, such as 0.0 or the id of a mask token; elements whose
+    value is one of `protected` (padding, the ends of a sentence) stay. Of n features round(n share
+    + U(-1, 1)) are kept, cut to 0..n, and all at share 1 (as Xue, Alur and Wong 2023 train). The
+    masks depend on the seed, the epoch and the sample's number alone.
 
     >>> data = [(torch.ones(4), 1), (torch.ones(4), 0)]
     >>> masked = MaskedDataset(data, torch.arange(4), shares=(1.0, 0.5))
@@ -47,7 +51,11 @@ class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __post_init__(self) -> None:
         if not self.shares or not all(0 < share <= 1 for share in self.shares):
-            raise InputError(f"Expected keep shares above 0 and at most 1, got {self.shares}.")
+            raise SettingError(
+                expected="keep shares above 0 and at most 1",
+                got=self.shares,
+                advice="",
+            )
         if not hasattr(self.data, "__len__") or len(self.data) == 0:
             raise InputError("Expected a dataset with a length and at least one sample (x, y).")
         first = torch.as_tensor(self.data[0][0])
@@ -57,9 +65,10 @@ class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
             labels = labels.bind(layout, layout.flatten(first[None])).labels[0].reshape(first.shape)
         labels = torch.as_tensor(labels)
         if labels.is_floating_point() or labels.shape != first.shape[first.dim() - labels.dim() :]:
-            raise InputError(
-                f"Expected integer labels for samples of shape {tuple(first.shape)}, got {labels.dtype} of shape "
-                f"{tuple(labels.shape)}. Give one label per element, or per pixel of an image."
+            raise SettingError(
+                expected=f"integer labels for samples of shape {tuple(first.shape)}",
+                got=f"{labels.dtype} of shape {tuple(labels.shape)}",
+                advice="Give one label per element, or per pixel of an image.",
             )
         object.__setattr__(self, "features", labels.to(torch.int64))
 
@@ -73,7 +82,9 @@ class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
         return x[0], y[0]
 
     def batch(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """The masked samples with these numbers (b,): number i is sample i mod len(data), at share i // len(data)."""
+        """The masked samples with these numbers (b,): number i is sample i mod len(data), at share
+        i // len(data).
+        """
         pairs = [self.data[int(number) % len(self.data)] for number in numbers]
         x, y = (
             torch.stack([torch.as_tensor(one) for one, _ in pairs]),
@@ -101,7 +112,9 @@ class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
 @final
 @dataclass(frozen=True, eq=False)
 class Finetuned:
-    """A fine-tuned copy of a network, in evaluation mode, and its mean training loss in every epoch."""
+    """A fine-tuned copy of a network, in evaluation mode, and its mean training loss in every
+    epoch.
+    """
 
     network: nn.Module
     losses: tuple[float, ...]
@@ -120,12 +133,13 @@ def masked_finetuning(
     batch: int = 32,
     seed: int = 0,
 ) -> Finetuned:
-    """Trains a copy of a classifier on inputs masked at `share` and half of it, so that it can be smoothed.
+    """Trains a copy of a classifier on inputs masked at `share` and half of it, so that it can be
+    smoothed.
 
-    Cross-entropy with Adam at the given `rate`, both shares in one pass (Xue, Alur and Wong 2023); `data` holds
-    samples (x, class), and the other settings are those of `MaskedDataset`. The network handed in, and the global
-    generators, stay as they are; the same seed gives the same network. Long work shows a progress bar where someone
-    watches.
+    Cross-entropy with Adam at the given `rate`, both shares in one pass (Xue, Alur and Wong 2023);
+    `data` holds samples (x, class), and the other settings are those of `MaskedDataset`. The
+    network handed in, and the global generators, stay as they are; the same seed gives the same
+    network. Long work shows a progress bar where someone watches.
 
     Cost: 2 * epochs * len(data) forward and backward passes.
 
@@ -135,10 +149,16 @@ def masked_finetuning(
     (3, False)
     """
     if not isinstance(network, nn.Module):
-        raise KindError(f"Expected a torch.nn.Module to fine-tune, got {type(network).__name__}.")
+        raise KindError(
+            expected="a torch.nn.Module to fine-tune",
+            got=type(network).__name__,
+            advice="",
+        )
     if epochs < 1 or batch < 1 or not rate > 0:
         raise InputError(
-            f"Expected epochs and batch from 1 on and a positive rate, got {epochs}, {batch} and {rate}."
+            expected="epochs and batch from 1 on and a positive rate",
+            got=f"{epochs}, {batch} and {rate}",
+            advice="",
         )
     masked = MaskedDataset(data, features, (share, share / 2), absent, protected, seed)
     learner = copy.deepcopy(network)
@@ -202,6 +222,8 @@ def _learning(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     chosen = [parameter for parameter in parameters if parameter.requires_grad]
     if not chosen:
         raise InputError(
-            "Expected a network with parameters that require gradients, got none: unfreeze some."
+            expected="a network with parameters that require gradients",
+            got="none: unfreeze some",
+            advice="",
         )
     return chosen

@@ -22,9 +22,9 @@ from assay.question.question import Question
 class HardStability:
     """The true radii of a selection, by asking the model about every superset.
 
-    Incremental: the largest r such that all a >= phi with |a - phi|_1 <= r have the class of phi; decremental: the same
-    for all a >= phi with |1 - a|_1 <= r (Xue, Alur and Wong 2023). Cost: 2^(unselected features) rows per input.
-    Errors: InputError above `limit` rows.
+    Incremental: the largest r such that all a >= phi with |a - phi|_1 <= r have the class of phi;
+    decremental: the same for all a >= phi with |1 - a|_1 <= r (Xue, Alur and Wong 2023). Cost:
+    2^(unselected features) rows per input. Errors: InputError above `limit` rows.
 
     >>> import torch
     >>> from assay import Question
@@ -42,8 +42,12 @@ class HardStability:
         most = int((~masks).sum(axis=1).max())
         if 2**most > self.limit:
             raise InputError(
-                f"Expected at most {self.limit} supersets to enumerate, got 2^{most} of {most} unselected features. "
-                "Use MultiplicativeSmoothing for a bound, SoftStability for a probability, or a larger limit."
+                expected=f"at most {self.limit} supersets to enumerate",
+                got=f"2^{most} of {most} unselected features",
+                advice=(
+                    "Use MultiplicativeSmoothing for a bound, SoftStability for a "
+                    "probability, or a larger limit."
+                ),
             )
         question.part(0, 1).settle()
         return tuple(self._one(question.part(row, row + 1), mask) for row, mask in enumerate(masks))

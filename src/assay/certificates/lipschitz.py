@@ -1,4 +1,6 @@
-"""Lipschitz check: how steep a smoothed model is between masks that differ in one feature, against its bound."""
+"""Lipschitz check: how steep a smoothed model is between masks that differ in one feature, against
+its bound.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from torch import Tensor
 from assay.certificates.noise import Integers, Masks
 from assay.certificates.radii import supersets
 from assay.certificates.smoothed_model import SmoothedModel
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.numerics import rng
 from assay.question.question import Question
 
@@ -21,7 +23,9 @@ from assay.question.question import Question
 @final
 @dataclass(frozen=True)
 class Steepness:
-    """The largest ratio |f(a) - f(a')| / |a - a'|_1 found, the pair that has it, and the constant it should keep to."""
+    """The largest ratio |f(a) - f(a')| / |a - a'|_1 found, the pair that has it, and the constant
+    it should keep to.
+    """
 
     largest: float
     constant: float
@@ -38,12 +42,13 @@ class Steepness:
 @final
 @dataclass(frozen=True)
 class LipschitzCheck:
-    """The largest change per flipped feature found over mask pairs, against a constant such as lambda, for any model.
+    """The largest change per flipped feature found over mask pairs, against a constant such as
+    lambda, for any model.
 
-    Where all n 2^(n-1) pairs of neighbours fit in `pairs` they are all tried, which is exhaustive for a fixed
-    function: the way between any two masks is made of such steps. Otherwise random neighbours. The two ends are asked
-    in two calls, so that a classifier that draws new noise for every call is found out. Cost: two evaluations per
-    pair.
+    Where all n 2^(n-1) pairs of neighbours fit in `pairs` they are all tried, which is exhaustive
+    for a fixed function: the way between any two masks is made of such steps. Otherwise random
+    neighbours. The two ends are asked in two calls, so that a classifier that draws new noise for
+    every call is found out. Cost: two evaluations per pair.
 
     >>> question = Question(lambda x: torch.stack([x.sum(1) / 4, 1 - x.sum(1) / 4], dim=1), torch.ones(1, 4))
     >>> LipschitzCheck(constant=0.25).check(question).holds
@@ -55,8 +60,10 @@ class LipschitzCheck:
 
     def __post_init__(self) -> None:
         if self.constant < 0 or self.pairs < 1:
-            raise InputError(
-                f"Expected a constant from 0 on and pairs from 1 on, got {self.constant} and {self.pairs}."
+            raise SettingError(
+                expected="a constant from 0 on and pairs from 1 on",
+                got=f"{self.constant} and {self.pairs}",
+                advice="",
             )
 
     def check(
@@ -66,7 +73,9 @@ class LipschitzCheck:
         features: int | None = None,
         seed: int = 0,
     ) -> Steepness:
-        """The check of a question's first input, or of a callable masks (m, features) -> (m, classes)."""
+        """The check of a question's first input, or of a callable masks (m, features) -> (m,
+        classes).
+        """
         score, count = _scorer(asked, features)
         exhaustive = count <= 30 and count * 2 ** (count - 1) <= self.pairs
         first, flip = _all_neighbours(count) if exhaustive else self._random(count, seed)

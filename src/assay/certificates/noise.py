@@ -1,4 +1,6 @@
-"""Noise designs: which features are kept at which level, as integers, so that every mask can be enumerated."""
+"""Noise designs: which features are kept at which level, as integers, so that every mask can be
+enumerated.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ def kept_levels(share: float, levels: int) -> int:
     kept = round(share * levels)
     if abs(share * levels - kept) > 1e-9:
         raise InputError(
-            f"Expected a share that is a multiple of 1/{levels}, got {share}. "
-            f"Take kept={max(1, kept)} of levels={levels}, or other levels."
+            expected=f"a share that is a multiple of 1/{levels}",
+            got=share,
+            advice=f"Take kept={max(1, kept)} of levels={levels}, or other levels.",
         )
     return kept
 
@@ -36,12 +39,15 @@ def check_levels(kept: int, levels: int) -> None:
     """Refuses a keep rate that is not in {1/levels, ..., levels/levels}."""
     if any(isinstance(value, bool) or not isinstance(value, int) for value in (kept, levels)):
         raise InputError(
-            f"Expected whole numbers as kept and levels, got {kept!r} and {levels!r}. See kept_levels."
+            expected="whole numbers as kept and levels",
+            got=f"{kept!r} and {levels!r}",
+            advice="See kept_levels.",
         )
     if not 1 <= kept <= levels:
         raise InputError(
-            f"Expected 1 <= kept <= levels (lambda = kept / levels, above 0 and at most 1), got kept={kept} and "
-            f"levels={levels}. A smaller lambda needs more levels."
+            expected="1 <= kept <= levels (lambda = kept / levels, above 0 and at most 1)",
+            got=f"kept={kept} and levels={levels}",
+            advice="A smaller lambda needs more levels.",
         )
 
 
@@ -55,7 +61,9 @@ def unpack(word: str, features: int) -> Masks:
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(word), dtype=np.uint8))
     if not features <= bits.size < features + 8:
         raise InputError(
-            f"Expected a word of {-(-features // 8)} bytes for {features} features, got {word!r}."
+            expected=f"a word of {-(-features // 8)} bytes for {features} features",
+            got=repr(word),
+            advice="",
         )
     return bits[:features].astype(bool)
 
@@ -63,10 +71,12 @@ def unpack(word: str, features: int) -> Masks:
 @final
 @dataclass(frozen=True)
 class NoiseDesign:
-    """The fixed list of keep masks of a smoothed classifier: part of it, and stored with every certificate.
+    """The fixed list of keep masks of a smoothed classifier: part of it, and stored with every
+    certificate.
 
-    `rows` holds one hexadecimal word per draw; `kept / levels` is the largest share of draws that keeps a feature (for
-    Bernoulli noise: the exact probability), which is the Lipschitz constant of the smoothed classifier.
+    `rows` holds one hexadecimal word per draw; `kept / levels` is the largest share of draws that
+    keeps a feature (for Bernoulli noise: the exact probability), which is the Lipschitz constant of
+    the smoothed classifier.
 
     >>> NoiseDesign.cyclic((0, 1, 2, 3), kept=2, levels=4).masks.astype(int)
     array([[1, 1, 0, 0],
@@ -95,16 +105,22 @@ class NoiseDesign:
         return counts
 
     def keeping(self, always: ArrayLike) -> NoiseDesign:
-        """The same design with some features never dropped: constants then hold for the other features alone."""
+        """The same design with some features never dropped: constants then hold for the other
+        features alone.
+        """
         return NoiseDesign.of(self.masks | np.asarray(always, dtype=bool))
 
     @staticmethod
     def of(masks: ArrayLike) -> NoiseDesign:
-        """Any fixed masks (draws, features): |f(a) - f(a')| <= sum over flipped i of mean_j S[j, i]."""
+        """Any fixed masks (draws, features): |f(a) - f(a')| <= sum over flipped i of mean_j S[j,
+        i].
+        """
         table = np.asarray(masks)
         if table.ndim != 2 or table.size == 0 or not np.isin(table, (0, 1)).all():
             raise InputError(
-                f"Expected masks (draws, features) of zeros and ones, got shape {table.shape}."
+                expected="masks (draws, features) of zeros and ones",
+                got=f"shape {table.shape}",
+                advice="",
             )
         return _design(table.astype(bool), int(table.sum(axis=0).max()), len(table), "masks")
 
@@ -112,8 +128,9 @@ class NoiseDesign:
     def cyclic(offsets: ArrayLike, kept: int, levels: int) -> NoiseDesign:
         """Draw j keeps feature i if (V_i + j) mod levels < kept.
 
-        The integer form of Proposition 3.4 of Xue, Alur and Wong (2023): each feature is kept in exactly `kept` of the
-        `levels` draws, so `levels` forward passes give the expectation exactly.
+        The integer form of Proposition 3.4 of Xue, Alur and Wong (2023): each feature is kept in
+        exactly `kept` of the `levels` draws, so `levels` forward passes give the expectation
+        exactly.
         """
         check_levels(kept, levels)
         ring = np.asarray(offsets, dtype=np.int64)
@@ -131,7 +148,9 @@ class NoiseDesign:
 
     @staticmethod
     def stratified(features: int, kept: int, levels: int, seed: int = 0) -> NoiseDesign:
-        """Cyclic noise whose offsets are spread evenly over the ring: the same guarantee, more varied masks."""
+        """Cyclic noise whose offsets are spread evenly over the ring: the same guarantee, more
+        varied masks.
+        """
         check_levels(kept, levels)
         ring = rng.shared(seed, "noise offsets").permutation(
             np.arange(features) * levels // features
@@ -140,10 +159,16 @@ class NoiseDesign:
 
     @staticmethod
     def bernoulli(features: int, kept: int, levels: int, draws: int, seed: int = 0) -> NoiseDesign:
-        """Independent draws, each feature kept with probability exactly kept / levels: a sample of the noise."""
+        """Independent draws, each feature kept with probability exactly kept / levels: a sample of
+        the noise.
+        """
         check_levels(kept, levels)
         if draws < 1:
-            raise InputError(f"Expected at least one draw, got draws={draws}.")
+            raise InputError(
+                expected="at least one draw",
+                got=f"draws={draws}",
+                advice="",
+            )
         masks = rng.shared(seed, "noise draws").integers(levels, size=(draws, features)) < kept
         return _design(masks, kept, levels, "bernoulli")
 

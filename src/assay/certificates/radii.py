@@ -1,4 +1,6 @@
-"""Noise designs and the radii they certify, in whole numbers: no float makes 0.28 of 0.29, or a guarantee of a tie."""
+"""Noise designs and the radii they certify, in whole numbers: no float makes 0.28 of 0.29, or a
+guarantee of a tie.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,11 @@ def winner(scores: Integers) -> int:
 def leads(
     scores: Integers, top: int, scale: int, slack: int = 0, unsure: NDArray[np.bool_] | None = None
 ) -> Integers:
-    """How far class `top` is ahead of every other class in each draw, at the least: (draws, classes - 1).
+    """How far class `top` is ahead of every other class in each draw, at the least: (draws, classes
+    - 1).
 
-    `scores` (draws, classes) are whole numbers in 0..scale, each off by at most `slack`; an unsure draw counts as lost.
+    `scores` (draws, classes) are whole numbers in 0..scale, each off by at most `slack`; an unsure
+    draw counts as lost.
     """
     lead = scores[:, [top]] - np.delete(scores, top, axis=1) - 2 * slack
     if unsure is not None:
@@ -36,7 +40,8 @@ def leads(
 def strict_radius(gap: int, kept: int, scale: int = 1) -> int:
     """The largest r with 2 * scale * kept * r < gap: max(0, ceil(gap / (2 scale kept)) - 1).
 
-    The published r = gap / (2 lambda) allows a tie; here the margin stays above zero, whatever the tie rule.
+    The published r = gap / (2 lambda) allows a tie; here the margin stays above zero, whatever the
+    tie rule.
 
     >>> strict_radius(gap=2, kept=1), strict_radius(gap=64, kept=8)
     (0, 3)
@@ -45,18 +50,22 @@ def strict_radius(gap: int, kept: int, scale: int = 1) -> int:
 
 
 def linear_radius(lead: Integers, counts: Integers, scale: int) -> int:
-    """The strict radius with one constant per feature: how many of the largest 2 scale counts fit below every gap."""
+    """The strict radius with one constant per feature: how many of the largest 2 scale counts fit
+    below every gap.
+    """
     return _reach(
         lead.sum(axis=0), np.broadcast_to(2 * scale * counts, (lead.shape[1], len(counts)))
     )
 
 
 def vote_aware_radius(lead: Integers, masks: Masks, scale: int) -> int:
-    """The largest k for which no k features can touch enough winning draws: never below the strict radius.
+    """The largest k for which no k features can touch enough winning draws: never below the strict
+    radius.
 
-    A touched draw that leads rival B by l loses at most l + scale of the gap, and feature i touches draw j only if
-    S[j, i] = 1: w_i = sum_j S[j, i] (l_j + scale); the k largest w_i must sum to less than the gap, for every B.
-    `masks` (draws, m) are the columns of the features that may be flipped.
+    A touched draw that leads rival B by l loses at most l + scale of the gap, and feature i touches
+    draw j only if S[j, i] = 1: w_i = sum_j S[j, i] (l_j + scale); the k largest w_i must sum to
+    less than the gap, for every B. `masks` (draws, m) are the columns of the features that may be
+    flipped.
     """
     return _reach(lead.sum(axis=0), (lead + scale).T @ masks.astype(np.int64))
 
@@ -68,10 +77,12 @@ def _reach(gaps: Integers, losses: Integers) -> int:
 
 
 def bernoulli_radius(gap: Fraction, kept: int, levels: int, room: int, side: Side) -> int:
-    """The radius under independent Bernoulli noise with an expected gap of at least `gap`: not capped at 1/(2 lambda).
+    """The radius under independent Bernoulli noise with an expected gap of at least `gap`: not
+    capped at 1/(2 lambda).
 
-    With probability rho = (1 - lambda)^r no flipped feature is kept, independently of the votes: the gap stays positive
-    while rho (1 + gap) > 1 (adding to the selection), or rho > 1 - gap (removing from the whole).
+    With probability rho = (1 - lambda)^r no flipped feature is kept, independently of the votes:
+    the gap stays positive while rho (1 + gap) > 1 (adding to the selection), or rho > 1 - gap
+    (removing from the whole).
 
     >>> bernoulli_radius(Fraction(1), kept=1, levels=8, room=64, side="incremental")
     5
@@ -97,10 +108,12 @@ def binomial_bounds(
 
 
 def expected_gap(scores: Integers, top: int, scale: int, miss: float, loose: int = 0) -> Fraction:
-    """A lower bound on the expected lead of class `top` from independent draws, wrong with probability at most `miss`.
+    """A lower bound on the expected lead of class `top` from independent draws, wrong with
+    probability at most `miss`.
 
-    Both sides of every class are bounded at once, since the leading class is read off the same draws: votes by Clopper
-    and Pearson (1934), probabilities by Hoeffding (1963). Each class's sum of scores may be off by `loose`.
+    Both sides of every class are bounded at once, since the leading class is read off the same
+    draws: votes by Clopper and Pearson (1934), probabilities by Hoeffding (1963). Each class's sum
+    of scores may be off by `loose`.
     """
     draws, classes = scores.shape
     each, total = miss / (2 * classes), scores.sum(axis=0)
@@ -115,12 +128,16 @@ def expected_gap(scores: Integers, top: int, scale: int, miss: float, loose: int
 
 
 def fully_stable(incremental: int, decremental: int, room: int) -> bool:
-    """Whether the two radii of a consistent selection leave no superset between them: every one keeps the class."""
+    """Whether the two radii of a consistent selection leave no superset between them: every one
+    keeps the class.
+    """
     return incremental + decremental >= room - 1
 
 
 def supersets(selection: Masks, start: int, stop: int) -> Masks:
-    """Supersets start to stop - 1 of a selection (stop - start, n): bit b of the number adds the b-th free feature."""
+    """Supersets start to stop - 1 of a selection (stop - start, n): bit b of the number adds the
+    b-th free feature.
+    """
     free = np.flatnonzero(~selection)
     masks = np.tile(selection, (stop - start, 1))
     masks[:, free] = np.arange(start, stop)[:, None] >> np.arange(len(free)) & 1 == 1
@@ -128,7 +145,8 @@ def supersets(selection: Masks, start: int, stop: int) -> Masks:
 
 
 def enumerated_radii(classes: Integers, room: int) -> tuple[int, int]:
-    """The true radii (adding, removing from the whole) from the class at every superset, in the order of `supersets`.
+    """The true radii (adding, removing from the whole) from the class at every superset, in the
+    order of `supersets`.
 
     The second is -1 when the whole itself has another class than the selection.
     """

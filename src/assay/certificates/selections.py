@@ -20,16 +20,22 @@ def selected(selection: Any, question: Question) -> Tensor:
     n, count = question.n, question.partition.count
     if masks.dtype != torch.bool:
         raise KindError(
-            f"Expected a selection as masks of bools, got {masks.dtype}. Use answer.top(0.25), or scores > 0."
+            expected="a selection as masks of bools",
+            got=masks.dtype,
+            advice="Use answer.top(0.25), or scores > 0.",
         )
     if tuple(masks.shape) not in ((count,), (n, count)):
         raise InputError(
-            f"Expected a selection of shape ({n}, {count}) or ({count},), got {tuple(masks.shape)}."
+            expected=f"a selection of shape ({n}, {count}) or ({count},)",
+            got=tuple(masks.shape),
+            advice="",
         )
     masks = masks.expand(n, -1)
     if bool((~masks.any(1)).any()):
         row = int((~masks.any(1)).nonzero()[0])
         raise InputError(
-            f"Expected at least one selected feature for every input, got none for input {row}."
+            expected="at least one selected feature for every input",
+            got=f"none for input {row}",
+            advice="",
         )
     return masks

@@ -27,9 +27,10 @@ _TOGETHER = (
 class SmoothedModel(Model):
     """A classifier averaged over the fixed noise of a design.
 
-    Called with masks (m, features) it gives the smoothed class scores (m, classes) of the first input of its question,
-    counted in whole numbers. As a `Model` it smooths any input of the same kind: every method can explain it and every
-    metric can score it; probabilities can be differentiated, votes cannot. Cost: a base row per draw for each row.
+    Called with masks (m, features) it gives the smoothed class scores (m, classes) of the first
+    input of its question, counted in whole numbers. As a `Model` it smooths any input of the same
+    kind: every method can explain it and every metric can score it; probabilities can be
+    differentiated, votes cannot. Cost: a base row per draw for each row.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class SmoothedModel(Model):
         count, q = self.design.features, len(self.design.rows)
         if asked.dim() != 2 or asked.shape[1] != count or asked.dtype != torch.bool:
             raise InputError(
-                f"Expected masks of bools of shape (m, {count}), got {asked.dtype} {tuple(asked.shape)}."
+                expected=f"masks of bools of shape (m, {count})",
+                got=f"{asked.dtype} {tuple(asked.shape)}",
+                advice="",
             )
         noise, first, sums = torch.tensor(self.design.masks), self._question.part(0, 1), []
         for chunk in torch.split(asked, max(1, ROWS // q)):
@@ -88,7 +91,9 @@ class SmoothedModel(Model):
         """Whole-number scores (r, classes); slopes pass through the rounding of probabilities."""
         if outputs.dim() != 2 or outputs.shape[1] < 2:
             raise TargetError(
-                f"Expected scores (rows, classes >= 2) of {self.base.name} to smooth, got {tuple(outputs.shape)}."
+                expected=f"scores (rows, classes >= 2) of {self.base.name} to smooth",
+                got=tuple(outputs.shape),
+                advice="",
             )
         if self.scale == 1:
             return torch.nn.functional.one_hot(outputs.argmax(1), outputs.shape[1]).to(
@@ -102,13 +107,21 @@ class SmoothedModel(Model):
         return scaled + (scaled.round().clamp(0, self.scale) - scaled).detach()
 
     def _frozen(self) -> tuple[Tensor, Callable[[Tensor, Tensor], Iterator[Tensor]]]:
-        """Element masks of the draws (q, elements), and what fills in rows: one batch for each draw of the removal."""
+        """Element masks of the draws (q, elements), and what fills in rows: one batch for each draw
+        of the removal.
+        """
         bound = self._question.bound
         if len(bound.partition.labels) > 1 or not bound.absent.shared or bound.aligned:
             raise InputError(
-                "Expected features and a removal that are the same for every input, since the smoothed model masks "
-                f"inputs it has not seen, got {self._question.features!r} and {self._question.removal!r}. A "
-                "segmentation or blur made anew on masked inputs certifies nothing: ask about one input, or masks."
+                expected=(
+                    "features and a removal that are the same for every input, since the "
+                    "smoothed model masks inputs it has not seen"
+                ),
+                got=f"{self._question.features!r} and {self._question.removal!r}",
+                advice=(
+                    "A segmentation or blur made anew on masked inputs certifies nothing: "
+                    "ask about one input, or masks."
+                ),
             )
         zero = torch.zeros(1, dtype=torch.int64, device=bound.x.device)
         noise = torch.tensor(self.design.masks).to(bound.x.device)

@@ -1,4 +1,6 @@
-"""Multiplicative smoothing: the average of a classifier over keep masks, whose stability can be proven."""
+"""Multiplicative smoothing: the average of a classifier over keep masks, whose stability can be
+proven.
+"""
 
 from __future__ import annotations
 
@@ -16,29 +18,32 @@ from assay.certificates.noise import NoiseDesign, check_levels, kept_levels
 from assay.certificates.selections import selected
 from assay.certificates.smoothed_model import SmoothedModel
 from assay.certificates.votes import FINE, ROWS, Ballots, cast_votes
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.question.question import Question
 
 
 @final
 @dataclass(frozen=True)
 class MultiplicativeSmoothing:
-    """The average of a base classifier's votes over keep masks, and the certificates that follow from it.
+    """The average of a base classifier's votes over keep masks, and the certificates that follow
+    from it.
 
-    f(x * a) = mean_j h(x * a * s_j), every feature kept in a share lambda = kept / levels of the draws s_j. Flipping
-    one feature touches that share of the draws alone: |f(x * a) - f(x * a')| <= lambda |a - a'|_1 for every class, and
-    the class stays while 2 lambda r is below the gap of the two largest (Xue, Alur and Wong 2023, "Stability guarantees
-    for feature attributions with multiplicative smoothing"; Proposition 3.4 for the cyclic noise).
+    f(x * a) = mean_j h(x * a * s_j), every feature kept in a share lambda = kept / levels of the
+    draws s_j. Flipping one feature touches that share of the draws alone: |f(x * a) - f(x * a')| <=
+    lambda |a - a'|_1 for every class, and the class stays while 2 lambda r is below the gap of the
+    two largest (Xue, Alur and Wong 2023, "Stability guarantees for feature attributions with
+    multiplicative smoothing"; Proposition 3.4 for the cyclic noise).
 
-    `design`: "structured" (cyclic with random offsets, as published) or "stratified" (offsets spread evenly), exact in
-    `levels` forward passes; "bernoulli": `draws` independent draws, larger radii that hold with probability
-    `confidence`; or a `NoiseDesign`, such as `NoiseDesign.of(masks)`. `output`: "votes" of the base classifier, or
-    "probabilities" in [0, 1]. `bound`: "vote-aware" (never smaller) or "strict". Draws whose two largest outputs differ
-    by less than `tolerance` of the largest count against the claim, so that rounding cannot break it.
+    `design`: "structured" (cyclic with random offsets, as published) or "stratified" (offsets
+    spread evenly), exact in `levels` forward passes; "bernoulli": `draws` independent draws, larger
+    radii that hold with probability `confidence`; or a `NoiseDesign`, such as
+    `NoiseDesign.of(masks)`. `output`: "votes" of the base classifier, or "probabilities" in [0, 1].
+    `bound`: "vote-aware" (never smaller) or "strict". Draws whose two largest outputs differ by
+    less than `tolerance` of the largest count against the claim, so that rounding cannot break it.
 
-    Cost: `levels` (or `draws`) rows per input for the whole and as many for each selection, forward only.
-    Errors: InputError for a keep rate outside {1/levels, ..., 1}, for outputs outside [0, 1] and for empty selections;
-    TargetError for a model with a single output.
+    Cost: `levels` (or `draws`) rows per input for the whole and as many for each selection, forward
+    only. Errors: InputError for a keep rate outside {1/levels, ..., 1}, for outputs outside [0, 1]
+    and for empty selections; TargetError for a model with a single output.
 
     >>> import torch
     >>> question = Question(lambda x: torch.stack([1 + 0 * x[:, 0], 2 * x[:, 7]], dim=1), torch.ones(1, 8))
@@ -62,18 +67,27 @@ class MultiplicativeSmoothing:
         check_levels(self.kept, self.levels)
         for name, options in _OPTIONS.items():
             if not isinstance(value := getattr(self, name), NoiseDesign) and value not in options:
-                raise InputError(f"Expected {name} to be one of {list(options)}, got {value!r}.")
+                raise SettingError(
+                    expected=f"{name} to be one of {list(options)}",
+                    got=repr(value),
+                    advice="",
+                )
         if not 0 < self.confidence < 1 or not 0 <= self.tolerance < 1:
-            raise InputError(
-                f"Expected 0 < confidence < 1 and 0 <= tolerance < 1, got {self.confidence} and {self.tolerance}."
+            raise SettingError(
+                expected="0 < confidence < 1 and 0 <= tolerance < 1",
+                got=f"{self.confidence} and {self.tolerance}",
+                advice="",
             )
         if isinstance(self.design, NoiseDesign) and (self.design.kept, self.design.levels) != (
             self.kept,
             self.levels,
         ):
-            raise InputError(
-                f"Expected the design's own kept={self.design.kept} and levels={self.design.levels}, got "
-                f"kept={self.kept} and levels={self.levels}. Use MultiplicativeSmoothing.over(design)."
+            raise SettingError(
+                expected=(
+                    f"the design's own kept={self.design.kept} and levels={self.design.levels}"
+                ),
+                got=f"kept={self.kept} and levels={self.levels}",
+                advice="Use MultiplicativeSmoothing.over(design).",
             )
 
     @classmethod
@@ -83,7 +97,9 @@ class MultiplicativeSmoothing:
 
     @classmethod
     def at(cls, share: float, levels: int = 64, **settings: Any) -> MultiplicativeSmoothing:
-        """Smoothing with lambda = share, which must be a multiple of 1 / levels: 0.29 of 100 levels is 29, never 28."""
+        """Smoothing with lambda = share, which must be a multiple of 1 / levels: 0.29 of 100 levels
+        is 29, never 28.
+        """
         return cls(kept_levels(share, levels), levels, **settings)
 
     def noise(self, features: int) -> NoiseDesign:
@@ -91,7 +107,9 @@ class MultiplicativeSmoothing:
         if isinstance(self.design, NoiseDesign):
             if self.design.features != features:
                 raise InputError(
-                    f"Expected noise over the question's {features} features, got a design over {self.design.features}."
+                    expected=f"noise over the question's {features} features",
+                    got=f"a design over {self.design.features}",
+                    advice="",
                 )
             return self.design
         if self.design == "bernoulli":
@@ -100,19 +118,25 @@ class MultiplicativeSmoothing:
         return make(features, self.kept, self.levels, self.seed)
 
     def smooth(self, question: Question) -> SmoothedModel:
-        """The smoothed classifier: a callable on masks of the first input, and a `Model` that any question can hold."""
+        """The smoothed classifier: a callable on masks of the first input, and a `Model` that any
+        question can hold.
+        """
         return SmoothedModel(
             question, self.noise(question.partition.count), self._scale, self.tolerance
         )
 
     def certify(self, question: Question, selection: Any) -> tuple[Certificate, ...]:
-        """One certificate per input, for masks (n, features) or (features,) such as `answer.top(0.25)`."""
+        """One certificate per input, for masks (n, features) or (features,) such as
+        `answer.top(0.25)`.
+        """
         return self.certify_all(question, [selection])[0]
 
     def certify_all(
         self, question: Question, selections: Sequence[Any]
     ) -> tuple[tuple[Certificate, ...], ...]:
-        """The certificates of several selections, one by one; the votes on the whole are cast once for all."""
+        """The certificates of several selections, one by one; the votes on the whole are cast once
+        for all.
+        """
         chosen = torch.stack([selected(each, question) for each in selections], dim=1)
         design = self.noise(question.partition.count)
         noise = torch.tensor(design.masks)
@@ -143,7 +167,8 @@ class MultiplicativeSmoothing:
         radius: int = 1,
         sizes: Sequence[int] | None = None,
     ) -> tuple[int | None, ...]:
-        """The smallest k whose top-k selection is consistent and stable to `radius` both ways, or None, per input.
+        """The smallest k whose top-k selection is consistent and stable to `radius` both ways, or
+        None, per input.
 
         Every k is tried from the smallest on, since a larger selection can lose the property.
         Cost: twice `levels` rows for each input and k.

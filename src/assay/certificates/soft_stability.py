@@ -1,4 +1,6 @@
-"""How stable a selection is for any model: exactly by enumeration, in probability by sampling, at most by attack."""
+"""How stable a selection is for any model: exactly by enumeration, in probability by sampling, at
+most by attack.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from assay.certificates.noise import Masks
 from assay.certificates.radii import binomial_bounds
 from assay.certificates.selections import selected
 from assay.certificates.votes import _classes
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.numerics import rng
 from assay.question.question import Question
 
@@ -22,9 +24,11 @@ from assay.question.question import Question
 @final
 @dataclass(frozen=True)
 class StabilityRates:
-    """How often a random superset keeps the class of the selection, one entry per radius, for one input.
+    """How often a random superset keeps the class of the selection, one entry per radius, for one
+    input.
 
-    `rate` is exact where `exact` says so; elsewhere every [lower, upper] holds at once with probability `confidence`.
+    `rate` is exact where `exact` says so; elsewhere every [lower, upper] holds at once with
+    probability `confidence`.
     """
 
     radii: tuple[int, ...]
@@ -41,13 +45,14 @@ class StabilityRates:
 @final
 @dataclass(frozen=True)
 class SoftStability:
-    """The probability that a random superset within a radius keeps the class, for any model, smoothed or not.
+    """The probability that a random superset within a radius keeps the class, for any model,
+    smoothed or not.
 
-    tau_r = P(f(x * a) ~ f(x * phi)), a uniform over {a >= phi, |a - phi|_1 <= r} (Jin, Xue, You, Goel and Wong 2025,
-    "Probabilistic stability guarantees for feature attributions"). A sample of `samples` supersets per radius, by one
-    set of orders shared by all radii and inputs; where a radius has no more supersets than that, all of them, and the
-    rate is exact. Intervals by Clopper and Pearson (1934) or Hoeffding (1963), with a union bound over the sampled
-    radii.
+    tau_r = P(f(x * a) ~ f(x * phi)), a uniform over {a >= phi, |a - phi|_1 <= r} (Jin, Xue, You,
+    Goel and Wong 2025, "Probabilistic stability guarantees for feature attributions"). A sample of
+    `samples` supersets per radius, by one set of orders shared by all radii and inputs; where a
+    radius has no more supersets than that, all of them, and the rate is exact. Intervals by Clopper
+    and Pearson (1934) or Hoeffding (1963), with a union bound over the sampled radii.
 
     Cost: at most `samples` rows per input and radius, fewer where radii share masks.
 
@@ -67,13 +72,18 @@ class SoftStability:
     def __post_init__(self) -> None:
         wrong = [r for r in self._asked if isinstance(r, bool) or not isinstance(r, int) or r < 0]
         if wrong or not self._asked or not 0 < self.confidence < 1 or self.samples < 1:
-            raise InputError(
-                "Expected radii from 0 on, 0 < confidence < 1 and at least one sample, got "
-                f"radius={self.radius!r}, confidence={self.confidence}, samples={self.samples}."
+            raise SettingError(
+                expected="radii from 0 on, 0 < confidence < 1 and at least one sample",
+                got=(
+                    f"radius={self.radius!r}, confidence={self.confidence}, samples={self.samples}"
+                ),
+                advice="",
             )
         if self.bound not in ("clopper-pearson", "hoeffding"):
-            raise InputError(
-                f"Expected bound 'clopper-pearson' or 'hoeffding', got {self.bound!r}."
+            raise SettingError(
+                expected="bound 'clopper-pearson' or 'hoeffding'",
+                got=repr(self.bound),
+                advice="",
             )
 
     @property
@@ -82,7 +92,8 @@ class SoftStability:
 
     @staticmethod
     def samples_for(error: float, confidence: float) -> int:
-        """The samples at which Hoeffding's bound is `error`: ceil(log(2 / (1 - confidence)) / (2 error^2)).
+        """The samples at which Hoeffding's bound is `error`: ceil(log(2 / (1 - confidence)) / (2
+        error^2)).
 
         >>> [SoftStability.samples_for(error, 1 - error) for error in (0.1, 0.05, 0.01)]
         [150, 738, 26492]
@@ -152,7 +163,9 @@ def rate_bounds(
 
 
 def size_chances(room: int, radius: int) -> NDArray[np.float64]:
-    """P(j features are added), j = 0..min(room, radius), for a uniform superset: C(room, j) / sum_i C(room, i)."""
+    """P(j features are added), j = 0..min(room, radius), for a uniform superset: C(room, j) / sum_i
+    C(room, i).
+    """
     ways = [math.comb(room, j) for j in range(min(room, radius) + 1)]
     return np.array([way / sum(ways) for way in ways])
 
@@ -160,7 +173,9 @@ def size_chances(room: int, radius: int) -> NDArray[np.float64]:
 def drawn_supersets(
     mask: Masks, radius: int, level: NDArray[np.float64], order: NDArray[np.float64]
 ) -> Masks:
-    """Uniform supersets within a radius: `level` (samples,) gives sizes, `order` (samples, features) features."""
+    """Uniform supersets within a radius: `level` (samples,) gives sizes, `order` (samples,
+    features) features.
+    """
     chances = size_chances(int((~mask).sum()), radius)
     sizes = np.minimum(np.searchsorted(np.cumsum(chances), level, side="right"), len(chances) - 1)
     free = np.flatnonzero(~mask)

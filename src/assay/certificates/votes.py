@@ -34,10 +34,11 @@ ROWS = 4096  # masked rows per request: what is held at once does not grow with 
 @final
 @dataclass(frozen=True)
 class Votes:
-    """What the base model said in each draw: its class, or the scores of all classes in units of 1/scale.
+    """What the base model said in each draw: its class, or the scores of all classes in units of
+    1/scale.
 
-    `unsure` are the draws whose two largest outputs are so close that rounding could swap them; `closest` is the
-    smallest relative distance seen.
+    `unsure` are the draws whose two largest outputs are so close that rounding could swap them;
+    `closest` is the smallest relative distance seen.
     """
 
     draws: tuple[int, ...] | tuple[tuple[int, ...], ...]
@@ -64,7 +65,9 @@ def _votes(draws: Sequence[Any], unsure: Sequence[int], closest: float | None) -
 @final
 @dataclass(frozen=True, eq=False)
 class Ballots:
-    """The votes of several inputs: draws (n, m) classes or (n, m, classes) scores, and how close each draw was."""
+    """The votes of several inputs: draws (n, m) classes or (n, m, classes) scores, and how close
+    each draw was.
+    """
 
     draws: Integers
     distance: NDArray[np.float64]
@@ -79,7 +82,9 @@ class Ballots:
 
 
 def cast_votes(question: Question, masks: Tensor, scale: int, tolerance: float) -> Ballots:
-    """Asks the base model under masks (n, m, features), a slice at a time, and keeps whole numbers alone."""
+    """Asks the base model under masks (n, m, features), a slice at a time, and keeps whole numbers
+    alone.
+    """
     step, parts = max(1, ROWS // question.n), []
     for start in range(0, masks.shape[1], step):
         parts.append(
@@ -95,8 +100,14 @@ def _count(outputs: Tensor, scale: int, who: str) -> tuple[Integers, NDArray[np.
     classes = outputs.shape[-1]
     if classes < 2:
         raise TargetError(
-            f"Expected scores of at least two classes, since a certificate is about a class that stays, got one output "
-            f"from {who}. Let a binary classifier return two columns (1 - p, p), and cut a regression into ranges."
+            expected=(
+                "scores of at least two classes, since a certificate is about a class that stays"
+            ),
+            got=f"one output from {who}",
+            advice=(
+                "Let a binary classifier return two columns (1 - p, p), and cut a "
+                "regression into ranges."
+            ),
         )
     best = outputs.to(torch.float64).topk(2, dim=-1).values
     distance = ((best[..., 0] - best[..., 1]) / best.abs().amax(-1).clamp_min(1e-300)).cpu().numpy()
@@ -104,8 +115,9 @@ def _count(outputs: Tensor, scale: int, who: str) -> tuple[Integers, NDArray[np.
         return outputs.argmax(-1).cpu().numpy(), distance, classes
     if float(outputs.min()) < -1e-6 or float(outputs.max()) > 1 + 1e-6:
         raise InputError(
-            f"Expected probabilities in [0, 1] to smooth, got outputs of {who} from {float(outputs.min()):.3g} to "
-            f"{float(outputs.max()):.3g}. Let the model end in a softmax, or smooth its votes: output='votes'."
+            expected="probabilities in [0, 1] to smooth",
+            got=(f"outputs of {who} from {float(outputs.min()):.3g} to {float(outputs.max()):.3g}"),
+            advice="Let the model end in a softmax, or smooth its votes: output='votes'.",
         )
     units = (
         (outputs.to(torch.float64) * scale).round().clamp(0, scale).to(torch.int64).cpu().numpy()

@@ -140,17 +140,24 @@ def score(
     """Measures a saved answer; the options that made the question must be given again."""
     if out is not None and len(metric) > 1:
         raise InputError(
-            f"Expected one metric to save in {out}, got {len(metric)}. Ask for each in a run of its own."
+            expected=f"one metric to save in {out}",
+            got=len(metric),
+            advice="Ask for each in a run of its own.",
         )
     found = load(answer)
     if not isinstance(found, Attribution):
-        raise KindError(f"Expected a saved Attribution in {answer}, got a {type(found).__name__}.")
+        raise KindError(
+            expected=f"a saved Attribution in {answer}",
+            got=f"a {type(found).__name__}",
+            advice="",
+        )
     with _hushed(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
         if found.provenance.get("question") != question.digest:
             raise InputError(
-                f"Expected the question that {answer} answers, {found.provenance.get('asked')}, got {question!r}: another "
-                "model, inputs, target, features or removal. Give the options that `assay explain` was given."
+                expected=f"the question that {answer} answers, {found.provenance.get('asked')}",
+                got=f"{question!r}: another model, inputs, target, features or removal",
+                advice="Give the options that `assay explain` was given.",
             )
         for text in metric:
             judge = parse(text, Metric)
@@ -200,7 +207,9 @@ def demo(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Trains a small network on handwritten digits, asks every method why, and measures every answer."""
+    """Trains a small network on handwritten digits, asks every method why, and measures every
+    answer.
+    """
     with _hushed(quiet), engine.one_thread():
         comparison = run(seed)
         page = write(comparison, out, seed)
@@ -229,7 +238,11 @@ def _question(
     background: Path | None,
 ) -> Question:
     if removal is not None and background is not None:
-        raise InputError("Expected one of --removal and --background, got both.")
+        raise InputError(
+            expected="one of --removal and --background",
+            got="both",
+            advice="",
+        )
     absent = parse(removal, Removal) if removal is not None else None
     if background is not None:
         absent = Background(files.inputs(background))

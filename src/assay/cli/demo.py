@@ -1,4 +1,6 @@
-"""The main job on real data: a small network reads handwritten digits, and every method explains what it says."""
+"""The main job on real data: a small network reads handwritten digits, and every method explains
+what it says.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ _TRAINED = 1400  # of 1,797 digits; the rest is for testing
 @final
 @dataclass(frozen=True)
 class Digits:
-    """Scikit-learn's handwritten digits: images (n, 1, 8, 8) in [0, 1] and their labels (n,), shuffled by the seed."""
+    """Scikit-learn's handwritten digits: images (n, 1, 8, 8) in [0, 1] and their labels (n,),
+    shuffled by the seed.
+    """
 
     images: Tensor
     labels: Tensor
@@ -65,7 +69,9 @@ class Digits:
 @final
 @dataclass(frozen=True)
 class BrightLast:
-    """A curved way for `Path`: the brighter a pixel, the later it appears, b + a^(1 + power |x - b|) (x - b)."""
+    """A curved way for `Path`: the brighter a pixel, the later it appears, b + a^(1 + power |x -
+    b|) (x - b).
+    """
 
     power: float = 2.0
 
@@ -75,7 +81,9 @@ class BrightLast:
 
 
 def train(digits: Digits, *, seed: int = 0, epochs: int = 20) -> nn.Sequential:
-    """A small convolutional network for the digits, trained in seconds; the global generator is left as found."""
+    """A small convolutional network for the digits, trained in seconds; the global generator is
+    left as found.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = nn.Sequential(
@@ -123,7 +131,9 @@ _SETTINGS = (
     "Rise(masks=512, grid=4, estimator='centred')",
     "Lime(CoinMasks(samples=512))",
 )
-"""Settings that suit 64 pixels and half a thousand questions; every other method and metric takes its defaults."""
+"""Settings that suit 64 pixels and half a thousand questions; every other method and metric takes
+its defaults.
+"""
 
 
 def contenders() -> list[Method]:
@@ -186,7 +196,9 @@ def write(comparison: Comparison, path: str | PathLike[str], seed: int = 0) -> F
 
 
 def draw(comparison: Comparison, path: str | PathLike[str], digits: int = 3) -> File:
-    """A picture of a few digits and a few answers, each under its mean infidelity and the 95 % interval."""
+    """A picture of a few digits and a few answers, each under its mean infidelity and the 95 %
+    interval.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

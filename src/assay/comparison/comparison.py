@@ -1,4 +1,6 @@
-"""Which explanation to trust: every method by every metric on the same inputs, with intervals and paired tests."""
+"""Which explanation to trust: every method by every metric on the same inputs, with intervals and
+paired tests.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +38,12 @@ MetricLike: TypeAlias = Metric | str
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """Methods by metrics: `attributions` by label, `scores` by (method, metric), and `refusals` where a cell has none.
+    """Methods by metrics: `attributions` by label, `scores` by (method, metric), and `refusals`
+    where a cell has none.
 
-    A method that could not answer at all has its refusal under every metric. `references` are reference points, not
-    candidates: they take no part in the choice of a winner. `standings` hold the statistics.
+    A method that could not answer at all has its refusal under every metric. `references` are
+    reference points, not candidates: they take no part in the choice of a winner. `standings` hold
+    the statistics.
     """
 
     question: Question
@@ -78,11 +82,15 @@ class Comparison:
         return self.scores[row, column]
 
     def winner(self, metric: str | Metric) -> str:
-        """The label of the method with the best mean by one metric; `standings[...].leaders` has its equals."""
+        """The label of the method with the best mean by one metric; `standings[...].leaders` has
+        its equals.
+        """
         return self.standings[_find(metric, self.metrics, "metric")].winner
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row per method and metric: mean, interval, chance to be the best, letters, inputs counted, refusal."""
+        """One row per method and metric: mean, interval, chance to be the best, letters, inputs
+        counted, refusal.
+        """
         import pandas
 
         rows: list[dict[str, Any]] = []
@@ -99,7 +107,9 @@ class Comparison:
         return pandas.DataFrame(rows).set_index(["metric", "method"])
 
     def differences(self) -> pandas.DataFrame:
-        """One row per pair of methods and metric: difference, interval, raw and adjusted p value, effect, wins."""
+        """One row per pair of methods and metric: difference, interval, raw and adjusted p value,
+        effect, wins.
+        """
         import pandas
 
         rows = [
@@ -116,7 +126,9 @@ class Comparison:
         return pandas.DataFrame(rows)
 
     def table(self) -> Table:
-        """The means with their intervals and letters, for a terminal; the best of each metric in bold."""
+        """The means with their intervals and letters, for a terminal; the best of each metric in
+        bold.
+        """
         from rich.markup import escape
         from rich.table import Table
         from rich.text import Text
@@ -177,13 +189,15 @@ def compare(
     references: bool = False,
     level: float = 0.95,
 ) -> Comparison:
-    """Answers a question with each method once and scores every answer with each metric, paired by construction.
+    """Answers a question with each method once and scores every answer with each metric, paired by
+    construction.
 
-    Methods are instances, names or finished attributions; metrics are instances or names. Every metric draws the same
-    perturbations for all methods; one that asks the method again, such as `MaxSensitivity(radius=0.1)`, takes each in
-    turn. `references` adds a random explanation (the first answer with its features shuffled), the first answer
-    negated, and zero. A refusal is kept as a cell with its reason.
-    Cost: that of each method, and of each metric for all methods together.
+    Methods are instances, names or finished attributions; metrics are instances or names. Every
+    metric draws the same perturbations for all methods; one that asks the method again, such as
+    `MaxSensitivity(radius=0.1)`, takes each in turn. `references` adds a random explanation (the
+    first answer with its features shuffled), the first answer negated, and zero. A refusal is kept
+    as a cell with its reason. Cost: that of each method, and of each metric for all methods
+    together.
 
     >>> import torch
     >>> question = Question(torch.nn.Linear(3, 2), torch.randn(5, 3), target=0)
@@ -192,7 +206,9 @@ def compare(
     """
     if not methods or not metrics:
         raise InputError(
-            f"Expected at least one method and one metric, got {len(methods)} and {len(metrics)}."
+            expected="at least one method and one metric",
+            got=f"{len(methods)} and {len(metrics)}",
+            advice="",
         )
     askers = _labelled([_method(each) for each in methods])
     judges: dict[str, Metric] = _labelled([_metric(each) for each in metrics])
@@ -224,7 +240,9 @@ def gathered(
     seed: int = 0,
     level: float = 0.95,
 ) -> Comparison:
-    """A comparison of what was answered and scored by hand: for each metric, one score per attribution, in order."""
+    """A comparison of what was answered and scored by hand: for each metric, one score per
+    attribution, in order.
+    """
     named = (
         dict(attributions)
         if isinstance(attributions, Mapping)
@@ -234,14 +252,18 @@ def gathered(
     for metric, row in scores.items():
         if len(row) != len(named):
             raise InputError(
-                f"Expected {len(named)} scores by {metric}, one per attribution, got {len(row)}."
+                expected=f"{len(named)} scores by {metric}, one per attribution",
+                got=len(row),
+                advice="",
             )
         cells |= {(method, metric): score for method, score in zip(named, row)}
     return Comparison(question, tuple(named), tuple(scores), (), named, cells, {}, seed, level)
 
 
 def brief(value: object) -> str:
-    """A repr with the settings that differ from their defaults; like the full one, it evaluates back."""
+    """A repr with the settings that differ from their defaults; like the full one, it evaluates
+    back.
+    """
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return " ".join(repr(value).split())
     shown = []
@@ -258,7 +280,9 @@ def brief(value: object) -> str:
 
 
 def short(label: str) -> str:
-    """A label as people read it: empty brackets and the name of the one setting that every wrapper has left out."""
+    """A label as people read it: empty brackets and the name of the one setting that every wrapper
+    has left out.
+    """
     return label.replace("()", "").replace("method=", "")
 
 
@@ -284,12 +308,16 @@ def _method(given: MethodLike) -> Method | Attribution:
     if isinstance(given, str):
         if given not in METHODS:
             raise InputError(
-                f"Expected the name of a method, got {given!r}. Known: {', '.join(METHODS)}."
+                expected="the name of a method",
+                got=repr(given),
+                advice=f"Known: {', '.join(METHODS)}.",
             )
         return _made(METHODS[given])
     if not isinstance(given, Method | Attribution):
         raise KindError(
-            f"Expected a method, its name or an attribution, got {type(given).__name__}: {given!r}."
+            expected="a method, its name or an attribution",
+            got=f"{type(given).__name__}: {given!r}",
+            advice="",
         )
     return given
 
@@ -298,11 +326,17 @@ def _metric(given: MetricLike) -> Metric:
     if isinstance(given, str):
         if given not in METRICS:
             raise InputError(
-                f"Expected the name of a metric, got {given!r}. Known: {', '.join(METRICS)}."
+                expected="the name of a metric",
+                got=repr(given),
+                advice=f"Known: {', '.join(METRICS)}.",
             )
         return _made(METRICS[given])
     if not isinstance(given, Metric):
-        raise KindError(f"Expected a metric or its name, got {type(given).__name__}: {given!r}.")
+        raise KindError(
+            expected="a metric or its name",
+            got=f"{type(given).__name__}: {given!r}",
+            advice="",
+        )
     return given
 
 
@@ -367,7 +401,9 @@ def _scored(
     answers: Mapping[str, Attribution],
     seed: int,
 ) -> tuple[dict[str, Score], dict[str, str]]:
-    """The scores of one metric: all answers at once, or one by one where that is refused, to learn which of them is."""
+    """The scores of one metric: all answers at once, or one by one where that is refused, to learn
+    which of them is.
+    """
     asks_again = any(
         judge.about(asker) is not judge for asker in askers.values() if isinstance(asker, Method)
     )
@@ -404,6 +440,8 @@ def _find(given: object, labels: Sequence[str], noun: str) -> str:
     close = [label for label in labels if label.partition("(")[0] == said]
     if len(close) != 1:
         raise InputError(
-            f"Expected one {noun} of {', '.join(labels)}, got {said!r}, which fits {len(close)} of them."
+            expected=f"one {noun} of {', '.join(labels)}",
+            got=f"{said!r}, which fits {len(close)} of them",
+            advice="",
         )
     return close[0]

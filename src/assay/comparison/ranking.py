@@ -1,4 +1,6 @@
-"""Where methods stand by one metric: means with intervals, chances to be the best, and which differences are real."""
+"""Where methods stand by one metric: means with intervals, chances to be the best, and which
+differences are real.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from assay.numerics.statistics import Floats, Paired
 @final
 @dataclass(frozen=True)
 class Pair:
-    """Two methods on the same inputs, the first minus the second; `adjusted` is the p value after Holm over all."""
+    """Two methods on the same inputs, the first minus the second; `adjusted` is the p value after
+    Holm over all.
+    """
 
     first: str
     second: str
@@ -30,7 +34,9 @@ class Pair:
 @final
 @dataclass(frozen=True)
 class Place:
-    """One method by one metric: mean, 95 % interval, chance to be the best, and its groups of the indistinguishable."""
+    """One method by one metric: mean, 95 % interval, chance to be the best, and its groups of the
+    indistinguishable.
+    """
 
     method: str
     mean: float
@@ -44,10 +50,11 @@ class Place:
 @final
 @dataclass(frozen=True)
 class Standing:
-    """Where methods stand by one metric, best mean first; references stand apart and are no part of any choice.
+    """Where methods stand by one metric, best mean first; references stand apart and are no part of
+    any choice.
 
-    `pairs` holds every two methods, `against` each method and the first reference (a random explanation), adjusted
-    among themselves.
+    `pairs` holds every two methods, `against` each method and the first reference (a random
+    explanation), adjusted among themselves.
     """
 
     metric: str
@@ -108,8 +115,9 @@ def standing(
 ) -> Standing:
     """Ranks the methods that have a score by this metric: (n,) values each, on the same inputs.
 
-    Every two methods are compared input by input (`statistics.every_pair`), the p values are adjusted over these pairs
-    (`statistics.holm`), and methods whose difference is not significant at 1 - level share a letter. No model is asked.
+    Every two methods are compared input by input (`statistics.every_pair`), the p values are
+    adjusted over these pairs (`statistics.holm`), and methods whose difference is not significant
+    at 1 - level share a letter. No model is asked.
     """
     methods = [name for name in scores if name not in references]
     yardsticks = [name for name in references if name in scores]

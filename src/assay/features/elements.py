@@ -30,9 +30,11 @@ class Elements(Features):
 @final
 @dataclass(frozen=True)
 class Columns(Features):
-    """The columns of a table, with names and with groups of columns that stand or fall together (one-hot columns of one field).
+    """The columns of a table, with names and with groups of columns that stand or fall together
+    (one-hot columns of one field).
 
-    `groups` maps a group's name to its columns, by name or by number; columns in no group stand alone.
+    `groups` maps a group's name to its columns, by name or by number; columns in no group stand
+    alone.
     """
 
     names: tuple[str, ...] | None = None
@@ -41,15 +43,22 @@ class Columns(Features):
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         if len(layout.shapes) != 1 or len(layout.shapes[0]) != 1:
             raise InputError(
-                f"Expected a table (n, columns) for Columns, got inputs of shape {layout.describe()}. "
-                "Use Elements(), Pixels() or Labels(map) for other shapes."
+                expected="a table (n, columns) for Columns",
+                got=f"inputs of shape {layout.describe()}",
+                advice="Use Elements(), Pixels() or Labels(map) for other shapes.",
             )
         names = tuple(map(str, self.names)) if self.names is not None else layout.names
         if len(names) != layout.elements:
-            raise InputError(f"Expected {layout.elements} column names, got {len(names)}.")
+            raise InputError(
+                expected=f"{layout.elements} column names",
+                got=len(names),
+                advice="",
+            )
         if len(set(names)) < len(names):
             raise InputError(
-                f"Expected column names that differ, got {list(names)}. Put columns that belong together in `groups`."
+                expected="column names that differ",
+                got=list(names),
+                advice="Put columns that belong together in `groups`.",
             )
         owner = dict(enumerate(names))
         taken: set[int] = set()
@@ -58,7 +67,9 @@ class Columns(Features):
                 index = self._index(member, names)
                 if index in taken:
                     raise InputError(
-                        f"Expected every column in one group at most, got {names[index]!r} in two."
+                        expected="every column in one group at most",
+                        got=f"{names[index]!r} in two",
+                        advice="",
                     )
                 taken.add(index)
                 owner[index] = str(group)
@@ -77,7 +88,11 @@ class Columns(Features):
             return names.index(member)
         if isinstance(member, int) and 0 <= member < len(names):
             return member
-        raise InputError(f"Expected columns out of {list(names)} in a group, got {member!r}.")
+        raise InputError(
+            expected=f"columns out of {list(names)} in a group",
+            got=repr(member),
+            advice="",
+        )
 
 
 @final
@@ -85,8 +100,9 @@ class Columns(Features):
 class Labels(Features):
     """Any map of integers that says which feature each element belongs to; -1 for none.
 
-    Its shape is that of one input, of an image without its channels, or either with the inputs in front (a map for each).
-    Several tensors take a tuple of maps: a label used in two of them is one feature that spans both.
+    Its shape is that of one input, of an image without its channels, or either with the inputs in
+    front (a map for each). Several tensors take a tuple of maps: a label used in two of them is one
+    feature that spans both.
     """
 
     map: Any
@@ -96,7 +112,9 @@ class Labels(Features):
         maps = self.map if isinstance(self.map, tuple) else (self.map,)
         if len(maps) != len(layout.shapes):
             raise InputError(
-                f"Expected {len(layout.shapes)} maps of labels, one for each tensor, got {len(maps)}."
+                expected=f"{len(layout.shapes)} maps of labels, one for each tensor",
+                got=len(maps),
+                advice="",
             )
         flat = [
             self._flat(torch.as_tensor(one), shape, len(x))
@@ -112,14 +130,20 @@ class Labels(Features):
         names = self.names or tuple(str(index) for index in range(count))
         if len(names) != count:
             raise InputError(
-                f"Expected {count} names, one for each label up to {count - 1}, got {len(names)}."
+                expected=f"{count} names, one for each label up to {count - 1}",
+                got=len(names),
+                advice="",
             )
         return Partition(labels, count, tuple(map(str, names)), (count,))
 
     @staticmethod
     def _flat(labels: Tensor, shape: tuple[int, ...], n: int) -> Tensor:
         if labels.is_floating_point() or labels.is_complex():
-            raise KindError(f"Expected integers as labels, got {labels.dtype}.")
+            raise KindError(
+                expected="integers as labels",
+                got=labels.dtype,
+                advice="",
+            )
         for front in ((), (n,)):
             if tuple(labels.shape) == (*front, *shape):
                 return labels.reshape(n if front else 1, -1)
@@ -130,6 +154,10 @@ class Labels(Features):
                     .reshape(n if front else 1, -1)
                 )
         raise InputError(
-            f"Expected a map of labels of shape {shape}, of the image without its channels, or with {n} inputs in front, "
-            f"got {tuple(labels.shape)}."
+            expected=(
+                f"a map of labels of shape {shape}, of the image without its channels, or "
+                f"with {n} inputs in front"
+            ),
+            got=tuple(labels.shape),
+            advice="",
         )

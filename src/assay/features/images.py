@@ -25,7 +25,9 @@ def _image(layout: Layout, who: str) -> tuple[int, int, int]:
     shape = layout.shapes[0]
     if len(layout.shapes) != 1 or len(shape) not in (2, 3):
         raise InputError(
-            f"Expected images of shape (channels, height, width) or (height, width) for {who}, got {layout.describe()}."
+            expected=f"images of shape (channels, height, width) or (height, width) for {who}",
+            got=layout.describe(),
+            advice="",
         )
     return (1, *shape) if len(shape) == 2 else shape  # type: ignore[return-value]
 
@@ -33,13 +35,19 @@ def _image(layout: Layout, who: str) -> tuple[int, int, int]:
 @final
 @dataclass(frozen=True)
 class Pixels(Features):
-    """The pixels of an image; the credit of a pixel's channels is added, or averaged with `pooling="mean"`."""
+    """The pixels of an image; the credit of a pixel's channels is added, or averaged with
+    `pooling="mean"`.
+    """
 
     pooling: Pooling = "sum"
 
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         if self.pooling not in ("sum", "mean"):
-            raise InputError(f"Expected pooling 'sum' or 'mean', got {self.pooling!r}.")
+            raise InputError(
+                expected="pooling 'sum' or 'mean'",
+                got=repr(self.pooling),
+                advice="",
+            )
         channels, height, width = _image(layout, "Pixels")
         labels = torch.arange(height * width).repeat(channels)
         names = _grid_names((height, width))
@@ -56,7 +64,9 @@ class Pixels(Features):
 @final
 @dataclass(frozen=True)
 class Patches(Features):
-    """Squares of side `size` of an image, all channels together; squares at the far border may be cut."""
+    """Squares of side `size` of an image, all channels together; squares at the far border may be
+    cut.
+    """
 
     size: int
 
@@ -64,7 +74,9 @@ class Patches(Features):
         channels, height, width = _image(layout, "Patches")
         if not 1 <= self.size <= max(height, width):
             raise InputError(
-                f"Expected a patch side from 1 to {max(height, width)}, got {self.size}."
+                expected=f"a patch side from 1 to {max(height, width)}",
+                got=self.size,
+                advice="",
             )
         rows, columns = -(-height // self.size), -(-width // self.size)
         grid = (torch.arange(height) // self.size)[:, None] * columns + (

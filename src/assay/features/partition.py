@@ -1,4 +1,6 @@
-"""Who receives credit: elements, columns, pixels, patches, or any map of labels, all of them one partition of the flat row."""
+"""Who receives credit: elements, columns, pixels, patches, or any map of labels, all of them one
+partition of the flat row.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ Pooling = Literal["sum", "mean"]
 @final
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """Features as labels of the flat elements: `labels` (1 or n, elements), int64; -1 marks an element nobody owns.
+    """Features as labels of the flat elements: `labels` (1 or n, elements), int64; -1 marks an
+    element nobody owns.
 
     An element without an owner is never removed and receives no credit.
     """
@@ -47,7 +50,9 @@ class Partition:
         return self.labels if len(self.labels) == 1 else self.labels[rows]
 
     def spread(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """Masks over features (r, count) of the inputs `rows` (r,) to masks over elements (r, elements)."""
+        """Masks over features (r, count) of the inputs `rows` (r,) to masks over elements (r,
+        elements).
+        """
         if self.identity:
             return masks
         labels = self.of(rows)
@@ -63,7 +68,9 @@ class Partition:
         return spread
 
     def pool(self, elements: Tensor, *, pooling: Pooling | None = None) -> Tensor:
-        """Credit of elements (n, elements) to credit of features (n, count), by sum or mean over what a feature owns."""
+        """Credit of elements (n, elements) to credit of features (n, count), by sum or mean over
+        what a feature owns.
+        """
         if self.identity:
             return elements
         labels = self.labels.expand(len(elements), -1)

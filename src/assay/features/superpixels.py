@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, MissingError
+from assay.errors import InputError, MissingError, SettingError
 from assay.features.partition import Features, Partition
 from assay.inputs.layout import Layout
 
@@ -17,12 +17,14 @@ from assay.inputs.layout import Layout
 @final
 @dataclass(frozen=True)
 class Superpixels(Features):
-    """Connected regions of similar colour (SLIC: Achanta et al. 2012; or quickshift: Vedaldi and Soatto 2008).
+    """Connected regions of similar colour (SLIC: Achanta et al. 2012; or quickshift: Vedaldi and
+    Soatto 2008).
 
-    They are found on the clean image and stay what they are however the image is masked: a segmentation made anew would
-    change who receives credit. All channels belong together. Colours are scaled to [0, 1] per image first. An image may end
-    up with fewer regions than others; the features it lacks own nothing and receive 0. Needs the extra `images`.
-    Errors: InputError for what is no image.
+    They are found on the clean image and stay what they are however the image is masked: a
+    segmentation made anew would change who receives credit. All channels belong together. Colours
+    are scaled to [0, 1] per image first. An image may end up with fewer regions than others; the
+    features it lacks own nothing and receive 0. Needs the extra `images`. Errors: InputError for
+    what is no image.
 
     >>> Superpixels(40)
     Superpixels(segments=40, compactness=10.0, algorithm='slic')
@@ -38,16 +40,25 @@ class Superpixels(Features):
             or not self.compactness > 0
             or self.algorithm not in ("slic", "quickshift")
         ):
-            raise InputError(
-                "Expected at least 2 segments, a positive compactness and the algorithm 'slic' or 'quickshift', got "
-                f"segments={self.segments}, compactness={self.compactness}, algorithm={self.algorithm!r}."
+            raise SettingError(
+                expected=(
+                    "at least 2 segments, a positive compactness and the algorithm "
+                    "'slic' or 'quickshift'"
+                ),
+                got=(
+                    f"segments={self.segments}, compactness={self.compactness}, algorithm="
+                    f"{self.algorithm!r}"
+                ),
+                advice="",
             )
 
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         shape = layout.shapes[0]
         if len(layout.shapes) != 1 or len(shape) not in (2, 3) or not x.is_floating_point():
             raise InputError(
-                f"Expected floating images (channels, height, width) for Superpixels, got {layout.describe()}."
+                expected="floating images (channels, height, width) for Superpixels",
+                got=layout.describe(),
+                advice="",
             )
         images = (
             x.detach()

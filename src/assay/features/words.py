@@ -17,10 +17,12 @@ from assay.inputs.texts import _MASK, TextLayout
 @final
 @dataclass(frozen=True)
 class Words(Features):
-    """The words of texts. With `bag=True` all occurrences of a word in a text are one feature (Ribeiro et al. 2016, section 3).
+    """The words of texts. With `bag=True` all occurrences of a word in a text are one feature
+    (Ribeiro et al. 2016, section 3).
 
-    Texts of several lengths share one table of features, as wide as the longest; words that a text does not have receive 0.
-    Designs depend on that width: explain a text alone where the answer must not depend on its neighbours' lengths.
+    Texts of several lengths share one table of features, as wide as the longest; words that a text
+    does not have receive 0. Designs depend on that width: explain a text alone where the answer
+    must not depend on its neighbours' lengths.
 
     >>> import numpy as np, torch, assay
     >>> praise = lambda texts: np.array([float("good" in text) for text in texts])
@@ -34,7 +36,9 @@ class Words(Features):
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         if not isinstance(layout, TextLayout):
             raise InputError(
-                f"Expected texts for Words(), got inputs of shape {layout.describe()}. Use Elements() for tokens."
+                expected="texts for Words()",
+                got=f"inputs of shape {layout.describe()}",
+                advice="Use Elements() for tokens.",
             )
         labels = torch.full_like(x, -1)
         for row, codes in zip(labels, x.tolist()):
@@ -52,7 +56,11 @@ class Words(Features):
                     row[place] = order[name]
         count = int(labels.max()) + 1
         if count == 0:
-            raise InputError("Expected texts with at least one word, got none.")
+            raise InputError(
+                expected="texts with at least one word",
+                got="none",
+                advice="",
+            )
         return Partition(labels, count, _names(layout, x, labels, count), (count,))
 
 

@@ -1,6 +1,7 @@
 """Whatever is handed in, as flat rows and back.
 
-Inside a question every input is one row of a matrix; a `Layout` folds rows back into what the predictor takes.
+Inside a question every input is one row of a matrix; a `Layout` folds rows back into what the
+predictor takes.
 
 - `layout`: the base of all layouts, and the context that travels beside the inputs (`Aligned`, `Shared`)
 - `tensors`: one tensor or several, and NumPy arrays

@@ -19,7 +19,9 @@ Rows: TypeAlias = tuple[Any, ...]
 @final
 @dataclass(frozen=True)
 class Aligned:
-    """A context value with one row per input: an attention mask, a length. It follows its input through every chunk."""
+    """A context value with one row per input: an attention mask, a length. It follows its input
+    through every chunk.
+    """
 
     value: Tensor
 
@@ -62,7 +64,9 @@ class Layout(ABC):
         """Rows (r, elements) to what the predictor takes."""
 
     def identities(self, rows: Tensor) -> Tensor:
-        """One key per row (n,), hashed from what the row says and not from how this layout encodes it."""
+        """One key per row (n,), hashed from what the row says and not from how this layout encodes
+        it.
+        """
         plain = rows.detach().cpu().contiguous()
         array = (
             plain.view(torch.int16) if plain.dtype in (torch.bfloat16, torch.float16) else plain
@@ -75,7 +79,9 @@ class Layout(ABC):
 
 
 def arranged(rows: Rows, memory: int) -> Rows:
-    """The rows in one of the memory layouts that a model may be tried in: 0 is plain, 1 is channels-last for images."""
+    """The rows in one of the memory layouts that a model may be tried in: 0 is plain, 1 is
+    channels-last for images.
+    """
     if memory == 0:
         return rows
     return tuple(

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def layout_of(raw: Any, *, device: torch.device, dtype: torch.dtype | None) -> Layout:
-    """The layout of raw inputs; floating tensors take the model's number type, integers keep theirs."""
+    """The layout of raw inputs; floating tensors take the model's number type, integers keep
+    theirs.
+    """
     if type(raw).__module__.partition(".")[0] == "pandas":
         import pandas as pd
 
@@ -24,16 +26,24 @@ def layout_of(raw: Any, *, device: torch.device, dtype: torch.dtype | None) -> L
             return _table(raw, device)
     tensors = [as_tensor(part) for part in _pieces(raw)]
     if not tensors:
-        raise InputError("Expected at least one tensor of inputs, got none.")
+        raise InputError(
+            expected="at least one tensor of inputs",
+            got="none",
+            advice="",
+        )
     for tensor in tensors:
         if tensor.dim() == 0:
             raise InputError(
-                "Expected inputs whose first dimension counts them, got a single number."
+                expected="inputs whose first dimension counts them",
+                got="a single number",
+                advice="",
             )
     lengths = {len(tensor) for tensor in tensors}
     if len(lengths) > 1:
         raise InputError(
-            f"Expected tensors that share their first dimension, got {sorted(lengths)} rows."
+            expected="tensors that share their first dimension",
+            got=f"{sorted(lengths)} rows",
+            advice="",
         )
     dtypes = [dtype if dtype is not None and t.is_floating_point() else t.dtype for t in tensors]
     return TensorLayout(tuple(tuple(t.shape[1:]) for t in tensors), tuple(dtypes), device)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class TableLayout(Layout):
-    """A DataFrame: numbers stay numbers, categories become codes; folding gives back a frame with the columns' own types."""
+    """A DataFrame: numbers stay numbers, categories become codes; folding gives back a frame with
+    the columns' own types.
+    """
 
     columns: tuple[str, ...]
     dtypes: tuple[Any, ...]
@@ -44,17 +46,24 @@ class TableLayout(Layout):
 
         if not isinstance(raw, pd.DataFrame):
             raise KindError(
-                f"Expected a DataFrame with the columns of the inputs, got {type(raw).__name__}."
+                expected="a DataFrame with the columns of the inputs",
+                got=type(raw).__name__,
+                advice="",
             )
         if tuple(raw.columns) != self.columns:
-            raise InputError(f"Expected the columns {list(self.columns)}, got {list(raw.columns)}.")
+            raise InputError(
+                expected=f"the columns {list(self.columns)}",
+                got=list(raw.columns),
+                advice="",
+            )
         codes = []
         for name, known in zip(self.columns, self.categories):
             if known is None:
                 if not pd.api.types.is_numeric_dtype(raw[name].dtype):
                     raise InputError(
-                        f"Expected numbers in the column {name!r} as in the inputs, got {raw[name].dtype}. Convert it with "
-                        "pandas.to_numeric."
+                        expected=f"numbers in the column {name!r} as in the inputs",
+                        got=raw[name].dtype,
+                        advice="Convert it with pandas.to_numeric.",
                     )
                 codes.append(raw[name].to_numpy(dtype=np.float64, na_value=np.nan))
                 continue

@@ -16,7 +16,9 @@ from assay.inputs.layout import Layout, Rows
 @final
 @dataclass(frozen=True)
 class TensorLayout(Layout):
-    """One tensor or several that share the first dimension, laid side by side in a common number type."""
+    """One tensor or several that share the first dimension, laid side by side in a common number
+    type.
+    """
 
     parts: tuple[tuple[int, ...], ...]
     dtypes: tuple[torch.dtype, ...]
@@ -60,13 +62,18 @@ class TensorLayout(Layout):
         tensors = [as_tensor(part) for part in _pieces(raw)]
         if len(tensors) != len(self.parts):
             raise InputError(
-                f"Expected {len(self.parts)} tensors like the inputs, got {len(tensors)}."
+                expected=f"{len(self.parts)} tensors like the inputs",
+                got=len(tensors),
+                advice="",
             )
         for tensor, shape in zip(tensors, self.parts):
             if tuple(tensor.shape[1:]) != shape:
                 raise InputError(
-                    f"Expected rows of shape {shape} like the inputs, got a tensor of shape {tuple(tensor.shape)}. "
-                    "The first dimension counts rows; add it with x[None] for a single one."
+                    expected=f"rows of shape {shape} like the inputs",
+                    got=f"a tensor of shape {tuple(tensor.shape)}",
+                    advice=(
+                        "The first dimension counts rows; add it with x[None] for a single one."
+                    ),
                 )
             if (
                 not self.dtype.is_floating_point
@@ -74,8 +81,9 @@ class TensorLayout(Layout):
                 and not bool((tensor == tensor.round()).all())
             ):
                 raise InputError(
-                    f"Expected whole numbers in the place of inputs of {self.dtype}, got fractions. Give integers, or explain "
-                    "floating inputs."
+                    expected=f"whole numbers in the place of inputs of {self.dtype}",
+                    got="fractions",
+                    advice="Give integers, or explain floating inputs.",
                 )
         flat = [
             tensor.detach().to(self.device, self.dtype).reshape(len(tensor), size)
@@ -100,13 +108,19 @@ def as_tensor(value: Any) -> Tensor:
         return torch.as_tensor(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError) as error:
         raise KindError(
-            f"Expected a tensor, an array of numbers or a DataFrame, got {type(value).__name__}. "
-            "Encode texts and categories first, or hand a DataFrame to an estimator that takes one."
+            expected="a tensor, an array of numbers or a DataFrame",
+            got=type(value).__name__,
+            advice=(
+                "Encode texts and categories first, or hand a DataFrame to an estimator "
+                "that takes one."
+            ),
         ) from error
 
 
 def _pieces(raw: Any) -> list[Any]:
-    """The tensors handed in: a tuple or a list of arrays is several of them, a list of numbers is one."""
+    """The tensors handed in: a tuple or a list of arrays is several of them, a list of numbers is
+    one.
+    """
     several = isinstance(raw, tuple) or (
         isinstance(raw, list) and all(hasattr(part, "shape") for part in raw)
     )

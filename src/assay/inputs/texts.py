@@ -1,4 +1,6 @@
-"""Texts for predictors that take strings: how they are read, their words as features, and what an absent word becomes."""
+"""Texts for predictors that take strings: how they are read, their words as features, and what an
+absent word becomes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ _PIECE = re.compile(r"(\w+(?:['’]\w+)*)(\W*)|(\W+)")
 def is_text(raw: Any) -> bool:
     """Whether inputs are texts: a sequence or an array of strings."""
     if isinstance(raw, str):
-        raise KindError("Expected a list of texts, got one string. Put it in a list: [text].")
+        raise KindError(
+            expected="a list of texts",
+            got="one string",
+            advice="Put it in a list: [text].",
+        )
     if isinstance(raw, np.ndarray) and raw.dtype.kind in "UO":
         return raw.ndim == 1 and len(raw) > 0 and all(isinstance(text, str) for text in raw)
     return (
@@ -39,7 +45,9 @@ class TextLayout(Layout):
     """Texts as rows of codes, one per word; a word carries the space and punctuation behind it."""
 
     pieces: tuple[tuple[str, str], ...]
-    """(word, what follows it) of every code; an opening quote or bracket is what follows an empty word."""
+    """(word, what follows it) of every code; an opening quote or bracket is what follows an empty
+    word.
+    """
     length: int
     device: torch.device
     mask: str = ""
@@ -69,7 +77,11 @@ class TextLayout(Layout):
 
     def flatten(self, raw: Any) -> Tensor:
         if not is_text(raw):
-            raise KindError(f"Expected a list of texts like the inputs, got {type(raw).__name__}.")
+            raise KindError(
+                expected="a list of texts like the inputs",
+                got=type(raw).__name__,
+                advice="",
+            )
         codes = {piece: code for code, piece in enumerate(self.pieces) if code > _MASK}
         rows = torch.zeros(len(raw), self.length, dtype=torch.int64)
         for row, text in zip(rows, raw):

@@ -1,4 +1,5 @@
-"""Every method, in one list: name -> class. The command line, the contract tests and the tables of the docs are made from it.
+"""Every method, in one list: name -> class. The command line, the contract tests and the tables of
+the docs are made from it.
 
 - `base`: what a method is: frozen settings and one pure function `Question -> Attribution`
 - `choose`: the one-liner, a sensible method for what a model can do

@@ -37,7 +37,9 @@ class Axiom(Enum):
 @final
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What a method that samples returns: values (n, features), their standard error, and notes for the diagnostics."""
+    """What a method that samples returns: values (n, features), their standard error, and notes for
+    the diagnostics.
+    """
 
     values: Tensor
     standard_error: Tensor | None = None
@@ -45,7 +47,9 @@ class Estimate:
 
 
 class Method(ABC):
-    """`Question -> Attribution`. A subclass is a frozen dataclass that writes `values(question, seed)` and nothing else."""
+    """`Question -> Attribution`. A subclass is a frozen dataclass that writes `values(question,
+    seed)` and nothing else.
+    """
 
     needs: ClassVar[frozenset[Ability]] = frozenset()
     kind: ClassVar[Kind] = Kind.CONTRIBUTION
@@ -56,7 +60,9 @@ class Method(ABC):
 
     @abstractmethod
     def values(self, question: Question, seed: int) -> Tensor | Estimate:
-        """Credit (n, features) for a shard of inputs: a function of the question, the settings and the seed alone."""
+        """Credit (n, features) for a shard of inputs: a function of the question, the settings and
+        the seed alone.
+        """
 
     @property
     def needed(self) -> frozenset[Ability]:
@@ -78,7 +84,9 @@ class Method(ABC):
         """The answer to a question."""
         if not isinstance(question, Question):
             raise KindError(
-                f"Expected a Question, got {type(question).__name__}. Build one: Question(model, inputs, target=...)."
+                expected="a Question",
+                got=type(question).__name__,
+                advice="Build one: Question(model, inputs, target=...).",
             )
         self.check(question)
         start = time.perf_counter()
@@ -114,7 +122,9 @@ class Method(ABC):
 
     @final
     def estimate(self, question: Question, seed: int) -> Estimate:
-        """The bare numbers for one shard, checked: what metrics ask again, and methods around this one."""
+        """The bare numbers for one shard, checked: what metrics ask again, and methods around this
+        one.
+        """
         given = self.values(question, seed)
         made = given if isinstance(given, Estimate) else Estimate(given)
         values = finite(made.values.detach(), repr(self), "of its own values")
@@ -143,9 +153,13 @@ class Method(ABC):
             dtypes = layout.dtypes if isinstance(layout, TensorLayout) else ()
             if any(not dtype.is_floating_point for dtype in dtypes):
                 raise KindError(
-                    f"Expected floating inputs for {self!r}, got {', '.join(map(str, dtypes))}: integers have no slope. "
-                    "Ask behind the layer that embeds them, question.after('embedding'), hand what is not attributed over as "
-                    "context, or convert real numbers with .float()."
+                    expected=f"floating inputs for {self!r}",
+                    got=", ".join(map(str, dtypes)),
+                    advice=(
+                        "integers have no slope. Ask behind the layer that embeds them, "
+                        "question.after('embedding'), hand what is not attributed over as "
+                        "context, or convert real numbers with .float()."
+                    ),
                 )
 
     def _answer(
@@ -188,8 +202,8 @@ class Method(ABC):
 
 
 def _merged(one: Any, other: Any) -> Any:
-    """What two shards say of the same thing: a claim must hold in both, of numbers the larger counts,
-    and lists with an entry for each input go on.
+    """What two shards say of the same thing: a claim must hold in both, of numbers the larger
+    counts, and lists with an entry for each input go on.
     """
     if isinstance(one, bool) and isinstance(other, bool):
         return one and other
@@ -199,7 +213,9 @@ def _merged(one: Any, other: Any) -> Any:
 
 
 def able_methods(abilities: frozenset[Ability]) -> list[str]:
-    """Names of the methods of this library that stand alone and whose needs are among the abilities."""
+    """Names of the methods of this library that stand alone and whose needs are among the
+    abilities.
+    """
 
     def below(kind: type[Method]) -> list[type[Method]]:
         return [kind, *(each for child in kind.__subclasses__() for each in below(child))]

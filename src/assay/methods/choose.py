@@ -27,12 +27,14 @@ def explain(
     method: Method | None = None,
     seed: int = 0,
 ) -> Attribution:
-    """The answer of a sensible method for what this model can do; `answer.method` says which one it was.
+    """The answer of a sensible method for what this model can do; `answer.method` says which one it
+    was.
 
-    Integrated gradients where the model has slopes (expected gradients where the removal is a background of rows),
-    exact Shapley values for at most 11 features, and KernelSHAP beyond. `method` asks a method of your choice instead.
-    Everything else is as in `Question`, also its refusals. Cost: 64 (200) gradients,
-    2^features or 2050 evaluations per input. Values (n, features), in units of the target.
+    Integrated gradients where the model has slopes (expected gradients where the removal is a
+    background of rows), exact Shapley values for at most 11 features, and KernelSHAP beyond.
+    `method` asks a method of your choice instead. Everything else is as in `Question`, also its
+    refusals. Cost: 64 (200) gradients, 2^features or 2050 evaluations per input. Values (n,
+    features), in units of the target.
 
     >>> import torch
     >>> answer = explain(lambda x: x[:, 0] * x[:, 1], torch.tensor([[3.0, 4.0]]))
@@ -41,7 +43,9 @@ def explain(
     """
     if isinstance(predictor, Question):
         raise KindError(
-            "Expected a predictor and inputs, got a Question. Ask a method: Gradient()(question)."
+            expected="a predictor and inputs",
+            got="a Question",
+            advice="Ask a method: Gradient()(question).",
         )
     question = Question(predictor, inputs, target, features, removal)
     return (method or suited(question))(question, seed=seed)

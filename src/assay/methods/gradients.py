@@ -19,7 +19,8 @@ class Gradient(Method):
     """The slope of the target at the input (saliency).
 
     phi_i = d f(x) / d x_i      (Baehrens et al. 2010, definition 2; Simonyan et al. 2014, section 3)
-    Cost: one forward and backward pass per input. Units: target per unit of input; signed, `Absolute(Gradient())` for magnitudes.
+    Cost: one forward and backward pass per input. Units: target per unit of input; signed,
+    `Absolute(Gradient())` for magnitudes.
 
     >>> import torch, assay
     >>> net = torch.nn.Linear(2, 1, bias=False)
@@ -45,7 +46,8 @@ class InputXGradient(Method):
     """The slope at the input times the input.
 
     phi_i = x_i d f(x) / d x_i      (Shrikumar et al. 2016, section 2; the homework's equation 1)
-    Cost: one forward and backward pass per input. Units: target. Multiplies by x itself, whatever the removal.
+    Cost: one forward and backward pass per input. Units: target. Multiplies by x itself, whatever
+    the removal.
 
     >>> import torch, assay
     >>> net = torch.nn.Linear(2, 1, bias=False)

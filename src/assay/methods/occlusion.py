@@ -1,4 +1,6 @@
-"""Occlusion: slide a window over the features, remove what it covers, and see how much of the score goes with it."""
+"""Occlusion: slide a window over the features, remove what it covers, and see how much of the score
+goes with it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from assay.answers.attribution import Kind
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.methods.base import Axiom, Method
 from assay.models.base import Ability
 from assay.question.question import Question
@@ -22,7 +24,8 @@ _MASK_CELLS = 1 << 24  # elements of one piece of the window masks: 16 MiB as bo
 def cover(length: int, window: int, stride: int) -> Tensor:
     """The windows along one axis as rows of zeros and ones: (windows, length), float64.
 
-    Windows start at 0, stride, 2 stride, ...; the last one is cut off at the border, so that every place is covered.
+    Windows start at 0, stride, 2 stride, ...; the last one is cut off at the border, so that every
+    place is covered.
     """
     count = math.ceil(max(length - window, 0) / stride) + 1
     start = torch.arange(count)[:, None] * stride
@@ -31,7 +34,9 @@ def cover(length: int, window: int, stride: int) -> Tensor:
 
 
 def present(covers: list[Tensor], start: int, stop: int) -> Tensor:
-    """The masks of windows `start` to `stop - 1`, in raster order: (m, features), bool, False inside the window."""
+    """The masks of windows `start` to `stop - 1`, in raster order: (m, features), bool, False
+    inside the window.
+    """
     index = torch.arange(start, stop, device=covers[0].device)
     inside = torch.ones(len(index), 1, dtype=torch.bool, device=covers[0].device)
     step = math.prod(len(axis) for axis in covers)
@@ -44,7 +49,8 @@ def present(covers: list[Tensor], start: int, stop: int) -> Tensor:
 
 
 def overlap_sum(covers: list[Tensor], scores: Tensor) -> Tensor:
-    """The sum, at every feature, of the scores of the windows that cover it: (n, windows) to (n, features).
+    """The sum, at every feature, of the scores of the windows that cover it: (n, windows) to (n,
+    features).
 
     Windows are products of intervals, so the sum is one small matrix product per axis.
     """
@@ -57,18 +63,20 @@ def overlap_sum(covers: list[Tensor], scores: Tensor) -> Tensor:
 @final
 @dataclass(frozen=True)
 class Occlusion(Method):
-    """The score that a sliding window takes away, averaged at every feature over the windows that cover it.
+    """The score that a sliding window takes away, averaged at every feature over the windows that
+    cover it.
 
     phi_j = mean over windows W that cover j of f(x) - f(x without W)        (Zeiler and Fergus 2014, section 4.2)
 
-    With the default window of one feature this is f(x) - f(x without j), the leave-one-out or feature ablation score.
-    `window` and `stride` are one number for every axis of the feature map, or one per axis; a single number longer
-    than an axis covers that axis whole. The last window of an axis is cut off at the border.
+    With the default window of one feature this is f(x) - f(x without j), the leave-one-out or
+    feature ablation score. `window` and `stride` are one number for every axis of the feature map,
+    or one per axis; a single number longer than an axis covers that axis whole. The last window of
+    an axis is cut off at the border.
 
     Cost: one evaluation per window (times the draws of the removal).
-    Values: (n, features), in units of the target; a window's score goes to each of its features in full, undivided.
-    Errors: InputError where a window is longer than its axis, or a stride is longer than its window (features between
-    two windows would never be removed).
+    Values: (n, features), in units of the target; a window's score goes to each of its features in
+    full, undivided. Errors: InputError where a window is longer than its axis, or a stride is
+    longer than its window (features between two windows would never be removed).
 
     >>> from assay import Question
     >>> model = lambda x: 2 * x[:, 0] + x[:, 1] * x[:, 2]
@@ -90,7 +98,11 @@ class Occlusion(Method):
             if any(
                 number < 1 for number in (setting if isinstance(setting, tuple) else (setting,))
             ):
-                raise InputError(f"Expected a {name} of at least 1, got {setting!r}.")
+                raise SettingError(
+                    expected=f"a {name} of at least 1",
+                    got=repr(setting),
+                    advice="",
+                )
 
     @property
     def promises(self) -> frozenset[Axiom]:
@@ -118,7 +130,9 @@ class Occlusion(Method):
         for window, stride, length in zip(windows, strides, shape):
             if window > length:
                 raise InputError(
-                    f"Expected a window inside the feature map {shape}, got {self.window}."
+                    expected=f"a window inside the feature map {shape}",
+                    got=self.window,
+                    advice="",
                 )
             if stride > window and window < length:
                 raise InputError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from assay.answers.attribution import Kind
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.models.base import Ability
 from assay.numerics import rng
@@ -31,10 +31,11 @@ class IntegratedGradients(Method):
     """The mean slope on the straight way from the absent input, times that way.
 
     phi_i = (x_i - b_i) sum_k w_k d f(b + a_k (x - b)) / d x_i
-    (Sundararajan et al. 2017, equation 1; nodes a_k and weights w_k of a quadrature rule, `right` being their equation 3)
-    Cost: `steps` forward and backward passes per input. With `tolerance`, the steps of an input double until its completeness gap
-    is below it; `facts["steps"]` says how many the hardest input took, and `facts["converged"]` whether they sufficed.
-    Units: target. Gauss-Legendre is exact for polynomials of degree 2 steps - 1 along the way.
+    (Sundararajan et al. 2017, equation 1; nodes a_k and weights w_k of a quadrature rule, `right`
+    being their equation 3) Cost: `steps` forward and backward passes per input. With `tolerance`,
+    the steps of an input double until its completeness gap is below it; `facts["steps"]` says how
+    many the hardest input took, and `facts["converged"]` whether they sufficed. Units: target.
+    Gauss-Legendre is exact for polynomials of degree 2 steps - 1 along the way.
 
     >>> import torch, assay
     >>> product = assay.Question(lambda x: x[:, 0] * x[:, 1], torch.tensor([[3.0, 4.0]]))
@@ -52,7 +53,11 @@ class IntegratedGradients(Method):
     def __post_init__(self) -> None:
         quadrature(self.rule, self.steps)
         if self.tolerance is not None and not self.tolerance > 0:
-            raise InputError(f"Expected a positive tolerance or None, got {self.tolerance}.")
+            raise SettingError(
+                expected="a positive tolerance or None",
+                got=self.tolerance,
+                advice="",
+            )
 
     def check(self, question: Question) -> None:
         super().check(question)
@@ -95,9 +100,9 @@ class Path(Method):
     """The line integral of the slope along any path from the absent input to the input.
 
     phi_i = integral_0^1 d f(g(a)) / d g_i(a) * g_i'(a) da      (Sundararajan et al. 2017, equation 2; Friedman 2004)
-    `path(a, b, x)` gives the points (r, elements) for positions a (r, 1), absent rows b and inputs x (r, elements), with
-    path(0) = b and path(1) = x; it is differentiated by torch. Cost: `steps` forward and backward passes per input.
-    Units: target.
+    `path(a, b, x)` gives the points (r, elements) for positions a (r, 1), absent rows b and inputs
+    x (r, elements), with path(0) = b and path(1) = x; it is differentiated by torch. Cost: `steps`
+    forward and backward passes per input. Units: target.
 
     >>> import torch, assay
     >>> question = assay.Question(lambda x: x[:, 0] * x[:, 1], torch.tensor([[3.0, 4.0]]))
@@ -150,12 +155,14 @@ class Path(Method):
 @final
 @dataclass(frozen=True)
 class ExpectedGradients(Method):
-    """Integrated gradients averaged over baselines from the removal's background, one random position on each way.
+    """Integrated gradients averaged over baselines from the removal's background, one random
+    position on each way.
 
-    phi_i = E_{b, a} [(x_i - b_i) d f(b + a (x - b)) / d x_i], b uniform over the background's rows, a ~ U(0, 1)
-    (Erion et al. 2021, equation 5). Positions are stratified: draw k lies in ((k, k + 1) / draws), and baselines come in shuffled
-    rounds, so that every row serves equally often. Cost: `draws` forward and backward passes per input.
-    Units: target. The standard error takes draws as independent, which overstates that of a stratified sample.
+    phi_i = E_{b, a} [(x_i - b_i) d f(b + a (x - b)) / d x_i], b uniform over the background's rows,
+    a ~ U(0, 1) (Erion et al. 2021, equation 5). Positions are stratified: draw k lies in ((k, k +
+    1) / draws), and baselines come in shuffled rounds, so that every row serves equally often.
+    Cost: `draws` forward and backward passes per input. Units: target. The standard error takes
+    draws as independent, which overstates that of a stratified sample.
 
     >>> import torch, assay
     >>> question = assay.Question(torch.nn.Linear(2, 1), torch.ones(3, 2), removal=assay.Background(torch.randn(5, 2)))
@@ -173,7 +180,11 @@ class ExpectedGradients(Method):
 
     def __post_init__(self) -> None:
         if self.draws < 2:
-            raise InputError(f"Expected at least 2 draws for ExpectedGradients, got {self.draws}.")
+            raise SettingError(
+                expected="at least 2 draws for ExpectedGradients",
+                got=self.draws,
+                advice="",
+            )
 
     def values(self, question: Question, seed: int) -> Estimate:
         x, absent = question.x, question.bound.absent

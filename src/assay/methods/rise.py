@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from assay.answers.attribution import Kind
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.models.base import Ability
 from assay.numerics import rng
@@ -36,13 +36,13 @@ Block = tuple[Tensor, Tensor, Tensor]
 @final
 @dataclass(frozen=True)
 class Axis:
-    """One axis of the map under a coarse grid: `cell` places wide steps between grid nodes, moved by a shift of
-    0..cell-1.
+    """One axis of the map under a coarse grid: `cell` places wide steps between grid nodes, moved
+    by a shift of 0..cell-1.
 
-    Place l under shift s lies between node j = (l + s) // cell and node j + 1, at t = ((l + s) mod cell) / cell, and
-    takes (1 - t) of the one and t of the other. There are nodes beyond both borders, so over the shifts every place
-    meets every t once: the variance of a mask is the same everywhere. One place per cell (t = 0) leaves the grid as it
-    is.
+    Place l under shift s lies between node j = (l + s) // cell and node j + 1, at t = ((l + s) mod
+    cell) / cell, and takes (1 - t) of the one and t of the other. There are nodes beyond both
+    borders, so over the shifts every place meets every t once: the variance of a mask is the same
+    everywhere. One place per cell (t = 0) leaves the grid as it is.
     """
 
     length: int
@@ -60,12 +60,16 @@ class Axis:
 
     @property
     def variance(self) -> float:
-        """The variance of a place, as a share of that of a grid node: the mean over t of (1 - t)^2 + t^2."""
+        """The variance of a place, as a share of that of a grid node: the mean over t of (1 - t)^2
+        + t^2.
+        """
         t = np.arange(self.cell) / self.cell
         return float(np.mean((1 - t) ** 2 + t**2))
 
     def weights(self) -> Tensor:
-        """The interpolation matrices of all shifts: (cell, length, nodes), float64, rows that sum to one."""
+        """The interpolation matrices of all shifts: (cell, length, nodes), float64, rows that sum
+        to one.
+        """
         place = torch.arange(self.length)[None, :] + torch.arange(self.cell)[:, None]
         node, t = place // self.cell, (place % self.cell).to(torch.float64) / self.cell
         matrix = torch.zeros(self.cell, self.length, self.nodes, dtype=torch.float64)
@@ -76,7 +80,9 @@ class Axis:
 @final
 @dataclass(frozen=True)
 class Lattice:
-    """A coarse grid over a map: two axes that the grid covers, and `layers` in front of them that share every mask."""
+    """A coarse grid over a map: two axes that the grid covers, and `layers` in front of them that
+    share every mask.
+    """
 
     down: Axis
     across: Axis
@@ -100,7 +106,9 @@ class Lattice:
         return self.layers * self.down.length * self.across.length
 
     def masks(self, grids: Tensor, shifts: Tensor, dtype: torch.dtype) -> Tensor:
-        """Grids (m, cells) moved by their shifts (m,) to masks (m, features); bool where every place is a cell."""
+        """Grids (m, cells) moved by their shifts (m,) to masks (m, features); bool where every
+        place is a cell.
+        """
         grids = grids.view(len(grids), self.down.nodes, self.across.nodes)
         if self.shifts == 1:
             fine = grids
@@ -111,7 +119,9 @@ class Lattice:
         return fine.flatten(1).repeat(1, self.layers)
 
     def fold(self, sums: Tensor) -> Tensor:
-        """Sums over masks kept as (r, shifts, cells) to sums at every feature, (r, features): two matrix products."""
+        """Sums over masks kept as (r, shifts, cells) to sums at every feature, (r, features): two
+        matrix products.
+        """
         rows = sums.reshape(
             -1, self.down.cell, self.across.cell, self.down.nodes, self.across.nodes
         )
@@ -132,7 +142,9 @@ def lattice(shape: tuple[int, ...], grid: int | None, device: torch.device) -> L
 
 
 def add_outer(sums: Tensor, answers: Tensor, grids: Tensor, shifts: Tensor) -> None:
-    """Adds answers (r, m) times grids (m, cells) to `sums` (r, shifts, cells), each mask under its own shift."""
+    """Adds answers (r, m) times grids (m, cells) to `sums` (r, shifts, cells), each mask under its
+    own shift.
+    """
     step = max(1, _OUTER_CELLS // (len(answers) * grids.shape[1]))
     for start in range(0, len(grids), step):
         part = slice(start, start + step)
@@ -143,7 +155,9 @@ def add_outer(sums: Tensor, answers: Tensor, grids: Tensor, shifts: Tensor) -> N
 
 @final
 class Ledger:
-    """Running sums over blocks of masks: totals, and the second moments that the standard errors need."""
+    """Running sums over blocks of masks: totals, and the second moments that the standard errors
+    need.
+    """
 
     def __init__(self, rows: int, features: int, device: torch.device) -> None:
         def zeros(*shape: int) -> Tensor:
@@ -160,7 +174,9 @@ class Ledger:
         self.squares |= {(1, 1): zeros(1, features), (2, 2): zeros(rows, 1)}
 
     def add(self, total: Tensor, weight: Tensor, score: Tensor, masks: float) -> None:
-        """One more block: its sums of f M (r, F), of M (1, F), of f (r, 1), and the number of its masks."""
+        """One more block: its sums of f M (r, F), of M (1, F), of f (r, 1), and the number of its
+        masks.
+        """
         self.total += total
         self.weight += weight
         self.score += score
@@ -176,7 +192,9 @@ class Ledger:
     def standard_error(
         self, of_weight: Tensor | float, of_score: Tensor | float, scale: Tensor | float
     ) -> Tensor:
-        """The standard error of mean(u) / scale for u = f M + of_weight * M + of_score * f, over the blocks."""
+        """The standard error of mean(u) / scale for u = f M + of_weight * M + of_score * f, over
+        the blocks.
+        """
         q = self.squares
         spread = q[0, 0] + of_weight**2 * q[1, 1] + of_score**2 * q[2, 2]
         spread = spread + 2 * (
@@ -186,7 +204,9 @@ class Ledger:
 
 
 def independent(grid: Lattice, masks: int, keep: float, seed: int) -> Iterator[Block]:
-    """Blocks of grids whose cells are kept independently with probability `keep`, each under a shift of its own."""
+    """Blocks of grids whose cells are kept independently with probability `keep`, each under a
+    shift of its own.
+    """
     blocks = max(_FEWEST_BLOCKS, -(-masks // _BLOCK))
     for block in range(blocks):
         size = (block + 1) * masks // blocks - block * masks // blocks
@@ -200,10 +220,11 @@ def independent(grid: Lattice, masks: int, keep: float, seed: int) -> Iterator[B
 
 
 def balanced(grid: Lattice, masks: int, seed: int) -> Iterator[Block]:
-    """Blocks of grids from the columns of a Hadamard matrix, each kept half of the time and with every other a quarter.
+    """Blocks of grids from the columns of a Hadamard matrix, each kept half of the time and with
+    every other a quarter.
 
-    The columns, their signs and one shift are drawn for each block, so that blocks are independent replicates and each
-    grid alone is a fair coin per cell.
+    The columns, their signs and one shift are drawn for each block, so that blocks are independent
+    replicates and each grid alone is a fair coin per cell.
     """
     size = 1 << grid.cells.bit_length()
     hadamard = np.ones((1, 1), dtype=np.int8)
@@ -262,18 +283,19 @@ class Rise(Method):
     raw:     S(l) = sum_i f(x * M_i) M_i(l) / (N p)                      (Petsiuk, Das and Saenko 2018, eq. 6)
     centred: S(l) = Cov(f(x * M), M(l)) / Var M(l)                       (signed: the slope of the score on the mask)
 
-    For masks that are 0 or 1, ratio and raw estimate E[f | l shown], and centred E[f | l shown] - E[f | l hidden].
-    Masks are coarse grids of fair (or `keep`-biased) coins, interpolated linearly and moved by a random shift, with
-    grid nodes beyond the border, so that their variance is the same at every place. `grid` counts the cells along each
-    of the last two axes of the feature map (7 where nothing is said; on a line of features, each is a cell); axes in
-    front of them share every mask. With as many cells as places, masks are 0 or 1. `masks="all"` enumerates them,
-    without sampling. `design="balanced"` draws the grids from Hadamard matrices, in whole blocks: fewer masks for the
-    same error.
+    For masks that are 0 or 1, ratio and raw estimate E[f | l shown], and centred E[f | l shown] -
+    E[f | l hidden]. Masks are coarse grids of fair (or `keep`-biased) coins, interpolated linearly
+    and moved by a random shift, with grid nodes beyond the border, so that their variance is the
+    same at every place. `grid` counts the cells along each of the last two axes of the feature map
+    (7 where nothing is said; on a line of features, each is a cell); axes in front of them share
+    every mask. With as many cells as places, masks are 0 or 1. `masks="all"` enumerates them,
+    without sampling. `design="balanced"` draws the grids from Hadamard matrices, in whole blocks:
+    fewer masks for the same error.
 
-    Cost: `masks` evaluations (times the draws of the removal). Sums are kept in grid space, and masks are made in
-    pieces: memory does not grow with their number. Values: (n, features), in units of the target; the standard error
-    comes from independent blocks of masks. Errors: InputError for settings that leave no estimate, or more than 2^20
-    masks to enumerate.
+    Cost: `masks` evaluations (times the draws of the removal). Sums are kept in grid space, and
+    masks are made in pieces: memory does not grow with their number. Values: (n, features), in
+    units of the target; the standard error comes from independent blocks of masks. Errors:
+    InputError for settings that leave no estimate, or more than 2^20 masks to enumerate.
 
     >>> from assay import Question
     >>> question = Question(lambda x: 2 * x[:, 0] - x[:, 1], torch.tensor([[1.0, 3.0]]))
@@ -296,22 +318,34 @@ class Rise(Method):
         if self.masks != "all" and (
             not isinstance(self.masks, int) or self.masks < 2 * _FEWEST_BLOCKS
         ):
-            raise InputError(
-                f"Expected at least {2 * _FEWEST_BLOCKS} masks, or 'all', got {self.masks!r}."
+            raise SettingError(
+                expected=f"at least {2 * _FEWEST_BLOCKS} masks, or 'all'",
+                got=repr(self.masks),
+                advice="",
             )
         if self.grid is not None and self.grid < 1:
-            raise InputError(
-                f"Expected a grid of at least one cell along an axis, got {self.grid}."
+            raise SettingError(
+                expected="a grid of at least one cell along an axis",
+                got=self.grid,
+                advice="",
             )
         if not 0 < self.keep < 1:
-            raise InputError(f"Expected a share of cells to keep between 0 and 1, got {self.keep}.")
+            raise SettingError(
+                expected="a share of cells to keep between 0 and 1",
+                got=self.keep,
+                advice="",
+            )
         if self.estimator not in ("ratio", "raw", "centred"):
-            raise InputError(
-                f"Expected the estimator 'ratio', 'raw' or 'centred', got {self.estimator!r}."
+            raise SettingError(
+                expected="the estimator 'ratio', 'raw' or 'centred'",
+                got=repr(self.estimator),
+                advice="",
             )
         if self.design not in ("independent", "balanced"):
-            raise InputError(
-                f"Expected the design 'independent' or 'balanced', got {self.design!r}."
+            raise SettingError(
+                expected="the design 'independent' or 'balanced'",
+                got=repr(self.design),
+                advice="",
             )
         if self.design == "balanced" and self.keep != 0.5:
             raise InputError(

@@ -1,4 +1,6 @@
-"""Methods around another method: its absolute values, its product with the input, its mean over noise."""
+"""Methods around another method: its absolute values, its product with the input, its mean over
+noise.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from assay.answers.attribution import Kind
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.models.base import Ability
 from assay.numerics import rng
@@ -27,7 +29,9 @@ class Around(Method):
     def __post_init__(self) -> None:
         if not isinstance(self.method, Method):
             raise KindError(
-                f"Expected a method inside {type(self).__name__}, such as Gradient(), got {self.method!r}."
+                expected=f"a method inside {type(self).__name__}, such as Gradient()",
+                got=repr(self.method),
+                advice="",
             )
 
     @property
@@ -73,7 +77,8 @@ class TimesInput(Around):
     """A local method made global: what the slopes say of the way from the absent input.
 
     phi_i = (x_i - b_i) s_i, pooled over what feature i owns      (Ancona et al. 2018, section 3: local and global)
-    Cost: that of the method. Units: target. Asks the method for elements, so that pooling comes after the product.
+    Cost: that of the method. Units: target. Asks the method for elements, so that pooling comes
+    after the product.
 
     >>> from assay import Gradient
     >>> TimesInput(Smoothed(Gradient(), noise=0.1))
@@ -86,9 +91,10 @@ class TimesInput(Around):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.method.unit is not Kind.SLOPE:
-            raise InputError(
-                f"Expected a local method (target per unit of input) inside TimesInput, got {self.method!r} whose unit is "
-                f"{self.method.unit.value}. It is to be multiplied once only: use the method as it is."
+            raise SettingError(
+                expected="a local method (target per unit of input) inside TimesInput",
+                got=f"{self.method!r} whose unit is {self.method.unit.value}",
+                advice="It is to be multiplied once only: use the method as it is.",
             )
 
     @property
@@ -111,9 +117,10 @@ class TimesInput(Around):
 class Smoothed(Around):
     """Another method averaged over noisy copies of the input (SmoothGrad).
 
-    phi = mean_k phi(x + e_k), e_k ~ N(0, noise^2), or uniform in a box of half-side `noise` with shape="uniform"
-    (Smilkov et al. 2017, equation 1; Yeh et al. 2019 use the box). The noise comes from the seed and each input's own bytes.
-    Cost: `draws` times that of the method. Its standard error is that of the mean over draws.
+    phi = mean_k phi(x + e_k), e_k ~ N(0, noise^2), or uniform in a box of half-side `noise` with
+    shape="uniform" (Smilkov et al. 2017, equation 1; Yeh et al. 2019 use the box). The noise comes
+    from the seed and each input's own bytes. Cost: `draws` times that of the method. Its standard
+    error is that of the mean over draws.
 
     >>> from assay import Gradient
     >>> Smoothed(Gradient(), noise=0.2, draws=10)
@@ -129,9 +136,13 @@ class Smoothed(Around):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.noise > 0 or self.draws < 2 or self.shape not in ("gaussian", "uniform"):
-            raise InputError(
-                "Expected noise > 0, at least 2 draws (one has no standard error), and shape 'gaussian' or 'uniform' for "
-                f"Smoothed, got noise={self.noise}, draws={self.draws}, shape={self.shape!r}."
+            raise SettingError(
+                expected=(
+                    "noise > 0, at least 2 draws (one has no standard error), and shape "
+                    "'gaussian' or 'uniform' for Smoothed"
+                ),
+                got=f"noise={self.noise}, draws={self.draws}, shape={self.shape!r}",
+                advice="",
             )
 
     @property
@@ -142,7 +153,9 @@ class Smoothed(Around):
         super().check(question)
         if not question.x.is_floating_point():
             raise KindError(
-                f"Expected floating inputs for {self!r}, which adds noise to them, got {question.x.dtype}."
+                expected=f"floating inputs for {self!r}, which adds noise to them",
+                got=question.x.dtype,
+                advice="",
             )
 
     def values(self, question: Question, seed: int) -> Estimate:

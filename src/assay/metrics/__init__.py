@@ -1,4 +1,5 @@
-"""Every metric, in one list: name -> class. The command line, the contract tests and the tables of the docs are made from it.
+"""Every metric, in one list: name -> class. The command line, the contract tests and the tables of
+the docs are made from it.
 
 - `base`: what a metric is: frozen settings and one pure function `(Question, Attribution) -> Score`
 - `faithfulness`: whether credit accounts for what the model does

@@ -1,4 +1,6 @@
-"""A metric: frozen settings and one pure function from a question and attributions to one number per input."""
+"""A metric: frozen settings and one pure function from a question and attributions to one number
+per input.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from assay.question.question import Question
 @final
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a metric reads off one attribution, for a shard: one number per input, its sampling error, and details."""
+    """What a metric reads off one attribution, for a shard: one number per input, its sampling
+    error, and details.
+    """
 
     values: Tensor
     error: Tensor | None = None
@@ -29,9 +33,11 @@ class Reading:
 
 
 class Metric(ABC):
-    """`(Question, Attribution) -> Score`. A subclass is a frozen dataclass that writes `read(question, attributions, seed)`.
+    """`(Question, Attribution) -> Score`. A subclass is a frozen dataclass that writes
+    `read(question, attributions, seed)`.
 
-    All attributions that are compared are read together, from the same draws and the same model answers.
+    All attributions that are compared are read together, from the same draws and the same model
+    answers.
     """
 
     direction: ClassVar[Direction] = "lower"
@@ -55,9 +61,15 @@ class Metric(ABC):
     def each(
         self, question: Question, attributions: Sequence[Attribution], *, seed: int = 0
     ) -> list[Score]:
-        """The scores of several attributions of the same question, paired: same draws, same model answers."""
+        """The scores of several attributions of the same question, paired: same draws, same model
+        answers.
+        """
         if not isinstance(question, Question):
-            raise KindError(f"Expected a Question, got {type(question).__name__}.")
+            raise KindError(
+                expected="a Question",
+                got=type(question).__name__,
+                advice="",
+            )
         for attribution in attributions:
             self._fits(question, attribution)
         self.check(question, attributions)
@@ -76,7 +88,9 @@ class Metric(ABC):
         ]
 
     def about(self, method: Method) -> Metric:
-        """The same metric for answers of this method: metrics that must ask again take it as their own."""
+        """The same metric for answers of this method: metrics that must ask again take it as their
+        own.
+        """
         return self
 
     def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
@@ -85,17 +99,24 @@ class Metric(ABC):
     def _fits(self, question: Question, attribution: Attribution) -> None:
         if not isinstance(attribution, Attribution):
             raise KindError(
-                f"Expected an Attribution, got {type(attribution).__name__}. Ask a method first: answer = method(question)."
+                expected="an Attribution",
+                got=type(attribution).__name__,
+                advice="Ask a method first: answer = method(question).",
             )
         expected = (question.n, question.partition.count)
         if tuple(attribution.values.shape) != expected:
             raise InputError(
-                f"Expected an attribution of shape {expected} (inputs, features) for this question, got "
-                f"{tuple(attribution.values.shape)}. Was it the answer to another question?"
+                expected=(
+                    f"an attribution of shape {expected} (inputs, features) for this question"
+                ),
+                got=tuple(attribution.values.shape),
+                advice="Was it the answer to another question?",
             )
         if not bool(torch.isfinite(attribution.values).all()):
             raise InputError(
-                f"Expected finite attribution values, got NaN or infinity in the answer of {attribution.method}."
+                expected="finite attribution values",
+                got=f"NaN or infinity in the answer of {attribution.method}",
+                advice="",
             )
 
     def _score(self, parts: list[Reading], attribution: Attribution, seed: int) -> Score:

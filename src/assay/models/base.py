@@ -1,4 +1,6 @@
-"""A predictor, wrapped once at the door: what it can do, how it is called, and that it is left as it was found."""
+"""A predictor, wrapped once at the door: what it can do, how it is called, and that it is left as
+it was found.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Ability(Enum):
 
 
 class Model(ABC):
-    """Any predictor. Subclasses say how one chunk of rows is answered; chunking is the engine's business."""
+    """Any predictor. Subclasses say how one chunk of rows is answered; chunking is the engine's
+    business.
+    """
 
     abilities: frozenset[Ability] = frozenset()
     device: torch.device = torch.device("cpu")
@@ -66,7 +70,9 @@ class Model(ABC):
 
     @contextmanager
     def session(self, *, slopes: bool) -> Iterator[None]:
-        """Everything the model needs while it works; whatever is changed is put back, also after an exception."""
+        """Everything the model needs while it works; whatever is changed is put back, also after an
+        exception.
+        """
         # no_grad rather than inference_mode: what a forward caches in its buffers must stay usable in training.
         with torch.inference_mode(False), torch.enable_grad() if slopes else torch.no_grad():
             yield
@@ -102,8 +108,9 @@ def checked(outputs: Any, rows: int, who: str) -> Tensor:
     if not isinstance(outputs, Tensor):
         if isinstance(outputs, list) and not any(hasattr(part, "shape") for part in outputs):
             raise KindError(
-                f"Expected one tensor of outputs from {who}, got a list of {type(next(iter(outputs), None)).__name__}. "
-                "Return scores or probabilities as an array: numpy.asarray(outputs)."
+                expected=f"one tensor of outputs from {who}",
+                got=f"a list of {type(next(iter(outputs), None)).__name__}",
+                advice="Return scores or probabilities as an array: numpy.asarray(outputs).",
             )
         if isinstance(outputs, Mapping):
             advice = (
@@ -116,12 +123,15 @@ def checked(outputs: Any, rows: int, who: str) -> Tensor:
         else:
             advice = "wrap(model, output=lambda out: ...)"
         raise KindError(
-            f"Expected one tensor of outputs from {who}, got {type(outputs).__name__}. Say which part is meant: {advice}."
+            expected=f"one tensor of outputs from {who}",
+            got=type(outputs).__name__,
+            advice=f"Say which part is meant: {advice}.",
         )
     if outputs.dim() == 0 or len(outputs) != rows:
         raise ModelError(
-            f"Expected one output row for each of {rows} inputs from {who}, got a tensor of shape {tuple(outputs.shape)}. "
-            "The first dimension of inputs and outputs counts rows."
+            expected=f"one output row for each of {rows} inputs from {who}",
+            got=f"a tensor of shape {tuple(outputs.shape)}",
+            advice="The first dimension of inputs and outputs counts rows.",
         )
     return outputs
 
@@ -135,8 +145,12 @@ def finite(outputs: Tensor, who: str, where: str) -> Tensor:
             else ~torch.isfinite(outputs)
         )
         raise ModelError(
-            f"Expected finite outputs from {who}, got NaN or infinity in {int(bad.sum())} of {len(outputs)} rows {where}. "
-            "Check the inputs' preprocessing, and that the removal leaves values the model can take."
+            expected=f"finite outputs from {who}",
+            got=f"NaN or infinity in {int(bad.sum())} of {len(outputs)} rows {where}",
+            advice=(
+                "Check the inputs' preprocessing, and that the removal leaves values the "
+                "model can take."
+            ),
         )
     return outputs
 
@@ -152,7 +166,9 @@ def digest(*parts: bytes) -> bytes:
 @final
 @dataclass(frozen=True, eq=False)
 class Near:
-    """What rows are near to: images by number, `count` in all, and rectangles of their owners outside of which both agree."""
+    """What rows are near to: images by number, `count` in all, and rectangles of their owners
+    outside of which both agree.
+    """
 
     inputs: Callable[[Tensor], Tensor]
     count: int

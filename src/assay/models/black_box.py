@@ -23,8 +23,12 @@ def _numbers(outputs: Any, who: str) -> Any:
         array = np.asarray(outputs)
         if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
             raise KindError(
-                f"Expected numbers from {who}, got {array.dtype}. Explain scores or probabilities rather than labels: "
-                "wrap(model, output='predict_proba') or output='decision_function'."
+                expected=f"numbers from {who}",
+                got=array.dtype,
+                advice=(
+                    "Explain scores or probabilities rather than labels: wrap(model, "
+                    "output='predict_proba') or output='decision_function'."
+                ),
             )
         array = np.ascontiguousarray(array, dtype=np.float64)
         return torch.from_numpy(array if array.flags.writeable else array.copy())
@@ -70,7 +74,9 @@ class Estimator(_Opaque):
     def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
         if len(rows) != 1 or context:
             raise KindError(
-                f"Expected one table and no context for {self.name}, got {len(rows)} inputs and {len(context)} context."
+                expected=f"one table and no context for {self.name}",
+                got=f"{len(rows)} inputs and {len(context)} context",
+                advice="",
             )
         table: Any = rows[0]
         columns = getattr(self.estimator, "feature_names_in_", None)
@@ -97,7 +103,9 @@ class Estimator(_Opaque):
 
 @final
 class Function(_Opaque):
-    """Any callable; it is called with what the question was given: tensors for tensors, arrays for arrays, frames for frames."""
+    """Any callable; it is called with what the question was given: tensors for tensors, arrays for
+    arrays, frames for frames.
+    """
 
     def __init__(
         self,

@@ -35,7 +35,9 @@ def _part(output: str | int | Callable[[Any], Any] | None) -> Callable[[Any], An
             return outputs[key]
         except (KeyError, IndexError, TypeError) as error:
             raise KindError(
-                f"Expected outputs with a part {key!r}, got {type(outputs).__name__}: {error!r}."
+                expected=f"outputs with a part {key!r}",
+                got=f"{type(outputs).__name__}: {error!r}",
+                advice="",
             ) from error
 
     return pick
@@ -48,11 +50,13 @@ def wrap(
     device: str | torch.device | None = None,
     output: str | int | Callable[[Any], Any] | None = None,
 ) -> Model:
-    """A `Model` from a torch module, an estimator in the style of scikit-learn, or any callable on arrays or tensors.
+    """A `Model` from a torch module, an estimator in the style of scikit-learn, or any callable on
+    arrays or tensors.
 
-    `batch_size="auto"` finds the fastest chunk on the first rows of real work and halves it when memory runs out.
-    `output` says which part of a structured output is meant (a key, an index or a callable); for an estimator, which of
-    `predict_proba`, `decision_function` and `predict` is explained (the first that exists, by default).
+    `batch_size="auto"` finds the fastest chunk on the first rows of real work and halves it when
+    memory runs out. `output` says which part of a structured output is meant (a key, an index or a
+    callable); for an estimator, which of `predict_proba`, `decision_function` and `predict` is
+    explained (the first that exists, by default).
 
     >>> import torch
     >>> wrap(torch.nn.Linear(3, 2)).name
@@ -63,7 +67,11 @@ def wrap(
     if batch_size != "auto" and (
         isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
     ):
-        raise InputError(f"Expected 'auto' or a positive int as batch size, got {batch_size!r}.")
+        raise InputError(
+            expected="'auto' or a positive int as batch size",
+            got=repr(batch_size),
+            advice="",
+        )
     rows = None if batch_size == "auto" else batch_size
     place = torch.device(device) if device is not None else None
     if isinstance(predictor, nn.Module):
@@ -72,12 +80,17 @@ def wrap(
     if answers and not isinstance(predictor, type):
         if output is not None and output not in answers:
             raise InputError(
-                f"Expected output to be one of {answers} for {type(predictor).__name__}, got {output!r}."
+                expected=f"output to be one of {answers} for {type(predictor).__name__}",
+                got=repr(output),
+                advice="",
             )
         return Estimator(predictor, str(output or answers[0]), rows, place)
     if callable(predictor) and not isinstance(predictor, type):
         return Function(predictor, _part(output), rows, place)
     raise KindError(
-        f"Expected a torch module, an estimator with one of {list(_ANSWERS)}, or a callable on arrays, "
-        f"got {type(predictor).__name__}. Hand over an instance rather than a class, or a function that predicts."
+        expected=(
+            f"a torch module, an estimator with one of {list(_ANSWERS)}, or a callable on arrays"
+        ),
+        got=type(predictor).__name__,
+        advice="Hand over an instance rather than a class, or a function that predicts.",
     )

@@ -22,11 +22,11 @@ _TIMES = np.array([[0, 0, 0, 0], [0, 1, 2, 3], [0, 2, 3, 1], [0, 3, 1, 2]])
 
 
 def orthogonal_array(columns: int, power: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """A randomised orthogonal array of strength 2 with 4 levels and 4^power rows: any two columns hold every pair
-    equally.
+    """A randomised orthogonal array of strength 2 with 4 levels and 4^power rows: any two columns
+    hold every pair equally.
 
-    Rao-Hamming construction over GF(4): rows are all vectors u, a column is u . v for one of the (4^power - 1) / 3
-    directions v; columns, levels and rows are permuted at random (Owen 1992).
+    Rao-Hamming construction over GF(4): rows are all vectors u, a column is u . v for one of the
+    (4^power - 1) / 3 directions v; columns, levels and rows are permuted at random (Owen 1992).
     """
     vectors = np.stack(np.meshgrid(*[np.arange(4)] * power, indexing="ij"), axis=-1).reshape(
         -1, power
@@ -45,9 +45,10 @@ def uniforms(
 ) -> tuple[Floats, NDArray[np.int64] | None]:
     """Numbers in (0, 1), (rows, columns), and the strata they were drawn from, where there are any.
 
-    "orthogonal" draws from orthogonal arrays filled up to Latin hypercubes (Tang 1993, Owen 1992): main effects add no
-    error to each other. Too few rows for one array leave a plain Latin hypercube. "sobol" takes the first points of a
-    scrambled Sobol' sequence (Owen 1995), which leaves less error, and none that its own spread would tell.
+    "orthogonal" draws from orthogonal arrays filled up to Latin hypercubes (Tang 1993, Owen 1992):
+    main effects add no error to each other. Too few rows for one array leave a plain Latin
+    hypercube. "sobol" takes the first points of a scrambled Sobol' sequence (Owen 1995), which
+    leaves less error, and none that its own spread would tell.
     """
     if design == "independent":
         return draw.random((rows, columns)), None
@@ -71,7 +72,9 @@ def _sobol(rows: int, columns: int, draw: np.random.Generator) -> Floats:
 
     if columns > Sobol.MAXDIM:
         raise InputError(
-            f"Expected at most {Sobol.MAXDIM} columns for Sobol' points, got {columns}. Use design='independent'."
+            expected=f"at most {Sobol.MAXDIM} columns for Sobol' points",
+            got=columns,
+            advice="Use design='independent'.",
         )
     power = max(1, (rows - 1).bit_length())
     taken = draw.permutation(even_columns(columns, power))
@@ -83,11 +86,12 @@ def _sobol(rows: int, columns: int, draw: np.random.Generator) -> Floats:
 
 @lru_cache(maxsize=32)
 def even_columns(columns: int, power: int) -> NDArray[np.int64]:
-    """Columns of the Sobol' sequence of which every two hold every pair of quarters equally among 2^power points.
+    """Columns of the Sobol' sequence of which every two hold every pair of quarters equally among
+    2^power points.
 
-    Neighbours in the sequence often share their first digits at such lengths, and could not be told apart. Digits are linear
-    in those of a point's number, so that two columns are even if no digit, or sum of digits, of one is one of the other.
-    Where there are too few, the next ones follow.
+    Neighbours in the sequence often share their first digits at such lengths, and could not be told
+    apart. Digits are linear in those of a point's number, so that two columns are even if no digit,
+    or sum of digits, of one is one of the other. Where there are too few, the next ones follow.
     """
     from scipy.stats.qmc import Sobol
 

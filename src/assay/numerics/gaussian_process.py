@@ -1,4 +1,6 @@
-"""The settings of a Gaussian process that are most probable after data: how relevant each feature is, and the noise."""
+"""The settings of a Gaussian process that are most probable after data: how relevant each feature
+is, and the noise.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.float64]
 
 Kernel: TypeAlias = Callable[[Floats], tuple[Floats, Callable[[Floats], Floats]]]
-"""Relevances (d,) to a covariance (m, m) and to what turns a slope in it (m, m) into slopes in the relevances (d,)."""
+"""Relevances (d,) to a covariance (m, m) and to what turns a slope in it (m, m) into slopes in the
+relevances (d,).
+"""
 
 _JITTER = 1e-8
 
@@ -28,15 +32,18 @@ def factor(covariance: Floats, noise: float) -> tuple[Floats, bool]:
 
 
 def left_over(noise: float, weights: Floats) -> Floats:
-    """What the posterior mean misses of the answers, given the weights (covariance + noise)^-1 answers."""
+    """What the posterior mean misses of the answers, given the weights (covariance + noise)^-1
+    answers.
+    """
     return (noise + _JITTER) * weights
 
 
 def left_out(made: tuple[Floats, bool], weights: Floats) -> float:
     """How large a process is, by the errors with which it tells each answer from all others.
 
-    The mean of e_i^2 / Var e_i = w_i^2 / (K^-1)_ii over unit variances (Rasmussen and Williams 2006, equation 5.12): it stays
-    honest where answers are smoother or rougher than the covariance supposes (Bachoc 2013).
+    The mean of e_i^2 / Var e_i = w_i^2 / (K^-1)_ii over unit variances (Rasmussen and Williams
+    2006, equation 5.12): it stays honest where answers are smoother or rougher than the covariance
+    supposes (Bachoc 2013).
     """
     from scipy.linalg import cho_solve
 
@@ -45,9 +52,11 @@ def left_out(made: tuple[Floats, bool], weights: Floats) -> float:
 
 
 def misfit(covariance: Floats, noise: float, answers: Floats) -> tuple[float, Floats]:
-    """The negative log likelihood of answers (m,), their size profiled out, and its slope in the covariance (m, m).
+    """The negative log likelihood of answers (m,), their size profiled out, and its slope in the
+    covariance (m, m).
 
-    The slope's trace is the slope in the noise (Rasmussen and Williams 2006, equations 5.8 and 5.9).
+    The slope's trace is the slope in the noise (Rasmussen and Williams 2006, equations 5.8 and
+    5.9).
     """
     from scipy.linalg import cho_solve
 
@@ -64,7 +73,8 @@ def most_probable(
 ) -> tuple[Floats, float]:
     """The relevances (d,) in (0, 1) and the noise at the mode after answers (m,) of scale one.
 
-    `likely` and `spread` (d + 1,): the mean and standard deviation of logit(relevance) and of log(noise) before any data.
+    `likely` and `spread` (d + 1,): the mean and standard deviation of logit(relevance) and of
+    log(noise) before any data.
     """
     from scipy.optimize import minimize
     from scipy.special import expit

@@ -18,7 +18,11 @@ Rule: TypeAlias = Literal["gauss_legendre", "left", "right", "middle", "trapezoi
 def quadrature(rule: Rule, steps: int) -> tuple[Tensor, Tensor]:
     """Nodes in [0, 1] and weights that sum to one, float64: (steps,), (steps,)."""
     if steps < 2:
-        raise InputError(f"Expected at least 2 steps, got {steps}.")
+        raise InputError(
+            expected="at least 2 steps",
+            got=steps,
+            advice="",
+        )
     even = np.arange(steps)
     weights = np.full(steps, 1.0 / steps)
     if rule == "gauss_legendre":
@@ -34,5 +38,9 @@ def quadrature(rule: Rule, steps: int) -> tuple[Tensor, Tensor]:
         nodes, weights = even / (steps - 1), np.full(steps, 1.0 / (steps - 1))
         weights[[0, -1]] /= 2
     else:
-        raise InputError(f"Expected one of the rules {', '.join(get_args(Rule))}, got {rule!r}.")
+        raise InputError(
+            expected=f"one of the rules {', '.join(get_args(Rule))}",
+            got=repr(rule),
+            advice="",
+        )
     return torch.from_numpy(nodes), torch.from_numpy(weights)

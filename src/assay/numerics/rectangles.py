@@ -1,4 +1,6 @@
-"""Rectangles of maps: where a patch lies, what sees it, and how a patch and the map around it are put together."""
+"""Rectangles of maps: where a patch lies, what sees it, and how a patch and the map around it are
+put together.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _MOST = 0.6  # the share of a map from which recomputing all of it costs less
 @final
 @dataclass(frozen=True)
 class Side:
-    """A sliding window along one axis, with `padding` places at both ends and `more` at the far one."""
+    """A sliding window along one axis, with `padding` places at both ends and `more` at the far
+    one.
+    """
 
     kernel: int
     stride: int = 1
@@ -37,7 +41,9 @@ class Side:
         return size + 2 * self.padding + self.more
 
     def rounded_up(self, size: int) -> Side:
-        """The same, with as many places at the far end as the last window needs that begins inside (`ceil_mode`)."""
+        """The same, with as many places at the far end as the last window needs that begins inside
+        (`ceil_mode`).
+        """
         count = -(-(size + 2 * self.padding - self.reach - 1) // self.stride) + 1
         count -= (count - 1) * self.stride >= size + self.padding
         more = (count - 1) * self.stride + self.reach + 1 - size - 2 * self.padding
@@ -47,7 +53,8 @@ class Side:
 @final
 @dataclass(frozen=True, eq=False)
 class Gather:
-    """Places (r, height, width) to take from patches, or from the maps of the rows' owners where there is no patch.
+    """Places (r, height, width) to take from patches, or from the maps of the rows' owners where
+    there is no patch.
 
     `at` counts the patches' places first, and then those of the maps.
     """
@@ -56,7 +63,9 @@ class Gather:
     shape: tuple[int, int, int]
 
     def take(self, values: Tensor, maps: Tensor) -> Tensor:
-        """The map of every row, (r, c, height, width), from patches (r, c, ...) and owners' maps (k, c, h, w)."""
+        """The map of every row, (r, c, height, width), from patches (r, c, ...) and owners' maps
+        (k, c, h, w).
+        """
         channels = maps.shape[1]
         table = torch.cat(
             [part.permute(0, 2, 3, 1).reshape(-1, channels) for part in (values, maps)]
@@ -67,7 +76,8 @@ class Gather:
 @final
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Rectangles of a common size, one for each row: tops (r,), lefts (r,), and whose maps they are on (r,).
+    """Rectangles of a common size, one for each row: tops (r,), lefts (r,), and whose maps they are
+    on (r,).
 
     It remembers what follows from it.
     """
@@ -112,7 +122,8 @@ class Place:
         return bool(self._once((other, "held"), look))
 
     def seen(self, sides: tuple[Side, Side], shape: tuple[int, int]) -> tuple[Gather, Place] | None:
-        """What a window has to see of a map (h, w) to know all places that see these rectangles, and those places.
+        """What a window has to see of a map (h, w) to know all places that see these rectangles,
+        and those places.
 
         None where they are most of the map.
         """
@@ -197,8 +208,8 @@ class Place:
 
 
 def boxes(down: Tensor, across: Tensor) -> Place:
-    """The smallest rectangles of a common size, inside of the map, that hold the places whose rows (m, height) and columns
-    (m, width) are named.
+    """The smallest rectangles of a common size, inside of the map, that hold the places whose rows
+    (m, height) and columns (m, width) are named.
     """
     ends = []
     for some in (down, across):

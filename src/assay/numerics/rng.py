@@ -1,8 +1,9 @@
-"""A seed and an input become one stream of random numbers, the same on every device and for every batch size.
+"""A seed and an input become one stream of random numbers, the same on every device and for every
+batch size.
 
-Draws that belong to one input come from Philox 4x32-10 (Salmon, Moraes, Dror and Shaw 2011), keyed by (seed, the input's own
-bytes) and counted by (draw, element): any part of them can be made at any time, for all inputs at once.
-A design that all inputs share comes from the seed alone.
+Draws that belong to one input come from Philox 4x32-10 (Salmon, Moraes, Dror and Shaw 2011), keyed
+by (seed, the input's own bytes) and counted by (draw, element): any part of them can be made at any
+time, for all inputs at once. A design that all inputs share comes from the seed alone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def derive(seed: int, name: str) -> int:
 
 
 def shared(seed: int, name: str) -> np.random.Generator:
-    """The generator of a design that all inputs share (coalitions, masks, noise): it depends on the seed alone."""
+    """The generator of a design that all inputs share (coalitions, masks, noise): it depends on the
+    seed alone.
+    """
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=16).digest()
     return np.random.Generator(
         np.random.Philox(np.random.SeedSequence(int.from_bytes(digest, "little")))
@@ -47,7 +50,9 @@ def identities(rows: Iterable[bytes]) -> Tensor:
 def philox(
     counter: Sequence[Tensor], key: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Philox 4x32-10: four counters and two keys (int64 tensors holding 32-bit words) to four random 32-bit words."""
+    """Philox 4x32-10: four counters and two keys (int64 tensors holding 32-bit words) to four
+    random 32-bit words.
+    """
     (c0, c1, c2, c3), (k0, k1) = counter, key
     for _ in range(10):
         first, second = c0 * 0xD2511F53, c2 * 0xCD9E8D57  # the low 64 bits wrap, as they should
@@ -64,7 +69,9 @@ def philox(
 @final
 @dataclass(frozen=True)
 class Streams:
-    """One stream per input; `draws=(a, b)` asks for draws a to b - 1, which are the same however they are cut into calls."""
+    """One stream per input; `draws=(a, b)` asks for draws a to b - 1, which are the same however
+    they are cut into calls.
+    """
 
     low: Tensor
     high: Tensor
@@ -117,12 +124,16 @@ class Streams:
         )
 
     def integers(self, draws: tuple[int, int], size: int, high: int) -> Tensor:
-        """Integers in [0, high): shape (n, draws, size), by multiplication (bias below high / 2^32)."""
+        """Integers in [0, high): shape (n, draws, size), by multiplication (bias below high /
+        2^32).
+        """
         return self._words(draws, size)[..., :size] * high >> 32
 
 
 def streams(seed: int, keys: Tensor, name: str = "") -> Streams:
-    """Each input's own stream, hashed from the seed, the input's identity and the name of the purpose."""
+    """Each input's own stream, hashed from the seed, the input's identity and the name of the
+    purpose.
+    """
     root = derive(seed, name)
     key = [torch.full_like(keys, root & _WORD), torch.full_like(keys, root >> 32 & _WORD)]
     zero = torch.zeros_like(keys)

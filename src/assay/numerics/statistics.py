@@ -1,4 +1,6 @@
-"""Intervals and paired tests over inputs: means are resampled as matrix products, many columns in one go."""
+"""Intervals and paired tests over inputs: means are resampled as matrix products, many columns in
+one go.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ BLOCK = (
 class Paired:
     """How two methods differ on the same inputs: the first minus the second.
 
-    `effect` is d_z = mean / standard deviation of the differences (Cohen 1988, section 2.3.5; infinite where every
-    difference is the same), `wins` the share of inputs on which the first is the larger, ties counted half.
+    `effect` is d_z = mean / standard deviation of the differences (Cohen 1988, section 2.3.5;
+    infinite where every difference is the same), `wins` the share of inputs on which the first is
+    the larger, ties counted half.
     """
 
     difference: float
@@ -45,10 +48,11 @@ def interval(
 ) -> tuple[float, float]:
     """The bias-corrected and accelerated bootstrap interval of a mean over inputs.
 
-    The bounds are the quantiles Phi(z0 + (z0 + z) / (1 - a (z0 + z))) of the resampled means, with z the normal
-    quantiles of the level, z0 the bias and a the acceleration (Efron 1987, equations 2.3 and, by the jackknife, 6.6).
-    NaN values are left out; fewer than two values have no interval, (nan, nan). Under ten values the interval is
-    known to be narrower than its level says. No model evaluations.
+    The bounds are the quantiles Phi(z0 + (z0 + z) / (1 - a (z0 + z))) of the resampled means, with
+    z the normal quantiles of the level, z0 the bias and a the acceleration (Efron 1987, equations
+    2.3 and, by the jackknife, 6.6). NaN values are left out; fewer than two values have no
+    interval, (nan, nan). Under ten values the interval is known to be narrower than its level says.
+    No model evaluations.
 
     >>> interval([2.0, 2.0, 2.0])
     (2.0, 2.0)
@@ -67,7 +71,8 @@ def intervals(
 
 
 def resampled(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
-    """The means of every column of a table (n, k) over inputs drawn with replacement: (resamples, k).
+    """The means of every column of a table (n, k) over inputs drawn with replacement: (resamples,
+    k).
 
     All columns see the same draws. A column with NaN values draws among its other inputs.
     """
@@ -85,9 +90,11 @@ def resampled(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
 
 
 def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The score interval of a rate (Wilson 1927): (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n).
+    """The score interval of a rate (Wilson 1927): (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 /
+    4n^2)) / (1 + z^2 / n).
 
-    It stays inside [0, 1] and keeps a width when no input or every input is a success. No model evaluations.
+    It stays inside [0, 1] and keeps a width when no input or every input is a success. No model
+    evaluations.
 
     >>> [round(bound, 3) for bound in wilson(0, 10)]
     [0.0, 0.278]
@@ -138,7 +145,9 @@ def every_pair(
 def differences(
     table: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 9999
 ) -> list[Paired]:
-    """What each column of paired differences (n, k) says: mean, BCa interval, sign-flip p value, effect and wins."""
+    """What each column of paired differences (n, k) says: mean, BCa interval, sign-flip p value,
+    effect and wins.
+    """
     columns = _table(table)
     bounds = intervals(columns, level, seed, resamples)
     p = sign_flip(columns, seed, resamples)
@@ -155,12 +164,13 @@ def differences(
 
 
 def sign_flip(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
-    """The two-sided permutation p value of every column of paired differences (n, k) having mean zero: (k,).
+    """The two-sided permutation p value of every column of paired differences (n, k) having mean
+    zero: (k,).
 
-    p = share of sign vectors s with |sum_i s_i d_i| >= |sum_i d_i| (Fisher 1935, section 21). Up to 17 inputs all 2^n
-    vectors are enumerated; beyond, `resamples` random ones are drawn for all columns, and
-    p = (1 + hits) / (1 + resamples) (Phipson and Smyth 2010, equation 2). Differences of zero count; a column without
-    values has p = nan.
+    p = share of sign vectors s with |sum_i s_i d_i| >= |sum_i d_i| (Fisher 1935, section 21). Up to
+    17 inputs all 2^n vectors are enumerated; beyond, `resamples` random ones are drawn for all
+    columns, and p = (1 + hits) / (1 + resamples) (Phipson and Smyth 2010, equation 2). Differences
+    of zero count; a column without values has p = nan.
 
     >>> sign_flip([[1.0, -1.0], [1.0, 1.0], [1.0, 0.0]]).tolist()
     [0.25, 1.0]
@@ -180,9 +190,11 @@ def sign_flip(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
 
 
 def holm(p: ArrayLike) -> Floats:
-    """The step-down adjustment that holds the chance of any false difference among all pairs (Holm 1979).
+    """The step-down adjustment that holds the chance of any false difference among all pairs (Holm
+    1979).
 
-    With p sorted upward, adjusted_(i) = max_{j <= i} min(1, (m - j + 1) p_(j)). NaN stays NaN and is not counted.
+    With p sorted upward, adjusted_(i) = max_{j <= i} min(1, (m - j + 1) p_(j)). NaN stays NaN and
+    is not counted.
 
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
@@ -201,11 +213,13 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def letters(differ: ArrayLike, order: Sequence[int] | None = None) -> tuple[str, ...]:
-    """The compact letter display: two methods share a letter exactly where no difference between them was found.
+    """The compact letter display: two methods share a letter exactly where no difference between
+    them was found.
 
-    Insert and absorb (Piepho 2004): all start in one group, every pair that differs splits the groups that hold both,
-    and groups inside others vanish. `differ` is a symmetric (k, k) table of truth values; `order` lists the methods
-    from best to worst (those it leaves out get no letter), so that `a` goes to the best.
+    Insert and absorb (Piepho 2004): all start in one group, every pair that differs splits the
+    groups that hold both, and groups inside others vanish. `differ` is a symmetric (k, k) table of
+    truth values; `order` lists the methods from best to worst (those it leaves out get no letter),
+    so that `a` goes to the best.
 
     >>> letters([[False, False, True], [False, False, False], [True, False, False]])
     ('a', 'ab', 'b')
@@ -237,10 +251,11 @@ def letters(differ: ArrayLike, order: Sequence[int] | None = None) -> tuple[str,
 def ranks(
     table: ArrayLike, direction: str = "higher", seed: int = 0, resamples: int = 9999
 ) -> Floats:
-    """How often each method takes each place when the inputs are drawn anew: (methods, places), rows sum to one.
+    """How often each method takes each place when the inputs are drawn anew: (methods, places),
+    rows sum to one.
 
-    Means over resampled inputs are ranked, ties share their places; column 0 is P(best). Inputs with NaN in any
-    method are left out; a method without any value has a row of NaN.
+    Means over resampled inputs are ranked, ties share their places; column 0 is P(best). Inputs
+    with NaN in any method are left out; a method without any value has a row of NaN.
 
     >>> ranks([[1.0, 0.0], [2.0, 1.0], [3.0, 2.0]])[:, 0].tolist()
     [1.0, 0.0]
@@ -315,7 +330,9 @@ def _patterns(columns: Floats) -> Iterator[tuple[NDArray[np.intp], NDArray[np.in
 
 
 def _draws(n: int, seed: int, resamples: int) -> Iterator[tuple[int, Floats]]:
-    """How often each of n inputs was drawn in each resample, in blocks: (first resample, counts (block, n))."""
+    """How often each of n inputs was drawn in each resample, in blocks: (first resample, counts
+    (block, n)).
+    """
     generator = rng.shared(seed, f"bootstrap {n}")
     block = max(1, BLOCK // n)
     for a in range(0, resamples, block):
@@ -328,7 +345,9 @@ def _draws(n: int, seed: int, resamples: int) -> Iterator[tuple[int, Floats]]:
 
 
 def _signs(n: int, seed: int, resamples: int) -> Iterator[Floats]:
-    """Sign vectors (block, n): all of them up to a common flip for few inputs, random ones otherwise."""
+    """Sign vectors (block, n): all of them up to a common flip for few inputs, random ones
+    otherwise.
+    """
     if n <= EXACT:
         codes = np.arange(2 ** (n - 1))[:, None] >> np.arange(n)
         yield (1 - 2 * (codes & 1)).astype(np.float64)
@@ -369,7 +388,9 @@ def _bca(columns: Floats, means: Floats, level: float) -> Floats:
 
 
 def _quantiles(means: Floats, shares: Floats) -> Floats:
-    """Linearly interpolated quantiles, each column of means (resamples, k) at its own shares (2, k): (k, 2)."""
+    """Linearly interpolated quantiles, each column of means (resamples, k) at its own shares (2,
+    k): (k, 2).
+    """
     ordered = np.sort(means, axis=0)
     at = shares * (len(means) - 1)
     floor = np.clip(np.nan_to_num(np.floor(at)), 0, max(len(means) - 2, 0)).astype(np.intp)

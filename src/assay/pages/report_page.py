@@ -1,4 +1,6 @@
-"""One self-contained page about a comparison: maps, scores with intervals, real differences, how to do it again."""
+"""One self-contained page about a comparison: maps, scores with intervals, real differences, how to
+do it again.
+"""
 
 from __future__ import annotations
 
@@ -50,22 +52,30 @@ def report(
     title: str = "Explanations, compared",
     inputs: int = 16,
 ) -> Path:
-    """Writes a page about a comparison, or about (question, attributions, {metric: one score per attribution}).
+    """Writes a page about a comparison, or about (question, attributions, {metric: one score per
+    attribution}).
 
-    `images` are what people should see beside the maps, (n, height, width), (n, 3, height, width) or
-    (n, height, width, 3); without them the inputs themselves are shown where they are pictures. `labels` say what each
-    input is. The first `inputs` inputs are drawn; scores are of all. The page loads nothing from elsewhere and runs no
-    script; every text that comes from data is escaped. Cost: no model evaluations beyond the clean outputs.
+    `images` are what people should see beside the maps, (n, height, width), (n, 3, height, width)
+    or (n, height, width, 3); without them the inputs themselves are shown where they are pictures.
+    `labels` say what each input is. The first `inputs` inputs are drawn; scores are of all. The
+    page loads nothing from elsewhere and runs no script; every text that comes from data is
+    escaped. Cost: no model evaluations beyond the clean outputs.
     """
     if not isinstance(comparison, Comparison):
         if not isinstance(comparison, tuple) or len(comparison) != 3:
             raise KindError(
-                f"Expected a Comparison or (question, attributions, scores), got {type(comparison).__name__}."
+                expected="a Comparison or (question, attributions, scores)",
+                got=type(comparison).__name__,
+                advice="",
             )
         comparison = gathered(*comparison)
     question = comparison.question
     if labels is not None and len(labels) != question.n:
-        raise InputError(f"Expected one label for each of {question.n} inputs, got {len(labels)}.")
+        raise InputError(
+            expected=f"one label for each of {question.n} inputs",
+            got=len(labels),
+            advice="",
+        )
     shown = min(inputs, question.n)
     drawn = pictures.is_image(question)
     page = _template().render(
@@ -161,7 +171,9 @@ def _gallery(
 def _charts(
     comparison: Comparison, labels: Sequence[str] | None, shown: int
 ) -> list[dict[str, Any]]:
-    """One table per input: the features that matter most to any method, a signed bar for every method."""
+    """One table per input: the features that matter most to any method, a signed bar for every
+    method.
+    """
     charts = []
     answers = _candidates(comparison)
     elements = (
@@ -215,7 +227,9 @@ def _input_name(i: int, labels: Sequence[str] | None) -> str:
 
 
 def _metric(comparison: Comparison, name: str) -> dict[str, Any]:
-    """What the page says of one metric: marks on a common scale, ticks, and the differences in words."""
+    """What the page says of one metric: marks on a common scale, ticks, and the differences in
+    words.
+    """
     found = comparison.standings[name]
     scores = comparison.by(name)
     scale = _scale(found)
@@ -245,7 +259,9 @@ def _metric(comparison: Comparison, name: str) -> dict[str, Any]:
 
 
 def _noisy(place: Place, scores: Mapping[str, Score]) -> bool:
-    """Whether sampling inside the metric causes more than a tenth of the standard error over inputs."""
+    """Whether sampling inside the metric causes more than a tenth of the standard error over
+    inputs.
+    """
     return scores[place.method].noise > 0.1 * (place.high - place.low) / 3.92
 
 
@@ -301,7 +317,9 @@ def _cost(name: str, answer: Attribution) -> dict[str, Any]:
 
 
 def _refusals(comparison: Comparison) -> list[tuple[list[str], list[str], str]]:
-    """(methods, metrics, reason), each reason said once for the methods that it refuses by the same metrics."""
+    """(methods, metrics, reason), each reason said once for the methods that it refuses by the same
+    metrics.
+    """
     refused: dict[tuple[str, str], list[str]] = {}
     for (method, metric), reason in comparison.refusals.items():
         refused.setdefault((method, reason), []).append(metric)

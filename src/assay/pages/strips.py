@@ -17,7 +17,9 @@ SQUEEZED = (
 @final
 @dataclass(frozen=True)
 class Mark:
-    """A dot and its whisker on a strip, in percent of the strip's width; `beyond` where the dot lies off the scale."""
+    """A dot and its whisker on a strip, in percent of the strip's width; `beyond` where the dot
+    lies off the scale.
+    """
 
     place: Place
     dot: float

@@ -40,7 +40,8 @@ def is_image(question: Question) -> bool:
 
 
 def credit_maps(question: Question, answer: Attribution) -> Floats:
-    """The credit of every place of the picture: (n, height, width); channels of their own are added up.
+    """The credit of every place of the picture: (n, height, width); channels of their own are added
+    up.
 
     All places of a feature show the whole feature's credit, places that nobody owns show zero.
     """
@@ -57,7 +58,9 @@ def credit_maps(question: Question, answer: Attribution) -> Floats:
 
 
 def photos(question: Question, images: ArrayLike | None) -> NDArray[np.float64] | None:
-    """The inputs as pictures in [0, 1], (n, height, width) or (n, height, width, 3); None where nothing can be seen."""
+    """The inputs as pictures in [0, 1], (n, height, width) or (n, height, width, 3); None where
+    nothing can be seen.
+    """
     if images is None:
         shape = question.layout.shapes[0]
         if not is_image(question) or (len(shape) == 3 and shape[0] not in (1, 3)):
@@ -69,14 +72,20 @@ def photos(question: Question, images: ArrayLike | None) -> NDArray[np.float64] 
         )
     if array.ndim not in (3, 4) or len(array) != question.n:
         raise InputError(
-            f"Expected images (n, height, width), (n, 3, height, width) or (n, height, width, 3) for {question.n} "
-            f"inputs, got shape {array.shape}."
+            expected=(
+                "images (n, height, width), (n, 3, height, width) or (n, height, width, "
+                f"3) for {question.n} inputs"
+            ),
+            got=f"shape {array.shape}",
+            advice="",
         )
     if array.ndim == 4 and array.shape[-1] not in (1, 3):
         array = np.moveaxis(array, 1, -1)
     if array.ndim == 4 and array.shape[-1] not in (1, 3):
         raise InputError(
-            f"Expected images with 1 or 3 channels, got shape {array.shape}: hand over what people should see."
+            expected="images with 1 or 3 channels",
+            got=f"shape {array.shape}: hand over what people should see",
+            advice="",
         )
     array = array[..., 0] if array.ndim == 4 and array.shape[-1] == 1 else array
     low, high = float(array.min()), float(array.max())
@@ -113,7 +122,9 @@ def heat(values: Floats, words: str) -> Picture:
 
 
 def in_words(values: ArrayLike, names: Sequence[str]) -> str:
-    """What a reader who cannot see the map should know of it: the strongest feature in favour and against."""
+    """What a reader who cannot see the map should know of it: the strongest feature in favour and
+    against.
+    """
     credit = np.asarray(values, dtype=np.float64)
     if not np.any(credit):
         return "no credit anywhere"

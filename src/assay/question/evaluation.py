@@ -36,7 +36,9 @@ _PATCH = (
 @final
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A model, the inputs' flat rows x (n, elements), who gets credit, what stands in, and the context."""
+    """A model, the inputs' flat rows x (n, elements), who gets credit, what stands in, and the
+    context.
+    """
 
     model: Model
     layout: Layout
@@ -69,7 +71,9 @@ class Bound:
         )
 
     def nothing(self, rows: Tensor, draws: Tensor) -> Tensor:
-        """The inputs `rows` with every feature removed (r, elements); elements that nobody owns stay."""
+        """The inputs `rows` with every feature removed (r, elements); elements that nobody owns
+        stay.
+        """
         removed = self.absent.all(rows, draws)
         return (
             removed
@@ -102,7 +106,8 @@ class Bound:
         unit: int = 1,
         near: Nearby | None = None,
     ) -> None:
-        """Asks `total` rows, chunk by chunk, forward only; `unit` rows that belong together share a chunk if one holds them.
+        """Asks `total` rows, chunk by chunk, forward only; `unit` rows that belong together share a
+        chunk if one holds them.
 
         `near` says of which images they differ in a patch only.
         """
@@ -133,15 +138,21 @@ class Bound:
             rows, owners = make(flat)
             if not rows.is_floating_point():
                 raise KindError(
-                    f"Expected floating inputs to take slopes at, got {rows.dtype}: integers have no slope."
+                    expected="floating inputs to take slopes at",
+                    got=rows.dtype,
+                    advice="integers have no slope.",
                 )
             leaf = rows.detach().requires_grad_()
             outputs = self.model.call(self.layout.fold(leaf), self.context(owners), memory)
             scores = score(finite(outputs, self.model.name, "on the way"), owners)
             if not scores.requires_grad:
                 raise AbilityError(
-                    f"Expected outputs of {self.model.name} that can be differentiated, got detached ones. Keep the forward in "
-                    "torch, without .detach(), .numpy() or no_grad, or use a method that only asks for predictions."
+                    expected=f"outputs of {self.model.name} that can be differentiated",
+                    got="detached ones",
+                    advice=(
+                        "Keep the forward in torch, without .detach(), .numpy() or "
+                        "no_grad, or use a method that only asks for predictions."
+                    ),
                 )
             (slope,) = torch.autograd.grad(scores.sum(), leaf, allow_unused=True)
             engine.count(len(rows), backward=True)
@@ -179,7 +190,9 @@ class Bound:
         return plain(total / draws, self.x)
 
     def probe(self, n: int, target: Target) -> None:
-        """Asks two rows together and alone, and refuses when their answers differ or the target does not fit them."""
+        """Asks two rows together and alone, and refuses when their answers differ or the target
+        does not fit them.
+        """
         zero, seen = torch.zeros(1, dtype=torch.int64, device=self.x.device), []
         second = self.x[1:2] if n > 1 else self.nothing(zero, zero)
         pair, owners = (
@@ -204,9 +217,15 @@ class Bound:
         ):
             gap = float((together - alone).abs().max())
             raise ModelError(
-                f"Expected the answer for an input not to depend on its neighbours, got a difference of {gap:.3g} from "
-                f"{self.model.name} for the same row alone and beside another. Statistics over the batch or randomness are "
-                "at work: put such layers in evaluation mode, or fix the randomness."
+                expected="the answer for an input not to depend on its neighbours",
+                got=(
+                    f"a difference of {gap:.3g} from {self.model.name} for the same row alone "
+                    "and beside another"
+                ),
+                advice=(
+                    "Statistics over the batch or randomness are at work: put such layers "
+                    "in evaluation mode, or fix the randomness."
+                ),
             )
         target.take(owners[:1]).choose(seen[1])
 

@@ -18,7 +18,9 @@ from assay.removals.base import FixedAbsent
 def activations(
     bound: Bound, n: int, after: cut.After, layout: Layout, features: Features
 ) -> Bound:
-    """The inputs' activations at a layer, what is carried beside them, and the activations of what is absent."""
+    """The inputs' activations at a layer, what is carried beside them, and the activations of what
+    is absent.
+    """
     elements = layout.elements
 
     def run(

@@ -1,4 +1,6 @@
-"""The rows of n inputs under m masks and the removal's draws: built a chunk at a time, never all at once."""
+"""The rows of n inputs under m masks and the removal's draws: built a chunk at a time, never all at
+once.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _FEW = 8  # inputs in a chunk up to which their rows are made one input at a tim
 @final
 @dataclass(frozen=True, eq=False)
 class Masked:
-    """Masks (m, features) or (n, m, features) over bound inputs; row (i * m + j) * draws + b is input i, mask j, draw b."""
+    """Masks (m, features) or (n, m, features) over bound inputs; row (i * m + j) * draws + b is
+    input i, mask j, draw b.
+    """
 
     bound: Bound
     masks: Tensor
@@ -62,7 +66,9 @@ class Masked:
         )
 
     def _near(self, total: int) -> Nearby | None:
-        """Says where rows differ from their inputs, if that is a small patch of an image under every mask."""
+        """Says where rows differ from their inputs, if that is a small patch of an image under
+        every mask.
+        """
         bound, m, draws = self.bound, self.masks.shape[-2], self.draws
         if not bound.model.nearby or bound.aligned or bound.shared or total < _MANY:
             return None
@@ -80,7 +86,9 @@ class Masked:
         return near
 
     def _place(self) -> Place | None:
-        """Rectangles of a common size around what each mask hides, if masks are shared and the rectangles small."""
+        """Rectangles of a common size around what each mask hides, if masks are shared and the
+        rectangles small.
+        """
         layout, partition = self.bound.layout, self.bound.partition
         shape = layout.shapes[0]
         if self.masks.dim() > 2 or self.masks.dtype != torch.bool or len(partition.labels) > 1:

@@ -35,7 +35,9 @@ from assay.removals.base import FixedAbsent, Removal
 from assay.targets import Neuron, Output, Predicted, Target, as_target
 
 Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
-"""A way through the inputs: (input, step) indices (r,) to points (r, elements) and velocities (r, elements) or None for 1."""
+"""A way through the inputs: (input, step) indices (r,) to points (r, elements) and velocities (r,
+elements) or None for 1.
+"""
 
 _SHARD = (
     1 << 20
@@ -44,11 +46,13 @@ _SHARD = (
 
 @final
 class Question:
-    """What is asked of a model about some inputs: `Question(model, inputs, target, features, removal)`.
+    """What is asked of a model about some inputs: `Question(model, inputs, target, features,
+    removal)`.
 
-    Inputs are a tensor, an array, a DataFrame, or several tensors that share dimension 0. Everything inside works on flat rows:
-    `x` is (n, elements). What is not attributed (attention masks, lengths, constant matrices) is `context`: a mapping from
-    the model's argument names to `Aligned(tensor)`, one row per input, or `Shared(value)`.
+    Inputs are a tensor, an array, a DataFrame, or several tensors that share dimension 0.
+    Everything inside works on flat rows: `x` is (n, elements). What is not attributed (attention
+    masks, lengths, constant matrices) is `context`: a mapping from the model's argument names to
+    `Aligned(tensor)`, one row per input, or `Shared(value)`.
 
     >>> import torch
     >>> question = Question(torch.nn.Linear(3, 2), torch.ones(4, 3), target=0)
@@ -107,7 +111,9 @@ class Question:
 
     @cached_property
     def bound(self) -> Bound:
-        """The inputs bound to the model; activations of a layer are computed here, when they are first needed."""
+        """The inputs bound to the model; activations of a layer are computed here, when they are
+        first needed.
+        """
         return self._source() if callable(self._source) else self._source
 
     @property
@@ -132,7 +138,9 @@ class Question:
 
     @property
     def keys(self) -> Tensor:
-        """Each input's identity (n,), hashed from its bytes; an activation keeps the identity of the input it came from."""
+        """Each input's identity (n,), hashed from its bytes; an activation keeps the identity of
+        the input it came from.
+        """
         if self._keys is None:
             origin = self._origin
             self._keys = origin[0].keys if origin else self.layout.identities(self.x)
@@ -140,7 +148,9 @@ class Question:
 
     @property
     def absent(self) -> Tensor:
-        """The inputs with everything removed (n, elements), where the removal has one replacement for each."""
+        """The inputs with everything removed (n, elements), where the removal has one replacement
+        for each.
+        """
         self.require_one_replacement()
         rows = torch.arange(self.n, device=self.x.device)
         return self.bound.nothing(rows, torch.zeros_like(rows))
@@ -150,17 +160,27 @@ class Question:
         draws = (self._origin[0] if self._origin else self).bound.absent.draws
         if draws > 1:
             raise InputError(
-                f"Expected a removal with one replacement for each input, got {self.removal!r} with {draws}. "
-                "Use ExpectedGradients, which averages over a background, or Mean(rows) for one baseline."
+                expected="a removal with one replacement for each input",
+                got=f"{self.removal!r} with {draws}",
+                advice=(
+                    "Use ExpectedGradients, which averages over a background, or "
+                    "Mean(rows) for one baseline."
+                ),
             )
 
     def require_removal(self) -> None:
-        """Refuses, before any work, inputs that a removal leaves as they are: nothing can be learnt of them by removing."""
+        """Refuses, before any work, inputs that a removal leaves as they are: nothing can be learnt
+        of them by removing.
+        """
         same = self.bound.unmoved
         if len(same):
             raise InputError(
-                f"Expected a removal that changes the inputs, got {self.removal!r}, which leaves {len(same)} of {self.n} as "
-                f"they are, first input {int(same[0])}. Use another removal, such as Background(rows), or leave them out."
+                expected="a removal that changes the inputs",
+                got=(
+                    f"{self.removal!r}, which leaves {len(same)} of {self.n} as they are, "
+                    f"first input {int(same[0])}"
+                ),
+                advice="Use another removal, such as Background(rows), or leave them out.",
             )
 
     @property
@@ -194,14 +214,18 @@ class Question:
 
     @property
     def chosen(self) -> Target:
-        """The target with everything chosen on the clean outputs; a question about moved inputs has it without asking."""
+        """The target with everything chosen on the clean outputs; a question about moved inputs has
+        it without asking.
+        """
         return self._chosen or self.settle()[0]
 
     # --- what it is asked
 
     @torch.inference_mode(False)
     def settle(self) -> tuple[Target, Tensor]:
-        """The target with everything chosen on the clean outputs, and its value there; cheap refusals happen here."""
+        """The target with everything chosen on the clean outputs, and its value there; cheap
+        refusals happen here.
+        """
         if self._settled is None:
             self._probe()
             bound = self.bound
@@ -228,7 +252,9 @@ class Question:
 
     @torch.inference_mode(False)
     def outputs(self, masks: Tensor) -> Tensor:
-        """Every output under masks (m, features) or (n, m, features), averaged over the removal's draws: (n, m, k)."""
+        """Every output under masks (m, features) or (n, m, features), averaged over the removal's
+        draws: (n, m, k).
+        """
         table: list[Tensor] = []
 
         def read(outputs: Tensor, owners: Tensor) -> Tensor:
@@ -244,7 +270,8 @@ class Question:
 
     @torch.inference_mode(False)
     def value(self, masks: Tensor) -> Tensor:
-        """The target under masks (m, features) or (n, m, features), averaged over the removal's draws: (n, m).
+        """The target under masks (m, features) or (n, m, features), averaged over the removal's
+        draws: (n, m).
 
         Bool masks say what is present; float masks in [0, 1] blend the input with its replacement.
         Cost: n * m * draws rows, forward only, never all of them in memory.
@@ -264,7 +291,9 @@ class Question:
 
     @torch.inference_mode(False)
     def score(self, at: Tensor) -> Tensor:
-        """The target at any points: (n, elements) -> (n,), or (n, k, elements) -> (n, k). Forward only."""
+        """The target at any points: (n, elements) -> (n,), or (n, k, elements) -> (n, k). Forward
+        only.
+        """
         points, steps = sound_points(at, self.n, self.x.shape[1])
         target, out = self.chosen, plain(torch.zeros(len(points), device=at.device), self.x)
 
@@ -278,7 +307,9 @@ class Question:
 
     @torch.inference_mode(False)
     def slope(self, at: Tensor | None = None) -> Tensor:
-        """The gradient of the target at any points, the inputs by default: (n, elements) or (n, k, elements), like `at`."""
+        """The gradient of the target at any points, the inputs by default: (n, elements) or (n, k,
+        elements), like `at`.
+        """
         at = self.x if at is None else at
         points, steps = sound_points(at, self.n, self.x.shape[1])
         out = torch.zeros_like(points)
@@ -293,10 +324,11 @@ class Question:
 
     @torch.inference_mode(False)
     def integrate(self, way: Way, weights: Tensor, *, squares: Tensor | None = None) -> Tensor:
-        """The line integral sum_k w_k grad f(point_k) * velocity_k: (n, elements), float64, accumulated chunk by chunk.
+        """The line integral sum_k w_k grad f(point_k) * velocity_k: (n, elements), float64,
+        accumulated chunk by chunk.
 
-        `squares` (n, elements), where given, receives sum_k w_k (grad f(point_k) * velocity_k)^2 beside it, for standard errors.
-        Cost: len(weights) forward and backward passes per input.
+        `squares` (n, elements), where given, receives sum_k w_k (grad f(point_k) * velocity_k)^2
+        beside it, for standard errors. Cost: len(weights) forward and backward passes per input.
         """
         steps = len(weights)
         weights = weights.to(self.x.device, torch.float64)
@@ -359,7 +391,9 @@ class Question:
             yield self.part(start, min(start + size, self.n))
 
     def at(self, points: Tensor, rows: Tensor | None = None) -> Question:
-        """The same question about other inputs (r, elements) in the place of inputs `rows` (r,); nothing is chosen again."""
+        """The same question about other inputs (r, elements) in the place of inputs `rows` (r,);
+        nothing is chosen again.
+        """
         rows = torch.arange(self.n, device=self.x.device) if rows is None else rows
         bound = self.bound.about(points, rows)
         if self.removal.follows and self._origin is None:
@@ -399,9 +433,11 @@ class Question:
 
     @torch.inference_mode(False)
     def after(self, layer: str, features: Features | None = None) -> Question:
-        """The same question asked of the rest of the model behind a layer: the layer's activations become the inputs.
+        """The same question asked of the rest of the model behind a layer: the layer's activations
+        become the inputs.
 
-        What is absent becomes the activation of the absent input. Activations are computed when they are first needed.
+        What is absent becomes the activation of the absent input. Activations are computed when
+        they are first needed.
         """
         self._probe()
         bound, rows = self.bound, torch.arange(min(self.n, 2), device=self.x.device)

@@ -25,7 +25,9 @@ def of_kind(value: Any, kind: type[Any]) -> Any:
     """The value, if it is of the kind that is meant."""
     if not isinstance(value, kind):
         raise KindError(
-            f"Expected {kind.__name__.lower()} such as those in assay.{kind.__name__.lower()}, got {type(value).__name__}."
+            expected=f"{kind.__name__.lower()} such as those in assay.{kind.__name__.lower()}",
+            got=type(value).__name__,
+            advice="",
         )
     return value
 
@@ -33,7 +35,9 @@ def of_kind(value: Any, kind: type[Any]) -> Any:
 def door(
     inputs: Any, features: Any, removal: Any, model: Model
 ) -> tuple[Layout, Features, Removal]:
-    """How the inputs are read, who receives credit and what stands in for the absent: as given, or what suits the inputs."""
+    """How the inputs are read, who receives credit and what stands in for the absent: as given, or
+    what suits the inputs.
+    """
     if is_text(inputs):
         texts = TextLayout.of(inputs, model.device)
         features = Words() if features is None else features
@@ -49,15 +53,24 @@ def sound(x: Tensor, model: Model) -> Tensor:
     """Flat rows without anything a model cannot take."""
     if x.numel() == 0:
         raise InputError(
-            f"Expected at least one input with at least one element, got an array of shape {tuple(x.shape)}."
+            expected="at least one input with at least one element",
+            got=f"an array of shape {tuple(x.shape)}",
+            advice="",
         )
     if x.is_floating_point():
         wrong = torch.isinf(x) if model.takes_missing else ~torch.isfinite(x)
         if bool(wrong.any()):
             row = int(wrong.any(1).nonzero()[0])
             raise InputError(
-                f"Expected finite inputs, got NaN or infinity in {int(wrong.any(1).sum())} of {len(x)} inputs, first in input "
-                f"{row}. Fill or drop missing values, or use an estimator that declares it can take them."
+                expected="finite inputs",
+                got=(
+                    f"NaN or infinity in {int(wrong.any(1).sum())} of {len(x)} inputs, first "
+                    f"in input {row}"
+                ),
+                advice=(
+                    "Fill or drop missing values, or use an estimator that declares it can "
+                    "take them."
+                ),
             )
     return x
 
@@ -73,7 +86,9 @@ def declared(
             tensor = torch.as_tensor(value.value).to(device)
             if tensor.dim() == 0 or len(tensor) != n:
                 raise InputError(
-                    f"Expected {n} rows in the aligned context {name!r}, got shape {tuple(tensor.shape)}."
+                    expected=f"{n} rows in the aligned context {name!r}",
+                    got=f"shape {tuple(tensor.shape)}",
+                    advice="",
                 )
             aligned[name] = tensor
         elif isinstance(value, Shared):
@@ -82,8 +97,9 @@ def declared(
             )
         else:
             raise KindError(
-                f"Expected Aligned(tensor) or Shared(value) as context {name!r}, got {type(value).__name__}. "
-                "Say whether it has one row per input; a shape alone does not tell."
+                expected=f"Aligned(tensor) or Shared(value) as context {name!r}",
+                got=type(value).__name__,
+                advice="Say whether it has one row per input; a shape alone does not tell.",
             )
     return aligned, shared
 
@@ -100,7 +116,9 @@ def sound_points(at: Tensor, n: int, elements: int) -> tuple[Tensor, int]:
     """Points (n, elements) or (n, k, elements) as rows, and how many belong to each input."""
     if at.dim() not in (2, 3) or len(at) != n or at.shape[-1] != elements:
         raise InputError(
-            f"Expected points of shape ({n}, {elements}) or ({n}, k, {elements}), got {tuple(at.shape)}."
+            expected=f"points of shape ({n}, {elements}) or ({n}, k, {elements})",
+            got=tuple(at.shape),
+            advice="",
         )
     return at.reshape(-1, elements), at.shape[1] if at.dim() == 3 else 1
 
@@ -111,7 +129,9 @@ def sound_masks(masks: Any, n: int, count: int, x: Tensor) -> Tensor:
         masks.dtype == torch.bool or masks.is_floating_point()
     ):
         raise KindError(
-            f"Expected masks as a tensor of bools or floats, got {getattr(masks, 'dtype', type(masks).__name__)}."
+            expected="masks as a tensor of bools or floats",
+            got=getattr(masks, "dtype", type(masks).__name__),
+            advice="",
         )
     if (
         masks.dim() not in (2, 3)
@@ -119,10 +139,14 @@ def sound_masks(masks: Any, n: int, count: int, x: Tensor) -> Tensor:
         or (masks.dim() == 3 and len(masks) != n)
     ):
         raise InputError(
-            f"Expected masks of shape (m, {count}) or ({n}, m, {count}), got {tuple(masks.shape)}."
+            expected=f"masks of shape (m, {count}) or ({n}, m, {count})",
+            got=tuple(masks.shape),
+            advice="",
         )
     if masks.is_floating_point() and not x.is_floating_point():
         raise KindError(
-            f"Expected masks of bools for inputs of {x.dtype}, which cannot be blended, got {masks.dtype}."
+            expected=f"masks of bools for inputs of {x.dtype}, which cannot be blended",
+            got=masks.dtype,
+            advice="",
         )
     return masks

@@ -29,7 +29,9 @@ _FILES = (assay.targets, assay.perturbations)
 
 @cache
 def words() -> Mapping[str, type]:
-    """Every name that settings may use: of methods, metrics and what they are made of, features, removals, targets."""
+    """Every name that settings may use: of methods, metrics and what they are made of, features,
+    removals, targets.
+    """
     modules = list(_FILES)
     for wing in _WINGS:
         for entry in pkgutil.walk_packages(wing.__path__, f"{wing.__name__}."):
@@ -59,10 +61,12 @@ def _is_setting(kind: type) -> bool:
 
 
 def parse(text: str, kind: type[T]) -> T:
-    """The object that `text` describes, such as `Smoothed(Gradient(), noise=0.2)`; a bare name takes its defaults.
+    """The object that `text` describes, such as `Smoothed(Gradient(), noise=0.2)`; a bare name
+    takes its defaults.
 
-    Names of this library, literals and calls of such names alone are read: no attribute, no operator, nothing else.
-    Errors: InputError for text that is no such thing or settings that its class refuses, KindError for another kind.
+    Names of this library, literals and calls of such names alone are read: no attribute, no
+    operator, nothing else. Errors: InputError for text that is no such thing or settings that its
+    class refuses, KindError for another kind.
 
     >>> from assay.methods.base import Method
     >>> parse("Smoothed(Gradient, noise=0.2, draws=10)", Method)
@@ -72,7 +76,9 @@ def parse(text: str, kind: type[T]) -> T:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError) as error:
         raise InputError(
-            f"Expected settings such as IntegratedGradients(steps=32), got {text!r}."
+            expected="settings such as IntegratedGradients(steps=32)",
+            got=repr(text),
+            advice="",
         ) from error
     made = _made(tree.body, text)
     if isinstance(made, type):
@@ -80,7 +86,9 @@ def parse(text: str, kind: type[T]) -> T:
     if not isinstance(made, kind):
         known = ", ".join(named(kind))
         raise KindError(
-            f"Expected a {kind.__name__}, got {type(made).__name__}: {text!r}. Known: {known}."
+            expected=f"a {kind.__name__}",
+            got=f"{type(made).__name__}: {text!r}",
+            advice=f"Known: {known}.",
         )
     return made
 
@@ -98,7 +106,9 @@ def _made(node: ast.expr, text: str) -> Any:
             keyword.arg is None for keyword in node.keywords
         ):
             raise InputError(
-                f"Expected names of this library to be called, got {ast.unparse(node)!r} in {text!r}."
+                expected="names of this library to be called",
+                got=f"{ast.unparse(node)!r} in {text!r}",
+                advice="",
             )
         positional = [_value(each, text) for each in node.args]
         by_name = {str(keyword.arg): _value(keyword.value, text) for keyword in node.keywords}
@@ -112,7 +122,9 @@ def _made(node: ast.expr, text: str) -> Any:
     except ValueError as error:
         said = ast.unparse(node)
         raise InputError(
-            f"Expected a number, a text, a list or a name as setting, got {said!r}, {text!r}."
+            expected="a number, a text, a list or a name as setting",
+            got=f"{said!r}, {text!r}",
+            advice="",
         ) from error
 
 
@@ -123,7 +135,11 @@ def _value(node: ast.expr, text: str) -> Any:
 
 def _word(name: str) -> type:
     if name not in words():
-        raise InputError(f"Expected one of the names {', '.join(sorted(words()))}, got {name!r}.")
+        raise InputError(
+            expected=f"one of the names {', '.join(sorted(words()))}",
+            got=repr(name),
+            advice="",
+        )
     return words()[name]
 
 
@@ -132,6 +148,8 @@ def _called(kind: type, positional: list[Any], by_name: dict[str, Any], text: st
         inspect.signature(kind).bind(*positional, **by_name)
     except TypeError as error:
         raise InputError(
-            f"Expected {kind.__name__}{inspect.signature(kind)}, got {text!r}: {error}."
+            expected=f"{kind.__name__}{inspect.signature(kind)}",
+            got=f"{text!r}: {error}",
+            advice="",
         ) from error
     return kind(*positional, **by_name)

@@ -1,4 +1,6 @@
-"""Predictors and inputs by name, for the command line: `package.module:predictor`, and data from files."""
+"""Predictors and inputs by name, for the command line: `package.module:predictor`, and data from
+files.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ _READ = (".npy", ".npz", ".csv", ".safetensors")
 
 
 def predictor(where: str) -> Any:
-    """What `package.module:name` names; `name()` is called without arguments, so that a function may build it.
+    """What `package.module:name` names; `name()` is called without arguments, so that a function
+    may build it.
 
     >>> predictor("torch.nn:ReLU()")
     ReLU()
@@ -27,7 +30,9 @@ def predictor(where: str) -> Any:
         part.isidentifier() for part in (*module.split("."), *name.split("."))
     ):
         raise InputError(
-            f"Expected a predictor as package.module:name, or :name() to have it built, got {where!r}."
+            expected="a predictor as package.module:name, or :name() to have it built",
+            got=repr(where),
+            advice="",
         )
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -43,13 +48,17 @@ def predictor(where: str) -> Any:
 
 
 def inputs(path: Path) -> Any:
-    """A tensor, several tensors (in the order of their names), an array or a table, by the file's ending.
+    """A tensor, several tensors (in the order of their names), an array or a table, by the file's
+    ending.
 
-    `.npy` and `.npz` give tensors, `.safetensors` likewise, `.csv` a DataFrame. Nothing is unpickled.
+    `.npy` and `.npz` give tensors, `.safetensors` likewise, `.csv` a DataFrame. Nothing is
+    unpickled.
     """
     if path.suffix not in _READ:
         raise InputError(
-            f"Expected inputs in a file that ends in {', '.join(_READ)}, got {path.name!r}."
+            expected=f"inputs in a file that ends in {', '.join(_READ)}",
+            got=repr(path.name),
+            advice="",
         )
     if not path.is_file():
         raise InputError(f"Expected inputs in {path}, where there is no file.")
@@ -61,7 +70,9 @@ def inputs(path: Path) -> Any:
         parts = _tensors(path)
     except (ValueError, OSError) as error:
         raise InputError(
-            f"Expected arrays of numbers in {path}, got what cannot be read: {error}."
+            expected=f"arrays of numbers in {path}",
+            got=f"what cannot be read: {error}",
+            advice="",
         ) from error
     return parts[0] if len(parts) == 1 else parts
 
@@ -82,6 +93,8 @@ def _tensors(path: Path) -> tuple[torch.Tensor, ...]:
     )
     if any(not (np.issubdtype(each.dtype, np.number) or each.dtype == np.bool_) for each in arrays):
         raise KindError(
-            f"Expected arrays of numbers in {path}, got {', '.join(str(each.dtype) for each in arrays)}."
+            expected=f"arrays of numbers in {path}",
+            got=", ".join(str(each.dtype) for each in arrays),
+            advice="",
         )
     return tuple(torch.from_numpy(each) for each in arrays)

@@ -1,4 +1,6 @@
-"""What there is, as tables: made from the lists of methods and metrics, for the terminal and for the docs."""
+"""What there is, as tables: made from the lists of methods and metrics, for the terminal and for
+the docs.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ class Catalogue:
 
 
 def methods() -> Catalogue:
-    """Every method: what it says, what it needs of the model, the axioms it keeps, its unit and its cost."""
+    """Every method: what it says, what it needs of the model, the axioms it keeps, its unit and its
+    cost.
+    """
     columns = ("method", "what it says", "needs", "axioms", "unit", "cost per input", "settings")
     return Catalogue(
         "Methods", columns, tuple(_method(name, kind) for name, kind in METHODS.items())

@@ -29,7 +29,9 @@ class Absent(ABC):
 
     @abstractmethod
     def fill(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
-        """Rows x (r, elements) with what is not present replaced; bool masks switch, float masks blend."""
+        """Rows x (r, elements) with what is not present replaced; bool masks switch, float masks
+        blend.
+        """
 
     @abstractmethod
     def take(self, rows: Tensor) -> Absent:
@@ -41,7 +43,9 @@ class Absent(ABC):
 
 
 def blend(x: Tensor, replacement: Tensor, present: Tensor) -> Tensor:
-    """x where present, the replacement elsewhere; a float mask in between mixes the two. Slopes pass."""
+    """x where present, the replacement elsewhere; a float mask in between mixes the two. Slopes
+    pass.
+    """
     if present.dtype != torch.bool:
         return torch.lerp(replacement, x, present.to(x.dtype))
     if x.requires_grad or replacement.requires_grad:
@@ -55,8 +59,8 @@ def blend(x: Tensor, replacement: Tensor, present: Tensor) -> Tensor:
 def blend_into(rows: Tensor, x: Tensor, replacement: Tensor, present: Tensor) -> None:
     """Writes `blend` into rows of its shape.
 
-    Bits are switched whole words at a time, replacement ^ ((x ^ replacement) & present): an order of magnitude faster than a
-    choice for each number.
+    Bits are switched whole words at a time, replacement ^ ((x ^ replacement) & present): an order
+    of magnitude faster than a choice for each number.
     """
     word = _WORDS.get(x.element_size())
     if present.dtype != torch.bool:
@@ -102,7 +106,8 @@ class Removal(ABC):
     """A rule that says what stands in for what is absent."""
 
     follows = False
-    """Whether the replacement is made from the input itself, and so is made anew for other inputs."""
+    """Whether the replacement is made from the input itself, and so is made anew for other inputs.
+    """
 
     @abstractmethod
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, SettingError
 from assay.inputs.layout import Layout
 from assay.numerics import rng
 from assay.removals.base import Absent, Removal, shown
@@ -19,7 +19,9 @@ from assay.removals.base import Absent, Removal, shown
 @final
 @dataclass(frozen=True, eq=False)
 class _Gaussian(Absent):
-    """x_A | x_S ~ N(mu_A + C_AS C_SS^-1 (x_S - mu_S), C_AA - C_AS C_SS^-1 C_SA), from the same standard normals for all masks."""
+    """x_A | x_S ~ N(mu_A + C_AS C_SS^-1 (x_S - mu_S), C_AA - C_AS C_SS^-1 C_SA), from the same
+    standard normals for all masks.
+    """
 
     x: Tensor
     mean: Tensor
@@ -50,7 +52,9 @@ class _Gaussian(Absent):
         return torch.where(present, x, (self.mean + self.unit * drawn).to(x.dtype))
 
     def _given(self, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Regression on what is present and a root of what variance is left, for each mask: (m, d, d), (m, d, d)."""
+        """Regression on what is present and a root of what variance is left, for each mask: (m, d,
+        d), (m, d, d).
+        """
         on = masks.to(torch.float64)
         eye = torch.eye(len(self.mean), dtype=torch.float64, device=masks.device)
         both = on.unsqueeze(2) * on.unsqueeze(1)
@@ -68,7 +72,9 @@ class _Gaussian(Absent):
 @final
 @dataclass(frozen=True, eq=False)
 class _Kernel(Absent):
-    """Rows of data drawn by how near they are to what is present, w_k = exp(-D_S(x, x_k)^2 / (2 |S| width^2))."""
+    """Rows of data drawn by how near they are to what is present, w_k = exp(-D_S(x, x_k)^2 / (2 |S|
+    width^2)).
+    """
 
     x: Tensor
     rows: Tensor
@@ -115,12 +121,14 @@ def _switch(present: Tensor) -> Tensor:
 @final
 @dataclass(frozen=True, eq=False)
 class Conditional(Removal):
-    """What is absent follows its distribution in `rows` given what is present: the conditional (observational) game.
+    """What is absent follows its distribution in `rows` given what is present: the conditional
+    (observational) game.
 
-    `gaussian`: the conditional normal distribution with the rows' mean and covariance (Aas, Jullum and Loland 2021, section 3.2),
-    drawn with antithetic scrambled Sobol points that are the same for all masks. `kernel`: rows of data, drawn by a Gaussian
-    kernel of the distance on what is present, each column in units of its standard deviation (their section 3.4, without
-    correlations in the distance). Values are averages over `draws`. Cost: `draws` evaluations per mask.
+    `gaussian`: the conditional normal distribution with the rows' mean and covariance (Aas, Jullum
+    and Loland 2021, section 3.2), drawn with antithetic scrambled Sobol points that are the same
+    for all masks. `kernel`: rows of data, drawn by a Gaussian kernel of the distance on what is
+    present, each column in units of its standard deviation (their section 3.4, without correlations
+    in the distance). Values are averages over `draws`. Cost: `draws` evaluations per mask.
 
     >>> import torch
     >>> Conditional(torch.randn(50, 3), draws=16)
@@ -135,9 +143,13 @@ class Conditional(Removal):
 
     def __post_init__(self) -> None:
         if self.kind not in ("gaussian", "kernel") or self.draws < 2 or not self.width > 0:
-            raise InputError(
-                "Expected the kind 'gaussian' or 'kernel', at least 2 draws and a positive width for Conditional, got "
-                f"kind={self.kind!r}, draws={self.draws}, width={self.width}."
+            raise SettingError(
+                expected=(
+                    "the kind 'gaussian' or 'kernel', at least 2 draws and a positive "
+                    "width for Conditional"
+                ),
+                got=f"kind={self.kind!r}, draws={self.draws}, width={self.width}",
+                advice="",
             )
 
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
@@ -147,12 +159,19 @@ class Conditional(Removal):
             elements + 1 if self.kind == "gaussian" else 2
         ):
             raise InputError(
-                f"Expected floating inputs and more rows than the {elements} columns to condition on, got {len(rows)} rows "
-                f"and {x.dtype}. Give more rows, or use Background(rows)."
+                expected=(
+                    f"floating inputs and more rows than the {elements} columns to condition on"
+                ),
+                got=f"{len(rows)} rows and {x.dtype}",
+                advice="Give more rows, or use Background(rows).",
             )
         exact = rows.to(torch.float64)
         if not bool(torch.isfinite(exact).all()):
-            raise InputError("Expected finite rows to condition on, got NaN or infinity.")
+            raise InputError(
+                expected="finite rows to condition on",
+                got="NaN or infinity",
+                advice="",
+            )
         spread = exact.std(0)
         unit = torch.where(spread > 0, spread, 1.0)
         if self.kind == "gaussian":

@@ -1,4 +1,6 @@
-"""Removals whose replacement is known beforehand: a value, a mean, a blur, noise, or rows of a background."""
+"""Removals whose replacement is known beforehand: a value, a mean, a blur, noise, or rows of a
+background.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +23,30 @@ def _rows(layout: Layout, raw: Any, who: str) -> Tensor:
     """Rows of the inputs' kind, checked."""
     rows = layout.flatten(raw)
     if len(rows) == 0:
-        raise InputError(f"Expected at least one row in {who}, got none.")
+        raise InputError(
+            expected=f"at least one row in {who}",
+            got="none",
+            advice="",
+        )
     return rows
 
 
 def _finite(rows: Tensor, who: str) -> Tensor:
     if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
-        raise InputError(f"Expected finite numbers in {who}, got NaN or infinity.")
+        raise InputError(
+            expected=f"finite numbers in {who}",
+            got="NaN or infinity",
+            advice="",
+        )
     return rows
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Baseline(Removal):
-    """A fixed value: one number, one input's worth of them, or one such for each input (a tuple for several tensors)."""
+    """A fixed value: one number, one input's worth of them, or one such for each input (a tuple for
+    several tensors).
+    """
 
     value: Any = 0.0
 
@@ -43,7 +55,9 @@ class Baseline(Removal):
         if isinstance(value, int | float) and not isinstance(value, bool):
             if not x.is_floating_point() and value != int(value):
                 raise InputError(
-                    f"Expected a whole number as baseline of inputs of {x.dtype}, got {value}."
+                    expected=f"a whole number as baseline of inputs of {x.dtype}",
+                    got=value,
+                    advice="",
                 )
             return FixedAbsent(_finite(torch.full_like(x[:1], value), "the baseline").unsqueeze(1))
         if isinstance(layout, TensorLayout):
@@ -51,8 +65,9 @@ class Baseline(Removal):
         rows = _finite(_rows(layout, value, "the baseline"), "the baseline")
         if len(rows) not in (1, len(x)):
             raise InputError(
-                f"Expected a baseline of one row or of {len(x)}, one for each input, got {len(rows)}. "
-                "Use Background(rows) to average over several baselines."
+                expected=f"a baseline of one row or of {len(x)}, one for each input",
+                got=len(rows),
+                advice="Use Background(rows) to average over several baselines.",
             )
         return FixedAbsent(rows.unsqueeze(1))
 
@@ -64,7 +79,9 @@ class Baseline(Removal):
         given = self.value if several else (self.value,)
         if len(given) != len(layout.shapes):
             raise InputError(
-                f"Expected {len(layout.shapes)} baselines, one for each tensor, got {len(given)}."
+                expected=f"{len(layout.shapes)} baselines, one for each tensor",
+                got=len(given),
+                advice="",
             )
         parts = tuple(self._leading(part, shape) for part, shape in zip(given, layout.shapes))
         most = max(len(part) for part in parts)
@@ -94,7 +111,9 @@ class Mean(Removal):
         rows = _finite(_rows(layout, self.rows, "the rows to average"), "the rows to average")
         if not x.is_floating_point():
             raise InputError(
-                f"Expected floating inputs for Mean, got {x.dtype}, which holds no mean. Use Background(rows)."
+                expected="floating inputs for Mean",
+                got=f"{x.dtype}, which holds no mean",
+                advice="Use Background(rows).",
             )
         return FixedAbsent(rows.to(torch.float64).mean(0).to(x.dtype)[None, None])
 
@@ -105,18 +124,26 @@ class Mean(Removal):
 @final
 @dataclass(frozen=True)
 class Blur(Removal):
-    """The image itself, blurred by a Gaussian of standard deviation `sigma` pixels (reflected at the border)."""
+    """The image itself, blurred by a Gaussian of standard deviation `sigma` pixels (reflected at
+    the border).
+    """
 
     sigma: float
     follows = True
 
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
         if not self.sigma > 0:
-            raise InputError(f"Expected a blur of positive sigma in pixels, got {self.sigma}.")
+            raise InputError(
+                expected="a blur of positive sigma in pixels",
+                got=self.sigma,
+                advice="",
+            )
         shape = layout.shapes[0]
         if len(layout.shapes) != 1 or len(shape) not in (2, 3) or not x.is_floating_point():
             raise InputError(
-                f"Expected floating images (channels, height, width) to blur, got {layout.describe()}."
+                expected="floating images (channels, height, width) to blur",
+                got=layout.describe(),
+                advice="",
             )
         images = x.reshape(-1, 1, *shape[-2:])
         for dim in (2, 3):
@@ -138,7 +165,9 @@ class Blur(Removal):
 @final
 @dataclass(frozen=True)
 class Noise(Removal):
-    """Gaussian noise of standard deviation `sigma` around `mean`, drawn from the seed and each input's own bytes."""
+    """Gaussian noise of standard deviation `sigma` around `mean`, drawn from the seed and each
+    input's own bytes.
+    """
 
     sigma: float
     mean: float = 0.0
@@ -160,7 +189,9 @@ class Noise(Removal):
 @final
 @dataclass(frozen=True, eq=False)
 class Background(Removal):
-    """Rows of data: a value is the average over all of them (marginal, or interventional, expectation)."""
+    """Rows of data: a value is the average over all of them (marginal, or interventional,
+    expectation).
+    """
 
     rows: Any
 

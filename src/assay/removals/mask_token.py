@@ -18,7 +18,8 @@ from assay.removals.base import Absent, FixedAbsent, Removal
 @final
 @dataclass(frozen=True)
 class MaskToken(Removal):
-    """An absent token is replaced by a mask: a string for texts ("" drops the word), a token's number for integer inputs.
+    """An absent token is replaced by a mask: a string for texts ("" drops the word), a token's
+    number for integer inputs.
 
     >>> MaskToken("[MASK]")
     MaskToken(token='[MASK]')
@@ -29,7 +30,11 @@ class MaskToken(Removal):
     def masked(self, layout: TextLayout) -> TextLayout:
         """The layout that writes this mask."""
         if not isinstance(self.token, str):
-            raise KindError(f"Expected a string as mask for texts, got {self.token!r}.")
+            raise KindError(
+                expected="a string as mask for texts",
+                got=repr(self.token),
+                advice="",
+            )
         return replace(layout, mask=self.token)
 
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
@@ -37,7 +42,8 @@ class MaskToken(Removal):
             return FixedAbsent(torch.full_like(x[:1], _MASK).unsqueeze(1))
         if isinstance(self.token, str) or x.is_floating_point():
             raise KindError(
-                f"Expected integer tokens and a token's number for {self!r}, got inputs of type {x.dtype}. "
-                "Use Baseline(value) for real numbers."
+                expected=f"integer tokens and a token's number for {self!r}",
+                got=f"inputs of type {x.dtype}",
+                advice="Use Baseline(value) for real numbers.",
             )
         return FixedAbsent(torch.full_like(x[:1], self.token).unsqueeze(1))

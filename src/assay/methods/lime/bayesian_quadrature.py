@@ -1,4 +1,6 @@
-"""LIME's moments by way of a Gaussian process: fitted to the draws, integrated exactly, corrected by what it misses."""
+"""LIME's moments by way of a Gaussian process: fitted to the draws, integrated exactly, corrected
+by what it misses.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,11 @@ _REPEATS = (
 
 
 def covariance(u: Floats, v: Floats) -> Floats:
-    """The covariance of a Brownian path that is free at both ends, less its mean; over [0, 1], of mean variance 1.
+    """The covariance of a Brownian path that is free at both ends, less its mean; over [0, 1], of
+    mean variance 1.
 
-    6 ((u - 1/2)(v - 1/2) + B_2(|u - v|) / 2), with B_2 Bernoulli's second polynomial (Gu 2013, section 2.3).
+    6 ((u - 1/2)(v - 1/2) + B_2(|u - v|) / 2), with B_2 Bernoulli's second polynomial (Gu 2013,
+    section 2.3).
     """
     apart = np.abs(u - v)
     return 6 * ((u - 0.5) * (v - 0.5) + (apart**2 - apart + 1 / 6) / 2)
@@ -71,7 +75,8 @@ def covered_twice(low: Floats, high: Floats, start: Floats, stop: Floats) -> Flo
 @final
 @dataclass(frozen=True, eq=False)
 class Column:
-    """Draws of one column as stretches of uniforms that give the same value, `start` to `stop` (m,), equal where they are points.
+    """Draws of one column as stretches of uniforms that give the same value, `start` to `stop`
+    (m,), equal where they are points.
 
     Covariances are means over the stretches: what a path says of a value that many uniforms have.
     """
@@ -106,10 +111,12 @@ class Column:
 @final
 @dataclass(frozen=True, eq=False)
 class Process:
-    """A Gaussian process over draws of columns with covariance prod_j (1 + r_j k_j / size_j) and noise.
+    """A Gaussian process over draws of columns with covariance prod_j (1 + r_j k_j / size_j) and
+    noise.
 
-    k is `covariance`, which integrates to zero, so that r_j is the variance of column j's own effect, and an interaction
-    of the columns T has variance prod_{j in T} r_j (Durrande, Ginsbourger, Roustant and Carraro 2013).
+    k is `covariance`, which integrates to zero, so that r_j is the variance of column j's own
+    effect, and an interaction of the columns T has variance prod_{j in T} r_j (Durrande,
+    Ginsbourger, Roustant and Carraro 2013).
     """
 
     columns: tuple[Column, ...]
@@ -130,10 +137,12 @@ class Process:
         return gaussian_process.factor(self.between(self.columns), self.noise)
 
     def carried(self, cells: Cells, row: int) -> tuple[Floats, Floats]:
-        """What a row's moments E[(z_j - E z_j) g] and its mean E[g] are of every draw's covariance: (m, d) and (m,).
+        """What a row's moments E[(z_j - E z_j) g] and its mean E[g] are of every draw's covariance:
+        (m, d) and (m,).
 
-        Columns are independent under the weighted law of the neighbourhood, so every integral is a product of integrals
-        over one column; those are 0 over the whole of it, and so only the input's own cell counts.
+        Columns are independent under the weighted law of the neighbourhood, so every integral is a
+        product of integrals over one column; those are 0 over the whole of it, and so only the
+        input's own cell counts.
         """
         ends = zip(self.columns, cells.low[row], cells.high[row])
         inside = np.stack([column.covered(low, high) for column, low, high in ends], axis=1)
@@ -157,7 +166,9 @@ def columns_of(cells: Cells, rows: slice) -> tuple[Column, ...]:
 
 
 def fitted(cells: Cells, answers: Floats) -> Process:
-    """The process of the first draws whose relevances and noise are most probable after answers (m,) of mean 0 and scale 1."""
+    """The process of the first draws whose relevances and noise are most probable after answers
+    (m,) of mean 0 and scale 1.
+    """
     told, some = (
         columns_of(cells, slice(len(answers))),
         columns_of(cells, slice(min(len(answers), _MOST_FITTED))),
@@ -188,7 +199,9 @@ def fitted(cells: Cells, answers: Floats) -> Process:
 
 
 Known: TypeAlias = tuple[Floats, Floats, Floats, Floats]
-"""Of rows that share their answers: moments (n, d), their variances (n, d), means (n,), and what the process misses (n, m)."""
+"""Of rows that share their answers: moments (n, d), their variances (n, d), means (n,), and what
+the process misses (n, m).
+"""
 
 
 def known(cells: Cells, answers: Floats) -> Known:
@@ -242,9 +255,9 @@ def smooth_fit(
 ) -> Fit:
     """The surrogate of every row, from the moments of a process and of what it misses.
 
-    c_j = E[(z_j - E z_j) g] + sum_i w_i (z_ij - mean z_j) (f - g)(u_i); columns are independent under the weighted law, so
-    the Gram matrix is the diagonal of E z_j (1 - E z_j), and b_j = c_j / (G_jj + ridge). The standard error joins the
-    posterior's to that of the correction.
+    c_j = E[(z_j - E z_j) g] + sum_i w_i (z_ij - mean z_j) (f - g)(u_i); columns are independent
+    under the weighted law, so the Gram matrix is the diagonal of E z_j (1 - E z_j), and b_j = c_j /
+    (G_jj + ridge). The standard error joins the posterior's to that of the correction.
     """
     data, variance = _moments(sample, cells)
 
@@ -263,7 +276,9 @@ def smooth_fit(
 
 
 def _moments(sample: Sample, cells: Cells) -> tuple[sparse.Moments, Tensor]:
-    """The moments of all rows, joined from the process and from what it misses, and the variance of their errors (n, d)."""
+    """The moments of all rows, joined from the process and from what it misses, and the variance of
+    their errors (n, d).
+    """
     design, weights, answers = (
         part[:, sample.fixed :] for part in (sample.design, sample.weights, sample.answers)
     )

@@ -1,8 +1,8 @@
-"""Weighted least squares and sparse selection on Gram matrices: every fit costs what its features cost, not its
-samples.
+"""Weighted least squares and sparse selection on Gram matrices: every fit costs what its features
+cost, not its samples.
 
-All functions are batched over leading dimensions: gram (..., d, d) is the weighted second moment of the centred columns
-and moment (..., d) their weighted covariance with the answers.
+All functions are batched over leading dimensions: gram (..., d, d) is the weighted second moment of
+the centred columns and moment (..., d) their weighted covariance with the answers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _COLLINEAR = (
 class Moments:
     """Weighted first and second moments of designs and answers; weights sum to one.
 
-    `gram` (r, d, d), `moment` (n, d), `centre` (r, d), `mean` (n,), `power` (n,): r is 1 where all rows share one
-    design.
+    `gram` (r, d, d), `moment` (n, d), `centre` (r, d), `mean` (n,), `power` (n,): r is 1 where all
+    rows share one design.
     """
 
     gram: Tensor
@@ -36,7 +36,8 @@ class Moments:
 
 
 def moments(design: Tensor, weights: Tensor, answers: Tensor) -> Moments:
-    """Moments of designs (r, m, d) with weights (r, m) against answers (n, m), r = 1 (one design for all) or n.
+    """Moments of designs (r, m, d) with weights (r, m) against answers (n, m), r = 1 (one design
+    for all) or n.
 
     One Gram matrix serves every row and label where the design is shared.
     """
@@ -56,7 +57,9 @@ def solve(gram: Tensor, moment: Tensor, ridge: float = 0.0) -> Tensor:
 
 
 def inverse(gram: Tensor, ridge: float = 0.0) -> Tensor:
-    """The (pseudo-)inverse of gram + ridge: directions without variance get none, fixed columns get zeros."""
+    """The (pseudo-)inverse of gram + ridge: directions without variance get none, fixed columns get
+    zeros.
+    """
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     inverted: Tensor = torch.linalg.pinv(gram + ridge * eye, hermitian=True, rtol=_COLLINEAR)
     moving = gram.diagonal(dim1=-2, dim2=-1) > 0
@@ -64,10 +67,11 @@ def inverse(gram: Tensor, ridge: float = 0.0) -> Tensor:
 
 
 def forward_selection(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
-    """The columns picked one by one, each the one that raises R^2 most: (..., keep) indices in order of choice.
+    """The columns picked one by one, each the one that raises R^2 most: (..., keep) indices in
+    order of choice.
 
-    After a column p is picked, it is swept out of the rest: G - G_p G_p' / G_pp, c - G_p c_p / G_pp, so that the gain
-    of column j is c_j^2 / G_jj.
+    After a column p is picked, it is swept out of the rest: G - G_p G_p' / G_pp, c - G_p c_p /
+    G_pp, so that the gain of column j is c_j^2 / G_jj.
     """
     gram, moment = (part.clone() for part in _batched(gram, moment))
     floor = _COLLINEAR * gram.diagonal(dim1=-2, dim2=-1)
@@ -90,17 +94,21 @@ def forward_selection(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
 
 
 def highest_weights(gram: Tensor, moment: Tensor, keep: int, ridge: float = 0.0) -> Tensor:
-    """The columns with the largest standardised coefficients of the full fit, |b_j| sd_j: (..., keep) indices."""
+    """The columns with the largest standardised coefficients of the full fit, |b_j| sd_j: (...,
+    keep) indices.
+    """
     spread = gram.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt()
     weight = solve(gram, moment, ridge).abs() * spread
     return weight.sort(dim=-1, descending=True, stable=True).indices[..., :keep]
 
 
 def lasso_path(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
-    """The columns of the last point on the lasso path that has `keep` of them: (..., keep) indices, ascending.
+    """The columns of the last point on the lasso path that has `keep` of them: (..., keep) indices,
+    ascending.
 
-    The path is computed by least angle regression (Efron, Hastie, Johnstone and Tibshirani 2004) on the Gram matrix. A
-    path that ends earlier (collinear columns, or a perfect fit) is filled up with the highest weights.
+    The path is computed by least angle regression (Efron, Hastie, Johnstone and Tibshirani 2004) on
+    the Gram matrix. A path that ends earlier (collinear columns, or a perfect fit) is filled up
+    with the highest weights.
     """
     gram, moment = _batched(gram, moment)
     rest = highest_weights(gram, moment, moment.shape[-1]).cpu().numpy()

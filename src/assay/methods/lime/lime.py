@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from assay.answers.attribution import Kind
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.lime import least_squares as sparse
 from assay.methods.lime.bayesian_quadrature import smooth_fit
@@ -31,21 +31,24 @@ class Lime(Method):
     min over g of sum_i pi(z_i) (f(z_i) - g_0 - g . z_i)^2 + ridge |g|^2 sum_i pi(z_i)
     (Ribeiro, Singh and Guestrin 2016, equation 1)
 
-    The neighbourhood says how z is drawn and weighted: `CoinMasks` (superpixels, patches), `SizeMasks` (words),
-    `Gaussian` (around the point, on all columns or some), `Instances` (real rows), `Quartiles` (tables). `keep` columns
-    are picked by forward selection, by the lasso path or by the highest standardised weights ("auto": forward up to
-    six), and refitted. What is explained (probability, log-odds) is the question's target.
+    The neighbourhood says how z is drawn and weighted: `CoinMasks` (superpixels, patches),
+    `SizeMasks` (words), `Gaussian` (around the point, on all columns or some), `Instances` (real
+    rows), `Quartiles` (tables). `keep` columns are picked by forward selection, by the lasso path
+    or by the highest standardised weights ("auto": forward up to six), and refitted. What is
+    explained (probability, log-odds) is the question's target.
 
-    `proxy` (with `Quartiles`): a Gaussian process is fitted to the draws, its part of the surrogate integrated exactly (Bayesian
-    quadrature: O'Hagan 1991), and what it misses is added from the draws. A few hundred draws then tell what takes
-    thousands alone, for seconds of arithmetic, where the model has structure; no error is lost where it has none.
+    `proxy` (with `Quartiles`): a Gaussian process is fitted to the draws, its part of the surrogate
+    integrated exactly (Bayesian quadrature: O'Hagan 1991), and what it misses is added from the
+    draws. A few hundred draws then tell what takes thousands alone, for seconds of arithmetic,
+    where the model has structure; no error is lost where it has none.
 
-    Cost: the neighbourhood's samples in evaluations per input (times the draws of the removal, for masks); `Instances`
-    and `Quartiles` share theirs between inputs with the same target. Values: (n, features), per unit of input for
-    `Gaussian` and `Instances`, in units of the target otherwise; sandwich standard errors (given the columns picked; 0
-    for the others). Facts: `r2`, `intercept`, and with `keep` the `stability`, the expected Jaccard similarity of the
-    columns that two repeats with other seeds would pick; one number per input. Errors: InputError where there are too
-    few samples for the columns, or inputs that the neighbourhood cannot move.
+    Cost: the neighbourhood's samples in evaluations per input (times the draws of the removal, for
+    masks); `Instances` and `Quartiles` share theirs between inputs with the same target. Values:
+    (n, features), per unit of input for `Gaussian` and `Instances`, in units of the target
+    otherwise; sandwich standard errors (given the columns picked; 0 for the others). Facts: `r2`,
+    `intercept`, and with `keep` the `stability`, the expected Jaccard similarity of the columns
+    that two repeats with other seeds would pick; one number per input. Errors: InputError where
+    there are too few samples for the columns, or inputs that the neighbourhood cannot move.
 
     >>> from assay import Question
     >>> question = Question(lambda x: 2 * x[:, 0] - x[:, 1], torch.tensor([[1.0, 3.0]]))
@@ -67,21 +70,34 @@ class Lime(Method):
     def __post_init__(self) -> None:
         if not isinstance(self.neighbourhood, Neighbourhood):
             raise KindError(
-                "Expected a neighbourhood such as CoinMasks(), Gaussian() or Quartiles(rows), "
-                f"got {type(self.neighbourhood).__name__}."
+                expected="a neighbourhood such as CoinMasks(), Gaussian() or Quartiles(rows)",
+                got=type(self.neighbourhood).__name__,
+                advice="",
             )
         if self.keep is not None and self.keep < 1:
-            raise InputError(f"Expected at least one column to keep, got {self.keep}.")
+            raise SettingError(
+                expected="at least one column to keep",
+                got=self.keep,
+                advice="",
+            )
         if self.selection not in ("auto", "forward", "lasso", "highest"):
-            raise InputError(
-                f"Expected the selection 'auto', 'forward', 'lasso' or 'highest', got {self.selection!r}."
+            raise SettingError(
+                expected="the selection 'auto', 'forward', 'lasso' or 'highest'",
+                got=repr(self.selection),
+                advice="",
             )
         if self.proxy and not isinstance(self.neighbourhood, Quartiles):
             raise KindError(
-                f"Expected Quartiles(rows) for a proxy, got {self.neighbourhood!r}. Leave the proxy out."
+                expected="Quartiles(rows) for a proxy",
+                got=repr(self.neighbourhood),
+                advice="Leave the proxy out.",
             )
         if not self.ridge >= 0:
-            raise InputError(f"Expected a ridge of at least 0, got {self.ridge}.")
+            raise SettingError(
+                expected="a ridge of at least 0",
+                got=self.ridge,
+                advice="",
+            )
 
     @property
     def unit(self) -> Kind:
@@ -124,10 +140,14 @@ class Lime(Method):
         return fit(sample, self.keep, self.selection, self.ridge, seed)
 
     def every_output(self, question: Question, seed: int = 0) -> Tensor:
-        """The surrogates of all outputs from the same evaluations, (n, outputs, features); masks only."""
+        """The surrogates of all outputs from the same evaluations, (n, outputs, features); masks
+        only.
+        """
         if not isinstance(self.neighbourhood, Masks):
             raise KindError(
-                f"Expected a neighbourhood of masks for all outputs at once, got {self.neighbourhood!r}."
+                expected="a neighbourhood of masks for all outputs at once",
+                got=repr(self.neighbourhood),
+                advice="",
             )
         self._enough(question)
         sample = self.neighbourhood.sample_outputs(question, seed)
@@ -146,6 +166,9 @@ class Lime(Method):
         least = min(columns, self.keep or columns) + 2
         if samples < least and (self.ridge == 0 or self.keep is not None):
             raise InputError(
-                f"Expected at least {least} samples for {least - 2} columns, got {samples}. "
-                "Raise the samples, keep fewer columns, use coarser features, or set a ridge."
+                expected=f"at least {least} samples for {least - 2} columns",
+                got=samples,
+                advice=(
+                    "Raise the samples, keep fewer columns, use coarser features, or set a ridge."
+                ),
             )

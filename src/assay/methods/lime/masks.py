@@ -26,7 +26,9 @@ from assay.question.question import Question
 
 
 class Masks(Neighbourhood):
-    """Features shown or hidden, under the kernel exp(-D^2 / (2 width^2)) on the distance D = 1 - sqrt(share shown)."""
+    """Features shown or hidden, under the kernel exp(-D^2 / (2 width^2)) on the distance D = 1 -
+    sqrt(share shown).
+    """
 
     samples: int
     width: float
@@ -79,7 +81,8 @@ class Masks(Neighbourhood):
 class CoinMasks(Masks):
     """Each feature is shown or hidden by a fair coin: superpixels and patches as in the original.
 
-    Weight exp(-D^2 / (2 width^2)), D = 1 - sqrt(share of features shown), the cosine distance to the whole input.
+    Weight exp(-D^2 / (2 width^2)), D = 1 - sqrt(share of features shown), the cosine distance to
+    the whole input.
     """
 
     samples: int = 1000
@@ -97,9 +100,11 @@ class CoinMasks(Masks):
 @final
 @dataclass(frozen=True)
 class SizeMasks(Masks):
-    """A uniform number of features, from 1 to all, is hidden, chosen at random: words of a text as in the original.
+    """A uniform number of features, from 1 to all, is hidden, chosen at random: words of a text as
+    in the original.
 
-    Weight exp(-D^2 / (2 width^2)), D = 1 - sqrt(share of features shown), the cosine distance to the whole input.
+    Weight exp(-D^2 / (2 width^2)), D = 1 - sqrt(share of features shown), the cosine distance to
+    the whole input.
     """
 
     samples: int = 5000

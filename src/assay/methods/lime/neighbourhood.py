@@ -1,7 +1,8 @@
 """Neighbourhoods of an input: what a local surrogate is fitted to.
 
-Masks of features ask `question.value`; points around an input ask `question.score`. A design is drawn from the seed
-alone and shared by all inputs, so that one table of draws, and often one Gram matrix, serves all of them.
+Masks of features ask `question.value`; points around an input ask `question.score`. A design is
+drawn from the seed alone and shared by all inputs, so that one table of draws, and often one Gram
+matrix, serves all of them.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from assay.targets import Output
 @final
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Where the draws of a table come from: uniforms (m, d), and every input's own cell of every column, `low` to `high` (n, d).
+    """Where the draws of a table come from: uniforms (m, d), and every input's own cell of every
+    column, `low` to `high` (n, d).
 
-    A draw counts `tilt` times for each column in which it is outside of the input's cell, so that columns are independent
-    under the weighted law too. Uniforms from `start` to `stop` (m, d) give the same value as the draw.
+    A draw counts `tilt` times for each column in which it is outside of the input's cell, so that
+    columns are independent under the weighted law too. Uniforms from `start` to `stop` (m, d) give
+    the same value as the draw.
     """
 
     start: Floats
@@ -56,10 +59,12 @@ class Cells:
 @final
 @dataclass(frozen=True)
 class Sample:
-    """Interpretable designs (r, m, d), weights (r, m) and answers (n, m), with r = 1 where all inputs share them, or n.
+    """Interpretable designs (r, m, d), weights (r, m) and answers (n, m), with r = 1 where all
+    inputs share them, or n.
 
-    The first `fixed` rows are not random. `unit` (d,) turns coefficients into values. `levels` (m - fixed, d) are the
-    strata of a balanced design, where there are any; `cells` say where the draws come from, where that is known.
+    The first `fixed` rows are not random. `unit` (d,) turns coefficients into values. `levels` (m -
+    fixed, d) are the strata of a balanced design, where there are any; `cells` say where the draws
+    come from, where that is known.
     """
 
     design: Tensor
@@ -111,24 +116,37 @@ def check_settings(
     """Refuses too few samples, widths that are none, and designs that are not among `designs`."""
     if design is not None and design not in get_args(designs):
         raise InputError(
-            f"Expected a design among {', '.join(map(repr, get_args(designs)))}, got {design!r}."
+            expected=f"a design among {', '.join(map(repr, get_args(designs)))}",
+            got=repr(design),
+            advice="",
         )
     if samples < 2:
-        raise InputError(f"Expected at least two samples, got {samples}.")
+        raise InputError(
+            expected="at least two samples",
+            got=samples,
+            advice="",
+        )
     if width is not None and not width > 0:
-        raise InputError(f"Expected a kernel width above 0, got {width}.")
+        raise InputError(
+            expected="a kernel width above 0",
+            got=width,
+            advice="",
+        )
 
 
 def points_wanted(question: Question, who: str) -> None:
     """Refuses inputs that points cannot be drawn around, for `who` needs them."""
     if not question.x.is_floating_point():
         raise KindError(
-            f"Expected floating inputs for {who}, got {question.x.dtype}. Use CoinMasks, or convert the inputs."
+            expected=f"floating inputs for {who}",
+            got=question.x.dtype,
+            advice="Use CoinMasks, or convert the inputs.",
         )
     if question.partition.count != question.x.shape[1]:
         raise InputError(
-            f"Expected every column to be a feature of its own for {who}, got {question.partition.count} features for "
-            f"{question.x.shape[1]} columns. Use CoinMasks for groups, patches and superpixels."
+            expected=f"every column to be a feature of its own for {who}",
+            got=f"{question.partition.count} features for {question.x.shape[1]} columns",
+            advice="Use CoinMasks for groups, patches and superpixels.",
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from assay.answers.attribution import Kind
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.methods.lime.neighbourhood import (
     Neighbourhood,
     Sample,
@@ -35,11 +35,12 @@ def _tensor(values: Any, like: Tensor) -> Tensor:
 @final
 @dataclass(frozen=True)
 class Gaussian(Neighbourhood):
-    """Normal noise around the input, of standard deviation `scale` (one number, or one per column), on some columns or
-    all.
+    """Normal noise around the input, of standard deviation `scale` (one number, or one per column),
+    on some columns or all.
 
-    x' = x + scale * e, e ~ N(0, 1); columns that are not named stay fixed and get 0. Draws count alike, or by
-    exp(-|e|^2 / (2 width^2)) with a width. The surrogate is linear in e, and its values are slopes per unit of input.
+    x' = x + scale * e, e ~ N(0, 1); columns that are not named stay fixed and get 0. Draws count
+    alike, or by exp(-|e|^2 / (2 width^2)) with a width. The surrogate is linear in e, and its
+    values are slopes per unit of input.
     """
 
     scale: float | tuple[float, ...] = 1.0
@@ -55,7 +56,11 @@ class Gaussian(Neighbourhood):
         if not all(
             one > 0 for one in (self.scale if isinstance(self.scale, tuple) else (self.scale,))
         ):
-            raise InputError(f"Expected a scale above 0, got {self.scale}.")
+            raise SettingError(
+                expected="a scale above 0",
+                got=self.scale,
+                advice="",
+            )
 
     def size(self) -> int:
         return self.samples
@@ -91,14 +96,18 @@ class Gaussian(Neighbourhood):
         wrong = [one for one in found if not isinstance(one, int) or not 0 <= one < count]
         if wrong or not found:
             raise InputError(
-                f"Expected columns out of {count}, by number or by name, got {self.columns}."
+                expected=f"columns out of {count}, by number or by name",
+                got=self.columns,
+                advice="",
             )
         return sorted({one for one in found if isinstance(one, int)})
 
     def _scale(self, x: Tensor) -> Tensor:
         if isinstance(self.scale, tuple) and len(self.scale) != x.shape[1]:
             raise InputError(
-                f"Expected one scale, or {x.shape[1]}, one for each column, got {len(self.scale)}."
+                expected=f"one scale, or {x.shape[1]}, one for each column",
+                got=len(self.scale),
+                advice="",
             )
         return _tensor(self.scale, x).expand(x.shape[1])
 
@@ -106,10 +115,11 @@ class Gaussian(Neighbourhood):
 @final
 @dataclass(frozen=True, eq=False)
 class Instances(Neighbourhood):
-    """Real rows, weighted by exp(-|x - x'|^2 / d): perturbed points that are in the data because they are the data.
+    """Real rows, weighted by exp(-|x - x'|^2 / d): perturbed points that are in the data because
+    they are the data.
 
-    The surrogate is linear in x' - x, and its values are slopes per unit of input. Each row is asked once for all
-    inputs that share a target.
+    The surrogate is linear in x' - x, and its values are slopes per unit of input. Each row is
+    asked once for all inputs that share a target.
     """
 
     rows: Any

@@ -30,7 +30,9 @@ from assay.question.question import Question
 @final
 @dataclass(frozen=True, eq=False)
 class Bins:
-    """One column cut at its quartiles: `ends` of the bins' shares (bins + 1,), and a normal law cut off at each bin's borders."""
+    """One column cut at its quartiles: `ends` of the bins' shares (bins + 1,), and a normal law cut
+    off at each bin's borders.
+    """
 
     cuts: Floats
     ends: Floats
@@ -68,7 +70,9 @@ class Bins:
         return np.where(alike, self.ends[bins], draws), np.where(alike, self.ends[bins + 1], draws)
 
     def drawn(self, draws: Floats) -> tuple[NDArray[np.int64], Floats]:
-        """Uniform draws to bins, by their shares, and to values in them, by the truncated normal law."""
+        """Uniform draws to bins, by their shares, and to values in them, by the truncated normal
+        law.
+        """
         from scipy.special import ndtr, ndtri
 
         bins = np.clip(np.searchsorted(self.ends, draws, side="right") - 1, 0, len(self.cuts))
@@ -83,14 +87,16 @@ class Bins:
 @final
 @dataclass(frozen=True, eq=False)
 class Quartiles(Neighbourhood):
-    """Tables as in the original: columns cut at their quartiles, each drawn on its own, and z_j = 1 in the bin of the
-    input.
+    """Tables as in the original: columns cut at their quartiles, each drawn on its own, and z_j = 1
+    in the bin of the input.
 
-    A column's bin is drawn by its frequency in `rows`, and a value in it from the normal law of the bin, cut off at its
-    ends. Weight exp(-D^2 / (2 width^2)), D^2 the number of columns in another bin, width 0.75 sqrt(columns) by default.
-    All inputs share the points, which are asked once for each target. A column with one value cannot be told apart: 0.
-    Without a `design` the draws are "orthogonal", whose error the draws themselves can tell; "sobol" has about half of
-    it, and standard errors that are too large, unless a proxy states them (and takes it without being asked).
+    A column's bin is drawn by its frequency in `rows`, and a value in it from the normal law of the
+    bin, cut off at its ends. Weight exp(-D^2 / (2 width^2)), D^2 the number of columns in another
+    bin, width 0.75 sqrt(columns) by default. All inputs share the points, which are asked once for
+    each target. A column with one value cannot be told apart: 0. Without a `design` the draws are
+    "orthogonal", whose error the draws themselves can tell; "sobol" has about half of it, and
+    standard errors that are too large, unless a proxy states them (and takes it without being
+    asked).
     """
 
     rows: Any

@@ -1,4 +1,6 @@
-"""The surrogate that LIME fits: weighted least squares, on all columns or on a few picked ones, with its error bars."""
+"""The surrogate that LIME fits: weighted least squares, on all columns or on a few picked ones,
+with its error bars.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ Pick: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Gram matrices and moments to the picked columns (n, k)."""
 
 Scatter: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
-"""Coefficients (n, d) and the picked columns (n, k), all where there are none, to the covariance of their moments (n, k, k)."""
+"""Coefficients (n, d) and the picked columns (n, k), all where there are none, to the covariance of
+their moments (n, k, k).
+"""
 
 Stability: TypeAlias = Callable[[Pick], Tensor]
 
@@ -32,7 +36,9 @@ _REPEATS = 20  # resampled selections, compared in pairs
 @final
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """Surrogates of some inputs: coefficients, their standard errors, columns picked (n, k), intercepts, R^2."""
+    """Surrogates of some inputs: coefficients, their standard errors, columns picked (n, k),
+    intercepts, R^2.
+    """
 
     coefficients: Tensor
     standard_error: Tensor
@@ -43,10 +49,12 @@ class Fit:
 
 
 def fit(sample: Sample, keep: int | None, selection: Selection, ridge: float, seed: int) -> Fit:
-    """The weighted least squares surrogate of every row of answers, on all columns or on `keep` of them.
+    """The weighted least squares surrogate of every row of answers, on all columns or on `keep` of
+    them.
 
-    Standard errors are the sandwich B^-1 W B^-1 with B the weighted second moment of the centred columns and
-    W = sum_i w_i^2 e_i^2 z_i z_i' over the random draws (White 1980), times m / (m - columns - 1).
+    Standard errors are the sandwich B^-1 W B^-1 with B the weighted second moment of the centred
+    columns and W = sum_i w_i^2 e_i^2 z_i z_i' over the random draws (White 1980), times m / (m -
+    columns - 1).
     """
     data = sparse.moments(sample.design, sample.weights, sample.answers)
 
@@ -96,7 +104,9 @@ def solved(
 
 
 def select(gram: Tensor, moment: Tensor, keep: int, selection: Selection, ridge: float) -> Tensor:
-    """The picked columns (..., keep). "auto" is forward selection up to six columns, the highest weights above."""
+    """The picked columns (..., keep). "auto" is forward selection up to six columns, the highest
+    weights above.
+    """
     if selection == "lasso":
         return sparse.lasso_path(gram, moment, keep)
     if selection == "forward" or (selection == "auto" and keep <= 6):
@@ -144,9 +154,11 @@ def _without_main_effects(scores: Tensor, levels: Tensor) -> Tensor:
 
 
 def _stability(sample: Sample, pick: Pick, seed: int) -> Tensor:
-    """The mean Jaccard similarity (n,) of the columns that pairs of bootstrap repeats over blocks of draws pick.
+    """The mean Jaccard similarity (n,) of the columns that pairs of bootstrap repeats over blocks
+    of draws pick.
 
-    Blocks are summed up once, so that a repeat costs a Gram matrix of sums. A balanced design agrees better than this.
+    Blocks are summed up once, so that a repeat costs a Gram matrix of sums. A balanced design
+    agrees better than this.
     """
     design, weights, answers = sample.design, sample.weights, sample.answers
     table = torch.cat([torch.ones_like(design[..., :1]), design], dim=2)

@@ -1,6 +1,8 @@
-"""Which coalitions to ask when there are too many to ask all, and how their values become Shapley values.
+"""Which coalitions to ask when there are too many to ask all, and how their values become Shapley
+values.
 
-A design depends on the number of features, the budget and the seed alone, so that all inputs and outputs share it.
+A design depends on the number of features, the budget and the seed alone, so that all inputs and
+outputs share it.
 """
 
 from __future__ import annotations
@@ -36,8 +38,9 @@ _LISTED = (
 class Design:
     """Pairs of complementary coalitions, drawn without replacement within each size.
 
-    `half` (pairs, d) is one side of each pair, `layer` (pairs,) its size; `weight` (pairs,) the Shapley kernel
-    1 / (k (d - k) C(d, k)) over the chance of being drawn; `rate` (pairs,) that chance (1 where the layer is complete).
+    `half` (pairs, d) is one side of each pair, `layer` (pairs,) its size; `weight` (pairs,) the
+    Shapley kernel 1 / (k (d - k) C(d, k)) over the chance of being drawn; `rate` (pairs,) that
+    chance (1 where the layer is complete).
     """
 
     half: Bools
@@ -62,12 +65,16 @@ class Design:
 
     @cached_property
     def centred(self) -> Floats:
-        """(pairs, d) coalitions less their share |S| / d: the regressors once the sum of phi is fixed."""
+        """(pairs, d) coalitions less their share |S| / d: the regressors once the sum of phi is
+        fixed.
+        """
         return np.asarray(self.half - self.half.mean(axis=1, keepdims=True), dtype=np.float64)
 
     @cached_property
     def projector(self) -> Floats:
-        """(d, pairs): weighted least squares under the sum constraint, as one matrix; its columns sum to zero."""
+        """(d, pairs): weighted least squares under the sum constraint, as one matrix; its columns
+        sum to zero.
+        """
         if self.pairs == 0:
             return np.zeros((self.features, 0))
         weighted = self.centred.T * self.weight
@@ -84,7 +91,9 @@ class Design:
         return np.asarray(np.clip(own, 0.0, 1.0), dtype=np.float64)
 
     def known(self, smaller: Design) -> Bools:
-        """(pairs,) which pairs a design of the same seed and a smaller budget holds already, in the same order."""
+        """(pairs,) which pairs a design of the same seed and a smaller budget holds already, in the
+        same order.
+        """
         place = np.arange(self.pairs) - np.searchsorted(self.layer, self.layer)
         return np.asarray(
             place < np.bincount(smaller.layer, minlength=self.features)[self.layer], dtype=np.bool_
@@ -95,9 +104,9 @@ class Design:
 def paired(features: int, pairs: int, seed: int, weighting: Weighting = "mixture") -> Design:
     """`pairs` pairs of complementary coalitions; a larger number of pairs holds the smaller one's.
 
-    Sizes share the pairs evenly (`leverage`: Musco and Witter 2025, where the leverage score of S is 1 / C(d, |S|)),
-    by the Shapley kernel 1 / (k (d - k)) (`kernel`: Lundberg and Lee 2017, theorem 2), or by the mean of both
-    (`mixture`).
+    Sizes share the pairs evenly (`leverage`: Musco and Witter 2025, where the leverage score of S
+    is 1 / C(d, |S|)), by the Shapley kernel 1 / (k (d - k)) (`kernel`: Lundberg and Lee 2017,
+    theorem 2), or by the mean of both (`mixture`).
     """
     drawn = allocation(features, pairs, weighting)
     blocks = [_layer(features, k, n, seed) for k, n in enumerate(drawn, start=1)]
@@ -118,7 +127,9 @@ def capacity(features: int, size: int) -> int:
 
 
 def least_pairs(features: int) -> int:
-    """The fewest pairs of a design: all single features, which identify the regression, and one of every other size."""
+    """The fewest pairs of a design: all single features, which identify the regression, and one of
+    every other size.
+    """
     return min(features + max(features // 2, 1) - 1, int(2 ** (features - 1)) - 1)
 
 
@@ -150,7 +161,9 @@ def _shares(features: int, weighting: Weighting) -> Floats:
 
 
 def _layer(features: int, size: int, count: int, seed: int) -> Bools:
-    """`count` different coalitions of one size, in the layer's own random order: a prefix of any larger number."""
+    """`count` different coalitions of one size, in the layer's own random order: a prefix of any
+    larger number.
+    """
     draw = rng.shared(seed, f"coalitions of {size} in {features}")
     if capacity(features, size) <= _LISTED:
         listed = _listed(features, size)
@@ -163,7 +176,9 @@ def _layer(features: int, size: int, count: int, seed: int) -> Bools:
 
 
 def _listed(features: int, size: int) -> Bools:
-    """Every coalition of one size; of the middle size only those with feature 0, the others are their complements."""
+    """Every coalition of one size; of the middle size only those with feature 0, the others are
+    their complements.
+    """
     if (
         features <= MOST_EXACT
     ):  # a look through all coalitions is quicker than building those of one size

@@ -17,11 +17,12 @@ from assay.methods.shapley.mask_method import SHAPLEY, MaskMethod, Solved
 @final
 @dataclass(frozen=True)
 class ExactShapley(MaskMethod):
-    """Every feature's average marginal contribution over all orderings, from one table of all 2^features coalitions.
+    """Every feature's average marginal contribution over all orderings, from one table of all
+    2^features coalitions.
 
     phi_i = sum_{S without i} |S|! (d - |S| - 1)! / d! (v(S + i) - v(S))     (Shapley 1953, equation 12)
-    Cost: 2^features evaluations per input and draw of the removal, up to 20 features; beyond, `InputError` says the
-    cost.
+    Cost: 2^features evaluations per input and draw of the removal, up to 20 features; beyond,
+    `InputError` says the cost.
 
     >>> import torch
     >>> ExactShapley().solve(torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64), 2, seed=0)[0].tolist()

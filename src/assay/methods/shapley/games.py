@@ -1,6 +1,7 @@
 """Exact values of games: every coalition's worth in, every feature's share out.
 
-A game is a table: `table[..., s]` is v(S) for coalition s, with any leading dimensions (inputs, outputs).
+A game is a table: `table[..., s]` is v(S) for coalition s, with any leading dimensions (inputs,
+outputs).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ MOST_EXACT = 20  # 2^20 coalitions: about a million model evaluations per input
 
 @lru_cache(maxsize=8)
 def subsets(count: int) -> NDArray[np.bool_]:
-    """All coalitions of `count` features, (2^count, count): bit i of a row's number says whether feature i is present.
+    """All coalitions of `count` features, (2^count, count): bit i of a row's number says whether
+    feature i is present.
 
     >>> subsets(2).astype(int).tolist()
     [[0, 0], [1, 0], [0, 1], [1, 1]]
@@ -54,7 +56,8 @@ def sizes(count: int) -> NDArray[np.int64]:
 
 
 def shapley_values(table: Tensor) -> Tensor:
-    """Exact Shapley values of games given on all coalitions in the order of `subsets`: (..., 2^d) to (..., d).
+    """Exact Shapley values of games given on all coalitions in the order of `subsets`: (..., 2^d)
+    to (..., d).
 
     phi_i = sum_{S without i} |S|! (d - |S| - 1)! / d! (v(S + i) - v(S))     (Shapley 1953, equation 12)
 
@@ -66,7 +69,8 @@ def shapley_values(table: Tensor) -> Tensor:
 
 
 def banzhaf_values(table: Tensor) -> Tensor:
-    """Exact Banzhaf values of games given on all coalitions in the order of `subsets`: (..., 2^d) to (..., d).
+    """Exact Banzhaf values of games given on all coalitions in the order of `subsets`: (..., 2^d)
+    to (..., d).
 
     phi_i = 2^(1 - d) sum_{S without i} (v(S + i) - v(S))     (Banzhaf 1965)
 
@@ -78,7 +82,9 @@ def banzhaf_values(table: Tensor) -> Tensor:
 
 
 def semivalues(table: Tensor, weights: Sequence[float]) -> Tensor:
-    """sum_{S without i} weights[|S|] (v(S + i) - v(S)) for every feature i: (..., 2^d) to (..., d), in float64."""
+    """sum_{S without i} weights[|S|] (v(S + i) - v(S)) for every feature i: (..., 2^d) to (..., d),
+    in float64.
+    """
     count = _players(table)
     weight = torch.from_numpy(np.asarray(weights, dtype=np.float64)[sizes(count - 1)]).to(
         table.device

@@ -1,4 +1,6 @@
-"""Shapley values by weighted least squares on random coalitions, one design for all inputs and outputs."""
+"""Shapley values by weighted least squares on random coalitions, one design for all inputs and
+outputs.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,14 @@ _DEFAULT_BUDGET = 2048
 
 
 def regress(table: Tensor, design: Design) -> tuple[Tensor, Tensor]:
-    """The weighted least squares fit of a game and its standard error: a table (..., 2 + 2 pairs) to two of (..., d).
+    """The weighted least squares fit of a game and its standard error: a table (..., 2 + 2 pairs)
+    to two of (..., d).
 
-    `table` holds v of nothing, of everything, of `design.half`, and of the complements. The standard error is the
-    jackknife over pairs, var_i = sum_j (1 - rate_j) (H_ij e_j / (1 - h_j))^2 with residuals e, leverages h and
-    projector H (MacKinnon and White 1985, equation 11, with the finite population correction of Cochran 1977,
-    equation 2.20); zero where every coalition was asked.
+    `table` holds v of nothing, of everything, of `design.half`, and of the complements. The
+    standard error is the jackknife over pairs, var_i = sum_j (1 - rate_j) (H_ij e_j / (1 - h_j))^2
+    with residuals e, leverages h and projector H (MacKinnon and White 1985, equation 11, with the
+    finite population correction of Cochran 1977, equation 2.20); zero where every coalition was
+    asked.
     """
     projector, centred, leverage, offset, missing = (
         torch.tensor(part, dtype=torch.float64, device=table.device)
@@ -54,18 +58,21 @@ def regress(table: Tensor, design: Design) -> tuple[Tensor, Tensor]:
 @final
 @dataclass(frozen=True)
 class KernelShap(MaskMethod):
-    """Weighted least squares of v(S) on the coalitions S, with the Shapley kernel and the sum held exactly.
+    """Weighted least squares of v(S) on the coalitions S, with the Shapley kernel and the sum held
+    exactly.
 
-    min_phi sum_S (d - 1) / (C(d, |S|) |S| (d - |S|)) (v(S) - v(0) - sum_{i in S} phi_i)^2, sum_i phi_i = v(N) - v(0)
-    (Lundberg and Lee 2017, theorem 2). Coalitions are drawn in complementary pairs, which makes games without
-    interactions of three features or more exact (Covert and Lee 2021, section 4.2), without replacement within each
-    size, and spread over the sizes by `weighting` (Musco and Witter 2025, algorithm 1). The standard error is the
-    jackknife over pairs.
+    min_phi sum_S (d - 1) / (C(d, |S|) |S| (d - |S|)) (v(S) - v(0) - sum_{i in S} phi_i)^2, sum_i
+    phi_i = v(N) - v(0) (Lundberg and Lee 2017, theorem 2). Coalitions are drawn in complementary
+    pairs, which makes games without interactions of three features or more exact (Covert and Lee
+    2021, section 4.2), without replacement within each size, and spread over the sizes by
+    `weighting` (Musco and Witter 2025, algorithm 1). The standard error is the jackknife over
+    pairs.
 
-    `budget`: coalitions besides the empty and the full one, at least 3 features - 2 unless all 2^features - 2 are
-    fewer; None means 2048, or as many as `until` needs. `until`: stop at the first doubling of the coalitions at
-    which every standard error of an input is at most this (in units of the target); inputs stop one by one.
-    Cost: budget + 2 evaluations per input and draw of the removal.
+    `budget`: coalitions besides the empty and the full one, at least 3 features - 2 unless all
+    2^features - 2 are fewer; None means 2048, or as many as `until` needs. `until`: stop at the
+    first doubling of the coalitions at which every standard error of an input is at most this (in
+    units of the target); inputs stop one by one. Cost: budget + 2 evaluations per input and draw of
+    the removal.
 
     >>> KernelShap(budget=2).solve(torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64), 2, seed=0)[0].tolist()
     [0.5, 0.5]
@@ -118,7 +125,9 @@ class KernelShap(MaskMethod):
         )
 
     def _adaptive(self, question: Question, seed: int, until: float) -> Estimate:
-        """Doubling designs, each holding the one before; the inputs whose errors are small enough drop out."""
+        """Doubling designs, each holding the one before; the inputs whose errors are small enough
+        drop out.
+        """
         features = question.partition.count
         values = torch.zeros(question.n, features, dtype=torch.float64, device=question.x.device)
         error, open_ = torch.zeros_like(values), torch.arange(question.n, device=question.x.device)
@@ -167,10 +176,10 @@ def with_ends(half: NDArray[np.bool_]) -> NDArray[np.bool_]:
 class LowOrderShap(MaskMethod):
     """The Shapley kernel regression on every coalition, for few features.
 
-    The weighted least squares fit of `KernelShap` on all 2^M coalitions, O(2^M + M^3) (Lundberg and Lee 2017,
-    section 4.2); equal to `ExactShapley` up to rounding. The standard error is zero: nothing is sampled.
-    Cost: 2^features evaluations per input and draw of the removal, up to 20 features; beyond, `InputError` says the
-    cost.
+    The weighted least squares fit of `KernelShap` on all 2^M coalitions, O(2^M + M^3) (Lundberg and
+    Lee 2017, section 4.2); equal to `ExactShapley` up to rounding. The standard error is zero:
+    nothing is sampled. Cost: 2^features evaluations per input and draw of the removal, up to 20
+    features; beyond, `InputError` says the cost.
 
     >>> LowOrderShap().solve(torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64), 2, seed=0)[0].tolist()
     [0.5, 0.5]

@@ -1,4 +1,6 @@
-"""Shapley values of linear models: independent features by their contributions, correlated ones under a Gaussian."""
+"""Shapley values of linear models: independent features by their contributions, correlated ones
+under a Gaussian.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,12 @@ _CHUNK = 1 << 22  # numbers held at once by batched matrices
 def gaussian_exact(
     slope: Tensor, offset: Tensor, covariance: Tensor, owner: Tensor, features: int
 ) -> Tensor:
-    """Shapley values of v(S) = E[slope . (x - mean) | x_S] for Gaussian x, by all 2^features coalitions.
+    """Shapley values of v(S) = E[slope . (x - mean) | x_S] for Gaussian x, by all 2^features
+    coalitions.
 
-    v(S) = (C slope)_S . C_SS^+ (x - mean)_S for the covariance C; directions without variance are left out (C^+).
-    `slope`, `offset` = x - mean (n, D), `covariance` (D, D), `owner` (D,) feature of each element: (n, features),
-    float64.
+    v(S) = (C slope)_S . C_SS^+ (x - mean)_S for the covariance C; directions without variance are
+    left out (C^+). `slope`, `offset` = x - mean (n, D), `covariance` (D, D), `owner` (D,) feature
+    of each element: (n, features), float64.
 
     >>> slope, offset = torch.tensor([[1.0, 0.0]]).double(), torch.ones(1, 2).double()
     >>> gaussian_exact(slope, offset, torch.ones(2, 2).double(), torch.arange(2), 2).round(decimals=9).tolist()
@@ -56,10 +59,11 @@ def gaussian_exact(
 def gaussian_sampled(
     slope: Tensor, offset: Tensor, covariance: Tensor, owner: Tensor, orders: NDArray[np.int64]
 ) -> Tensor:
-    """The same game along orderings and their reverses, (pairs, features): each pair's values, (n, pairs, features).
+    """The same game along orderings and their reverses, (pairs, features): each pair's values, (n,
+    pairs, features).
 
-    Along one ordering of the elements, with C = L L' and z = L^-1 (x - mean), element k adds (L' slope)_k z_k: one
-    Cholesky factor gives all contributions of an ordering.
+    Along one ordering of the elements, with C = L L' and z = L^-1 (x - mean), element k adds (L'
+    slope)_k z_k: one Cholesky factor gives all contributions of an ordering.
     """
     n, features = len(slope), orders.shape[1]
     values = slope.new_zeros(n, len(orders), features)
@@ -84,13 +88,13 @@ def gaussian_sampled(
 class LinearShap(Method):
     """Shapley values of a linear model f(x) = beta . x + c, checked to be one.
 
-    `dependence="independent"`: phi_i = beta_i (x_i - E[x_i]), whatever the removal (Lundberg and Lee 2017, corollary
-    1); cost: features + 3 evaluations per input and draw of the removal.
-    `dependence="gaussian"`: v(S) = E[f(x) | x_S] under a Gaussian with the mean and covariance of the removal's rows
-    (Aas, Jullum and Loland 2021, section 3.1), so that correlated features share credit; needs `Background(rows)`.
-    Exact while 2^features * elements^3 stays below 2^28; beyond, `orderings` random orderings, forwards and
-    backwards, with a standard error. Cost: elements + 2 evaluations per input.
-    A model that is not linear in its features is refused (`InputError`).
+    `dependence="independent"`: phi_i = beta_i (x_i - E[x_i]), whatever the removal (Lundberg and
+    Lee 2017, corollary 1); cost: features + 3 evaluations per input and draw of the removal.
+    `dependence="gaussian"`: v(S) = E[f(x) | x_S] under a Gaussian with the mean and covariance of
+    the removal's rows (Aas, Jullum and Loland 2021, section 3.1), so that correlated features share
+    credit; needs `Background(rows)`. Exact while 2^features * elements^3 stays below 2^28; beyond,
+    `orderings` random orderings, forwards and backwards, with a standard error. Cost: elements + 2
+    evaluations per input. A model that is not linear in its features is refused (`InputError`).
 
     >>> from assay.question.question import Question
     >>> question = Question(lambda x: 2 * x[:, 0] - x[:, 1], torch.tensor([[3.0, 1.0]]))
@@ -175,7 +179,9 @@ def _background(question: Question) -> Tensor:
 
 
 def _slopes(question: Question, mean: Tensor, step: Tensor) -> Tensor:
-    """The coefficients (n, elements) of a linear model by one step per element from the mean, checked on the inputs."""
+    """The coefficients (n, elements) of a linear model by one step per element from the mean,
+    checked on the inputs.
+    """
     n, elements = question.x.shape
     start = mean.expand(n, -1).to(question.x.dtype)
     origin = question.score(start).to(torch.float64)

@@ -1,4 +1,6 @@
-"""Shapley values by asking about coalitions that all inputs and outputs share: every coalition, or random orderings."""
+"""Shapley values by asking about coalitions that all inputs and outputs share: every coalition, or
+random orderings.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ Solved = tuple[Tensor, Tensor | None]
 class MaskMethod(Method):
     """A method that is a function of one table: the values of coalitions that all inputs share.
 
-    A subclass says which coalitions (`masks`) and what follows from their values (`solve`); explaining every output of
-    the model then costs what explaining one does.
+    A subclass says which coalitions (`masks`) and what follows from their values (`solve`);
+    explaining every output of the model then costs what explaining one does.
     """
 
     needs: ClassVar[frozenset[Ability]] = frozenset()
@@ -33,7 +35,9 @@ class MaskMethod(Method):
 
     @abstractmethod
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
-        """The coalitions to ask, (m, features); a pure function, so that the same design is met again in `solve`."""
+        """The coalitions to ask, (m, features); a pure function, so that the same design is met
+        again in `solve`.
+        """
 
     @abstractmethod
     def solve(self, table: Tensor, features: int, seed: int) -> Solved:
@@ -50,7 +54,9 @@ class MaskMethod(Method):
         return Estimate(values, standard_error=error)
 
     def each_output(self, question: Question, seed: int = 0) -> Estimate:
-        """The answer for every output of the model, from one table of model evaluations: (n, features, outputs)."""
+        """The answer for every output of the model, from one table of model evaluations: (n,
+        features, outputs).
+        """
         method, features = self.bound(question), question.partition.count
         table = question.outputs(as_masks(method.masks(features, seed), question))
         values, error = method.solve(table.to(torch.float64).mT, features, seed)
@@ -63,7 +69,9 @@ def as_masks(masks: NDArray[np.bool_], question: Question) -> Tensor:
 
 
 def widening(freedom: int) -> float:
-    """What a standard error with this many degrees of freedom is multiplied by, so that 1.96 of it make a 95 % interval."""
+    """What a standard error with this many degrees of freedom is multiplied by, so that 1.96 of it
+    make a 95 % interval.
+    """
     from scipy.stats import norm
     from scipy.stats import t as student
 
@@ -71,7 +79,9 @@ def widening(freedom: int) -> float:
 
 
 def standard_error(replicates: Tensor, dim: int) -> Tensor | None:
-    """The standard error of a mean of independent replicates, widened by Student's factor; None if there is one."""
+    """The standard error of a mean of independent replicates, widened by Student's factor; None if
+    there is one.
+    """
     count = replicates.shape[dim]
     if count < 2:
         return None

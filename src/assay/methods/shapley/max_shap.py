@@ -1,4 +1,6 @@
-"""Shapley values with a formula: of a maximum, and of any game small enough to be regressed on whole."""
+"""Shapley values with a formula: of a maximum, and of any game small enough to be regressed on
+whole.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,14 @@ from assay.question.question import Question
 
 
 def max_values(x: Tensor, reference: Tensor, floor: Tensor | None = None) -> Tensor:
-    """Shapley values of a maximum, v(S) = max(floor, max_i (x_i if i in S else r_i)): (..., M) for x and r alike.
+    """Shapley values of a maximum, v(S) = max(floor, max_i (x_i if i in S else r_i)): (..., M) for
+    x and r alike.
 
-    The maximum is the integral of 1{max > t} over t. Above max_i min(x_i, r_i) the features with x_i > t (a of them)
-    and those with r_i > t (b of them) are different ones, and the maximum stays below t exactly if none of the
-    former and all of the latter are present; so per unit of t the former get (a - 1)! b! / (a + b)! each, the latter
-    -a! (b - 1)! / (a + b)!. For r = 0 this is the max game of Lundberg and Lee 2017, section 4.2. O(M log M) per
-    row, float64.
+    The maximum is the integral of 1{max > t} over t. Above max_i min(x_i, r_i) the features with
+    x_i > t (a of them) and those with r_i > t (b of them) are different ones, and the maximum stays
+    below t exactly if none of the former and all of the latter are present; so per unit of t the
+    former get (a - 1)! b! / (a + b)! each, the latter -a! (b - 1)! / (a + b)!. For r = 0 this is
+    the max game of Lundberg and Lee 2017, section 4.2. O(M log M) per row, float64.
 
     >>> max_values(torch.tensor([5.0, 4.0, 0.0]), torch.zeros(3)).tolist()
     [3.0, 2.0, 0.0]
@@ -62,11 +65,13 @@ def _running(parts: Tensor) -> Tensor:
 @final
 @dataclass(frozen=True)
 class MaxShap(Method):
-    """Shapley values of a model that returns the largest of its inputs, whatever each of them is replaced by.
+    """Shapley values of a model that returns the largest of its inputs, whatever each of them is
+    replaced by.
 
-    See `max_values` for the formula (Lundberg and Lee 2017, section 4.2, for a common reference). A feature of several
-    elements is worth its largest one. Values are averaged over the draws of the removal.
-    Cost: 2 evaluations per input, to check that the model is a maximum (`InputError` otherwise); O(M log M) arithmetic.
+    See `max_values` for the formula (Lundberg and Lee 2017, section 4.2, for a common reference). A
+    feature of several elements is worth its largest one. Values are averaged over the draws of the
+    removal. Cost: 2 evaluations per input, to check that the model is a maximum (`InputError`
+    otherwise); O(M log M) arithmetic.
 
     >>> from assay.question.question import Question
     >>> question = Question(lambda x: x.amax(1), torch.tensor([[5.0, 4.0, 0.0]]))
@@ -99,7 +104,9 @@ class MaxShap(Method):
 
 
 def _largest(x: Tensor, slots: Tensor, count: int) -> Tensor:
-    """The largest element of every feature and, last, of the elements that nobody owns: (n, count + 1)."""
+    """The largest element of every feature and, last, of the elements that nobody owns: (n, count +
+    1).
+    """
     empty = torch.full((len(x), count + 1), -torch.inf, dtype=torch.float64, device=x.device)
     return empty.scatter_reduce(1, slots, x.to(torch.float64), "amax")
 

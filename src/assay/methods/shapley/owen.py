@@ -1,4 +1,6 @@
-"""Owen values: Shapley values when features come in nested groups that join one after another, never mixed."""
+"""Owen values: Shapley values when features come in nested groups that join one after another,
+never mixed.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _MOST_CELLS = 1 << 28  # coalitions times features of one design: 256 MiB of mas
 @final
 @dataclass(frozen=True)
 class Steps:
-    """The marginal contributions that make up the values: which feature joins which coalition, with which weight."""
+    """The marginal contributions that make up the values: which feature joins which coalition, with
+    which weight.
+    """
 
     masks: NDArray[np.bool_]
     feature: NDArray[np.int64]
@@ -36,7 +40,9 @@ class Steps:
 
 
 def coalitions_needed(hierarchy: Hierarchy, outside: int = 1) -> int:
-    """An upper bound on the coalitions that a hierarchy asks about, two for every marginal contribution."""
+    """An upper bound on the coalitions that a hierarchy asks about, two for every marginal
+    contribution.
+    """
     alone = outside * 2 ** (len(hierarchy) - 1)
     return sum(
         2 * alone if isinstance(part, int) else coalitions_needed(part, alone) for part in hierarchy
@@ -74,7 +80,9 @@ def halves(
 def _contributions(
     hierarchy: Hierarchy, outside: int, weight: float
 ) -> Iterator[tuple[int, int, float]]:
-    """(feature, coalition it joins as a bit set, weight): siblings join in any order, and a group as a whole."""
+    """(feature, coalition it joins as a bit set, weight): siblings join in any order, and a group
+    as a whole.
+    """
     whole = [sum(1 << i for i in members((part,))) for part in hierarchy]
     count = len(hierarchy)
     for index, part in enumerate(hierarchy):
@@ -90,7 +98,9 @@ def _contributions(
 
 @lru_cache(maxsize=4)
 def steps(hierarchy: Hierarchy, features: int) -> Steps:
-    """All marginal contributions of a hierarchy over `features` features, every coalition listed once."""
+    """All marginal contributions of a hierarchy over `features` features, every coalition listed
+    once.
+    """
     if sorted(members(hierarchy)) != list(range(features)):
         raise InputError(
             f"a hierarchy must hold each of the features 0 to {features - 1} once, got {sorted(members(hierarchy))}"
@@ -123,14 +133,15 @@ def steps(hierarchy: Hierarchy, features: int) -> Steps:
 @final
 @dataclass(frozen=True)
 class OwenValues(MaskMethod):
-    """Shapley values under a hierarchy: the members of a group join as a block, in any order, at every level.
+    """Shapley values under a hierarchy: the members of a group join as a block, in any order, at
+    every level.
 
     phi_i = sum over H of the groups outside i's and S of i's group without i of
     |H|! (M - |H| - 1)! / M! * |S|! (m - |S| - 1)! / m! * (v(Q_H + S + i) - v(Q_H + S))     (Owen 1977, equation 4;
-    nested groups: Winter 1989). `hierarchy` nests tuples of feature numbers, ((0, 1), (2, (3, 4))); None halves the
-    map of the features along its longest side, again and again. The sum over a group is the group's own Shapley value.
-    Cost: for halves about features^2 evaluations per input; for groups of sizes m_g, sum_g 2^(groups + m_g - 2) m_g
-    at most.
+    nested groups: Winter 1989). `hierarchy` nests tuples of feature numbers, ((0, 1), (2, (3, 4)));
+    None halves the map of the features along its longest side, again and again. The sum over a
+    group is the group's own Shapley value. Cost: for halves about features^2 evaluations per input;
+    for groups of sizes m_g, sum_g 2^(groups + m_g - 2) m_g at most.
 
     >>> owen = OwenValues(((0, 1), 2))
     >>> table = torch.tensor(owen.masks(3, 0).all(1), dtype=torch.float64)

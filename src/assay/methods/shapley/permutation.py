@@ -21,12 +21,12 @@ from assay.methods.shapley.mask_method import MaskMethod, Solved, standard_error
 class PermutationShapley(MaskMethod):
     """The mean marginal contribution over random orderings, each walked forwards and backwards.
 
-    phi_i = mean_pi v(P_i + i) - v(P_i), P_i the features before i in pi (Castro, Gomez and Tejada 2009, equation 3),
-    over
-    `orderings` / 2 antithetic pairs (Mitchell, Cooper, Frank and Holmes 2022, section 4.1). Complete by
-    construction; exact for games without interactions of three features or more; the standard error comes from the
-    pairs, widened by Student's factor, so that 1.96 of them make a 95 % interval however few the pairs.
-    Cost: at most orderings * (features - 1) + 2 evaluations per input; repeated coalitions are asked once.
+    phi_i = mean_pi v(P_i + i) - v(P_i), P_i the features before i in pi (Castro, Gomez and Tejada
+    2009, equation 3), over `orderings` / 2 antithetic pairs (Mitchell, Cooper, Frank and Holmes
+    2022, section 4.1). Complete by construction; exact for games without interactions of three
+    features or more; the standard error comes from the pairs, widened by Student's factor, so that
+    1.96 of them make a 95 % interval however few the pairs. Cost: at most orderings * (features -
+    1) + 2 evaluations per input; repeated coalitions are asked once.
 
     >>> table = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
     >>> PermutationShapley(orderings=2).solve(table, 2, seed=0)[0].tolist()
@@ -50,7 +50,9 @@ class PermutationShapley(MaskMethod):
         return self._walks(features, seed)[0]
 
     def _walks(self, features: int, seed: int) -> tuple[NDArray[np.bool_], Tensor]:
-        """The different coalitions met, and which of them each walk meets: (orderings, features + 1)."""
+        """The different coalitions met, and which of them each walk meets: (orderings, features +
+        1).
+        """
         orders = self._orders(features, seed)
         place = np.argsort(orders, axis=1)
         met = (place[:, None, :] < np.arange(features + 1)[None, :, None]).reshape(-1, features)

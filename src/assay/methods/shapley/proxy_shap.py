@@ -1,4 +1,6 @@
-"""Shapley values by way of a small model of the game: fitted to the asked coalitions, explained exactly, then corrected."""
+"""Shapley values by way of a small model of the game: fitted to the asked coalitions, explained
+exactly, then corrected.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,12 @@ _LIKELY, _SPREAD = (
 @final
 @dataclass(frozen=True, eq=False)
 class Proxy:
-    """A Gaussian process over the odd part of a game, y(S) = (v(S) - v(S^c)) / 2, which alone decides Shapley values.
+    """A Gaussian process over the odd part of a game, y(S) = (v(S) - v(S^c)) / 2, which alone
+    decides Shapley values.
 
-    Its covariance is the odd part of prod_j (1 + r_j s_j t_j) for coalitions s, t in {-1, 1}^d: an interaction of the
-    features T has variance prod_{j in T} r_j, so that a feature's relevance r_j in (0, 1) says how it joins
-    interactions.
-    `signs` (m, d) are the asked coalitions.
+    Its covariance is the odd part of prod_j (1 + r_j s_j t_j) for coalitions s, t in {-1, 1}^d: an
+    interaction of the features T has variance prod_{j in T} r_j, so that a feature's relevance r_j
+    in (0, 1) says how it joins interactions. `signs` (m, d) are the asked coalitions.
     """
 
     signs: Floats
@@ -54,7 +56,9 @@ class Proxy:
 
     @cached_property
     def halves(self) -> tuple[Floats, Floats]:
-        """Half the covariance of every two coalitions, and of one and the other's complement; scaled."""
+        """Half the covariance of every two coalitions, and of one and the other's complement;
+        scaled.
+        """
         high, low = np.log1p(self.relevance), np.log1p(-self.relevance)
         agree = self.signs * ((high - low) / 2) @ self.signs.T
         middle = (high + low).sum() / 2 - self.scale
@@ -79,8 +83,8 @@ class Proxy:
     def carried(self) -> Floats:
         """The Shapley values of every coalition's covariance function: (m, d).
 
-        phi_i = r_i t_i * Integral_{-1}^1 prod_{j != i} (1 + r_j t_j u) du, a polynomial that Gauss-Legendre
-        integrates exactly.
+        phi_i = r_i t_i * Integral_{-1}^1 prod_{j != i} (1 + r_j t_j u) du, a polynomial that
+        Gauss-Legendre integrates exactly.
         """
         out = np.zeros_like(self.signs)
         signed = self.signs * self.relevance
@@ -94,8 +98,8 @@ class Proxy:
     def spread(self) -> Floats:
         """The variance of every feature's Shapley value before any data: (d,).
 
-        sum over odd T with i of 4 prod_{j in T} r_j / |T|^2 = r_i * double integral of prod_{j != i} (1 + r_j u w)
-        over [-1, 1]^2.
+        sum over odd T with i of 4 prod_{j in T} r_j / |T|^2 = r_i * double integral of prod_{j !=
+        i} (1 + r_j u w) over [-1, 1]^2.
         """
         nodes, weights = np.polynomial.legendre.leggauss(len(self.relevance) // 2 + 1)
         product, share = np.outer(nodes, nodes)[..., None], np.outer(weights, weights)
@@ -105,7 +109,9 @@ class Proxy:
 
 
 def fitted(signs: Floats, answers: Floats) -> Proxy:
-    """The proxy whose relevances and noise are most probable after `answers` (m,); the last coalition is the full one."""
+    """The proxy whose relevances and noise are most probable after `answers` (m,); the last
+    coalition is the full one.
+    """
     count, features = signs.shape
     # the others lie sorted by size: steps of the golden ratio meet all sizes, where only some can choose the settings
     spaced = np.argsort(np.arange(count - 1) * 0.6180339887498949 % 1.0)
@@ -148,16 +154,18 @@ def adjusted(table: Floats, design: Design) -> tuple[Floats, Floats]:
 @final
 @dataclass(frozen=True)
 class ProxyShap(MaskMethod):
-    """`KernelShap` with a small model of the game in between: fit it, explain it exactly, regress on what it misses.
+    """`KernelShap` with a small model of the game in between: fit it, explain it exactly, regress
+    on what it misses.
 
-    phi = phi(g) + KernelShap(v - g), with g a Gaussian process over coalitions whose interactions have variances
-    that are products of feature relevances, fitted to each input and output by its likelihood (regression
-    adjustment: Witter, Liu and Musco 2025, algorithm 1, there with boosted trees; a Gaussian process of games: Chau,
-    Muandet and Sejdinovic 2023). g has exact Shapley values, and knows its own doubt: the standard error joins the
-    posterior's to that of the regression. Complete by construction; exact where every coalition is asked. It pays
-    where games have structure and evaluations are dear: arithmetic is O(pairs^3) per input and output.
-    Cost: budget + 2 evaluations per input and draw of the removal; a budget below 5 per feature is refused
-    (`InputError`), 10 are better.
+    phi = phi(g) + KernelShap(v - g), with g a Gaussian process over coalitions whose interactions
+    have variances that are products of feature relevances, fitted to each input and output by its
+    likelihood (regression adjustment: Witter, Liu and Musco 2025, algorithm 1, there with boosted
+    trees; a Gaussian process of games: Chau, Muandet and Sejdinovic 2023). g has exact Shapley
+    values, and knows its own doubt: the standard error joins the posterior's to that of the
+    regression. Complete by construction; exact where every coalition is asked. It pays where games
+    have structure and evaluations are dear: arithmetic is O(pairs^3) per input and output. Cost:
+    budget + 2 evaluations per input and draw of the removal; a budget below 5 per feature is
+    refused (`InputError`), 10 are better.
 
     >>> ProxyShap(budget=2).solve(torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64), 2, seed=0)[0].tolist()
     [0.5, 0.5]

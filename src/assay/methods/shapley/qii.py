@@ -14,7 +14,7 @@ from torch import Tensor
 from assay import engine
 from assay.answers.attribution import Attribution
 from assay.answers.provenance import versions
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, SettingError
 from assay.methods.base import Axiom, Estimate
 from assay.methods.shapley import games
 from assay.methods.shapley.mask_method import SHAPLEY, MaskMethod, Solved, as_masks, standard_error
@@ -40,14 +40,20 @@ class Quantity(ABC):
 
 def _members(rows: tuple[int, ...], n: int) -> list[int]:
     if not rows or len(set(rows)) < len(rows) or not all(0 <= row < n for row in rows):
-        raise InputError(f"Expected different rows of the {n} inputs as a group, got {rows}.")
+        raise InputError(
+            expected=f"different rows of the {n} inputs as a group",
+            got=rows,
+            advice="",
+        )
     return list(rows)
 
 
 @final
 @dataclass(frozen=True)
 class Group(Quantity):
-    """The average outcome of a group, E[f | X in the group]: `rows` of the question, or all of them."""
+    """The average outcome of a group, E[f | X in the group]: `rows` of the question, or all of
+    them.
+    """
 
     rows: tuple[int, ...] | None = None
 
@@ -59,7 +65,8 @@ class Group(Quantity):
 @final
 @dataclass(frozen=True)
 class Disparity(Quantity):
-    """The gap between two groups, |E[f | X in first] - E[f | X in second]|, or with its sign where not `absolute`.
+    """The gap between two groups, |E[f | X in first] - E[f | X in second]|, or with its sign where
+    not `absolute`.
 
     `second` is everyone else where nothing is said.
     """
@@ -80,7 +87,8 @@ class Disparity(Quantity):
 @final
 @dataclass(frozen=True)
 class Qii(MaskMethod):
-    """How much a quantity of interest Q owes to a feature: Q on the inputs, less Q after the feature is drawn anew.
+    """How much a quantity of interest Q owes to a feature: Q on the inputs, less Q after the
+    feature is drawn anew.
 
     unary:    iota(i) = Q(X) - Q(X_-i U_i)
     set:      iota(S + i) = Q(X) - Q(X_-(S+i) U_(S+i)), S = `given`
@@ -89,15 +97,15 @@ class Qii(MaskMethod):
     banzhaf:  the mean of iota(i, S) over all sets S without i, alike
     (Datta, Sen and Zick 2016, sections III and IV)
 
-    U is drawn from the removal, which is a `Background(rows)` as a rule: whole rows ("joint"), or each feature's value
-    from a row of its own ("independent", as many draws as rows, shuffled by the seed). `method(question)` takes the
-    outcome of each individual, f(x), as Q; `method.on(question, quantity)` a `Group` or a `Disparity`, one answer for
-    all.
+    U is drawn from the removal, which is a `Background(rows)` as a rule: whole rows ("joint"), or
+    each feature's value from a row of its own ("independent", as many draws as rows, shuffled by
+    the seed). `method(question)` takes the outcome of each individual, f(x), as Q;
+    `method.on(question, quantity)` a `Group` or a `Disparity`, one answer for all.
 
-    Cost: features + 1 or + 2 evaluations per input and draw; for shapley and banzhaf all 2^features sets where they are
-    at most `budget`, else at most `budget` random ones, with a standard error. Values: (n, features), or (1, features)
-    for a quantity, in units of the target. Errors: InputError for features that are not there, or a budget below one
-    pair of orderings.
+    Cost: features + 1 or + 2 evaluations per input and draw; for shapley and banzhaf all 2^features
+    sets where they are at most `budget`, else at most `budget` random ones, with a standard error.
+    Values: (n, features), or (1, features) for a quantity, in units of the target. Errors:
+    InputError for features that are not there, or a budget below one pair of orderings.
 
     >>> from assay import Background, Question
     >>> rows = torch.tensor([[0.0, 0.0], [2.0, 4.0]])
@@ -117,14 +125,22 @@ class Qii(MaskMethod):
 
     def __post_init__(self) -> None:
         if self.measure not in ("unary", "set", "marginal", "shapley", "banzhaf"):
-            raise InputError(
-                f"Expected unary, set, marginal, shapley or banzhaf as measure, got {self.measure!r}."
+            raise SettingError(
+                expected="unary, set, marginal, shapley or banzhaf as measure",
+                got=repr(self.measure),
+                advice="",
             )
         if self.draws not in ("joint", "independent"):
-            raise InputError(f"Expected draws 'joint' or 'independent', got {self.draws!r}.")
+            raise SettingError(
+                expected="draws 'joint' or 'independent'",
+                got=repr(self.draws),
+                advice="",
+            )
         if self.given and self.measure not in ("set", "marginal"):
-            raise InputError(
-                f"Expected given features with 'set' or 'marginal' alone, got {self.measure!r}."
+            raise SettingError(
+                expected="given features with 'set' or 'marginal' alone",
+                got=repr(self.measure),
+                advice="",
             )
 
     @property
@@ -140,7 +156,9 @@ class Qii(MaskMethod):
         ]
         if any(not isinstance(one, int) or not 0 <= one < count for one in given):
             raise InputError(
-                f"Expected features out of {count}, by number or by name, got {self.given}."
+                expected=f"features out of {count}, by number or by name",
+                got=self.given,
+                advice="",
             )
         return Qii(self.measure, tuple(given), self.budget, self.draws)
 
@@ -150,10 +168,14 @@ class Qii(MaskMethod):
         return Estimate(*method.solve(table, question.partition.count, seed))
 
     def on(self, question: Question, quantity: Quantity, *, seed: int = 0) -> Attribution:
-        """The influence on a quantity of interest of several individuals: an answer of one row, (1, features)."""
+        """The influence on a quantity of interest of several individuals: an answer of one row, (1,
+        features).
+        """
         if not isinstance(quantity, Quantity):
             raise KindError(
-                f"Expected a quantity such as Group() or Disparity(rows), got {type(quantity).__name__}."
+                expected="a quantity such as Group() or Disparity(rows)",
+                got=type(quantity).__name__,
+                advice="",
             )
         self.check(question)
         method, features = self.bound(question), question.partition.count
@@ -232,17 +254,27 @@ class Qii(MaskMethod):
         orderings = (self.budget - 2) // max(1, features - 1) // 2 * 2
         if orderings < 4:
             raise InputError(
-                f"Expected a budget of at least {4 * (features - 1) + 2} sets for {features} features, "
-                f"got {self.budget}: two orderings and their reverses, so that the error can be known."
+                expected=(
+                    f"a budget of at least {4 * (features - 1) + 2} sets for {features} features"
+                ),
+                got=(
+                    f"{self.budget}: two orderings and their reverses, so that the error can "
+                    "be known"
+                ),
+                advice="",
             )
         return PermutationShapley(orderings=orderings)
 
     def _toggled(self, features: int, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Random sets S, each followed by S with one feature after another switched; and the sets S alone."""
+        """Random sets S, each followed by S with one feature after another switched; and the sets S
+        alone.
+        """
         sets = self.budget // (features + 1)
         if sets < 2:
             raise InputError(
-                f"Expected a budget of at least {2 * (features + 1)} sets, got {self.budget}."
+                expected=f"a budget of at least {2 * (features + 1)} sets",
+                got=self.budget,
+                advice="",
             )
         shown = rng.shared(seed, "banzhaf").random((sets, features)) < 0.5
         switched = shown[:, None, :] ^ np.eye(features, dtype=np.bool_)
@@ -270,12 +302,18 @@ class Qii(MaskMethod):
         return torch.cat(pieces, dim=1)
 
     def _shuffled(self, question: Question, seed: int) -> Tensor:
-        """The replacement rows (1 or n, draws, elements) with every feature's values in an order of their own."""
+        """The replacement rows (1 or n, draws, elements) with every feature's values in an order of
+        their own.
+        """
         absent, labels = question.bound.absent, question.partition.labels
         if not isinstance(absent, FixedAbsent) or len(labels) != 1:
             raise InputError(
-                f"Expected rows to draw from, such as Background(rows), and features that all inputs share, for "
-                f"independent draws; got {question.removal!r} and {question.features!r}. Use draws='joint'."
+                expected=(
+                    "rows to draw from, such as Background(rows), and features that all "
+                    "inputs share, for independent draws;"
+                ),
+                got=f"{question.removal!r} and {question.features!r}",
+                advice="Use draws='joint'.",
             )
         orders = np.argsort(
             rng.shared(seed, "qii").random((question.partition.count, absent.draws)), axis=1

@@ -22,15 +22,17 @@ from assay.question.question import Question
 @final
 @dataclass(frozen=True)
 class SamplingShapley(Method):
-    """Marginal contributions along random orderings, every draw with a single row in the place of what is absent.
+    """Marginal contributions along random orderings, every draw with a single row in the place of
+    what is absent.
 
-    One draw takes an ordering pi and a replacement row r and walks from r to x along pi and along its reverse,
+    One draw takes an ordering pi and a replacement row r and walks from r to x along pi and along
+    its reverse,
     phi_i = mean f(x_{P_i + i}, r) - f(x_{P_i}, r)     (Strumbelj and Kononenko 2014, algorithm 1). Rows are used
-    evenly: in random order, each once before any is used twice. A draw's sum f(x) - f(r) has a known mean, f(x) - E
-    f(r), so the draws are adjusted by their regression on it (Cochran 1977, section 7.3), which makes the values
-    complete; the standard error is that of the adjusted draws, widened by Student's factor, so that 1.96 of them
-    make a 95 % interval.
-    Cost: 2 * draws * features - draws evaluations per input, whatever the number of rows; `KernelShap` asks all rows.
+    evenly: in random order, each once before any is used twice. A draw's sum f(x) - f(r) has a
+    known mean, f(x) - E f(r), so the draws are adjusted by their regression on it (Cochran 1977,
+    section 7.3), which makes the values complete; the standard error is that of the adjusted draws,
+    widened by Student's factor, so that 1.96 of them make a 95 % interval. Cost: 2 * draws *
+    features - draws evaluations per input, whatever the number of rows; `KernelShap` asks all rows.
 
     >>> from assay.question.question import Question
     >>> question = Question(lambda x: x[:, 0] * x[:, 1], torch.tensor([[2.0, 3.0]]))

@@ -32,11 +32,12 @@ _COLLINEAR = 1e-10  # share of a column's variance below which the columns befor
 
 
 def subset_regressions(moments: Floats) -> tuple[Floats, Floats]:
-    """Least squares on every subset of M columns: coefficients (2^M, M), residual sums (2^M,), ordered like `subsets`.
+    """Least squares on every subset of M columns: coefficients (2^M, M), residual sums (2^M,),
+    ordered like `subsets`.
 
-    `moments` (M + 1, M + 1) are second moments of centred columns, the answer last. The sweep operator brings a column
-    into a regression in O(M^2) (Goodnight 1979), so all of them cost O(2^M M^2). A column that the others explain
-    already gets no coefficient.
+    `moments` (M + 1, M + 1) are second moments of centred columns, the answer last. The sweep
+    operator brings a column into a regression in O(M^2) (Goodnight 1979), so all of them cost O(2^M
+    M^2). A column that the others explain already gets no coefficient.
     """
     count = len(moments) - 1
     if count > _MOST_SWEPT:
@@ -83,10 +84,12 @@ def _moments(rows: Floats, answers: Floats) -> Floats:
 
 
 def variance_shares(rows: ArrayLike, answers: ArrayLike) -> Floats:
-    """Each column's share of the R^2 of a linear regression: the Shapley values of v(S) = R^2 on the columns S.
+    """Each column's share of the R^2 of a linear regression: the Shapley values of v(S) = R^2 on
+    the columns S.
 
-    (Lindeman, Merenda and Gold 1980; Lipovetsky and Conklin 2001, equation 20.) Shares are not negative and add up
-    to the R^2 of the whole regression. `rows` (n, M), `answers` (n,): (M,). O(2^M M^2) arithmetic, up to 20 columns.
+    (Lindeman, Merenda and Gold 1980; Lipovetsky and Conklin 2001, equation 20.) Shares are not
+    negative and add up to the R^2 of the whole regression. `rows` (n, M), `answers` (n,): (M,).
+    O(2^M M^2) arithmetic, up to 20 columns.
 
     >>> rows = [[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]
     >>> variance_shares(rows, [3.0, 1.0, -1.0, -3.0]).round(9).tolist()
@@ -107,14 +110,14 @@ class ShapleyRegression(Method):
     """Shapley values of the game in which a coalition is a model retrained on its columns alone.
 
     phi_i = sum_{S without i} |S|! (M - |S| - 1)! / M! (f_{S + i}(x_{S + i}) - f_S(x_S))     (Lipovetsky and Conklin
-    2001; Lundberg and Lee 2017, equation 4). `estimator` is any scikit-learn estimator, cloned for every coalition;
-    `rows` and
-    `answers` are its training data; the empty coalition predicts the mean answer or the class frequencies. An ordinary
-    `LinearRegression` is solved for all subsets at once in closed form. The values add up to the retrained model's
-    answer less that of the empty coalition, which is not the removal's: features are removed before training, not
-    from the input.
-    Cost: 2^features refits and no evaluation of the question's model beyond its own; with `orderings` (even), random
-    orderings instead of all of them, `orderings` * features refits at most, and a standard error.
+    2001; Lundberg and Lee 2017, equation 4). `estimator` is any scikit-learn estimator, cloned for
+    every coalition; `rows` and `answers` are its training data; the empty coalition predicts the
+    mean answer or the class frequencies. An ordinary `LinearRegression` is solved for all subsets
+    at once in closed form. The values add up to the retrained model's answer less that of the empty
+    coalition, which is not the removal's: features are removed before training, not from the input.
+    Cost: 2^features refits and no evaluation of the question's model beyond its own; with
+    `orderings` (even), random orderings instead of all of them, `orderings` * features refits at
+    most, and a standard error.
 
     >>> import numpy as np
     >>> from sklearn.linear_model import LinearRegression
@@ -213,7 +216,9 @@ def _columns(question: Question, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _regressed(
     question: Question, rows: Floats, answers: NDArray[Any], columns: NDArray[np.bool_]
 ) -> Tensor:
-    """The predictions of least squares on every coalition's columns, from one pass over all subsets: (n, m)."""
+    """The predictions of least squares on every coalition's columns, from one pass over all
+    subsets: (n, m).
+    """
     coefficients = subset_regressions(_moments(rows, answers.astype(np.float64)))[0]
     own = coefficients[columns @ (1 << np.arange(rows.shape[1]))]
     offset = question.x.to(torch.float64) - torch.from_numpy(rows.mean(axis=0)).to(
@@ -228,7 +233,9 @@ def _regressed(
 
 
 def _reading(question: Question, estimator: Any) -> str:
-    """Which of the estimator's answers the question reads, found on its own model where that is an estimator."""
+    """Which of the estimator's answers the question reads, found on its own model where that is an
+    estimator.
+    """
     from sklearn.base import is_classifier
 
     read = getattr(question.model, "method", None) or (

@@ -20,8 +20,9 @@ class Completeness(Metric):
     """How far the values' sum is from what they are to explain.
 
     gap = |sum_i phi_i - (f(x) - f(b))|; `relative` divides it by |f(x) - f(b)|   (Sundararajan et al. 2017, proposition 1)
-    Cost: one evaluation of x and of b per input. Units: target. Lower is better; never a yes or no. For attributions in other
-    units than the target's the number says how far they are from adding up, as they are.
+    Cost: one evaluation of x and of b per input. Units: target. Lower is better; never a yes or no.
+    For attributions in other units than the target's the number says how far they are from adding
+    up, as they are.
 
     >>> import torch, assay
     >>> question = assay.Question(torch.nn.Linear(4, 1), torch.randn(3, 4))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.answers.attribution import Attribution, Kind
 from assay.answers.score import Direction
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.metrics.base import Metric, Reading
 from assay.perturbations import Drawn, Perturbation, SubsetToBaseline
 from assay.question.question import Question
@@ -31,11 +31,12 @@ class Infidelity(Metric):
     """The squared error of an attribution's account of what perturbations do.
 
     INFD(phi, x) = E_I [(I . phi - (f(x) - f(x - I)))^2]      (Yeh et al. 2019, definition 2.1)
-    I . phi multiplies slopes by the step I; contributions are added over the features that I removes.
-    Details: `raw` as above; `scaled`, the same for beta phi with the best beta >= 0, beta = E[s d] / E[s^2], s = I . phi,
-    d = f(x) - f(x - I); `skill` = 1 - raw / E[d^2] (0 for phi = 0, 1 for a perfect account); `beta`. `scaled=True` makes the
-    scaled form the score. Units: target squared. Lower is better.
-    Cost: `draws` forward passes per input, once for all attributions that are compared.
+    I . phi multiplies slopes by the step I; contributions are added over the features that I
+    removes. Details: `raw` as above; `scaled`, the same for beta phi with the best beta >= 0, beta
+    = E[s d] / E[s^2], s = I . phi, d = f(x) - f(x - I); `skill` = 1 - raw / E[d^2] (0 for phi = 0,
+    1 for a perfect account); `beta`. `scaled=True` makes the scaled form the score. Units: target
+    squared. Lower is better. Cost: `draws` forward passes per input, once for all attributions that
+    are compared.
 
     >>> import torch, assay
     >>> question = assay.Question(torch.nn.Linear(4, 1), torch.randn(3, 4))
@@ -53,7 +54,11 @@ class Infidelity(Metric):
 
     def __post_init__(self) -> None:
         if self.draws < 2:
-            raise InputError(f"Expected at least 2 draws for Infidelity, got {self.draws}.")
+            raise SettingError(
+                expected="at least 2 draws for Infidelity",
+                got=self.draws,
+                advice="",
+            )
 
     def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
         kinds = {attribution.kind for attribution in attributions}
@@ -65,8 +70,12 @@ class Infidelity(Metric):
         probe = self.perturbation.draw(question.part(0, 1), 0, (0, 1))
         if probe.removed is None and kinds - {Kind.SLOPE.value}:
             raise InputError(
-                f"Expected slopes (target per unit of input) for {self.perturbation!r}, got contributions, which have no product "
-                "with noise. Use a perturbation that removes features: SubsetToBaseline(), Squares(), DifferenceToBaseline()."
+                expected=f"slopes (target per unit of input) for {self.perturbation!r}",
+                got="contributions, which have no product with noise",
+                advice=(
+                    "Use a perturbation that removes features: SubsetToBaseline(), "
+                    "Squares(), DifferenceToBaseline()."
+                ),
             )
 
     def read(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.answers.attribution import Attribution
 from assay.answers.score import Direction
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, SettingError
 from assay.methods.base import Method
 from assay.metrics.base import Metric, Reading
 from assay.numerics import rng
@@ -26,11 +26,11 @@ class MaxSensitivity(Metric):
     """The largest relative change of an explanation among sampled neighbours of the input.
 
     SENS_max(phi, x, r) = max_{|d| <= r} |phi(x + d) - phi(x)|_2 / |phi(x)|_2   (Yeh et al. 2019, definition 3.1; their norm)
-    The neighbours are uniform in the ball, and so the maximum is a lower bound of the supremum that grows with `draws`:
-    compare at equal draws. Details: `max`, `mean`, and `lipschitz`, the largest |phi(x + d) - phi(x)|_2 / |d|_2.
-    0 / 0 counts as 0.
-    The target stays what it is on the clean input; a method that samples is asked anew at every neighbour.
-    Cost: `draws` explanations per input. Lower is better, but never alone: a constant explanation has 0.
+    The neighbours are uniform in the ball, and so the maximum is a lower bound of the supremum that
+    grows with `draws`: compare at equal draws. Details: `max`, `mean`, and `lipschitz`, the largest
+    |phi(x + d) - phi(x)|_2 / |d|_2. 0 / 0 counts as 0. The target stays what it is on the clean
+    input; a method that samples is asked anew at every neighbour. Cost: `draws` explanations per
+    input. Lower is better, but never alone: a constant explanation has 0.
 
     >>> import torch, assay
     >>> question = assay.Question(torch.nn.Linear(4, 1), torch.randn(3, 4))
@@ -50,12 +50,18 @@ class MaxSensitivity(Metric):
     def __post_init__(self) -> None:
         if self.method is not None and not isinstance(self.method, Method):
             raise KindError(
-                f"Expected a method to ask again in MaxSensitivity, got {self.method!r}."
+                expected="a method to ask again in MaxSensitivity",
+                got=repr(self.method),
+                advice="",
             )
         if not self.radius > 0 or self.draws < 1 or self.ball not in ("linf", "l2"):
-            raise InputError(
-                "Expected a positive radius, at least one draw and the ball 'linf' or 'l2' for MaxSensitivity, got "
-                f"radius={self.radius}, draws={self.draws}, ball={self.ball!r}."
+            raise SettingError(
+                expected=(
+                    "a positive radius, at least one draw and the ball 'linf' or 'l2' "
+                    "for MaxSensitivity"
+                ),
+                got=f"radius={self.radius}, draws={self.draws}, ball={self.ball!r}",
+                advice="",
             )
 
     def about(self, method: Method) -> MaxSensitivity:
@@ -68,7 +74,9 @@ class MaxSensitivity(Metric):
             )
         if not question.x.is_floating_point():
             raise KindError(
-                f"Expected floating inputs for MaxSensitivity, which moves them a little, got {question.x.dtype}."
+                expected="floating inputs for MaxSensitivity, which moves them a little",
+                got=question.x.dtype,
+                advice="",
             )
         self.method.check(question)
 

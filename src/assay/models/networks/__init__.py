@@ -1,4 +1,5 @@
-"""Torch modules: left as they were found, cut at a layer, and made faster where that changes nothing.
+"""Torch modules: left as they were found, cut at a layer, and made faster where that changes
+nothing.
 
 - `network`: the wrapper, its state and its sessions
 - `layers`: a network cut at a layer

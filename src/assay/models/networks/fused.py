@@ -1,8 +1,9 @@
 """A network in a form that answers the same, up to rounding, in less time.
 
-In evaluation mode a batch norm behind a convolution is folded into its weights; convolutions keep their weights in the
-memory order that the images come in; a rectifier overwrites what nobody reads again. The network itself is not touched:
-the form is a graph of its own whose changed modules are copies.
+In evaluation mode a batch norm behind a convolution is folded into its weights; convolutions keep
+their weights in the memory order that the images come in; a rectifier overwrites what nobody reads
+again. The network itself is not touched: the form is a graph of its own whose changed modules are
+copies.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _SPARE = (
 def tuned(
     module: nn.Module, sample: Sequence[Any], output: Callable[[Any], Any]
 ) -> Callable[..., Any] | None:
-    """The faster form of a module with convolutions, or None where it cannot be captured or does not answer the same."""
+    """The faster form of a module with convolutions, or None where it cannot be captured or does
+    not answer the same.
+    """
     graph = (
         capture(module) if any(isinstance(part, nn.Conv2d) for part in module.modules()) else None
     )

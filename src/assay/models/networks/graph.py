@@ -1,7 +1,7 @@
 """A network captured as a graph (torch.fx), and split at a layer.
 
-A capture is used only after it has answered a sample of rows like the network itself; elsewhere the caller falls back and
-says so.
+A capture is used only after it has answered a sample of rows like the network itself; elsewhere the
+caller falls back and says so.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def agree(ours: Any, theirs: Any) -> bool:
 @final
 @dataclass(frozen=True)
 class Split:
-    """A network in two parts: `before(*inputs) -> (activation, *carried)` and `behind(activation, *carried) -> outputs`."""
+    """A network in two parts: `before(*inputs) -> (activation, *carried)` and `behind(activation,
+    *carried) -> outputs`.
+    """
 
     before: fx.GraphModule
     behind: fx.GraphModule
@@ -68,7 +70,9 @@ class Split:
 def split(
     module: nn.Module, layer: str, sample: Sequence[Any], output: Callable[[Any], Any]
 ) -> Split | None:
-    """The network split behind one layer, or None where it cannot be captured; what skips past the layer is carried along."""
+    """The network split behind one layer, or None where it cannot be captured; what skips past the
+    layer is carried along.
+    """
     captured = capture(module, frozenset({layer}))
     if captured is None:
         return None
@@ -118,7 +122,9 @@ class _Recorder(fx.Interpreter):
 def _behind(
     captured: fx.GraphModule, at: fx.Node, seen: dict[fx.Node, Any]
 ) -> tuple[fx.GraphModule, list[fx.Node]]:
-    """The graph of everything that depends on the layer, and the tensors of each row that it needs beside it."""
+    """The graph of everything that depends on the layer, and the tensors of each row that it needs
+    beside it.
+    """
     below: set[fx.Node] = {at}
     for node in captured.graph.nodes:
         if any(argument in below for argument in node.all_input_nodes):

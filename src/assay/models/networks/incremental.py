@@ -1,8 +1,10 @@
-"""Incremental inference: rows that differ from their input inside a patch are recomputed where the patch reaches.
+"""Incremental inference: rows that differ from their input inside a patch are recomputed where the
+patch reaches.
 
-Behind a convolution a patch has grown by the kernel, and everything else is the input's own activation, computed once
-(Nakandala, Kumar and Papakonstantinou 2019). Exact up to rounding. Where a patch has grown over most of the map, or meets an
-operation that is not known to be local, the whole map is put together and the rest of the network runs as ever.
+Behind a convolution a patch has grown by the kernel, and everything else is the input's own
+activation, computed once (Nakandala, Kumar and Papakonstantinou 2019). Exact up to rounding. Where
+a patch has grown over most of the map, or meets an operation that is not known to be local, the
+whole map is put together and the rest of the network runs as ever.
 """
 
 from __future__ import annotations
@@ -81,7 +83,9 @@ _ARITHMETIC = (
 @final
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """The part of a map that differs from the input's own: values (r, channels, height, width) and where they lie."""
+    """The part of a map that differs from the input's own: values (r, channels, height, width) and
+    where they lie.
+    """
 
     values: Tensor
     place: Place
@@ -93,7 +97,9 @@ class Patch:
 
 @final
 class _Clean(fx.Interpreter):
-    """Runs a graph on the inputs themselves and keeps every map, as it was before anything overwrote it."""
+    """Runs a graph on the inputs themselves and keeps every map, as it was before anything
+    overwrote it.
+    """
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
@@ -127,7 +133,9 @@ class Local(fx.Interpreter):
         self._sound = False
 
     def ask(self, rows: Tensor, near: Near) -> Any:
-        """The outputs of images (r, c, h, w) that differ from their owners' inside a rectangle each."""
+        """The outputs of images (r, c, h, w) that differ from their owners' inside a rectangle
+        each.
+        """
         owner = near.place.owner
         first, last = int(owner.min()), int(owner.max()) + 1
         if first < self._first or last > self._first + self._known:

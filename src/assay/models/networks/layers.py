@@ -1,4 +1,6 @@
-"""A network cut at a layer: the part before it, run once, and the part behind it, asked again and again."""
+"""A network cut at a layer: the part before it, run once, and the part behind it, asked again and
+again.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,17 @@ class _Reached(Exception):
 def _activation(value: Any, layer: str, rows: int) -> Tensor:
     if isinstance(value, Tensor) and (value.dim() == 0 or len(value) != rows):
         raise KindError(
-            f"Expected an activation with one row for each of {rows} inputs out of layer {layer!r}, got shape "
-            f"{tuple(value.shape)}. Cut at a layer whose output counts inputs in its first dimension."
+            expected=(
+                f"an activation with one row for each of {rows} inputs out of layer {layer!r}"
+            ),
+            got=f"shape {tuple(value.shape)}",
+            advice="Cut at a layer whose output counts inputs in its first dimension.",
         )
     if not isinstance(value, Tensor):
         raise KindError(
-            f"Expected one tensor out of layer {layer!r}, got {type(value).__name__}. Cut at a layer that returns one tensor."
+            expected=f"one tensor out of layer {layer!r}",
+            got=type(value).__name__,
+            advice="Cut at a layer that returns one tensor.",
         )
     return value
 
@@ -82,7 +89,9 @@ class _Cut(Model):
 
     def _uncut(self, layer: str) -> AbilityError:
         return AbilityError(
-            f"Expected a whole network to cut at {layer!r}, got {self.name}. Ask the question of the network."
+            expected=f"a whole network to cut at {layer!r}",
+            got=self.name,
+            advice="Ask the question of the network.",
         )
 
 
@@ -118,8 +127,9 @@ class Upto(_Cut):
 class After(_Cut):
     """The rest of the network behind a layer.
 
-    Where the network can be captured as a graph, what skips past the layer is computed once and carried beside the activation;
-    elsewhere the forward is run again from the start and the layer's output is exchanged.
+    Where the network can be captured as a graph, what skips past the layer is computed once and
+    carried beside the activation; elsewhere the forward is run again from the start and the layer's
+    output is exchanged.
     """
 
     split: graph.Split | None = None
@@ -152,8 +162,11 @@ class After(_Cut):
             self.network.plain(*rows, **context)
         if len(passed) != 1:
             raise AbilityError(
-                f"Expected layer {self.layer!r} to be called once in a forward of {self.network.name}, got {len(passed)} calls. "
-                "Cut at a layer that is called once, or give every use its own module."
+                expected=(
+                    f"layer {self.layer!r} to be called once in a forward of {self.network.name}"
+                ),
+                got=f"{len(passed)} calls",
+                advice="Cut at a layer that is called once, or give every use its own module.",
             )
         return _activation(passed[0], self.layer, len(rows[0])), rows
 

@@ -1,4 +1,6 @@
-"""A torch module as a `Model`: frozen and in evaluation mode while it works, and left exactly as it was found."""
+"""A torch module as a `Model`: frozen and in evaluation mode while it works, and left exactly as it
+was found.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def _acts_in_training(module: nn.Module) -> bool:
 @final
 @dataclass(frozen=True, eq=False)
 class _Kept:
-    """A module's attributes as they were found, down to what its own lists and dicts hold and what its small buffers say."""
+    """A module's attributes as they were found, down to what its own lists and dicts hold and what
+    its small buffers say.
+    """
 
     part: nn.Module
     attributes: dict[str, Any]
@@ -110,7 +114,9 @@ class Network(cut.Layered):
     ) -> None:
         if any(torch.nn.parameter.is_lazy(p) for p in module.parameters()):
             raise ModelError(
-                f"Expected a model whose weights exist, got {type(module).__name__} with lazy ones. Call it once first."
+                expected="a model whose weights exist",
+                got=f"{type(module).__name__} with lazy ones",
+                advice="Call it once first.",
             )
         first = next(
             (p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()), None
@@ -120,7 +126,9 @@ class Network(cut.Layered):
         self.device = device or (first.device if first is not None else torch.device("cpu"))
         if first is not None and device is not None and first.device.type != device.type:
             raise InputError(
-                f"Expected the model on {device}, got it on {first.device}. Move it there first: model.to(...)."
+                expected=f"the model on {device}",
+                got=f"it on {first.device}",
+                advice="Move it there first: model.to(...).",
             )
         self.dtype = first.dtype if first is not None else None
         self._batch_size = batch_size
@@ -144,9 +152,13 @@ class Network(cut.Layered):
         strange = next((row for row in rows if not isinstance(row, Tensor)), None)
         if strange is not None:
             raise KindError(
-                f"Expected tensors for the torch module {self.name}, got {type(strange).__name__}. Hand over numbers, such as "
-                "torch.as_tensor(frame.to_numpy()) with features=Columns(names=...), or encode texts and explain behind the "
-                "embedding."
+                expected=f"tensors for the torch module {self.name}",
+                got=type(strange).__name__,
+                advice=(
+                    "Hand over numbers, such as torch.as_tensor(frame.to_numpy()) with "
+                    "features=Columns(names=...), or encode texts and explain behind the "
+                    "embedding."
+                ),
             )
         runner: Callable[..., Any] = (
             self._form if self._form is not None and layout else self.module
@@ -182,8 +194,12 @@ class Network(cut.Layered):
         acting = next((part for part in training if _acts_in_training(part)), None)
         if acting is not None:
             raise ModelError(
-                f"Expected a model in evaluation mode, got {self.name} in train mode with {acting}: its rows influence each "
-                "other or change from call to call. Call model.eval() first."
+                expected="a model in evaluation mode",
+                got=(
+                    f"{self.name} in train mode with {acting}: its rows influence each other "
+                    "or change from call to call"
+                ),
+                advice="Call model.eval() first.",
             )
         kept = [
             _Kept.of(part)
@@ -192,8 +208,12 @@ class Network(cut.Layered):
         ]
         if slopes and any(p.is_inference() for p in self.module.parameters()):
             raise ModelError(
-                f"Expected weights that slopes can pass, got {self.name} with weights made in inference mode. "
-                "Make or load it outside of inference_mode, or use a method that only asks for predictions."
+                expected="weights that slopes can pass",
+                got=f"{self.name} with weights made in inference mode",
+                advice=(
+                    "Make or load it outside of inference_mode, or use a method that only "
+                    "asks for predictions."
+                ),
             )
         learning = [
             p
@@ -265,7 +285,9 @@ class Network(cut.Layered):
         if name not in known:
             near = difflib.get_close_matches(name, known, n=5, cutoff=0.3) or list(known)[:8]
             raise AbilityError(
-                f"Expected the name of a layer of {self.name}, got {name!r}. Layers near it: {', '.join(near)}."
+                expected=f"the name of a layer of {self.name}",
+                got=repr(name),
+                advice=f"Layers near it: {', '.join(near)}.",
             )
         layer: nn.Module = known[name]
         return layer
