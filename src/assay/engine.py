@@ -91,7 +91,7 @@ def count(rows: int, *, backward: bool = False) -> None:
 
 @final
 @dataclass
-class Pace:
+class ChunkSearch:
     """The chunk and the memory layout that give the most rows a second, found on the first chunks
     of real work.
 
@@ -111,7 +111,7 @@ class Pace:
     _fastest: float = 0.0
     _current: tuple[int, int] = (0, 0)
 
-    def sized(self, elements: int, share: float = 1.0) -> Pace:
+    def sized(self, elements: int, share: float = 1.0) -> ChunkSearch:
         """The same pace, whose search suits rows of so many elements, of which only a share is
         worked on.
         """
@@ -122,7 +122,7 @@ class Pace:
             self.limit = min(self.limit, max(self.first, int(_MOST / max(1, elements * share))))
         return self
 
-    def propose(self) -> tuple[int, int]:
+    def next_plan(self) -> tuple[int, int]:
         """The next (chunk, layout) to run."""
         if self.best is not None:
             return self.best
@@ -137,7 +137,7 @@ class Pace:
         size, layout = max(self._rates)[0], max(self._rates, key=self._rates.__getitem__)[1]
         return size * 2, layout
 
-    def record(self, plan: tuple[int, int], rows: int, seconds: float) -> None:
+    def observe(self, plan: tuple[int, int], rows: int, seconds: float) -> None:
         """Learns from a finished chunk; a chunk that was cut short teaches nothing."""
         if self.best is not None or rows != plan[0]:
             return
@@ -153,9 +153,9 @@ class Pace:
         if found and len(self._rates) >= self.layouts:
             self.best = max(self._rates, key=self._rates.__getitem__)
 
-    def shrink(self) -> None:
+    def halve(self) -> None:
         """Halves the chunk after the memory ran out."""
-        size, layout = self.propose()
+        size, layout = self.next_plan()
         self.limit = max(1, size // 2)
         self.best = (self.limit, layout)
 
@@ -167,7 +167,11 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def run(
-    total: int, work: Callable[[int, int, int], None], pace: Pace, what: str = "", unit: int = 1
+    total: int,
+    work: Callable[[int, int, int], None],
+    pace: ChunkSearch,
+    what: str = "",
+    unit: int = 1,
 ) -> None:
     """Calls `work(start, stop, layout)` over 0..total in chunks of the model's best pace, whole
     units where they hold one.
@@ -176,7 +180,7 @@ def run(
     with contextlib.ExitStack() as stack:
         bar: Callable[[int], None] | None = None
         while start < total:
-            plan = pace.propose()
+            plan = pace.next_plan()
             step = max(plan[0] // unit, 1) * unit if plan[0] >= unit else plan[0]
             stop = min(start + step, total)
             tick = time.perf_counter()
@@ -185,10 +189,12 @@ def run(
             except (RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error) or plan[0] <= 1:
                     raise
-                pace.shrink()
+                pace.halve()
                 continue
             now = time.perf_counter()
-            pace.record(plan, plan[0] if stop - start == step else 0, (now - tick) * plan[0] / step)
+            pace.observe(
+                plan, plan[0] if stop - start == step else 0, (now - tick) * plan[0] / step
+            )
             start = stop
             if (
                 bar is None

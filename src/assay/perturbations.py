@@ -18,7 +18,7 @@ from assay.question.question import Question
 
 @final
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class PerturbationBatch:
     """A chunk of perturbations: `step` I (n, k, elements), and which features it removes (n or 1,
     k, features), or None.
     """
@@ -38,7 +38,7 @@ class Perturbation(ABC):
         return draws
 
     @abstractmethod
-    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> Drawn:
+    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
         """Perturbations number draws[0] to draws[1] - 1 of every input."""
 
 
@@ -55,14 +55,14 @@ def _positive(sigma: float) -> None:
         )
 
 
-def _removal(question: Question, removed: Tensor) -> Drawn:
+def _removal(question: Question, removed: Tensor) -> PerturbationBatch:
     """The step that removes features: x - b on what they own, 0 elsewhere."""
     n, count = question.n, removed.shape[1]
     rows = torch.arange(n, device=question.x.device).repeat_interleave(count)
     own = removed.expand(n, -1, -1).reshape(n * count, -1)
     present = question.partition.spread(~own, rows).view(n, count, -1)
     way = (question.x - question.absent).unsqueeze(1)
-    return Drawn(torch.where(present, torch.zeros_like(way), way), removed)
+    return PerturbationBatch(torch.where(present, torch.zeros_like(way), way), removed)
 
 
 @final
@@ -80,7 +80,7 @@ class DifferenceToBaseline(Perturbation):
     def size(self, question: Question, draws: int) -> int:
         return 1
 
-    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> Drawn:
+    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
         shape = (1, draws[1] - draws[0], question.partition.count)
         return _removal(question, torch.ones(shape, dtype=torch.bool, device=question.x.device))
 
@@ -105,7 +105,7 @@ class SubsetToBaseline(Perturbation):
                 advice="",
             )
 
-    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> Drawn:
+    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
         uniform = _keys(question, seed, "subset").uniform(
             draws, question.partition.count, torch.float64
         )
@@ -127,11 +127,13 @@ class NoisyBaseline(Perturbation):
     def __post_init__(self) -> None:
         _positive(self.sigma)
 
-    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> Drawn:
+    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
         normal = _keys(question, seed, "noisy baseline").normal(
             draws, question.x.shape[1], question.x.dtype
         )
-        return Drawn((question.x - question.absent).unsqueeze(1) - self.sigma * normal, None)
+        return PerturbationBatch(
+            (question.x - question.absent).unsqueeze(1) - self.sigma * normal, None
+        )
 
 
 @final
@@ -148,8 +150,8 @@ class GaussianNoise(Perturbation):
     def __post_init__(self) -> None:
         _positive(self.sigma)
 
-    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> Drawn:
-        return Drawn(
+    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
+        return PerturbationBatch(
             self.sigma
             * _keys(question, seed, "gaussian").normal(
                 draws, question.x.shape[1], question.x.dtype
@@ -181,7 +183,7 @@ class Squares(Perturbation):
     def size(self, question: Question, draws: int) -> int:
         return draws if self.sampled else len(self._places(question))
 
-    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> Drawn:
+    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
         places = self._places(question)
         if self.sampled:
             which = _keys(question, seed, "squares").integers(draws, 1, len(places))[..., 0]

@@ -190,7 +190,7 @@ def test_renaming_the_classes_renames_the_votes_and_keeps_the_radii():
 
 def test_the_cost_is_one_row_per_draw_for_the_whole_and_for_each_selection():
     question = Question(small_net(), pictures(6), features=Patches(2))
-    question.part(0, 1).settle()
+    question.part(0, 1).fix_target()
     selections = [torch.eye(16, dtype=torch.bool)[:6], ~torch.eye(16, dtype=torch.bool)[:6]]
     with engine.tally() as spent:
         proofs = MultiplicativeSmoothing(2, 8).certify_all(question, selections)

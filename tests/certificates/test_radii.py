@@ -309,7 +309,7 @@ def test_scores_known_up_to_a_slack_are_certified_for_every_true_score():
             flattered = np.where(np.arange(3) == top, 2, -2)
             seen = np.clip(ballots(table, design.masks, selection) + flattered, 0, 100)
             reach = vote_aware_radius(
-                leads(seen, top, 100, slack=2), design.masks[:, ~selection], 100
+                leads(seen, top, 100, rounding_tolerance=2), design.masks[:, ~selection], 100
             )
             assert reach <= true_radii(decided, selection)[0]
 

@@ -233,7 +233,7 @@ def test_intervals_cover_the_rate_as_often_as_they_say(bound):
 
 def test_one_sample_serves_a_curve_of_radii_and_the_union_bound_widens_it():
     question, selection = poison(24)
-    question.part(0, 1).settle()
+    question.part(0, 1).fix_target()
     with engine.tally() as spent:
         (curve,) = SoftStability((2, 3, 4), samples=100).certify(question, selection)
     (single,) = SoftStability(3, samples=100).certify(question, selection)

@@ -16,8 +16,8 @@ from rich.console import Console
 import assay
 from assay.answers.attribution import Attribution, Kind
 from assay.answers.score import Direction, Score
-from assay.comparison.comparison import brief, compare, gathered, short
-from assay.comparison.ranking import standing
+from assay.comparison.comparison import short_repr, compare, from_scores, short
+from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError
 from assay.methods.base import Method
 from assay.methods.gradients import Gradient, InputXGradient
@@ -86,10 +86,10 @@ def test_every_cell_is_the_metric_alone() -> None:
     for method in methods:
         answer = method(asked, seed=5)
         torch.testing.assert_close(
-            found.attributions[brief(method)].values, answer.values, rtol=0, atol=0
+            found.attributions[short_repr(method)].values, answer.values, rtol=0, atol=0
         )
         for metric in metrics:
-            alone = metric.about(method)(asked, answer, seed=5)
+            alone = metric.for_method(method)(asked, answer, seed=5)
             torch.testing.assert_close(
                 found.score(method, metric).values, alone.values, rtol=1e-10, atol=1e-12
             )
@@ -150,7 +150,7 @@ def test_references_stand_apart() -> None:
     assert not torch.equal(shuffled, first)
     assert torch.equal(negated, -first)
     assert zero.abs().sum() == 0
-    place = found.standings["Completeness()"]
+    place = found.rankings["Completeness()"]
     assert [each.method for each in place.references] == list(names)
     assert {each.method for each in place.places} == {"IntegratedGradients(steps=4)", "Gradient()"}
     assert len(place.pairs) == 1
@@ -158,7 +158,7 @@ def test_references_stand_apart() -> None:
         ("asks the method again" in found.refusals[name, "MaxSensitivity(draws=2)"])
         for name in names
     )
-    assert found.standings["MaxSensitivity(draws=2)"].against == ()
+    assert found.rankings["MaxSensitivity(draws=2)"].versus_random == ()
 
 
 def test_a_random_reference_does_not_depend_on_the_neighbours() -> None:
@@ -203,11 +203,11 @@ def test_refusals_of_the_call(
 
 def test_brief_shows_what_differs_and_evaluates_back() -> None:
     method = Smoothed(IntegratedGradients(steps=8), noise=0.25, draws=4)
-    said = brief(method)
+    said = short_repr(method)
     assert eval(said, vars(assay)) == method
     assert "rule" not in said
-    assert brief(Gradient()) == "Gradient()"
-    assert short(brief(Absolute(Gradient()))) == "Absolute(Gradient)"
+    assert short_repr(Gradient()) == "Gradient()"
+    assert short(short_repr(Absolute(Gradient()))) == "Absolute(Gradient)"
 
 
 def test_standing_by_definition() -> None:
@@ -219,7 +219,7 @@ def test_standing_by_definition() -> None:
         "c": base + 1 + 0.1 * generator.normal(size=30),
     }
     scores = {name: score(column) for name, column in columns.items()}
-    found = standing("Gap", scores)
+    found = ranking("Gap", scores)
     assert found.winner == min(columns, key=lambda name: columns[name].mean())
     assert set(found.leaders) == {"a", "b"}
     assert found.places[-1].method == "c"
@@ -240,7 +240,7 @@ def test_standing_by_definition() -> None:
 
 
 def test_higher_can_be_better() -> None:
-    found = standing(
+    found = ranking(
         "Gap", {"a": score([1.0, 2, 3] * 5, "higher"), "b": score([2.0, 3, 4] * 5, "higher")}
     )
     assert [place.method for place in found.places] == ["b", "a"]
@@ -256,19 +256,19 @@ def test_who_is_no_better_than_random() -> None:
         "Random": score(base),
         "Zero": score(base + 2),
     }
-    found = standing("Gap", scores, ["Random", "Zero"])
-    assert found.blind == ("same", "bad")
+    found = ranking("Gap", scores, ["Random", "Zero"])
+    assert found.not_better_than_random == ("same", "bad")
     assert [place.method for place in found.references] == ["Random", "Zero"]
     assert (
-        standing(
+        ranking(
             "Gap", {k: v for k, v in scores.items() if k != "Random"}, ["Random", "Zero"]
-        ).against
+        ).versus_random
         == ()
     )
 
 
 def test_missing_scores_do_not_win() -> None:
-    found = standing(
+    found = ranking(
         "Gap", {"none": score([math.nan] * 6), "some": score([1.0, 2, math.nan, 2, 1, 3])}
     )
     assert found.winner == "some"
@@ -277,19 +277,19 @@ def test_missing_scores_do_not_win() -> None:
         ("none", 0, ""),
     ]
     with pytest.raises(InputError, match="No method has a score"):
-        _ = standing("Gap", {"none": score([math.nan] * 6)}).winner
+        _ = ranking("Gap", {"none": score([math.nan] * 6)}).winner
     with pytest.raises(InputError, match="same inputs"):
-        standing("Gap", {"a": score([1.0]), "b": score([1.0, 2.0])})
+        ranking("Gap", {"a": score([1.0]), "b": score([1.0, 2.0])})
 
 
 def test_gathered_takes_what_was_done_by_hand() -> None:
     asked = question()
     answers = [Gradient()(asked), InputXGradient()(asked)]
-    found = gathered(asked, answers, {"gap": Completeness().each(asked, answers)})
+    found = from_scores(asked, answers, {"gap": Completeness().each(asked, answers)})
     assert found.winner("gap") in found.methods
     assert found.methods == ("Gradient()", "InputXGradient()")
     with pytest.raises(InputError, match="one per attribution"):
-        gathered(asked, answers, {"gap": Completeness().each(asked, answers)[:1]})
+        from_scores(asked, answers, {"gap": Completeness().each(asked, answers)[:1]})
 
 
 def test_tables_for_people() -> None:

@@ -26,7 +26,7 @@ GENERAL = {name: case for name, case in CASES.items() if case.net is tanh_net an
 
 
 def claiming(axiom: Axiom) -> list[str]:
-    return sorted(name for name, case in GENERAL.items() if axiom in case.method.promises)
+    return sorted(name for name, case in GENERAL.items() if axiom in case.method.axioms)
 
 
 class Sum(nn.Module):
@@ -219,7 +219,7 @@ def test_every_axiom_that_is_claimed_is_tested_here() -> None:
         Axiom.LINEARITY,
         Axiom.IMPLEMENTATION_INVARIANCE,
     }
-    claimed = set().union(*(case.method.promises for case in GENERAL.values()))
+    claimed = set().union(*(case.method.axioms for case in GENERAL.values()))
     assert claimed <= tested
     with pytest.raises(AssayError):
         assay.Gradient()(assay.Question(randomised(nn.Linear(2, 2)), torch.full((1, 2), torch.nan)))

@@ -281,7 +281,7 @@ def test_integers_are_refused_where_slopes_are_asked_for(case: Case) -> None:
     question = assay.Question(
         ask, whole, target=0, removal=assay.Baseline(0) if case.removal.follows else rows
     )
-    if Ability.GRADIENT in case.method.needed:
+    if Ability.GRADIENT in case.method.needs:
         with pytest.raises(KindError, match=r"(?s)floating inputs.*int64.*\.float\(\)"):
             case.method(question)
     else:
@@ -303,7 +303,7 @@ def test_a_model_without_slopes_is_refused_or_answered(case: Case) -> None:
             return net(torch.from_numpy(x)).numpy()
 
     question = case.ask(inputs(dtype=torch.float64).numpy(), ask)
-    if Ability.GRADIENT in case.method.needed:
+    if Ability.GRADIENT in case.method.needs:
         with pytest.raises(
             AbilityError,
             match=r"Expected a model with gradient for .* got .*ask.*(can answer: |No method)",
@@ -355,7 +355,7 @@ def test_shapes_and_diagnostics_fit_the_question(case: Case) -> None:
     assert answer.values.shape == (SAMPLES, FEATURES)
     assert answer.base.shape == answer.prediction.shape == (SAMPLES,)
     assert answer.maps.shape == (SAMPLES, *answer.shape)
-    assert answer.kind == case.method.unit.value
+    assert answer.kind == case.method.kind.value
     if answer.standard_error is not None:
         assert answer.standard_error.shape == answer.values.shape
         assert bool((answer.standard_error >= 0).all())

@@ -64,7 +64,7 @@ def cases_of(name: str, kind: type[Any]) -> list[Case]:
     if name in _CASES:
         return _CASES[name](kind)
     try:
-        return [Case(kind().about(IG))]
+        return [Case(kind().for_method(IG))]
     except TypeError as error:
         raise AssertionError(
             f"{name} needs settings ({error}): give it a line in _CASES of {__file__}"

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 import assay
 from assay import engine
-from assay.engine import Pace
+from assay.engine import ChunkSearch
 from toys import FEATURES, randn, tanh_net
 
 
 def covered(
-    total: int, pace: Pace, work: Callable[[int, int], None] = lambda a, b: None
+    total: int, pace: ChunkSearch, work: Callable[[int, int], None] = lambda a, b: None
 ) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
 
@@ -32,7 +32,7 @@ def covered(
 
 @given(st.integers(1, 3000), st.one_of(st.none(), st.integers(1, 500)), st.integers(1, 2))
 def test_every_row_is_run_once_and_in_order(total: int, fixed: int | None, layouts: int) -> None:
-    spans = covered(total, Pace(layouts=layouts, fixed=fixed))
+    spans = covered(total, ChunkSearch(layouts=layouts, fixed=fixed))
     assert [a for a, _ in spans] == [0, *(b for _, b in spans[:-1])]
     assert spans[-1][1] == total
     if fixed is not None:
@@ -48,11 +48,11 @@ def test_a_chunk_is_halved_until_it_fits(error: BaseException, fixed: int | None
         if stop - start > 5:
             raise error
 
-    pace = Pace(fixed=fixed)
+    pace = ChunkSearch(fixed=fixed)
     spans = covered(100, pace, work)
     assert max(b - a for a, b in spans) <= 5
     assert sum(b - a for a, b in spans) == 100
-    assert pace.propose()[0] <= 5  # the next run starts where it fits
+    assert pace.next_plan()[0] <= 5  # the next run starts where it fits
 
 
 def test_one_row_that_does_not_fit_is_an_error() -> None:
@@ -60,7 +60,7 @@ def test_one_row_that_does_not_fit_is_an_error() -> None:
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        covered(10, Pace(), work)
+        covered(10, ChunkSearch(), work)
 
 
 def test_other_errors_are_not_swallowed() -> None:
@@ -68,58 +68,58 @@ def test_other_errors_are_not_swallowed() -> None:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        covered(10, Pace(), work)
+        covered(10, ChunkSearch(), work)
 
 
 @pytest.mark.parametrize("best", [64, 256])
 def test_the_pace_finds_the_fastest_chunk(best: int) -> None:
-    pace = Pace(layouts=2)
+    pace = ChunkSearch(layouts=2)
     for _ in range(60):
-        size, layout = pace.propose()
+        size, layout = pace.next_plan()
         rate = 1000.0 / (1 + abs(size - best) / best) * (1.5 if layout == 1 else 1.0)
-        pace.record((size, layout), size, size / rate)
+        pace.observe((size, layout), size, size / rate)
     assert pace.best == (best, 1)
 
 
 def test_layouts_are_compared_where_rows_are_too_large_for_a_larger_chunk() -> None:
-    pace = Pace(layouts=2).sized(3 * 224 * 224)
+    pace = ChunkSearch(layouts=2).sized(3 * 224 * 224)
     for _ in range(20):
-        size, layout = pace.propose()
-        pace.record((size, layout), size, size / (150.0 if layout == 1 else 100.0))
+        size, layout = pace.next_plan()
+        pace.observe((size, layout), size, size / (150.0 if layout == 1 else 100.0))
     assert pace.best == (pace.first, 1)
 
 
 def test_a_pace_of_patches_is_judged_when_the_places_are_known() -> None:
     """The first runs of a layout also find out where its patches lie: the fourth one tells."""
-    pace = Pace(layouts=2).sized(3 * 224 * 224, share=1 / 16)
+    pace = ChunkSearch(layouts=2).sized(3 * 224 * 224, share=1 / 16)
     runs = {0: 0, 1: 0}
     for _ in range(60):
-        size, layout = pace.propose()
+        size, layout = pace.next_plan()
         runs[layout] += 1
         rate = 100.0 if layout == 0 else (400.0 if runs[1] > 3 else 50.0)
-        pace.record((size, layout), size, size / rate)
+        pace.observe((size, layout), size, size / rate)
     assert pace.best is not None
     assert pace.best[1] == 1
-    assert pace.limit > Pace().sized(3 * 224 * 224).limit
+    assert pace.limit > ChunkSearch().sized(3 * 224 * 224).limit
 
 
 def test_a_chunk_cut_short_teaches_nothing() -> None:
-    pace = Pace()
-    before = pace.propose()
+    pace = ChunkSearch()
+    before = pace.next_plan()
     for _ in range(10):
-        pace.record(before, before[0] - 1, 0.001)
-    assert pace.propose() == before
+        pace.observe(before, before[0] - 1, 0.001)
+    assert pace.next_plan() == before
 
 
 def test_a_chunk_never_grows_past_the_memory_that_was_there() -> None:
-    pace = Pace()
+    pace = ChunkSearch()
     for _ in range(4):
-        pace.record(pace.propose(), pace.propose()[0], 1e-3)
-    pace.shrink()
-    limit = pace.propose()[0]
+        pace.observe(pace.next_plan(), pace.next_plan()[0], 1e-3)
+    pace.halve()
+    limit = pace.next_plan()[0]
     for _ in range(20):
-        pace.record(pace.propose(), pace.propose()[0], 1e-3)
-    assert pace.propose()[0] <= limit
+        pace.observe(pace.next_plan(), pace.next_plan()[0], 1e-3)
+    assert pace.next_plan()[0] <= limit
 
 
 def test_tallies_count_inside_each_other() -> None:

@@ -157,4 +157,4 @@ def test_every_metric_gives_an_interval_and_a_paired_test() -> None:
         assert all(
             low <= high for low, high in (score.interval for score in table.by(metric).values())
         )
-        assert len(table.standings[metric].pairs) == 1
+        assert len(table.rankings[metric].pairs) == 1

@@ -180,8 +180,8 @@ def test_a_number_longer_than_an_axis_covers_it() -> None:
 
 
 def test_single_features_keep_more_axioms_than_windows() -> None:
-    assert Occlusion().promises == {Axiom.LINEARITY, Axiom.DUMMY, Axiom.SYMMETRY}
-    assert Occlusion(window=2).promises == {Axiom.LINEARITY}
+    assert Occlusion().axioms == {Axiom.LINEARITY, Axiom.DUMMY, Axiom.SYMMETRY}
+    assert Occlusion(window=2).axioms == {Axiom.LINEARITY}
 
 
 @pytest.mark.parametrize(

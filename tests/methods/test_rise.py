@@ -258,8 +258,8 @@ def test_channels_share_a_mask_and_a_line_of_features_is_its_own_grid() -> None:
 
 
 def test_units_follow_the_estimator() -> None:
-    assert Rise().unit is Kind.WEIGHT
-    assert Rise(estimator="centred").unit is Kind.CONTRIBUTION
+    assert Rise().kind is Kind.WEIGHT
+    assert Rise(estimator="centred").kind is Kind.CONTRIBUTION
 
 
 @pytest.mark.parametrize(

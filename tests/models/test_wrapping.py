@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import assay
 import zoo
-from assay.engine import Pace
+from assay.engine import ChunkSearch
 from assay.errors import AbilityError, InputError, KindError, ModelError
 from assay.models.networks import network
 from toys import FEATURES, Residual, randn, randomised, state, tanh_net
@@ -262,16 +262,16 @@ def resnet() -> Residual:
 def forms(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each capture gave a tuned form, which is then the one that every chunk is asked of."""
     made: list[bool] = []
-    real = network.tuned
+    real = network.fused
 
     def noted(*args: Any) -> Any:
         form = real(*args)
         made.append(form is not None)
         return form
 
-    monkeypatch.setattr(network, "tuned", noted)
+    monkeypatch.setattr(network, "fused", noted)
     monkeypatch.setattr(
-        network.Network, "pace", lambda self, purpose: Pace(layouts=2, best=(64, 1))
+        network.Network, "pace", lambda self, purpose: ChunkSearch(layouts=2, best=(64, 1))
     )
     return made
 

@@ -29,8 +29,8 @@ def bca_by_definition(values: np.ndarray, means: np.ndarray, level: float) -> tu
     normal = stats.norm
     theta = values.mean()
     share = (np.mean(means < theta) + np.mean(means <= theta)) / 2
-    left_out = np.array([np.delete(values, i).mean() for i in range(len(values))])
-    moves = left_out.mean() - left_out
+    leave_one_out_scale = np.array([np.delete(values, i).mean() for i in range(len(values))])
+    moves = leave_one_out_scale.mean() - leave_one_out_scale
     a = np.sum(moves**3) / (6 * np.sum(moves**2) ** 1.5)
     z0 = normal.ppf(share)
     bounds = []

@@ -140,7 +140,7 @@ def test_the_page_says_what_the_comparison_says(tmp_path: Path) -> None:
     page = page_of(found, tmp_path)
     plain = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page.replace("<wbr>", "")))
     for metric in found.metrics:
-        leader = found.standings[metric].places[0]
+        leader = found.rankings[metric].places[0]
         assert said(leader.mean) in plain
         assert f"[{said(leader.low)}, {said(leader.high)}]" in plain
     assert "has the best mean" in plain or "is the best" in plain
@@ -273,9 +273,9 @@ def test_photos_accept_what_people_have() -> None:
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
 def test_a_linear_scale_holds_its_range(low: float, width: float) -> None:
     scale = Scale.linear(low, low + width)
-    slack = 1e-6 * (abs(low) + width + 1e-12)
-    assert scale.low <= low + slack
-    assert scale.high >= low + width - slack
+    rounding_tolerance = 1e-6 * (abs(low) + width + 1e-12)
+    assert scale.low <= low + rounding_tolerance
+    assert scale.high >= low + width - rounding_tolerance
     assert 2 <= len(scale.ticks) <= 7
     assert scale.at(scale.low) == 0.0
     assert scale.at(scale.high) == pytest.approx(100.0, rel=1e-12)

@@ -118,7 +118,7 @@ def test_scores_of_integers_keep_their_fractions() -> None:
     question = assay.Question(lambda x: x.double().sum(1) / 2, whole)
     assert question.score(whole).tolist() == [1.5, 3.5]
     assert question.slope is not None
-    with pytest.raises(KindError, match="integers have no slope"):
+    with pytest.raises(KindError, match="Integers have no slope"):
         question.slope()
 
 

@@ -88,7 +88,7 @@ class Attack:
         """One counterexample, or none found, per input."""
         masks = selected(selection, question).numpy()
         order = rng.shared(seed, "attack orders").random((self.restarts, question.partition.count))
-        question.part(0, 1).settle()
+        question.part(0, 1).fix_target()
         return tuple(
             self._one(question.part(row, row + 1), mask, order) for row, mask in enumerate(masks)
         )

@@ -175,16 +175,16 @@ class Certificate:
         """One radius, and whether the class it is about is certain."""
         votes = self.at_selection if side == "incremental" else self.at_whole
         table, doubt = votes.table(self.classes), votes.doubtful()
-        top, slack = (
+        top, rounding_tolerance = (
             radii.winner(table),
             math.ceil(self.tolerance * self.scale) if self.scale > 1 else 0,
         )
         if self.bound == "bernoulli":
-            loose = int(doubt.sum()) * self.scale + slack * len(table)
+            loose = int(doubt.sum()) * self.scale + rounding_tolerance * len(table)
             gap = radii.expected_gap(table, top, self.scale, (1 - self.confidence) / 2, loose)
             return radii.bernoulli_radius(gap, design.kept, design.levels, self.room, side), gap > 0
-        lead = radii.leads(table, top, self.scale, slack, doubt)
-        certain = not (slack or doubt.any()) or bool((lead.sum(axis=0) > 0).all())
+        lead = radii.leads(table, top, self.scale, rounding_tolerance, doubt)
+        certain = not (rounding_tolerance or doubt.any()) or bool((lead.sum(axis=0) > 0).all())
         if self.bound == "strict":
             return radii.linear_radius(lead, design.counts[free], self.scale), certain
         return radii.vote_aware_radius(lead, design.masks[:, free], self.scale), certain

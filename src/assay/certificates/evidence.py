@@ -33,16 +33,18 @@ class Evidence:
     @staticmethod
     def of(question: Question) -> Evidence | None:
         """The evidence of a question about one input, where its parts can be written down."""
-        bound, layout = question.bound, question.layout
+        evaluation, layout = question._evaluation, question.layout
         if (
             not isinstance(layout, TensorLayout)
-            or not isinstance(bound.absent, FixedAbsent)
-            or bound.aligned
-            or bound.shared
+            or not isinstance(evaluation.absent, FixedAbsent)
+            or evaluation.aligned
+            or evaluation.shared
         ):
             return None
-        labels = bound.partition.of(torch.zeros(1, dtype=torch.int64, device=bound.x.device))[0]
-        kept = (bound.x[0], bound.absent.rows[0], labels)
+        labels = evaluation.partition.of(
+            torch.zeros(1, dtype=torch.int64, device=evaluation.x.device)
+        )[0]
+        kept = (evaluation.x[0], evaluation.absent.rows[0], labels)
         x, absent, labels = (each.detach().cpu().clone() for each in kept)
         return Evidence(
             x,

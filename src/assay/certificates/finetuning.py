@@ -190,7 +190,7 @@ def _train(
         engine.run(
             len(masked),
             step,
-            engine.Pace(fixed=size),
+            engine.ChunkSearch(fixed=size),
             f"fine-tuning, epoch {epoch + 1} of {epochs}",
         )
         losses.append(math.fsum(step.losses) / len(masked))

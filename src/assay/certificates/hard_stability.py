@@ -49,7 +49,7 @@ class HardStability:
                     "probability, or a larger limit."
                 ),
             )
-        question.part(0, 1).settle()
+        question.part(0, 1).fix_target()
         return tuple(self._one(question.part(row, row + 1), mask) for row, mask in enumerate(masks))
 
     def _one(self, question: Question, mask: Masks) -> Certificate:

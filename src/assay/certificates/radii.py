@@ -22,7 +22,11 @@ def winner(scores: Integers) -> int:
 
 
 def leads(
-    scores: Integers, top: int, scale: int, slack: int = 0, unsure: NDArray[np.bool_] | None = None
+    scores: Integers,
+    top: int,
+    scale: int,
+    rounding_tolerance: int = 0,
+    unsure: NDArray[np.bool_] | None = None,
 ) -> Integers:
     """How far class `top` is ahead of every other class in each draw, at the least: (draws, classes
     - 1).
@@ -30,7 +34,7 @@ def leads(
     `scores` (draws, classes) are whole numbers in 0..scale, each off by at most `slack`; an unsure
     draw counts as lost.
     """
-    lead = scores[:, [top]] - np.delete(scores, top, axis=1) - 2 * slack
+    lead = scores[:, [top]] - np.delete(scores, top, axis=1) - 2 * rounding_tolerance
     if unsure is not None:
         lead = np.where(unsure[:, None], -scale, lead)
     bounded: Integers = np.maximum(lead, -scale)

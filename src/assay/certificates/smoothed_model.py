@@ -12,7 +12,7 @@ from torch import Tensor
 
 from assay.certificates.noise import NoiseDesign
 from assay.certificates.votes import ROWS, cast_votes
-from assay.engine import Pace
+from assay.engine import ChunkSearch
 from assay.errors import InputError, TargetError
 from assay.inputs.layout import Rows
 from assay.models.base import Ability, Model, digest, finite
@@ -41,7 +41,7 @@ class SmoothedModel(Model):
         self.scale = scale
         self._question = question
         self._tolerance = tolerance
-        self._paces: dict[str, Pace] = {}
+        self._paces: dict[str, ChunkSearch] = {}
         self.device, self.dtype = self.base.device, self.base.dtype
         self.abilities = self.base.abilities & ({Ability.GRADIENT} if scale > 1 else set())
 
@@ -110,8 +110,12 @@ class SmoothedModel(Model):
         """Element masks of the draws (q, elements), and what fills in rows: one batch for each draw
         of the removal.
         """
-        bound = self._question.bound
-        if len(bound.partition.labels) > 1 or not bound.absent.shared or bound.aligned:
+        evaluation = self._question._evaluation
+        if (
+            len(evaluation.partition.labels) > 1
+            or not evaluation.absent.shared
+            or evaluation.aligned
+        ):
             raise InputError(
                 expected=(
                     "features and a removal that are the same for every input, since the "
@@ -123,14 +127,14 @@ class SmoothedModel(Model):
                     "ask about one input, or masks."
                 ),
             )
-        zero = torch.zeros(1, dtype=torch.int64, device=bound.x.device)
-        noise = torch.tensor(self.design.masks).to(bound.x.device)
-        present = torch.cat([bound.partition.spread(row[None], zero) for row in noise])
+        zero = torch.zeros(1, dtype=torch.int64, device=evaluation.x.device)
+        noise = torch.tensor(self.design.masks).to(evaluation.x.device)
+        present = torch.cat([evaluation.partition.spread(row[None], zero) for row in noise])
 
         def fill(x: Tensor, masks: Tensor) -> Iterator[Tensor]:
             owners = zero.expand(len(x))
-            for draw in range(bound.absent.draws):
-                yield bound.absent.fill(x, masks, owners, torch.full_like(owners, draw))
+            for draw in range(evaluation.absent.draws):
+                yield evaluation.absent.remove(x, masks, owners, torch.full_like(owners, draw))
 
         return present, fill
 
@@ -139,8 +143,8 @@ class SmoothedModel(Model):
         with self.base.session(slopes=slopes):
             yield
 
-    def pace(self, purpose: str) -> Pace:
-        return self._paces.setdefault(purpose, Pace(limit=_TOGETHER * 4))
+    def pace(self, purpose: str) -> ChunkSearch:
+        return self._paces.setdefault(purpose, ChunkSearch(limit=_TOGETHER * 4))
 
     def fingerprint(self) -> bytes:
         return digest(self.base.fingerprint(), repr((self.design, self.scale)).encode())

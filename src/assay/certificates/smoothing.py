@@ -142,7 +142,7 @@ class MultiplicativeSmoothing:
         noise = torch.tensor(design.masks)
         question.part(
             0, 1
-        ).settle()  # refuses a model whose rows influence each other before any vote
+        ).fix_target()  # refuses a model whose rows influence each other before any vote
         made: list[tuple[Certificate, ...]] = []
         for start in range(
             0, question.n, step := max(1, ROWS // (len(noise) * (chosen.shape[1] + 1)))

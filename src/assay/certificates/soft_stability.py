@@ -110,7 +110,7 @@ class SoftStability:
             draw.random(self.samples),
             draw.random((self.samples, question.partition.count)),
         )
-        question.part(0, 1).settle()
+        question.part(0, 1).fix_target()
         return tuple(
             self._one(question.part(row, row + 1), mask, level, order)
             for row, mask in enumerate(masks)

@@ -164,7 +164,7 @@ def score(
             with contextlib.suppress(
                 AssayError
             ):  # an answer of a method with data in it cannot be asked again
-                judge = judge.about(parse(found.method, Method))
+                judge = judge.for_method(parse(found.method, Method))
             scored = judge(question, found, seed=seed)
             if out is not None:
                 scored.save(out)

@@ -5,6 +5,6 @@
 """
 
 from assay.comparison.comparison import Comparison, compare
-from assay.comparison.ranking import Standing
+from assay.comparison.ranking import Ranking
 
 __all__ = ["Comparison", "Standing", "compare"]

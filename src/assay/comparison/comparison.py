@@ -15,7 +15,7 @@ import torch
 
 from assay.answers.attribution import Attribution
 from assay.answers.score import Score
-from assay.comparison.ranking import Place, Standing, standing
+from assay.comparison.ranking import Place, Ranking, ranking
 from assay.errors import AssayError, InputError, KindError
 from assay.methods import METHODS
 from assay.methods.base import Method
@@ -42,7 +42,7 @@ class Comparison:
     where a cell has none.
 
     A method that could not answer at all has its refusal under every metric. `references` are
-    reference points, not candidates: they take no part in the choice of a winner. `standings` hold
+    reference points, not candidates: they take no part in the choice of a winner. `rankings` hold
     the statistics.
     """
 
@@ -57,10 +57,10 @@ class Comparison:
     level: float = 0.95
 
     @cached_property
-    def standings(self) -> dict[str, Standing]:
+    def rankings(self) -> dict[str, Ranking]:
         """Where the methods stand, by metric."""
         return {
-            metric: standing(metric, self.by(metric), self.references, self.level, self.seed)
+            metric: ranking(metric, self.by(metric), self.references, self.level, self.seed)
             for metric in self.metrics
         }
 
@@ -82,10 +82,10 @@ class Comparison:
         return self.scores[row, column]
 
     def winner(self, metric: str | Metric) -> str:
-        """The label of the method with the best mean by one metric; `standings[...].leaders` has
+        """The label of the method with the best mean by one metric; `rankings[...].leaders` has
         its equals.
         """
-        return self.standings[_find(metric, self.metrics, "metric")].winner
+        return self.rankings[_find(metric, self.metrics, "metric")].winner
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row per method and metric: mean, interval, chance to be the best, letters, inputs
@@ -96,12 +96,12 @@ class Comparison:
         rows: list[dict[str, Any]] = []
         for metric in self.metrics:
             for method in (*self.methods, *self.references):
-                place = self.standings[metric].place(method) or Place(
+                place = self.rankings[metric].place(method) or Place(
                     method, math.nan, math.nan, math.nan, math.nan, "", 0
                 )
                 cell = {
                     "metric": metric,
-                    "better": self.standings[metric].direction,
+                    "better": self.rankings[metric].direction,
                 } | dataclasses.asdict(place)
                 rows.append(cell | {"refusal": self.refusals.get((method, metric), "")})
         return pandas.DataFrame(rows).set_index(["metric", "method"])
@@ -120,7 +120,7 @@ class Comparison:
                 **dataclasses.asdict(pair.facts),
             }
             | {"p adjusted": pair.adjusted, "real": pair.real}
-            for metric, found in self.standings.items()
+            for metric, found in self.rankings.items()
             for pair in found.pairs
         ]
         return pandas.DataFrame(rows)
@@ -140,7 +140,7 @@ class Comparison:
         )
         table.add_column("method")
         for metric in self.metrics:
-            arrow = "↓" if self.standings[metric].direction == "lower" else "↑"
+            arrow = "↓" if self.rankings[metric].direction == "lower" else "↑"
             table.add_column(escape(f"{short(metric)} {arrow}"), justify="right")
         for method in (*self.methods, *self.references):
             if method == next(iter(self.references), None):
@@ -154,7 +154,7 @@ class Comparison:
     def _cell(self, method: str, metric: str) -> Any:
         from rich.text import Text
 
-        found = self.standings[metric]
+        found = self.rankings[metric]
         place = found.place(method)
         if place is None:
             return Text("refused", style="dim")
@@ -169,7 +169,7 @@ class Comparison:
         size = f"{len(self.methods)} methods by {len(self.metrics)} metrics on {self.question.n} inputs"
         won = [
             f"{short(found.winner)} by {short(metric)}"
-            for metric, found in self.standings.items()
+            for metric, found in self.rankings.items()
             if found.places
         ]
         return f"Comparison({size}; best: {', '.join(won) if won else 'none'})"
@@ -233,7 +233,7 @@ def compare(
     )
 
 
-def gathered(
+def from_scores(
     question: Question,
     attributions: Sequence[Attribution] | Mapping[str, Attribution],
     scores: Mapping[str, Sequence[Score]],
@@ -260,7 +260,7 @@ def gathered(
     return Comparison(question, tuple(named), tuple(scores), (), named, cells, {}, seed, level)
 
 
-def brief(value: object) -> str:
+def short_repr(value: object) -> str:
     """A repr with the settings that differ from their defaults; like the full one, it evaluates
     back.
     """
@@ -275,7 +275,7 @@ def brief(value: object) -> str:
             else setting.default_factory()
         )
         if setting.init and setting.repr and repr(content) != repr(default):
-            shown.append(f"{setting.name}={brief(content)}")
+            shown.append(f"{setting.name}={short_repr(content)}")
     return f"{type(value).__name__}({', '.join(shown)})"
 
 
@@ -294,7 +294,7 @@ def _labelled(values: Sequence[Any], name: Callable[[Any], str] | None = None) -
             if name
             else value.method
             if isinstance(value, Attribution)
-            else brief(value)
+            else short_repr(value)
         )
         label, count = said, 1
         while label in named:
@@ -404,10 +404,7 @@ def _scored(
     """The scores of one metric: all answers at once, or one by one where that is refused, to learn
     which of them is.
     """
-    asks_again = any(
-        judge.about(asker) is not judge for asker in askers.values() if isinstance(asker, Method)
-    )
-    if not asks_again:
+    if not judge.asks_again:
         try:
             return dict(
                 zip(answers, judge.each(question, list(answers.values()), seed=seed), strict=True)
@@ -418,13 +415,13 @@ def _scored(
     failed: dict[str, str] = {}
     for label, answer in answers.items():
         asker = askers.get(label)
-        if asks_again and not isinstance(asker, Method):
+        if judge.asks_again and not isinstance(asker, Method):
             failed[label] = (
                 "This metric asks the method again, and an attribution alone has no method to ask."
             )
             continue
         try:
-            scores[label] = (judge.about(asker) if isinstance(asker, Method) else judge)(
+            scores[label] = (judge.for_method(asker) if isinstance(asker, Method) else judge)(
                 question, answer, seed=seed
             )
         except AssayError as reason:
@@ -434,7 +431,7 @@ def _scored(
 
 def _find(given: object, labels: Sequence[str], noun: str) -> str:
     """The label of an instance, a label, or the name of a class that only one label starts with."""
-    said = given if isinstance(given, str) else brief(given)
+    said = given if isinstance(given, str) else short_repr(given)
     if said in labels:
         return said
     close = [label for label in labels if label.partition("(")[0] == said]

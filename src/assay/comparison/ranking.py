@@ -49,7 +49,7 @@ class Place:
 
 @final
 @dataclass(frozen=True)
-class Standing:
+class Ranking:
     """Where methods stand by one metric, best mean first; references stand apart and are no part of
     any choice.
 
@@ -63,7 +63,7 @@ class Standing:
     places: tuple[Place, ...]
     references: tuple[Place, ...]
     pairs: tuple[Pair, ...]
-    against: tuple[Pair, ...]
+    versus_random: tuple[Pair, ...]
     level: float
 
     @property
@@ -90,12 +90,12 @@ class Standing:
         }
 
     @property
-    def blind(self) -> tuple[str, ...]:
+    def not_better_than_random(self) -> tuple[str, ...]:
         """Methods that were not shown to be better than the random explanation."""
         sign = -1 if self.direction == "lower" else 1
         return tuple(
             pair.first
-            for pair in self.against
+            for pair in self.versus_random
             if not (pair.real and sign * pair.facts.difference > 0)
         )
 
@@ -106,13 +106,13 @@ class Standing:
         )
 
 
-def standing(
+def ranking(
     metric: str,
     scores: Mapping[str, Score],
     references: Sequence[str] = (),
     level: float = 0.95,
     seed: int = 0,
-) -> Standing:
+) -> Ranking:
     """Ranks the methods that have a score by this metric: (n,) values each, on the same inputs.
 
     Every two methods are compared input by input (`statistics.every_pair`), the p values are
@@ -144,12 +144,12 @@ def standing(
         for name in yardsticks
     ]
     random = references[0] if references and references[0] in scores else None
-    against = (
+    versus_random = (
         () if random is None else _against(table, methods, scores[random], random, level, seed)
     )
     units = next((score.units for score in scores.values()), "")
-    return Standing(
-        metric, _direction(scores), units, tuple(places), tuple(apart), pairs, against, level
+    return Ranking(
+        metric, _direction(scores), units, tuple(places), tuple(apart), pairs, versus_random, level
     )
 
 

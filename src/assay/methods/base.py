@@ -1,10 +1,16 @@
-"""A method: frozen settings and one pure function from a question to numbers."""
+"""A method: frozen settings and one pure function from a question to numbers.
+
+A subclass writes `values(question, seed)` and nothing else; everything around it happens here, once
+for all methods: refusals before the work, shards of inputs (memory does not grow with their number),
+counting, number types, diagnostics, provenance. `docs/how-to/write-a-method.md` shows the whole way.
+"""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from inspect import isabstract
@@ -16,7 +22,7 @@ from torch import Tensor
 from assay import engine
 from assay.answers.attribution import Attribution, Kind
 from assay.answers.provenance import versions
-from assay.errors import AbilityError, KindError
+from assay.errors import AbilityError, KindError, asking
 from assay.features.partition import Partition
 from assay.inputs.tensors import TensorLayout
 from assay.models.base import Ability, finite
@@ -37,159 +43,211 @@ class Axiom(Enum):
 @final
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What a method that samples returns: values (n, features), their standard error, and notes for
-    the diagnostics.
+    """What a method says of a shard of inputs.
+
+    Settings:
+        values: credit (n, features).
+        standard_error: the same shape, where the method samples.
+        notes: facts for the answer; lists with an entry for each input are joined over shards.
+        ends: prediction and base (rows,), from a method that pools inputs and so has its own.
     """
 
     values: Tensor
     standard_error: Tensor | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    ends: tuple[Tensor, Tensor] | None = None
 
 
 class Method(ABC):
-    """`Question -> Attribution`. A subclass is a frozen dataclass that writes `values(question,
-    seed)` and nothing else.
+    """`Question -> Attribution`. A subclass is a frozen dataclass that writes `values`.
+
+    `needs`, `kind` and `axioms` are what these settings need, give and keep: a class attribute
+    where all settings are alike, a property where they are not.
     """
 
-    needs: ClassVar[frozenset[Ability]] = frozenset()
-    kind: ClassVar[Kind] = Kind.CONTRIBUTION
-    axioms: ClassVar[frozenset[Axiom]] = frozenset()
     cost: ClassVar[str] = ""
+    """Model evaluations per input, in words: a table of the docs shows it."""
     around: ClassVar[bool] = False
     """Whether it is made around another method, whose needs it has."""
 
     @abstractmethod
     def values(self, question: Question, seed: int) -> Tensor | Estimate:
-        """Credit (n, features) for a shard of inputs: a function of the question, the settings and
-        the seed alone.
+        """Credit (n, features) for a shard of inputs.
+
+        A function of the question, the settings and the seed alone.
         """
 
     @property
-    def needed(self) -> frozenset[Ability]:
-        """The abilities these settings need; a method around another needs what that one needs."""
-        return self.needs
+    def needs(self) -> frozenset[Ability]:  # may be overridden
+        """The abilities of a model that these settings need."""
+        return frozenset()
 
     @property
-    def unit(self) -> Kind:
+    def kind(self) -> Kind:  # may be overridden
         """The unit of the numbers that these settings give."""
-        return self.kind
+        return Kind.CONTRIBUTION
 
     @property
-    def promises(self) -> frozenset[Axiom]:
+    def axioms(self) -> frozenset[Axiom]:  # may be overridden
         """The axioms that these settings keep."""
-        return self.axioms
+        return frozenset()
+
+    def check(self, question: Question) -> None:  # may be overridden
+        """Refuses before any work what this method cannot answer, and names methods that can."""
+        missing = self.needs - question.model.abilities
+        if missing:
+            from_model = ", ".join(sorted(ability.value for ability in missing))
+            able = able_methods(question.model.abilities)
+            raise AbilityError(
+                expected=f"a model with {from_model} for {self!r}",
+                got=f"{question.model.name}, which has none",
+                advice=(
+                    f"Methods that can answer: {', '.join(able)}."
+                    if able
+                    else "No method at hand can answer."
+                ),
+            )
+        if Ability.GRADIENT in self.needs:
+            self._check_floating(question)
+
+    def _check_floating(self, question: Question) -> None:
+        layout = question.layout
+        dtypes = layout.dtypes if isinstance(layout, TensorLayout) else ()
+        if any(not dtype.is_floating_point for dtype in dtypes):
+            raise KindError(
+                expected=f"floating inputs for {self!r}",
+                got=", ".join(map(str, dtypes)),
+                advice=(
+                    "Integers have no slope: ask behind the layer that embeds them, "
+                    "question.after('embedding'), hand what is not attributed over as context, "
+                    "or convert real numbers with .float()."
+                ),
+            )
+
+    @property
+    def pools_inputs(self) -> bool:  # may be overridden
+        """Whether the answer is about all inputs together; it is then asked of them at once."""
+        return False
+
+    def per_output(  # may be overridden
+        self, questions: Sequence[Question], seed: int
+    ) -> Sequence[Tensor | Estimate]:
+        """One answer for each of several questions that differ in the model's output alone.
+
+        `question.column` says which output. A method that works on one table of model evaluations
+        overrides this, so that all outputs are answered from the same table.
+        """
+        return [self.values(question, seed) for question in questions]
+
+    # --- the chores
 
     @final
     def __call__(self, question: Question, *, seed: int = 0) -> Attribution:
         """The answer to a question."""
+        with self._asked(question):
+            (answer,) = self._answers(
+                lambda: (question,), lambda shards: [self.values(shards[0], seed)], seed
+            )
+        return answer
+
+    @final
+    def for_outputs(
+        self, question: Question, outputs: Sequence[int] | None = None, *, seed: int = 0
+    ) -> tuple[Attribution, ...]:
+        """One answer for each output of the model, from shared evaluations where the method can.
+
+        `outputs` picks some of them; outputs of several dimensions are counted in row-major order.
+        Each answer is what the method says of the same question with that output as its target;
+        its facts count the evaluations of all of them, and say for how many they were.
+        """
+        with self._asked(question):
+            return self._answers(
+                lambda: question.for_outputs(outputs),
+                lambda shards: self.per_output(shards, seed),
+                seed,
+            )
+
+    @final
+    def estimate(self, question: Question, seed: int) -> Estimate:
+        """The bare numbers for one shard, checked: for metrics that ask again, and for wrappers."""
+        return self._checked(self.values(question, seed), question)
+
+    @contextmanager
+    def _asked(self, question: Question) -> Iterator[None]:
         if not isinstance(question, Question):
             raise KindError(
                 expected="a Question",
                 got=type(question).__name__,
                 advice="Build one: Question(model, inputs, target=...).",
             )
-        self.check(question)
+        with asking(self, question), torch.inference_mode(False), torch.no_grad():
+            self.check(question)
+            yield
+
+    def _answers(
+        self,
+        questions: Callable[[], Sequence[Question]],
+        values: Callable[[Sequence[Question]], Sequence[Tensor | Estimate]],
+        seed: int,
+    ) -> tuple[Attribution, ...]:
+        """Asks shard by shard about questions of the same inputs, and joins what comes back."""
         start = time.perf_counter()
-        pieces: list[Estimate] = []
-        bases, predictions = [], []
-        with engine.tally() as spent, torch.inference_mode(False), torch.no_grad():
-            for shard in question.shards():
-                predictions.append(shard.prediction)
-                bases.append(shard.base)
-                piece = self.estimate(shard, seed)
-                if not pieces:
-                    partition = shard.partition
-                    values = piece.values.new_empty(question.n, piece.values.shape[1])
-                # Filled shard by shard: joining the parts at the end would hold the answer twice.
-                done = sum(map(len, predictions))
-                values[done - shard.n : done] = piece.values
-                pieces.append(Estimate(piece.values[:0].clone(), piece.standard_error, piece.notes))
-        facts = {
+        with engine.tally() as spent:
+            asked = questions()
+            joins = [_Join(question) for question in asked]
+            for shards in zip(*(self._shards(question) for question in asked)):
+                # What the target is on the clean inputs comes first: methods build on it.
+                if not self.pools_inputs:
+                    for join, shard in zip(joins, shards):
+                        join.add_ends(shard.prediction, shard.base)
+                for join, shard, piece in zip(joins, shards, values(shards)):
+                    join.add(shard, self._checked(piece, shard))
+        facts: dict[str, Any] = {
             "seconds": time.perf_counter() - start,
             "forwards": spent.forwards,
             "backwards": spent.backwards,
         }
-        return self._answer(
-            question,
-            partition,
-            values,
-            pieces,
-            torch.cat(bases),
-            torch.cat(predictions),
-            facts,
-            seed,
+        if len(asked) > 1:
+            facts["outputs"] = len(asked)
+        return tuple(
+            self._answer(question, join, facts, seed) for question, join in zip(asked, joins)
         )
 
-    @final
-    def estimate(self, question: Question, seed: int) -> Estimate:
-        """The bare numbers for one shard, checked: what metrics ask again, and methods around this
-        one.
-        """
-        given = self.values(question, seed)
-        made = given if isinstance(given, Estimate) else Estimate(given)
-        values = finite(made.values.detach(), repr(self), "of its own values")
-        return Estimate(
-            values.to(torch.float64 if question.x.dtype == torch.float64 else torch.float32),
-            made.standard_error,
-            made.notes,
-        )
+    def _shards(self, question: Question) -> Iterator[Question]:
+        return iter((question,)) if self.pools_inputs else question.shards()
 
-    def check(self, question: Question) -> None:
-        """Refuses before any work what this method cannot answer, and names methods that can."""
-        missing = self.needed - question.model.abilities
-        if missing:
-            from_here = ", ".join(sorted(each.value for each in missing))
-            able = able_methods(question.model.abilities)
-            raise AbilityError(
-                f"Expected a model with {from_here} for {self!r}, got {question.model.name}, which has none. "
-                + (
-                    f"Methods that can answer: {', '.join(able)}."
-                    if able
-                    else "No method at hand can answer."
-                )
-            )
-        if Ability.GRADIENT in self.needed:
-            layout = question.layout
-            dtypes = layout.dtypes if isinstance(layout, TensorLayout) else ()
-            if any(not dtype.is_floating_point for dtype in dtypes):
-                raise KindError(
-                    expected=f"floating inputs for {self!r}",
-                    got=", ".join(map(str, dtypes)),
-                    advice=(
-                        "integers have no slope. Ask behind the layer that embeds them, "
-                        "question.after('embedding'), hand what is not attributed over as "
-                        "context, or convert real numbers with .float()."
-                    ),
-                )
+    def _checked(self, given: Tensor | Estimate, question: Question) -> Estimate:
+        """Finite, detached, and in the number type of the inputs."""
+        estimate = given if isinstance(given, Estimate) else Estimate(given)
+        values = finite(estimate.values.detach(), repr(self), "of its own values")
+        double = question.x.dtype == torch.float64
+        values = values.to(torch.float64 if double else torch.float32)
+        return Estimate(values, estimate.standard_error, estimate.notes, estimate.ends)
 
     def _answer(
-        self,
-        question: Question,
-        partition: Partition,
-        values: Tensor,
-        pieces: list[Estimate],
-        base: Tensor,
-        prediction: Tensor,
-        facts: dict[str, Any],
-        seed: int,
+        self, question: Question, join: _Join, facts: Mapping[str, Any], seed: int
     ) -> Attribution:
-        errors = [piece.standard_error for piece in pieces if piece.standard_error is not None]
-        for piece in pieces:
-            for name, note in piece.notes.items():
-                facts[name] = _merged(facts[name], note) if name in facts else note
+        facts = {**facts, **join.notes}
         if question.notes:
             facts["layer"] = "; ".join(question.notes)
-        complete = Axiom.COMPLETENESS in self.promises
-        pooled_by_mean = partition.pooling == "mean" and not partition.identity
+        prediction, base = torch.cat(join.predictions), torch.cat(join.bases)
+        # Credit that is pooled by its mean does not add up to a difference.
+        adds_up = join.partition.pooling == "sum" or join.partition.identity
+        gap = None
+        if Axiom.COMPLETENESS in self.axioms and adds_up:
+            gap = prediction - base - join.values.sum(1)
+        errors = None
+        if join.errors:
+            errors = torch.cat(join.errors).to(join.values.dtype)
         return Attribution(
-            values=values,
+            values=join.values,
             base=base,
             prediction=prediction,
-            names=partition.names,
-            shape=partition.shape,
-            kind=self.unit.value,
-            gap=prediction - base - values.sum(1) if complete and not pooled_by_mean else None,
-            standard_error=torch.cat(errors).to(values.dtype) if errors else None,
+            names=join.partition.names,
+            shape=join.partition.shape,
+            kind=self.kind.value,
+            gap=gap,
+            standard_error=errors,
             facts=facts,
             provenance={
                 "method": repr(self),
@@ -201,9 +259,50 @@ class Method(ABC):
         )
 
 
+@final
+class _Join:
+    """The answers of shards, joined as they come.
+
+    Values are filled in place: joining the pieces at the end would hold the answer twice.
+    """
+
+    values: Tensor
+    partition: Partition
+
+    def __init__(self, question: Question) -> None:
+        self.n = question.n
+        self.done = 0
+        self.predictions: list[Tensor] = []
+        self.bases: list[Tensor] = []
+        self.errors: list[Tensor] = []
+        self.notes: dict[str, Any] = {}
+
+    def add_ends(self, prediction: Tensor, base: Tensor) -> None:
+        self.predictions.append(prediction)
+        self.bases.append(base)
+
+    def add(self, shard: Question, piece: Estimate) -> None:
+        rows = len(piece.values)
+        if not self.done:
+            # The partition of a shard, not of the question: behind a layer that would hold all inputs.
+            self.partition = shard.partition
+            total = self.n if piece.ends is None else rows
+            self.values = piece.values.new_empty(total, piece.values.shape[1])
+        self.values[self.done : self.done + rows] = piece.values
+        self.done += rows
+        if piece.ends is not None:
+            self.add_ends(*piece.ends)
+        if piece.standard_error is not None:
+            self.errors.append(piece.standard_error)
+        for name, note in piece.notes.items():
+            self.notes[name] = _merged(self.notes[name], note) if name in self.notes else note
+
+
 def _merged(one: Any, other: Any) -> Any:
-    """What two shards say of the same thing: a claim must hold in both, of numbers the larger
-    counts, and lists with an entry for each input go on.
+    """What two shards say of the same thing.
+
+    A claim must hold in both, of numbers the larger counts, and lists with an entry for each input
+    go on.
     """
     if isinstance(one, bool) and isinstance(other, bool):
         return one and other
@@ -212,17 +311,33 @@ def _merged(one: Any, other: Any) -> Any:
     return max(one, other) if isinstance(other, int | float) else other
 
 
-def able_methods(abilities: frozenset[Ability]) -> list[str]:
-    """Names of the methods of this library that stand alone and whose needs are among the
-    abilities.
+def declared(method: type[Method], name: str) -> Any:
+    """What a class says of itself by `needs`, `kind` or `axioms`.
+
+    Where that depends on the settings, it is what the default ones say; None where there are none.
     """
+    value = getattr(method, name)
+    if not isinstance(value, property):
+        return value
+    if value is getattr(Method, name):
+        return value.fget(method) if value.fget is not None else None
+    try:
+        return getattr(method(), name)
+    except TypeError:  # settings without defaults
+        return None
+
+
+def able_methods(abilities: frozenset[Ability]) -> list[str]:
+    """Names of the methods that stand alone and whose needs are among the abilities."""
 
     def below(kind: type[Method]) -> list[type[Method]]:
-        return [kind, *(each for child in kind.__subclasses__() for each in below(child))]
+        return [kind, *(leaf for child in kind.__subclasses__() for leaf in below(child))]
 
     ours = [
         kind
         for kind in below(Method)
-        if not isabstract(kind) and kind.__module__.startswith("assay.")
+        if not isabstract(kind) and not kind.around and kind.__module__.startswith("assay.")
     ]
-    return sorted(kind.__name__ for kind in ours if kind.needs <= abilities and not kind.around)
+    return sorted(
+        kind.__name__ for kind in ours if (declared(kind, "needs") or frozenset()) <= abilities
+    )

@@ -57,10 +57,13 @@ def suited(question: Question) -> Method:
     smooth = isinstance(layout, TensorLayout) and all(
         dtype.is_floating_point for dtype in layout.dtypes
     )
-    absent = question.bound.absent
-    # What is drawn given the present features is not a place that a way could start from.
-    if Ability.GRADIENT in question.model.abilities and smooth and isinstance(absent, FixedAbsent):
-        return ExpectedGradients() if absent.draws > 1 else IntegratedGradients()
+    # A conditional removal has no fixed baseline, so there is no straight path for IG.
+    if (
+        Ability.GRADIENT in question.model.abilities
+        and smooth
+        and question.fixed_replacements is not None
+    ):
+        return ExpectedGradients() if question.replacements > 1 else IntegratedGradients()
     from assay.methods.shapley.exact import ExactShapley
     from assay.methods.shapley.kernel_shap import KernelShap
 

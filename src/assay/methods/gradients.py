@@ -29,11 +29,9 @@ class Gradient(Method):
     tensor([[ 3., -1.]])
     """
 
-    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GRADIENT})
-    kind: ClassVar[Kind] = Kind.SLOPE
-    axioms: ClassVar[frozenset[Axiom]] = frozenset(
-        {Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE}
-    )
+    needs = frozenset({Ability.GRADIENT})
+    kind = Kind.SLOPE
+    axioms = frozenset({Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE})
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Tensor:
@@ -56,10 +54,8 @@ class InputXGradient(Method):
     tensor([[ 6., -5.]])
     """
 
-    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GRADIENT})
-    axioms: ClassVar[frozenset[Axiom]] = frozenset(
-        {Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE}
-    )
+    needs = frozenset({Ability.GRADIENT})
+    axioms = frozenset({Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE})
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Tensor:

@@ -88,9 +88,6 @@ class Occlusion(Method):
     window: int | tuple[int, ...] = 1
     stride: int | tuple[int, ...] = 1
 
-    needs: ClassVar[frozenset[Ability]] = frozenset()
-    kind: ClassVar[Kind] = Kind.CONTRIBUTION
-    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.LINEARITY})
     cost: ClassVar[str] = "windows"
 
     def __post_init__(self) -> None:
@@ -105,12 +102,13 @@ class Occlusion(Method):
                 )
 
     @property
-    def promises(self) -> frozenset[Axiom]:
+    def axioms(self) -> frozenset[Axiom]:
         single = all(
             length == 1
             for length in (self.window if isinstance(self.window, tuple) else (self.window,))
         )
-        return self.axioms | {Axiom.DUMMY, Axiom.SYMMETRY} if single else self.axioms
+        linear = frozenset({Axiom.LINEARITY})
+        return linear | {Axiom.DUMMY, Axiom.SYMMETRY} if single else linear
 
     def values(self, question: Question, seed: int) -> Tensor:
         covers = [axis.to(question.x.device) for axis in self._covers(_map(question))]

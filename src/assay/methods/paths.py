@@ -15,7 +15,7 @@ from assay.methods.base import Axiom, Estimate, Method
 from assay.models.base import Ability
 from assay.numerics import rng
 from assay.numerics.integration import Rule, quadrature
-from assay.numerics.precision import slack
+from assay.numerics.precision import rounding_tolerance
 from assay.question.question import Question
 
 _MOST_STEPS = 4096
@@ -46,8 +46,8 @@ class IntegratedGradients(Method):
     steps: int = 64
     rule: Rule = "gauss_legendre"
     tolerance: float | None = None
-    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GRADIENT})
-    axioms: ClassVar[frozenset[Axiom]] = _PATH_AXIOMS | {Axiom.SYMMETRY}
+    needs = frozenset({Ability.GRADIENT})
+    axioms = _PATH_AXIOMS | {Axiom.SYMMETRY}
     cost: ClassVar[str] = "steps gradients"
 
     def __post_init__(self) -> None:
@@ -113,8 +113,8 @@ class Path(Method):
     path: Callable[[Tensor, Tensor, Tensor], Tensor]
     steps: int = 64
     rule: Rule = "gauss_legendre"
-    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GRADIENT})
-    axioms: ClassVar[frozenset[Axiom]] = _PATH_AXIOMS
+    needs = frozenset({Ability.GRADIENT})
+    axioms = _PATH_AXIOMS
     cost: ClassVar[str] = "steps gradients"
 
     def __post_init__(self) -> None:
@@ -145,7 +145,10 @@ class Path(Method):
         for position, end in ((0.0, absent), (1.0, x)):
             point = self.path(torch.full_like(x[:, :1], position), absent, x)
             scale = float(end.abs().max()) + 1
-            if point.shape != x.shape or float((point - end).abs().max()) > slack(x) * scale:
+            if (
+                point.shape != x.shape
+                or float((point - end).abs().max()) > rounding_tolerance(x) * scale
+            ):
                 where = "the absent input" if position == 0.0 else "the input"
                 raise InputError(
                     f"Expected a path of points {tuple(x.shape)} whose position {position:g} is {where}."
@@ -171,11 +174,8 @@ class ExpectedGradients(Method):
     """
 
     draws: int = 200
-    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.GRADIENT})
-    kind: ClassVar[Kind] = Kind.CONTRIBUTION
-    axioms: ClassVar[frozenset[Axiom]] = frozenset(
-        {Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE}
-    )
+    needs = frozenset({Ability.GRADIENT})
+    axioms = frozenset({Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE})
     cost: ClassVar[str] = "draws gradients"
 
     def __post_init__(self) -> None:
@@ -187,18 +187,18 @@ class ExpectedGradients(Method):
             )
 
     def values(self, question: Question, seed: int) -> Estimate:
-        x, absent = question.x, question.bound.absent
+        x = question.x
         streams = rng.streams(seed, question.keys, "expected gradients")
         alphas = (
             torch.arange(self.draws, device=x.device)
             + streams.uniform((0, 1), self.draws, torch.float64)[:, 0]
         ) / self.draws
         alphas = alphas.to(x.dtype)
-        baselines = _rounds(streams, self.draws, absent.draws)
+        baselines = _rounds(streams, self.draws, question.replacements)
         squares = torch.zeros_like(x, dtype=torch.float64)
 
         def way(rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-            start = question.bound.nothing(rows, baselines[rows, steps])
+            start = question.removed(rows, baselines[rows, steps])
             velocity = x[rows] - start
             return torch.addcmul(start, alphas[rows, steps].unsqueeze(1), velocity), velocity
 

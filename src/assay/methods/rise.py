@@ -309,9 +309,7 @@ class Rise(Method):
     estimator: Literal["ratio", "raw", "centred"] = "ratio"
     design: Literal["independent", "balanced"] = "independent"
 
-    needs: ClassVar[frozenset[Ability]] = frozenset()
-    kind: ClassVar[Kind] = Kind.WEIGHT
-    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.LINEARITY})
+    axioms = frozenset({Axiom.LINEARITY})
     cost: ClassVar[str] = "masks"
 
     def __post_init__(self) -> None:
@@ -353,8 +351,8 @@ class Rise(Method):
             )
 
     @property
-    def unit(self) -> Kind:
-        return Kind.CONTRIBUTION if self.estimator == "centred" else self.kind
+    def kind(self) -> Kind:
+        return Kind.CONTRIBUTION if self.estimator == "centred" else Kind.WEIGHT
 
     def values(self, question: Question, seed: int) -> Estimate:
         clean = question.prediction[:, None].to(torch.float64)

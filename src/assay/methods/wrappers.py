@@ -35,12 +35,12 @@ class Around(Method):
             )
 
     @property
-    def needed(self) -> frozenset[Ability]:
-        return self.method.needed
+    def needs(self) -> frozenset[Ability]:
+        return self.method.needs
 
     @property
-    def unit(self) -> Kind:
-        return self.method.unit
+    def kind(self) -> Kind:
+        return self.method.kind
 
     def check(self, question: Question) -> None:
         super().check(question)
@@ -63,7 +63,7 @@ class Absolute(Around):
     cost: ClassVar[str] = "as inside"
 
     @property
-    def unit(self) -> Kind:
+    def kind(self) -> Kind:
         return Kind.WEIGHT
 
     def values(self, question: Question, seed: int) -> Estimate:
@@ -90,15 +90,15 @@ class TimesInput(Around):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.method.unit is not Kind.SLOPE:
+        if self.method.kind is not Kind.SLOPE:
             raise SettingError(
                 expected="a local method (target per unit of input) inside TimesInput",
-                got=f"{self.method!r} whose unit is {self.method.unit.value}",
+                got=f"{self.method!r} whose unit is {self.method.kind.value}",
                 advice="It is to be multiplied once only: use the method as it is.",
             )
 
     @property
-    def unit(self) -> Kind:
+    def kind(self) -> Kind:
         return Kind.CONTRIBUTION
 
     def values(self, question: Question, seed: int) -> Estimate:
@@ -146,8 +146,8 @@ class Smoothed(Around):
             )
 
     @property
-    def promises(self) -> frozenset[Axiom]:
-        return self.method.promises - {Axiom.COMPLETENESS, Axiom.SYMMETRY}
+    def axioms(self) -> frozenset[Axiom]:
+        return self.method.axioms - {Axiom.COMPLETENESS, Axiom.SYMMETRY}
 
     def check(self, question: Question) -> None:
         super().check(question)

@@ -43,6 +43,8 @@ class Metric(ABC):
     direction: ClassVar[Direction] = "lower"
     units: ClassVar[str] = ""
     cost: ClassVar[str] = ""
+    asks_again: ClassVar[bool] = False
+    """Whether it asks the method anew: its answer to one method is no other's."""
     why: ClassVar[str] = ""
     """Why an input may have no score, in words."""
 
@@ -87,7 +89,7 @@ class Metric(ABC):
             for i, each in enumerate(attributions)
         ]
 
-    def about(self, method: Method) -> Metric:
+    def for_method(self, method: Method) -> Metric:  # may be overridden
         """The same metric for answers of this method: metrics that must ask again take it as their
         own.
         """

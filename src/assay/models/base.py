@@ -15,10 +15,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from assay.engine import Pace
+from assay.engine import ChunkSearch
 from assay.errors import AbilityError, KindError, ModelError
 from assay.inputs.layout import Rows
-from assay.numerics.rectangles import Place
+from assay.numerics.rectangles import Rectangles
 
 
 class Ability(Enum):
@@ -40,7 +40,7 @@ class Model(ABC):
     dtype: torch.dtype | None = None
     takes_missing: bool = False
     """Whether NaN is a value the predictor knows what to do with."""
-    nearby: bool = False
+    incremental: bool = False
     """Whether `call_near` may cost less than `call`."""
     layouts: int = 1
     """Memory layouts of a chunk that may be tried for speed; layout 0 is the plain one."""
@@ -54,14 +54,14 @@ class Model(ABC):
     def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
         """The raw outputs (r, ...) of one chunk."""
 
-    def call_near(
-        self, rows: Rows, near: Near, context: Mapping[str, Any], layout: int = 0
+    def call_changed(
+        self, rows: Rows, change: LocalChange, context: Mapping[str, Any], layout: int = 0
     ) -> Tensor:
         """The same for images that differ from others in a patch only, which may cost less."""
         return self.call(rows, context, layout)
 
     @abstractmethod
-    def pace(self, purpose: str) -> Pace:
+    def pace(self, purpose: str) -> ChunkSearch:
         """The chunk sizes learnt so far for one kind of work."""
 
     @abstractmethod
@@ -165,11 +165,11 @@ def digest(*parts: bytes) -> bytes:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Near:
+class LocalChange:
     """What rows are near to: images by number, `count` in all, and rectangles of their owners
     outside of which both agree.
     """
 
     inputs: Callable[[Tensor], Tensor]
     count: int
-    place: Place
+    place: Rectangles

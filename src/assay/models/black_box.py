@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.engine import Pace
+from assay.engine import ChunkSearch
 from assay.errors import KindError
 from assay.inputs.layout import Rows
 from assay.models.base import Ability, Model, checked, digest
@@ -41,10 +41,10 @@ class _Opaque(Model):
     def __init__(self, batch_size: int | None, device: torch.device | None) -> None:
         self.device = device or torch.device("cpu")
         self._batch_size = batch_size
-        self._paces: dict[str, Pace] = {}
+        self._paces: dict[str, ChunkSearch] = {}
 
-    def pace(self, purpose: str) -> Pace:
-        return self._paces.setdefault(purpose, Pace(fixed=self._batch_size, limit=1 << 20))
+    def pace(self, purpose: str) -> ChunkSearch:
+        return self._paces.setdefault(purpose, ChunkSearch(fixed=self._batch_size, limit=1 << 20))
 
 
 @final

@@ -6,5 +6,6 @@
 - `designs`: orthogonal arrays and Sobol' points
 - `gaussian_process`: hyperparameters of a Gaussian process by maximum a posteriori
 - `rectangles`: patches of feature maps, where they reach and how they are pasted
+- `pieces`: long work in pieces of bounded memory
 - `precision`: number types of results, and how much of a difference is rounding
 """

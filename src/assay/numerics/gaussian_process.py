@@ -31,14 +31,14 @@ def factor(covariance: Floats, noise: float) -> tuple[Floats, bool]:
     return cho_factor(noisy, lower=True, overwrite_a=True, check_finite=False)
 
 
-def left_over(noise: float, weights: Floats) -> Floats:
+def residuals(noise: float, weights: Floats) -> Floats:
     """What the posterior mean misses of the answers, given the weights (covariance + noise)^-1
     answers.
     """
     return (noise + _JITTER) * weights
 
 
-def left_out(made: tuple[Floats, bool], weights: Floats) -> float:
+def leave_one_out_scale(made: tuple[Floats, bool], weights: Floats) -> float:
     """How large a process is, by the errors with which it tells each answer from all others.
 
     The mean of e_i^2 / Var e_i = w_i^2 / (K^-1)_ii over unit variances (Rasmussen and Williams
@@ -51,7 +51,9 @@ def left_out(made: tuple[Floats, bool], weights: Floats) -> float:
     return float(np.mean(weights**2 / np.diagonal(inverse)))
 
 
-def misfit(covariance: Floats, noise: float, answers: Floats) -> tuple[float, Floats]:
+def negative_log_likelihood(
+    covariance: Floats, noise: float, answers: Floats
+) -> tuple[float, Floats]:
     """The negative log likelihood of answers (m,), their size profiled out, and its slope in the
     covariance (m, m).
 
@@ -68,7 +70,7 @@ def misfit(covariance: Floats, noise: float, answers: Floats) -> tuple[float, Fl
     return float(value), (inverse - np.outer(weights, weights) / power) / 2
 
 
-def most_probable(
+def maximum_a_posteriori(
     kernel: Kernel, answers: Floats, likely: Floats, spread: Floats, rounds: int
 ) -> tuple[Floats, float]:
     """The relevances (d,) in (0, 1) and the noise at the mode after answers (m,) of scale one.
@@ -82,7 +84,7 @@ def most_probable(
     def negative(settings: Floats) -> tuple[float, Floats]:
         relevance, noise = expit(settings[:-1]), float(np.exp(settings[-1]))
         covariance, pull = kernel(relevance)
-        value, slope = misfit(covariance, noise, answers)
+        value, slope = negative_log_likelihood(covariance, noise, answers)
         down = np.append(pull(slope) * relevance * (1 - relevance), np.trace(slope) * noise)
         apart = (settings - likely) / spread
         return value + float(apart @ apart) / 2, down + apart / spread

@@ -52,7 +52,7 @@ class Side:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Gather:
+class PasteIndex:
     """Places (r, height, width) to take from patches, or from the maps of the rows' owners where
     there is no patch.
 
@@ -75,7 +75,7 @@ class Gather:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Place:
+class Rectangles:
     """Rectangles of a common size, one for each row: tops (r,), lefts (r,), and whose maps they are
     on (r,).
 
@@ -93,23 +93,23 @@ class Place:
         """Where it begins on one axis, and how long it is there."""
         return ((self.top, self.height), (self.left, self.width))[axis]
 
-    def of(self, rows: slice | Tensor, owner: Tensor) -> Place:
+    def of(self, rows: slice | Tensor, owner: Tensor) -> Rectangles:
         """Some of the rectangles, on the maps of these owners."""
-        return Place(self.top[rows], self.left[rows], self.height, self.width, owner)
+        return Rectangles(self.top[rows], self.left[rows], self.height, self.width, owner)
 
-    def at(self, top: Tensor, left: Tensor, height: int, width: int) -> Place:
+    def at(self, top: Tensor, left: Tensor, height: int, width: int) -> Rectangles:
         """Other rectangles of the same rows."""
-        return Place(top, left, height, width, self.owner)
+        return Rectangles(top, left, height, width, self.owner)
 
-    def moved(self, down: int, across: int) -> Place:
+    def moved(self, down: int, across: int) -> Rectangles:
         """The same rectangles further down and across."""
-        found: Place = self._once(
+        found: Rectangles = self._once(
             ("moved", down, across),
             lambda: self.at(self.top + down, self.left + across, self.height, self.width),
         )
         return found
 
-    def holds(self, other: Place) -> bool:
+    def holds(self, other: Rectangles) -> bool:
         """Whether its rectangles hold those of another."""
 
         def look() -> bool:
@@ -121,14 +121,16 @@ class Place:
 
         return bool(self._once((other, "held"), look))
 
-    def seen(self, sides: tuple[Side, Side], shape: tuple[int, int]) -> tuple[Gather, Place] | None:
+    def seen(
+        self, sides: tuple[Side, Side], shape: tuple[int, int]
+    ) -> tuple[PasteIndex, Rectangles] | None:
         """What a window has to see of a map (h, w) to know all places that see these rectangles,
         and those places.
 
         None where they are most of the map.
         """
 
-        def look() -> tuple[Gather, Place] | None:
+        def look() -> tuple[PasteIndex, Rectangles] | None:
             made, need = [], []
             for axis, (side, size) in enumerate(zip(sides, shape)):
                 start, own = self.along(axis)
@@ -149,23 +151,23 @@ class Place:
             seen = self.at(made[0][0], made[1][0], made[0][1], made[1][1])
             return moved.gather(self.at(top, left, height, width), padded), seen
 
-        found: tuple[Gather, Place] | None = self._once((sides, shape), look)
+        found: tuple[PasteIndex, Rectangles] | None = self._once((sides, shape), look)
         return found
 
-    def over(self, other: Place, shape: tuple[int, int]) -> Gather:
+    def over(self, other: Rectangles, shape: tuple[int, int]) -> PasteIndex:
         """How a patch here and a map (h, w) around it make the map over another place."""
-        found: Gather = self._once((other, shape), lambda: self.gather(other, shape))
+        found: PasteIndex = self._once((other, shape), lambda: self.gather(other, shape))
         return found
 
-    def over_all(self, shape: tuple[int, int]) -> Gather:
+    def over_all(self, shape: tuple[int, int]) -> PasteIndex:
         """The same over the whole map."""
         corner = torch.zeros_like(self.top)
-        found: Gather = self._once(
+        found: PasteIndex = self._once(
             shape, lambda: self.gather(self.at(corner, corner, *shape), shape)
         )
         return found
 
-    def gather(self, other: Place, shape: tuple[int, int]) -> Gather:
+    def gather(self, other: Rectangles, shape: tuple[int, int]) -> PasteIndex:
         """`over`, worked out."""
         device, count = self.top.device, len(self.top)
         y = other.top[:, None] + torch.arange(other.height, device=device)
@@ -181,7 +183,7 @@ class Place:
             count * self.height * self.width + (down_map * shape[1])[:, :, None] + x[:, None, :]
         )
         at = torch.where(inside, own, beside).flatten()
-        return Gather(
+        return PasteIndex(
             at.to(torch.int32) if int(at.max()) < 1 << 31 else at,
             (count, other.height, other.width),
         )
@@ -207,7 +209,7 @@ class Place:
         return self.known[what]
 
 
-def boxes(down: Tensor, across: Tensor) -> Place:
+def boxes(down: Tensor, across: Tensor) -> Rectangles:
     """The smallest rectangles of a common size, inside of the map, that hold the places whose rows
     (m, height) and columns (m, width) are named.
     """
@@ -218,4 +220,4 @@ def boxes(down: Tensor, across: Tensor) -> Place:
         size = int(torch.where(some.any(dim=1), last - first, 1).max())
         ends.append((first.clamp_max(length - size), size))
     (top, height), (left, width) = ends
-    return Place(top, left, height, width, torch.zeros_like(top))
+    return Rectangles(top, left, height, width, torch.zeros_like(top))

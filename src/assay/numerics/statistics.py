@@ -273,13 +273,17 @@ def ranks(
         return chances
     means = resampled(common, seed, resamples) * (1 if direction == "lower" else -1)
     # The same column twice may come out of a matrix product with different last bits: those are ties.
-    slack = 1e-12 * float(np.abs(common).max())
+    rounding_tolerance = 1e-12 * float(np.abs(common).max())
     ahead = np.stack(
-        [np.count_nonzero(means < means[:, [k]] - slack, axis=1) for k in range(len(known))], axis=1
+        [
+            np.count_nonzero(means < means[:, [k]] - rounding_tolerance, axis=1)
+            for k in range(len(known))
+        ],
+        axis=1,
     )
     level = np.stack(
         [
-            np.count_nonzero(np.abs(means - means[:, [k]]) <= slack, axis=1)
+            np.count_nonzero(np.abs(means - means[:, [k]]) <= rounding_tolerance, axis=1)
             for k in range(len(known))
         ],
         1,
@@ -365,15 +369,16 @@ def _bca(columns: Floats, means: Floats, level: float) -> Floats:
     resamples = len(means)
     count = np.count_nonzero(~np.isnan(columns), axis=0)
     observed = np.where(count > 0, np.nansum(columns, axis=0) / np.maximum(count, 1), np.nan)
-    slack = 1e-12 * np.nanmax(np.abs(columns), axis=0, initial=0.0)
+    rounding_tolerance = 1e-12 * np.nanmax(np.abs(columns), axis=0, initial=0.0)
     below = (
-        np.sum(means < observed - slack, axis=0) + np.sum(means <= observed + slack, axis=0)
+        np.sum(means < observed - rounding_tolerance, axis=0)
+        + np.sum(means <= observed + rounding_tolerance, axis=0)
     ) / (2 * resamples)
     bias = ndtri(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
     # The jackknife of a mean needs no recomputation: leaving input i out moves it by (x_i - mean) / (n - 1).
     moves = np.nan_to_num(columns - observed)
     widest = np.max(np.abs(moves), axis=0, initial=0.0)
-    steady = widest <= slack
+    steady = widest <= rounding_tolerance
     moves = moves / np.where(
         steady, 1.0, widest
     )  # the acceleration has no scale, and cubes of small moves would vanish

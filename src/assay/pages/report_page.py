@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike
 from assay.answers.attribution import Attribution
 from assay.answers.provenance import versions
 from assay.answers.score import Score
-from assay.comparison.comparison import Comparison, gathered, short
-from assay.comparison.ranking import Place, Standing
+from assay.comparison.comparison import Comparison, from_scores, short
+from assay.comparison.ranking import Place, Ranking
 from assay.errors import InputError, KindError
 from assay.pages.strips import _mark, _scale
 from assay.pictures import images as pictures
@@ -68,7 +68,7 @@ def report(
                 got=type(comparison).__name__,
                 advice="",
             )
-        comparison = gathered(*comparison)
+        comparison = from_scores(*comparison)
     question = comparison.question
     if labels is not None and len(labels) != question.n:
         raise InputError(
@@ -230,7 +230,7 @@ def _metric(comparison: Comparison, name: str) -> dict[str, Any]:
     """What the page says of one metric: marks on a common scale, ticks, and the differences in
     words.
     """
-    found = comparison.standings[name]
+    found = comparison.rankings[name]
     scores = comparison.by(name)
     scale = _scale(found)
     marks = [_mark(place, scale, reference=False) for place in found.places]
@@ -238,7 +238,7 @@ def _metric(comparison: Comparison, name: str) -> dict[str, Any]:
     real = [pair for pair in found.pairs if pair.real]
     return {
         "name": name,
-        "standing": found,
+        "ranking": found,
         "marks": marks,
         "ticks": [(f"{tick:.6g}".replace("-", "−"), scale.at(tick)) for tick in scale.ticks],
         "zero": scale.at(0.0) if scale.low < 0 < scale.high else None,
@@ -265,7 +265,7 @@ def _noisy(place: Place, scores: Mapping[str, Score]) -> bool:
     return scores[place.method].noise > 0.1 * (place.high - place.low) / 3.92
 
 
-def _verdict(found: Standing) -> str:
+def _verdict(found: Ranking) -> str:
     """The result of one metric in a sentence or two."""
     if not found.places or math.isnan(found.places[0].mean):
         return "No method has a score."
@@ -280,8 +280,8 @@ def _verdict(found: Standing) -> str:
         said = f"{short(found.winner)} has the best mean, but it cannot be told apart from any other method here."
     else:
         said = f"{short(found.winner)} has the best mean; it cannot be told apart from {_listed(ties)}."
-    if found.blind:
-        said += f" Not shown to be better than a random explanation: {_listed(found.blind)}."
+    if found.not_better_than_random:
+        said += f" Not shown to be better than a random explanation: {_listed(found.not_better_than_random)}."
     return said
 
 

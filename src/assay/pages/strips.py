@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from assay.comparison.ranking import Place, Standing
+from assay.comparison.ranking import Place, Ranking
 
 SQUEEZED = (
     30  # a range of positive means with ends this many times apart is drawn on a logarithmic strip
@@ -68,7 +68,7 @@ class Scale:
         return 100 * (value - low) / (high - low)
 
 
-def _scale(found: Standing) -> Scale:
+def _scale(found: Ranking) -> Scale:
     """A strip that holds the methods' intervals, and those references that do not squeeze them."""
     ends = _ends(found.places) or _ends(found.references) or [0.0, 1.0]
     low, high = min(ends), max(ends)

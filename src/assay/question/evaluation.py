@@ -1,9 +1,15 @@
-"""Inputs bound to a model: everything that a chunk of rows needs to be asked."""
+"""A question's inputs bound to its model: everything that a chunk of rows needs to be asked.
+
+Work is numbered 0..total - 1. A caller says which rows a run of numbers stands for (`Make`) and what
+becomes of their outputs (`Use`); the engine cuts the numbers into chunks, so that rows exist one
+chunk at a time, whatever their number. `question.py` is built on these two loops, forward only
+(`outputs`) and with slopes (`slopes`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias, final
 
@@ -12,33 +18,34 @@ from torch import Tensor
 
 from assay import engine
 from assay.errors import AbilityError, KindError, ModelError
-from assay.features.partition import Partition
+from assay.features.partition import Features, Partition
 from assay.inputs.layout import Layout
-from assay.models.base import Model, Near, finite
-from assay.numerics.precision import plain
-from assay.removals.base import Absent
+from assay.models.base import LocalChange, Model, digest, finite
+from assay.numerics.precision import to_input_precision
+from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.targets import Target
 
 Make: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Flat work indices (r,) to rows (r, elements) and the inputs they belong to (r,)."""
+"""Work numbers (r,) to rows (r, elements) and the inputs they belong to, their owners (r,)."""
 
-Nearby: TypeAlias = Callable[[Tensor, Tensor, int], Near]
-"""Flat work indices, owners and the memory layout to what the rows are near to."""
+LocalChanges: TypeAlias = Callable[[Tensor, Tensor, int], LocalChange]
+"""Work numbers, owners and the memory format to the patches in which rows differ from inputs."""
 
 Use: TypeAlias = Callable[[Tensor, Tensor, Tensor], None]
-"""What becomes of a chunk: flat work indices, owners, and the outputs (or the slopes)."""
+"""What becomes of a chunk: work numbers, owners, and the outputs (or the slopes)."""
 
-_PATCH = (
-    1 / 16
-)  # what a row of which a patch is asked takes of the work and memory of a whole one, about
+Read: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Outputs (r, ...) and owners (r,) to the numbers that are kept of them (r, k)."""
+
+_PATCH_COST = 1 / 16  # work and memory of a row of which a patch is asked, relative to a whole row
+_TOLERANCE = (1e-3, 1e-4)  # relative and absolute, between a row alone and beside another
+_HALF_TOLERANCE = (3e-2, 3e-2)  # the same in half precision
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Bound:
-    """A model, the inputs' flat rows x (n, elements), who gets credit, what stands in, and the
-    context.
-    """
+class Evaluation:
+    """A model, flat rows x (n, elements), who gets credit, what stands in, and the context."""
 
     model: Model
     layout: Layout
@@ -48,54 +55,78 @@ class Bound:
     aligned: Mapping[str, Tensor]
     shared: Mapping[str, Any]
 
-    def take(self, rows: Tensor) -> Bound:
+    # --- what a question holds, see `layers.BehindLayer` for the other kind of source
+
+    def evaluation(self) -> Evaluation:
+        """Itself: nothing has to be computed first."""
+        return self
+
+    def take(self, rows: Tensor) -> Evaluation:
         """Some of the inputs."""
-        aligned = {name: value[rows] for name, value in self.aligned.items()}
-        return self.about(self.x[rows], rows, aligned)
+        return self.with_inputs(self.x[rows], rows)
 
-    def about(self, x: Tensor, rows: Tensor, aligned: Mapping[str, Tensor] | None = None) -> Bound:
+    def identities(self) -> Tensor:
+        """One key per input, hashed from its bytes: (n,)."""
+        return self.layout.identities(self.x)
+
+    def digest(self, keys: Tensor, target: Target, features: Features, removal: Removal) -> str:
+        """A hash of model, inputs, target, features and removal."""
+        described = (
+            f"{target!r} {features!r} {removal!r} {self.layout.describe()} {self.model.name}"
+        )
+        labels = self.partition.labels.cpu().numpy().tobytes()
+        fixed = torch.zeros(0)
+        if isinstance(self.absent, FixedAbsent):
+            fixed = self.absent.rows.cpu()
+        replacements = fixed.contiguous().view(torch.uint8).numpy().tobytes()
+        identities = keys.cpu().numpy().tobytes()
+        parts = (identities, described.encode(), labels, replacements)
+        return digest(self.model.fingerprint(), *parts).hex()
+
+    # --- rows
+
+    def with_inputs(self, x: Tensor, rows: Tensor) -> Evaluation:
         """Other inputs x in the place of the inputs `rows`."""
-        aligned = (
-            {name: value[rows] for name, value in self.aligned.items()}
-            if aligned is None
-            else aligned
-        )
-        return Bound(
-            self.model,
-            self.layout,
-            x,
-            self.partition.take(rows),
-            self.absent.take(rows),
-            aligned,
-            self.shared,
+        return replace(
+            self,
+            x=x,
+            partition=self.partition.take(rows),
+            absent=self.absent.take(rows),
+            aligned={name: value[rows] for name, value in self.aligned.items()},
         )
 
-    def nothing(self, rows: Tensor, draws: Tensor) -> Tensor:
-        """The inputs `rows` with every feature removed (r, elements); elements that nobody owns
-        stay.
-        """
-        removed = self.absent.all(rows, draws)
-        return (
-            removed
-            if self.partition.whole
-            else torch.where(self.partition.of(rows) < 0, self.x[rows], removed)
-        )
+    def removed_rows(self, rows: Tensor, draws: Tensor) -> Tensor:
+        """The inputs `rows` with every feature removed: (r, elements)."""
+        removed = self.absent.everything_removed(rows, draws)
+        if self.partition.whole:
+            return removed
+        # Elements that no feature owns are never removed.
+        unowned = self.partition.of(rows) < 0
+        return torch.where(unowned, self.x[rows], removed)
+
+    def masked_rows(self, rows: Tensor, masks: Tensor, draws: Tensor) -> Tensor:
+        """The inputs `rows` (r,), each under its own mask over features (r, features)."""
+        present = self.partition.spread(masks, rows)
+        return self.absent.remove(self.x[rows], present, rows, draws)
 
     @cached_property
-    def unmoved(self) -> Tensor:
+    def unchanged_inputs(self) -> Tensor:
         """The inputs that stay as they are when everything is removed, whatever the draw."""
-        same = torch.arange(len(self.x), device=self.x.device)
+        unchanged = torch.arange(len(self.x), device=self.x.device)
         for draw in range(self.absent.draws):
-            if len(same) == 0:
+            if len(unchanged) == 0:
                 break
-            same = same[
-                (self.nothing(same, torch.full_like(same, draw)) == self.x[same]).all(dim=1)
-            ]
-        return same
+            removed = self.removed_rows(unchanged, torch.full_like(unchanged, draw))
+            equal = (removed == self.x[unchanged]).all(dim=1)
+            unchanged = unchanged[equal]
+        return unchanged
 
     def context(self, owners: Tensor) -> dict[str, Any]:
         """The context of a chunk."""
-        return {**{name: value[owners] for name, value in self.aligned.items()}, **self.shared}
+        aligned = {name: value[owners] for name, value in self.aligned.items()}
+        return {**aligned, **self.shared}
+
+    # --- the two loops
 
     def outputs(
         self,
@@ -104,130 +135,74 @@ class Bound:
         use: Use,
         where: str = "",
         unit: int = 1,
-        near: Nearby | None = None,
+        changes: LocalChanges | None = None,
     ) -> None:
-        """Asks `total` rows, chunk by chunk, forward only; `unit` rows that belong together share a
-        chunk if one holds them.
+        """Asks `total` rows, forward only.
 
-        `near` says of which images they differ in a patch only.
+        `unit` rows that belong together share a chunk if one holds them; `changes` says in which
+        patches rows differ from their inputs, where they differ in patches only.
         """
 
         def work(start: int, stop: int, memory: int) -> None:
-            flat = torch.arange(start, stop, device=self.x.device)
-            rows, owners = make(flat)
-            folded, context = self.layout.fold(rows), self.context(owners)
-            if near is None:
+            numbers = torch.arange(start, stop, device=self.x.device)
+            rows, owners = make(numbers)
+            folded = self.layout.fold(rows)
+            context = self.context(owners)
+            if changes is None:
                 outputs = self.model.call(folded, context, memory)
             else:
-                outputs = self.model.call_near(folded, near(flat, owners, memory), context, memory)
+                change = changes(numbers, owners, memory)
+                outputs = self.model.call_changed(folded, change, context, memory)
             engine.count(len(rows))
-            use(flat, owners, finite(outputs, self.model.name, where))
+            use(numbers, owners, finite(outputs, self.model.name, where))
 
-        if near is None:
+        if changes is None:
             self._run(total, work, make, "outputs", unit=unit)
         else:
-            self._run(total, work, make, "outputs of patches", unit=unit, share=_PATCH)
+            self._run(total, work, make, "outputs of patches", unit=unit, share=_PATCH_COST)
 
     def slopes(
         self, total: int, make: Make, score: Callable[[Tensor, Tensor], Tensor], use: Use
     ) -> None:
-        """Asks `total` rows, chunk by chunk, for the slope of `score(outputs, owners)` at each."""
+        """Asks `total` rows for the slope of `score(outputs, owners)` at each."""
 
         def work(start: int, stop: int, memory: int) -> None:
-            flat = torch.arange(start, stop, device=self.x.device)
-            rows, owners = make(flat)
-            if not rows.is_floating_point():
-                raise KindError(
-                    expected="floating inputs to take slopes at",
-                    got=rows.dtype,
-                    advice="integers have no slope.",
-                )
-            leaf = rows.detach().requires_grad_()
-            outputs = self.model.call(self.layout.fold(leaf), self.context(owners), memory)
-            scores = score(finite(outputs, self.model.name, "on the way"), owners)
-            if not scores.requires_grad:
-                raise AbilityError(
-                    expected=f"outputs of {self.model.name} that can be differentiated",
-                    got="detached ones",
-                    advice=(
-                        "Keep the forward in torch, without .detach(), .numpy() or "
-                        "no_grad, or use a method that only asks for predictions."
-                    ),
-                )
-            (slope,) = torch.autograd.grad(scores.sum(), leaf, allow_unused=True)
+            numbers = torch.arange(start, stop, device=self.x.device)
+            rows, owners = make(numbers)
+            slopes = self._slopes(rows, owners, memory, score)
             engine.count(len(rows), backward=True)
-            use(flat, owners, torch.zeros_like(leaf) if slope is None else slope)
+            use(numbers, owners, slopes)
 
         self._run(total, work, make, "slopes")
 
-    def base(self, n: int, target: Target) -> Tensor:
-        """The target with everything removed, averaged over the draws of the removal: (n,)."""
-        draws = self.absent.draws
-        total = torch.zeros(n, dtype=torch.float64, device=self.x.device)
-        if self.absent.shared and not self.aligned and self.partition.whole:
-            every = torch.arange(n, device=self.x.device)
-
-            def add(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
-                for output in outputs:
-                    total.add_(target.score(output.unsqueeze(0).expand(n, *output.shape), every))
-
-            zero = torch.zeros(1, dtype=torch.int64, device=self.x.device)
-            self.outputs(
-                draws,
-                lambda flat: (self.nothing(zero.expand(len(flat)), flat), zero.expand(len(flat))),
-                add,
+    def _slopes(
+        self,
+        rows: Tensor,
+        owners: Tensor,
+        memory: int,
+        score: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        if not rows.is_floating_point():
+            raise KindError(
+                expected="floating inputs to take slopes at",
+                got=rows.dtype,
+                advice="Integers have no slope: convert real numbers with .float().",
             )
-        else:
-
-            def gather(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
-                total.index_add_(0, owners, target.score(outputs, owners).to(torch.float64))
-
-            self.outputs(
-                n * draws,
-                lambda flat: (self.nothing(flat // draws, flat % draws), flat // draws),
-                gather,
-            )
-        return plain(total / draws, self.x)
-
-    def probe(self, n: int, target: Target) -> None:
-        """Asks two rows together and alone, and refuses when their answers differ or the target
-        does not fit them.
-        """
-        zero, seen = torch.zeros(1, dtype=torch.int64, device=self.x.device), []
-        second = self.x[1:2] if n > 1 else self.nothing(zero, zero)
-        pair, owners = (
-            torch.cat([self.x[:1], second]),
-            torch.tensor([0, min(1, n - 1)], device=self.x.device),
-        )
-        with self.model.session(slopes=False):
-            for part in (slice(0, 2), slice(0, 1)):
-                seen.append(
-                    self.model.call(self.layout.fold(pair[part]), self.context(owners[part]))
-                    .detach()
-                    .clone()
-                )
-        together, alone = seen[0][:1].to(torch.float64), seen[1].to(torch.float64)
-        single = self.x.dtype in (torch.float16, torch.bfloat16)
-        if not torch.allclose(
-            together,
-            alone,
-            rtol=3e-2 if single else 1e-3,
-            atol=3e-2 if single else 1e-4,
-            equal_nan=True,
-        ):
-            gap = float((together - alone).abs().max())
-            raise ModelError(
-                expected="the answer for an input not to depend on its neighbours",
-                got=(
-                    f"a difference of {gap:.3g} from {self.model.name} for the same row alone "
-                    "and beside another"
-                ),
+        leaf = rows.detach().requires_grad_()
+        outputs = self.model.call(self.layout.fold(leaf), self.context(owners), memory)
+        scores = score(finite(outputs, self.model.name, "on the way"), owners)
+        if not scores.requires_grad:
+            raise AbilityError(
+                expected=f"outputs of {self.model.name} that can be differentiated",
+                got="detached ones",
                 advice=(
-                    "Statistics over the batch or randomness are at work: put such layers "
-                    "in evaluation mode, or fix the randomness."
+                    "Keep the forward in torch, without .detach(), .numpy() or no_grad, or "
+                    "use a method that only asks for predictions."
                 ),
             )
-        target.take(owners[:1]).choose(seen[1])
+        # Rows do not influence each other, so the slope of the sum is the slope of each row.
+        (slopes,) = torch.autograd.grad(scores.sum(), leaf, allow_unused=True)
+        return torch.zeros_like(leaf) if slopes is None else slopes
 
     def _run(
         self,
@@ -243,7 +218,90 @@ class Bound:
         with self.model.session(slopes=purpose == "slopes"):
             sample, owners = make(torch.arange(min(total, 4), device=self.x.device))
             self.model.prepare(total, self.layout.fold(sample), self.context(owners))
-            pace = self.model.pace(f"{purpose} of {self.layout.shapes}").sized(
-                self.layout.elements, share
+            search = self.model.pace(f"{purpose} of {self.layout.shapes}")
+            search = search.sized(self.layout.elements, share)
+            engine.run(total, work, search, self.model.name, unit)
+
+    # --- what follows from them
+
+    def removed_average(self, read: Read) -> Tensor:
+        """`read` of the outputs with everything removed, averaged over the draws: (n, k), float64."""
+        n = len(self.x)
+        draws = self.absent.draws
+        sums: list[Tensor] = []
+
+        def add(owners: Tensor, outputs: Tensor) -> None:
+            values = read(outputs, owners).to(torch.float64)
+            if not sums:
+                shape = (n, values.shape[1])
+                sums.append(torch.zeros(shape, dtype=torch.float64, device=self.x.device))
+            sums[0].index_add_(0, owners, values)
+
+        if self.absent.shared and not self.aligned and self.partition.whole:
+            # Without anything of their own left, all inputs are the same row: one row per draw.
+            everyone = torch.arange(n, device=self.x.device)
+
+            def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+                first = torch.zeros_like(numbers)
+                return self.removed_rows(first, numbers), first
+
+            def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+                for output in outputs:
+                    add(everyone, output.unsqueeze(0).expand(n, *output.shape))
+
+            self.outputs(draws, make, use)
+        else:
+
+            def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+                owners = numbers // draws
+                return self.removed_rows(owners, numbers % draws), owners
+
+            def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+                add(owners, outputs)
+
+            self.outputs(n * draws, make, use)
+        return sums[0] / draws
+
+    def base(self, target: Target) -> Tensor:
+        """The target with everything removed, averaged over the draws of the removal: (n,)."""
+
+        def read(outputs: Tensor, owners: Tensor) -> Tensor:
+            return target.score(outputs, owners).unsqueeze(1)
+
+        return to_input_precision(self.removed_average(read)[:, 0], self.x)
+
+    def check_rows_independent(self, target: Target) -> None:
+        """Asks two rows together and alone, and refuses when their answers differ.
+
+        Also refuses, at the cost of three rows, a target that does not fit the outputs.
+        """
+        n = len(self.x)
+        zero = torch.zeros(1, dtype=torch.int64, device=self.x.device)
+        second = self.x[1:2] if n > 1 else self.removed_rows(zero, zero)
+        pair = torch.cat([self.x[:1], second])
+        owners = torch.tensor([0, min(1, n - 1)], device=self.x.device)
+
+        def ask(part: slice) -> Tensor:
+            outputs = self.model.call(self.layout.fold(pair[part]), self.context(owners[part]))
+            return outputs.detach().clone()
+
+        with self.model.session(slopes=False):
+            together = ask(slice(0, 2))[:1].to(torch.float64)
+            alone = ask(slice(0, 1))
+        half = self.x.dtype in (torch.float16, torch.bfloat16)
+        rtol, atol = _HALF_TOLERANCE if half else _TOLERANCE
+        single = alone.to(torch.float64)
+        if not torch.allclose(together, single, rtol=rtol, atol=atol, equal_nan=True):
+            gap = float((together - single).abs().max())
+            raise ModelError(
+                expected="the answer for an input not to depend on its neighbours",
+                got=(
+                    f"a difference of {gap:.3g} from {self.model.name} for the same row alone "
+                    "and beside another"
+                ),
+                advice=(
+                    "Statistics over the batch or randomness are at work: put such layers "
+                    "in evaluation mode, or fix the randomness."
+                ),
             )
-            engine.run(total, work, pace, self.model.name, unit)
+        target.take(owners[:1]).choose(alone)

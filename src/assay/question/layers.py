@@ -1,8 +1,15 @@
-"""A question asked behind a layer: the activations there take the place of the inputs."""
+"""A question asked behind a layer: the activations there take the place of the inputs.
+
+Layer attributions (Captum's `LayerIntegratedGradients` and its kin) are the same methods, asked of
+the rest of the network. What is absent becomes the activation of the absent input; what skips past
+the layer travels beside it as context.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
@@ -10,47 +17,86 @@ from torch import Tensor
 from assay import engine
 from assay.features.partition import Features
 from assay.inputs.layout import Layout, arranged
-from assay.models.networks import layers as cut
-from assay.question.evaluation import Bound
-from assay.removals.base import FixedAbsent
+from assay.models.base import digest
+from assay.models.networks.layers import After, names_of
+from assay.question.evaluation import Evaluation
+from assay.removals.base import FixedAbsent, Removal
+from assay.targets import Target
+
+if TYPE_CHECKING:
+    from assay.question.question import Question
 
 
-def activations(
-    bound: Bound, n: int, after: cut.After, layout: Layout, features: Features
-) -> Bound:
-    """The inputs' activations at a layer, what is carried beside them, and the activations of what
-    is absent.
+@final
+@dataclass(frozen=True, eq=False)
+class BehindLayer:
+    """Where a question behind a layer comes from: the question before, and the rest of its network.
+
+    Stands in for an `Evaluation` whose activations are computed when they are first needed.
     """
-    elements = layout.elements
 
-    def run(
-        total: int, make: Callable[[Tensor], tuple[Tensor, Tensor]]
+    before: Question
+    model: After
+    layout: Layout
+    features: Features
+
+    def take(self, rows: Tensor) -> BehindLayer:
+        """The same for some of the inputs."""
+        return BehindLayer(self.before.take(rows), self.model, self.layout, self.features)
+
+    def identities(self) -> Tensor:
+        """An activation keeps the identity of the input that it came from."""
+        return self.before.keys
+
+    def digest(self, keys: Tensor, target: Target, features: Features, removal: Removal) -> str:
+        """The hash of the question before, and of what is asked behind the layer."""
+        described = f"{self.model.name} {target!r} {features!r} {self.layout.describe()}"
+        return digest(self.before.digest.encode(), described.encode()).hex()
+
+    def evaluation(self) -> Evaluation:
+        """The inputs' activations, what travels beside them, and the activations of what is absent."""
+        source = self.before._evaluation
+        n = len(source.x)
+        x, carried = self._activations(n, lambda numbers: (source.x[numbers], numbers))
+        # One set of absent activations serves all inputs where nothing of their own is left in them.
+        draws = source.absent.draws
+        alike = source.absent.shared and not source.aligned and source.partition.whole
+        owned = 1 if alike else n
+
+        def removed(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            owners = numbers // draws
+            return source.removed_rows(owners, numbers % draws), owners
+
+        replaced, _ = self._activations(owned * draws, removed)
+        return Evaluation(
+            model=self.model,
+            layout=self.layout,
+            x=x,
+            partition=self.features.bind(self.layout, x),
+            absent=FixedAbsent(replaced.view(owned, draws, self.layout.elements)),
+            aligned={**source.aligned, **names_of(carried)},
+            shared=source.shared,
+        )
+
+    def _activations(
+        self, total: int, make: Callable[[Tensor], tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, list[Tensor]]:
-        made: list[Tensor] = []
-        beside: list[list[Tensor]] = []
+        """Activations (total, elements) at the layer, and what is carried beside them."""
+        source = self.before._evaluation
+        activations: list[Tensor] = []
+        carried: list[list[Tensor]] = []
 
         def work(start: int, stop: int, memory: int) -> None:
-            rows, owners = make(torch.arange(start, stop, device=bound.x.device))
-            activation, carried = after.before(
-                arranged(bound.layout.fold(rows), memory), bound.context(owners)
-            )
+            rows, owners = make(torch.arange(start, stop, device=source.x.device))
+            folded = arranged(source.layout.fold(rows), memory)
+            activation, beside = self.model.before(folded, source.context(owners))
             engine.count(len(rows))
-            made.append(activation.detach().reshape(len(rows), elements).clone())
-            beside.append([tensor.detach() for tensor in carried])
+            # A copy: the network may write on its own activations afterwards.
+            activations.append(activation.detach().reshape(len(rows), -1).clone())
+            carried.append([tensor.detach() for tensor in beside])
 
-        with bound.model.session(slopes=False):
-            pace = bound.model.pace(f"before {after.layer} of {bound.layout.shapes}").sized(
-                bound.layout.elements
-            )
-            engine.run(total, work, pace, after.name)
-        return torch.cat(made), [torch.cat(each) for each in zip(*beside)]
-
-    x, carried = run(n, lambda flat: (bound.x[flat], flat))
-    draws = bound.absent.draws
-    owned = 1 if bound.absent.shared and not bound.aligned and bound.partition.whole else n
-    replaced, _ = run(
-        owned * draws, lambda flat: (bound.nothing(flat // draws, flat % draws), flat // draws)
-    )
-    absent = FixedAbsent(replaced.view(owned, draws, elements))
-    aligned = {**bound.aligned, **cut.names_of(carried)}
-    return Bound(after, layout, x, features.bind(layout, x), absent, aligned, bound.shared)
+        with source.model.session(slopes=False):
+            search = source.model.pace(f"before {self.model.layer} of {source.layout.shapes}")
+            search = search.sized(source.layout.elements)
+            engine.run(total, work, search, self.model.name)
+        return torch.cat(activations), [torch.cat(pieces) for pieces in zip(*carried)]

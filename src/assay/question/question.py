@@ -1,58 +1,70 @@
-"""The one noun that everyone touches: a model, inputs, a target, features and a removal."""
+"""The one noun that everyone touches: a model, inputs, a target, features and a removal.
+
+A question is asked in six ways: under masks (`value`, `outputs`), at points (`score`), for slopes
+(`slope`), along paths (`integrate`), and, for what none of these covers, with any rows at all
+(`ask`). Every way first checks that rows do not influence each other and that the target fits, once
+for a question. Everything inside works on flat rows; the inputs' shapes matter at the door and
+nowhere else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeAlias, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import InputError
+from assay.errors import InputError, TargetError
 from assay.features.elements import Elements
 from assay.features.partition import Features, Partition, Pooling
 from assay.inputs.layout import Context, Layout
 from assay.inputs.tensors import TensorLayout
-from assay.models.base import Model, digest
+from assay.models.base import Model
 from assay.models.black_box import Function
-from assay.models.networks import layers as cut
 from assay.models.wrapping import wrap
-from assay.numerics.precision import plain
-from assay.question.evaluation import Bound
-from assay.question.layers import activations
-from assay.question.masked_rows import Masked
+from assay.numerics.precision import to_input_precision
+from assay.question.evaluation import Evaluation, Make, Use
+from assay.question.layers import BehindLayer
+from assay.question.masked_rows import MaskedRows
 from assay.question.validation import (
-    declared,
-    door,
-    of_kind,
+    check_finite,
+    check_masks,
+    check_points,
+    read_inputs,
+    require_type,
     rows_of,
-    sound,
-    sound_masks,
-    sound_points,
+    split_context,
 )
 from assay.removals.base import FixedAbsent, Removal
 from assay.targets import Neuron, Output, Predicted, Target, as_target
 
 Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
-"""A way through the inputs: (input, step) indices (r,) to points (r, elements) and velocities (r,
-elements) or None for 1.
-"""
+"""A path: (input, step) indices (r,) to points (r, elements) and velocities there, None for 1."""
 
-_SHARD = (
-    1 << 20
-)  # elements of a shard of inputs: what a method holds for one stays in tens of megabytes
+_SHARD = 1 << 20  # elements of a shard: what a method holds for one stays in tens of megabytes
 
 
 @final
 class Question:
-    """What is asked of a model about some inputs: `Question(model, inputs, target, features,
-    removal)`.
+    """What is asked of a model about some inputs.
 
-    Inputs are a tensor, an array, a DataFrame, or several tensors that share dimension 0.
-    Everything inside works on flat rows: `x` is (n, elements). What is not attributed (attention
-    masks, lengths, constant matrices) is `context`: a mapping from the model's argument names to
-    `Aligned(tensor)`, one row per input, or `Shared(value)`.
+    Settings:
+        model: any predictor, or what `wrap` made of it.
+        inputs: a tensor, an array, a DataFrame, texts, or several tensors that share dimension 0.
+        target: which number is explained; the predicted class where nothing is said.
+        features: who receives credit; every element where nothing is said.
+        removal: what an absent feature is replaced by; zeros where nothing is said.
+        truth: what is known of the inputs, one entry each, for metrics that compare with it.
+        context: what is not attributed (attention masks, lengths, constant matrices): a mapping
+            from the model's argument names to `Aligned(tensor)`, one row per input, or
+            `Shared(value)`.
+
+    Inside, `x` is (n, elements).
 
     >>> import torch
     >>> question = Question(torch.nn.Linear(3, 2), torch.ones(4, 3), target=0)
@@ -73,95 +85,136 @@ class Question:
         context: Context | None = None,
     ) -> None:
         model = wrap(model)
-        model = model.reading(inputs) if isinstance(model, Function) else model
+        if isinstance(model, Function):
+            model = model.reading(inputs)
         target = Predicted() if target is None else as_target(target)
         if isinstance(target, Neuron):
             model, target = model.cut_upto(target.layer), Output(target.unit)
-        layout, features, removal = door(inputs, features, removal, model)
-        x = sound(layout.flatten(inputs), model)
-        self.features, self.removal = features, removal
-        aligned, shared = declared(context or {}, len(x), model.device)
-        partition = self.features.bind(layout, x)
-        absent = self.removal.bind(layout, x, lambda: layout.identities(x))
-        bound = Bound(model, layout, x, partition, absent, aligned, shared)
-        self._fill(bound, len(x), target.sized(len(x)), truth)
+        layout, self.features, self.removal = read_inputs(inputs, features, removal, model)
+        x = check_finite(layout.flatten(inputs), model)
+        aligned, shared = split_context(context or {}, len(x), model.device)
+        evaluation = Evaluation(
+            model=model,
+            layout=layout,
+            x=x,
+            partition=self.features.bind(layout, x),
+            absent=self.removal.bind(layout, x, lambda: layout.identities(x)),
+            aligned=aligned,
+            shared=shared,
+        )
+        self._fill(evaluation, len(x), target.sized(len(x)), truth)
 
-    def _fill(self, bound: Bound | Callable[[], Bound], n: int, target: Target, truth: Any) -> None:
-        self._source = bound
+    def _fill(self, source: Evaluation | BehindLayer, n: int, target: Target, truth: Any) -> None:
+        self._source = source
         self.n = n
         self.target = target
         self.truth = truth
         self.notes: tuple[str, ...] = ()
-        self._origin: tuple[Question, cut.After, Layout, Features] | None = None
+        self.column: int | None = None
+        # What has been asked of the model so far, each at most once.
+        self._rows_checked = False
         self._keys: Tensor | None = None
-        self._settled: tuple[Target, Tensor] | None = None
-        self._chosen: Target | None = None
-        self._probed = False
+        self._fixed_target: Target | None = None
+        self._prediction: Tensor | None = None
+        self._base: Tensor | None = None
 
     def _derived(
-        self, bound: Bound | Callable[[], Bound], n: int, target: Target, truth: Any
+        self, source: Evaluation | BehindLayer, n: int, target: Target, truth: Any
     ) -> Question:
-        made = object.__new__(Question)
-        made.features, made.removal = self.features, self.removal
-        made._fill(bound, n, target, truth)
-        made.notes, made._probed = self.notes, self._probed
-        return made
+        derived = object.__new__(Question)
+        derived.features, derived.removal = self.features, self.removal
+        derived._fill(source, n, target, truth)
+        derived.notes, derived.column = self.notes, self.column
+        derived._rows_checked = self._rows_checked
+        return derived
 
     # --- what it holds
 
     @cached_property
-    def bound(self) -> Bound:
-        """The inputs bound to the model; activations of a layer are computed here, when they are
-        first needed.
-        """
-        return self._source() if callable(self._source) else self._source
+    def _evaluation(self) -> Evaluation:
+        """The inputs bound to the model; activations behind a layer are computed here, once."""
+        return self._source.evaluation()
 
     @property
     def model(self) -> Model:
         """The model that is asked."""
-        return self._origin[1] if self._origin is not None else self.bound.model
+        return self._source.model
 
     @property
     def layout(self) -> Layout:
         """How flat rows fold back into what the model takes."""
-        return self._origin[2] if self._origin is not None else self.bound.layout
+        return self._source.layout
 
     @property
     def partition(self) -> Partition:
         """Who receives credit."""
-        return self.bound.partition
+        return self._evaluation.partition
 
     @property
     def x(self) -> Tensor:
         """The inputs as flat rows (n, elements)."""
-        return self.bound.x
+        return self._evaluation.x
 
     @property
     def keys(self) -> Tensor:
-        """Each input's identity (n,), hashed from its bytes; an activation keeps the identity of
-        the input it came from.
-        """
+        """Each input's identity (n,), hashed from its bytes; behind a layer, that of its input."""
         if self._keys is None:
-            origin = self._origin
-            self._keys = origin[0].keys if origin else self.layout.identities(self.x)
+            self._keys = self._source.identities()
         return self._keys
 
     @property
+    def digest(self) -> str:
+        """A hash of the whole question: model, inputs, target, features, removal."""
+        return self._source.digest(self.keys, self.target, self.features, self.removal)
+
+    @property
+    def has_context(self) -> bool:
+        """Whether the model takes anything beside the inputs."""
+        return bool(self._evaluation.aligned or self._evaluation.shared)
+
+    @property
+    def has_aligned_context(self) -> bool:
+        """Whether inputs carry something of their own beside them."""
+        return bool(self._evaluation.aligned)
+
+    # --- what absent means
+
+    @property
+    def replacements(self) -> int:
+        """How many replacements the removal has for each input; values are averaged over them."""
+        source = self._source
+        # Behind a layer there are as many as before it, which is known without computing them.
+        return (
+            source.before.replacements if isinstance(source, BehindLayer) else source.absent.draws
+        )
+
+    @property
+    def fixed_replacements(self) -> Tensor | None:
+        """The replacements (1 or n, draws, elements), or None where they depend on the mask."""
+        absent = self._evaluation.absent
+        return absent.rows if isinstance(absent, FixedAbsent) else None
+
+    def removed(self, rows: Tensor, draws: Tensor) -> Tensor:
+        """The inputs `rows` (r,) with every feature removed, under replacements `draws` (r,)."""
+        return self._evaluation.removed_rows(rows, draws)
+
+    def masked(self, rows: Tensor, masks: Tensor, draws: Tensor) -> Tensor:
+        """The inputs `rows` (r,), each under its mask (r, features) and replacement (r,)."""
+        return self._evaluation.masked_rows(rows, masks, draws)
+
+    @property
     def absent(self) -> Tensor:
-        """The inputs with everything removed (n, elements), where the removal has one replacement
-        for each.
-        """
+        """The inputs with everything removed (n, elements), where there is one replacement each."""
         self.require_one_replacement()
         rows = torch.arange(self.n, device=self.x.device)
-        return self.bound.nothing(rows, torch.zeros_like(rows))
+        return self.removed(rows, torch.zeros_like(rows))
 
     def require_one_replacement(self) -> None:
         """Refuses, before any work, a removal that has several replacements for each input."""
-        draws = (self._origin[0] if self._origin else self).bound.absent.draws
-        if draws > 1:
+        if self.replacements > 1:
             raise InputError(
                 expected="a removal with one replacement for each input",
-                got=f"{self.removal!r} with {draws}",
+                got=f"{self.removal!r} with {self.replacements}",
                 advice=(
                     "Use ExpectedGradients, which averages over a background, or "
                     "Mean(rows) for one baseline."
@@ -169,190 +222,202 @@ class Question:
             )
 
     def require_removal(self) -> None:
-        """Refuses, before any work, inputs that a removal leaves as they are: nothing can be learnt
-        of them by removing.
-        """
-        same = self.bound.unmoved
-        if len(same):
+        """Refuses, before any work, inputs that a removal leaves as they are."""
+        unchanged = self._evaluation.unchanged_inputs
+        if len(unchanged):
             raise InputError(
                 expected="a removal that changes the inputs",
                 got=(
-                    f"{self.removal!r}, which leaves {len(same)} of {self.n} as they are, "
-                    f"first input {int(same[0])}"
+                    f"{self.removal!r}, which leaves {len(unchanged)} of {self.n} as they are, "
+                    f"first input {int(unchanged[0])}"
                 ),
                 advice="Use another removal, such as Background(rows), or leave them out.",
             )
 
+    # --- what the model says of the inputs themselves
+
     @property
     def prediction(self) -> Tensor:
         """The target on the clean inputs: (n,)."""
-        return self.settle()[1]
+        return self.fix_target()[1]
 
-    @cached_property
+    @property
     @torch.inference_mode(False)
     def base(self) -> Tensor:
         """The target with everything removed, averaged over the draws of the removal: (n,)."""
-        return self.bound.base(self.n, self.chosen)
+        if self._base is None:
+            self._base = self._evaluation.base(self.fixed_target)
+        return self._base
 
     @property
-    def digest(self) -> str:
-        """A hash of the whole question: model, inputs, target, features, removal."""
-        if self._origin is not None:
-            before, after, layout, features = self._origin
-            behind = f"{after.name} {self.target!r} {features!r} {layout.describe()}"
-            return digest(before.digest.encode(), behind.encode()).hex()
-        said = f"{self.target!r} {self.features!r} {self.removal!r} {self.layout.describe()} {self.model.name}"
-        labels = self.partition.labels.cpu().numpy().tobytes()
-        fixed = (
-            self.bound.absent.rows.cpu()
-            if isinstance(self.bound.absent, FixedAbsent)
-            else torch.zeros(0)
-        )
-        removed = fixed.contiguous().view(torch.uint8).numpy().tobytes()
-        keys = self.keys.cpu().numpy().tobytes()
-        return digest(self.model.fingerprint(), keys, said.encode(), labels, removed).hex()
+    def fixed_target(self) -> Target:
+        """The target with everything chosen on the clean outputs: `Predicted()` is a class now."""
+        return self._fixed_target or self.fix_target()[0]
 
-    @property
-    def chosen(self) -> Target:
-        """The target with everything chosen on the clean outputs; a question about moved inputs has
-        it without asking.
+    @torch.inference_mode(False)
+    def fix_target(self) -> tuple[Target, Tensor]:
+        """Asks about the clean inputs, once: what is to be chosen is chosen there, for good.
+
+        Returns the target that is fixed now, and its values (n,).
         """
-        return self._chosen or self.settle()[0]
+        if self._fixed_target is not None and self._prediction is not None:
+            return self._fixed_target, self._prediction
+        fixed: list[Target] = []
+        values: list[Tensor] = []
+
+        def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            target = self.target.take(owners).choose(outputs)
+            rows = torch.arange(len(numbers), device=outputs.device)
+            fixed.append(target)
+            values.append(target.score(outputs, rows).detach().clone())
+
+        self._ask_clean(use)
+        self._fixed_target = fixed[0].joined(fixed[1:])
+        self._prediction = to_input_precision(torch.cat(values), self.x)
+        return self._fixed_target, self._prediction
+
+    def _ask_clean(self, use: Use) -> None:
+        self._check_rows_independent()
+        x = self.x
+        self._evaluation.outputs(
+            self.n, lambda numbers: (x[numbers], numbers), use, "on the clean inputs"
+        )
+
+    def _check_rows_independent(self) -> None:
+        if not self._rows_checked:
+            self._evaluation.check_rows_independent(self.target)
+            self._rows_checked = True
 
     # --- what it is asked
 
     @torch.inference_mode(False)
-    def settle(self) -> tuple[Target, Tensor]:
-        """The target with everything chosen on the clean outputs, and its value there; cheap
-        refusals happen here.
+    def value(self, masks: Tensor) -> Tensor:
+        """The target under masks (m, features) or (n, m, features): (n, m).
+
+        Bool masks say what is present; float masks in [0, 1] blend the input with its replacement.
+        Averaged over the removal's draws. Cost: n * m * draws rows, forward only, never all of them
+        in memory.
         """
-        if self._settled is None:
-            self._probe()
-            bound = self.bound
-            chosen: list[Target] = []
-            values: list[Tensor] = []
+        target = self.fixed_target
+        masked = self._masked_rows(masks)
+        m = masked.masks_per_input
+        table = torch.zeros(self.n * m, 1, dtype=torch.float64, device=self.x.device)
 
-            def use(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
-                target = self.target.take(owners).choose(outputs)
-                chosen.append(target)
-                values.append(
-                    target.score(outputs, torch.arange(len(flat), device=outputs.device))
-                    .detach()
-                    .clone()
-                )
+        def read(outputs: Tensor, owners: Tensor) -> Tensor:
+            return target.score(outputs, owners).unsqueeze(1)
 
-            bound.outputs(self.n, lambda flat: (bound.x[flat], flat), use, "on the clean inputs")
-            self._settled = (chosen[0].joined(chosen[1:]), plain(torch.cat(values), self.x))
-        return self._settled
-
-    def _probe(self) -> None:
-        if not self._probed:
-            self.bound.probe(self.n, self.target)
-            self._probed = True
+        masked.average(read, lambda: table)
+        return to_input_precision(table, self.x).view(self.n, m)
 
     @torch.inference_mode(False)
     def outputs(self, masks: Tensor) -> Tensor:
-        """Every output under masks (m, features) or (n, m, features), averaged over the removal's
-        draws: (n, m, k).
+        """Every output of the model under masks (m, features) or (n, m, features): (n, m, k).
+
+        Averaged over the removal's draws, as `value`, and at the same cost.
         """
+        self._check_rows_independent()
+        masked = self._masked_rows(masks)
+        m = masked.masks_per_input
         table: list[Tensor] = []
 
         def read(outputs: Tensor, owners: Tensor) -> Tensor:
             flat = outputs.reshape(len(outputs), -1)
+            # The number of outputs is known once the first of them are there.
             if not table:
-                table.append(
-                    flat.new_zeros(self.n * masks.shape[-2], flat.shape[1], dtype=torch.float64)
-                )
+                table.append(flat.new_zeros(self.n * m, flat.shape[1], dtype=torch.float64))
             return flat
 
-        self._masked(masks).average(read, lambda: table[0])
-        return plain(table[0], self.x).view(self.n, masks.shape[-2], -1)
+        masked.average(read, lambda: table[0])
+        return to_input_precision(table[0], self.x).view(self.n, m, -1)
 
-    @torch.inference_mode(False)
-    def value(self, masks: Tensor) -> Tensor:
-        """The target under masks (m, features) or (n, m, features), averaged over the removal's
-        draws: (n, m).
-
-        Bool masks say what is present; float masks in [0, 1] blend the input with its replacement.
-        Cost: n * m * draws rows, forward only, never all of them in memory.
-        """
-        target = self.chosen
-        table = torch.zeros(self.n * masks.shape[-2], 1, dtype=torch.float64, device=self.x.device)
-        read = self._masked(masks)
-        read.average(
-            lambda outputs, owners: target.score(outputs, owners).unsqueeze(1), lambda: table
-        )
-        return plain(table, self.x).view(self.n, masks.shape[-2])
-
-    def _masked(self, masks: Tensor) -> Masked:
-        masks = sound_masks(masks, self.n, self.partition.count, self.x).to(self.x.device)
+    def _masked_rows(self, masks: Tensor) -> MaskedRows:
+        masks = check_masks(masks, self.n, self.partition.count, self.x).to(self.x.device)
         self.require_removal()
-        return Masked(self.bound, masks, self.n)
+        return MaskedRows(self._evaluation, masks, self.n)
 
     @torch.inference_mode(False)
     def score(self, at: Tensor) -> Tensor:
-        """The target at any points: (n, elements) -> (n,), or (n, k, elements) -> (n, k). Forward
-        only.
+        """The target at any points: (n, elements) -> (n,), or (n, k, elements) -> (n, k).
+
+        Cost: one row for each point, forward only.
         """
-        points, steps = sound_points(at, self.n, self.x.shape[1])
-        target, out = self.chosen, plain(torch.zeros(len(points), device=at.device), self.x)
+        points, steps = check_points(at, self.n, self.x.shape[1])
+        target = self.fixed_target
+        scores = to_input_precision(torch.zeros(len(points), device=at.device), self.x)
 
-        def use(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
-            out[flat] = target.score(outputs, owners).to(out.dtype)
+        def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            scores[numbers] = target.score(outputs, owners).to(scores.dtype)
 
-        self.bound.outputs(
-            len(points), lambda flat: (points[flat], flat // steps), use, "at a perturbed input"
-        )
-        return out.view(at.shape[:-1])
+        def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            return points[numbers], numbers // steps
+
+        self.ask(len(points), make, use, "at a perturbed input")
+        return scores.view(at.shape[:-1])
 
     @torch.inference_mode(False)
     def slope(self, at: Tensor | None = None) -> Tensor:
-        """The gradient of the target at any points, the inputs by default: (n, elements) or (n, k,
-        elements), like `at`.
+        """The gradient of the target at any points, the inputs by default: the shape of `at`.
+
+        Points are (n, elements) or (n, k, elements). Cost: a forward and backward pass for each.
         """
         at = self.x if at is None else at
-        points, steps = sound_points(at, self.n, self.x.shape[1])
-        out = torch.zeros_like(points)
+        points, steps = check_points(at, self.n, self.x.shape[1])
+        slopes = torch.zeros_like(points)
 
-        def use(flat: Tensor, owners: Tensor, slopes: Tensor) -> None:
-            out[flat] = slopes
+        def use(numbers: Tensor, owners: Tensor, chunk: Tensor) -> None:
+            slopes[numbers] = chunk
 
-        self.bound.slopes(
-            len(points), lambda flat: (points[flat], flat // steps), self.chosen.score, use
-        )
-        return plain(out, self.x).view(at.shape)
+        def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            return points[numbers], numbers // steps
+
+        self._evaluation.slopes(len(points), make, self.fixed_target.score, use)
+        return to_input_precision(slopes, self.x).view(at.shape)
 
     @torch.inference_mode(False)
     def integrate(self, way: Way, weights: Tensor, *, squares: Tensor | None = None) -> Tensor:
-        """The line integral sum_k w_k grad f(point_k) * velocity_k: (n, elements), float64,
-        accumulated chunk by chunk.
+        """The line integral sum_k w_k grad f(point_k) * velocity_k: (n, elements), float64.
 
         `squares` (n, elements), where given, receives sum_k w_k (grad f(point_k) * velocity_k)^2
-        beside it, for standard errors. Cost: len(weights) forward and backward passes per input.
+        beside it, for standard errors. Accumulated chunk by chunk. Cost: len(weights) forward and
+        backward passes per input.
         """
         steps = len(weights)
         weights = weights.to(self.x.device, torch.float64)
         total = torch.zeros(self.n, self.x.shape[1], dtype=torch.float64, device=self.x.device)
         velocities: list[Tensor | None] = [None]
 
-        def make(flat: Tensor) -> tuple[Tensor, Tensor]:
-            points, velocities[0] = way(flat // steps, flat % steps)
-            return points, flat // steps
+        def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            points, velocities[0] = way(numbers // steps, numbers % steps)
+            return points, numbers // steps
 
-        def use(flat: Tensor, owners: Tensor, slopes: Tensor) -> None:
-            moved = (slopes if velocities[0] is None else slopes * velocities[0]).to(torch.float64)
-            # A chunk holds neighbours: adding them up is one product with a short, wide matrix of weights.
-            first, last = int(flat[0]) // steps, int(flat[-1]) // steps + 1
-            shares = torch.zeros(last - first, len(flat), dtype=torch.float64, device=flat.device)
-            shares[owners - first, torch.arange(len(flat), device=flat.device)] = weights[
-                flat % steps
-            ]
-            total[first:last] += shares @ moved
+        def use(numbers: Tensor, owners: Tensor, slopes: Tensor) -> None:
+            velocity = velocities[0]
+            products = slopes if velocity is None else slopes * velocity
+            products = products.to(torch.float64)
+            # A chunk holds neighbours: adding them up is one product with a short, wide matrix.
+            first, last = int(numbers[0]) // steps, int(numbers[-1]) // steps + 1
+            shares = torch.zeros(
+                last - first, len(numbers), dtype=torch.float64, device=owners.device
+            )
+            position = torch.arange(len(numbers), device=owners.device)
+            shares[owners - first, position] = weights[numbers % steps]
+            total[first:last] += shares @ products
             if squares is not None:
-                squares[first:last] += shares @ moved**2
+                squares[first:last] += shares @ products**2
 
-        self.bound.slopes(self.n * steps, make, self.chosen.score, use)
+        self._evaluation.slopes(self.n * steps, make, self.fixed_target.score, use)
         return total
+
+    @torch.inference_mode(False)
+    def ask(self, total: int, make: Make, use: Use, where: str = "") -> None:
+        """Asks any rows, forward only: what the other verbs do not cover.
+
+        `make(numbers)` gives the rows (r, elements) that the work numbers stand for and the inputs
+        they belong to (r,); `use(numbers, owners, outputs)` takes what the model says of them;
+        `where` is what refusals say of the rows. Cost: `total` rows.
+        """
+        self._check_rows_independent()
+        self._evaluation.outputs(total, make, use, where)
 
     def pool(self, elements: Tensor, *, pooling: Pooling | None = None) -> Tensor:
         """Credit of elements (n, elements) to credit of features (n, features)."""
@@ -362,24 +427,23 @@ class Question:
 
     def take(self, rows: Tensor) -> Question:
         """The same question about some of its inputs."""
-        target, settled = self.target.take(rows), self._settled
-        truth = rows_of(self.truth, rows)
-        if self._origin is not None and "bound" not in self.__dict__:
-            before, after, _, features = self._origin
-            return before.take(rows)._behind(after, self._origin[2], features, self)
-        made = self._derived(self.bound.take(rows), len(rows), target, truth)
-        made._keys = None if self._keys is None else self._keys[rows]
-        made._chosen = None if self._chosen is None else target
-        if self._origin is not None:
-            made._origin = (self._origin[0].take(rows), *self._origin[1:])
-        if settled is not None:
-            made._settled = (settled[0].take(rows), settled[1][rows])
-        return made
+        # Where activations have been computed, they are taken along; else they are computed later.
+        computed = "_evaluation" in self.__dict__
+        target = self.target.take(rows)
+        source = self._source.take(rows)
+        taken = self._derived(source, len(rows), target, rows_of(self.truth, rows))
+        if computed and isinstance(source, BehindLayer):
+            taken.__dict__["_evaluation"] = self._evaluation.take(rows)
+        taken._keys = None if self._keys is None else self._keys[rows]
+        if self._fixed_target is not None:
+            taken._fixed_target = self._fixed_target.take(rows)
+        taken._prediction = None if self._prediction is None else self._prediction[rows]
+        taken._base = None if self._base is None else self._base[rows]
+        return taken
 
     def part(self, a: int, b: int) -> Question:
         """The same question about inputs a to b - 1."""
-        device = self._origin[0].x.device if self._origin else self.x.device
-        return self.take(torch.arange(self.n, device=device)[a:b])
+        return self.take(torch.arange(self.n, device=self.model.device)[a:b])
 
     def shards(self) -> Iterator[Question]:
         """The question in parts whose size bounds what a method has to hold at once."""
@@ -390,82 +454,112 @@ class Question:
         for start in range(0, self.n, size):
             yield self.part(start, min(start + size, self.n))
 
-    def at(self, points: Tensor, rows: Tensor | None = None) -> Question:
-        """The same question about other inputs (r, elements) in the place of inputs `rows` (r,);
-        nothing is chosen again.
+    @torch.inference_mode(False)
+    def for_outputs(self, columns: Sequence[int] | None = None) -> tuple[Question, ...]:
+        """The same question of several outputs of the model, all of them by default.
+
+        `columns` count outputs of several dimensions in row-major order. What the outputs are on
+        the clean inputs, and with everything removed, is asked once for all of them.
         """
-        rows = torch.arange(self.n, device=self.x.device) if rows is None else rows
-        bound = self.bound.about(points, rows)
-        if self.removal.follows and self._origin is None:
-            absent = self.removal.bind(
-                bound.layout, points, lambda: bound.layout.identities(points)
+        clean: list[Tensor] = []
+        shapes: list[tuple[int, ...]] = []
+
+        def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            shapes.append(tuple(outputs.shape[1:]))
+            clean.append(outputs.reshape(len(outputs), -1).detach().clone())
+
+        def read(outputs: Tensor, owners: Tensor) -> Tensor:
+            return outputs.reshape(len(outputs), -1)
+
+        self._ask_clean(use)
+        predictions = to_input_precision(torch.cat(clean), self.x)
+        bases = to_input_precision(self._evaluation.removed_average(read), self.x)
+        count = math.prod(shapes[0])
+        chosen = range(count) if columns is None else columns
+        wrong = [column for column in chosen if not 0 <= column < count]
+        if wrong:
+            raise TargetError(
+                expected=f"outputs from 0 to {count - 1}",
+                got=wrong,
+                advice="Outputs of several dimensions are counted row by row.",
             )
-            bound = Bound(
-                bound.model,
-                bound.layout,
-                points,
-                bound.partition,
-                absent,
-                bound.aligned,
-                bound.shared,
-            )
-        made = self._derived(bound, len(points), self.chosen.take(rows), None)
-        made._probed, made._chosen = True, made.target
-        return made
+        return tuple(
+            self._for_output(column, shapes[0], predictions[:, column], bases[:, column])
+            for column in chosen
+        )
+
+    def _for_output(
+        self, column: int, shape: tuple[int, ...], prediction: Tensor, base: Tensor
+    ) -> Question:
+        index = tuple(int(i) for i in np.unravel_index(column, shape)) if len(shape) > 1 else column
+        derived = self._derived(self._source, self.n, Output(index), self.truth)
+        if "_evaluation" in self.__dict__:
+            derived.__dict__["_evaluation"] = self._evaluation
+        derived.column = column
+        derived._keys = self._keys
+        derived._fixed_target = derived.target
+        derived._prediction = prediction.clone()
+        derived._base = base.clone()
+        return derived
+
+    def at(self, points: Tensor, rows: Tensor | None = None) -> Question:
+        """The same question about other inputs (r, elements) in the place of inputs `rows` (r,).
+
+        Nothing is chosen again: the target stays what it was on the clean inputs.
+        """
+        if rows is None:
+            rows = torch.arange(self.n, device=self.x.device)
+        evaluation = self._evaluation.with_inputs(points, rows)
+        # A removal that is made from the input itself is made anew; behind a layer it stays.
+        if self.removal.follows and not isinstance(self._source, BehindLayer):
+            layout = evaluation.layout
+            absent = self.removal.bind(layout, points, lambda: layout.identities(points))
+            evaluation = replace(evaluation, absent=absent)
+        moved = self._derived(evaluation, len(points), self.fixed_target.take(rows), None)
+        moved._rows_checked = True
+        moved._fixed_target = moved.target
+        return moved
 
     def by_elements(self) -> Question:
         """The same question with every element as a feature of its own."""
-        bound = self.bound
-        partition = Elements().bind(bound.layout, bound.x)
-        parts = (bound.x, partition, bound.absent, bound.aligned, bound.shared)
-        made = self._derived(
-            Bound(bound.model, bound.layout, *parts), self.n, self.target, self.truth
-        )
-        made._settled, made._chosen, made._keys = self._settled, self._chosen, self.keys
-        return made
+        partition = Elements().bind(self.layout, self.x)
+        evaluation = replace(self._evaluation, partition=partition)
+        derived = self._derived(evaluation, self.n, self.target, self.truth)
+        derived._keys = self.keys
+        derived._fixed_target, derived._prediction = self._fixed_target, self._prediction
+        return derived
 
     def upto(self, layer: str, unit: int | tuple[int, ...]) -> Question:
         """The same question asked of one unit of a layer; the forward stops there."""
-        bound = self.bound
-        model = bound.model.cut_upto(layer)
-        parts = (bound.layout, bound.x, bound.partition, bound.absent, bound.aligned, bound.shared)
-        return self._derived(Bound(model, *parts), self.n, Output(unit), self.truth)
+        model = self.model.cut_upto(layer)
+        evaluation = replace(self._evaluation, model=model)
+        return self._derived(evaluation, self.n, Output(unit), self.truth)
 
     @torch.inference_mode(False)
     def after(self, layer: str, features: Features | None = None) -> Question:
-        """The same question asked of the rest of the model behind a layer: the layer's activations
-        become the inputs.
+        """The same question asked of the rest of the model behind a layer.
 
-        What is absent becomes the activation of the absent input. Activations are computed when
-        they are first needed.
+        The layer's activations become the inputs; what is absent becomes the activation of the
+        absent input. Activations are computed when they are first needed.
         """
-        self._probe()
-        bound, rows = self.bound, torch.arange(min(self.n, 2), device=self.x.device)
-        after: cut.After = bound.model.cut_after(layer)
-        with bound.model.session(slopes=False):
-            sample, context = bound.layout.fold(bound.x[rows]), bound.context(rows)
-            after.capture(sample, context)
-            activation, _ = after.before(sample, context)
-        layout = TensorLayout(
-            (tuple(activation.shape[1:]),), (activation.dtype,), activation.device
-        )
-        return self._behind(
-            after, layout, of_kind(Elements() if features is None else features, Features), None
-        )
-
-    def _behind(
-        self, after: cut.After, layout: Layout, features: Features, like: Question | None
-    ) -> Question:
-        made = self._derived(
-            lambda: activations(self.bound, self.n, after, layout, features),
-            self.n,
-            self.target,
-            None,
-        )
-        made.features, made._origin, made._probed = features, (self, after, layout, features), True
-        made.notes = (*self.notes, after.how)
-        return made
+        self._check_rows_independent()
+        source = self._evaluation
+        rows = torch.arange(min(self.n, 2), device=self.x.device)
+        rest = source.model.cut_after(layer)
+        with source.model.session(slopes=False):
+            sample, context = source.layout.fold(source.x[rows]), source.context(rows)
+            rest.capture(sample, context)
+            activation, _ = rest.before(sample, context)
+        shape = tuple(activation.shape[1:])
+        layout = TensorLayout((shape,), (activation.dtype,), activation.device)
+        features = require_type(Elements() if features is None else features, Features)
+        behind = self._derived(BehindLayer(self, rest, layout, features), self.n, self.target, None)
+        behind.features = features
+        behind.notes = (*self.notes, rest.how)
+        behind._rows_checked = True
+        return behind
 
     def __repr__(self) -> str:
-        asked = f"{self.n} inputs of shape {self.layout.describe()}, {self.target!r}, {self.features!r}, {self.removal!r}"
-        return f"Question({self.model.name}, {asked})"
+        inputs = f"{self.n} inputs of shape {self.layout.describe()}"
+        settings = f"{self.target!r}, {self.features!r}, {self.removal!r}"
+        return f"Question({self.model.name}, {inputs}, {settings})"

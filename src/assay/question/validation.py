@@ -21,7 +21,7 @@ from assay.removals.fixed import Baseline
 from assay.removals.mask_token import MaskToken
 
 
-def of_kind(value: Any, kind: type[Any]) -> Any:
+def require_type(value: Any, kind: type[Any]) -> Any:
     """The value, if it is of the kind that is meant."""
     if not isinstance(value, kind):
         raise KindError(
@@ -32,7 +32,7 @@ def of_kind(value: Any, kind: type[Any]) -> Any:
     return value
 
 
-def door(
+def read_inputs(
     inputs: Any, features: Any, removal: Any, model: Model
 ) -> tuple[Layout, Features, Removal]:
     """How the inputs are read, who receives credit and what stands in for the absent: as given, or
@@ -45,11 +45,11 @@ def door(
         layout: Layout = removal.masked(texts) if isinstance(removal, MaskToken) else texts
     else:
         layout = layout_of(inputs, device=model.device, dtype=model.dtype)
-    features = of_kind(Elements() if features is None else features, Features)
-    return layout, features, of_kind(Baseline(0.0) if removal is None else removal, Removal)
+    features = require_type(Elements() if features is None else features, Features)
+    return layout, features, require_type(Baseline(0.0) if removal is None else removal, Removal)
 
 
-def sound(x: Tensor, model: Model) -> Tensor:
+def check_finite(x: Tensor, model: Model) -> Tensor:
     """Flat rows without anything a model cannot take."""
     if x.numel() == 0:
         raise InputError(
@@ -75,7 +75,7 @@ def sound(x: Tensor, model: Model) -> Tensor:
     return x
 
 
-def declared(
+def split_context(
     context: Context, n: int, device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The context, sorted into what follows its input and what is the same for all."""
@@ -112,7 +112,7 @@ def rows_of(truth: Any, rows: Tensor) -> Any:
     return truth.iloc[index] if hasattr(truth, "iloc") else np.asarray(truth)[index]
 
 
-def sound_points(at: Tensor, n: int, elements: int) -> tuple[Tensor, int]:
+def check_points(at: Tensor, n: int, elements: int) -> tuple[Tensor, int]:
     """Points (n, elements) or (n, k, elements) as rows, and how many belong to each input."""
     if at.dim() not in (2, 3) or len(at) != n or at.shape[-1] != elements:
         raise InputError(
@@ -123,7 +123,7 @@ def sound_points(at: Tensor, n: int, elements: int) -> tuple[Tensor, int]:
     return at.reshape(-1, elements), at.shape[1] if at.dim() == 3 else 1
 
 
-def sound_masks(masks: Any, n: int, count: int, x: Tensor) -> Tensor:
+def check_masks(masks: Any, n: int, count: int, x: Tensor) -> Tensor:
     """Masks over features, checked."""
     if not isinstance(masks, Tensor) or not (
         masks.dtype == torch.bool or masks.is_floating_point()

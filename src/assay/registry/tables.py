@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from assay.answers.attribution import Kind
 from assay.methods import METHODS
-from assay.methods.base import Axiom, Method
+from assay.methods.base import Axiom, Method, declared
 from assay.metrics import METRICS
 from assay.metrics.base import Metric
 
@@ -92,27 +92,15 @@ def page() -> str:
 
 
 def _method(name: str, kind: type[Method]) -> tuple[str, ...]:
-    needs = ", ".join(sorted(need.value for need in kind.needs)) or "predictions"
-    axioms = ", ".join(_SHORT.get(axiom, axiom.value) for axiom in Axiom if axiom in kind.axioms)
+    sentence, settings = _sentence(kind), _settings(kind)
+    # A method around another needs, keeps and gives what that one does.
     if kind.around:
-        return (
-            name,
-            _sentence(kind),
-            "as inside",
-            "as inside",
-            "as inside",
-            kind.cost,
-            _settings(kind),
-        )
-    return (
-        name,
-        _sentence(kind),
-        needs,
-        axioms or "none",
-        _UNITS[kind.kind],
-        kind.cost,
-        _settings(kind),
-    )
+        inside = "as inside"
+        return name, sentence, inside, inside, inside, kind.cost, settings
+    abilities, kept = declared(kind, "needs"), declared(kind, "axioms")
+    needs = ", ".join(sorted(ability.value for ability in abilities)) or "predictions"
+    axioms = ", ".join(_SHORT.get(axiom, axiom.value) for axiom in Axiom if axiom in kept) or "none"
+    return name, sentence, needs, axioms, _UNITS[declared(kind, "kind")], kind.cost, settings
 
 
 def _metric(name: str, kind: type[Metric]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ class Absent(ABC):
     """Whether the replacements are the same for all inputs and all masks."""
 
     @abstractmethod
-    def fill(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
+    def remove(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
         """Rows x (r, elements) with what is not present replaced; bool masks switch, float masks
         blend.
         """
@@ -38,7 +38,7 @@ class Absent(ABC):
         """The replacements of some of the inputs."""
 
     @abstractmethod
-    def all(self, rows: Tensor, draws: Tensor) -> Tensor:
+    def everything_removed(self, rows: Tensor, draws: Tensor) -> Tensor:
         """The rows (r, elements) with everything removed."""
 
 
@@ -90,13 +90,13 @@ class FixedAbsent(Absent):
         """Whether one set of replacements serves all inputs."""
         return len(self.rows) == 1
 
-    def all(self, rows: Tensor, draws: Tensor) -> Tensor:
+    def everything_removed(self, rows: Tensor, draws: Tensor) -> Tensor:
         if len(self.rows) == 1 and self.rows.shape[1] == 1:
             return self.rows[0].expand(len(rows), -1)
         return self.rows[torch.zeros_like(rows) if len(self.rows) == 1 else rows, draws]
 
-    def fill(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
-        return blend(x, self.all(rows, draws), present)
+    def remove(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
+        return blend(x, self.everything_removed(rows, draws), present)
 
     def take(self, rows: Tensor) -> Absent:
         return self if len(self.rows) == 1 else FixedAbsent(self.rows[rows])

@@ -39,11 +39,11 @@ class _Gaussian(Absent):
     def take(self, rows: Tensor) -> Absent:
         return _Gaussian(self.x[rows], self.mean, self.unit, self.covariance, self.normals)
 
-    def all(self, rows: Tensor, draws: Tensor) -> Tensor:
+    def everything_removed(self, rows: Tensor, draws: Tensor) -> Tensor:
         x = self.x[rows]
-        return self.fill(x, torch.zeros_like(x, dtype=torch.bool), rows, draws)
+        return self.remove(x, torch.zeros_like(x, dtype=torch.bool), rows, draws)
 
-    def fill(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
+    def remove(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
         masks, which = torch.unique(_switch(present), dim=0, return_inverse=True)
         regression, spread = self._given(masks)
         away = (x.to(torch.float64) - self.mean) / self.unit * present
@@ -90,11 +90,11 @@ class _Kernel(Absent):
     def take(self, rows: Tensor) -> Absent:
         return _Kernel(self.x[rows], self.rows, self.whiten, self.width, self.count)
 
-    def all(self, rows: Tensor, draws: Tensor) -> Tensor:
+    def everything_removed(self, rows: Tensor, draws: Tensor) -> Tensor:
         x = self.x[rows]
-        return self.fill(x, torch.zeros_like(x, dtype=torch.bool), rows, draws)
+        return self.remove(x, torch.zeros_like(x, dtype=torch.bool), rows, draws)
 
-    def fill(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
+    def remove(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
         asked, which = torch.unique(
             torch.cat([x, _switch(present).to(x.dtype)], dim=1), dim=0, return_inverse=True
         )

@@ -28,7 +28,7 @@ from assay.methods.lime.bayesian_quadrature import (
 )
 from assay.methods.lime.neighbourhood import Cells
 from assay.numerics.designs import Draw
-from assay.numerics.gaussian_process import Kernel, misfit
+from assay.numerics.gaussian_process import Kernel, negative_log_likelihood
 
 NODES, SHARES = np.polynomial.legendre.leggauss(8)
 
@@ -190,17 +190,17 @@ def test_the_likelihood_falls_as_its_slope_says(monkeypatch: pytest.MonkeyPatch)
         asked.append(kernel)
         return np.array([0.3, 0.6]), 0.1
 
-    monkeypatch.setattr(smooth, "most_probable", caught)
+    monkeypatch.setattr(smooth, "maximum_a_posteriori", caught)
     process = fitted(cells, answers)
     at, step = np.array([0.3, 0.6, 0.05]), 1e-6 * np.eye(3)
 
     def value(point: np.ndarray) -> float:
-        return misfit(asked[0](point[:2])[0], float(point[2]), answers)[0]
+        return negative_log_likelihood(asked[0](point[:2])[0], float(point[2]), answers)[0]
 
     product, pull = asked[0](at[:2])
     np.testing.assert_allclose(product, process.between(process.columns), atol=1e-14)
     assert product.min() >= 0
-    slope = misfit(product, 0.05, answers)[1]
+    slope = negative_log_likelihood(product, 0.05, answers)[1]
     slopes = [(value(at + s) - value(at - s)) / 2e-6 for s in step]
     np.testing.assert_allclose([*pull(slope), np.trace(slope)], slopes, atol=1e-6)
 
@@ -210,7 +210,7 @@ def test_covariances_are_never_negative(monkeypatch: pytest.MonkeyPatch) -> None
     asked: list[Kernel] = []
     monkeypatch.setattr(
         smooth,
-        "most_probable",
+        "maximum_a_posteriori",
         lambda kernel, *_: (asked.append(kernel), (np.array([0.5]), 0.1))[1],
     )
     start, stop = np.array([[0.0]] * 39 + [[0.9]]), np.array([[0.9]] * 39 + [[1.0]])
@@ -446,8 +446,8 @@ def test_a_column_with_one_value_gets_nothing() -> None:
 
 
 def test_it_promises_and_refuses_what_it_must() -> None:
-    assert Axiom.LINEARITY in Lime().promises
-    assert Axiom.LINEARITY not in Lime(Quartiles(ROWS), proxy=True).promises
-    assert Lime(Quartiles(ROWS), proxy=True).unit is Kind.CONTRIBUTION
+    assert Axiom.LINEARITY in Lime().axioms
+    assert Axiom.LINEARITY not in Lime(Quartiles(ROWS), proxy=True).axioms
+    assert Lime(Quartiles(ROWS), proxy=True).kind is Kind.CONTRIBUTION
     with pytest.raises(KindError, match="Expected Quartiles"):
         Lime(CoinMasks(), proxy=True)

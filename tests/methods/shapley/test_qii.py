@@ -252,10 +252,10 @@ def test_sampled_answers_spend_at_most_the_budget() -> None:
 
 
 def test_promises_follow_the_measure() -> None:
-    assert Axiom.COMPLETENESS in Qii("shapley").promises
-    assert Axiom.COMPLETENESS not in Qii("banzhaf").promises
-    assert Axiom.SYMMETRY in Qii("unary").promises
-    assert Axiom.DUMMY not in Qii("set", given=(0,)).promises
+    assert Axiom.COMPLETENESS in Qii("shapley").axioms
+    assert Axiom.COMPLETENESS not in Qii("banzhaf").axioms
+    assert Axiom.SYMMETRY in Qii("unary").axioms
+    assert Axiom.DUMMY not in Qii("set", given=(0,)).axioms
     method = Qii("marginal", given=(0, "b"), budget=9, draws="independent")
     assert eval(repr(method)) == method
 

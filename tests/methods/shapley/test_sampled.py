@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from assay.methods.shapley.coalitions import allocation, capacity, least_pairs, paired
 from assay.methods.shapley.exact import ExactShapley
 from assay.methods.shapley.games import shapley_values, subsets
-from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap, regress, with_ends
+from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap, regress, with_empty_and_full
 from assay.methods.shapley.mask_method import MaskMethod, widening
 from assay.methods.shapley.permutation import PermutationShapley
 from assay.methods.shapley.proxy_shap import Proxy, ProxyShap, adjusted, fitted
 from assay.methods.shapley.sampling import SamplingShapley
-from assay.numerics.gaussian_process import misfit
+from assay.numerics.gaussian_process import negative_log_likelihood
 from assay.question.question import Question
 from assay.removals.fixed import Background
 from coalition_games import SEEDS, TOLERANCE, dividends, game, looked_up, repeated
@@ -161,8 +161,8 @@ def test_local_accuracy(method: MaskMethod, seed: int) -> None:
 def test_regression_is_weighted_least_squares_with_the_sum_as_a_constraint() -> None:
     """The slow twin: the normal equations of the paired coalitions, one feature eliminated."""
     table, design = dividends(6, 6, seed=8), paired(6, 13, seed=4)
-    asked = looked_up(table, with_ends(design.half)).numpy()
-    masks = with_ends(design.half)[2:].astype(float)
+    asked = looked_up(table, with_empty_and_full(design.half)).numpy()
+    masks = with_empty_and_full(design.half)[2:].astype(float)
     weight, total = np.tile(design.weight, 2), asked[1] - asked[0]
     left = masks[:, :-1] - masks[:, -1:]
     right = asked[2:] - asked[0] - masks[:, -1] * total
@@ -176,7 +176,7 @@ def test_regression_is_weighted_least_squares_with_the_sum_as_a_constraint() -> 
 def test_the_standard_error_is_the_jackknife_over_pairs() -> None:
     """The slow twin: leave each pair out and solve again."""
     features, table, design = 6, dividends(6, 6, seed=8), paired(6, 14, seed=4)
-    asked = looked_up(table, with_ends(design.half))
+    asked = looked_up(table, with_empty_and_full(design.half))
     values, error = regress(asked, design)
     variance = torch.zeros(features, dtype=torch.float64)
     total = float(asked[1] - asked[0])
@@ -244,18 +244,18 @@ def test_the_proxys_likelihood_has_the_slope_it_says() -> None:
 
     def value(point: np.ndarray) -> float:
         same, other = Proxy(signs, point[:5], 0.0).halves
-        return misfit(same - other, float(point[5]), answers)[0]
+        return negative_log_likelihood(same - other, float(point[5]), answers)[0]
 
     slopes = [(value(at + s) - value(at - s)) / 2e-6 for s in step]
     proxy = Proxy(signs, at[:5], 0.05)
-    slope = misfit(proxy.halves[0] - proxy.halves[1], 0.05, answers)[1]
+    slope = negative_log_likelihood(proxy.halves[0] - proxy.halves[1], 0.05, answers)[1]
     np.testing.assert_allclose(np.append(proxy.pull(slope), np.trace(slope)), slopes, atol=1e-6)
 
 
 def test_the_proxy_is_a_gaussian_process_plus_the_regression_on_what_it_misses() -> None:
     """The slow twin: the posterior mean on every coalition, explained by enumeration, and the residual regressed on."""
     table, design, masks = dividends(6, 6, seed=3), paired(6, 15, seed=0), subsets(6)
-    asked = looked_up(table, with_ends(design.half))
+    asked = looked_up(table, with_empty_and_full(design.half))
     every, full = np.where(masks, 1.0, -1.0), np.ones((1, 6))
     signs = np.concatenate((np.where(design.half, 1.0, -1.0), full))
     odd = np.append((asked[2:17] - asked[17:]) / 2, (asked[1] - asked[0]) / 2)
@@ -268,9 +268,9 @@ def test_the_proxy_is_a_gaussian_process_plus_the_regression_on_what_it_misses()
     posterior = covariance[0] @ np.linalg.solve(
         covariance[1] + (proxy.noise + 1e-8) * np.eye(16), odd
     )
-    rest = regress(looked_up(table - torch.from_numpy(posterior), with_ends(design.half)), design)[
-        0
-    ]
+    rest = regress(
+        looked_up(table - torch.from_numpy(posterior), with_empty_and_full(design.half)), design
+    )[0]
     expected = shapley_values(torch.from_numpy(posterior)) + rest
     np.testing.assert_allclose(adjusted(asked.numpy(), design)[0], expected, rtol=0, atol=1e-8)
 
@@ -309,7 +309,7 @@ def test_designs_hold_different_coalitions_with_weights_that_make_up_the_kernel(
 ) -> None:
     pairs = min(max(pairs, least_pairs(features)), 2 ** (features - 1) - 1)
     design = paired(features, pairs, seed, weighting)
-    masks = with_ends(design.half)
+    masks = with_empty_and_full(design.half)
     assert len(np.unique(masks, axis=0)) == len(masks) == 2 + 2 * pairs
     for size in np.unique(design.layer):
         own = design.layer == size
@@ -330,7 +330,7 @@ def test_a_larger_design_holds_the_smaller_one(features: int, a: int, b: int, se
 
 def test_layers_too_large_to_list_are_drawn_without_repeats() -> None:
     design = paired(60, 900, seed=1)
-    assert len(np.unique(with_ends(design.half), axis=0)) == 1802
+    assert len(np.unique(with_empty_and_full(design.half), axis=0)) == 1802
     assert design.half[design.layer == 30, 0].all()
     np.testing.assert_array_equal(
         paired(60, 1200, seed=1).half[paired(60, 1200, seed=1).known(design)], design.half

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import assay
-from assay.models.base import Near
+from assay.models.base import LocalChange
 from assay.models.networks import incremental as local
-from assay.models.networks.fused import tuned
+from assay.models.networks.fused import fused
 from assay.models.networks.graph import capture
-from assay.models.networks.incremental import Local
-from assay.numerics.rectangles import Place, boxes
+from assay.models.networks.incremental import IncrementalNetwork
+from assay.numerics.rectangles import Rectangles, boxes
 from toys import Residual, randn, randomised, seeded
 
 DOUBLE = torch.float64
@@ -127,7 +127,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def patched(images: Tensor, owners: Tensor, place: Place, seed: int) -> Tensor:
+def patched(images: Tensor, owners: Tensor, place: Rectangles, seed: int) -> Tensor:
     """Copies of the owners' images with noise in each row's rectangle."""
     rows = images[owners].clone()
     for row, top, left in zip(rows, place.top.tolist(), place.left.tolist()):
@@ -147,7 +147,7 @@ def test_patches_are_answered_as_whole_images_are(name: str, data: st.DataObject
     images = randn(3, 2, high, wide, seed=seed, dtype=DOUBLE)
     draw = seeded(seed)
     owners = torch.randint(3, (count,), generator=draw)
-    place = Place(
+    place = Rectangles(
         torch.randint(high - size[0] + 1, (count,), generator=draw),
         torch.randint(wide - size[1] + 1, (count,), generator=draw),
         *size,
@@ -156,11 +156,11 @@ def test_patches_are_answered_as_whole_images_are(name: str, data: st.DataObject
     rows = patched(images, owners, place, seed)
     with torch.no_grad():
         expected = net(rows)
-        for graph in (capture(net), tuned(net, (images,), lambda out: out)):
+        for graph in (capture(net), fused(net, (images,), lambda out: out)):
             assert graph is not None
-            asked = Local(graph)  # type: ignore[arg-type]
+            asked = IncrementalNetwork(graph)  # type: ignore[arg-type]
             for _ in range(2):  # what is kept of the images is not written to
-                outputs = asked.ask(rows, Near(lambda numbers: images[numbers], 3, place))
+                outputs = asked.ask(rows, LocalChange(lambda numbers: images[numbers], 3, place))
                 torch.testing.assert_close(outputs, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -178,13 +178,15 @@ def test_only_what_a_patch_reaches_is_convolved(monkeypatch: pytest.MonkeyPatch)
     net, images = randomised(plain()), randn(1, 2, 32, 32)
     graph = capture(net)
     assert graph is not None
-    asked, zeros = Local(graph), torch.zeros(5, dtype=torch.int64)
-    place = Place(torch.tensor([10, 0, 28, 14, 1]), torch.tensor([3, 0, 28, 28, 9]), 4, 4, zeros)
+    asked, zeros = IncrementalNetwork(graph), torch.zeros(5, dtype=torch.int64)
+    place = Rectangles(
+        torch.tensor([10, 0, 28, 14, 1]), torch.tensor([3, 0, 28, 28, 9]), 4, 4, zeros
+    )
     rows = patched(images.double(), zeros, place, 0).float()
     with torch.no_grad():
         expected = net(rows)
         seen.clear()
-        outputs = asked.ask(rows, Near(lambda numbers: images[numbers], 1, place))
+        outputs = asked.ask(rows, LocalChange(lambda numbers: images[numbers], 1, place))
     torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-5)
     assert [shape for shape in seen if shape[0] == 5] == [(5, 3, 6, 6), (5, 3, 8, 8)]
 
@@ -198,23 +200,28 @@ def test_maps_are_put_together_only_where_they_must_be(
 ) -> None:
     """A patch of four in 96 x 96 stays one through windows that are rounded up, means, frames and joined branches."""
     met: list[str] = []
-    put_together = Local._whole
+    put_together = IncrementalNetwork._whole
 
-    def spied(self: Local, node: torch.fx.Node) -> Tensor:
+    def spied(self: IncrementalNetwork, node: torch.fx.Node) -> Tensor:
         met.append(node.name)
         return put_together(self, node)
 
-    monkeypatch.setattr(Local, "_whole", spied)
+    monkeypatch.setattr(IncrementalNetwork, "_whole", spied)
     net, images, zeros = (
         randomised(make()).double(),
         randn(1, 2, 96, 96, dtype=DOUBLE),
         torch.zeros(2, dtype=torch.int64),
     )
-    graph, place = capture(net), Place(torch.tensor([10, 0]), torch.tensor([3, 92]), 4, 4, zeros)
+    graph, place = (
+        capture(net),
+        Rectangles(torch.tensor([10, 0]), torch.tensor([3, 92]), 4, 4, zeros),
+    )
     assert graph is not None
     rows = patched(images, zeros, place, 0)
     with torch.no_grad():
-        outputs = Local(graph).ask(rows, Near(lambda numbers: images[numbers], 1, place))
+        outputs = IncrementalNetwork(graph).ask(
+            rows, LocalChange(lambda numbers: images[numbers], 1, place)
+        )
         torch.testing.assert_close(outputs, net(rows), rtol=0, atol=1e-10)
     assert met == whole
 
@@ -223,7 +230,7 @@ def test_inputs_are_run_once_and_those_that_come_next_along() -> None:
     net, images, runs = randomised(plain()).double(), randn(12, 2, 12, 12, dtype=DOUBLE), []
     graph = capture(net)
     assert graph is not None
-    asked = Local(graph)
+    asked = IncrementalNetwork(graph)
 
     def inputs(numbers: Tensor) -> Tensor:
         runs.append(numbers.tolist())
@@ -232,10 +239,10 @@ def test_inputs_are_run_once_and_those_that_come_next_along() -> None:
     with torch.no_grad():
         for owners in ([0, 0], [0, 1], [5, 7], [7, 8], [11, 11], [0, 11], [2, 2]):
             numbers = torch.tensor(owners)
-            place = Place(torch.tensor([0, 4]), torch.tensor([2, 5]), 2, 2, numbers)
+            place = Rectangles(torch.tensor([0, 4]), torch.tensor([2, 5]), 2, 2, numbers)
             rows = patched(images, numbers, place, 1)
             torch.testing.assert_close(
-                asked.ask(rows, Near(inputs, 12, place)), net(rows), rtol=0, atol=1e-10
+                asked.ask(rows, LocalChange(inputs, 12, place)), net(rows), rtol=0, atol=1e-10
             )
     assert runs == [list(range(8)), [7, 8, 9, 10, 11], list(range(12))]
 
@@ -264,12 +271,12 @@ def test_boxes_hold_what_is_hidden_and_no_more_than_the_largest_needs(
 def test_a_patch_lies_over_its_owners_map(owners: list[int]) -> None:
     base, number = randn(2, 3, 7, 6, dtype=DOUBLE), torch.tensor(owners)
     values = randn(3, 3, 2, 4, seed=1, dtype=DOUBLE)
-    place = Place(torch.tensor([0, 3, 5]), torch.tensor([2, 0, 1]), 2, 4, number)
+    place = Rectangles(torch.tensor([0, 3, 5]), torch.tensor([2, 0, 1]), 2, 4, number)
     whole = base[number].clone()
     for row, own, top, left in zip(whole, values, place.top.tolist(), place.left.tolist()):
         row[:, top : top + 2, left : left + 4] = own
     assert torch.equal(place.crop(whole), values)
-    other = Place(torch.tensor([1, 2, 3]), torch.tensor([0, 1, 1]), 4, 5, number)
+    other = Rectangles(torch.tensor([1, 2, 3]), torch.tensor([0, 1, 1]), 4, 5, number)
     assert torch.equal(place.over(other, (7, 6)).take(values, base), other.crop(whole))
     assert torch.equal(place.over_all((7, 6)).take(values, base), whole)
     assert place.over(other, (7, 6)) is place.over(other, (7, 6))
@@ -277,10 +284,10 @@ def test_a_patch_lies_over_its_owners_map(owners: list[int]) -> None:
 
 def test_rectangles_hold_one_another_row_by_row() -> None:
     none = torch.zeros(2, dtype=torch.int64)
-    wide = Place(torch.tensor([0, 2]), torch.tensor([0, 3]), 4, 4, none)
-    assert wide.holds(Place(torch.tensor([1, 2]), torch.tensor([0, 6]), 3, 1, none))
-    assert not wide.holds(Place(torch.tensor([1, 4]), torch.tensor([0, 6]), 3, 1, none))
-    assert not wide.holds(Place(torch.tensor([1, 2]), torch.tensor([0, 2]), 3, 1, none))
+    wide = Rectangles(torch.tensor([0, 2]), torch.tensor([0, 3]), 4, 4, none)
+    assert wide.holds(Rectangles(torch.tensor([1, 2]), torch.tensor([0, 6]), 3, 1, none))
+    assert not wide.holds(Rectangles(torch.tensor([1, 4]), torch.tensor([0, 6]), 3, 1, none))
+    assert not wide.holds(Rectangles(torch.tensor([1, 2]), torch.tensor([0, 2]), 3, 1, none))
 
 
 # ------------------------------------------------------------------------------------------------------ in a question
@@ -318,13 +325,13 @@ def test_masks_of_small_windows_are_asked_as_patches(
     removal: object, batch: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    ask = Local.ask
+    ask = IncrementalNetwork.ask
 
-    def spied(self: Local, rows: Tensor, near: Near) -> object:
+    def spied(self: IncrementalNetwork, rows: Tensor, near: LocalChange) -> object:
         asked.append(len(rows))
         return ask(self, rows, near)
 
-    monkeypatch.setattr(Local, "ask", spied)
+    monkeypatch.setattr(IncrementalNetwork, "ask", spied)
     net = randomised(Residual()).double()
     with assay.quiet():
         values = question(assay.wrap(net, batch_size=batch), removal=removal).value(WINDOWS)  # type: ignore[arg-type]
@@ -336,7 +343,7 @@ def test_masks_of_small_windows_are_asked_as_patches(
 
 @pytest.mark.parametrize("case", ["half", "own", "float", "context", "groups"])
 def test_other_masks_are_asked_as_they_were(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Local, "ask", lambda *_: pytest.fail("asked about a patch"))
+    monkeypatch.setattr(IncrementalNetwork, "ask", lambda *_: pytest.fail("asked about a patch"))
     net = randomised(Residual()).double()
     asked, masks = question(net), WINDOWS
     if case == "half":

@@ -19,7 +19,7 @@ from assay.methods.lime import least_squares as sparse
 from assay.methods.lime.neighbourhood import Cells, Sample
 from assay.methods.lime.surrogate import Fit, Pick, Selection, jaccard, picker, solved
 from assay.numerics import gaussian_process, rng
-from assay.numerics.gaussian_process import left_out, left_over, most_probable
+from assay.numerics.gaussian_process import leave_one_out_scale, residuals, maximum_a_posteriori
 
 Floats = NDArray[np.float64]
 
@@ -194,7 +194,9 @@ def fitted(cells: Cells, answers: Floats) -> Process:
         return product, pull
 
     return Process(
-        told, size, *most_probable(kernel, answers[: len(kernels[0])], likely, spread, _ROUNDS)
+        told,
+        size,
+        *maximum_a_posteriori(kernel, answers[: len(kernels[0])], likely, spread, _ROUNDS),
     )
 
 
@@ -228,11 +230,11 @@ def known(cells: Cells, answers: Floats) -> Known:
         explained[row] = np.einsum("md,md->d", carried, cho_solve(process.factor, carried))
     variance = (
         size**2
-        * left_out(process.factor, weights)
+        * leave_one_out_scale(process.factor, weights)
         * np.maximum(process.spread(cells) - explained, 0.0)
     )
     missed = np.append(
-        size * left_over(process.noise, weights),
+        size * residuals(process.noise, weights),
         answers[len(told) :] - middle - size * process.between(rest) @ weights,
     )
     return size * moments, variance, middle + size * means, np.tile(missed, (count, 1))

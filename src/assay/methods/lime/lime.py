@@ -62,9 +62,6 @@ class Lime(Method):
     ridge: float = 0.0
     proxy: bool = False
 
-    needs: ClassVar[frozenset[Ability]] = frozenset()
-    kind: ClassVar[Kind] = Kind.CONTRIBUTION
-    axioms: ClassVar[frozenset[Axiom]] = frozenset()
     cost: ClassVar[str] = "samples"
 
     def __post_init__(self) -> None:
@@ -100,14 +97,12 @@ class Lime(Method):
             )
 
     @property
-    def unit(self) -> Kind:
+    def kind(self) -> Kind:
         return self.neighbourhood.kind
 
     @property
-    def promises(self) -> frozenset[Axiom]:
-        return (
-            self.axioms | {Axiom.LINEARITY} if self.keep is None and not self.proxy else self.axioms
-        )
+    def axioms(self) -> frozenset[Axiom]:
+        return frozenset({Axiom.LINEARITY}) if self.keep is None and not self.proxy else frozenset()
 
     def values(self, question: Question, seed: int) -> Estimate:
         self._enough(question)

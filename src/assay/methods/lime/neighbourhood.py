@@ -92,8 +92,8 @@ class Neighbourhood(ABC):
 
 def score_shared(question: Question, points: Tensor) -> Tensor:
     """The target at points (m, elements) that all inputs share: (n, m), asked once for each output."""
-    target = question.chosen
-    if question.bound.aligned or not isinstance(target, Output):
+    target = question.fixed_target
+    if question.has_aligned_context or not isinstance(target, Output):
         meant = torch.arange(question.n)
     elif isinstance(target.index, Tensor):
         meant = target.index.cpu()

@@ -29,7 +29,7 @@ class ExactShapley(MaskMethod):
     [0.5, 0.5]
     """
 
-    axioms: ClassVar[frozenset[Axiom]] = SHAPLEY
+    axioms = SHAPLEY
     cost: ClassVar[str] = "2^features"
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:

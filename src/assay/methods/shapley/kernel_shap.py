@@ -82,7 +82,7 @@ class KernelShap(MaskMethod):
     until: float | None = None
     weighting: Weighting = "mixture"
 
-    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.COMPLETENESS, Axiom.LINEARITY})
+    axioms = frozenset({Axiom.COMPLETENESS, Axiom.LINEARITY})
     cost: ClassVar[str] = "budget + 2"
 
     def __post_init__(self) -> None:
@@ -100,7 +100,7 @@ class KernelShap(MaskMethod):
         return paired(features, self._pairs(features), seed, self.weighting)
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
-        return with_ends(self.design(features, seed).half)
+        return with_empty_and_full(self.design(features, seed).half)
 
     def solve(self, table: Tensor, features: int, seed: int) -> Solved:
         return regress(table, self.design(features, seed))
@@ -155,7 +155,9 @@ class KernelShap(MaskMethod):
 def _extended(question: Question, table: Tensor, asked: Design | None, design: Design) -> Tensor:
     """The table (n, 2 + 2 pairs) of a design, asking only what the design before has not."""
     if asked is None:
-        return question.value(as_masks(with_ends(design.half), question)).to(torch.float64)
+        return question.value(as_masks(with_empty_and_full(design.half), question)).to(
+            torch.float64
+        )
     known = design.known(asked)
     fresh = design.half[~known]
     new = question.value(as_masks(np.concatenate((fresh, ~fresh)), question)).to(torch.float64)
@@ -165,7 +167,7 @@ def _extended(question: Question, table: Tensor, asked: Design | None, design: D
     return grown
 
 
-def with_ends(half: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def with_empty_and_full(half: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Nothing, everything, one side of every pair, the other sides: (2 + 2 pairs, features)."""
     ends = np.repeat([[False], [True]], half.shape[1], axis=1)
     return np.concatenate((ends, half, ~half))
@@ -185,11 +187,11 @@ class LowOrderShap(MaskMethod):
     [0.5, 0.5]
     """
 
-    axioms: ClassVar[frozenset[Axiom]] = SHAPLEY
+    axioms = SHAPLEY
     cost: ClassVar[str] = "2^features"
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
-        return with_ends(_everything(features).half)
+        return with_empty_and_full(_everything(features).half)
 
     def solve(self, table: Tensor, features: int, seed: int) -> Solved:
         return regress(table, _everything(features))[0], None

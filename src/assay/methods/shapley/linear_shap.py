@@ -20,7 +20,7 @@ from assay.methods.shapley.games import shapley_values, subsets
 from assay.methods.shapley.mask_method import as_masks, standard_error
 from assay.models.base import Ability
 from assay.numerics import rng
-from assay.numerics.precision import slack
+from assay.numerics.precision import rounding_tolerance
 from assay.question.question import Question
 from assay.removals.base import FixedAbsent
 
@@ -105,9 +105,7 @@ class LinearShap(Method):
     dependence: Literal["independent", "gaussian"] = "independent"
     orderings: int = 512
 
-    needs: ClassVar[frozenset[Ability]] = frozenset()
-    kind: ClassVar[Kind] = Kind.CONTRIBUTION
-    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.COMPLETENESS, Axiom.LINEARITY})
+    axioms = frozenset({Axiom.COMPLETENESS, Axiom.LINEARITY})
     cost: ClassVar[str] = "features + 3"
 
     def __post_init__(self) -> None:
@@ -163,19 +161,19 @@ def _independent(question: Question, seed: int) -> Tensor:
             seen,
             table[:, 0] + values[:, torch.from_numpy(mask).to(values.device)].sum(dim=1),
             values,
-            slack(question.x),
+            rounding_tolerance(question.x),
         )
     return values
 
 
 def _background(question: Question) -> Tensor:
-    absent = question.bound.absent
-    if not isinstance(absent, FixedAbsent) or not absent.shared or absent.draws < 2:
+    rows = question.fixed_replacements
+    if rows is None or len(rows) > 1 or rows.shape[1] < 2:
         raise InputError(
             f"dependence='gaussian' takes mean and covariance from the removal's rows, got {question.removal!r}: "
             "use removal=Background(rows) with at least two rows"
         )
-    return absent.rows[0].to(torch.float64)
+    return rows[0].to(torch.float64)
 
 
 def _slopes(question: Question, mean: Tensor, step: Tensor) -> Tensor:
@@ -198,7 +196,7 @@ def _slopes(question: Question, mean: Tensor, step: Tensor) -> Tensor:
         question.prediction.to(torch.float64),
         origin + contributions.sum(dim=1),
         contributions,
-        slack(question.x),
+        rounding_tolerance(question.x),
     )
     return slope
 

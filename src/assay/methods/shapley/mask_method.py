@@ -30,9 +30,6 @@ class MaskMethod(Method):
     explaining every output of the model then costs what explaining one does.
     """
 
-    needs: ClassVar[frozenset[Ability]] = frozenset()
-    kind: ClassVar[Kind] = Kind.CONTRIBUTION
-
     @abstractmethod
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         """The coalitions to ask, (m, features); a pure function, so that the same design is met

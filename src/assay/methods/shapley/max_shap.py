@@ -79,16 +79,12 @@ class MaxShap(Method):
     [[3.0, 2.0, 0.0]]
     """
 
-    needs: ClassVar[frozenset[Ability]] = frozenset()
-    kind: ClassVar[Kind] = Kind.CONTRIBUTION
-    axioms: ClassVar[frozenset[Axiom]] = frozenset(
-        {Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.SYMMETRY}
-    )
+    axioms = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.SYMMETRY})
     cost: ClassVar[str] = "2"
 
     def values(self, question: Question, seed: int) -> Tensor:
         x, labels = question.x, question.partition.labels
-        count, draws = question.partition.count, question.bound.absent.draws
+        count, draws = question.partition.count, question.replacements
         _check_maximum(question)
         total = torch.zeros(len(x), count, dtype=torch.float64, device=x.device)
         slots = torch.where(labels < 0, count, labels).expand(len(x), -1)
@@ -96,9 +92,7 @@ class MaxShap(Method):
         own = _largest(x, slots, count)
         floor = own[:, -1]
         for draw in range(draws):
-            gone = _largest(
-                question.bound.absent.all(rows, torch.full_like(rows, draw)), slots, count
-            )
+            gone = _largest(question.removed(rows, torch.full_like(rows, draw)), slots, count)
             total += max_values(own[:, :-1], gone[:, :-1], floor)
         return total / draws
 
@@ -113,7 +107,7 @@ def _largest(x: Tensor, slots: Tensor, count: int) -> Tensor:
 
 def _check_maximum(question: Question) -> None:
     rows = torch.arange(len(question.x), device=question.x.device)
-    gone = question.bound.absent.all(rows, torch.zeros_like(rows))
+    gone = question.removed(rows, torch.zeros_like(rows))
     for points in (question.x, gone):
         answer, expected = (
             question.score(points).to(torch.float64),

@@ -151,9 +151,7 @@ class OwenValues(MaskMethod):
 
     hierarchy: Hierarchy | None = None
 
-    axioms: ClassVar[frozenset[Axiom]] = frozenset(
-        {Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.LINEARITY}
-    )
+    axioms = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.LINEARITY})
     cost: ClassVar[str] = "features^2 for halves"
 
     def bound(self, question: Question) -> OwenValues:

@@ -35,9 +35,7 @@ class PermutationShapley(MaskMethod):
 
     orderings: int = 64
 
-    axioms: ClassVar[frozenset[Axiom]] = frozenset(
-        {Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.LINEARITY}
-    )
+    axioms = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.LINEARITY})
     cost: ClassVar[str] = "orderings * features"
 
     def __post_init__(self) -> None:

@@ -18,10 +18,10 @@ from assay.engine import one_thread
 from assay.errors import InputError
 from assay.methods.base import Axiom
 from assay.methods.shapley.coalitions import Design, Floats, Weighting
-from assay.methods.shapley.kernel_shap import KernelShap, regress, with_ends
+from assay.methods.shapley.kernel_shap import KernelShap, regress, with_empty_and_full
 from assay.methods.shapley.mask_method import MaskMethod, Solved
 from assay.numerics import gaussian_process
-from assay.numerics.gaussian_process import left_over, most_probable
+from assay.numerics.gaussian_process import residuals, maximum_a_posteriori
 
 _MOST_FITTED = 300  # coalitions that choose the proxy's settings; all of them fit it
 
@@ -123,7 +123,7 @@ def fitted(signs: Floats, answers: Floats) -> Proxy:
         same, other = proxy.halves
         return same - other, proxy.pull
 
-    return Proxy(signs, *most_probable(kernel, answers[chosen], likely, spread, _ROUNDS))
+    return Proxy(signs, *maximum_a_posteriori(kernel, answers[chosen], likely, spread, _ROUNDS))
 
 
 def adjusted(table: Floats, design: Design) -> tuple[Floats, Floats]:
@@ -142,7 +142,7 @@ def adjusted(table: Floats, design: Design) -> tuple[Floats, Floats]:
     carried = proxy.carried()
     weights = cho_solve(proxy.factor, odd / size)
     own = size * (carried.T @ weights)
-    missed = size * left_over(proxy.noise, weights)
+    missed = size * residuals(proxy.noise, weights)
     residual = np.concatenate(([0.0, total - own.sum()], missed[:-1], -missed[:-1]))
     rest, doubt = regress(torch.from_numpy(residual), design)
     power = size**2 * float(odd @ weights) / size / len(odd)
@@ -174,7 +174,7 @@ class ProxyShap(MaskMethod):
     budget: int = 1024
     weighting: Weighting = "mixture"
 
-    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.COMPLETENESS})
+    axioms = frozenset({Axiom.COMPLETENESS})
     cost: ClassVar[str] = "budget + 2"
 
     def design(self, features: int, seed: int) -> Design:
@@ -188,7 +188,7 @@ class ProxyShap(MaskMethod):
         return KernelShap(self.budget, weighting=self.weighting).design(features, seed)
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
-        return with_ends(self.design(features, seed).half)
+        return with_empty_and_full(self.design(features, seed).half)
 
     def solve(self, table: Tensor, features: int, seed: int) -> Solved:
         design, games = self.design(features, seed), table.reshape(-1, table.shape[-1])

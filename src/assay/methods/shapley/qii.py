@@ -120,7 +120,6 @@ class Qii(MaskMethod):
     budget: int = 4096
     draws: Draws = "joint"
 
-    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.DUMMY, Axiom.LINEARITY})
     cost: ClassVar[str] = "budget, or features + 2"
 
     def __post_init__(self) -> None:
@@ -144,10 +143,11 @@ class Qii(MaskMethod):
             )
 
     @property
-    def promises(self) -> frozenset[Axiom]:
+    def axioms(self) -> frozenset[Axiom]:
         # The influence of a set that holds a dummy is not zero.
-        own = {"shapley": SHAPLEY, "set": frozenset({Axiom.LINEARITY}), "marginal": self.axioms}
-        return own.get(self.measure, self.axioms | {Axiom.SYMMETRY})
+        usual = frozenset({Axiom.DUMMY, Axiom.LINEARITY})
+        own = {"shapley": SHAPLEY, "set": frozenset({Axiom.LINEARITY}), "marginal": usual}
+        return own.get(self.measure, usual | {Axiom.SYMMETRY})
 
     def bound(self, question: Question) -> Qii:
         names, count = question.partition.names, question.partition.count
@@ -186,14 +186,14 @@ class Qii(MaskMethod):
             values, error = method.solve(table[:, :-2], features, seed)
         kind = torch.float64 if question.x.dtype == torch.float64 else torch.float32
         base, prediction = table[:, -2].to(kind), table[:, -1].to(kind)
-        complete = Axiom.COMPLETENESS in self.promises
+        complete = Axiom.COMPLETENESS in self.axioms
         return Attribution(
             values=values.to(kind),
             base=base,
             prediction=prediction,
             names=question.partition.names,
             shape=question.partition.shape,
-            kind=self.unit.value,
+            kind=self.kind.value,
             gap=prediction - base - values.sum(dim=1).to(kind) if complete else None,
             standard_error=None if error is None else error.to(kind),
             facts={
@@ -305,8 +305,8 @@ class Qii(MaskMethod):
         """The replacement rows (1 or n, draws, elements) with every feature's values in an order of
         their own.
         """
-        absent, labels = question.bound.absent, question.partition.labels
-        if not isinstance(absent, FixedAbsent) or len(labels) != 1:
+        replacements, labels = question.fixed_replacements, question.partition.labels
+        if replacements is None or len(labels) != 1:
             raise InputError(
                 expected=(
                     "rows to draw from, such as Background(rows), and features that all "
@@ -316,7 +316,8 @@ class Qii(MaskMethod):
                 advice="Use draws='joint'.",
             )
         orders = np.argsort(
-            rng.shared(seed, "qii").random((question.partition.count, absent.draws)), axis=1
+            rng.shared(seed, "qii").random((question.partition.count, question.replacements)),
+            axis=1,
         )
         order = torch.from_numpy(orders).to(labels.device)[labels[0].clamp_min(0)].T
-        return absent.rows.gather(1, order[None].expand(len(absent.rows), -1, -1))
+        return replacements.gather(1, order[None].expand(len(replacements), -1, -1))

@@ -42,9 +42,7 @@ class SamplingShapley(Method):
 
     draws: int = 100
 
-    needs: ClassVar[frozenset[Ability]] = frozenset()
-    kind: ClassVar[Kind] = Kind.CONTRIBUTION
-    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.COMPLETENESS})
+    axioms = frozenset({Axiom.COMPLETENESS})
     cost: ClassVar[str] = "2 * draws * features"
 
     def __post_init__(self) -> None:
@@ -55,7 +53,7 @@ class SamplingShapley(Method):
 
     def values(self, question: Question, seed: int) -> Estimate:
         question.require_removal()
-        features, rows = question.partition.count, question.bound.absent.draws
+        features, rows = question.partition.count, question.replacements
         orders = orderings(features, self.draws, seed)
         drawn = torch.from_numpy(_evenly(rows, self.draws, seed)).to(question.x.device)
         place = torch.from_numpy(np.argsort(orders, axis=1)).to(question.x.device)
@@ -76,21 +74,20 @@ def _evenly(rows: int, draws: int, seed: int) -> np.ndarray[tuple[int, ...], np.
 
 def _walk(question: Question, place: Tensor, row: Tensor, prediction: Tensor) -> Tensor:
     """Both walks of one draw: the mean contribution of every feature, (n, features)."""
-    features, bound = len(place), question.bound
+    features = len(place)
     met = place < torch.arange(features, device=place.device)[:, None]  # the first is empty
     masks = torch.cat((met, ~met[1:]))
-    m, target = len(masks), question.chosen
+    m, target = len(masks), question.fixed_target
     table = torch.zeros(question.n * m, dtype=torch.float64, device=place.device)
 
     def make(flat: Tensor) -> tuple[Tensor, Tensor]:
         owners = flat // m
-        present = bound.partition.spread(masks[flat % m], owners)
-        return bound.absent.fill(bound.x[owners], present, owners, row.expand(len(flat))), owners
+        return question.masked(owners, masks[flat % m], row.expand(len(flat))), owners
 
     def use(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
         table[flat] = target.score(outputs, owners).to(torch.float64)
 
-    bound.outputs(question.n * m, make, use, "with features removed")
+    question.ask(question.n * m, make, use, "with features removed")
     values = table.view(question.n, m)
     forwards = torch.cat((values[:, :features], prediction[:, None]), dim=1).diff(dim=1)
     backwards = torch.cat((prediction[:, None], values[:, features:], values[:, :1]), dim=1).diff(

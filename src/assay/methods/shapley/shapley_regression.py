@@ -134,9 +134,7 @@ class ShapleyRegression(Method):
     answers: Any
     orderings: int | None = None
 
-    needs: ClassVar[frozenset[Ability]] = frozenset()
-    kind: ClassVar[Kind] = Kind.CONTRIBUTION
-    axioms: ClassVar[frozenset[Axiom]] = frozenset()
+    axioms = frozenset()
     cost: ClassVar[str] = "2^features refits"
 
     def values(self, question: Question, seed: int) -> Estimate:
@@ -179,7 +177,7 @@ class ShapleyRegression(Method):
             question.x.to(torch.float64).cpu().numpy(),
             torch.arange(question.n, device=question.x.device),
         )
-        target, read = question.chosen, _reading(question, self.estimator)
+        target, read = question.fixed_target, _reading(question, self.estimator)
         table = torch.empty(question.n, len(columns), dtype=torch.float64, device=question.x.device)
         for which, own in enumerate(columns):
             model, x = (
@@ -226,7 +224,7 @@ def _regressed(
     )
     predictions = float(answers.mean()) + offset @ torch.from_numpy(own).to(question.x.device).T
     every = torch.arange(question.n, device=question.x.device)
-    target = question.chosen
+    target = question.fixed_target
     return torch.stack(
         [target.score(each, every).to(torch.float64) for each in predictions.T], dim=1
     )

@@ -13,7 +13,7 @@ from assay.answers.attribution import Attribution, Kind
 from assay.answers.score import Direction
 from assay.errors import InputError, SettingError
 from assay.metrics.base import Metric, Reading
-from assay.perturbations import Drawn, Perturbation, SubsetToBaseline
+from assay.perturbations import PerturbationBatch, Perturbation, SubsetToBaseline
 from assay.question.question import Question
 
 _CHUNK = 1 << 21  # perturbed elements held at once
@@ -153,7 +153,7 @@ class _Sums:
         return ((fourth / total - mean**2).clamp_min(0) / max(total - 1, 1)).sqrt()
 
 
-def _account(attribution: Attribution, drawn: Drawn) -> Tensor:
+def _account(attribution: Attribution, drawn: PerturbationBatch) -> Tensor:
     """What the attribution says the perturbations do: (n, k), float64."""
     values = attribution.values.to(torch.float64)
     if attribution.kind == Kind.SLOPE.value or drawn.removed is None:

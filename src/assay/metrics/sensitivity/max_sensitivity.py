@@ -45,6 +45,7 @@ class MaxSensitivity(Metric):
     direction: ClassVar[Direction] = "lower"
     units: ClassVar[str] = "relative"
     cost: ClassVar[str] = "draws explanations"
+    asks_again: ClassVar[bool] = True
     why: ClassVar[str] = "the explanation is zero and its neighbours are not"
 
     def __post_init__(self) -> None:
@@ -64,13 +65,13 @@ class MaxSensitivity(Metric):
                 advice="",
             )
 
-    def about(self, method: Method) -> MaxSensitivity:
+    def for_method(self, method: Method) -> MaxSensitivity:
         return self if self.method is not None else replace(self, method=method)
 
     def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
         if self.method is None:
             raise InputError(
-                "Expected the method to ask again: MaxSensitivity(method, radius=...), or .about(method)."
+                "Expected the method to ask again: MaxSensitivity(method, radius=...), or .for_method(method)."
             )
         if not question.x.is_floating_point():
             raise KindError(

@@ -29,7 +29,7 @@ _SPARE = (
 )  # modules whose slope does not need their output
 
 
-def tuned(
+def fused(
     module: nn.Module, sample: Sequence[Any], output: Callable[[Any], Any]
 ) -> Callable[..., Any] | None:
     """The faster form of a module with convolutions, or None where it cannot be captured or does

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from assay.models.base import Near
+from assay.models.base import LocalChange
 from assay.models.networks.graph import agree
-from assay.numerics.rectangles import Gather, Place, Side
+from assay.numerics.rectangles import PasteIndex, Rectangles, Side
 
 _AHEAD = 8  # inputs whose own maps are computed together
 
@@ -88,7 +88,7 @@ class Patch:
     """
 
     values: Tensor
-    place: Place
+    place: Rectangles
 
     def on(self, values: Tensor) -> Patch:
         """Other values in the same place."""
@@ -120,28 +120,28 @@ class _Clean(fx.Interpreter):
 
 
 @final
-class Local(fx.Interpreter):
+class IncrementalNetwork(fx.Interpreter):
     """A network's graph, asked about rows that differ from their input inside a rectangle."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
         self._clean: dict[fx.Node, Any] = {}
         self._padded: dict[Any, Tensor] = {}
-        self._places: dict[Any, Place] = {}
+        self._places: dict[Any, Rectangles] = {}
         self._first, self._known = 0, 0
         self._asked = slice(0)
         self._sound = False
 
-    def ask(self, rows: Tensor, near: Near) -> Any:
+    def ask(self, rows: Tensor, change: LocalChange) -> Any:
         """The outputs of images (r, c, h, w) that differ from their owners' inside a rectangle
         each.
         """
-        owner = near.place.owner
+        owner = change.place.owner
         first, last = int(owner.min()), int(owner.max()) + 1
         if first < self._first or last > self._first + self._known:
             # Those that come next are run along.
-            clean, stop = _Clean(self.module), min(max(last, first + _AHEAD), near.count)  # type: ignore[arg-type]
-            clean.run(near.inputs(torch.arange(first, stop, device=rows.device)))
+            clean, stop = _Clean(self.module), min(max(last, first + _AHEAD), change.count)  # type: ignore[arg-type]
+            clean.run(change.inputs(torch.arange(first, stop, device=rows.device)))
             self._clean, self._first, self._known, self._padded = (
                 clean.maps,
                 first,
@@ -149,14 +149,14 @@ class Local(fx.Interpreter):
                 {},
             )
         self._asked = slice(first - self._first, last - self._first)
-        place = self._remembered(near.place.of(slice(None), owner - first))
+        place = self._remembered(change.place.of(slice(None), owner - first))
         return self.run(Patch(place.crop(rows), place))
 
     def forget(self) -> None:
         """Lets go of the inputs' own maps."""
         self._clean, self._padded, self._first, self._known = {}, {}, 0, 0
 
-    def _remembered(self, place: Place) -> Place:
+    def _remembered(self, place: Rectangles) -> Rectangles:
         """The place that was asked about before, with all that is known of it."""
         rows = torch.stack([place.top, place.left, place.owner]).cpu().numpy().tobytes()
         key = (rows, place.height, place.width)
@@ -164,10 +164,12 @@ class Local(fx.Interpreter):
             self._places.clear()
         return self._places.setdefault(key, place)
 
-    def fits(self, rows: Tensor, near: Near, output: Callable[[Any], Any]) -> bool:
+    def fits(self, rows: Tensor, change: LocalChange, output: Callable[[Any], Any]) -> bool:
         """Whether some of the rows are answered as the graph itself answers them; asked once."""
         if not self._sound:
-            few = Near(near.inputs, near.count, near.place.of(slice(4), near.place.owner[:4]))
+            few = LocalChange(
+                change.inputs, change.count, change.place.of(slice(4), change.place.owner[:4])
+            )
             try:
                 ours = output(self.ask(rows[:4], few))
             except RuntimeError:  # an operation that took a part for the whole
@@ -246,7 +248,7 @@ class Local(fx.Interpreter):
             n.target(*(part.values if isinstance(part, Patch) else part for part in values))
         )  # type: ignore[operator]
 
-    def _over(self, node: fx.Node, patch: Patch, place: Place) -> Tensor:
+    def _over(self, node: fx.Node, patch: Patch, place: Rectangles) -> Tensor:
         """A patch over another place, with the inputs' own map around it."""
         if patch.place is place:
             return patch.values
@@ -355,7 +357,7 @@ class Local(fx.Interpreter):
         gather, place = seen
         return Patch(work(self._taken(gather, self._padded[key], patch)), place)
 
-    def _taken(self, gather: Gather, base: Tensor, patch: Patch) -> Tensor:
+    def _taken(self, gather: PasteIndex, base: Tensor, patch: Patch) -> Tensor:
         return gather.take(patch.values, base[self._asked])
 
 

@@ -11,7 +11,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from assay.engine import Pace
+from assay.engine import ChunkSearch
 from assay.errors import AbilityError, KindError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, Model, checked, digest
@@ -75,7 +75,7 @@ class _Cut(Model):
     def session(self, *, slopes: bool) -> Any:
         return self.network.session(slopes=slopes)
 
-    def pace(self, purpose: str) -> Pace:
+    def pace(self, purpose: str) -> ChunkSearch:
         return self.network.pace(f"{self.name} {purpose}")
 
     def fingerprint(self) -> bytes:

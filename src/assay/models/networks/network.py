@@ -15,25 +15,25 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, fx, nn
 
-from assay.engine import Pace
+from assay.engine import ChunkSearch
 from assay.errors import AbilityError, InputError, KindError, ModelError
 from assay.inputs.layout import Rows, arranged
-from assay.models.base import Ability, Model, Near, checked, digest
+from assay.models.base import Ability, Model, LocalChange, checked, digest
 from assay.models.networks import graph
 from assay.models.networks import layers as cut
-from assay.models.networks.fused import tuned
-from assay.models.networks.incremental import Local
+from assay.models.networks.fused import fused
+from assay.models.networks.incremental import IncrementalNetwork
 
 _SMALL = 1 << 16  # elements of a buffer that is copied before the work
 
 _TUNE_FROM = 256  # rows of work below which capturing the graph costs more than it saves
 
 # What has been learnt about a network that is still alive: chunk sizes, and its tuned form with the weights it was made from.
-_paces: WeakKeyDictionary[nn.Module, dict[str, Pace]] = WeakKeyDictionary()
+_paces: WeakKeyDictionary[nn.Module, dict[str, ChunkSearch]] = WeakKeyDictionary()
 
-_tuned: WeakKeyDictionary[nn.Module, tuple[Any, Callable[..., Any] | None, Local | None]] = (
-    WeakKeyDictionary()
-)
+_tuned: WeakKeyDictionary[
+    nn.Module, tuple[Any, Callable[..., Any] | None, IncrementalNetwork | None]
+] = WeakKeyDictionary()
 
 
 def _acts_in_training(module: nn.Module) -> bool:
@@ -135,14 +135,14 @@ class Network(cut.Layered):
         self._form: Callable[..., Any] | None = (
             None  # the tuned form, while a session that has checked it is open
         )
-        self._local: Local | None = None  # the same, asked about patches
+        self._local: IncrementalNetwork | None = None  # the same, asked about patches
         self.plain = getattr(module, "_orig_mod", module)
         scripted = isinstance(module, torch.jit.ScriptModule)
         self.abilities = frozenset(
             {Ability.GRADIENT} if scripted else {Ability.GRADIENT, Ability.LAYERS}
         )
-        self.nearby = any(isinstance(part, nn.Conv2d) for part in module.modules())
-        self.layouts = 2 if self.nearby else 1
+        self.incremental = any(isinstance(part, nn.Conv2d) for part in module.modules())
+        self.layouts = 2 if self.incremental else 1
 
     @property
     def name(self) -> str:
@@ -167,15 +167,15 @@ class Network(cut.Layered):
             self.output(runner(*arranged(rows, layout), **context)), len(rows[0]), self.name
         )
 
-    def call_near(
-        self, rows: Rows, near: Near, context: Mapping[str, Any], layout: int = 0
+    def call_changed(
+        self, rows: Rows, change: LocalChange, context: Mapping[str, Any], layout: int = 0
     ) -> Tensor:
         if self._local is None or not layout:
             return self.call(rows, context, layout)
         (images,) = arranged(rows, layout)
         outputs = (
-            self.output(self._local.ask(images, near))
-            if self._local.fits(images, near, self.output)
+            self.output(self._local.ask(images, change))
+            if self._local.fits(images, change, self.output)
             else None
         )
         if outputs is None:
@@ -183,10 +183,12 @@ class Network(cut.Layered):
             return self.call(rows, context, layout)
         return checked(outputs, len(images), self.name)
 
-    def pace(self, purpose: str) -> Pace:
+    def pace(self, purpose: str) -> ChunkSearch:
         if self._batch_size is not None:
-            return Pace(layouts=self.layouts, fixed=self._batch_size)
-        return _paces.setdefault(self.module, {}).setdefault(purpose, Pace(layouts=self.layouts))
+            return ChunkSearch(layouts=self.layouts, fixed=self._batch_size)
+        return _paces.setdefault(self.module, {}).setdefault(
+            purpose, ChunkSearch(layouts=self.layouts)
+        )
 
     @contextmanager
     def session(self, *, slopes: bool) -> Iterator[None]:
@@ -251,16 +253,16 @@ class Network(cut.Layered):
         ):
             return
         version = self._version()
-        made, form, near = _tuned.get(self.module, (None, None, None))
+        made, form, change = _tuned.get(self.module, (None, None, None))
         # What is written through .data, or read from an attribute by the forward, leaves no trace in the version.
         stale = form is not None and not graph.agree(
             self.output(form(*sample)), self.output(self.module(*sample))
         )
         if made != version or stale:
-            form = tuned(self.module, sample, self.output)
-            near = Local(form) if isinstance(form, fx.GraphModule) else None
-            _tuned[self.module] = (version, form, near)
-        self._form, self._local = form, near
+            form = fused(self.module, sample, self.output)
+            change = IncrementalNetwork(form) if isinstance(form, fx.GraphModule) else None
+            _tuned[self.module] = (version, form, change)
+        self._form, self._local = form, change
 
     def _version(self) -> tuple[tuple[int, int], ...]:
         held = (*self.module.parameters(), *self.module.buffers())
@@ -283,11 +285,11 @@ class Network(cut.Layered):
         self.require(Ability.LAYERS, f"layer {name!r}")
         known = {key: part for key, part in self.plain.named_modules() if key}
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=5, cutoff=0.3) or list(known)[:8]
+            close = difflib.get_close_matches(name, known, n=5, cutoff=0.3) or list(known)[:8]
             raise AbilityError(
                 expected=f"the name of a layer of {self.name}",
                 got=repr(name),
-                advice=f"Layers near it: {', '.join(near)}.",
+                advice=f"Layers near it: {', '.join(close)}.",
             )
         layer: nn.Module = known[name]
         return layer
