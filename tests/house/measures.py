@@ -36,7 +36,6 @@ BRANCHES = (
     ast.For,
     ast.While,
     ast.ExceptHandler,
-    ast.IfExp,
     ast.comprehension,
     ast.match_case,
 )
@@ -96,8 +95,6 @@ def complexity(function: ast.FunctionDef) -> int:
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
             continue
         total += isinstance(node, BRANCHES)
-        if isinstance(node, ast.BoolOp):
-            total += len(node.values) - 1
         waiting.extend(ast.iter_child_nodes(node))
     return total
 
