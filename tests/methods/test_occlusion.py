@@ -189,7 +189,7 @@ def test_single_features_keep_more_axioms_than_windows() -> None:
     [
         (lambda: Occlusion(window=0), "at least 1"),
         (lambda: Occlusion(stride=(1, 0)), "at least 1"),
-        (lambda: Occlusion(window=(1, 2))(asked([1, 2, 3])), "one for each axis"),
+        (lambda: Occlusion(window=(1, 2))(asked([1, 2, 3])), "one number for each axis"),
         (lambda: Occlusion(window=(5,))(asked([1, 2, 3])), "inside the feature map"),
         (lambda: Occlusion(window=1, stride=2)(asked([1, 2, 3])), "never be removed"),
     ],

@@ -71,7 +71,7 @@ def test_sums_in_grid_space_are_the_sums_over_masks() -> None:
     sums = torch.zeros(2, grid.shifts, grid.cells, dtype=torch.float64)
     rise.add_outer(sums, answers, grids, shifts)
     naive = answers @ grid.masks(grids, shifts, torch.float64)
-    torch.testing.assert_close(grid.fold(sums), naive, rtol=0, atol=1e-12)
+    torch.testing.assert_close(grid.unfold(sums), naive, rtol=0, atol=1e-12)
 
 
 # ------------------------------------------------------------------------------------------------- the exact case
@@ -216,11 +216,18 @@ def test_every_output_in_one_pass_is_each_output_alone() -> None:
         rows.append(len(images))
         return (images.flatten(1) @ w).softmax(dim=1)
 
-    every = Rise(100, grid=2).every_output(Question(f, x, target=0, features=Pixels()), seed=4)
+    answers = Rise(100, grid=2).for_outputs(Question(f, x, target=0, features=Pixels()), seed=4)
     spent = sum(rows)
-    for output in range(3):
-        alone = Rise(100, grid=2)(Question(f, x, target=output, features=Pixels()), seed=4).values
-        torch.testing.assert_close(every[:, output], alone, rtol=0, atol=1e-10)
+    assert len(answers) == 3
+    for output, answer in enumerate(answers):
+        alone = Rise(100, grid=2)(Question(f, x, target=output, features=Pixels()), seed=4)
+        for part in ("values", "standard_error", "base", "prediction"):
+            ours, theirs = getattr(answer, part), getattr(alone, part)
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+        assert answer.provenance["question"] == alone.provenance["question"]
+        assert answer.provenance["asked"] == alone.provenance["asked"]
+        assert answer.facts["outputs"] == 3
+    # two inputs under 100 masks, and a few rows for the clean and the absent inputs
     assert spent <= 2 * (100 + 4)
 
 
@@ -284,7 +291,7 @@ def test_units_follow_the_estimator() -> None:
         ),
         (
             lambda: Rise(40, keep=0.001)(Question(wavy, torch.ones(1, 1, 6, 6), features=Pixels())),
-            "No mask shows",
+            "shown by one at least, got none",
         ),
     ],
 )
