@@ -90,19 +90,23 @@ class Design:
             return np.zeros((self.features, 0))
         weighted = self.centred.T * self.weight
         gram = weighted @ self.centred
-        # The vector of ones is the null space of the Gram matrix. Filling it with the mean
-        # eigenvalue keeps the system well conditioned and leaves the solution as it is.
+        # The vector of ones is the null space of the Gram matrix.
+        # Filling it with the mean eigenvalue keeps the system well
+        # conditioned and leaves the solution as it is.
         filling = np.full_like(gram, 1.0 / self.features)
         gram += np.trace(gram) / self.features * filling
         solution = np.linalg.solve(gram, weighted)
-        # Rounding may leave a little of that direction: the sum is held exactly.
-        return np.asarray(solution - solution.mean(axis=0), dtype=np.float64)
+        # Rounding may leave a little of that
+        # direction: the sum is held exactly.
+        rounding = solution.mean(axis=0)
+        return np.asarray(solution - rounding, dtype=np.float64)
 
     @cached_property
     def leverage(self) -> Floats:
         """How much each pair's own worth moves its fitted worth, in [0, 1]: (pairs,)."""
         diagonal = np.einsum("pd,dp->p", self.centred, self.projector)
-        return np.asarray(np.clip(diagonal, 0.0, 1.0), dtype=np.float64)
+        clipped = np.clip(diagonal, 0.0, 1.0)
+        return np.asarray(clipped, dtype=np.float64)
 
     def already_asked(self, smaller: Design) -> Bools:
         """Which pairs a design of the same seed and a smaller budget holds, in its order: (pairs,).
@@ -116,7 +120,12 @@ class Design:
 
 
 @lru_cache(maxsize=64)
-def paired_design(features: int, pairs: int, seed: int, weighting: Weighting = "mixture") -> Design:
+def paired_design(
+    features: int,
+    pairs: int,
+    seed: int,
+    weighting: Weighting = "mixture",
+) -> Design:
     """`pairs` pairs of complementary coalitions; a larger number of pairs holds the smaller one's.
 
     Sizes share the pairs evenly (`leverage`: Musco and Witter 2025, where the leverage score of S
@@ -124,18 +133,26 @@ def paired_design(features: int, pairs: int, seed: int, weighting: Weighting = "
     theorem 2), or by the mean of both (`mixture`).
     """
     counts = allocation(features, pairs, weighting)
-    layers = range(1, len(counts) + 1)
-    blocks = [_layer(features, size, count, seed) for size, count in zip(layers, counts)]
-    # A single feature has no pair at all: the empty block gives the array its width.
-    half = np.concatenate([*blocks, np.zeros((0, features), dtype=np.bool_)])
-    layer = np.repeat(np.arange(1, len(counts) + 1), counts)
-    capacities = [capacity(features, size) for size in layers]
-    rates = np.asarray(counts) / np.array(capacities, dtype=np.float64)
-    rate = np.repeat(rates, counts)
-    # Both sides of a pair of the middle layer lie in that layer: each stands for half of it.
+    layers = np.arange(1, len(counts) + 1)
+    # A single feature has no pair at all: an
+    # empty block gives the array its width.
+    blocks = [np.zeros((0, features), dtype=np.bool_)]
+    for size, count in enumerate(counts, start=1):
+        blocks.append(_layer(features, size, count, seed))
+    half = np.concatenate(blocks)
+    layer = np.repeat(layers, counts)
+    capacities = np.array(
+        [capacity(features, int(size)) for size in layers],
+        dtype=np.float64,
+    )
+    rate = np.repeat(np.asarray(counts) / capacities, counts)
+    # Both sides of a pair of the middle layer lie in
+    # that layer: each stands for half of it.
     share = np.where(2 * layer == features, 0.5, 1.0)
-    # C(d, k) of the kernel and of the rate cancel: what is left is the number of pairs drawn.
-    weight = share / (layer * (features - layer) * np.repeat(np.asarray(counts), counts))
+    # C(d, k) of the kernel and of the rate cancel:
+    # what is left is the number of pairs drawn.
+    layer_pairs = np.repeat(np.asarray(counts), counts)
+    weight = share / (layer * (features - layer) * layer_pairs)
     for array in (half, layer, weight, rate):
         array.flags.writeable = False
     return Design(half, layer, weight, rate)
@@ -163,17 +180,21 @@ def allocation(features: int, pairs: int, weighting: Weighting) -> list[int]:
 
     Webster's divisor rule: no size loses a pair when the number of pairs grows.
     """
-    seats = [min(capacity(features, size), pairs) for size in range(1, features // 2 + 1)]
+    layers = range(1, features // 2 + 1)
+    seats = [min(capacity(features, size), pairs) for size in layers]
     owner = np.repeat(np.arange(len(seats)), seats)
+    shares = _shares(features, weighting)
     quotients = np.zeros(0)
-    for size, (share, count) in enumerate(zip(_shares(features, weighting), seats), start=1):
-        # Webster: the j-th pair of a size is worth its share over 2 j + 1, and the dearest win.
-        quotient = share / (2 * np.arange(count) + 1)
+    for size, count in enumerate(seats, start=1):
+        # Webster: the j-th pair of a size is worth its
+        # share over 2 j + 1, and the dearest win.
+        quotient = shares[size - 1] / (2 * np.arange(count) + 1)
         # What the regression cannot do without comes before anything else.
         required = features if size == 1 else 1
         quotient[:required] = np.inf
         quotients = np.concatenate((quotients, quotient))
-    # Stable, so that ties go to the smaller size whatever the number of pairs.
+    # Stable, so that ties go to the smaller
+    # size whatever the number of pairs.
     winners = np.argsort(-quotients, kind="stable")[:pairs]
     counts = np.bincount(owner[winners], minlength=len(seats))
     return [int(count) for count in counts]
@@ -182,13 +203,18 @@ def allocation(features: int, pairs: int, weighting: Weighting) -> list[int]:
 def _shares(features: int, weighting: Weighting) -> Floats:
     """What each size 1..d // 2 is due of the pairs, adding up to one."""
     size = np.arange(1, features // 2 + 1)
-    # A layer stands for its own size and the complements' size; the middle one is both.
+    # A layer stands for its own size and the
+    # complements' size; the middle one is both.
     even = np.where(2 * size == features, 1.0, 2.0)
     kernel = even / (size * (features - size))
     even = even / max(even.sum(), 1.0)
     if len(kernel):
         kernel = kernel / kernel.sum()
-    shares = {"leverage": even, "kernel": kernel, "mixture": (even + kernel) / 2}
+    shares = {
+        "leverage": even,
+        "kernel": kernel,
+        "mixture": (even + kernel) / 2,
+    }
     return np.asarray(shares[weighting], dtype=np.float64)
 
 
@@ -219,13 +245,15 @@ def _one_side(masks: Bools, size: int) -> Bools:
 
 def _random_coalitions(generator: np.random.Generator, features: int, size: int) -> Bools:
     """A block of random coalitions of one size, in the middle layer with feature 0."""
-    # The features of the smallest random numbers are a uniform choice of `size` of them.
+    # The features of the smallest random numbers
+    # are a uniform choice of `size` of them.
     keys = generator.random((_BLOCK, features))
     members = np.argpartition(keys, size - 1, axis=1)[:, :size]
     masks = np.zeros((_BLOCK, features), dtype=np.bool_)
     np.put_along_axis(masks, members, True, axis=1)
     if 2 * size == features:
-        # The complement of a coalition without feature 0 is the other side of the same pair.
+        # The complement of a coalition without feature
+        # 0 is the other side of the same pair.
         masks ^= ~masks[:, :1]
     return masks
 

@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assay.methods.shapley import games
-from assay.methods.shapley.mask_method import SHAPLEY, MaskMethod, Solution
+from assay.methods.shapley.mask_method import (
+    SHAPLEY,
+    MaskMethod,
+    Solution,
+)
 
 
 @final

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain, combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,8 @@ def subsets(count: int) -> NDArray[np.bool_]:
             advice="Group the features, or use KernelShap or PermutationShapley.",
         )
     masks = np.zeros((2**count, count), dtype=np.bool_)
-    # Coalitions with feature i as their last one repeat all that came before, with i added.
+    # Coalitions with feature i as their last one
+    # repeat all that came before, with i added.
     for i in range(count):
         masks[2**i : 2 ** (i + 1)] = masks[: 2**i]
         masks[2**i : 2 ** (i + 1), i] = True
@@ -56,8 +58,10 @@ def subsets_of_size(count: int, size: int) -> NDArray[np.bool_]:
     [[1, 1, 0], [1, 0, 1], [0, 1, 1]]
     """
     if count <= MAX_ENUMERATED:
-        # A look through all coalitions is quicker than building those of one size.
-        return np.asarray(subsets(count)[sizes(count) == size], dtype=np.bool_)
+        # A look through all coalitions is quicker
+        # than building those of one size.
+        masks = subsets(count)
+        return np.asarray(masks[sizes(count) == size], dtype=np.bool_)
     members = chain.from_iterable(combinations(range(count), size))
     columns = np.fromiter(members, dtype=np.int64).reshape(-1, size)
     masks = np.zeros((len(columns), count), dtype=np.bool_)
@@ -76,7 +80,8 @@ def coalition_numbers(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
     >>> coalition_numbers(np.array([[True, False], [True, True]])).tolist()
     [1, 3]
     """
-    return np.asarray(masks @ (1 << np.arange(masks.shape[1])), dtype=np.int64)
+    values = 1 << np.arange(masks.shape[1])
+    return np.asarray(masks @ values, dtype=np.int64)
 
 
 @lru_cache(maxsize=8)
@@ -87,7 +92,8 @@ def sizes(count: int) -> NDArray[np.int64]:
     [0, 1, 1, 2]
     """
     members = np.zeros(1, dtype=np.int64)
-    # One more feature: every coalition so far once without it, and once with it.
+    # One more feature: every coalition so far
+    # once without it, and once with it.
     for _ in range(count):
         members = np.concatenate((members, members + 1))
     members.flags.writeable = False
@@ -104,7 +110,8 @@ def shapley_values(table: Tensor) -> Tensor:
     [0.5, 0.5]
     """
     count = _players(table)
-    # |S|! (d - |S| - 1)! / d!, written with a binomial coefficient so that nothing overflows
+    # |S|! (d - |S| - 1)! / d!, written with a
+    # binomial coefficient so that nothing overflows
     weights = [1.0 / (count * math.comb(count - 1, size)) for size in range(count)]
     return semivalues(table, weights)
 
@@ -129,9 +136,10 @@ def semivalues(table: Tensor, weights: Sequence[float]) -> Tensor:
     Weber 1981).
     """
     count = _players(table)
-    # The coalitions without feature i have the sizes of all coalitions of d - 1 features.
-    by_coalition = np.asarray(weights, dtype=np.float64)[sizes(count - 1)]
-    weight = torch.from_numpy(by_coalition).to(table.device)
+    # The coalitions without feature i have the
+    # sizes of all coalitions of d - 1 features.
+    by_size = np.asarray(weights, dtype=np.float64)
+    weight = as_tensor(by_size[sizes(count - 1)], table)
     values = []
     for i in range(count):
         # Coalitions with and without feature i lie 2^i apart.
@@ -141,6 +149,11 @@ def semivalues(table: Tensor, weights: Sequence[float]) -> Tensor:
         contributions = worths[..., 1, :] - worths[..., 0, :]
         values.append(contributions.flatten(-2) @ weight)
     return torch.stack(values, dim=-1)
+
+
+def as_tensor(array: NDArray[Any], like: Tensor) -> Tensor:
+    """An array as a tensor on the device of another tensor."""
+    return torch.from_numpy(array).to(like.device)
 
 
 def _players(table: Tensor) -> int:

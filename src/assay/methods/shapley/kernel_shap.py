@@ -20,8 +20,18 @@ from torch import Tensor
 
 from assay.errors import InputError, SettingError
 from assay.methods.base import Axiom, Estimate
-from assay.methods.shapley.coalitions import Design, Weighting, least_pairs, paired_design
-from assay.methods.shapley.games import MAX_ENUMERATED, empty_and_full, subsets
+from assay.methods.shapley.coalitions import (
+    Design,
+    Weighting,
+    least_pairs,
+    paired_design,
+)
+from assay.methods.shapley.games import (
+    MAX_ENUMERATED,
+    as_tensor,
+    empty_and_full,
+    subsets,
+)
 from assay.methods.shapley.mask_method import (
     SHAPLEY,
     MaskMethod,
@@ -46,24 +56,25 @@ def regress(table: Tensor, design: Design) -> tuple[Tensor, Tensor]:
     H (MacKinnon and White 1985, equation 11, with the finite population correction of Cochran 1977,
     equation 2.20); zero where every coalition was asked.
     """
-
-    def on_device(array: NDArray[np.float64]) -> Tensor:
-        return torch.tensor(array, dtype=torch.float64, device=table.device)
-
-    projector = on_device(design.projector)
-    centred = on_device(design.centred)
-    offset = on_device(design.layer / design.features - 0.5)
+    projector = as_tensor(design.projector, table)
+    centred = as_tensor(design.centred, table)
+    leverage = as_tensor(design.leverage, table)
+    undrawn = as_tensor(1.0 - design.rate, table)
+    offset = as_tensor(design.layer / design.features - 0.5, table)
     total = table[..., 1:2] - table[..., :1]
     half, complement = table[..., 2:].tensor_split(2, dim=-1)
-    # The odd part of the game, less what an even share of the total explains of it.
+    # The odd part of the game, less what an even
+    # share of the total explains of it.
     odd = (half - complement) / 2 - offset * total
     slopes = odd @ projector.T
     residuals = odd - slopes @ centred.T
-    # A pair that alone decides a coefficient has no residual: its own error cannot be known.
-    freedom = (1.0 - on_device(design.leverage)).clamp_min(_SMALLEST_DELETION)
+    # A pair that alone decides a coefficient has no
+    # residual: its own error cannot be known.
+    freedom = (1.0 - leverage).clamp_min(_SMALLEST_DELETION)
     deleted = residuals / freedom
-    variance = (deleted.square() * on_device(1.0 - design.rate)) @ projector.T.square()
-    # Layers that are complete vary nothing, and count for no degree of freedom.
+    variance = (deleted.square() * undrawn) @ projector.T.square()
+    # Layers that are complete vary nothing,
+    # and count for no degree of freedom.
     sampled_pairs = int((design.rate < 1.0).sum())
     error = variance.sqrt() * widening(max(1, sampled_pairs))
     return slopes + total / design.features, error
@@ -121,7 +132,8 @@ class KernelShap(MaskMethod):
 
     def design(self, features: int, seed: int) -> Design:
         """The pairs of coalitions that the whole budget buys."""
-        return paired_design(features, self._pairs(features), seed, self.weighting)
+        pairs = self._pairs(features)
+        return paired_design(features, pairs, seed, self.weighting)
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return with_empty_and_full(self.design(features, seed).half)
@@ -162,15 +174,17 @@ class KernelShap(MaskMethod):
         An input leaves an output's regression once all its standard errors there are at most
         `until`, and is not asked any more once it has left them all.
         """
-        question = questions[0]
-        shape = (len(questions), question.n, question.partition.count)
-        values = torch.zeros(shape, dtype=torch.float64, device=question.x.device)
+        n = questions[0].n
+        features = questions[0].partition.count
+        device = questions[0].x.device
+        shape = (len(questions), n, features)
+        values = torch.zeros(shape, dtype=torch.float64, device=device)
         errors = torch.zeros_like(values)
         # Which inputs are still open, for each output: (outputs, n).
-        open_ = torch.ones(shape[:2], dtype=torch.bool, device=question.x.device)
+        open_ = torch.ones(len(questions), n, dtype=torch.bool, device=device)
         table = _Table(questions)
-        for pairs in self._rounds(question.partition.count):
-            design = paired_design(question.partition.count, pairs, seed, self.weighting)
+        for pairs in self._rounds(features):
+            design = paired_design(features, pairs, seed, self.weighting)
             table.extend(design, open_.any(dim=0))
             for output, rows in enumerate(open_):
                 fit, error = regress(table.of(output, rows), design)
@@ -184,7 +198,8 @@ class KernelShap(MaskMethod):
     def _rounds(self, features: int) -> Iterator[int]:
         """Numbers of pairs, doubling from a first fit worth a look up to the whole budget."""
         largest = self._pairs(features)
-        # Some pairs more than coefficients, so that residuals say something.
+        # Some pairs more than coefficients, so
+        # that residuals say something.
         pairs = min(max(5 * features, 32), largest)
         while pairs < largest:
             yield pairs
@@ -198,9 +213,11 @@ class _Table:
     def __init__(self, questions: Sequence[Question]) -> None:
         self.questions = questions
         self.design: Design | None = None
-        # Worths (open inputs, 2 + 2 pairs) for each output, and the open inputs' numbers.
+        # Worths (open inputs, 2 + 2 pairs) for each
+        # output, and the open inputs' numbers.
         self.worths: list[Tensor] = []
-        self.rows = torch.arange(questions[0].n, device=questions[0].x.device)
+        first = questions[0]
+        self.rows = torch.arange(first.n, device=first.x.device)
 
     def of(self, output: int, rows: Tensor) -> Tensor:
         """One output's worths of some open inputs, a truth value each of all inputs (n,)."""
@@ -216,10 +233,12 @@ class _Table:
             asked = design.already_asked(self.design)
             fresh = design.half[~asked]
             additions = self._ask(np.concatenate((fresh, ~fresh)))
-            # The empty and the full coalition, one side of every pair, the other sides.
-            columns = torch.from_numpy(np.concatenate(([True, True], asked, asked)))
+            # The empty and the full coalition, one
+            # side of every pair, the other sides.
+            both_sides = np.concatenate(([True, True], asked, asked))
+            columns = as_tensor(both_sides, self.rows)
             self.worths = [
-                _interleaved(before[staying], addition, columns.to(before.device))
+                _interleaved(before[staying], addition, columns)
                 for before, addition in zip(self.worths, additions)
             ]
         self.design = design
@@ -273,5 +292,6 @@ class LowOrderShap(MaskMethod):
 def _complete_design(features: int) -> Design:
     if features > MAX_ENUMERATED:
         subsets(features)  # refuses, with the cost
-    # With every pair asked there is nothing to draw: the seed and the weighting do not matter.
+    # With every pair asked there is nothing to draw:
+    # the seed and the weighting do not matter.
     return paired_design(features, 2 ** (features - 1) - 1, 0, "kernel")

@@ -19,7 +19,12 @@ from torch import Tensor
 from assay.errors import InputError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.shapley.coalitions import orderings
-from assay.methods.shapley.games import empty_and_full, shapley_values, subsets
+from assay.methods.shapley.games import (
+    as_tensor,
+    empty_and_full,
+    shapley_values,
+    subsets,
+)
 from assay.methods.shapley.mask_method import as_masks, standard_error
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
@@ -34,7 +39,11 @@ _JITTER = 1e-10  # share of the mean variance added to the diagonal, so that Cho
 
 
 def gaussian_exact(
-    slope: Tensor, offset: Tensor, covariance: Tensor, owner: Tensor, features: int
+    slope: Tensor,
+    offset: Tensor,
+    covariance: Tensor,
+    owner: Tensor,
+    features: int,
 ) -> Tensor:
     """Shapley values of v(S) = E[slope . (x - mean) | x_S] for Gaussian x, by all coalitions.
 
@@ -49,22 +58,33 @@ def gaussian_exact(
     """
     coalitions = torch.tensor(subsets(features), device=slope.device)
     masks = coalitions[:, owner].to(torch.float64)
-    answer_covariance = slope @ covariance  # of the answer with each element, C slope
+    # The covariance of the answer with each element, C slope.
+    answer_covariance = slope @ covariance
     table = slope.new_zeros(len(slope), len(masks))
     for piece in pieces(len(masks), cells_each=covariance.numel()):
         present = masks[piece]
-        # Rows and columns of absent elements are zero, and so they are in the pseudoinverse.
+        # Rows and columns of absent elements are zero,
+        # and so they are in the pseudoinverse.
         inner = torch.linalg.pinv(
             present[:, :, None] * covariance * present[:, None, :],
             hermitian=True,
             rtol=_RANK_TOLERANCE,
         )
-        table[:, piece] = torch.einsum("nd,sde,ne->ns", answer_covariance, inner, offset)
+        table[:, piece] = torch.einsum(
+            "nd,sde,ne->ns",
+            answer_covariance,
+            inner,
+            offset,
+        )
     return shapley_values(table)
 
 
 def gaussian_sampled(
-    slope: Tensor, offset: Tensor, covariance: Tensor, owner: Tensor, orders: NDArray[np.int64]
+    slope: Tensor,
+    offset: Tensor,
+    covariance: Tensor,
+    owner: Tensor,
+    orders: NDArray[np.int64],
 ) -> Tensor:
     """The game of `gaussian_exact` along orderings and their reverses: (n, pairs, features).
 
@@ -74,17 +94,28 @@ def gaussian_sampled(
     """
     n = len(slope)
     values = slope.new_zeros(n, *orders.shape)
-    identity = torch.eye(len(covariance), dtype=torch.float64, device=slope.device)
+    identity = torch.eye(
+        len(covariance),
+        dtype=torch.float64,
+        device=slope.device,
+    )
     jitter = _JITTER * covariance.diagonal().mean() * identity
+    regular = covariance + jitter
     for pair, order in enumerate(orders):
         for walk in (order, order[::-1]):
-            # Elements of one feature join together, in the order of their columns.
-            rank = torch.from_numpy(np.argsort(walk)).to(slope.device)[owner]
+            # Elements of one feature join together,
+            # in the order of their columns.
+            rank = as_tensor(np.argsort(walk), slope)[owner]
             columns = torch.argsort(rank, stable=True)
-            factor = torch.linalg.cholesky((covariance + jitter)[columns][:, columns])
-            # z is what each element adds to what those before it say, in units of its own spread.
+            factor = torch.linalg.cholesky(regular[columns][:, columns])
+            # z is what each element adds to what those
+            # before it say, in units of its own spread.
             deviations = offset[:, columns].T
-            innovation = torch.linalg.solve_triangular(factor, deviations, upper=False).T
+            innovation = torch.linalg.solve_triangular(
+                factor,
+                deviations,
+                upper=False,
+            ).T
             contributions = slope[:, columns] @ factor * innovation
             values[:, pair].index_add_(1, owner[columns], contributions / 2)
     return values
@@ -145,33 +176,40 @@ class LinearShap(Method):
         owner = _shared_labels(question)
         features = question.partition.count
         mean = rows.mean(dim=0)
-        # In units of the columns' own spread, so that what counts as no variance does not depend
-        # on units; a constant column keeps its own.
+        # In units of the columns' own spread, so that
+        # what counts as no variance does not depend on
+        # units; a constant column keeps its own.
         deviation = rows.std(dim=0)
         unit = torch.where(deviation > 0, deviation, 1.0)
         covariance = torch.cov((rows / unit).T).reshape(rows.shape[1], -1)
         offset = (question.x.to(torch.float64) - mean) / unit
         slope = _slopes(question, mean, unit) * unit
-        # The size of 2^features is bounded first, so that no huge integer is built.
+        # The size of 2^features is bounded first,
+        # so that no huge integer is built.
         if features < 63 and 2**features * len(owner) ** 3 <= _EXACT_WORK:
-            return Estimate(gaussian_exact(slope, offset, covariance, owner, features))
+            values = gaussian_exact(slope, offset, covariance, owner, features)
+            return Estimate(values)
         orders = orderings(features, self.orderings // 2, seed)
         pairs = gaussian_sampled(slope, offset, covariance, owner, orders)
-        return Estimate(pairs.mean(dim=1), standard_error=standard_error(pairs, dim=1))
+        error = standard_error(pairs, dim=1)
+        return Estimate(pairs.mean(dim=1), standard_error=error)
 
 
 def _independent(question: Question, seed: int) -> Tensor:
     """What each feature adds alone; a random coalition and the full one check that this is all."""
     features = question.partition.count
-    random = rng.shared(seed, "linear check").random((1, features)) < 0.5
+    generator = rng.shared(seed, "linear check")
+    random = generator.random((1, features)) < 0.5
     ends = empty_and_full(features)
-    masks = np.concatenate((ends, np.eye(features, dtype=np.bool_), random))
+    singles = np.eye(features, dtype=np.bool_)
+    masks = np.concatenate((ends, singles, random))
     table = question.value(as_masks(masks, question)).to(torch.float64)
     empty = table[:, :1]
     values = table[:, 2:-1] - empty
     tolerance = rounding_tolerance(question.x)
-    for mask, answers in ((ends[1], table[:, 1]), (random[0], table[:, -1])):
-        present = torch.from_numpy(mask).to(values.device)
+    for coalition in (1, len(masks) - 1):
+        answers = table[:, coalition]
+        present = as_tensor(masks[coalition], values)
         expected = table[:, 0] + values[:, present].sum(dim=1)
         _check_linear(answers, expected, values, tolerance)
     return values
@@ -207,9 +245,10 @@ def _slopes(question: Question, mean: Tensor, step: Tensor) -> Tensor:
     By one step per element from the mean: `mean` and `step` are (elements,).
     """
     n, elements = question.x.shape
+    device = question.x.device
     start = mean.expand(n, -1).to(question.x.dtype)
     origin = question.score(start).to(torch.float64)
-    slope = torch.zeros(n, elements, dtype=torch.float64, device=question.x.device)
+    slope = torch.zeros(n, elements, dtype=torch.float64, device=device)
     for piece in pieces(elements, cells_each=n * elements):
         moves = torch.diag(step)[piece].to(question.x.dtype)
         moved = question.score(start[:, None] + moves).to(torch.float64)
@@ -218,15 +257,20 @@ def _slopes(question: Question, mean: Tensor, step: Tensor) -> Tensor:
     contributions = slope * (question.x.to(torch.float64) - mean)
     prediction = question.prediction.to(torch.float64)
     expected = origin + contributions.sum(dim=1)
-    _check_linear(prediction, expected, contributions, rounding_tolerance(question.x))
+    tolerance = rounding_tolerance(question.x)
+    _check_linear(prediction, expected, contributions, tolerance)
     return slope
 
 
 def _check_linear(
-    answers: Tensor, expected: Tensor, contributions: Tensor, tolerance: float
+    answers: Tensor,
+    expected: Tensor,
+    contributions: Tensor,
+    tolerance: float,
 ) -> None:
     gap = (answers - expected).abs()
-    # Rounding is relative to the numbers that are added, which may cancel in the answer.
+    # Rounding is relative to the numbers that are
+    # added, which may cancel in the answer.
     scale = answers.abs() + contributions.abs().sum(dim=1)
     if bool((gap > tolerance * scale + 1e-12).any()):
         raise InputError(

@@ -78,8 +78,9 @@ def worths(questions: Sequence[Question], masks: Tensor) -> Iterator[Tensor]:
         return
     outputs = questions[0].outputs(masks)
     for question in questions:
-        # A copy, so that arithmetic runs over the same memory as for one output asked alone.
-        yield outputs[..., question.column].contiguous().to(torch.float64)
+        # A copy, so that arithmetic runs over the same
+        # memory as for one output asked alone.
+        yield (outputs[..., question.column].contiguous().to(torch.float64))
 
 
 def as_masks(masks: NDArray[np.bool_], question: Question) -> Tensor:

@@ -34,25 +34,34 @@ def max_values(x: Tensor, reference: Tensor, floor: Tensor | None = None) -> Ten
     """
     x = x.to(torch.float64)
     reference = reference.to(torch.float64).expand_as(x)
-    # Below this level the maximum lies for every coalition: nobody earns anything there.
+    # Below this level the maximum lies for every
+    # coalition: nobody earns anything there.
     lowest = torch.minimum(x, reference).amax(dim=-1, keepdim=True)
     if floor is not None:
-        lowest = torch.maximum(lowest, floor.to(torch.float64).unsqueeze(-1))
+        floor = floor.to(torch.float64)
+        lowest = torch.maximum(lowest, floor.unsqueeze(-1))
     x = x.maximum(lowest)
     reference = reference.maximum(lowest)
-    # The integrand changes at the 2 M values alone: between two neighbours it is constant.
-    levels = torch.cat((x, reference), dim=-1).sort(dim=-1).values
+    # The integrand changes at the 2 M values alone:
+    # between two neighbours it is constant.
+    both = torch.cat((x, reference), dim=-1)
+    levels = both.sort(dim=-1).values
     widths = levels.diff(dim=-1)
     starts = levels[..., :-1].contiguous()
-    # a and b of every interval: how many x_i, and how many r_i, lie above its start.
+    # a and b of every interval: how many x_i, and
+    # how many r_i, lie above its start.
     x_above = _count_above(x, starts)
     reference_above = _count_above(reference, starts)
-    # What one feature with x_i > t gains, and one with r_i > t loses, from the lowest level up to
-    # each: (..., 2 M).
-    gains = _running(widths * _share(x_above, reference_above))
-    losses = _running(widths * _share(reference_above, x_above))
-    # A feature takes part between its two values: the running integrals at both, and their
-    # difference, whose sign also turns losses into negative shares.
+    # What one feature with x_i > t gains, and one with r_i > t
+    # loses, from the lowest level up to each: (..., 2 M).
+    gain_rate = _share(x_above, reference_above)
+    loss_rate = _share(reference_above, x_above)
+    gains = _running(widths * gain_rate)
+    losses = _running(widths * loss_rate)
+    # A feature is above t from the smaller of its two
+    # values to the larger. Its share is what the running
+    # integral adds between them; where r_i > x_i that is
+    # counted backwards, and negative.
     at_x = torch.searchsorted(levels, x)
     at_reference = torch.searchsorted(levels, reference)
     gain = gains.gather(-1, at_x) - gains.gather(-1, at_reference)
@@ -63,7 +72,8 @@ def max_values(x: Tensor, reference: Tensor, floor: Tensor | None = None) -> Ten
 def _count_above(values: Tensor, levels: Tensor) -> Tensor:
     """How many of `values` (..., M) are greater than each of the levels (..., k): (..., k)."""
     ordered = values.sort(dim=-1).values
-    return values.shape[-1] - torch.searchsorted(ordered, levels, right=True)
+    not_above = torch.searchsorted(ordered, levels, right=True)
+    return values.shape[-1] - not_above
 
 
 def _share(a: Tensor, b: Tensor) -> Tensor:
@@ -71,10 +81,10 @@ def _share(a: Tensor, b: Tensor) -> Tensor:
     positive = a.clamp_min(1).to(torch.float64)
     other = b.to(torch.float64)
     # Factorials of thousands of features overflow: their logarithms do not.
-    logarithm = (
-        torch.lgamma(positive) + torch.lgamma(other + 1) - torch.lgamma(positive + other + 1)
-    )
-    return torch.where(a > 0, logarithm.exp(), 0.0)
+    numerator = torch.lgamma(positive) + torch.lgamma(other + 1)
+    denominator = torch.lgamma(positive + other + 1)
+    share = (numerator - denominator).exp()
+    return torch.where(a > 0, share, 0.0)
 
 
 def _running(parts: Tensor) -> Tensor:
@@ -110,7 +120,8 @@ class MaxShap(Method):
         count = question.partition.count
         draws = question.replacements
         _check_maximum(question)
-        # Elements that nobody owns are always present: a slot of their own, which is the floor.
+        # Elements that nobody owns are always present: a
+        # slot of their own, which is the floor.
         slots = torch.where(labels < 0, count, labels).expand(len(x), -1)
         largest = _largest(x, slots, count)
         floor = largest[:, -1]

@@ -18,12 +18,12 @@ from functools import lru_cache
 from typing import ClassVar, TypeAlias, Union, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from assay.errors import InputError
 from assay.methods.base import Axiom
+from assay.methods.shapley.games import as_tensor
 from assay.methods.shapley.mask_method import MaskMethod, Solution
 from assay.question.question import Question
 
@@ -78,7 +78,9 @@ def members(hierarchy: Hierarchy) -> Iterator[int]:
 
 
 def halves(
-    shape: tuple[int, ...], first: int = 0, strides: tuple[int, ...] | None = None
+    shape: tuple[int, ...],
+    first: int = 0,
+    strides: tuple[int, ...] | None = None,
 ) -> Hierarchy:
     """Halve a map along its longest side until every part is one feature.
 
@@ -90,7 +92,7 @@ def halves(
     """
     if strides is None:
         strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-    axis = max(range(len(shape)), key=lambda a: shape[a])
+    axis = shape.index(max(shape))
     if shape[axis] == 1:
         return (first,)
     middle = shape[axis] // 2
@@ -140,7 +142,8 @@ def contributions(hierarchy: Hierarchy, features: int) -> Contributions:
     _check_hierarchy(hierarchy, features)
     feature, before, weight = zip(*_weighted_contributions(hierarchy, 0, 1.0))
     after = [coalition | 1 << i for i, coalition in zip(feature, before)]
-    # A coalition that many contributions share is asked once: its first place counts.
+    # A coalition that many contributions share is
+    # asked once: its first place counts.
     different = dict.fromkeys((*before, *after))
     row = {coalition: number for number, coalition in enumerate(different)}
     return Contributions(
@@ -175,8 +178,8 @@ def _check_hierarchy(hierarchy: Hierarchy, features: int) -> None:
 def _masks(coalitions: Mapping[int, int], features: int) -> NDArray[np.bool_]:
     """Bit sets of any length as masks (m, features), in their order."""
     width = -(-features // 8)  # whole bytes
-    packed = b"".join(coalition.to_bytes(width, "little") for coalition in coalitions)
-    octets = np.frombuffer(packed, np.uint8).reshape(len(coalitions), -1)
+    packed = [coalition.to_bytes(width, "little") for coalition in coalitions]
+    octets = np.frombuffer(b"".join(packed), np.uint8).reshape(-1, width)
     bits = np.unpackbits(octets, axis=1, count=features, bitorder="little")
     return bits.astype(np.bool_)
 
@@ -226,10 +229,10 @@ class OwenValues(MaskMethod):
 
     def solve(self, table: Tensor, features: int, seed: int) -> Solution:
         listed = self._contributions(features)
-        feature = torch.from_numpy(listed.feature).to(table.device)
-        before = torch.from_numpy(listed.before).to(table.device)
-        after = torch.from_numpy(listed.after).to(table.device)
-        weight = torch.from_numpy(listed.weight).to(table.device)
+        feature = as_tensor(listed.feature, table)
+        before = as_tensor(listed.before, table)
+        after = as_tensor(listed.after, table)
+        weight = as_tensor(listed.weight, table)
         gains = (table[..., after] - table[..., before]) * weight
         values = gains.new_zeros(*table.shape[:-1], features)
         return values.index_add(-1, feature, gains), None

@@ -19,7 +19,12 @@ from torch import Tensor
 from assay.errors import SettingError
 from assay.methods.base import Axiom
 from assay.methods.shapley import coalitions
-from assay.methods.shapley.mask_method import MaskMethod, Solution, standard_error
+from assay.methods.shapley.games import as_tensor
+from assay.methods.shapley.mask_method import (
+    MaskMethod,
+    Solution,
+    standard_error,
+)
 
 
 @final
@@ -70,9 +75,11 @@ class PermutationShapley(MaskMethod):
         # After k steps of a walk the features of rank below k are present.
         steps = np.arange(features + 1)[None, :, None]
         met = (rank[:, None, :] < steps).reshape(-1, features)
-        # Walks share their ends, and often more: every coalition is asked once.
+        # Walks share their ends, and often more:
+        # every coalition is asked once.
         masks, where = np.unique(met, axis=0, return_inverse=True)
-        return masks, torch.from_numpy(where.reshape(len(orders), features + 1))
+        shape = (len(orders), features + 1)
+        return masks, torch.from_numpy(where.reshape(shape))
 
     def _orders(self, features: int, seed: int) -> NDArray[np.int64]:
         """Orderings, each followed by its reverse: (orderings, features)."""
@@ -82,11 +89,14 @@ class PermutationShapley(MaskMethod):
 
     def solve(self, table: Tensor, features: int, seed: int) -> Solution:
         where = self._walks(features, seed)[1].to(table.device)
-        orders = torch.tensor(self._orders(features, seed), device=table.device)
-        # A step's contribution belongs to the feature that joins at that step.
+        orders = as_tensor(self._orders(features, seed), table)
+        # A step's contribution belongs to the
+        # feature that joins at that step.
         steps = table[..., where].diff(dim=-1)
-        contributions = torch.empty_like(steps).scatter_(-1, orders.expand_as(steps), steps)
-        # The two walks of a pair depend on each other; pairs are independent replicates.
+        joining = orders.expand_as(steps)
+        contributions = torch.empty_like(steps).scatter_(-1, joining, steps)
+        # The two walks of a pair depend on each
+        # other; pairs are independent replicates.
         forwards = contributions[..., ::2, :]
         backwards = contributions[..., 1::2, :]
         pairs = (forwards + backwards) / 2

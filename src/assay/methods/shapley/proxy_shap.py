@@ -27,10 +27,17 @@ from assay.engine import one_thread
 from assay.errors import InputError
 from assay.methods.base import Axiom
 from assay.methods.shapley.coalitions import Design, Floats, Weighting
-from assay.methods.shapley.kernel_shap import KernelShap, regress, with_empty_and_full
+from assay.methods.shapley.kernel_shap import (
+    KernelShap,
+    regress,
+    with_empty_and_full,
+)
 from assay.methods.shapley.mask_method import MaskMethod, Solution
 from assay.numerics import gaussian_process
-from assay.numerics.gaussian_process import maximum_a_posteriori, residuals
+from assay.numerics.gaussian_process import (
+    maximum_a_posteriori,
+    residuals,
+)
 
 _MAX_TRAINING = 300  # coalitions that choose the proxy's hyperparameters; all of them fit it
 
@@ -79,10 +86,13 @@ class Proxy:
         """
         plus = np.log1p(self.relevance)
         minus = np.log1p(-self.relevance)
-        # log(1 + r s t) is linear in s t, which is 1 or -1: all products are one matrix product.
+        # log(1 + r s t) is linear in s t, which is 1 or
+        # -1: all products are one matrix product.
         agreement = self.signs * ((plus - minus) / 2) @ self.signs.T
         middle = (plus + minus).sum() / 2 - self.log_scale
-        return np.exp(middle + agreement) / 2, np.exp(middle - agreement) / 2
+        same = np.exp(middle + agreement) / 2
+        complement = np.exp(middle - agreement) / 2
+        return same, complement
 
     @cached_property
     def cholesky(self) -> tuple[Floats, bool]:
@@ -95,7 +105,8 @@ class Proxy:
         same, complement = self.half_covariances
         weighted_same = covariance_gradient * same
         weighted_complement = covariance_gradient * complement
-        # d log(1 + r s t) / dr = (s t - r) / (1 - r^2), and the same with -s t for the complement.
+        # d log(1 + r s t) / dr = (s t - r) / (1 - r^2),
+        # and the same with -s t for the complement.
         quadratic = np.einsum(
             "ij,ik,kj->j",
             self.signs,
@@ -108,8 +119,11 @@ class Proxy:
         # The scale depends on the relevances too.
         log_plus = np.log1p(r).sum() - self.log_scale
         log_minus = np.log1p(-r).sum() - self.log_scale
-        scale_gradient = (np.exp(log_plus) / (1 + r) + np.exp(log_minus) / (1 - r)) / 2
-        gradient = (quadratic - r * total) / (1 - r**2) - total * scale_gradient
+        plus_gradient = np.exp(log_plus) / (1 + r)
+        minus_gradient = np.exp(log_minus) / (1 - r)
+        scale_gradient = (plus_gradient + minus_gradient) / 2
+        product_gradient = (quadratic - r * total) / (1 - r**2)
+        gradient = product_gradient - total * scale_gradient
         return np.asarray(gradient, dtype=np.float64)
 
     def covariance_values(self) -> Floats:
@@ -120,11 +134,14 @@ class Proxy:
         """
         integral = np.zeros_like(self.signs)
         signed = self.signs * self.relevance
-        nodes, weights = np.polynomial.legendre.leggauss(self.signs.shape[1] // 2 + 1)
+        node_count = self.signs.shape[1] // 2 + 1
+        nodes, weights = np.polynomial.legendre.leggauss(node_count)
         for node, weight in zip(nodes, weights):
             factors = 1 + signed * node
-            # The product over all features, divided by the factor of i, for every i.
-            log_product = np.log(factors).sum(axis=1, keepdims=True) - self.log_scale
+            # The product over all features, divided
+            # by the factor of i, for every i.
+            log_product = np.log(factors).sum(axis=1, keepdims=True)
+            log_product -= self.log_scale
             integral += weight * np.exp(log_product) / factors
         return np.asarray(integral * signed, dtype=np.float64)
 
@@ -134,11 +151,13 @@ class Proxy:
         sum over odd T with i of 4 prod_{j in T} r_j / |T|^2 = r_i * double integral of prod_{j !=
         i} (1 + r_j u w) over [-1, 1]^2.
         """
-        nodes, weights = np.polynomial.legendre.leggauss(len(self.relevance) // 2 + 1)
+        node_count = len(self.relevance) // 2 + 1
+        nodes, weights = np.polynomial.legendre.leggauss(node_count)
         node_products = np.outer(nodes, nodes)[..., None]
         node_weights = np.outer(weights, weights)
         factors = 1 + self.relevance * node_products
-        log_product = np.log(factors).sum(axis=2, keepdims=True) - self.log_scale
+        log_product = np.log(factors).sum(axis=2, keepdims=True)
+        log_product -= self.log_scale
         without_i = np.exp(log_product) / factors
         integral = np.einsum("ab,abj->j", node_weights, without_i)
         return np.asarray(self.relevance * integral, dtype=np.float64)
@@ -154,7 +173,9 @@ def fit_proxy(signs: Floats, answers: Floats) -> Proxy:
     prior_mean = np.repeat(_PRIOR_MEAN, [features, 1])
     prior_sd = np.repeat(_PRIOR_SD, [features, 1])
 
-    def kernel(relevance: Floats) -> tuple[Floats, Callable[[Floats], Floats]]:
+    def kernel(
+        relevance: Floats,
+    ) -> tuple[Floats, Callable[[Floats], Floats]]:
         proxy = Proxy(signs[training], relevance, 0.0)
         same, complement = proxy.half_covariances
         return same - complement, proxy.relevance_gradient
@@ -187,7 +208,8 @@ def regression_adjusted(table: Floats, design: Design) -> tuple[Floats, Floats]:
     # The full coalition is an answer like the others, and comes last.
     full = np.ones(design.features, dtype=np.bool_)
     signs = np.where(np.vstack((design.half, full)), 1.0, -1.0)
-    return _adjusted_by(fit_proxy(signs, odd / scale), odd, scale, design)
+    proxy = fit_proxy(signs, odd / scale)
+    return _adjusted_by(proxy, odd, scale, design)
 
 
 def _adjusted_by(proxy: Proxy, odd: Floats, scale: float, design: Design) -> tuple[Floats, Floats]:
@@ -201,28 +223,30 @@ def _adjusted_by(proxy: Proxy, odd: Floats, scale: float, design: Design) -> tup
     weights = cho_solve(proxy.cholesky, odd / scale)
     proxy_values = scale * (covariance_values.T @ weights)
     missed = scale * residuals(proxy.noise, weights)
-    # The residual game: the full coalition keeps what the values do not yet add up to, and a pair
-    # misses the odd residual on one side and its opposite on the other.
+    # The residual game: the full coalition keeps what the
+    # values do not yet add up to, and a pair misses the odd
+    # residual on one side and its opposite on the other.
     total = 2 * odd[-1]
     ends = [0.0, total - proxy_values.sum()]
     residual_table = np.concatenate((ends, missed[:-1], -missed[:-1]))
-    correction, correction_error = regress(torch.from_numpy(residual_table), design)
-    # The posterior's variance: the prior's less what the data say, in the size that is most
-    # probable after them (profiled out of the likelihood).
+    correction, doubt = regress(torch.from_numpy(residual_table), design)
+    # The posterior's variance: the prior's less what the
+    # data say, in the size that is most probable after
+    # them (profiled out of the likelihood).
     power = scale**2 * float(odd @ weights) / scale / len(odd)
-    explained = np.einsum(
-        "md,md->d", covariance_values, cho_solve(proxy.cholesky, covariance_values)
-    )
-    variance = power * np.maximum(proxy.prior_variances() - explained, 0.0)
+    solved = cho_solve(proxy.cholesky, covariance_values)
+    explained = np.einsum("md,md->d", covariance_values, solved)
+    remaining = np.maximum(proxy.prior_variances() - explained, 0.0)
+    variance = power * remaining
     # The two doubts are added as if they were independent.
-    error = np.sqrt(variance + correction_error.numpy() ** 2)
+    error = np.sqrt(variance + doubt.numpy() ** 2)
     return proxy_values + correction.numpy(), error
 
 
 @final
 @dataclass(frozen=True)
 class ProxyShap(MaskMethod):
-    """`KernelShap` on what a small model of the game misses, which is explained exactly.
+    """A small model of the game, explained exactly, plus `KernelShap` on what it misses.
 
     phi = phi(g) + KernelShap(v - g), with g a Gaussian process over coalitions whose interactions
     have variances that are products of feature relevances, fitted to each input and output by its
@@ -262,7 +286,8 @@ class ProxyShap(MaskMethod):
                 got=self.budget,
                 advice="Raise the budget, or use KernelShap, which needs fewer.",
             )
-        return KernelShap(self.budget, weighting=self.weighting).design(features, seed)
+        method = KernelShap(self.budget, weighting=self.weighting)
+        return method.design(features, seed)
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return with_empty_and_full(self.design(features, seed).half)
@@ -270,7 +295,8 @@ class ProxyShap(MaskMethod):
     def solve(self, table: Tensor, features: int, seed: int) -> Solution:
         design = self.design(features, seed)
         games = table.reshape(-1, table.shape[-1]).cpu().numpy()
-        # The matrices are small: threads of BLAS would cost more than they save.
+        # The matrices are small: threads of BLAS
+        # would cost more than they save.
         with one_thread():
             estimates = [regression_adjusted(game, design) for game in games]
         shape = (*table.shape[:-1], features)

@@ -123,9 +123,12 @@ class Disparity(Quantity):
     def of(self, values: Tensor) -> Tensor:
         n = len(values)
         first = _members(self.first, n)
-        everyone_else = [row for row in range(n) if row not in set(first)]
-        second = _members(everyone_else if self.second is None else self.second, n)
-        gap = (values[first].mean(dim=0) - values[second].mean(dim=0))[None]
+        second: Sequence[int] | None = self.second
+        if second is None:
+            second = [row for row in range(n) if row not in first]
+        second = _members(second, n)
+        difference = values[first].mean(dim=0) - values[second].mean(dim=0)
+        gap = difference[None]
         if self.absolute:
             return gap.abs()
         return gap
@@ -162,7 +165,8 @@ class _OneByOne:
         without_given[:, list(self.given)] = False
         reference = everything if self.from_clean else without_given
         # Row 1 + i keeps neither the given set nor feature i.
-        return np.concatenate([reference, without_given & ~np.eye(features, dtype=np.bool_)])
+        others = ~np.eye(features, dtype=np.bool_)
+        return np.concatenate([reference, without_given & others])
 
     def solve(self, table: Tensor, features: int, seed: int) -> Solution:
         return table[..., :1] - table[..., 1:], None
@@ -194,18 +198,23 @@ class _RandomSets:
     def masks(self, features: int, seed: int) -> Bools:
         kept = self._kept(features, seed)[:, None, :]
         switched = kept ^ np.eye(features, dtype=np.bool_)
-        return np.concatenate([kept, switched], axis=1).reshape(-1, features)
+        blocks = np.concatenate([kept, switched], axis=1)
+        return blocks.reshape(-1, features)
 
     def solve(self, table: Tensor, features: int, seed: int) -> Solution:
-        kept = torch.from_numpy(self._kept(features, seed)).to(table.device)
-        blocks = table.reshape(*table.shape[:-1], self.sets, features + 1)
-        # v(S) - v(S without i) where i is in S, v(S with i) - v(S) where it is not
+        kept = games.as_tensor(self._kept(features, seed), table)
+        shape = (*table.shape[:-1], self.sets, features + 1)
+        blocks = table.reshape(shape)
+        # v(S) - v(S without i) where i is in S,
+        # v(S with i) - v(S) where it is not
         sign = 2 * kept.to(table.dtype) - 1
         contributions = (blocks[..., :1] - blocks[..., 1:]) * sign
-        return contributions.mean(dim=-2), standard_error(contributions, dim=-2)
+        error = standard_error(contributions, dim=-2)
+        return contributions.mean(dim=-2), error
 
     def _kept(self, features: int, seed: int) -> Bools:
-        return rng.shared(seed, "banzhaf").random((self.sets, features)) < 0.5
+        generator = rng.shared(seed, "banzhaf")
+        return generator.random((self.sets, features)) < 0.5
 
 
 # The influence of a set that holds a dummy is not zero, and given features differ from others.
@@ -304,7 +313,9 @@ class Qii(MaskMethod):
     def resolved(self, question: Question) -> Qii:
         count = question.partition.count
         numbers = [self._number(feature, question) for feature in self.given]
-        if any(not isinstance(number, int) or not 0 <= number < count for number in numbers):
+        # A name that is not among the features' is a text still.
+        valid = [isinstance(number, int) and 0 <= number < count for number in numbers]
+        if not all(valid):
             raise InputError(
                 expected=f"features out of {count}, by number or by name",
                 got=self.given,
@@ -324,22 +335,29 @@ class Qii(MaskMethod):
         return self._shared_answers(questions, self.quantity, seed)
 
     def _shared_answers(
-        self, questions: Sequence[Question], quantity: Quantity, seed: int
+        self,
+        questions: Sequence[Question],
+        quantity: Quantity,
+        seed: int,
     ) -> Sequence[Estimate]:
         """The influence on what all inputs share: answers of one row, with ends of their own."""
         question = questions[0]
         features = question.partition.count
         method = self.resolved(question)
-        # The quantity of what is removed, and of what is not, is not the mean of the inputs' own:
-        # it is asked beside the sets, as the last two columns.
-        masks = np.concatenate([method.masks(features, seed), games.empty_and_full(features)])
+        # The quantity of what is removed, and of what is not,
+        # is not the mean of the inputs' own: it is asked
+        # beside the sets, as the last two columns.
+        ends = games.empty_and_full(features)
+        masks = np.concatenate([method.masks(features, seed), ends])
+        present = as_masks(masks, question)
+        notes = {"quantity": repr(quantity)}
         estimates = []
-        for table in method.tables(questions, as_masks(masks, question), seed):
+        for table in method.tables(questions, present, seed):
             shared = quantity.of(table)
             values, error = method.solve(shared[:, :-2], features, seed)
             base, prediction = to_input_precision(shared[:, -2:], question.x).T
-            notes = {"quantity": repr(quantity)}
-            estimates.append(Estimate(values, error, notes, ends=(prediction, base)))
+            estimate = Estimate(values, error, notes, ends=(prediction, base))
+            estimates.append(estimate)
         return estimates
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
@@ -357,18 +375,19 @@ class Qii(MaskMethod):
         return _OneByOne(given, from_clean=self.measure != "marginal")
 
     def _enumerates(self, features: int) -> bool:
-        return features <= games.MAX_ENUMERATED and 2**features <= self.budget
+        few = features <= games.MAX_ENUMERATED
+        return few and 2**features <= self.budget
 
     def _shapley_design(self, features: int) -> _Design:
         if self._enumerates(features):
             return ExactShapley()
-        # Orderings share the empty and the full set; their number is even, for the reverses.
+        # Orderings share the empty and the full set;
+        # their number is even, for the reverses.
         orderings = (self.budget - 2) // max(1, features - 1) // 2 * 2
         if orderings < 4:
+            needed = 4 * (features - 1) + 2
             raise InputError(
-                expected=(
-                    f"a budget of at least {4 * (features - 1) + 2} sets for {features} features"
-                ),
+                expected=f"a budget of at least {needed} sets for {features} features",
                 got=self.budget,
                 advice="Raise it: an error is known from two orderings and their reverses.",
             )
@@ -379,10 +398,9 @@ class Qii(MaskMethod):
             return _AllSets()
         sets = self.budget // (features + 1)
         if sets < 2:
+            needed = 2 * (features + 1)
             raise InputError(
-                expected=(
-                    f"a budget of at least {2 * (features + 1)} sets for {features} features"
-                ),
+                expected=f"a budget of at least {needed} sets for {features} features",
                 got=self.budget,
                 advice="Raise it: an error is known from two random sets and their neighbours.",
             )
@@ -400,13 +418,16 @@ class Qii(MaskMethod):
         """The outcome of every individual with features drawn independently: (n, m), float64."""
         rows = self._shuffled(question, seed)
         draws, elements = rows.shape[1:]
-        # Features are those of all inputs, so that the first stands for them.
-        first_input = torch.zeros(len(masks), dtype=torch.int64, device=masks.device)
+        # Features are those of all inputs, so
+        # that the first stands for them.
+        first_input = masks.new_zeros(len(masks), dtype=torch.int64)
         present = question.partition.spread(masks, first_input)
+        x = question.x[:, None, None, :]
+        cells = question.n * draws * elements
         tables = []
-        for piece in pieces(len(present), cells_each=question.n * draws * elements):
+        for piece in pieces(len(present), cells_each=cells):
             kept = present[piece][None, :, None, :]
-            points = torch.where(kept, question.x[:, None, None, :], rows[:, None])
+            points = torch.where(kept, x, rows[:, None])
             scores = question.score(points.flatten(1, 2)).to(torch.float64)
             tables.append(scores.view(question.n, -1, draws).mean(dim=2))
         return torch.cat(tables, dim=1)
@@ -428,8 +449,11 @@ class Qii(MaskMethod):
                 advice="Use draws='joint'.",
             )
         shape = (question.partition.count, question.replacements)
-        orders = np.argsort(rng.shared(seed, "qii").random(shape), axis=1)
-        # Elements that nobody owns are never replaced: whose order they take does not matter.
+        generator = rng.shared(seed, "qii")
+        orders = np.argsort(generator.random(shape), axis=1)
+        # Elements that nobody owns are never replaced:
+        # whose order they take does not matter.
         feature = labels[0].clamp_min(0)
-        order = torch.from_numpy(orders).to(labels.device)[feature].T
-        return replacements.gather(1, order[None].expand(len(replacements), -1, -1))
+        order = games.as_tensor(orders, labels)[feature].T
+        order = order[None].expand(len(replacements), -1, -1)
+        return replacements.gather(1, order)

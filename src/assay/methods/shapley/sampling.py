@@ -19,6 +19,7 @@ from torch import Tensor
 from assay.errors import SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.shapley.coalitions import orderings
+from assay.methods.shapley.games import as_tensor
 from assay.methods.shapley.mask_method import widening
 from assay.numerics import rng
 from assay.question.question import Question
@@ -68,13 +69,18 @@ class SamplingShapley(Method):
         features = question.partition.count
         device = question.x.device
         orders = orderings(features, self.draws, seed)
-        ranks = torch.from_numpy(np.argsort(orders, axis=1)).to(device)
-        rows = torch.from_numpy(_balanced_rows(question.replacements, self.draws, seed)).to(device)
+        ranks = as_tensor(np.argsort(orders, axis=1), question.x)
+        row_numbers = _balanced_rows(question.replacements, self.draws, seed)
+        rows = as_tensor(row_numbers, question.x)
         prediction = question.prediction.to(torch.float64)
-        shape = (question.n, self.draws, features)
-        contributions = torch.zeros(shape, dtype=torch.float64, device=device)
+        contributions = torch.zeros(
+            (question.n, self.draws, features),
+            dtype=torch.float64,
+            device=device,
+        )
         for draw in range(self.draws):
-            contributions[:, draw] = _walk(question, ranks[draw], rows[draw], prediction)
+            walk = _walk(question, ranks[draw], rows[draw], prediction)
+            contributions[:, draw] = walk
         total = prediction - question.base.to(torch.float64)
         return Estimate(*_regression_adjusted(contributions, total))
 
@@ -83,7 +89,8 @@ def _balanced_rows(rows: int, draws: int, seed: int) -> NDArray[np.int64]:
     """Which row each draw takes: every row once before any is taken twice."""
     generator = rng.shared(seed, "background rows")
     rounds = -(-draws // rows)
-    return np.concatenate([generator.permutation(rows) for _ in range(rounds)])[:draws]
+    permutations = [generator.permutation(rows) for _ in range(rounds)]
+    return np.concatenate(permutations)[:draws]
 
 
 def _walk(question: Question, ranks: Tensor, row: Tensor, prediction: Tensor) -> Tensor:
@@ -92,16 +99,23 @@ def _walk(question: Question, ranks: Tensor, row: Tensor, prediction: Tensor) ->
     `ranks` (features,): at which step of the ordering each feature joins.
     """
     features = len(ranks)
-    # After k steps the features of rank below k are present; the first coalition is empty.
-    forward_masks = ranks < torch.arange(features, device=ranks.device)[:, None]
-    # The reverse walk meets their complements. The empty one serves both walks, and the full one
-    # is the prediction, so that neither is asked again.
+    # After k steps the features of rank below k are
+    # present; the first coalition is empty.
+    steps = torch.arange(features, device=ranks.device)[:, None]
+    forward_masks = ranks < steps
+    # The reverse walk meets their complements. The empty
+    # one serves both walks, and the full one is the
+    # prediction, so that neither is asked again.
     masks = torch.cat((forward_masks, ~forward_masks[1:]))
     worths = _worths_under_row(question, masks, row)
-    forwards = torch.cat((worths[:, :features], prediction[:, None]), dim=1).diff(dim=1)
-    # Complements shrink from the full coalition to the empty one: steps come with a minus.
-    backwards = torch.cat((prediction[:, None], worths[:, features:], worths[:, :1]), dim=1)
-    return (forwards - backwards.diff(dim=1))[:, ranks] / 2
+    empty = worths[:, :1]
+    full = prediction[:, None]
+    growing = torch.cat((worths[:, :features], full), dim=1)
+    shrinking = torch.cat((full, worths[:, features:], empty), dim=1)
+    # A feature that leaves takes its contribution
+    # away: steps down come with a minus.
+    contributions = growing.diff(dim=1) - shrinking.diff(dim=1)
+    return contributions[:, ranks] / 2
 
 
 def _worths_under_row(question: Question, masks: Tensor, row: Tensor) -> Tensor:
@@ -135,9 +149,10 @@ def _regression_adjusted(contributions: Tensor, total: Tensor) -> tuple[Tensor, 
     mean_sum = sums.mean(dim=1, keepdim=True)
     centred_sums = sums - mean_sum
     power = centred_sums.square().sum(dim=1, keepdim=True)
-    covariance = ((contributions - mean) * centred_sums).sum(dim=1, keepdim=True)
-    # Without any spread of the sums there is nothing to adjust, and what rounding left over is
-    # shared evenly.
+    products = (contributions - mean) * centred_sums
+    covariance = products.sum(dim=1, keepdim=True)
+    # Without any spread of the sums there is nothing to
+    # adjust, and what rounding left over is shared evenly.
     slope = torch.where(power > 0, covariance / power, 1.0 / features)
     residuals = contributions - mean - slope * centred_sums
     # Two degrees of freedom are spent, on the mean and on the slope.

@@ -20,7 +20,11 @@ from assay.errors import InputError
 from assay.methods.base import Estimate, Method
 from assay.methods.shapley.coalitions import Floats
 from assay.methods.shapley.exact import ExactShapley
-from assay.methods.shapley.games import coalition_numbers, shapley_values
+from assay.methods.shapley.games import (
+    as_tensor,
+    coalition_numbers,
+    shapley_values,
+)
 from assay.methods.shapley.mask_method import MaskMethod
 from assay.methods.shapley.permutation import PermutationShapley
 from assay.question.question import Question
@@ -49,19 +53,22 @@ def subset_regressions(moments: Floats) -> tuple[Floats, Floats]:
             got=f"{count}, which would be {2**count} of them",
             advice="Leave columns out, or sample orderings.",
         )
+    variances = moments.diagonal()
     low = min(count, _SWEPT_AT_ONCE)
     coefficients = []
     residual_sums = []
-    # One block for each subset of the high columns: there all subsets of the low ones are held.
+    # One block for each subset of the high columns:
+    # there all subsets of the low ones are held.
     for high_subset in range(2 ** (count - low)):
         states = moments[None]
         included = np.zeros((1, count), dtype=np.bool_)
-        for column in range(low, count):
-            if high_subset >> (column - low) & 1:
-                states, included = _sweep(states, included, column, moments[column, column])
-        # Each low column doubles the block: all regressions without it, then all with it.
-        for column in range(low):
-            swept, included_now = _sweep(states, included, column, moments[column, column])
+        for k in range(low, count):
+            if high_subset >> (k - low) & 1:
+                states, included = _sweep(states, included, k, variances[k])
+        # Each low column doubles the block: all
+        # regressions without it, then all with it.
+        for k in range(low):
+            swept, included_now = _sweep(states, included, k, variances[k])
             states = np.concatenate((states, swept))
             included = np.concatenate((included, included_now))
         coefficients.append(np.where(included, states[:, :-1, -1], 0.0))
@@ -82,7 +89,8 @@ def _sweep(
     divisor = np.where(usable, pivot, 1.0)
     row = states[:, k, :] / divisor[:, None]
     column = states[:, :, k]
-    # Gauss-Jordan elimination of column k, with the inverse kept in the place of what it clears.
+    # Gauss-Jordan elimination of column k, with the
+    # inverse kept in the place of what it clears.
     swept = states - column[:, :, None] * row[:, None, :]
     swept[:, k, :] = row
     swept[:, :, k] = -column / divisor[:, None]
@@ -186,7 +194,8 @@ class ShapleyRegression(Method):
                 advice=f"Group the features, or sample with orderings={orderings}.",
             )
         values, error = solver.solve(table, features, seed)
-        return Estimate(values, standard_error=error, notes={"refits": len(masks)})
+        notes = {"refits": len(masks)}
+        return Estimate(values, standard_error=error, notes=notes)
 
     def _solver(self) -> MaskMethod:
         if self.orderings is None:
@@ -194,7 +203,8 @@ class ShapleyRegression(Method):
         return PermutationShapley(self.orderings)
 
     def _training_data(self, question: Question) -> _Training:
-        rows = question.layout.flatten(self.rows).to(torch.float64).cpu().numpy()
+        flat = question.layout.flatten(self.rows)
+        rows = flat.to(torch.float64).cpu().numpy()
         answers = np.asarray(self.answers)
         if len(rows) != len(answers):
             raise InputError(
@@ -208,13 +218,19 @@ class ShapleyRegression(Method):
         from sklearn.linear_model import LinearRegression
 
         model = self.estimator
-        # A subclass may fit something else: only the plain class is solved here.
-        plain = type(model) is LinearRegression and model.fit_intercept and not model.positive
+        # A subclass may fit something else: only
+        # the plain class is solved here.
+        if type(model) is not LinearRegression:
+            return False
+        ordinary = model.fit_intercept and not model.positive
         few_columns = training.rows.shape[1] <= _MAX_SWEPT
-        return plain and training.answers.ndim == 1 and few_columns
+        return ordinary and training.answers.ndim == 1 and few_columns
 
     def _refitted_table(
-        self, question: Question, training: _Training, columns: NDArray[np.bool_]
+        self,
+        question: Question,
+        training: _Training,
+        columns: NDArray[np.bool_],
     ) -> Tensor:
         """The target of every retrained model on its own columns of the inputs: (n, m)."""
         device = question.x.device
@@ -222,12 +238,14 @@ class ShapleyRegression(Method):
         rows = torch.arange(question.n, device=device)
         target = question.fixed_target
         output = _output_method(question, self.estimator)
-        table = torch.empty(question.n, len(columns), dtype=torch.float64, device=device)
+        shape = (question.n, len(columns))
+        table = torch.empty(shape, dtype=torch.float64, device=device)
         for coalition, present in enumerate(columns):
             model = _refit(self.estimator, training, present)
             x = inputs[:, _at_least_one(present)]
-            answers = np.asarray(getattr(model, output)(x), dtype=np.float64)
-            table[:, coalition] = target.score(torch.from_numpy(answers).to(device), rows)
+            outputs = np.asarray(getattr(model, output)(x), dtype=np.float64)
+            scores = target.score(as_tensor(outputs, rows), rows)
+            table[:, coalition] = scores
         return table
 
     def __repr__(self) -> str:
@@ -264,17 +282,19 @@ def _least_squares_table(
     question: Question, training: _Training, columns: NDArray[np.bool_]
 ) -> Tensor:
     """The target of least squares on every coalition's columns, from one pass: (n, m)."""
-    device = question.x.device
     answers = training.answers.astype(np.float64)
-    coefficients, _ = subset_regressions(_moments(training.rows, answers))
-    slopes = torch.from_numpy(coefficients[coalition_numbers(columns)]).to(device)
-    mean = torch.from_numpy(training.rows.mean(axis=0)).to(device)
+    moments = _moments(training.rows, answers)
+    coefficients, _ = subset_regressions(moments)
+    numbers = coalition_numbers(columns)
+    slopes = as_tensor(coefficients[numbers], question.x)
+    mean = as_tensor(training.rows.mean(axis=0), question.x)
     offset = question.x.to(torch.float64) - mean
-    predictions = float(training.answers.mean()) + offset @ slopes.T
-    rows = torch.arange(question.n, device=device)
+    intercept = float(training.answers.mean())
+    predictions = intercept + offset @ slopes.T
+    rows = torch.arange(question.n, device=question.x.device)
     target = question.fixed_target
-    scores = [target.score(answer, rows).to(torch.float64) for answer in predictions.T]
-    return torch.stack(scores, dim=1)
+    scores = [target.score(answer, rows) for answer in predictions.T]
+    return torch.stack(scores, dim=1).to(torch.float64)
 
 
 def _output_method(question: Question, estimator: Any) -> str:
