@@ -207,6 +207,7 @@ class KernelShap(MaskMethod):
         yield largest
 
 
+@final
 class _Table:
     """The worths of growing designs, for the inputs that are still open; none is asked twice."""
 

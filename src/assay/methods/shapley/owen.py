@@ -202,6 +202,7 @@ class OwenValues(MaskMethod):
     sizes m_g, sum_g 2^(groups + m_g - 2) m_g at most. Values (n, features) in units of the target.
     Errors: InputError for a hierarchy that misses a feature, or that asks too much.
 
+    >>> import torch
     >>> owen = OwenValues(((0, 1), 2))
     >>> table = torch.tensor(owen.masks(3, 0).all(1), dtype=torch.float64)
     >>> owen.solve(table, 3, 0)[0].tolist()
