@@ -45,6 +45,10 @@ class Around(Method):
     def kind(self) -> Kind:
         return self.method.kind
 
+    @property
+    def pools_inputs(self) -> bool:
+        return self.method.pools_inputs
+
     def check(self, question: Question) -> None:
         super().check(question)
         self.method.check(question)
@@ -74,7 +78,7 @@ class Absolute(Around):
 
     def values(self, question: Question, seed: int) -> Estimate:
         signed = self.method.estimate(question, seed)
-        return Estimate(signed.values.abs(), signed.standard_error, signed.notes)
+        return Estimate(signed.values.abs(), signed.standard_error, signed.notes, signed.ends)
 
 
 @final
@@ -161,6 +165,12 @@ class Smoothed(Around):
                 ),
                 got=f"noise={self.noise}, draws={self.draws}, shape={self.shape!r}",
                 advice="A tenth of the inputs' range and 50 draws are usual.",
+            )
+        if self.method.pools_inputs:
+            raise SettingError(
+                expected="a method with an answer for each input inside Smoothed",
+                got=f"{self.method!r}, whose answer is about all inputs together",
+                advice="Ask it without smoothing.",
             )
 
     @property

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import assay
 from assay import Background, Blur, Columns, Labels, Patches, Question
 from assay.answers.attribution import Attribution
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, SettingError
 from assay.methods.base import Axiom, Method
 from assay.methods.shapley.qii import Disparity, Group, Qii
 from assay.numerics.pieces import pieces
@@ -379,3 +380,14 @@ def test_independent_draws_need_rows_that_do_not_follow_the_mask() -> None:
     each = Question(f, X[:2], features=Labels(own), removal=Background(ROWS))
     with pytest.raises(InputError, match="independent draws"):
         Qii(draws="independent")(each)
+
+
+def test_a_wrapper_hands_on_that_inputs_are_pooled() -> None:
+    asked = question()
+    inner = Qii("unary", quantity=Group())
+    plain, magnitude = inner(asked), assay.Absolute(inner)(asked)
+    assert magnitude.values.shape == plain.values.shape == (1, asked.partition.count)
+    assert torch.equal(magnitude.values, plain.values.abs())
+    assert torch.equal(magnitude.prediction, plain.prediction)
+    with pytest.raises(SettingError, match="an answer for each input inside Smoothed"):
+        assay.Smoothed(inner)
