@@ -1,4 +1,7 @@
-"""Peak memory above the model's own forward passes, for a growing number of inputs or masks; each in a fresh process."""
+"""Peak memory above the model's own forward passes, for a growing number of inputs or masks.
+
+Each in a fresh process.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ COUNTS = (100, 1000, 10000)
 CHILD = """
 import json, sys
 import harness
-harness.begin()
 import torch, zoo
+harness.conditions()
 kind, count = sys.argv[1], int(sys.argv[2])
 images = torch.rand(10 if kind == "rise" else count, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 net = zoo.DigitNet((8, 16), 64).eval()

@@ -1,22 +1,20 @@
-"""RISE on trained networks: does removing its top tenth of the pixels lower the class score more than a random tenth?
+"""RISE on trained networks: does removing its top tenth of the pixels lower the class score more
+than a random tenth?
 
-`python studies/rise_deletion.py` writes docs/studies/rise_deletion.json, .png and the table of the .md page.
+`python studies/rise_deletion.py` writes docs/studies/rise_deletion.json, .png and the table of the
+.md page.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from page import Page, merged
-
-# isort: split
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -24,6 +22,7 @@ from torch import Tensor, nn
 import assay
 import zoo
 from assay.numerics.statistics import wilson
+from page import Page, conditions, merged
 
 PAGE = Page("rise_deletion")
 
@@ -105,7 +104,9 @@ CASES: dict[str, Callable[[int], Case]] = {
 
 
 def removal(name: str, images: Tensor) -> assay.Baseline | assay.Blur:
-    """What takes the place of an absent pixel: black, the picture's mean colour, or the picture blurred."""
+    """What takes the place of an absent pixel: black, the picture's mean colour, or the picture
+    blurred.
+    """
     if name == "blur":
         return assay.Blur(images.shape[-1] / 8)
     return assay.Baseline(
@@ -250,8 +251,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.render:
         return publish(PAGE.kept()["records"])
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(1)
+    conditions()
     records = PAGE.kept()["records"] if options.only else []
     with assay.quiet():
         for name in [options.only] if options.only else CASES:

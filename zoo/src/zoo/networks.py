@@ -32,7 +32,9 @@ class Normalise(nn.Module):
 
 
 class DigitNet(nn.Sequential):
-    """The MNIST network of Madry et al. (2018): conv 5x5, pool, conv 5x5, pool, two linear layers; grey in [0, 1]."""
+    """The MNIST network of Madry et al. (2018): conv 5x5, pool, conv 5x5, pool, two linear layers;
+    grey in [0, 1].
+    """
 
     def __init__(self, channels: tuple[int, int] = (32, 64), hidden: int = 1024) -> None:
         super().__init__()
@@ -81,7 +83,9 @@ def digit_net(
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside an option-A shortcut: every second pixel, zeros for the new channels."""
+    """Two 3x3 convolutions beside an option-A shortcut: every second pixel, zeros for the new
+    channels.
+    """
 
     def __init__(self, width: int, out: int, stride: int) -> None:
         super().__init__()
@@ -194,7 +198,9 @@ def squeezenet(version: str = "1_1") -> SqueezeNet:
 
 
 class MobileNetV2(nn.Module):
-    """MobileNet V2 (Sandler et al. 2018), batch norm folded in, TensorFlow's padding; RGB in [0, 1], 224 x 224."""
+    """MobileNet V2 (Sandler et al. 2018), batch norm folded in, TensorFlow's padding; RGB in [0,
+    1], 224 x 224.
+    """
 
     def __init__(self, plan: list[dict[str, Any]], weights: dict[str, Tensor]) -> None:
         super().__init__()
@@ -217,7 +223,8 @@ class MobileNetV2(nn.Module):
     def _convolution(op: dict[str, Any], weight: Tensor, bias: Tensor) -> nn.Sequential:
         out, width, kernel, _ = weight.shape
         stride = op["stride"]
-        # Sides are even wherever the stride is two: "SAME" then means one more row and column at the far side.
+        # Sides are even wherever the stride is two: "SAME" then means one more row and column at
+        # the far side.
         edge = nn.ZeroPad2d((0, 1, 0, 1)) if stride == 2 and kernel == 3 else nn.Identity()
         padding = 1 if stride == 1 and kernel == 3 else 0
         conv = nn.Conv2d(width * op["groups"], out, kernel, stride, padding, groups=op["groups"])
@@ -257,7 +264,9 @@ class Attention(nn.Module):
 
 
 class MnistViT(nn.Module):
-    """A pre-norm vision transformer with a class token (Dosovitskiy et al. 2021): 4 x 4 patches of 7 pixels."""
+    """A pre-norm vision transformer with a class token (Dosovitskiy et al. 2021): 4 x 4 patches of
+    7 pixels.
+    """
 
     def __init__(self, dim: int = 64, depth: int = 6, heads: int = 8, hidden: int = 128) -> None:
         super().__init__()

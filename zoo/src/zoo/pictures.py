@@ -25,7 +25,9 @@ def mnist(split: str = "test", count: int | None = None) -> tuple[Tensor, Tensor
 def cifar10(
     split: str = "test", count: int | None = None, shuffle: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Pictures (n, 3, 32, 32) in [0, 1] and labels (n,); the files are sorted by class, hence always shuffled alike."""
+    """Pictures (n, 3, 32, 32) in [0, 1] and labels (n,); the files are sorted by class, hence
+    always shuffled alike.
+    """
     name = {"test": "cifar10_test.npz", "train": "cifar10_train_10000.npz"}[split]
     with np.load(data_root() / "cifar10" / name) as file:
         images, labels = file["images"], file["labels"]
@@ -51,7 +53,9 @@ def square(image: Image.Image, size: int, keep: float) -> Tensor:
 def photographs(
     size: int = 224, keep: float = 0.875, count: int | None = None
 ) -> tuple[Tensor, Tensor, list[str]]:
-    """ImageNet photographs (n, 3, size, size), one per class, their class indices (n,) and class names."""
+    """ImageNet photographs (n, 3, size, size), one per class, their class indices (n,) and class
+    names.
+    """
     folder = data_root() / "imagenet_sample_images"
     index = json.loads((folder / "imagenet_class_index.json").read_text())
     number = {synset: (int(key), name) for key, (synset, name) in index.items()}
