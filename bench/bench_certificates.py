@@ -65,7 +65,8 @@ def all_at_once(net: nn.Module, images: Tensor, masks: Tensor, kept: Tensor) -> 
 def time_of(bench: harness.Bench, name: str, net: nn.Module, images: Tensor, levels: int) -> None:
     if not bench.wanted(name):
         return
-    n, side = len(images), images.shape[-1] // PATCH
+    n = len(images)
+    side = images.shape[-1] // PATCH
     smoothing = assay.MultiplicativeSmoothing(levels // 4, levels)
     selection = torch.arange(side**2) < math.ceil(side**2 / 4)
     grown = torch.tensor(smoothing.noise(side**2).masks).float().view(-1, 1, side, side)

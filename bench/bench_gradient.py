@@ -12,7 +12,8 @@ import assay
 import harness
 import zoo
 
-STEPS, IMAGES = 50, 100
+STEPS = 50
+IMAGES = 100
 BATCHES = (50, 100, 200, 400, 800, 1600)
 
 

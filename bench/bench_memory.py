@@ -57,7 +57,8 @@ def main() -> None:
             continue
         grown = {count: json.loads(harness.child(CHILD, kind, str(count))) for count in counts}
         above = {count: peak - result for count, (peak, result) in grown.items()}
-        first, last = above[counts[0]], above[counts[-1]]
+        first = above[counts[0]]
+        last = above[counts[-1]]
         settings = "; ".join(f"n = {count}: {value:.0f} MB" for count, value in above.items())
         # Where 100 inputs need next to nothing any ratio would be large: 32 MB are noise of the allocator.
         ratio = max(last, 32) / max(first, 32)

@@ -20,7 +20,11 @@ from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.perturbations import GaussianNoise
 
-IMAGES, PERTURBATIONS, DRAWS, NOISE, RADIUS = 100, 100, 50, 0.2, 0.1
+IMAGES = 100
+PERTURBATIONS = 100
+DRAWS = 50
+NOISE = 0.2
+RADIUS = 0.1
 BATCHES = (100, 200, 400, 1000, 2000)
 
 
@@ -142,7 +146,8 @@ def sensitivity(
 def main() -> None:
     harness.conditions()
     bench = harness.Bench("metrics", harness.arguments(__doc__))
-    net, images = zoo.DigitNet().eval(), zoo.mnist(count=IMAGES)[0]
+    net = zoo.DigitNet().eval()
+    images = zoo.mnist(count=IMAGES)[0]
     with torch.no_grad():
         targets = net(images).argmax(1)
     slopes = captum.attr.Saliency(net).attribute(images, target=targets, abs=False).detach()

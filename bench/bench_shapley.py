@@ -25,7 +25,10 @@ from assay.methods.rise import Rise
 from assay.methods.shapley.exact import ExactShapley
 from assay.methods.shapley.kernel_shap import KernelShap
 
-ROWS, FEATURES, COALITIONS, BACKGROUND = 100, 20, 2048, 10
+ROWS = 100
+FEATURES = 20
+COALITIONS = 2048
+BACKGROUND = 10
 
 
 def table(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +61,8 @@ def kernel_shap(bench: harness.Bench) -> None:
     names = {title: f"KernelSHAP, 100 rows, {title}" for title in ("XGBoost", "a free model")}
     if not any(map(bench.wanted, names.values())):
         return
-    rows, background = table(ROWS, 1)[0], table(BACKGROUND, 2)[0]
+    rows = table(ROWS, 1)[0]
+    background = table(BACKGROUND, 2)[0]
     slope = np.linspace(-1, 1, FEATURES)
     models = {"XGBoost": (boosted().predict, 0.4), "a free model": (lambda x: x @ slope, 0.1)}
     settings = f"{FEATURES} features, {COALITIONS} coalitions, {BACKGROUND} background rows"
@@ -80,8 +84,10 @@ def kernel_shap_network(bench: harness.Bench) -> None:
     name = "KernelSHAP, 100 rows, a network"
     if not bench.wanted(name):
         return
-    net, rows = small_net(FEATURES), torch.tensor(table(ROWS, 1)[0], dtype=torch.float32)
-    model, explainer = assay.wrap(net), captum.attr.KernelShap(net)
+    net = small_net(FEATURES)
+    rows = torch.tensor(table(ROWS, 1)[0], dtype=torch.float32)
+    model = assay.wrap(net)
+    explainer = captum.attr.KernelShap(net)
 
     def captum_run(batch: int) -> Tensor:
         return explainer.attribute(rows, n_samples=COALITIONS, perturbations_per_eval=batch)
@@ -119,9 +125,12 @@ def exact(bench: harness.Bench) -> None:
     name = "exact Shapley values, 10 features"
     if not bench.wanted(name):
         return
-    few, many = 7, 10
-    net, rows = small_net(many), torch.tensor(table(4, 1)[0][:, :many], dtype=torch.float32)
-    smaller, fewer = small_net(few), rows[:, :few].contiguous()
+    few = 7
+    many = 10
+    net = small_net(many)
+    rows = torch.tensor(table(4, 1)[0][:, :many], dtype=torch.float32)
+    smaller = small_net(few)
+    fewer = rows[:, :few].contiguous()
     explainer = captum.attr.ShapleyValues(smaller)
     batch = bench.best(
         (1, 64, 512, 2048), lambda size: explainer.attribute(fewer, perturbations_per_eval=size), 1
@@ -151,11 +160,14 @@ def exact(bench: harness.Bench) -> None:
 
 
 def lime_tables(bench: harness.Bench) -> None:
-    name, samples, keep = "LIME, 100 rows of a table", 5000, 5
+    name = "LIME, 100 rows of a table"
+    samples = 5000
+    keep = 5
     if not bench.wanted(name):
         return
     predict = boosted().predict
-    train, rows = table(2000, 0)[0], table(ROWS, 1)[0]
+    train = table(2000, 0)[0]
+    rows = table(ROWS, 1)[0]
     model = assay.wrap(predict)
     explainer = lime.lime_tabular.LimeTabularExplainer(train, mode="regression", random_state=0)
 
@@ -173,7 +185,8 @@ def lime_tables(bench: harness.Bench) -> None:
 
 
 def occlusion(bench: harness.Bench) -> None:
-    small, large = zoo.cifar10(count=100)[0], zoo.photographs(count=2)[0]
+    small = zoo.cifar10(count=100)[0]
+    large = zoo.photographs(count=2)[0]
     for name, make, images, window, stride in (
         ("occlusion, ResNet-20", lambda: zoo.cifar_resnet(20), small, 4, 4),
         ("occlusion, MobileNet V2", zoo.mobilenet_v2, large, 16, 8),
@@ -187,7 +200,8 @@ def occlude(
 ) -> None:
     with torch.no_grad():
         targets = net(images).argmax(1)
-    model, explainer = assay.wrap(net), captum.attr.Occlusion(net)
+    model = assay.wrap(net)
+    explainer = captum.attr.Occlusion(net)
 
     def captum_run(batch: int) -> Tensor:
         return explainer.attribute(
@@ -212,7 +226,8 @@ def occlude(
 
 
 def rise(bench: harness.Bench) -> None:
-    name, masks = "RISE, ResNet-18, 224 x 224", 400 if bench.options.quick else 4000
+    name = "RISE, ResNet-18, 224 x 224"
+    masks = 400 if bench.options.quick else 4000
     if not bench.wanted(name):
         return
     torch.manual_seed(0)

@@ -28,7 +28,8 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 THREADS = 2
 PEERS = ("assay", "torch", "captum", "quantus", "shap", "shapiq", "lime", "xgboost")
-START, END = "<!-- results -->", "<!-- end of results -->"
+START = "<!-- results -->"
+END = "<!-- end of results -->"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def seconds(work: Callable[[], Any]) -> float:
 
 def clocks(work: Callable[[], Any]) -> tuple[float, float]:
     """Wall and processor seconds; the latter count where other programs keep the machine busy."""
-    wall, processor = time.perf_counter(), time.process_time()
+    wall = time.perf_counter()
+    processor = time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - processor
 

@@ -168,17 +168,16 @@ def third(task: Task, plan: Plan, chosen: Selections) -> dict[str, Any]:
         "room": [],
     }
     bare: dict[str, list[Any]] = {"rates": [], "lower": [], "attacked": []}
-    attack, soft = (
-        Attack(restarts=plan.restarts, reach=plan.reach),
-        SoftStability(plan.radii, samples=plan.samples),
-    )
+    attack = Attack(restarts=plan.restarts, reach=plan.reach)
+    soft = SoftStability(plan.radii, samples=plan.samples)
     smoothing = MultiplicativeSmoothing.at(1 / 8, plan.levels)
     groups = zip(task.ask(1, plan.certified), chosen["SHAP"], strict=True)
     for (rows, question), masks in groups:
         keep = (rows < plan.attacked).nonzero().flatten()
         if len(keep) == 0:
             continue
-        question, masks = question.take(keep), masks[keep]
+        question = question.take(keep)
+        masks = masks[keep]
         for proof in smoothing.certify(question, masks):
             lines["certified"].append(proof.incremental if proof.consistent else -1)
             lines["room"].append(proof.room)
@@ -201,7 +200,8 @@ def third(task: Task, plan: Plan, chosen: Selections) -> dict[str, Any]:
 
 def measure(name: str) -> dict[str, Any]:
     """All figures of one task, with the processor seconds of each part."""
-    plan, spent = PLANS[name], {}
+    plan = PLANS[name]
+    spent = {}
 
     def timed(part: str, work: Any) -> Any:
         start = time.process_time()

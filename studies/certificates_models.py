@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "studies" / "build" / "certificates"
 SIDE = 4  # pixels of a patch
 SHORTEST, LONGEST = 8, 56  # words of a sentence
-PAD, MASK, UNKNOWN = 0, 1, 2
+PAD = 0
+MASK = 1
+UNKNOWN = 2
 Asked = list[tuple[Tensor, Question]]
 
 
@@ -46,7 +48,8 @@ class SentenceHead(nn.Module):
 
     def __init__(self, width: int, filters: int, classes: int) -> None:
         super().__init__()
-        self.conv, self.drop = nn.Conv1d(width, filters, 3, padding=1), nn.Dropout(0.5)
+        self.conv = nn.Conv1d(width, filters, 3, padding=1)
+        self.drop = nn.Dropout(0.5)
         self.linear = nn.Linear(filters, classes)
 
     def forward(self, rows: Tensor, padding: Tensor | None = None) -> Tensor:
@@ -96,7 +99,8 @@ class Task:
     def _sentences(self, network: SentenceNet, rows: list[int]) -> Question:
         numbers = torch.tensor([self.inputs[row] for row in rows])
         with torch.no_grad():
-            embedded, mask = network.embed(numbers), network.embed(torch.tensor(MASK))
+            embedded = network.embed(numbers)
+            mask = network.embed(torch.tensor(MASK))
         places = torch.arange(numbers.shape[1])[:, None].expand(embedded.shape[1:])
         absent = mask.expand(embedded.shape[1:]).clone()
         return Question(network.head, embedded, features=Labels(places), removal=Baseline(absent))
@@ -158,7 +162,8 @@ def _task(
     inputs: Any,
     labels: Any,
 ) -> Task:
-    networks, spent = {0: base[0]}, {0: base[1]}
+    networks = {0: base[0]}
+    spent = {0: base[1]}
     for eighths in (8, 4, 3, 2, 1):
 
         def train(share: float = eighths / 8) -> nn.Module:

@@ -126,8 +126,10 @@ def curves(found: dict[str, Any]) -> dict[str, np.ndarray]:
     inconsistent.
     """
     radii = np.array(found["radii"]["radii"])
-    lines, bare = found["radii"]["smoothed"], found["radii"]["bare"]
-    room, proven = np.array(lines["room"]), np.array(lines["certified"])
+    lines = found["radii"]["smoothed"]
+    bare = found["radii"]["bare"]
+    room = np.array(lines["room"])
+    proven = np.array(lines["certified"])
 
     def soft(rows: Any) -> np.ndarray:
         passed = np.cumprod(np.array(rows) >= SOFT, axis=1).sum(axis=1)
@@ -150,7 +152,8 @@ def radii(kept: dict[str, Any], path: Path) -> None:
         1, len(kept), figsize=(4.3 * len(kept), 3.6), sharey=True, squeeze=False
     )
     for axis, (name, found) in zip(axes[0], kept.items()):
-        made, tested = curves(found), np.array(found["radii"]["radii"])
+        made = curves(found)
+        tested = np.array(found["radii"]["radii"])
         reach = np.arange(0, tested[-1] + 1)
         for key, colour, label in (
             ("certified", "#0072b2", "certified: no addition flips it"),

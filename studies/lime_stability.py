@@ -97,11 +97,9 @@ def network(name: str) -> Callable[[int], Case]:
     """A trained network of OpenXAI on its own table."""
 
     def made(count: int) -> Case:
-        net, train, (test, truth) = (
-            zoo.openxai_network(name),
-            zoo.openxai(name, "train")[0],
-            zoo.openxai(name),
-        )
+        net = zoo.openxai_network(name)
+        train = zoo.openxai(name, "train")[0]
+        (test, truth) = zoo.openxai(name)
 
         def both(rows: Floats) -> Floats:
             with torch.inference_mode():
@@ -164,7 +162,8 @@ def judge(case: Case) -> Callable[[int, Surrogate], float]:
     fresh = assay.Quartiles(case.train, samples=FRESH, design="independent").sample(
         question, seed=10**6
     )
-    weights, answers = fresh.weights.numpy(), fresh.answers.numpy()
+    weights = fresh.weights.numpy()
+    answers = fresh.answers.numpy()
 
     def score(row: int, surrogate: Surrogate) -> float:
         left = answers[row] - surrogate.intercept - fresh.design[row].numpy() @ surrogate.weights
@@ -190,7 +189,8 @@ def measure(case: Case, seeds: int, libraries: tuple[str, ...]) -> list[dict[str
     """One record per library and number of samples: agreement of every row, R^2 reported and on
     fresh draws.
     """
-    records, score = [], judge(case)
+    records = []
+    score = judge(case)
     for library in libraries:
         run, sizes = RUNS[library]
         for samples in sizes:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-START, END = "<!-- results -->", "<!-- end of results -->"
+START = "<!-- results -->"
+END = "<!-- end of results -->"
 
 
 def conditions() -> None:

@@ -59,7 +59,8 @@ def right(net: nn.Module, images: Tensor, labels: Tensor, count: int) -> Tensor:
 
 
 def resnet(count: int) -> Case:
-    net, settings = zoo.cifar_resnet(20), (published(1000), fine(1000, 16), fine(1000, 32))
+    net = zoo.cifar_resnet(20)
+    settings = (published(1000), fine(1000, 16), fine(1000, 32))
     images = right(net, *zoo.cifar10("test", 2 * count), count)
     return Case("ResNet-20, CIFAR-10", net, images, ("black", "mean colour", "blur"), settings)
 
@@ -134,7 +135,9 @@ def coherent(side: int, draw: torch.Generator) -> Tensor:
 
 def measure(case: Case, absent: str, method: assay.Rise) -> dict[str, Any]:
     """Scores of every picture: clean, without RISE's tenth, without random tenths (their mean)."""
-    start, side, count = time.process_time(), case.images.shape[-1], len(case.images)
+    start = time.process_time()
+    side = case.images.shape[-1]
+    count = len(case.images)
     question = assay.Question(
         case.net, case.images, features=assay.Pixels(), removal=removal(absent, case.images)
     )

@@ -116,7 +116,8 @@ def pictures(count: int) -> Case:
     """The predicted class's logit of ResNet-20 on superpixels; absent ones take the picture's mean
     colour.
     """
-    net, (images, _) = zoo.cifar_resnet(20), zoo.cifar10("test", 200)
+    net = zoo.cifar_resnet(20)
+    (images, _) = zoo.cifar10("test", 200)
     questions: list[assay.Question] = []
     for image in images.split(1):
         question = _picture(net, image)
@@ -353,7 +354,8 @@ def main() -> None:
     if options.render:
         return publish(PAGE.kept())
     conditions()
-    records, abouts = [], {}
+    records = []
+    abouts = {}
     with assay.quiet():
         for name in [options.only] if options.only else CASES:
             case = CASES[name](options.inputs)

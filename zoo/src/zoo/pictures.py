@@ -18,7 +18,8 @@ from zoo.place import data_root
 def mnist(split: str = "test", count: int | None = None) -> tuple[Tensor, Tensor]:
     """Digits (n, 1, 28, 28) in [0, 1] and labels (n,), in the original order."""
     with np.load(data_root() / "mnist" / f"mnist_{split}.npz") as file:
-        images, labels = file["images"][:count], file["labels"][:count]
+        images = file["images"][:count]
+        labels = file["labels"][:count]
     return torch.from_numpy(images).float().div(255).unsqueeze(1), torch.from_numpy(labels).long()
 
 
@@ -30,10 +31,12 @@ def cifar10(
     """
     name = {"test": "cifar10_test.npz", "train": "cifar10_train_10000.npz"}[split]
     with np.load(data_root() / "cifar10" / name) as file:
-        images, labels = file["images"], file["labels"]
+        images = file["images"]
+        labels = file["labels"]
     # The permutation under which the accuracies of the trained networks were stated.
     order = np.random.RandomState(0).permutation(len(labels)) if shuffle else np.arange(len(labels))
-    images, labels = images[order[:count]], labels[order[:count]]
+    images = images[order[:count]]
+    labels = labels[order[:count]]
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255).contiguous()
     return pixels, torch.from_numpy(labels).long()
 
@@ -41,7 +44,8 @@ def cifar10(
 def square(image: Image.Image, size: int, keep: float) -> Tensor:
     """The central square that is `keep` of the shorter side, resized to (3, size, size) in [0, 1]."""
     side = int(min(image.size) * keep)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
+    left = (image.width - side) // 2
+    top = (image.height - side) // 2
     cut = (
         image.convert("RGB")
         .crop((left, top, left + side, top + side))

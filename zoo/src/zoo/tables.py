@@ -32,7 +32,8 @@ def openxai(name: str, split: Split = "test") -> tuple[pd.DataFrame, pd.Series]:
         part: pd.read_csv(data_root() / "openxai_tabular" / folder / f"{stem}-{part}.csv")
         for part in Split.__args__
     }
-    low, high = tables["train"].drop(columns=label).min(), tables["train"].drop(columns=label).max()
+    low = tables["train"].drop(columns=label).min()
+    high = tables["train"].drop(columns=label).max()
     table = tables[split]
     return (table.drop(columns=label) - low) / (high - low), table[label].astype(int)
 
