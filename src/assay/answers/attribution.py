@@ -160,8 +160,8 @@ def _feature_count(amount: Any, features: int) -> int:
             advice="Use an int, as in top(3), or a float, as in top(0.1).",
         )
     number: int | float = int(amount) if isinstance(amount, Integral) else float(amount)
-    most = features if isinstance(number, int) else 1.0
-    if not 0 <= number <= most:
+    limit = features if isinstance(number, int) else 1.0
+    if not 0 <= number <= limit:
         raise InputError(
             expected=f"a number of features from 0 to {features} or a share from 0.0 to 1.0",
             got=repr(number),
