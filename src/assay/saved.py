@@ -43,7 +43,8 @@ def load(path: str | PathLike[str]) -> Attribution | Score | Certificate:
             advice="Look for a typing error in the path, or save an answer there first.",
         )
     if _is_json(file):
-        # Read here, so that whoever loads answers alone need not load the certificates.
+        # Read here, so that whoever loads answers alone need not load the
+        # certificates.
         from assay.certificates.certificate import Certificate
 
         return Certificate.load(file)

@@ -45,7 +45,8 @@ class Target(ABC):
         """The same target with everything that depends on the clean outputs (n, ...) decided, or a
         refusal.
         """
-        # Scoring is the check: outputs of the wrong shape are refused before any work.
+        # Scoring is the check: outputs of the wrong shape are refused before any
+        # work.
         self.score(outputs, torch.arange(len(outputs), device=outputs.device))
         return self
 
@@ -242,9 +243,11 @@ class LogOdds(_OfOutput):
             p = self.output.score(outputs, rows)
             # Certain predictions are held one rounding away from infinite odds.
             return torch.logit(p, eps=torch.finfo(outputs.dtype).eps)
-        # z_c - log sum_{k != c} exp z_k keeps the precision that 1 - p would lose near p = 1.
+        # z_c - log sum_{k != c} exp z_k keeps the precision that 1 - p would lose
+        # near p = 1.
         classes = torch.arange(outputs.shape[1], device=outputs.device).expand_as(outputs)
-        # Scoring the class numbers themselves tells which class is meant, row by row.
+        # Scoring the class numbers themselves tells which class is meant, row by
+        # row.
         target_class = self.output.score(classes, rows).unsqueeze(1)
         others = outputs.masked_fill(classes == target_class, -torch.inf).logsumexp(1)
         return self.output.score(outputs, rows) - others
@@ -317,7 +320,8 @@ class Sequence(Target):
         words = self._words
         # One caption for all inputs is the same row for each.
         words = words.expand(len(outputs), -1) if words.dim() == 1 else words[rows]
-        # A step that is left out reads word 0, and its number is then replaced by zero.
+        # A step that is left out reads word 0, and its number is then replaced by
+        # zero.
         readable = words.clamp_min(0)[:, :, None]
         log_probabilities = outputs.log_softmax(2).gather(2, readable).squeeze(2)
         return torch.where(words < 0, 0.0, log_probabilities).sum(dim=1)

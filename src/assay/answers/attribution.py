@@ -65,6 +65,7 @@ class Attribution:
     @property
     def method(self) -> str:
         """The method's repr, which evaluates back to it."""
+        # Answers that were made by hand need not say where they came from.
         return str(self.provenance.get("method", ""))
 
     @property
@@ -77,7 +78,8 @@ class Attribution:
 
     def rows(self, part: slice) -> Attribution:
         """The answer for some of the inputs, everything that belongs to an input cut alike."""
-        # Every tensor here has one row per input; what is no tensor is common to all of them.
+        # Every tensor here has one row per input; what is no tensor is common to
+        # all of them.
         per_input: dict[str, Any] = {
             name: value[part] for name, value in vars(self).items() if isinstance(value, Tensor)
         }
@@ -98,6 +100,7 @@ class Attribution:
         """
         k = _feature_count(amount, self.values.shape[1])
         credit = self.values.abs() if by == "magnitude" else self.values
+        # A stable sort leaves ties in the order of the features.
         ranked = credit.argsort(dim=1, descending=True, stable=True)
         mask = torch.zeros_like(self.values, dtype=torch.bool)
         return mask.scatter_(1, ranked[:, :k], True)

@@ -80,7 +80,8 @@ class Score:
             },
             "provenance": dict(self.provenance),
         }
-        # Copies in double precision: a frozen class is written past its own guard, once.
+        # Copies in double precision: a frozen class is written past its own
+        # guard, once.
         for key, column in columns.items():
             object.__setattr__(self, key, column)
 
@@ -110,6 +111,7 @@ class Score:
     @property
     def mean(self) -> float:
         """The mean over the inputs that have a score."""
+        # Without any score there is no mean.
         if self.missing == len(self):
             return math.nan
         return float(torch.nanmean(self.values))
@@ -120,7 +122,10 @@ class Score:
         a rate.
         """
         if self.units == RATE:
-            return statistics.wilson(float(torch.nansum(self.values)), len(self) - self.missing)
+            # Hits may be shares of one, as with partial credit.
+            successes = float(torch.nansum(self.values))
+            return statistics.wilson(successes, len(self) - self.missing)
+        # NaN values are left out there.
         return statistics.interval(self.values.numpy())
 
     @property
@@ -158,12 +163,14 @@ class Score:
         if self.error is not None:
             columns["standard error"] = self.error.numpy()
         columns |= {key: column.numpy() for key, column in self.details.items()}
-        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self), name="input"))
+        index = pandas.RangeIndex(len(self), name="input")
+        return pandas.DataFrame(columns, index=index)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes the arrays as safetensors with the facts as JSON in its header; `Score.load` reads
         it back.
         """
+        # A file holds one flat set of arrays: details are told by a prefix.
         details = {_DETAIL + key: column for key, column in self.details.items()}
         facts = {
             "name": self.name,
@@ -172,7 +179,8 @@ class Score:
             "why": self.why,
             "provenance": self.provenance,
         }
-        write(path, "Score", {"values": self.values, "error": self.error, **details}, facts)
+        arrays = {"values": self.values, "error": self.error, **details}
+        write(path, "Score", arrays, facts)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Score:

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from assay.errors import InputError, VersionError
 
-# "1" kept the facts under another key. A text, as all that a header of safetensors may hold.
+# "1" kept the facts under another key. A text, as all that a header of
+# safetensors may hold.
 FORMAT = "2"
 
 
@@ -83,7 +84,8 @@ def read(path: str | PathLike[str], noun: str | None = None) -> SavedAnswer:
             got=header.get("noun", "another kind of file"),
             advice="Read whatever was saved with assay.load(path).",
         )
-    # The noun is looked at first: a stranger's file has no format of ours to complain about.
+    # The noun is looked at first: a stranger's file has no format of ours to
+    # complain about.
     if header.get("format") != FORMAT:
         raise VersionError(
             expected=f"a file of format {FORMAT} in {path}",

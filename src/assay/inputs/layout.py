@@ -85,7 +85,8 @@ class Layout(ABC):
         it.
         """
         values = rows.detach().cpu().contiguous()
-        # NumPy has no bfloat16; only the bytes are read, so any type of that width will do.
+        # NumPy has no bfloat16; only the bytes are read, so any type of that
+        # width will do.
         if values.dtype in (torch.bfloat16, torch.float16):
             values = values.view(torch.int16)
         array = values.numpy()
@@ -107,7 +108,8 @@ def arranged(rows: Rows, memory: int) -> Rows:
 
 
 def _channels_last(row: Any) -> Any:
-    # Tensors of four dimensions are images (n, channels, height, width); others have no such order.
+    # Tensors of four dimensions are images (n, channels, height, width);
+    # others have no such order.
     if isinstance(row, Tensor) and row.dim() == 4:
         return row.contiguous(memory_format=torch.channels_last)
     return row

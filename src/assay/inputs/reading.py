@@ -34,7 +34,8 @@ def layout_of(raw: Any, *, device: torch.device, dtype: torch.dtype | None) -> L
 
 
 def _is_frame(raw: Any) -> TypeGuard[pd.DataFrame]:
-    # pandas takes a second to load: it is asked for only if the inputs come from it.
+    # pandas takes a second to load: it is asked for only if the inputs come
+    # from it.
     if type(raw).__module__.partition(".")[0] != "pandas":
         return False
     import pandas as pd

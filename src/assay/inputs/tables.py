@@ -101,8 +101,10 @@ class TableLayout(Layout):
 
         if all(categories is None for categories in self.categories):
             return super().identities(rows)
-        # Codes depend on which categories the inputs happened to have: hash what they stand for.
-        hashes = pd.util.hash_pandas_object(self.fold(rows)[0], index=False, categorize=False)
+        # Codes depend on which categories the inputs happened to have: hash what
+        # they stand for.
+        frame = self.fold(rows)[0]
+        hashes = pd.util.hash_pandas_object(frame, index=False, categorize=False)
         keys = rng.identities([key.tobytes() for key in hashes.to_numpy()])
         return keys.to(rows.device)
 
@@ -123,10 +125,12 @@ def _categories(column: pd.Series[Any]) -> Categories | None:
 
     if isinstance(column.dtype, pd.CategoricalDtype):
         return tuple(column.cat.categories)
-    # A truth value is a number to pandas; as a category it is handed back as one.
+    # A truth value is a number to pandas; as a category it is handed back as
+    # one.
     is_bool = pd.api.types.is_bool_dtype(column.dtype)
     if pd.api.types.is_numeric_dtype(column.dtype) and not is_bool:
         return None
+    # Sorted by their text, since values of different types have no order.
     return tuple(sorted(column.dropna().unique(), key=str))
 
 
@@ -163,8 +167,8 @@ def _number_column(values: NDArray[Any], dtype: Any) -> pd.Series[Any]:
     """Numbers in the column's own type, or as floats where that would round them."""
     import pandas as pd
 
-    # A blend of rows can leave the integers: such a column is handed over as floats, never rounded
-    # in silence.
+    # A blend of rows can leave the integers: such a column is handed over as
+    # floats, never rounded in silence.
     is_integer = np.issubdtype(getattr(dtype, "numpy_dtype", dtype), np.integer)
     if is_integer and not bool(np.all(values == np.round(values))):
         dtype = np.float64
@@ -175,6 +179,7 @@ def _category_column(values: NDArray[Any], dtype: Any, categories: Sequence[Any]
     """Codes as the categories they stand for, in the column's own type."""
     import pandas as pd
 
+    # pandas' own code of a missing value is -1.
     codes = np.where(np.isnan(values), -1, values).astype(np.int64)
     column = pd.Categorical.from_codes(codes, categories=pd.Index(list(categories)))
     if isinstance(dtype, pd.CategoricalDtype):

@@ -52,7 +52,9 @@ class TensorLayout(Layout):
         for other in self.dtypes[1:]:
             common = torch.promote_types(common, other)
         # Truth values have no differences and no sums.
-        return torch.int64 if common == torch.bool else common
+        if common == torch.bool:
+            return torch.int64
+        return common
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,7 +91,8 @@ class TensorLayout(Layout):
             )
         if self.dtype.is_floating_point or not tensor.is_floating_point():
             return
-        # Floats may stand for integers, such as token numbers out of a float table, if none is cut.
+        # Floats may stand for integers, such as token numbers out of a float
+        # table, if none is cut.
         if not bool((tensor == tensor.round()).all()):
             raise InputError(
                 expected=f"whole numbers in the place of inputs of {self.dtype}",
@@ -120,11 +123,13 @@ def _element_names(prefix: str, shape: tuple[int, ...]) -> list[str]:
 def as_tensor(value: Any) -> Tensor:
     """A tensor of the same numbers; anything that is no array of numbers is refused."""
     if isinstance(value, Tensor):
-        # Tensors made in inference mode can never take part in a gradient: their copies can.
+        # Tensors made in inference mode can never take part in a gradient: their
+        # copies can.
         return value.clone() if value.is_inference() else value
     try:
         array = np.asarray(value, order="C")
-        # torch shares an array's memory and would warn of one that it must not write to.
+        # torch shares an array's memory and would warn of one that it must not
+        # write to.
         return torch.as_tensor(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError) as error:
         raise KindError(
@@ -141,7 +146,9 @@ def tensor_parts(raw: Any) -> list[Any]:
     """The tensors handed in: a tuple or a list of arrays is several of them, a list of numbers is
     one.
     """
-    is_list_of_arrays = isinstance(raw, list) and all(hasattr(part, "shape") for part in raw)
-    if isinstance(raw, tuple) or is_list_of_arrays:
+    if isinstance(raw, tuple):
+        return list(raw)
+    # A list of plain numbers, or of lists of them, is one array written out.
+    if isinstance(raw, list) and all(hasattr(part, "shape") for part in raw):
         return list(raw)
     return [raw]

@@ -66,7 +66,8 @@ class TextLayout(Layout):
     def of(cls, texts: Sequence[str], device: torch.device) -> TextLayout:
         """The layout of some texts."""
         split_texts = [_split(text) for text in texts]
-        # Codes in the order of first appearance; two empty pieces hold the places of 0 and _MASK.
+        # Codes in the order of first appearance; two empty pieces hold the places
+        # of 0 and _MASK.
         vocabulary = dict.fromkeys(piece for pieces in split_texts for piece in pieces)
         return cls((("", ""), ("", ""), *vocabulary), max(map(len, split_texts)), device)
 
@@ -98,7 +99,9 @@ class TextLayout(Layout):
         for row, text in zip(rows, raw):
             pieces = _split(text)
             self._check(pieces, codes)
-            row[: len(pieces)] = torch.tensor([codes[piece] for piece in pieces], dtype=torch.int64)
+            # The places behind a text's end stay 0.
+            numbers = [codes[piece] for piece in pieces]
+            row[: len(pieces)] = torch.tensor(numbers, dtype=torch.int64)
         return rows.to(self.device)
 
     def _check(self, pieces: Sequence[Piece], codes: dict[Piece, int]) -> None:
@@ -121,10 +124,13 @@ class TextLayout(Layout):
         return ([self._text(codes) for codes in rows.tolist()],)
 
     def _text(self, codes: list[int]) -> str:
-        # An absent word takes what followed it along; a mask token brings one space of its own.
+        # An absent word takes what followed it along; a mask token brings one
+        # space of its own.
         token = f"{self.mask} " if self.mask else ""
-        text = "".join(token if code == _MASK else "".join(self.pieces[code]) for code in codes)
-        # A text from which nothing is absent comes back as it was, with the spaces at its end.
+        pieces = ["".join(self.pieces[code]) for code in codes]
+        text = "".join(token if code == _MASK else piece for code, piece in zip(codes, pieces))
+        # A text from which nothing is absent comes back as it was, with the
+        # spaces at its end.
         return text.rstrip() if _MASK in codes else text
 
     def identities(self, rows: Tensor) -> Tensor:

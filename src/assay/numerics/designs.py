@@ -28,7 +28,8 @@ Balanced = Literal["orthogonal", "independent"]
 
 Draw = Literal["orthogonal", "sobol", "independent"]
 
-# The field GF(4) = {0, 1, a, a + 1}, its elements numbered 0 to 3: addition is exclusive or.
+# The field GF(4) = {0, 1, a, a + 1}, its elements numbered 0 to 3:
+# addition is exclusive or.
 _ADD = np.arange(4)[:, None] ^ np.arange(4)
 
 _TIMES = np.array([[0, 0, 0, 0], [0, 1, 2, 3], [0, 2, 3, 1], [0, 3, 1, 2]])
@@ -47,7 +48,8 @@ def orthogonal_array(columns: int, power: int, generator: np.random.Generator) -
     """
     digits = np.meshgrid(*[np.arange(4)] * power, indexing="ij")
     vectors = np.stack(digits, axis=-1).reshape(-1, power)
-    # A direction and its multiples give the same column up to levels: keep the one that leads with 1.
+    # A direction and its multiples give the same column up to levels: keep
+    # the one that leads with 1.
     first_nonzero = (vectors != 0).argmax(axis=1)[:, None]
     leading = np.take_along_axis(vectors, first_nonzero, axis=1)[:, 0]
     directions = generator.permutation(vectors[leading == 1])[:columns]
@@ -76,8 +78,9 @@ def uniforms(
         points = _sobol(rows, columns, generator)
         return points, (4 * points).astype(np.int64)
     levels = _stacked_arrays(rows, columns, generator)
-    # A Latin hypercube inside the levels: sorting by level first, ties at random, gives every row
-    # a rank of its own in each column, and every rank lies in its row's level.
+    # A Latin hypercube inside the levels: sorting by level first, ties at
+    # random, gives every row a rank of its own in each column, and every rank
+    # lies in its row's level.
     jitter = generator.random((rows, columns))
     order = np.argsort(jitter if levels is None else jitter + levels, axis=0)
     rank = np.argsort(order, axis=0)
@@ -86,12 +89,15 @@ def uniforms(
 
 def _stacked_arrays(rows: int, columns: int, generator: np.random.Generator) -> Integers | None:
     """Levels (rows, columns) from the largest arrays that fit, one below the other, or None."""
+    # An array of 4^power rows has (4^power - 1) / 3 directions, one for a
+    # column.
     fitting = [power for power in _POWERS if 4**power <= rows and (4**power - 1) // 3 >= columns]
     if not fitting:
         return None
-    largest = fitting[-1]
-    blocks = -(-rows // 4**largest)
-    arrays = [orthogonal_array(columns, largest, generator) for _ in range(blocks)]
+    power = fitting[-1]
+    blocks = -(-rows // 4**power)
+    # Each block is randomised anew; the last one is cut where the rows end.
+    arrays = [orthogonal_array(columns, power, generator) for _ in range(blocks)]
     return np.concatenate(arrays)[:rows]
 
 
@@ -105,6 +111,7 @@ def _sobol(rows: int, columns: int, generator: np.random.Generator) -> Floats:
             got=columns,
             advice="Use design='independent'.",
         )
+    # The sequence is balanced at powers of two only: draw up to the next one.
     power = max(1, (rows - 1).bit_length())
     chosen = generator.permutation(even_columns(columns, power))
     sequence = Sobol(int(chosen.max()) + 1, rng=generator)
@@ -124,14 +131,17 @@ def even_columns(columns: int, power: int) -> NDArray[np.int64]:
     """
     from scipy.stats.qmc import Sobol
 
-    # Some columns are passed over: search well beyond as many as are asked for.
+    # Some columns are passed over: search well beyond as many as are asked
+    # for.
     sequence = Sobol(min(Sobol.MAXDIM, 8 * columns + 64), scramble=False)
-    # The points numbered 1, 2, 4, ... are a basis: the others are their sums (exclusive or).
+    # The points numbered 1, 2, 4, ... are a basis: the others are their sums
+    # (exclusive or).
     basis = np.stack(
         [sequence.reset().fast_forward(1 << digit).random(1)[0] for digit in range(power)]
     )
     quarters = (4 * basis).astype(np.int64)
-    # A column's first and second binary digit as functions of the point's number: one bit mask each.
+    # A column's first and second binary digit as functions of the point's
+    # number: one bit mask each.
     place_values = 1 << np.arange(power)
     high = place_values @ (quarters >> 1)
     low = place_values @ (quarters & 1)
@@ -139,6 +149,8 @@ def even_columns(columns: int, power: int) -> NDArray[np.int64]:
     taken: set[int] = {0}
     even: list[int] = []
     uneven: list[int] = []
+    # Greedy: a column joins if it shares no digit, or sum of both, with any
+    # before.
     for column, digits in enumerate(functions):
         if taken.isdisjoint(digits):
             even.append(column)

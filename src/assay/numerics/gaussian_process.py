@@ -24,7 +24,8 @@ covariance (m, m) into the gradient in the relevances (d,).
 
 _JITTER = 1e-8  # variance added to the diagonal, of a process of variance one: keeps it definite
 
-# Bounds of the search: relevances from 0.0003 to 0.9975, noise variances from 1e-7 to 7.4.
+# Bounds of the search: relevances from 0.0003 to 0.9975, noise variances
+# from 1e-7 to 7.4.
 _LOGIT_RELEVANCE_BOUNDS = (-8.0, 6.0)
 
 _LOG_NOISE_BOUNDS = (-16.0, 2.0)
@@ -34,6 +35,7 @@ def factor(covariance: Floats, noise: float) -> tuple[Floats, bool]:
     """The Cholesky factor of a covariance with noise on its diagonal."""
     from scipy.linalg import cho_factor
 
+    # Factoring in place would destroy the caller's covariance.
     noisy = covariance.copy()
     noisy[np.diag_indices_from(noisy)] += noise + _JITTER
     return cho_factor(noisy, lower=True, overwrite_a=True, check_finite=False)
@@ -101,14 +103,17 @@ def maximum_a_posteriori(
         noise = float(np.exp(settings[-1]))
         covariance, pullback = kernel(relevance)
         value, slope = negative_log_likelihood(covariance, noise, answers)
-        # The chain rule: d relevance / d logit = r (1 - r), d noise / d log(noise) = noise.
+        # The chain rule: d relevance / d logit = r (1 - r), d noise / d
+        # log(noise) = noise.
         relevance_gradient = pullback(slope) * relevance * (1 - relevance)
         gradient = np.append(relevance_gradient, np.trace(slope) * noise)
         standardised = (settings - prior_mean) / prior_sd
         penalty = float(standardised @ standardised) / 2
         return value + penalty, gradient + standardised / prior_sd
 
-    bounds = [_LOGIT_RELEVANCE_BOUNDS] * (len(prior_mean) - 1) + [_LOG_NOISE_BOUNDS]
+    relevances = len(prior_mean) - 1
+    bounds = [_LOGIT_RELEVANCE_BOUNDS] * relevances + [_LOG_NOISE_BOUNDS]
+    # The search starts where the prior is highest.
     mode = minimize(
         negative_log_posterior,
         prior_mean,

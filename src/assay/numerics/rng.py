@@ -26,7 +26,8 @@ _WORD = 0xFFFFFFFF  # the bits of one 32-bit word
 
 _ROUNDS = 10  # the "-10" of Philox 4x32-10
 
-# Constants of Salmon et al. 2011, section 4.3: two multipliers, and what the keys grow by a round.
+# Constants of Salmon et al. 2011, section 4.3: two multipliers, and what
+# the keys grow by a round.
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
@@ -65,10 +66,12 @@ def philox(
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):
-        # The low 64 bits of the products wrap, as they should: no bit above them is read.
+        # The low 64 bits of the products wrap, as they should: no bit above them
+        # is read.
         product0 = c0 * _MULTIPLIERS[0]
         product1 = c2 * _MULTIPLIERS[1]
-        # A shift of a signed integer copies its sign: the mask keeps the high word alone.
+        # A shift of a signed integer copies its sign: the mask keeps the high
+        # word alone.
         high0 = product0 >> 32 & _WORD
         high1 = product1 >> 32 & _WORD
         c0 = high1 ^ c1 ^ k0
@@ -105,7 +108,8 @@ class Streams:
 
     def _words(self, draws: tuple[int, int], size: int) -> Tensor:
         """(n, draws, 4 * ceil(size / 4)) words of 32 bits."""
-        # One counter gives four words: a draw is a row of blocks, all draws one flat array of them.
+        # One counter gives four words: a draw is a row of blocks, all draws one
+        # flat array of them.
         blocks = -(-size // 4)
         count = draws[1] - draws[0]
         total = len(self) * count * blocks
@@ -117,8 +121,9 @@ class Streams:
             draw = position // blocks % count + draws[0]
             block = position % blocks
             zero = torch.zeros_like(position)
+            counter = (block, draw, zero, zero)
             key = (self.low[row], self.high[row])
-            words[piece] = torch.stack(philox((block, draw, zero, zero), key), dim=1)
+            words[piece] = torch.stack(philox(counter, key), dim=1)
         return words.view(len(self), count, blocks * 4)
 
     def uniform(
@@ -155,8 +160,11 @@ def streams(seed: int, keys: Tensor, name: str = "") -> Streams:
     purpose.
     """
     root = derive(seed, name)
-    key = [torch.full_like(keys, root & _WORD), torch.full_like(keys, root >> 32 & _WORD)]
-    # Philox itself is the hash: the input's identity is the counter, seed and name are the key.
+    low_root = torch.full_like(keys, root & _WORD)
+    high_root = torch.full_like(keys, root >> 32 & _WORD)
+    # Philox itself is the hash: the input's identity is the counter, seed and
+    # name are the key.
     zero = torch.zeros_like(keys)
-    low, high, _, _ = philox((keys & _WORD, keys >> 32 & _WORD, zero, zero), key)
+    counter = (keys & _WORD, keys >> 32 & _WORD, zero, zero)
+    low, high, _, _ = philox(counter, (low_root, high_root))
     return Streams(low, high)

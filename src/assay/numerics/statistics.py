@@ -32,15 +32,16 @@ Floats: TypeAlias = NDArray[np.float64]
 
 Indices: TypeAlias = NDArray[np.intp]
 
-# Up to this many inputs all sign flips are enumerated (2^16 of them, by symmetry): many pairs need
-# small p values.
+# Up to this many inputs all sign flips are enumerated (2^16 of them, by
+# symmetry): many pairs need small p values.
 EXACT = 17
 
-# Entries of one resampling matrix (16 MB), so that memory does not grow with the resamples.
+# Entries of one resampling matrix (16 MB), so that memory does not grow
+# with the resamples.
 BLOCK = 1 << 21
 
-# Relative to the largest value of a column: sums that are equal in exact arithmetic differ by less
-# than this, whatever the order of summation.
+# Relative to the largest value of a column: sums that are equal in exact
+# arithmetic differ by less than this, whatever the order of summation.
 _TIE = 1e-12
 
 
@@ -142,7 +143,8 @@ def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]
     centre = rate + z * z / (2 * n)
     half_width = z * float(np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)))
     shrinkage = 1 + z * z / n
-    # At the ends the bound is exact, where rounding would leave a little more or less.
+    # At the ends the bound is exact, where rounding would leave a little more
+    # or less.
     low = 0.0 if successes == 0 else (centre - half_width) / shrinkage
     high = 1.0 if successes == n else (centre + half_width) / shrinkage
     return low, high
@@ -173,8 +175,10 @@ def every_pair(
     """The paired differences of all columns i < j of a table (n, methods), in one matrix product."""
     columns = _table(table)
     first, second = np.triu_indices(columns.shape[1], 1)
-    results = differences(columns[:, first] - columns[:, second], level, seed, resamples)
-    return {(int(i), int(j)): result for i, j, result in zip(first, second, results)}
+    table = columns[:, first] - columns[:, second]
+    results = differences(table, level, seed, resamples)
+    pairs = zip(first.tolist(), second.tolist())
+    return dict(zip(pairs, results))
 
 
 def differences(
@@ -186,7 +190,7 @@ def differences(
     columns = _table(table)
     bounds = intervals(columns, level, seed, resamples)
     p = sign_flip(columns, seed, resamples)
-    return [_summary(columns[:, k], bounds[k], float(p[k])) for k in range(columns.shape[1])]
+    return [_summary(column, bounds[k], float(p[k])) for k, column in enumerate(columns.T)]
 
 
 def _summary(column: Floats, bounds: Floats, p: float) -> Paired:
@@ -308,7 +312,12 @@ def _inserted(groups: Sequence[frozenset[int]], i: int, j: int) -> list[frozense
 
 def _absorbed(groups: Sequence[frozenset[int]]) -> list[frozenset[int]]:
     """The groups, each once, without those that lie inside another."""
-    return [group for group in dict.fromkeys(groups) if not any(group < other for other in groups)]
+    distinct = list(dict.fromkeys(groups))
+    maximal = []
+    for group in distinct:
+        if not any(group < other for other in distinct):
+            maximal.append(group)
+    return maximal
 
 
 def _letter(number: int) -> str:
@@ -346,7 +355,8 @@ def ranks(
     if not len(valid) or not len(common):
         return chances
     means = resampled(common, seed, resamples) * (1 if direction == "lower" else -1)
-    # The same column twice may come out of a matrix product with other last bits: those are ties.
+    # The same column twice may come out of a matrix product with other last
+    # bits: those are ties.
     tolerance = _TIE * float(np.abs(common).max())
     ahead = np.empty(means.shape, dtype=np.int64)
     tied = np.empty(means.shape, dtype=np.int64)
@@ -354,7 +364,8 @@ def ranks(
         distance = means - means[:, [k]]
         ahead[:, k] = np.count_nonzero(means < means[:, [k]] - tolerance, axis=1)
         tied[:, k] = np.count_nonzero(np.abs(distance) <= tolerance, axis=1)
-    # With a methods ahead and t tied (itself among them), places a to a + t - 1 get 1 / t each.
+    # With a methods ahead and t tied (itself among them), places a to a + t -
+    # 1 get 1 / t each.
     for place in range(places):
         shares = ((ahead <= place) & (place < ahead + tied)) / tied
         chances[valid, place] = np.mean(shares, axis=0)
@@ -428,7 +439,8 @@ def _bootstrap_counts(n: int, seed: int, resamples: int) -> Iterator[tuple[slice
     for piece in pieces(resamples, n, BLOCK):
         size = piece.stop - piece.start
         inputs = generator.integers(0, n, (size, n))
-        # Each resample counts in n cells of its own, so that one bincount serves them all.
+        # Each resample counts in n cells of its own, so that one bincount serves
+        # them all.
         cells = inputs + n * np.arange(size)[:, None]
         counts = np.bincount(cells.reshape(-1), minlength=size * n).reshape(size, n)
         yield piece, counts.astype(np.float64)
@@ -439,7 +451,8 @@ def _signs(n: int, seed: int, resamples: int) -> Iterator[Floats]:
     otherwise.
     """
     if n <= EXACT:
-        # The bits of 0 to 2^(n - 1) - 1: the last sign is fixed, its flip gives the same |sum|.
+        # The bits of 0 to 2^(n - 1) - 1: the last sign is fixed, its flip gives
+        # the same |sum|.
         bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1
         yield (1 - 2 * bits).astype(np.float64)
         return
@@ -454,15 +467,18 @@ def _bca(columns: Floats, means: Floats, level: float) -> Floats:
     from scipy.special import ndtr, ndtri
 
     count = np.count_nonzero(~np.isnan(columns), axis=0)
-    observed = np.where(count > 0, np.nansum(columns, axis=0) / np.maximum(count, 1), np.nan)
+    totals = np.nansum(columns, axis=0)
+    observed = np.where(count > 0, totals / np.maximum(count, 1), np.nan)
     tolerance = _TIE * np.nanmax(np.abs(columns), axis=0, initial=0.0)
     bias = ndtri(_share_below(means, observed, tolerance))
     acceleration, constant = _acceleration(columns, observed, tolerance)
     z = ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))[:, None]
     shares = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
     bounds = _quantiles(means, shares)
-    # A column whose values are all the same has that value as both bounds, to the last bit.
-    bounds[constant] = np.nanmax(columns[:, constant], axis=0, initial=-np.inf)[:, None]
+    # A column whose values are all the same has that value as both bounds, to
+    # the last bit.
+    constants = np.nanmax(columns[:, constant], axis=0, initial=-np.inf)
+    bounds[constant] = constants[:, None]
     bounds[count < 2] = np.nan
     return bounds
 
@@ -486,12 +502,13 @@ def _acceleration(
 
     a = sum l_i^3 / (6 (sum l_i^2)^(3/2)) with l_i the jackknife's influences, zero for a constant.
     """
-    # The jackknife of a mean needs no recomputation: leaving input i out moves it by
-    # (x_i - mean) / (n - 1), and the factor 1 / (n - 1) cancels.
+    # The jackknife of a mean needs no recomputation: leaving input i out
+    # moves it by (x_i - mean) / (n - 1), and the factor 1 / (n - 1) cancels.
     influence = np.nan_to_num(columns - observed)
     largest = np.max(np.abs(influence), axis=0, initial=0.0)
     constant = largest <= tolerance
-    # The acceleration has no scale, and cubes of small influences would vanish.
+    # The acceleration has no scale, and cubes of small influences would
+    # vanish.
     influence = influence / np.where(constant, 1.0, largest)
     squares = np.sum(influence**2, axis=0)
     cubes = np.sum(influence**3, axis=0)
@@ -506,8 +523,10 @@ def _quantiles(means: Floats, shares: Floats) -> Floats:
     ordered = np.sort(means, axis=0)
     last = len(means) - 1
     position = shares * last
-    # Columns without values have NaN positions: any index will do, their bounds become NaN.
-    floor = np.clip(np.nan_to_num(np.floor(position)), 0, max(last - 1, 0)).astype(np.intp)
+    # Columns without values have NaN positions: any index will do, their
+    # bounds become NaN.
+    floor = np.nan_to_num(np.floor(position))
+    floor = np.clip(floor, 0, max(last - 1, 0)).astype(np.intp)
     low = np.take_along_axis(ordered, floor, axis=0)
     high = np.take_along_axis(ordered, np.minimum(floor + 1, last), axis=0)
     return cast(Floats, (low + (position - floor) * (high - low)).T.copy())
