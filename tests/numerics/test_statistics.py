@@ -126,7 +126,7 @@ def test_wilson_agrees_with_scipy() -> None:
             (expected.low, expected.high), abs=1e-12
         )
     assert all(math.isnan(bound) for bound in statistics.wilson(0, 0))
-    with pytest.raises(InputError, match="count the hits"):
+    with pytest.raises(InputError, match="Count the hits"):
         statistics.wilson(11, 10)
 
 

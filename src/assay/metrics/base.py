@@ -12,7 +12,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from assay.answers.attribution import Attribution, cut
+from assay.answers.attribution import Attribution
 from assay.answers.provenance import versions
 from assay.answers.score import Direction, Score
 from assay.errors import InputError, KindError
@@ -81,7 +81,7 @@ class Metric(ABC):
             for shard in question.shards():
                 rows = slice(start, start + shard.n)
                 parts.append(
-                    self.read(shard, [cut(attribution, rows) for attribution in attributions], seed)
+                    self.read(shard, [attribution.rows(rows) for attribution in attributions], seed)
                 )
                 start += shard.n
         return [
