@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import assay
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, SettingError
 from assay.features.partition import Partition
 from toys import randn, seeded
 
@@ -130,8 +130,6 @@ def test_pixels_pool_channels_by_sum_or_mean() -> None:
         (TABLE, assay.Columns(groups={"g": ["nope"]}), InputError, "nope"),
         (TABLE, assay.Columns(groups={"g": [0, 1], "h": [1]}), InputError, "one group at most"),
         (TABLE, assay.Pixels(), InputError, r"Expected images .* got \(5,\)"),
-        (IMAGES, assay.Pixels("max"), InputError, "'sum' or 'mean', got 'max'"),
-        (IMAGES, assay.Patches(0), InputError, "patch side from 1 to 6, got 0"),
         (IMAGES, assay.Patches(7), InputError, "patch side from 1 to 6, got 7"),
         (
             IMAGES,
@@ -157,3 +155,19 @@ def test_features_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(error, match=f"(?s){message}"):
         partition(inputs, features)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: assay.Pixels("max"), "'sum' or 'mean', got 'max'"),
+        (lambda: assay.Patches(0), "patch side of at least 1 pixel, got 0"),
+        (lambda: assay.Superpixels(1), "at least 2 segments"),
+    ],
+)
+def test_settings_that_no_input_fits_are_refused_when_they_are_made(
+    make: Any, message: str
+) -> None:
+    with pytest.raises(SettingError, match=message) as caught:
+        make()
+    assert caught.value.advice
