@@ -33,6 +33,8 @@ from assay.perturbations import (
     DifferenceToBaseline,
     GaussianNoise,
     NoisyBaseline,
+    Perturbation,
+    PerturbationBatch,
     Squares,
     SubsetToBaseline,
 )
@@ -517,3 +519,27 @@ def test_a_model_that_fails_under_a_metric_says_which_metric_asked() -> None:
         metric(question, attribution)
     assert caught.value.asked == f"{metric!r} of {question!r}"
     assert caught.value.__notes__ == [f"Asked: {caught.value.asked}"]
+
+
+@dataclass(frozen=True)
+class OneAtATime(Perturbation):
+    """A stranger's law: every feature is removed once."""
+
+    fixed = True
+
+    def size(self, question: assay.Question, draws: int) -> int:
+        return question.partition.count
+
+    def draw(
+        self, question: assay.Question, seed: int, draws: tuple[int, int]
+    ) -> PerturbationBatch:
+        removed = torch.eye(question.partition.count, dtype=torch.bool)[slice(*draws)]
+        difference = question.x - question.absent
+        return PerturbationBatch(difference.unsqueeze(1) * removed, removed.unsqueeze(0))
+
+
+def test_a_strangers_law_needs_draw_alone() -> None:
+    question = ask()
+    made = Infidelity(OneAtATime())(question, assay.Occlusion()(question))
+    torch.testing.assert_close(made.values, torch.zeros(6, dtype=DOUBLE))
+    assert made.error is None

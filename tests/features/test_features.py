@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 import assay
 from assay.errors import InputError, KindError, SettingError
-from assay.features.partition import Partition
+from assay.features.partition import Features, Partition
+from assay.inputs.layout import Layout
 from toys import randn, seeded
 
 IMAGES = randn(2, 3, 4, 6)
@@ -171,3 +174,26 @@ def test_settings_that_no_input_fits_are_refused_when_they_are_made(
     with pytest.raises(SettingError, match=message) as caught:
         make()
     assert caught.value.advice
+
+
+@dataclass(frozen=True)
+class Halves(Features):
+    """A stranger's rule, as the docstring of the base class asks for it."""
+
+    def bind(self, layout: Layout, x: Tensor) -> Partition:
+        elements = x.shape[1]
+        labels = (torch.arange(elements, device=x.device) >= elements // 2).long()
+        return Partition(labels.unsqueeze(0), 2, ("first", "second"), (2,))
+
+
+def test_a_strangers_rule_needs_bind_alone() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Linear(4, 1)).eval()
+    for question in (
+        assay.Question(net, TABLE, features=Halves()),
+        assay.Question(net, TABLE).after("0", Halves()),
+    ):
+        made = assay.ExactShapley()(question)
+        assert (made.names, made.shape, made.values.shape) == (("first", "second"), (2,), (3, 2))
+        torch.testing.assert_close(made.values.sum(1), made.prediction - made.base)
+        part = assay.ExactShapley()(question.part(1, 2))
+        torch.testing.assert_close(part.values, made.values[1:2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ from scipy import ndimage
 
 import assay
 from assay.errors import InputError, KindError, SettingError
-from assay.removals.base import blend
+from assay.inputs.layout import Layout
+from assay.removals.base import FixedAbsent, Removal, blend
 from toys import randn
 
 X = randn(3, 4, dtype=torch.float64)
@@ -308,3 +311,30 @@ def test_what_nobody_owns_does_not_count_as_removed() -> None:
 def test_slopes_of_inputs_that_equal_their_baseline_are_slopes() -> None:
     question = assay.Question(torch.nn.Linear(2, 1), torch.zeros(1, 2), target=0)
     assert bool((assay.Gradient()(question).values != 0).all())
+
+
+# --- a stranger's removal
+
+
+@dataclass(frozen=True)
+class Flipped(Removal):
+    """What is absent changes its sign: made from the input itself."""
+
+    follows = True
+
+    def bind(
+        self, layout: Layout, x: torch.Tensor, keys: Callable[[], torch.Tensor]
+    ) -> FixedAbsent:
+        return FixedAbsent(-x.unsqueeze(1))
+
+
+def test_a_strangers_removal_needs_bind_alone() -> None:
+    asked = question(Flipped())
+    mask = torch.tensor([[True, False, True, False]])
+    sign = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
+    torch.testing.assert_close(asked.value(mask)[:, 0], (X * sign).sum(1))
+    torch.testing.assert_close(asked.value(0.5 * torch.ones(1, 4)), torch.zeros(3, 1).double())
+    torch.testing.assert_close(asked.part(1, 2).absent, -X[1:2])
+    torch.testing.assert_close(asked.at(2 * X).absent, -2 * X)
+    with pytest.raises(InputError, match="leaves 1 of 1 as they are"):
+        question(Flipped(), torch.zeros(1, 4)).value(mask)
