@@ -54,7 +54,9 @@ def smoothed(table: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def true_radii(classes: np.ndarray, selection: np.ndarray) -> tuple[int, int]:
-    """The largest radii at which every addition, or removal from the whole, keeps the class; -1 for none."""
+    """The largest radii at which every addition, or removal from the whole, keeps the class; -1 for
+    none.
+    """
     every, room = bits(len(selection)), int((~selection).sum())
     above = every[(every >= selection).all(axis=1)]
     kept = classes[value(above)] == classes[value(selection)]
@@ -135,7 +137,9 @@ def test_masks_that_are_no_masks_are_refused(bad):
 
 
 def lipschitz_excess(sums: np.ndarray, constants: np.ndarray) -> int:
-    """The largest violation of |f(a) - f(a')| <= sum of the flipped features' constants, in whole votes."""
+    """The largest violation of |f(a) - f(a')| <= sum of the flipped features' constants, in whole
+    votes.
+    """
     every = bits(len(constants))
     allowed = np.abs(every[:, None] ^ every[None, :]).astype(np.int64) @ constants
     change = np.abs(sums[:, None] - sums[None, :]).max(axis=-1)

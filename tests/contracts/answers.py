@@ -1,8 +1,12 @@
-"""The answers of every method, metric and certificate on the contract's questions, as hashes: did a change move a number?
+"""The answers of every method, metric and certificate on the contract's questions, as hashes: did a
+change move a number?
 
-    PYTHONPATH=src:tests python tests/contracts/answers.py > after.txt     and the same in a checkout of before; then diff
+    PYTHONPATH=src:tests python tests/contracts/answers.py > after.txt
 
-One thread and fixed chunks, so that nothing is left to the clock. With a folder as argument the numbers are kept there too.
+and the same in a checkout of before; then diff.
+
+One thread and fixed chunks, so that nothing is left to the clock. With a folder as argument the
+numbers are kept there too.
 """
 
 from __future__ import annotations
@@ -15,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from toys import FEATURES, case_of, randn, tanh_net
 
 import assay
 from assay import METHODS, METRICS
+from toys import FEATURES, case_of, randn, tanh_net
 
 PARTS = ("values", "base", "prediction", "gap", "standard_error")
 

@@ -1,4 +1,6 @@
-"""What cannot be answered is refused before the expensive work: what was expected, what came, what to do."""
+"""What cannot be answered is refused before the expensive work: what was expected, what came, what
+to do.
+"""
 
 from __future__ import annotations
 

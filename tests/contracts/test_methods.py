@@ -1,4 +1,6 @@
-"""What every method must keep, asked of every one on the list: the answer depends on the question, the settings and the seed."""
+"""What every method must keep, asked of every one on the list: the answer depends on the question,
+the settings and the seed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Features: who receives credit, as a partition of the flat row; spread and pool are each other's adjoint."""
+"""Features: who receives credit, as a partition of the flat row; spread and pool are each other's
+adjoint.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The removal of docs/how-to/write-a-removal.md: draws of each input's own, the histogram kept, its twin."""
+"""The removal of docs/how-to/write-a-removal.md: draws of each input's own, the histogram kept, its
+twin.
+"""
 
 from __future__ import annotations
 

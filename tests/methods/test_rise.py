@@ -25,7 +25,9 @@ CPU = torch.device("cpu")
 def slow_mask(
     grid: np.ndarray, shape: tuple[int, int], cells: tuple[int, int], shift: tuple[int, int]
 ) -> np.ndarray:
-    """One mask, place by place: the two nearest nodes of each axis, mixed by how far the place lies between them."""
+    """One mask, place by place: the two nearest nodes of each axis, mixed by how far the place lies
+    between them.
+    """
     mask = np.zeros(shape)
     for place in itertools.product(*map(range, shape)):
         for corner in itertools.product((0, 1), (0, 1)):
@@ -53,7 +55,9 @@ def test_masks_are_the_interpolated_grids(high: int, wide: int, size: int, seed:
 
 @pytest.mark.parametrize(("length", "size"), [(64, 7), (28, 7), (32, 5), (10, 3), (6, 6)])
 def test_the_variance_of_a_mask_is_the_same_at_every_place(length: int, size: int) -> None:
-    """Nodes are independent with variance v, so a place has the variance v times the mean of its squared weights."""
+    """Nodes are independent with variance v, so a place has the variance v times the mean of its
+    squared weights.
+    """
     axis = Axis(length, size)
     share = axis.weights().square().sum(dim=2).mean(dim=0)
     torch.testing.assert_close(share, torch.full_like(share, axis.variance), rtol=0, atol=1e-12)
@@ -74,7 +78,7 @@ def test_sums_in_grid_space_are_the_sums_over_masks() -> None:
     torch.testing.assert_close(grid.unfold(sums), naive, rtol=0, atol=1e-12)
 
 
-# ------------------------------------------------------------------------------------------------- the exact case
+# --- the exact case
 
 
 @pytest.mark.parametrize(("side", "keep"), [(2, 0.5), (3, 0.5), (2, 0.3)])
@@ -130,7 +134,7 @@ def test_soft_masks_are_enumerated_with_every_shift() -> None:
     torch.testing.assert_close(answer.values[0], slope, rtol=0, atol=1e-10)
 
 
-# ------------------------------------------------------------------------------------------------------- sampling
+# --- sampling
 
 
 def wavy(images: Tensor) -> Tensor:
@@ -189,13 +193,11 @@ def test_balanced_masks_err_less() -> None:
     x = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     question = Question(wavy, x, features=Pixels())
     exact = Rise("all", grid=4, estimator="centred")(question).values
-    error = {
-        design: np.mean([
-            float((Rise(320, 4, estimator="centred", design=design).estimate(question, s).values - exact).square().mean())  # type: ignore[arg-type]
-            for s in range(20)
-        ])
-        for design in ("independent", "balanced")
-    }  # fmt: skip
+    error = {}
+    for design in ("independent", "balanced"):
+        method = Rise(320, 4, estimator="centred", design=design)  # type: ignore[arg-type]
+        misses = [method.estimate(question, seed).values - exact for seed in range(20)]
+        error[design] = np.mean([float(miss.square().mean()) for miss in misses])
     assert error["balanced"] < 0.5 * error["independent"]
 
 
@@ -243,7 +245,9 @@ def test_pieces_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_memory_does_not_grow_with_the_number_of_masks() -> None:
-    """The largest block of grids and the largest piece of masks are bounded, however many masks there are."""
+    """The largest block of grids and the largest piece of masks are bounded, however many masks
+    there are.
+    """
     grid = lattice((64, 64), 7, CPU)
     largest = {}
     for masks in (20_000, 200_000):

@@ -121,7 +121,9 @@ def test_a_model_that_is_not_linear_is_refused() -> None:
 def conditional_table(
     slope: np.ndarray, offset: np.ndarray, covariance: np.ndarray, groups: list[list[int]]
 ) -> Tensor:
-    """The slow twin: E[slope . (x - mean) | x_S] by the regression of what is absent on what is present."""
+    """The slow twin: E[slope . (x - mean) | x_S] by the regression of what is absent on what is
+    present.
+    """
     table = []
     for mask in subsets(len(groups)):
         own = np.array(

@@ -220,7 +220,9 @@ def test_permutations_are_mean_contributions_along_the_orderings() -> None:
 
 
 def test_the_proxys_covariance_is_that_of_independent_odd_interactions() -> None:
-    """The slow twin: the sum over odd sets of features of their variance and both coalitions' signs."""
+    """The slow twin: the sum over odd sets of features of their variance and both coalitions'
+    signs.
+    """
     draw = np.random.default_rng(0)
     signs, relevance = np.where(draw.random((9, 5)) < 0.5, 1.0, -1.0), draw.uniform(0.1, 0.8, 5)
     odd = [list(t) for size in (1, 3, 5) for t in itertools.combinations(range(5), size)]

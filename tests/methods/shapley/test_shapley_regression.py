@@ -1,4 +1,6 @@
-"""Shapley regression values: the closed form of least squares against refits, and refits of any estimator."""
+"""Shapley regression values: the closed form of least squares against refits, and refits of any
+estimator.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ def test_a_column_that_others_explain_adds_nothing() -> None:
 
 
 def test_shares_of_variance_are_mean_gains_over_the_orderings() -> None:
-    """The slow twin (Lindeman, Merenda and Gold): R^2 gained when a column joins, over all orderings."""
+    """The slow twin (Lindeman, Merenda and Gold): R^2 gained when a column joins, over all
+    orderings.
+    """
     rows, answers = data(4)
 
     def explained(own: tuple[int, ...]) -> float:
