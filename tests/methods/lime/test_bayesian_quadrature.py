@@ -253,8 +253,13 @@ def squared_surprise(covariance: np.ndarray, answers: np.ndarray, left: int) -> 
     return float((answers[left] - told) ** 2 / doubt)
 
 
-def parts(said: Posterior) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    return said.moment, said.variance, said.mean, said.residuals
+def parts(after: Posterior) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    return (
+        after.moment.numpy(),
+        after.variance.numpy(),
+        after.mean.numpy(),
+        after.residuals.numpy(),
+    )
 
 
 def test_what_is_known_is_the_posterior_written_out() -> None:
@@ -283,7 +288,7 @@ def test_draws_that_the_process_is_not_told_correct_it_too(monkeypatch: pytest.M
     monkeypatch.setattr(bayesian_quadrature, "_CONDITIONING_DRAWS", 40)
     draws = np.random.default_rng(5).random((100, 2))
     cells, answers = points(draws, 0.0, 0.5, rows=1), np.sin(5 * draws[:, 0]) * draws[:, 1]
-    missed = posterior(cells, answers).residuals[0]
+    missed = posterior(cells, answers).residuals[0].numpy()
     told = answers[:40]
     process = fit_process(cells, (told - told.mean()) / told.std())
     noisy = process.covariance(process.columns) + (process.noise + 1e-8) * np.eye(40)

@@ -23,6 +23,7 @@ from assay import Labels, Output, Question
 from assay.answers.attribution import Kind
 from assay.errors import InputError, KindError
 from assay.methods.lime import least_squares
+from assay.methods.lime.least_squares import Moments, moments_of
 from assay.methods.lime.lime import Lime
 from assay.methods.lime.masks import CoinMasks, SizeMasks
 from assay.methods.lime.neighbourhood import Neighbourhood, Sample
@@ -61,10 +62,9 @@ def data(rows: int, columns: int, seed: int) -> tuple[np.ndarray, np.ndarray, np
     )
 
 
-def moments(design: np.ndarray, weights: np.ndarray, answers: np.ndarray) -> least_squares.Moments:
-    return least_squares.moments(
-        *(torch.from_numpy(np.asarray(part))[None] for part in (design, weights, answers))
-    )
+def moments(design: np.ndarray, weights: np.ndarray, answers: np.ndarray) -> Moments:
+    parts = (torch.from_numpy(np.asarray(part))[None] for part in (design, weights, answers))
+    return moments_of(Sample(*parts, unit=torch.ones(design.shape[1]), fixed=0))
 
 
 def surrogate(sample: Sample, keep: int | None, selection: Selection, ridge: float) -> Surrogate:

@@ -18,7 +18,7 @@ Derivation and measured gain: `docs/lime_proxy.md`. The plain path beside it, an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import final
 
@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assay.engine import one_thread
-from assay.methods.lime import least_squares
-from assay.methods.lime.least_squares import Moments
+from assay.methods.lime.least_squares import Moments, moments_of
 from assay.methods.lime.neighbourhood import Cells, Sample
 from assay.methods.lime.surrogate import MomentEstimate, Selector, jaccard
 from assay.numerics import gaussian_process, rng
@@ -64,7 +63,8 @@ def covariance(u: Floats, v: Floats) -> Floats:
     section 2.3): the covariance of a Brownian path that is free at both ends, less its mean.
     """
     distance = np.abs(u - v)
-    return 6 * ((u - 0.5) * (v - 0.5) + (distance**2 - distance + 1 / 6) / 2)
+    bernoulli = distance**2 - distance + 1 / 6
+    return 6 * ((u - 0.5) * (v - 0.5) + bernoulli / 2)
 
 
 def integral(low: Floats, high: Floats, v: Floats) -> Floats:
@@ -72,8 +72,8 @@ def integral(low: Floats, high: Floats, v: Floats) -> Floats:
 
     def antiderivative(end: Floats) -> Floats:
         # Of B_2(|u - v|) / 2 in u, from v on.
-        difference = end - v
-        return difference**3 / 6 - np.sign(difference) * difference**2 / 4 + difference / 12
+        s = end - v
+        return s**3 / 6 - np.sign(s) * s**2 / 4 + s / 12
 
     linear = (high - low) * (high + low - 1) / 2 * (v - 0.5)
     return 6 * (linear + antiderivative(high) - antiderivative(low))
@@ -82,9 +82,10 @@ def integral(low: Floats, high: Floats, v: Floats) -> Floats:
 def double_integral(low: Floats, high: Floats, start: Floats, stop: Floats) -> Floats:
     """The integral of `covariance` over u from low to high and v from start to stop."""
 
-    def antiderivative(difference: Floats) -> Floats:
-        # Of B_2(|u - v|) / 2 in u and in v, as a function of u - v.
-        return difference**4 / 24 - np.abs(difference) ** 3 / 12 + difference**2 / 24
+    def antiderivative(s: Floats) -> Floats:
+        # Of B_2(|u - v|) / 2 in u and in v,
+        # with s = u - v and the sign of v's.
+        return s**4 / 24 - np.abs(s) ** 3 / 12 + s**2 / 24
 
     linear = (high - low) * (high + low - 1) * (stop - start) * (stop + start - 1) / 4
     return 6 * (
@@ -116,31 +117,36 @@ class ColumnDraws:
 
     def integral(self, low: float, high: float) -> Floats:
         """The integral over u from low to high of the covariance with every draw: (m,)."""
-        integrals = integral(np.array(low), np.array(high), self.start)
+        ends = (np.array(low), np.array(high))
+        integrals = integral(*ends, self.start)
         wide = self.is_interval
-        start, stop = self.start[wide], self.stop[wide]
-        double = double_integral(np.array(low), np.array(high), start, stop)
-        integrals[wide] = double / (stop - start)
+        start = self.start[wide]
+        stop = self.stop[wide]
+        integrals[wide] = double_integral(*ends, start, stop) / (stop - start)
         return integrals
 
     def covariance(self, other: ColumnDraws) -> Floats:
         """The covariance with the draws of another: (m, other m)."""
         matrix = covariance(self.start[:, None], other.start)
-        # An interval holds all draws of one value, so there are few of them: a row or a column of
-        # the matrix is computed once for each, and copied to its draws.
+        # An interval holds all draws of one value, so there
+        # are few of them: a row or a column of the matrix is
+        # computed once for each, and copied to its draws.
         for start, stop in self._intervals():
             members = self.is_interval & (self.start == start)
-            matrix[members] = other.integral(start, stop) / (stop - start)
+            means = other.integral(start, stop) / (stop - start)
+            matrix[members] = means
         # Last, so that where both are intervals the mean is over both.
         for start, stop in other._intervals():
             members = other.is_interval & (other.start == start)
-            matrix[:, members] = (self.integral(start, stop) / (stop - start))[:, None]
+            means = self.integral(start, stop) / (stop - start)
+            matrix[:, members] = means[:, None]
         return matrix
 
     def _intervals(self) -> Floats:
         """The intervals that are more than a point, each once: (intervals, 2)."""
         wide = self.is_interval
-        return np.unique(np.stack([self.start[wide], self.stop[wide]], axis=1), axis=0)
+        ends = np.stack([self.start[wide], self.stop[wide]], axis=1)
+        return np.unique(ends, axis=0)
 
 
 def column_draws(cells: Cells, rows: slice) -> tuple[ColumnDraws, ...]:
@@ -175,16 +181,18 @@ class Process:
 
     def covariance(self, points: tuple[ColumnDraws, ...]) -> Floats:
         """The covariance of points with the draws: (points, m)."""
-        product = np.ones((len(points[0].start), len(self.columns[0].start)))
-        factors = self.relevance / self.scale
-        for point, column, r in zip(points, self.columns, factors):
+        shape = (len(points[0].start), len(self.columns[0].start))
+        product = np.ones(shape)
+        relevance = self.relevance / self.scale
+        for point, column, r in zip(points, self.columns, relevance):
             product *= 1 + r * point.covariance(column)
         return product
 
     @cached_property
     def factor(self) -> tuple[Floats, bool]:
         """The Cholesky factor of the draws' covariance with noise."""
-        return gaussian_process.factor(self.covariance(self.columns), self.noise)
+        matrix = self.covariance(self.columns)
+        return gaussian_process.factor(matrix, self.noise)
 
     def kernel_means(self, cells: Cells, row: int) -> tuple[Floats, Floats]:
         """The integrals E[(z_j - E z_j) K(u, draw)] (m, d) and E[K(u, draw)] (m,) for one input.
@@ -194,25 +202,25 @@ class Process:
         whole of it: with weight 1 inside the input's cell and `tilt` outside, (1 - tilt) times the
         integral over the cell is left.
         """
-        inside = np.stack(
-            [
-                column.integral(low, high)
-                for column, low, high in zip(self.columns, cells.low[row], cells.high[row])
-            ],
-            axis=1,
-        )
+        ends = zip(self.columns, cells.low[row], cells.high[row])
+        integrals = [column.integral(low, high) for column, low, high in ends]
+        inside = np.stack(integrals, axis=1)
         inside *= self.relevance / self.scale / cells.mass[row]
         factors = 1 + (1 - cells.tilt) * inside
         mean = factors.prod(axis=1)
-        # E[(z_j - E z_j) (1 + r_j k_j)] of the column itself, times the factors of all others.
+        # E[(z_j - E z_j) (1 + r_j k_j)] of the column
+        # itself, times the factors of all others.
         column_factor = (1 - cells.inside[row] * (1 - cells.tilt)) * inside
-        return column_factor * (mean[:, None] / factors), mean
+        other_factors = mean[:, None] / factors
+        return column_factor * other_factors, mean
 
     def prior_variance(self, cells: Cells) -> Floats:
         """The variance of every input's moments before any data: (n, d)."""
-        inside = double_integral(cells.low, cells.high, cells.low, cells.high) / cells.mass**2
+        ends = (cells.low, cells.high)
+        inside = double_integral(*ends, *ends) / cells.mass**2
         inside *= self.relevance / self.scale
-        # As in `kernel_means`, with both arguments of the kernel integrated.
+        # As in `kernel_means`, with both
+        # arguments of the kernel integrated.
         factors = 1 + (1 - cells.tilt) ** 2 * inside
         column_factor = (1 - cells.inside * (1 - cells.tilt)) ** 2 * inside
         other_factors = factors.prod(axis=1, keepdims=True) / factors
@@ -225,9 +233,11 @@ def fit_process(cells: Cells, answers: Floats) -> Process:
     """
     columns = column_draws(cells, slice(len(answers)))
     count = min(len(answers), _HYPERPARAMETER_DRAWS)
-    kernels = np.stack([draws.covariance(draws) for draws in column_draws(cells, slice(count))])
-    # In these units the kernel has mean variance 1 over the draws, so that relevances of different
-    # columns compare; or a larger one, so that 1 + r k is never negative, nor any product of them.
+    first_draws = column_draws(cells, slice(count))
+    kernels = np.stack([draws.covariance(draws) for draws in first_draws])
+    # In these units the kernel has mean variance 1 over the draws, so
+    # that relevances of different columns compare; or a larger one,
+    # so that 1 + r k is never negative, nor any product of them.
     mean_variance = kernels.diagonal(axis1=1, axis2=2).mean(axis=1)
     scale = np.maximum(mean_variance, -kernels.min(axis=(1, 2)))
     scale = np.where(scale > 0, scale, 1.0)  # a column with one value has no variance at all
@@ -239,12 +249,13 @@ def fit_process(cells: Cells, answers: Floats) -> Process:
             product *= 1 + r * column_kernel
 
         def relevance_gradient(covariance_gradient: Floats) -> Floats:
-            # The derivative of the product in r_j is k_j times all factors but the j-th.
+            # The derivative of the product in r_j
+            # is k_j times all factors but the j-th.
             weighted = covariance_gradient * product
             gradient = []
             for column_kernel, r in zip(kernels, relevance):
-                change = weighted * column_kernel / (1 + r * column_kernel)
-                gradient.append(float(np.sum(change)))
+                terms = weighted * column_kernel / (1 + r * column_kernel)
+                gradient.append(float(np.sum(terms)))
             return np.array(gradient)
 
         return product, relevance_gradient
@@ -276,10 +287,10 @@ class Posterior:
         residuals: what the process misses of each answer, (n, m).
     """
 
-    moment: Floats
-    variance: Floats
-    mean: Floats
-    residuals: Floats
+    moment: Tensor
+    variance: Tensor
+    mean: Tensor
+    residuals: Tensor
 
 
 def posterior(cells: Cells, answers: Floats) -> Posterior:
@@ -290,40 +301,47 @@ def posterior(cells: Cells, answers: Floats) -> Posterior:
     conditioning = answers[:_CONDITIONING_DRAWS]
     level, size = float(conditioning.mean()), float(conditioning.std())
     if size == 0.0:
-        # Answers that are all alike have no scale to learn; what differs later is residual.
-        zeros = np.zeros((inputs, columns))
-        constant = np.full(inputs, level)
-        return Posterior(zeros, zeros, constant, np.tile(answers - level, (inputs, 1)))
+        # Answers that are all alike have no scale
+        # to learn; what differs later is residual.
+        zeros = torch.zeros(inputs, columns, dtype=torch.float64)
+        mean = torch.full((inputs,), level, dtype=torch.float64)
+        missed = torch.from_numpy(answers - level)
+        return Posterior(zeros, zeros, mean, missed.expand(inputs, -1))
     # In units of mean 0 and scale 1, which the priors are about.
     standardised = (conditioning - level) / size
     process = fit_process(cells, standardised)
     weights = cho_solve(process.factor, standardised)
 
-    moment = np.zeros((inputs, columns))
-    explained_variance = np.zeros((inputs, columns))
-    mean = np.zeros(inputs)
+    moments = np.zeros((inputs, columns))
+    reduction = np.zeros((inputs, columns))
+    means = np.zeros(inputs)
     for row in range(inputs):
-        moment_integrals, mean_integrals = process.kernel_means(cells, row)
-        moment[row] = moment_integrals.T @ weights
-        mean[row] = mean_integrals @ weights
-        solved_integrals = cho_solve(process.factor, moment_integrals)
-        explained_variance[row] = np.einsum("md,md->d", moment_integrals, solved_integrals)
-    # Intervals stay honest for models that are rougher or smoother than the kernel supposes.
+        integrals, mean_integrals = process.kernel_means(cells, row)
+        moments[row] = integrals.T @ weights
+        means[row] = mean_integrals @ weights
+        # Of the prior variance, by the draws: k' (K + noise)^-1 k.
+        inverse_integrals = cho_solve(process.factor, integrals)
+        reduction[row] = np.einsum("md,md->d", integrals, inverse_integrals)
+    # Intervals stay honest for models that are
+    # rougher or smoother than the kernel supposes.
     error_scale = leave_one_out_scale(process.factor, weights)
-    unexplained = np.maximum(process.prior_variance(cells) - explained_variance, 0.0)
-    variance = size**2 * error_scale * unexplained
+    difference = process.prior_variance(cells) - reduction
+    posterior_variance = np.maximum(difference, 0.0)  # rounding may leave less than nothing
+    variance = size**2 * error_scale * posterior_variance
 
-    # Where the process was conditioned its residuals come with the weights; elsewhere it predicts.
-    later = column_draws(cells, slice(len(conditioning), None))
-    later_residuals = (
-        answers[len(conditioning) :] - level - size * process.covariance(later) @ weights
-    )
-    missed = np.append(size * residuals(process.noise, weights), later_residuals)
+    # Where the process was conditioned its residuals
+    # come with the weights; elsewhere it predicts.
+    count = len(conditioning)
+    first_missed = size * residuals(process.noise, weights)
+    later = column_draws(cells, slice(count, None))
+    predictions = size * process.covariance(later) @ weights
+    later_missed = answers[count:] - level - predictions
+    missed_by_draw = np.append(first_missed, later_missed)
     return Posterior(
-        moment=size * moment,
-        variance=variance,
-        mean=level + size * mean,
-        residuals=np.tile(missed, (inputs, 1)),
+        moment=torch.from_numpy(size * moments),
+        variance=torch.from_numpy(variance),
+        mean=torch.from_numpy(level + size * means),
+        residuals=torch.from_numpy(missed_by_draw).expand(inputs, -1),
     )
 
 
@@ -332,19 +350,26 @@ def posterior_of_all(cells: Cells, answers: Tensor) -> Posterior:
     distinct row of answers.
     """
     groups, group_of_input = torch.unique(answers.cpu(), dim=0, return_inverse=True)
-    posteriors = []
-    # Many small matrices, of which each is too little work for several threads.
+    parts = []
+    # Many small matrices, of which each is
+    # too little work for several threads.
     with one_thread():
         for group, group_answers in enumerate(groups):
-            members = (group_of_input == group).nonzero().flatten().numpy()
-            posteriors.append(posterior(cells.take(members), group_answers.numpy()))
-    # Groups stand one after the other; the inputs' own order is put back.
-    order = group_of_input.argsort(stable=True).argsort().numpy()
+            members = (group_of_input == group).nonzero().flatten()
+            group_cells = cells.take(members.numpy())
+            parts.append(posterior(group_cells, group_answers.numpy()))
+    # Groups stand one after the other;
+    # the inputs' own order is put back.
+    order = group_of_input.argsort(stable=True).argsort()
+
+    def join(values: list[Tensor]) -> Tensor:
+        return torch.cat(values)[order].to(answers)
+
     return Posterior(
-        moment=np.concatenate([part.moment for part in posteriors])[order],
-        variance=np.concatenate([part.variance for part in posteriors])[order],
-        mean=np.concatenate([part.mean for part in posteriors])[order],
-        residuals=np.concatenate([part.residuals for part in posteriors])[order],
+        moment=join([part.moment for part in parts]),
+        variance=join([part.variance for part in parts]),
+        mean=join([part.mean for part in parts]),
+        residuals=join([part.residuals for part in parts]),
     )
 
 
@@ -369,43 +394,43 @@ class QuadratureMoments(MomentEstimate):
     def of(cls, sample: Sample, cells: Cells, seed: int) -> QuadratureMoments:
         """The moments of all inputs of a sample whose draws come from `cells`."""
         # The input itself is no draw of the neighbourhood's law.
-        design = sample.design[:, sample.fixed :]
-        weights = sample.weights[:, sample.fixed :]
-        answers = sample.answers[:, sample.fixed :]
-        process = posterior_of_all(cells, answers)
-        moment, variance, mean, missed = (
-            torch.from_numpy(part).to(answers)
-            for part in (process.moment, process.variance, process.mean, process.residuals)
-        )
-        # The control variate: the same weighted moments, of the residuals in place of the answers.
-        correction = least_squares.moments(design, weights, missed)
-        shares = weights / weights.sum(dim=1, keepdim=True)
-        centred_residuals = missed - correction.answer_mean[:, None]
-        centred_design = design - correction.design_mean[:, None, :]
-        scores = (shares * centred_residuals)[..., None] * centred_design
-        inside = torch.from_numpy(cells.inside).to(design)
+        sample = sample.without_fixed()
+        process = posterior_of_all(cells, sample.answers)
+        # The control variate: the same weighted moments,
+        # of the residuals in place of the answers.
+        missed = process.residuals
+        correction = moments_of(replace(sample, answers=missed))
+        inside = torch.from_numpy(cells.inside).to(missed)
         moments = Moments(
             gram=torch.diag_embed(inside * (1 - inside)),
-            moment=moment + correction.moment,
+            moment=process.moment + correction.moment,
             design_mean=inside,
-            answer_mean=mean + correction.answer_mean,
-            answer_variance=least_squares.moments(design, weights, answers).answer_variance,
+            answer_mean=process.mean + correction.answer_mean,
+            answer_variance=moments_of(sample).answer_variance,
         )
-        return cls(moments, variance + scores.square().sum(dim=1), seed)
+        # The sandwich's meat, of the correction alone.
+        centred_residuals = missed - correction.answer_mean[:, None]
+        weighted_residuals = sample.shares * centred_residuals
+        design_mean = correction.design_mean[:, None, :]
+        scores = weighted_residuals[..., None] * (sample.design - design_mean)
+        variance = process.variance + scores.square().sum(dim=1)
+        return cls(moments, variance, seed)
 
     def covariance(self, coefficients: Tensor, support: Tensor | None) -> Tensor:
-        # The Gram matrix is diagonal: no covariance of two moments reaches a standard error.
+        # The Gram matrix is diagonal: no covariance
+        # of two moments reaches a standard error.
         if support is None:
             return torch.diag_embed(self.variance)
         return torch.diag_embed(self.variance.gather(1, support))
 
     def stability(self, selector: Selector) -> Tensor:
         """By selections from moments that are drawn from their estimated law."""
+        columns = self.variance.shape[1]
         generator = rng.shared(self.seed, "lime stability")
-        draws = generator.normal(size=(2 * _REPEATS, 1, self.variance.shape[1]))
-        errors = self.variance.sqrt() * torch.from_numpy(draws).to(self.variance)
-        repeats = self.moments.moment + errors
-        selected = torch.zeros(repeats.shape, dtype=torch.bool, device=repeats.device)
-        for repeat, moment in zip(selected, repeats):
-            repeat.scatter_(1, selector.support(self.moments.gram, moment), True)
-        return jaccard(selected)
+        # Shared by all inputs, as draws are.
+        noise = generator.normal(size=(2 * _REPEATS, 1, columns))
+        errors = self.variance.sqrt() * torch.from_numpy(noise).to(self.variance)
+        supports = []
+        for moment in self.moments.moment + errors:
+            supports.append(selector.support(self.moments.gram, moment))
+        return jaccard(torch.stack(supports), columns)

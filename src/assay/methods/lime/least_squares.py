@@ -1,7 +1,7 @@
 """Weighted least squares and sparse selection on Gram matrices.
 
 Everything a fit needs of m draws is in their weighted second moments, so they are summed up once
-(`moments`), and every fit, ridge and selection afterwards costs what its d features cost, not its
+(`moments_of`), and every fit, ridge and selection afterwards costs what its d features cost, not its
 draws: forward selection is the sweep operator (Goodnight 1979, "A tutorial on the sweep operator"),
 the lasso path is least angle regression on the Gram matrix (Efron, Hastie, Johnstone and Tibshirani
 2004), and collinear columns get the solution of least norm from a pseudo-inverse.
@@ -18,6 +18,8 @@ from typing import final
 import numpy as np
 import torch
 from torch import Tensor
+
+from assay.methods.lime.neighbourhood import Sample
 
 # The share of a column's variance below which it counts as explained by the other columns: far above
 # what rounding leaves in float64 (1e-16), far below any correlation that could matter.
@@ -46,45 +48,55 @@ class Moments:
     answer_variance: Tensor
 
 
-def moments(design: Tensor, weights: Tensor, answers: Tensor) -> Moments:
-    """Moments of designs (r, m, d) with weights (r, m) against answers (n, m), r = 1 or n.
+def moments_of(sample: Sample) -> Moments:
+    """The weighted moments of all draws of a sample.
 
     One Gram matrix serves every input where the design is shared.
     """
-    shares = weights / weights.sum(dim=1, keepdim=True)
+    design = sample.design
+    shares = sample.shares
     design_mean = (shares[:, None, :] @ design).squeeze(1)
-    answer_mean = (shares * answers).sum(dim=1)
+    answer_mean = (shares * sample.answers).sum(dim=1)
     centred_design = design - design_mean[:, None]
-    centred_answers = answers - answer_mean[:, None]
+    centred_answers = sample.answers - answer_mean[:, None]
     weighted_answers = shares * centred_answers
     if len(design) == 1:
-        # A shared design: one matrix product for all inputs, without a copy of it for each.
+        # A shared design: one matrix product for
+        # all inputs, without a copy of it for each.
         moment = weighted_answers @ centred_design[0]
     else:
-        moment = (weighted_answers[:, None, :] @ centred_design).squeeze(1)
+        product = weighted_answers[:, None, :] @ centred_design
+        moment = product.squeeze(1)
+    weighted_design = shares[:, :, None] * centred_design
+    answer_variance = weighted_answers * centred_answers
     return Moments(
-        gram=centred_design.mT @ (shares[:, :, None] * centred_design),
+        gram=centred_design.mT @ weighted_design,
         moment=moment,
         design_mean=design_mean,
         answer_mean=answer_mean,
-        answer_variance=(weighted_answers * centred_answers).sum(dim=1),
+        answer_variance=answer_variance.sum(dim=1),
     )
 
 
 def solve(gram: Tensor, moment: Tensor, ridge: float = 0.0) -> Tensor:
     """The coefficients b of (gram + ridge) b = moment, of least norm where columns are collinear."""
-    return (inverse(gram, ridge) @ moment[..., None]).squeeze(-1)
+    solution = inverse(gram, ridge) @ moment[..., None]
+    return solution.squeeze(-1)
 
 
 def inverse(gram: Tensor, ridge: float) -> Tensor:
     """The (pseudo-)inverse of gram + ridge: directions without variance get none, constant columns
     get zeros.
     """
-    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    inverted: Tensor = torch.linalg.pinv(gram + ridge * eye, hermitian=True, rtol=_COLLINEAR)
-    # A ridge gives constant columns a diagonal of their own, so the pseudo-inverse does not see them.
+    size = gram.shape[-1]
+    eye = torch.eye(size, dtype=gram.dtype, device=gram.device)
+    penalised = gram + ridge * eye
+    inverse_gram: Tensor = torch.linalg.pinv(penalised, hermitian=True, rtol=_COLLINEAR)
+    # A ridge gives constant columns a diagonal of their
+    # own, so the pseudo-inverse does not see them.
     varies = gram.diagonal(dim1=-2, dim2=-1) > 0
-    return inverted * (varies[..., :, None] & varies[..., None, :])
+    both_vary = varies[..., :, None] & varies[..., None, :]
+    return inverse_gram * both_vary
 
 
 def forward_selection(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
@@ -95,7 +107,8 @@ def forward_selection(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
     choice.
     """
     gram, moment = _batched(gram, moment)
-    # Judged against the variance before any sweep: what is left of a copy is rounding.
+    # Judged against the variance before any
+    # sweep: what is left of a copy is rounding.
     floor = _COLLINEAR * gram.diagonal(dim1=-2, dim2=-1)
     taken = torch.zeros_like(moment, dtype=torch.bool)
     order = []
@@ -104,17 +117,20 @@ def forward_selection(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
         tiny = torch.finfo(variance.dtype).tiny
         reduction = moment.square() / variance.clamp_min(tiny)
         gain = torch.where(variance > floor, reduction, 0.0)
-        # Below any gain, so that collinear columns (gain 0) are still picked before a second time.
+        # Below any gain, so that collinear columns (gain
+        # 0) are still picked before a second time.
         best = gain.masked_fill(taken, -1.0).argmax(dim=-1, keepdim=True)
         order.append(best)
         taken = taken.scatter(-1, best, True)
-        # Sweep the column out. One without variance has nothing to take along.
+        # Sweep the column out. One without
+        # variance has nothing to take along.
         index = best[..., None].expand(*gram.shape[:-1], 1)
         column = gram.gather(-1, index).squeeze(-1)
         pivot = column.gather(-1, best)
         scale = torch.where(pivot > floor.gather(-1, best), 1.0 / pivot, 0.0)
         moment = moment - column * moment.gather(-1, best) * scale
-        gram = gram - column[..., :, None] * (column * scale)[..., None, :]
+        scaled = (column * scale)[..., None, :]
+        gram = gram - column[..., :, None] * scaled
     return torch.cat(order, dim=-1)
 
 
@@ -123,11 +139,12 @@ def highest_weights(gram: Tensor, moment: Tensor, keep: int, ridge: float = 0.0)
 
     Returns (..., keep) indices, the largest first.
     """
-    sd = gram.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt()
-    standardised = solve(gram, moment, ridge).abs() * sd
+    variance = gram.diagonal(dim1=-2, dim2=-1)
+    sd = variance.clamp_min(0.0).sqrt()
+    size = solve(gram, moment, ridge).abs() * sd
     # Stable: ties go to the first column, on every device.
-    order = standardised.sort(dim=-1, descending=True, stable=True).indices
-    return order[..., :keep]
+    order = size.sort(dim=-1, descending=True, stable=True)
+    return order.indices[..., :keep]
 
 
 def lasso_path(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
@@ -139,14 +156,16 @@ def lasso_path(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
     gram, moment = _batched(gram, moment)
     columns = moment.shape[-1]
     ranking = highest_weights(gram, moment, columns)
-    # One path at a time, on the processor: scikit-learn's is not batched.
+    # One path at a time, on the processor:
+    # scikit-learn's is not batched.
     problems = zip(
         gram.reshape(-1, columns, columns).cpu().numpy(),
         moment.reshape(-1, columns).cpu().numpy(),
         ranking.reshape(-1, columns).cpu().numpy(),
     )
     active = np.stack([_lasso_columns(*problem, keep) for problem in problems])
-    return torch.tensor(active, device=moment.device).reshape(*moment.shape[:-1], keep)
+    supports = torch.tensor(active, device=moment.device)
+    return supports.reshape(*moment.shape[:-1], keep)
 
 
 def _lasso_columns(
@@ -154,12 +173,14 @@ def _lasso_columns(
 ) -> np.ndarray:
     from sklearn.linear_model import lars_path_gram
 
-    # Without any covariance there is no path: least angle regression would divide by zero.
+    # Without any covariance there is no path:
+    # least angle regression would divide by zero.
     if not np.any(moment):
         return np.sort(ranking[:keep])
     *_, path = lars_path_gram(moment, gram, n_samples=1, method="lasso", alpha_min=0.0)
     sizes = np.count_nonzero(path, axis=0)
-    # Columns may leave the path again, so its last point of that size counts, not the first.
+    # Columns may leave the path again, so its last
+    # point of that size counts, not the first.
     last = int(np.flatnonzero(sizes <= keep)[-1])
     active = np.flatnonzero(path[:, last])
     inactive = ranking[~np.isin(ranking, active)]
@@ -170,10 +191,12 @@ def _lasso_columns(
 def restrict(gram: Tensor, columns: Tensor) -> Tensor:
     """The Gram matrices of some columns (..., k) of each: (..., d, d) to (..., k, k)."""
     batch = columns.shape[:-1]
-    size, kept = gram.shape[-1], columns.shape[-1]
+    size = gram.shape[-1]
+    kept = columns.shape[-1]
     gram = gram.expand(*batch, size, size)
-    rows = gram.gather(-2, columns[..., :, None].expand(*batch, kept, size))
-    return rows.gather(-1, columns[..., None, :].expand(*batch, kept, kept))
+    row_index = columns[..., :, None].expand(*batch, kept, size)
+    column_index = columns[..., None, :].expand(*batch, kept, kept)
+    return gram.gather(-2, row_index).gather(-1, column_index)
 
 
 def _batched(gram: Tensor, moment: Tensor) -> tuple[Tensor, Tensor]:

@@ -121,7 +121,8 @@ class Lime(Method):
 
     @property
     def axioms(self) -> frozenset[Axiom]:
-        # Selections, and the hyperparameters of a proxy, are not linear in the model.
+        # Selections, and the hyperparameters of
+        # a proxy, are not linear in the model.
         if self.keep is None and not self.proxy:
             return frozenset({Axiom.LINEARITY})
         return frozenset()
@@ -150,8 +151,9 @@ class Lime(Method):
         estimates: list[list[Estimate]] = [[] for _ in questions]
         for parts in zip(*(_parts(question, cells_each) for question in questions)):
             answers = parts[0].outputs(table.masks)
-            # Fitted one output at a time, as if it had been asked alone: its numbers are the same,
-            # and the error bars, which cost as much as a Gram matrix, are its own in any case.
+            # Fitted one output at a time, as if it had been asked
+            # alone: its numbers are the same, and the error bars, which
+            # cost as much as a Gram matrix, are its own in any case.
             for per_question, part, column in zip(estimates, parts, columns):
                 sample = table.sample(part.prediction, answers[:, :, column])
                 per_question.append(self._estimate(sample, seed))
@@ -189,7 +191,8 @@ class Lime(Method):
         # The intercept, and one draw more for a residual.
         least = kept + 2
         determined = self.neighbourhood.size() >= least
-        # A ridge makes up for missing draws, but there is none while columns are selected.
+        # A ridge makes up for missing draws, but
+        # there is none while columns are selected.
         ridge_alone = self.ridge > 0 and self.keep is None
         if not determined and not ridge_alone:
             raise InputError(

@@ -78,7 +78,8 @@ class Masks(Neighbourhood):
     @final
     def sample(self, question: Question, seed: int) -> Sample:
         table = self.table(question, seed)
-        return table.sample(question.prediction, question.value(table.masks))
+        prediction = question.prediction
+        return table.sample(prediction, question.value(table.masks))
 
     @final
     def table(self, question: Question, seed: int) -> MaskTable:
@@ -90,7 +91,12 @@ class Masks(Neighbourhood):
         design = torch.cat([whole, masks]).to(torch.float64)
         distance = 1 - design.mean(dim=1).sqrt()
         weights = kernel(distance.square(), self.width)
-        return MaskTable(masks, design[None], weights[None], strata_like(strata, masks))
+        return MaskTable(
+            masks=masks,
+            design=design[None],
+            weights=weights[None],
+            strata=strata_like(strata, masks),
+        )
 
 
 @final
@@ -116,8 +122,8 @@ class CoinMasks(Masks):
 
     def draw(self, features: int, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None]:
         generator = rng.shared(seed, "lime")
-        draws, strata = uniforms(self.samples, features, generator, self.design)
-        return draws < 0.5, strata
+        u, strata = uniforms(self.samples, features, generator, self.design)
+        return u < 0.5, strata
 
 
 @final
@@ -143,7 +149,9 @@ class SizeMasks(Masks):
     def draw(self, features: int, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None]:
         generator = rng.shared(seed, "lime")
         keys = generator.random((self.samples, features))
-        # Sorting random keys shuffles the features of every mask; the first so many are hidden.
-        rank = np.argsort(np.argsort(keys, axis=1), axis=1)
+        # Sorting random keys shuffles the features of
+        # every mask; the first so many are hidden.
+        order = np.argsort(keys, axis=1)
+        rank = np.argsort(order, axis=1)
         hidden = generator.integers(1, features + 1, size=(self.samples, 1))
         return rank >= hidden, None

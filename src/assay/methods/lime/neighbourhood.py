@@ -12,7 +12,7 @@ that one table of draws, and often one Gram matrix, serves all of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, final, get_args
 
@@ -89,6 +89,21 @@ class Sample:
     strata: Tensor | None = None
     cells: Cells | None = None
 
+    @cached_property
+    def shares(self) -> Tensor:
+        """The weights, as shares of their sum: (r, m)."""
+        return self.weights / self.weights.sum(dim=1, keepdim=True)
+
+    def without_fixed(self) -> Sample:
+        """The random draws alone."""
+        return replace(
+            self,
+            design=self.design[:, self.fixed :],
+            weights=self.weights[:, self.fixed :],
+            answers=self.answers[:, self.fixed :],
+            fixed=0,
+        )
+
 
 class Neighbourhood(ABC):
     """A way to draw around an input, with a weight for each draw."""
@@ -111,7 +126,8 @@ def score_shared(question: Question, points: Tensor) -> Tensor:
     """
     target = question.fixed_target
     if question.has_aligned_context or not isinstance(target, Output):
-        # An input's own context, or a target made for it, is part of what is asked.
+        # An input's own context, or a target
+        # made for it, is part of what is asked.
         outputs = torch.arange(question.n)
     elif isinstance(target.index, Tensor):
         outputs = target.index.cpu()
@@ -120,8 +136,10 @@ def score_shared(question: Question, points: Tensor) -> Tensor:
     groups, group_of_input = torch.unique(outputs, return_inverse=True)
     answers = []
     for group in range(len(groups)):
-        first = int((group_of_input == group).nonzero()[0])
-        answers.append(question.part(first, first + 1).score(points[None])[0])
+        # Any of its inputs can ask for the group.
+        member = int((group_of_input == group).nonzero()[0])
+        asker = question.part(member, member + 1)
+        answers.append(asker.score(points[None])[0])
     table = torch.stack(answers)
     return table[group_of_input.to(table.device)].to(torch.float64)
 

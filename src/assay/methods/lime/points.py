@@ -76,7 +76,8 @@ class Gaussian(Neighbourhood):
         x = question.x
         moving = self._moving_columns(question)
         scale = self._scale_of_columns(x)
-        # Balanced uniforms become balanced normals by the inverse distribution function.
+        # Balanced uniforms become balanced normals
+        # by the inverse distribution function.
         generator = rng.shared(seed, "lime")
         draws, strata = uniforms(self.samples, len(moving), generator, self.design)
         noise = torch.zeros(self.samples, x.shape[1], dtype=torch.float64, device=x.device)
@@ -167,7 +168,8 @@ class Instances(Neighbourhood):
         rows = question.layout.flatten(self.rows).to(x.device)
         design = rows.to(torch.float64)[None] - x.to(torch.float64)[:, None]
         squared_distance = design.square().sum(dim=2)
-        # Measured from the nearest row, so that far inputs keep weights that can be told from zero.
+        # Measured from the nearest row, so that far
+        # inputs keep weights that can be told from zero.
         nearest = squared_distance.amin(dim=1, keepdim=True)
         return Sample(
             design=design,

@@ -67,7 +67,8 @@ class Bins:
     @classmethod
     def of(cls, column: Floats) -> Bins:
         """The bins of a column of data."""
-        # Quartiles coincide where a value is frequent: such a column has fewer bins.
+        # Quartiles coincide where a value is
+        # frequent: such a column has fewer bins.
         cuts = np.unique(np.percentile(column, (25, 50, 75)))
         members = np.searchsorted(cuts, column)
         number = len(cuts) + 1
@@ -97,14 +98,18 @@ class Bins:
 
         bins = np.searchsorted(self.cumulative, u, side="right") - 1
         bins = np.clip(bins, 0, len(self.cuts))
-        # Given its bin, the position of a uniform inside the bin's share is uniform again ...
+        # Given its bin, the position of a uniform
+        # inside the bin's share is uniform again ...
         share = self.cumulative[bins + 1] - self.cumulative[bins]
         position = (u - self.cumulative[bins]) / np.maximum(share, _SHARE_FLOOR)
-        # ... and is inverted by the truncated normal law: between its probabilities at the borders.
+        # ... and is inverted by the truncated normal
+        # law: between its probabilities at the borders.
         start = ndtr((self.lower - self.mean) / self.sd)[bins]
         stop = ndtr((self.upper - self.mean) / self.sd)[bins]
-        values = self.mean[bins] + self.sd[bins] * ndtri(start + position * (stop - start))
-        # Rounding in the tails could leave the bin, and far tails are infinite.
+        standardised = ndtri(start + position * (stop - start))
+        values = self.mean[bins] + self.sd[bins] * standardised
+        # Rounding in the tails could leave
+        # the bin, and far tails are infinite.
         return bins, np.clip(values, self.lower[bins], self.upper[bins])
 
     def equal_uniforms(self, bins: Integers, u: Floats) -> tuple[Floats, Floats]:
@@ -155,11 +160,13 @@ class Quartiles(Neighbourhood):
     def sample(self, question: Question, seed: int) -> Sample:
         require_points(question, "Quartiles")
         x = question.x
-        rows = question.layout.flatten(self.rows).to(torch.float64).cpu().numpy()
+        rows = question.layout.flatten(self.rows)
+        table = rows.to(torch.float64).cpu().numpy()
         inputs = x.to(torch.float64).cpu().numpy()
-        columns = [Bins.of(column) for column in rows.T]
+        columns = [Bins.of(column) for column in table.T]
 
-        # Points: one uniform per column, inverted to a bin and to a value in it.
+        # Points: one uniform per column,
+        # inverted to a bin and to a value in it.
         generator = rng.shared(seed, "lime")
         design_kind = self.design or "orthogonal"
         u, strata = uniforms(self.samples, len(columns), generator, design_kind)
@@ -171,15 +178,18 @@ class Quartiles(Neighbourhood):
             input_bins[:, j] = column.index(inputs[:, j])
         points = torch.from_numpy(values).to(x)
 
-        # z_j = 1 where a draw is in the bin of the input; the input itself comes first.
+        # z_j = 1 where a draw is in the bin of
+        # the input; the input itself comes first.
         same_bin = torch.from_numpy(bins[None] == input_bins[:, None])
         z = same_bin.to(x.device, torch.float64)
         design = torch.cat([torch.ones_like(z[:, :1]), z], dim=1)
         prediction = question.prediction[:, None].to(torch.float64)
-        answers = torch.cat([prediction, score_shared(question, points)], dim=1)
+        scores = score_shared(question, points)
+        answers = torch.cat([prediction, scores], dim=1)
 
         width = self._kernel_width(len(columns))
-        # The kernel is a product over columns: each one in another bin costs the same factor.
+        # The kernel is a product over columns: each
+        # one in another bin costs the same factor.
         tilt = float(np.exp(-1 / (2 * width**2)))
         return Sample(
             design=design,

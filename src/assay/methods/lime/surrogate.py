@@ -18,8 +18,16 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from assay.methods.lime import least_squares
-from assay.methods.lime.least_squares import Moments
+from assay.methods.lime.least_squares import (
+    Moments,
+    forward_selection,
+    highest_weights,
+    inverse,
+    lasso_path,
+    moments_of,
+    restrict,
+    solve,
+)
 from assay.methods.lime.neighbourhood import Sample
 from assay.numerics import rng
 
@@ -28,6 +36,8 @@ Selection = Literal["auto", "forward", "lasso", "highest"]
 _BLOCKS = 20  # blocks of draws that the selection's stability is resampled from
 
 _REPEATS = 20  # resampled selections, compared in pairs
+
+_FORWARD_UP_TO = 6  # columns that "auto" keeps by forward selection, as the original does
 
 _LEVELS = 4  # strata of a column in a balanced design: quarters of (0, 1)
 
@@ -52,11 +62,14 @@ class Selector:
     def support(self, gram: Tensor, moment: Tensor) -> Tensor:
         """The columns with a coefficient: (..., keep)."""
         keep = self.keep or 0
-        if self.selection == "lasso":
-            return least_squares.lasso_path(gram, moment, keep)
-        if self.selection == "forward" or (self.selection == "auto" and keep <= 6):
-            return least_squares.forward_selection(gram, moment, keep)
-        return least_squares.highest_weights(gram, moment, keep, self.ridge)
+        rule = self.selection
+        if rule == "auto":
+            rule = "forward" if keep <= _FORWARD_UP_TO else "highest"
+        if rule == "lasso":
+            return lasso_path(gram, moment, keep)
+        if rule == "forward":
+            return forward_selection(gram, moment, keep)
+        return highest_weights(gram, moment, keep, self.ridge)
 
 
 class MomentEstimate(ABC):
@@ -105,28 +118,34 @@ def fit(estimate: MomentEstimate, selector: Selector) -> Surrogate:
     covariance is the sandwich B^-1 Cov(c) B^-1.
     """
     moments = estimate.moments
-    gram, moment = moments.gram, moments.moment
+    gram = moments.gram
+    moment = moments.moment
     if not selector.selects(moment.shape[1]):
         support = None
-        coefficients = least_squares.solve(gram, moment, selector.ridge)
-        bread = least_squares.inverse(gram, selector.ridge)
-        variance = _sandwich(bread, estimate.covariance(coefficients, None))
+        coefficients = solve(gram, moment, selector.ridge)
+        bread = inverse(gram, selector.ridge)
+        meat = estimate.covariance(coefficients, None)
+        variance = _sandwich(bread, meat)
         stability = torch.ones_like(moments.answer_mean)
     else:
-        # Refitted on the selected columns alone; all others are 0, without an error.
+        # Refitted on the selected columns alone;
+        # all others are 0, without an error.
         support = selector.support(gram, moment)
-        bread = least_squares.inverse(least_squares.restrict(gram, support), selector.ridge)
-        solution = (bread @ moment.gather(1, support)[..., None]).squeeze(-1)
-        coefficients = torch.zeros_like(moment).scatter_(1, support, solution)
-        support_variance = _sandwich(bread, estimate.covariance(coefficients, support))
-        variance = torch.zeros_like(moment).scatter_(1, support, support_variance)
+        zeros = torch.zeros_like(moment)
+        bread = inverse(restrict(gram, support), selector.ridge)
+        support_moment = moment.gather(1, support)
+        solution = (bread @ support_moment[..., None]).squeeze(-1)
+        coefficients = zeros.scatter(1, support, solution)
+        meat = estimate.covariance(coefficients, support)
+        variance = zeros.scatter(1, support, _sandwich(bread, meat))
         stability = estimate.stability(selector)
+    mean_effect = (moments.design_mean * coefficients).sum(dim=1)
     return Surrogate(
         coefficients=coefficients,
         # Rounding may leave a variance of nothing below zero.
         standard_error=variance.clamp_min(0).sqrt(),
         support=support,
-        intercept=moments.answer_mean - (moments.design_mean * coefficients).sum(dim=1),
+        intercept=moments.answer_mean - mean_effect,
         r2=_r2(moments, coefficients),
         stability=stability,
     )
@@ -134,18 +153,22 @@ def fit(estimate: MomentEstimate, selector: Selector) -> Surrogate:
 
 def _sandwich(bread: Tensor, meat: Tensor) -> Tensor:
     """The diagonal of bread meat bread: (n, k)."""
-    return (bread @ meat @ bread).diagonal(dim1=-2, dim2=-1)
+    covariance = bread @ meat @ bread
+    return covariance.diagonal(dim1=-2, dim2=-1)
 
 
 def _r2(moments: Moments, coefficients: Tensor) -> Tensor:
     """1 - residual variance / variance, with Var(y - z b) = Var y - 2 b'c + b'Gb."""
-    quadratic = (coefficients[:, None, :] @ moments.gram @ coefficients[..., None]).flatten()
+    row = coefficients[:, None, :]
+    column = coefficients[..., None]
+    quadratic = (row @ moments.gram @ column).flatten()
     covariance = (coefficients * moments.moment).sum(dim=1)
     total = moments.answer_variance
     residual_variance = total - 2 * covariance + quadratic
     tiny = torch.finfo(total.dtype).tiny
     # Answers that are all alike are explained by the intercept.
-    return torch.where(total > 0, 1 - residual_variance / total.clamp_min(tiny), 1.0)
+    r2 = 1 - residual_variance / total.clamp_min(tiny)
+    return torch.where(total > 0, r2, 1.0)
 
 
 @final
@@ -164,26 +187,31 @@ class DrawMoments(MomentEstimate):
     @classmethod
     def of(cls, sample: Sample, seed: int) -> DrawMoments:
         """The moments of all draws of a sample, fixed ones too."""
-        moments = least_squares.moments(sample.design, sample.weights, sample.answers)
-        return cls(sample, moments, seed)
+        return cls(sample, moments_of(sample), seed)
 
     def covariance(self, coefficients: Tensor, support: Tensor | None) -> Tensor:
-        centred_design = self.sample.design - self.moments.design_mean[:, None]
-        weighted_residuals = self._weighted_residuals(centred_design, coefficients)
+        sample = self.sample
+        design_mean = self.moments.design_mean[:, None]
+        centred_design = sample.design - design_mean
+        residuals = self._residuals(centred_design, coefficients)
+        weighted_residuals = sample.shares * residuals
         if support is not None:
-            inputs, draws = weighted_residuals.shape
+            inputs, draws = residuals.shape
             index = support[:, None, :].expand(-1, draws, -1)
-            centred_design = centred_design.expand(inputs, -1, -1).gather(2, index)
-        # The estimating equations' scores w_i e_i z_i: their sum is zero at the fit.
+            expanded = centred_design.expand(inputs, -1, -1)
+            centred_design = expanded.gather(2, index)
+        # The estimating equations' scores w_i
+        # e_i z_i: their sum is zero at the fit.
         scores = weighted_residuals[..., None] * centred_design
         # Fixed draws come out the same every time, and add no error.
-        scores = scores[:, self.sample.fixed :]
-        draws = scores.shape[1]
-        degrees_of_freedom = scores.shape[2] + 1
-        strata = self.sample.strata
+        scores = scores[:, sample.fixed :]
+        _, draws, columns = scores.shape
+        degrees_of_freedom = columns + 1
+        strata = sample.strata
         if strata is not None:
-            # A balanced design adds no error from main effects (Owen 1992), so they are taken out of
-            # the scores: three means and a common one. With few draws they would take all there is.
+            # A balanced design adds no error from main effects (Owen
+            # 1992), so they are taken out of the scores: three means and
+            # a common one. With few draws they would take all there is.
             main_effects = (_LEVELS - 1) * strata.shape[1] + 1
             if draws > 2 * main_effects:
                 scores = remove_main_effects(scores, strata)
@@ -191,15 +219,16 @@ class DrawMoments(MomentEstimate):
         correction = draws / max(1, draws - degrees_of_freedom)
         return scores.mT @ scores * correction
 
-    def _weighted_residuals(self, centred_design: Tensor, coefficients: Tensor) -> Tensor:
-        """Shares of the weights times what the surrogate misses of the answers: (n, m)."""
-        sample = self.sample
-        shares = sample.weights / sample.weights.sum(dim=1, keepdim=True)
+    def _residuals(self, centred_design: Tensor, coefficients: Tensor) -> Tensor:
+        """What the surrogate misses of the answers: (n, m)."""
         if len(centred_design) == 1:
-            predictions = coefficients @ centred_design[0].T
+            # One product for all inputs that share the design.
+            slopes = coefficients @ centred_design[0].T
         else:
-            predictions = (centred_design @ coefficients[..., None]).squeeze(-1)
-        return shares * (sample.answers - self.moments.answer_mean[:, None] - predictions)
+            column = coefficients[..., None]
+            slopes = (centred_design @ column).squeeze(-1)
+        answer_mean = self.moments.answer_mean[:, None]
+        return self.sample.answers - answer_mean - slopes
 
     def stability(self, selector: Selector) -> Tensor:
         """By bootstrap repeats over blocks of draws; a balanced design agrees better than this."""
@@ -207,19 +236,16 @@ class DrawMoments(MomentEstimate):
         generator = rng.shared(self.seed, "lime stability")
         shares = [1 / _BLOCKS] * _BLOCKS
         counts = generator.multinomial(_BLOCKS, shares, size=_REPEATS)
-        answers, design = self.sample.answers, self.sample.design
-        selected = torch.zeros(
-            _REPEATS, len(answers), design.shape[2], dtype=torch.bool, device=design.device
-        )
-        for repeat, count in zip(selected, torch.from_numpy(counts).to(design)):
+        supports = []
+        for count in torch.from_numpy(counts).to(grams):
             # Block 0 holds the draws that are not random: once in every repeat.
             multiplicity = torch.cat([torch.ones_like(count[:1]), count])
-            gram, moment = _centred(
-                torch.tensordot(multiplicity, grams, 1),
-                torch.tensordot(multiplicity, moments, 1),
-            )
-            repeat.scatter_(1, selector.support(gram, moment), True)
-        return jaccard(selected)
+            gram_sum = torch.tensordot(multiplicity, grams, 1)
+            moment_sum = torch.tensordot(multiplicity, moments, 1)
+            gram, moment = _central(gram_sum, moment_sum)
+            supports.append(selector.support(gram, moment))
+        columns = self.sample.design.shape[2]
+        return jaccard(torch.stack(supports), columns)
 
     def _block_sums(self) -> tuple[Tensor, Tensor]:
         """Weighted Gram matrices (blocks, r, d + 1, d + 1) and moments (blocks, n, d + 1).
@@ -227,29 +253,43 @@ class DrawMoments(MomentEstimate):
         With a column of ones first, so that sums of blocks still tell means and total weight. A
         bootstrap repeat is then a sum over blocks, whatever the number of draws.
         """
-        design, weights, answers = self.sample.design, self.sample.weights, self.sample.answers
-        table = torch.cat([torch.ones_like(design[..., :1]), design], dim=2)
-        draws = table.shape[1] - self.sample.fixed
-        random_blocks = 1 + torch.arange(draws) % _BLOCKS
-        blocks = torch.cat([torch.zeros(self.sample.fixed), random_blocks]).to(design.device)
+        sample = self.sample
+        ones = torch.ones_like(sample.design[..., :1])
+        table = torch.cat([ones, sample.design], dim=2)
         grams = []
         moments = []
         for block in range(_BLOCKS + 1):
-            members = blocks == block
-            rows, weight = table[:, members], weights[:, members]
-            grams.append(rows.mT @ (weight[..., None] * rows))
-            weighted_answers = weight * answers[:, members]
-            moments.append((weighted_answers[:, None] @ rows).squeeze(1))
+            members = self._blocks() == block
+            rows = table[:, members]
+            weights = sample.weights[:, members]
+            weighted_rows = weights[..., None] * rows
+            weighted_answers = weights * sample.answers[:, members]
+            grams.append(rows.mT @ weighted_rows)
+            moment = weighted_answers[:, None] @ rows
+            moments.append(moment.squeeze(1))
         return torch.stack(grams), torch.stack(moments)
 
+    def _blocks(self) -> Tensor:
+        """The block of every draw (m,): 0 for fixed ones, 1 to 20 in turn for the random ones."""
+        sample = self.sample
+        draws = sample.design.shape[1] - sample.fixed
+        random_blocks = 1 + torch.arange(draws) % _BLOCKS
+        fixed_blocks = torch.zeros(sample.fixed)
+        blocks = torch.cat([fixed_blocks, random_blocks])
+        return blocks.to(sample.design.device)
 
-def _centred(gram: Tensor, moment: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums with a column of ones, (r, d + 1, d + 1) and (n, d + 1), to central moments of d columns."""
+
+def _central(gram: Tensor, moment: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums with a column of ones first to central moments of the others.
+
+    (r, d + 1, d + 1) and (n, d + 1) to (r, d, d) and (n, d).
+    """
     total = gram[:, :1, :1]
     mean = gram[:, 0, 1:] / total[:, 0]
     gram = gram / total
     moment = moment / total[:, 0]
-    central_gram = gram[:, 1:, 1:] - mean[:, :, None] * mean[:, None, :]
+    outer = mean[:, :, None] * mean[:, None, :]
+    central_gram = gram[:, 1:, 1:] - outer
     central_moment = moment[:, 1:] - mean * moment[:, :1]
     return central_gram, central_moment
 
@@ -260,18 +300,25 @@ def remove_main_effects(scores: Tensor, strata: Tensor) -> Tensor:
     In a balanced design the indicators of two columns are orthogonal given the mean, so that the
     effects are plain means and no regression is needed.
     """
-    indicators = torch.nn.functional.one_hot(strata, _LEVELS).flatten(1).to(scores.dtype)
-    flat_scores = scores.transpose(0, 1).flatten(1)  # one product for all inputs
+    one_hot = torch.nn.functional.one_hot(strata, _LEVELS)
+    indicators = one_hot.flatten(1).to(scores.dtype)
+    # Draws first, so that one product serves all inputs.
+    flat_scores = scores.transpose(0, 1).flatten(1)
     counts = indicators.sum(dim=0)[:, None].clamp_min(1)
     level_means = indicators.T @ flat_scores / counts
     grand_mean = flat_scores.mean(dim=0, keepdim=True)
-    residuals = flat_scores - grand_mean - indicators @ (level_means - grand_mean)
+    effects = level_means - grand_mean
+    residuals = flat_scores - grand_mean - indicators @ effects
     return residuals.view(scores.shape[1], len(scores), -1).transpose(0, 1)
 
 
-def jaccard(selected: Tensor) -> Tensor:
-    """The mean Jaccard similarity (n,) of sets of columns (repeats, n, d), compared in pairs."""
-    first, second = selected[::2], selected[1::2]
+def jaccard(supports: Tensor, columns: int) -> Tensor:
+    """The mean Jaccard similarity (n,) of sets of columns (repeats, n, k), compared in pairs."""
+    shape = (*supports.shape[:-1], columns)
+    members = torch.zeros(shape, dtype=torch.bool, device=supports.device)
+    members.scatter_(-1, supports, True)
+    first = members[::2]
+    second = members[1::2]
     common = (first & second).sum(dim=2)
     union = (first | second).sum(dim=2)
     return (common / union).mean(dim=0, dtype=torch.float64)
