@@ -36,6 +36,9 @@ from assay.numerics.gaussian_process import leave_one_out_scale, maximum_a_poste
 
 Floats = NDArray[np.float64]
 
+Gradient = Callable[[Floats], Floats]
+"""A gradient in the covariance (m, m) to the gradient in the relevances (d,)."""
+
 # Draws that choose the hyperparameters: every step of that search factors their covariance.
 _HYPERPARAMETER_DRAWS = 400
 
@@ -75,7 +78,8 @@ def integral(low: Floats, high: Floats, v: Floats) -> Floats:
         s = end - v
         return s**3 / 6 - np.sign(s) * s**2 / 4 + s / 12
 
-    linear = (high - low) * (high + low - 1) / 2 * (v - 0.5)
+    linear = (high - low) * (high + low - 1) / 2
+    linear = linear * (v - 0.5)
     return 6 * (linear + antiderivative(high) - antiderivative(low))
 
 
@@ -87,7 +91,8 @@ def double_integral(low: Floats, high: Floats, start: Floats, stop: Floats) -> F
         # with s = u - v and the sign of v's.
         return s**4 / 24 - np.abs(s) ** 3 / 12 + s**2 / 24
 
-    linear = (high - low) * (high + low - 1) * (stop - start) * (stop + start - 1) / 4
+    linear = (high - low) * (high + low - 1)
+    linear = linear * (stop - start) * (stop + start - 1) / 4
     return 6 * (
         linear
         + antiderivative(high - start)
@@ -206,11 +211,13 @@ class Process:
         integrals = [column.integral(low, high) for column, low, high in ends]
         inside = np.stack(integrals, axis=1)
         inside *= self.relevance / self.scale / cells.mass[row]
-        factors = 1 + (1 - cells.tilt) * inside
+        lift = 1 - cells.tilt
+        factors = 1 + lift * inside
         mean = factors.prod(axis=1)
         # E[(z_j - E z_j) (1 + r_j k_j)] of the column
         # itself, times the factors of all others.
-        column_factor = (1 - cells.inside[row] * (1 - cells.tilt)) * inside
+        contrast = 1 - cells.inside[row] * lift
+        column_factor = contrast * inside
         other_factors = mean[:, None] / factors
         return column_factor * other_factors, mean
 
@@ -221,10 +228,12 @@ class Process:
         inside *= self.relevance / self.scale
         # As in `kernel_means`, with both
         # arguments of the kernel integrated.
-        factors = 1 + (1 - cells.tilt) ** 2 * inside
-        column_factor = (1 - cells.inside * (1 - cells.tilt)) ** 2 * inside
-        other_factors = factors.prod(axis=1, keepdims=True) / factors
-        return np.asarray(column_factor * other_factors, dtype=np.float64)
+        lift = 1 - cells.tilt
+        factors = 1 + lift**2 * inside
+        product = factors.prod(axis=1, keepdims=True)
+        contrast = 1 - cells.inside * lift
+        variance: Floats = contrast**2 * inside * (product / factors)
+        return variance
 
 
 def fit_process(cells: Cells, answers: Floats) -> Process:
@@ -240,10 +249,11 @@ def fit_process(cells: Cells, answers: Floats) -> Process:
     # so that 1 + r k is never negative, nor any product of them.
     mean_variance = kernels.diagonal(axis1=1, axis2=2).mean(axis=1)
     scale = np.maximum(mean_variance, -kernels.min(axis=(1, 2)))
-    scale = np.where(scale > 0, scale, 1.0)  # a column with one value has no variance at all
+    # A column with one value has no variance at all.
+    scale = np.where(scale > 0, scale, 1.0)
     kernels /= scale[:, None, None]
 
-    def kernel(relevance: Floats) -> tuple[Floats, Callable[[Floats], Floats]]:
+    def kernel(relevance: Floats) -> tuple[Floats, Gradient]:
         product = np.ones_like(kernels[0])
         for column_kernel, r in zip(kernels, relevance):
             product *= 1 + r * column_kernel
@@ -254,7 +264,8 @@ def fit_process(cells: Cells, answers: Floats) -> Process:
             weighted = covariance_gradient * product
             gradient = []
             for column_kernel, r in zip(kernels, relevance):
-                terms = weighted * column_kernel / (1 + r * column_kernel)
+                factor = 1 + r * column_kernel
+                terms = weighted * column_kernel / factor
                 gradient.append(float(np.sum(terms)))
             return np.array(gradient)
 
@@ -299,7 +310,8 @@ def posterior(cells: Cells, answers: Floats) -> Posterior:
 
     inputs, columns = cells.low.shape
     conditioning = answers[:_CONDITIONING_DRAWS]
-    level, size = float(conditioning.mean()), float(conditioning.std())
+    level = float(conditioning.mean())
+    size = float(conditioning.std())
     if size == 0.0:
         # Answers that are all alike have no scale
         # to learn; what differs later is residual.
@@ -326,7 +338,8 @@ def posterior(cells: Cells, answers: Floats) -> Posterior:
     # rougher or smoother than the kernel supposes.
     error_scale = leave_one_out_scale(process.factor, weights)
     difference = process.prior_variance(cells) - reduction
-    posterior_variance = np.maximum(difference, 0.0)  # rounding may leave less than nothing
+    # Rounding may leave less than nothing.
+    posterior_variance = np.maximum(difference, 0.0)
     variance = size**2 * error_scale * posterior_variance
 
     # Where the process was conditioned its residuals
@@ -412,7 +425,8 @@ class QuadratureMoments(MomentEstimate):
         centred_residuals = missed - correction.answer_mean[:, None]
         weighted_residuals = sample.shares * centred_residuals
         design_mean = correction.design_mean[:, None, :]
-        scores = weighted_residuals[..., None] * (sample.design - design_mean)
+        centred_design = sample.design - design_mean
+        scores = weighted_residuals[..., None] * centred_design
         variance = process.variance + scores.square().sum(dim=1)
         return cls(moments, variance, seed)
 
@@ -421,16 +435,19 @@ class QuadratureMoments(MomentEstimate):
         # of two moments reaches a standard error.
         if support is None:
             return torch.diag_embed(self.variance)
-        return torch.diag_embed(self.variance.gather(1, support))
+        variance = self.variance.gather(1, support)
+        return torch.diag_embed(variance)
 
     def stability(self, selector: Selector) -> Tensor:
         """By selections from moments that are drawn from their estimated law."""
-        columns = self.variance.shape[1]
+        variance = self.variance
+        columns = variance.shape[1]
         generator = rng.shared(self.seed, "lime stability")
         # Shared by all inputs, as draws are.
         noise = generator.normal(size=(2 * _REPEATS, 1, columns))
-        errors = self.variance.sqrt() * torch.from_numpy(noise).to(self.variance)
+        errors = variance.sqrt() * torch.from_numpy(noise).to(variance)
+        gram = self.moments.gram
         supports = []
         for moment in self.moments.moment + errors:
-            supports.append(selector.support(self.moments.gram, moment))
+            supports.append(selector.support(gram, moment))
         return jaccard(torch.stack(supports), columns)

@@ -115,11 +115,13 @@ def forward_selection(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
     for _ in range(keep):
         variance = gram.diagonal(dim1=-2, dim2=-1)
         tiny = torch.finfo(variance.dtype).tiny
-        reduction = moment.square() / variance.clamp_min(tiny)
+        divisor = variance.clamp_min(tiny)
+        reduction = moment.square() / divisor
         gain = torch.where(variance > floor, reduction, 0.0)
         # Below any gain, so that collinear columns (gain
         # 0) are still picked before a second time.
-        best = gain.masked_fill(taken, -1.0).argmax(dim=-1, keepdim=True)
+        open_gain = gain.masked_fill(taken, -1.0)
+        best = open_gain.argmax(dim=-1, keepdim=True)
         order.append(best)
         taken = taken.scatter(-1, best, True)
         # Sweep the column out. One without
@@ -127,7 +129,8 @@ def forward_selection(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
         index = best[..., None].expand(*gram.shape[:-1], 1)
         column = gram.gather(-1, index).squeeze(-1)
         pivot = column.gather(-1, best)
-        scale = torch.where(pivot > floor.gather(-1, best), 1.0 / pivot, 0.0)
+        has_variance = pivot > floor.gather(-1, best)
+        scale = torch.where(has_variance, 1.0 / pivot, 0.0)
         moment = moment - column * moment.gather(-1, best) * scale
         scaled = (column * scale)[..., None, :]
         gram = gram - column[..., :, None] * scaled

@@ -77,15 +77,16 @@ class Bins:
         mean = np.bincount(members, column, minlength=number) / divisor
         squares = (column - mean[members]) ** 2
         variance = np.bincount(members, squares, minlength=number) / divisor
-        distinct = [np.unique(column[members == b]).size for b in range(number)]
+        shares_up_to = np.cumsum(counts) / len(column)
+        distinct = [np.unique(column[members == b]) for b in range(number)]
         return cls(
             cuts=cuts,
-            cumulative=np.concatenate([[0.0], np.cumsum(counts) / len(column)]),
+            cumulative=np.concatenate([[0.0], shares_up_to]),
             mean=mean,
             sd=np.sqrt(variance) + _SD_FLOOR,
             lower=np.concatenate([[column.min()], cuts]),
             upper=np.concatenate([cuts, [column.max()]]),
-            constant=np.array([size < 2 for size in distinct]),
+            constant=np.array([len(values) < 2 for values in distinct]),
         )
 
     def index(self, values: Floats) -> Integers:
@@ -101,13 +102,14 @@ class Bins:
         # Given its bin, the position of a uniform
         # inside the bin's share is uniform again ...
         share = self.cumulative[bins + 1] - self.cumulative[bins]
-        position = (u - self.cumulative[bins]) / np.maximum(share, _SHARE_FLOOR)
+        share = np.maximum(share, _SHARE_FLOOR)
+        position = (u - self.cumulative[bins]) / share
         # ... and is inverted by the truncated normal
         # law: between its probabilities at the borders.
         start = ndtr((self.lower - self.mean) / self.sd)[bins]
         stop = ndtr((self.upper - self.mean) / self.sd)[bins]
-        standardised = ndtri(start + position * (stop - start))
-        values = self.mean[bins] + self.sd[bins] * standardised
+        probability = start + position * (stop - start)
+        values = self.mean[bins] + self.sd[bins] * ndtri(probability)
         # Rounding in the tails could leave
         # the bin, and far tails are infinite.
         return bins, np.clip(values, self.lower[bins], self.upper[bins])
