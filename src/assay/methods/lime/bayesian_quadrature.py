@@ -127,7 +127,8 @@ class ColumnDraws:
         wide = self.is_interval
         start = self.start[wide]
         stop = self.stop[wide]
-        integrals[wide] = double_integral(*ends, start, stop) / (stop - start)
+        double = double_integral(*ends, start, stop)
+        integrals[wide] = double / (stop - start)
         return integrals
 
     def covariance(self, other: ColumnDraws) -> Floats:
@@ -137,15 +138,20 @@ class ColumnDraws:
         # are few of them: a row or a column of the matrix is
         # computed once for each, and copied to its draws.
         for start, stop in self._intervals():
-            members = self.is_interval & (self.start == start)
+            members = self._members(start)
             means = other.integral(start, stop) / (stop - start)
             matrix[members] = means
         # Last, so that where both are intervals the mean is over both.
         for start, stop in other._intervals():
-            members = other.is_interval & (other.start == start)
+            members = other._members(start)
             means = self.integral(start, stop) / (stop - start)
             matrix[:, members] = means[:, None]
         return matrix
+
+    def _members(self, start: float) -> NDArray[np.bool_]:
+        """The draws (m,) whose interval starts there."""
+        members = self.is_interval & (self.start == start)
+        return np.asarray(members, dtype=np.bool_)
 
     def _intervals(self) -> Floats:
         """The intervals that are more than a point, each once: (intervals, 2)."""
@@ -210,7 +216,8 @@ class Process:
         ends = zip(self.columns, cells.low[row], cells.high[row])
         integrals = [column.integral(low, high) for column, low, high in ends]
         inside = np.stack(integrals, axis=1)
-        inside *= self.relevance / self.scale / cells.mass[row]
+        relevance = self.relevance / self.scale
+        inside *= relevance / cells.mass[row]
         lift = 1 - cells.tilt
         factors = 1 + lift * inside
         mean = factors.prod(axis=1)
@@ -243,12 +250,14 @@ def fit_process(cells: Cells, answers: Floats) -> Process:
     columns = column_draws(cells, slice(len(answers)))
     count = min(len(answers), _HYPERPARAMETER_DRAWS)
     first_draws = column_draws(cells, slice(count))
-    kernels = np.stack([draws.covariance(draws) for draws in first_draws])
+    matrices = [draws.covariance(draws) for draws in first_draws]
+    kernels = np.stack(matrices)
     # In these units the kernel has mean variance 1 over the draws, so
     # that relevances of different columns compare; or a larger one,
     # so that 1 + r k is never negative, nor any product of them.
-    mean_variance = kernels.diagonal(axis1=1, axis2=2).mean(axis=1)
-    scale = np.maximum(mean_variance, -kernels.min(axis=(1, 2)))
+    variances = kernels.diagonal(axis1=1, axis2=2)
+    least = kernels.min(axis=(1, 2))
+    scale = np.maximum(variances.mean(axis=1), -least)
     # A column with one value has no variance at all.
     scale = np.where(scale > 0, scale, 1.0)
     kernels /= scale[:, None, None]
@@ -362,13 +371,15 @@ def posterior_of_all(cells: Cells, answers: Tensor) -> Posterior:
     """`posterior` for inputs of which only some share their answers (n, m): one process for each
     distinct row of answers.
     """
-    groups, group_of_input = torch.unique(answers.cpu(), dim=0, return_inverse=True)
+    rows = answers.cpu()
+    groups, group_of_input = torch.unique(rows, dim=0, return_inverse=True)
     parts = []
     # Many small matrices, of which each is
     # too little work for several threads.
     with one_thread():
         for group, group_answers in enumerate(groups):
-            members = (group_of_input == group).nonzero().flatten()
+            is_member = group_of_input == group
+            members = is_member.nonzero().flatten()
             group_cells = cells.take(members.numpy())
             parts.append(posterior(group_cells, group_answers.numpy()))
     # Groups stand one after the other;

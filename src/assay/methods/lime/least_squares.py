@@ -91,7 +91,11 @@ def inverse(gram: Tensor, ridge: float) -> Tensor:
     size = gram.shape[-1]
     eye = torch.eye(size, dtype=gram.dtype, device=gram.device)
     penalised = gram + ridge * eye
-    inverse_gram: Tensor = torch.linalg.pinv(penalised, hermitian=True, rtol=_COLLINEAR)
+    inverse_gram: Tensor = torch.linalg.pinv(
+        penalised,
+        hermitian=True,
+        rtol=_COLLINEAR,
+    )
     # A ridge gives constant columns a diagonal of their
     # own, so the pseudo-inverse does not see them.
     varies = gram.diagonal(dim1=-2, dim2=-1) > 0
@@ -166,8 +170,8 @@ def lasso_path(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
         moment.reshape(-1, columns).cpu().numpy(),
         ranking.reshape(-1, columns).cpu().numpy(),
     )
-    active = np.stack([_lasso_columns(*problem, keep) for problem in problems])
-    supports = torch.tensor(active, device=moment.device)
+    active = [_lasso_columns(*problem, keep) for problem in problems]
+    supports = torch.tensor(np.stack(active), device=moment.device)
     return supports.reshape(*moment.shape[:-1], keep)
 
 
@@ -180,7 +184,13 @@ def _lasso_columns(
     # least angle regression would divide by zero.
     if not np.any(moment):
         return np.sort(ranking[:keep])
-    *_, path = lars_path_gram(moment, gram, n_samples=1, method="lasso", alpha_min=0.0)
+    *_, path = lars_path_gram(
+        moment,
+        gram,
+        n_samples=1,
+        method="lasso",
+        alpha_min=0.0,
+    )
     sizes = np.count_nonzero(path, axis=0)
     # Columns may leave the path again, so its last
     # point of that size counts, not the first.

@@ -147,9 +147,11 @@ class Lime(Method):
         columns = [question.column or 0 for question in questions]
         # Every output of the model is answered, and held, for every mask.
         outputs = 1 + max(columns)
-        cells_each = masks.size() * max(outputs, questions[0].partition.count)
+        numbers_each = max(outputs, questions[0].partition.count)
+        cells_each = masks.size() * numbers_each
         estimates: list[list[Estimate]] = [[] for _ in questions]
-        for parts in zip(*(_parts(question, cells_each) for question in questions)):
+        streams = [_parts(question, cells_each) for question in questions]
+        for parts in zip(*streams):
             answers = parts[0].outputs(table.masks)
             # Fitted one output at a time, as if it had been asked
             # alone: its numbers are the same, and the error bars, which
@@ -162,13 +164,16 @@ class Lime(Method):
     def _neighbourhood(self) -> Neighbourhood:
         """The neighbourhood, its draws spread as suits a proxy where that was left open."""
         neighbourhood = self.neighbourhood
-        if self.proxy and isinstance(neighbourhood, Quartiles) and neighbourhood.design is None:
-            return replace(neighbourhood, design="sobol")
+        if self.proxy and isinstance(neighbourhood, Quartiles):
+            return replace(neighbourhood, design=neighbourhood.design or "sobol")
         return neighbourhood
 
     def _estimate(self, sample: Sample, seed: int) -> Estimate:
         surrogate = self._surrogate(sample, seed)
-        notes = {"r2": surrogate.r2.tolist(), "intercept": surrogate.intercept.tolist()}
+        notes = {
+            "r2": surrogate.r2.tolist(),
+            "intercept": surrogate.intercept.tolist(),
+        }
         if self.keep is not None:
             notes["stability"] = surrogate.stability.tolist()
         return Estimate(
@@ -183,7 +188,8 @@ class Lime(Method):
             moments = QuadratureMoments.of(sample, sample.cells, seed)
         else:
             moments = DrawMoments.of(sample, seed)
-        return fit(moments, Selector(self.keep, self.selection, self.ridge))
+        selector = Selector(self.keep, self.selection, self.ridge)
+        return fit(moments, selector)
 
     def _require_samples(self, question: Question) -> None:
         columns = question.partition.count

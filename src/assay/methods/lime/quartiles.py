@@ -74,9 +74,11 @@ class Bins:
         number = len(cuts) + 1
         counts = np.bincount(members, minlength=number)
         divisor = np.maximum(counts, 1)
-        mean = np.bincount(members, column, minlength=number) / divisor
+        sums = np.bincount(members, column, minlength=number)
+        mean = sums / divisor
         squares = (column - mean[members]) ** 2
-        variance = np.bincount(members, squares, minlength=number) / divisor
+        sums = np.bincount(members, squares, minlength=number)
+        variance = sums / divisor
         shares_up_to = np.cumsum(counts) / len(column)
         distinct = [np.unique(column[members == b]) for b in range(number)]
         return cls(
@@ -170,8 +172,12 @@ class Quartiles(Neighbourhood):
         # Points: one uniform per column,
         # inverted to a bin and to a value in it.
         generator = rng.shared(seed, "lime")
-        design_kind = self.design or "orthogonal"
-        u, strata = uniforms(self.samples, len(columns), generator, design_kind)
+        u, strata = uniforms(
+            self.samples,
+            len(columns),
+            generator,
+            self.design or "orthogonal",
+        )
         bins = np.empty(u.shape, dtype=np.int64)
         values = np.empty(u.shape)
         input_bins = np.empty(inputs.shape, dtype=np.int64)
@@ -208,8 +214,13 @@ class Quartiles(Neighbourhood):
         return self.width
 
     def __repr__(self) -> str:
-        settings = f"samples={self.samples!r}, width={self.width!r}, design={self.design!r}"
-        return f"Quartiles({shape_of(self.rows)}, {settings})"
+        settings = (
+            shape_of(self.rows),
+            f"samples={self.samples!r}",
+            f"width={self.width!r}",
+            f"design={self.design!r}",
+        )
+        return f"Quartiles({', '.join(settings)})"
 
 
 def _cells(
@@ -221,7 +232,9 @@ def _cells(
     low = np.empty(input_bins.shape)
     high = np.empty(input_bins.shape)
     for j, column in enumerate(columns):
-        start[:, j], stop[:, j] = column.equal_uniforms(bins[:, j], u[:, j])
-        low[:, j] = column.cumulative[input_bins[:, j]]
-        high[:, j] = column.cumulative[input_bins[:, j] + 1]
+        ends = column.equal_uniforms(bins[:, j], u[:, j])
+        start[:, j], stop[:, j] = ends
+        input_bin = input_bins[:, j]
+        low[:, j] = column.cumulative[input_bin]
+        high[:, j] = column.cumulative[input_bin + 1]
     return Cells(start, stop, low, high, tilt)

@@ -239,7 +239,8 @@ class DrawMoments(MomentEstimate):
         supports = []
         for count in torch.from_numpy(counts).to(grams):
             # Block 0 holds the draws that are not random: once in every repeat.
-            multiplicity = torch.cat([torch.ones_like(count[:1]), count])
+            once = torch.ones_like(count[:1])
+            multiplicity = torch.cat([once, count])
             gram_sum = torch.tensordot(multiplicity, grams, 1)
             moment_sum = torch.tensordot(multiplicity, moments, 1)
             gram, moment = _central(gram_sum, moment_sum)
@@ -309,7 +310,8 @@ def remove_main_effects(scores: Tensor, strata: Tensor) -> Tensor:
     grand_mean = flat_scores.mean(dim=0, keepdim=True)
     effects = level_means - grand_mean
     residuals = flat_scores - grand_mean - indicators @ effects
-    return residuals.view(scores.shape[1], len(scores), -1).transpose(0, 1)
+    inputs, draws, columns = scores.shape
+    return residuals.view(draws, inputs, columns).transpose(0, 1)
 
 
 def jaccard(supports: Tensor, columns: int) -> Tensor:
