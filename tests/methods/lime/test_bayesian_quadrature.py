@@ -1,4 +1,6 @@
-"""LIME by way of a Gaussian process: every integral against quadrature, the whole against the process written out."""
+"""LIME by way of a Gaussian process: every integral against quadrature, the whole against the
+process written out.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,18 @@ from assay import CoinMasks, Lime, Output, Quartiles, Question
 from assay.answers.attribution import Kind
 from assay.errors import KindError
 from assay.methods.base import Axiom
-from assay.methods.lime import bayesian_quadrature as smooth
+from assay.methods.lime import bayesian_quadrature
 from assay.methods.lime.bayesian_quadrature import (
-    Column,
+    ColumnDraws,
+    Posterior,
     Process,
-    columns_of,
+    column_draws,
     covariance,
-    covered,
-    covered_twice,
-    fitted,
-    known,
+    double_integral,
+    fit_process,
+    posterior,
 )
+from assay.methods.lime.bayesian_quadrature import integral as interval_integral
 from assay.methods.lime.neighbourhood import Cells
 from assay.numerics.designs import Draw
 from assay.numerics.gaussian_process import Kernel, negative_log_likelihood
@@ -53,7 +56,9 @@ def test_the_covariance_has_no_mean_and_mean_variance_one() -> None:
 
 
 def test_the_covariance_is_that_of_a_brownian_path_less_its_mean() -> None:
-    """With B(u) free at both ends: Cov(B(u), B(v)) - its means over u and v + the mean over both, and a free slope's line."""
+    """With B(u) free at both ends: Cov(B(u), B(v)) - its means over u and v + the mean over both,
+    and a free slope's line.
+    """
     u = (np.arange(2000) + 0.5) / 2000
     path = np.minimum(u[:, None], u[None])
     centred = path - path.mean(0) - path.mean(1)[:, None] + path.mean()
@@ -64,17 +69,21 @@ def test_the_covariance_is_that_of_a_brownian_path_less_its_mean() -> None:
 def test_integrals_over_a_cell_are_those_of_quadrature(low: float, high: float) -> None:
     for v in (0.0, 0.2, 0.5, 0.81, 1.0):
         slow = integral(lambda u, v=v: covariance(u, np.array(v)), low, high, np.array([v]))
-        fast = covered(np.array(low), np.array(high), np.array(v))
+        fast = interval_integral(np.array(low), np.array(high), np.array(v))
         assert float(fast) == pytest.approx(slow, abs=1e-14)
     for start, stop in ((0.0, 0.25), (0.5, 0.6), (0.0, 1.0), (low, high)):
         kinks = np.array([low, high])
-        twice = integral(lambda v: covered(np.array(low), np.array(high), v), start, stop, kinks)
-        fast = covered_twice(*map(np.array, (low, high, start, stop)))
+        twice = integral(
+            lambda v: interval_integral(np.array(low), np.array(high), v), start, stop, kinks
+        )
+        fast = double_integral(*map(np.array, (low, high, start, stop)))
         assert float(fast) == pytest.approx(twice, abs=1e-14)
 
 
 def example(seed: int = 0, draws: int = 9, columns: int = 2) -> tuple[Process, Cells, np.ndarray]:
-    """Draws of which some share their value with all of their bin, as those of whole-numbered columns do."""
+    """Draws of which some share their value with all of their bin, as those of whole-numbered
+    columns do.
+    """
     draw = np.random.default_rng(seed)
     low, u = draw.choice([0.0, 0.25, 0.5], size=(3, columns)), draw.random((draws, columns))
     wide = u < 0.5
@@ -84,7 +93,7 @@ def example(seed: int = 0, draws: int = 9, columns: int = 2) -> tuple[Process, C
     )
     cells = Cells(start, stop, low, low + 0.25, 0.4)
     process = Process(
-        columns_of(cells, slice(None)),
+        column_draws(cells, slice(None)),
         draw.uniform(0.5, 1, columns),
         draw.uniform(0.1, 0.5, columns),
         0.05,
@@ -98,7 +107,7 @@ def slow_between(one: tuple[float, float], other: tuple[float, float]) -> float:
     def at(u: np.ndarray) -> np.ndarray:
         if other[0] == other[1]:
             return covariance(u, np.array(other[0]))
-        return covered(np.array(other[0]), np.array(other[1]), u) / (other[1] - other[0])
+        return interval_integral(np.array(other[0]), np.array(other[1]), u) / (other[1] - other[0])
 
     kinks = np.array(other)
     return (
@@ -111,26 +120,26 @@ def slow_between(one: tuple[float, float], other: tuple[float, float]) -> float:
 def test_the_covariance_of_stretches_is_the_mean_over_them() -> None:
     process, cells, _ = example()
     column = process.columns[0]
-    assert 0 < column.wide.sum() < len(column.wide)
+    assert 0 < column.is_interval.sum() < len(column.is_interval)
     ends = list(zip(cells.start[:, 0], cells.stop[:, 0]))
     slow = [[slow_between(one, other) for other in ends] for one in ends]
-    np.testing.assert_allclose(column.between(column), slow, atol=1e-14)
-    some = Column(column.start[:4], column.stop[:4])
-    np.testing.assert_allclose(some.between(column), np.array(slow)[:4], atol=1e-14)
-    assert Column(column.start[:0], column.stop[:0]).between(column).shape == (0, 9)
+    np.testing.assert_allclose(column.covariance(column), slow, atol=1e-14)
+    some = ColumnDraws(column.start[:4], column.stop[:4])
+    np.testing.assert_allclose(some.covariance(column), np.array(slow)[:4], atol=1e-14)
+    assert ColumnDraws(column.start[:0], column.stop[:0]).covariance(column).shape == (0, 9)
 
 
 def law(cells: Cells, row: int, column: int) -> Callable[[np.ndarray], np.ndarray]:
     """The weighted density of one column."""
     low, high = cells.low[row, column], cells.high[row, column]
-    return lambda u: np.where((u >= low) & (u < high), 1.0, cells.tilt) / cells.total[row, column]
+    return lambda u: np.where((u >= low) & (u < high), 1.0, cells.tilt) / cells.mass[row, column]
 
 
 def test_moments_of_the_process_are_integrals_over_its_posterior_mean() -> None:
     """The slow twin: E[(z_j - E z_j) k(u, t_i)] by quadrature over both columns, draw by draw."""
     process, cells, _ = example()
     for row in range(3):
-        carried, whole = process.carried(cells, row)
+        carried, whole = process.kernel_means(cells, row)
         for at in range(9):
             one: list[tuple[float, float]] = []
             for column in range(2):
@@ -144,7 +153,7 @@ def test_moments_of_the_process_are_integrals_over_its_posterior_mean() -> None:
                     column: int = column,
                     row: int = row,
                 ) -> np.ndarray:
-                    r = process.relevance[column] / process.size[column]
+                    r = process.relevance[column] / process.scale[column]
                     k = [slow_between((v, v), told) for v in u]
                     return law(cells, row, column)(u) * (1 + r * np.array(k))
 
@@ -161,18 +170,20 @@ def test_moments_of_the_process_are_integrals_over_its_posterior_mean() -> None:
 
 
 def test_the_variance_before_any_data_is_that_of_the_integrals() -> None:
-    """The moments' variance is the moment of what they are of every point: averaged over many points of the law."""
+    """The moments' variance is the moment of what they are of every point: averaged over many
+    points of the law.
+    """
     process, cells, _ = example()
     points = np.random.default_rng(1).random((200_000, 2))
-    seen = Process(tuple(Column(u, u) for u in points.T), process.size, process.relevance, 0.0)
+    seen = Process(
+        tuple(ColumnDraws(u, u) for u in points.T), process.scale, process.relevance, 0.0
+    )
     for row in range(3):
-        carried, _ = seen.carried(cells, row)
+        carried, _ = seen.kernel_means(cells, row)
         inside = (points >= cells.low[row]) & (points < cells.high[row])
-        weight = np.prod(
-            np.where(inside, 1.0, cells.tilt) / cells.total[row], axis=1, keepdims=True
-        )
-        expected = np.mean(weight * (inside - cells.centre[row]) * carried, axis=0)
-        np.testing.assert_allclose(process.spread(cells)[row], expected, rtol=0.02)
+        weight = np.prod(np.where(inside, 1.0, cells.tilt) / cells.mass[row], axis=1, keepdims=True)
+        expected = np.mean(weight * (inside - cells.inside[row]) * carried, axis=0)
+        np.testing.assert_allclose(process.prior_variance(cells)[row], expected, rtol=0.02)
 
 
 def points(draws: np.ndarray, low: float = 0.25, high: float = 0.5, rows: int = 2) -> Cells:
@@ -190,15 +201,15 @@ def test_the_likelihood_falls_as_its_slope_says(monkeypatch: pytest.MonkeyPatch)
         asked.append(kernel)
         return np.array([0.3, 0.6]), 0.1
 
-    monkeypatch.setattr(smooth, "maximum_a_posteriori", caught)
-    process = fitted(cells, answers)
+    monkeypatch.setattr(bayesian_quadrature, "maximum_a_posteriori", caught)
+    process = fit_process(cells, answers)
     at, step = np.array([0.3, 0.6, 0.05]), 1e-6 * np.eye(3)
 
     def value(point: np.ndarray) -> float:
         return negative_log_likelihood(asked[0](point[:2])[0], float(point[2]), answers)[0]
 
     product, pull = asked[0](at[:2])
-    np.testing.assert_allclose(product, process.between(process.columns), atol=1e-14)
+    np.testing.assert_allclose(product, process.covariance(process.columns), atol=1e-14)
     assert product.min() >= 0
     slope = negative_log_likelihood(product, 0.05, answers)[1]
     slopes = [(value(at + s) - value(at - s)) / 2e-6 for s in step]
@@ -209,12 +220,12 @@ def test_covariances_are_never_negative(monkeypatch: pytest.MonkeyPatch) -> None
     """Not even of a rare value that the draws met less often than its share."""
     asked: list[Kernel] = []
     monkeypatch.setattr(
-        smooth,
+        bayesian_quadrature,
         "maximum_a_posteriori",
         lambda kernel, *_: (asked.append(kernel), (np.array([0.5]), 0.1))[1],
     )
     start, stop = np.array([[0.0]] * 39 + [[0.9]]), np.array([[0.9]] * 39 + [[1.0]])
-    fitted(
+    fit_process(
         Cells(start, stop, np.zeros((1, 1)), np.full((1, 1), 0.9), 0.7),
         np.random.default_rng(0).normal(size=40),
     )
@@ -224,13 +235,15 @@ def test_covariances_are_never_negative(monkeypatch: pytest.MonkeyPatch) -> None
 def test_settings_are_more_probable_than_those_beside_them() -> None:
     draws = np.random.default_rng(3).random((80, 3))
     answers = np.sin(6 * draws[:, 0]) + draws[:, 1] * (draws[:, 0] > 0.5)
-    process = fitted(points(draws), (answers - answers.mean()) / answers.std())
+    process = fit_process(points(draws), (answers - answers.mean()) / answers.std())
     assert process.relevance[0] > process.relevance[1] > 3 * process.relevance[2]
     assert process.noise < 0.05
 
 
 def squared_surprise(covariance: np.ndarray, answers: np.ndarray, left: int) -> float:
-    """By how many standard deviations the answer that is left out differs from what the others tell of it, squared."""
+    """By how many standard deviations the answer that is left out differs from what the others tell
+    of it, squared.
+    """
     others = np.arange(len(answers)) != left
     across = np.linalg.solve(covariance[others][:, others], covariance[others, left])
     told, doubt = (
@@ -240,42 +253,51 @@ def squared_surprise(covariance: np.ndarray, answers: np.ndarray, left: int) -> 
     return float((answers[left] - told) ** 2 / doubt)
 
 
+def parts(after: Posterior) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    return (
+        after.moment.numpy(),
+        after.variance.numpy(),
+        after.mean.numpy(),
+        after.residuals.numpy(),
+    )
+
+
 def test_what_is_known_is_the_posterior_written_out() -> None:
     """Mean and variance of the moments by one dense solve, on settings fitted anew."""
     draws = np.random.default_rng(4).random((60, 3))
     cells, answers = points(draws), 3 + np.sin(5 * draws[:, 0]) + draws[:, 1] * draws[:, 2]
-    moment, variance, mean, missed = known(cells, answers)
+    moment, variance, mean, missed = parts(posterior(cells, answers))
     size = answers.std()
     scaled = (answers - answers.mean()) / size
-    process = fitted(cells, scaled)
-    noisy = process.between(process.columns) + (process.noise + 1e-8) * np.eye(60)
-    carried, whole = process.carried(cells, 0)
+    process = fit_process(cells, scaled)
+    noisy = process.covariance(process.columns) + (process.noise + 1e-8) * np.eye(60)
+    carried, whole = process.kernel_means(cells, 0)
     weights = np.linalg.solve(noisy, scaled)
     np.testing.assert_allclose(moment[0], size * carried.T @ weights, atol=1e-9)
     assert mean[0] == pytest.approx(answers.mean() + size * whole @ weights, abs=1e-9)
     power = size**2 * np.mean([squared_surprise(noisy, scaled, left) for left in range(60)])
     explained = np.einsum("md,md->d", carried, np.linalg.solve(noisy, carried))
     np.testing.assert_allclose(
-        variance[0], power * (process.spread(cells)[0] - explained), atol=1e-10
+        variance[0], power * (process.prior_variance(cells)[0] - explained), atol=1e-10
     )
-    fitted_values = answers.mean() + size * process.between(process.columns) @ weights
+    fitted_values = answers.mean() + size * process.covariance(process.columns) @ weights
     np.testing.assert_allclose(missed[0], answers - fitted_values, atol=1e-7)
 
 
 def test_draws_that_the_process_is_not_told_correct_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smooth, "_MOST_KNOWN", 40)
+    monkeypatch.setattr(bayesian_quadrature, "_CONDITIONING_DRAWS", 40)
     draws = np.random.default_rng(5).random((100, 2))
     cells, answers = points(draws, 0.0, 0.5, rows=1), np.sin(5 * draws[:, 0]) * draws[:, 1]
-    missed = known(cells, answers)[3][0]
+    missed = posterior(cells, answers).residuals[0].numpy()
     told = answers[:40]
-    process = fitted(cells, (told - told.mean()) / told.std())
-    noisy = process.between(process.columns) + (process.noise + 1e-8) * np.eye(40)
-    every = process.between(columns_of(cells, slice(None)))
+    process = fit_process(cells, (told - told.mean()) / told.std())
+    noisy = process.covariance(process.columns) + (process.noise + 1e-8) * np.eye(40)
+    every = process.covariance(column_draws(cells, slice(None)))
     guess = told.mean() + every @ np.linalg.solve(noisy, told - told.mean())
     np.testing.assert_allclose(missed, answers - guess, atol=1e-7)
 
 
-# ------------------------------------------------------------------------------------------------------- the method
+# --- the method
 
 
 ROWS = np.random.default_rng(0).normal(size=(300, 5))
@@ -298,23 +320,25 @@ def test_it_estimates_the_surrogate_that_draws_alone_estimate() -> None:
 
 
 def test_what_the_process_misses_is_added_from_the_draws() -> None:
-    """The whole surrogate of a rough model written out: the process's part, and the weighted moments of the rest."""
+    """The whole surrogate of a rough model written out: the process's part, and the weighted
+    moments of the rest.
+    """
     question = Question(lambda z: np.sin(1e6 * z.sum(axis=1)) + z[:, 0], ROWS[:2])
     around = Quartiles(ROWS, 90, design="sobol")
     sample, answer = around.sample(question, 7), Lime(around, proxy=True)(question, seed=7)
     assert sample.cells is not None
-    moment, variance, mean, missed = known(sample.cells, sample.answers[0, 1:].numpy())
+    moment, variance, mean, missed = parts(posterior(sample.cells, sample.answers[0, 1:].numpy()))
     for row in range(2):
         z, w = sample.design[row, 1:].numpy(), sample.weights[row, 1:].numpy()
         w, rest = w / w.sum(), missed[row]
         scores = (w * (rest - w @ rest))[:, None] * (z - w @ z)
-        spread = sample.cells.centre[row] * (1 - sample.cells.centre[row])
+        spread = sample.cells.inside[row] * (1 - sample.cells.inside[row])
         slopes = (moment[row] + scores.sum(axis=0)) / spread
         np.testing.assert_allclose(answer.values[row], slopes, rtol=0, atol=1e-10)
         errors = np.sqrt(variance[row] + (scores**2).sum(axis=0)) / spread
         assert answer.standard_error is not None
         np.testing.assert_allclose(answer.standard_error[row], errors, rtol=0, atol=1e-10)
-        level = mean[row] + w @ rest - sample.cells.centre[row] @ slopes
+        level = mean[row] + w @ rest - sample.cells.inside[row] @ slopes
         assert answer.facts["intercept"][row] == pytest.approx(level, abs=1e-10)
 
 
@@ -336,7 +360,9 @@ def test_stated_intervals_cover_the_limit(rough: bool) -> None:
 
 
 def test_a_tenth_of_the_draws_picks_the_same_columns_as_often_as_all() -> None:
-    """Breast cancer, the top five of 30 columns: 100 draws by way of the process, 1,000 without it; both find the limit's."""
+    """Breast cancer, the top five of 30 columns: 100 draws by way of the process, 1,000 without it;
+    both find the limit's.
+    """
     table = load_breast_cancer()
     forest = RandomForestClassifier(100, min_samples_leaf=3, random_state=0).fit(
         table.data[:450], table.target[:450]
@@ -389,7 +415,9 @@ def test_a_proxy_asks_at_sobol_points_unless_told_otherwise() -> None:
 
 @pytest.mark.parametrize("selection", ["forward", "lasso", "highest"])
 def test_kept_columns_have_the_coefficients_of_all(selection: str) -> None:
-    """Columns are independent under the weighted law: leaving some out changes nothing in the others."""
+    """Columns are independent under the weighted law: leaving some out changes nothing in the
+    others.
+    """
     question = Question(curved, ROWS[:3])
     whole = Lime(Quartiles(ROWS, 100), proxy=True)(question)
     some = Lime(Quartiles(ROWS, 100), keep=2, selection=selection, proxy=True)(question)  # type: ignore[arg-type]
@@ -420,7 +448,9 @@ def test_rows_shards_and_targets_do_not_change_the_answer(monkeypatch: pytest.Mo
 
 
 def test_columns_of_a_few_values_are_learnt_as_such() -> None:
-    """Yes-or-no columns: a handful of draws tells all of an additive model, however the uniforms fall."""
+    """Yes-or-no columns: a handful of draws tells all of an additive model, however the uniforms
+    fall.
+    """
     rows = (np.random.default_rng(1).random((400, 8)) < 0.3).astype(float)
     question = Question(lambda z: z @ np.arange(8.0), rows[:3])
     answer = Lime(Quartiles(rows, 60), proxy=True)(question)

@@ -1,4 +1,6 @@
-"""LIME against weighted least squares written out, and the pieces that make it cheap: one Gram matrix, balanced draws."""
+"""LIME against weighted least squares written out, and the pieces that make it cheap: one Gram
+matrix, balanced draws.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,21 @@ from torch import Tensor
 from assay import Labels, Output, Question
 from assay.answers.attribution import Kind
 from assay.errors import InputError, KindError
-from assay.methods.lime import least_squares as sparse
+from assay.methods.lime import least_squares
+from assay.methods.lime.least_squares import Moments, moments_of
 from assay.methods.lime.lime import Lime
 from assay.methods.lime.masks import CoinMasks, SizeMasks
 from assay.methods.lime.neighbourhood import Neighbourhood, Sample
 from assay.methods.lime.points import Gaussian, Instances
 from assay.methods.lime.quartiles import Quartiles
-from assay.methods.lime.surrogate import _without_main_effects, fit
+from assay.methods.lime.surrogate import (
+    DrawMoments,
+    Selection,
+    Selector,
+    Surrogate,
+    fit,
+    remove_main_effects,
+)
 from assay.numerics.designs import even_columns, orthogonal_array, uniforms
 
 
@@ -52,13 +62,16 @@ def data(rows: int, columns: int, seed: int) -> tuple[np.ndarray, np.ndarray, np
     )
 
 
-def moments(design: np.ndarray, weights: np.ndarray, answers: np.ndarray) -> sparse.Moments:
-    return sparse.moments(
-        *(torch.from_numpy(np.asarray(part))[None] for part in (design, weights, answers))
-    )
+def moments(design: np.ndarray, weights: np.ndarray, answers: np.ndarray) -> Moments:
+    parts = (torch.from_numpy(np.asarray(part))[None] for part in (design, weights, answers))
+    return moments_of(Sample(*parts, unit=torch.ones(design.shape[1]), fixed=0))
 
 
-# ------------------------------------------------------------------------------------ the homework's univariate case
+def surrogate(sample: Sample, keep: int | None, selection: Selection, ridge: float) -> Surrogate:
+    return fit(DrawMoments.of(sample, seed=0), Selector(keep, selection, ridge))
+
+
+# --- the homework's univariate case
 
 
 def univariate(x: Tensor) -> Tensor:
@@ -82,7 +95,7 @@ def test_weighted_data_points_explain_a_univariate_function_at_zero(d: float) ->
     assert math.copysign(1, slope) == {1.0: -1, 10.0: -1, 100.0: 1}[d]
 
 
-# ----------------------------------------------------------------------------------------- least squares on moments
+# --- least squares on moments
 
 
 @settings(max_examples=20, deadline=None)
@@ -95,7 +108,7 @@ def test_the_fit_is_weighted_least_squares(columns: int, seed: int, ridge: float
         torch.ones(columns),
         fixed=0,
     )
-    made = fit(sample, None, "auto", ridge, 0)
+    made = surrogate(sample, None, "auto", ridge)
     scale = np.abs(slow).max()
     np.testing.assert_allclose(made.coefficients[0], slow[1:], rtol=0, atol=1e-9 * scale)
     left = answers - slow[0] - design @ slow[1:]
@@ -122,7 +135,8 @@ def test_one_design_for_all_rows_is_the_design_of_each() -> None:
         fixed=0,
     )
     for keep in (None, 2):
-        one, other = fit(shared, keep, "forward", 0.0, 0), fit(own, keep, "forward", 0.0, 0)
+        one = surrogate(shared, keep, "forward", 0.0)
+        other = surrogate(own, keep, "forward", 0.0)
         for name in ("coefficients", "standard_error", "r2", "stability"):
             torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=0, atol=1e-10)
 
@@ -140,17 +154,19 @@ def test_the_standard_error_is_the_sandwich() -> None:
         torch.ones(3),
         fixed=0,
     )
-    made = fit(sample, None, "auto", 0.0, 0)
+    made = surrogate(sample, None, "auto", 0.0)
     np.testing.assert_allclose(made.standard_error[0], np.sqrt(np.diag(slow))[1:], rtol=1e-9)
 
 
 def test_main_effects_are_what_least_squares_on_the_levels_explains() -> None:
-    """Slow twin: the residual of a regression on indicators of every level of every column of an orthogonal array."""
+    """Slow twin: the residual of a regression on indicators of every level of every column of an
+    orthogonal array.
+    """
     levels = orthogonal_array(4, 2, np.random.default_rng(3))
     scores = np.random.default_rng(4).normal(size=(2, 16, 3))
     dummies = np.concatenate([levels == one for one in range(4)], axis=1).astype(float)
     left = [each - dummies @ np.linalg.lstsq(dummies, each, rcond=None)[0] for each in scores]
-    made = _without_main_effects(torch.from_numpy(scores), torch.from_numpy(levels))
+    made = remove_main_effects(torch.from_numpy(scores), torch.from_numpy(levels))
     np.testing.assert_allclose(made, np.stack(left), rtol=0, atol=1e-10)
 
 
@@ -167,7 +183,7 @@ def test_balanced_draws_state_no_error_for_main_effects() -> None:
     assert float(even[0, 0]) < 0.85 * float(free[0, 0])
 
 
-# ------------------------------------------------------------------------------------------------------- selection
+# --- selection
 
 
 @settings(max_examples=20, deadline=None)
@@ -191,13 +207,17 @@ def test_forward_selection_raises_r2_most_at_every_step(columns: int, keep: int,
             )
         )
     made = moments(design, weights, answers)
-    assert sparse.forward_selection(made.gram, made.moment, keep)[0].tolist() == slow
+    assert least_squares.forward_selection(made.gram, made.moment, keep)[0].tolist() == slow
 
 
 def test_forward_selection_leaves_a_copy_for_last() -> None:
     design, weights, answers = data(40, 3, 5)
     made = moments(np.column_stack([design, design[:, 0]]), weights, answers)
-    assert sorted(sparse.forward_selection(made.gram, made.moment, 3)[0].tolist()) == [0, 1, 2]
+    assert sorted(least_squares.forward_selection(made.gram, made.moment, 3)[0].tolist()) == [
+        0,
+        1,
+        2,
+    ]
 
 
 def lasso_by_coordinates(gram: np.ndarray, moment: np.ndarray, penalty: float) -> np.ndarray:
@@ -211,14 +231,16 @@ def lasso_by_coordinates(gram: np.ndarray, moment: np.ndarray, penalty: float) -
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_lasso_path_keeps_exactly_so_many(seed: int) -> None:
-    """Slow twin: coordinate descent down a fine ladder of penalties, to the last rung with at most `keep` columns."""
+    """Slow twin: coordinate descent down a fine ladder of penalties, to the last rung with at most
+    `keep` columns.
+    """
     design, weights, answers = data(60, 5, seed)
     made = moments(design / design.std(axis=0), weights, answers)
     gram, moment = made.gram[0].numpy(), made.moment[0].numpy()
     ladder = np.abs(moment).max() * np.geomspace(1, 1e-3, 40)
     active = [frozenset(np.flatnonzero(lasso_by_coordinates(gram, moment, one))) for one in ladder]
     for keep in (1, 2, 3):
-        picked = sparse.lasso_path(made.gram, made.moment, keep)[0].tolist()
+        picked = least_squares.lasso_path(made.gram, made.moment, keep)[0].tolist()
         last = max(rung for rung, some in enumerate(active) if len(some) <= keep)
         assert len(set(picked)) == keep
         assert active[last] <= set(picked)
@@ -234,7 +256,7 @@ def test_the_highest_weights_are_standardised() -> None:
     made = moments(design, weights, answers)
     expected = np.argsort(-np.abs(beta) * spread)[:2].tolist()
     assert set(expected) != set(np.argsort(-np.abs(beta))[:2].tolist())
-    assert sparse.highest_weights(made.gram, made.moment, 2)[0].tolist() == expected
+    assert least_squares.highest_weights(made.gram, made.moment, 2)[0].tolist() == expected
 
 
 @pytest.mark.parametrize("selection", ["auto", "forward", "lasso", "highest"])
@@ -248,7 +270,7 @@ def test_kept_columns_are_refitted_and_the_rest_is_zero(selection: str) -> None:
     assert answer.facts["stability"] == [1.0, 1.0]
 
 
-# ---------------------------------------------------------------------------------------------------- neighbourhoods
+# --- neighbourhoods
 
 
 @settings(max_examples=15, deadline=None)
@@ -273,7 +295,9 @@ def test_a_linear_model_is_its_own_surrogate(columns: int, seed: int) -> None:
 
 
 def test_masks_are_weighted_by_the_cosine_kernel() -> None:
-    """The original's sqrt(exp(-D^2 / width^2)), D the cosine distance between the mask and the whole input."""
+    """The original's sqrt(exp(-D^2 / width^2)), D the cosine distance between the mask and the
+    whole input.
+    """
     x = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
 
     def f(z: Tensor) -> Tensor:
@@ -328,7 +352,9 @@ def slow_quartiles(
     samples: int,
     draw: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The original's tabular neighbourhood, column by column: bins by frequency, truncated normals, the kernel on bins."""
+    """The original's tabular neighbourhood, column by column: bins by frequency, truncated normals,
+    the kernel on bins.
+    """
     points, same = np.empty((samples, len(x))), np.empty((samples, len(x)))
     for j in range(len(x)):
         cuts = np.unique(np.percentile(rows[:, j], (25, 50, 75)))
@@ -351,7 +377,9 @@ def slow_quartiles(
 
 
 def test_quartile_bins_are_those_of_the_original() -> None:
-    """Both neighbourhoods estimate the same surrogate: with many samples they agree within their standard errors."""
+    """Both neighbourhoods estimate the same surrogate: with many samples they agree within their
+    standard errors.
+    """
     draw = np.random.default_rng(0)
     rows = draw.gamma(2, size=(400, 3)) * np.array([1, 10, 0.1])
 
@@ -389,7 +417,7 @@ def test_quartiles_and_instances_ask_each_point_once_for_each_target() -> None:
     assert len(set(np.argmax(np.tanh(rows[:6] @ w), axis=1))) > 1
 
 
-# ------------------------------------------------------------------------------------------------------ drawn evenly
+# --- drawn evenly
 
 
 @pytest.mark.parametrize(
@@ -429,7 +457,9 @@ def test_uniforms_are_latin_hypercubes() -> None:
 
 
 def test_sobol_points_are_nets() -> None:
-    """Scrambling keeps what the sequence is made for: each column fills 64ths, and each pair of columns its quarters."""
+    """Scrambling keeps what the sequence is made for: each column fills 64ths, and each pair of
+    columns its quarters.
+    """
     draws, levels = uniforms(64, 5, np.random.default_rng(0), "sobol")
     assert levels is not None
     assert (levels == np.floor(draws * 4)).all()
@@ -535,7 +565,9 @@ def jaccard(sets: list[frozenset[int]]) -> float:
 
 
 def test_balanced_draws_pick_the_same_columns_more_often_than_the_original() -> None:
-    """A real table, the top five of 30 columns, eight repeats: balanced samples against the original's."""
+    """A real table, the top five of 30 columns, eight repeats: balanced samples against the
+    original's.
+    """
     table = load_breast_cancer()
     rows, x = table.data[:450], table.data[450:458]
     forest = RandomForestClassifier(20, random_state=0).fit(rows, table.target[:450])
@@ -557,7 +589,7 @@ def test_balanced_draws_pick_the_same_columns_more_often_than_the_original() -> 
             for one in x
         ]
         return np.stack(
-            [sparse.forward_selection(each.gram, each.moment, 5)[0].numpy() for each in made]
+            [least_squares.forward_selection(each.gram, each.moment, 5)[0].numpy() for each in made]
         )
 
     def kept(values: Tensor) -> np.ndarray:
@@ -574,24 +606,102 @@ def test_balanced_draws_pick_the_same_columns_more_often_than_the_original() -> 
     assert instances == 1.0
 
 
-# ------------------------------------------------------------------------------------------------------ and the rest
+# --- and the rest
 
 
-def test_every_output_shares_the_evaluations() -> None:
-    w = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    x, rows = torch.ones(2, 5, dtype=torch.float64), []
+def softmax_of(w: Tensor, rows: list[int]) -> Callable[[Tensor], Tensor]:
+    """A model with an output for each column of w, that notes how many rows it is asked."""
 
     def f(z: Tensor) -> Tensor:
         rows.append(len(z))
         return (z @ w).softmax(dim=1)
 
-    for method in (Lime(CoinMasks(64)), Lime(CoinMasks(64), keep=2)):
+    return f
+
+
+W = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        Lime(CoinMasks(64)),
+        Lime(CoinMasks(64), keep=2),
+        Lime(CoinMasks(64, design="independent"), keep=2, selection="lasso"),
+        Lime(SizeMasks(64), ridge=0.1),
+        Lime(Gaussian(0.5, 64)),
+        Lime(Quartiles(np.random.default_rng(0).normal(size=(60, 5)), 64), keep=2),
+        Lime(Quartiles(np.random.default_rng(0).normal(size=(60, 5)), 64), proxy=True),
+        Lime(Instances(np.random.default_rng(0).normal(size=(60, 5)), 5.0)),
+    ],
+    ids=lambda method: f"{type(method.neighbourhood).__name__}-{method.keep}-{method.proxy}",
+)
+def test_every_output_is_answered_as_if_it_were_asked_alone(method: Lime) -> None:
+    f = softmax_of(W, [])
+    x = torch.tensor([[1.0, 1, 1, 1, 1], [0.5, -1, 2, 0, 1]], dtype=torch.float64)
+    answers = method.for_outputs(Question(f, x, target=0), seed=3)
+    assert len(answers) == 3
+    for output, answer in enumerate(answers):
+        alone = method(Question(f, x, target=output), seed=3)
+        assert answer.standard_error is not None
+        assert alone.standard_error is not None
+        torch.testing.assert_close(answer.values, alone.values, rtol=0, atol=1e-12)
+        torch.testing.assert_close(answer.standard_error, alone.standard_error, rtol=0, atol=1e-12)
+        torch.testing.assert_close(answer.prediction, alone.prediction, rtol=0, atol=1e-12)
+        torch.testing.assert_close(answer.base, alone.base, rtol=0, atol=1e-12)
+        notes = ("r2", "intercept", "stability") if method.keep else ("r2", "intercept")
+        for name in notes:
+            np.testing.assert_allclose(answer.facts[name], alone.facts[name], rtol=0, atol=1e-12)
+        assert ("stability" in answer.facts) == ("stability" in alone.facts)
+        assert answer.provenance == alone.provenance
+
+
+@pytest.mark.parametrize("around", [CoinMasks(64), SizeMasks(64)], ids=repr)
+def test_all_outputs_share_the_evaluations_of_masks(around: CoinMasks | SizeMasks) -> None:
+    rows: list[int] = []
+    question = Question(softmax_of(W, rows), torch.ones(2, 5, dtype=torch.float64), target=0)
+    for method in (Lime(around), Lime(around, keep=2)):
         rows.clear()
-        every = method.every_output(Question(f, x, target=0), seed=3)
-        assert sum(rows) <= 2 * 65 + 8
-        for output in range(3):
-            alone = method(Question(f, x, target=output), seed=3).values
-            torch.testing.assert_close(every[:, output], alone, rtol=0, atol=1e-10)
+        answers = method.for_outputs(question, seed=3)
+        # Of two inputs: 64 masks each, themselves, and the one row that removal leaves of both.
+        assert [answer.facts["forwards"] for answer in answers] == [2 * 64 + 3] * 3
+        assert sum(rows) <= 2 * 64 + 8
+        assert [answer.facts["outputs"] for answer in answers] == [3] * 3
+
+
+def test_some_outputs_are_answered_in_the_order_asked_for() -> None:
+    f, x = softmax_of(W, []), torch.ones(2, 5, dtype=torch.float64)
+    method = Lime(CoinMasks(64), keep=2)
+    every = method.for_outputs(Question(f, x), seed=3)
+    some = method.for_outputs(Question(f, x), (2, 0), seed=3)
+    assert [torch.equal(a.values, b.values) for a, b in zip(some, (every[2], every[0]))] == [
+        True,
+        True,
+    ]
+
+
+def test_parts_of_inputs_do_not_change_the_answers_for_outputs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rows: list[int] = []
+    question = Question(softmax_of(W, rows), x, target=0)
+    for method in (Lime(CoinMasks(50)), Lime(CoinMasks(50), keep=2)):
+        whole = method.for_outputs(question)
+        monkeypatch.setattr("assay.methods.lime.lime._FIT_CELLS", 600)
+        rows.clear()
+        pieces = method.for_outputs(question)
+        monkeypatch.undo()
+        assert sum(rows) <= 7 * 50 + 24
+        for one, other in zip(pieces, whole):
+            torch.testing.assert_close(one.values, other.values, rtol=0, atol=1e-10)
+            np.testing.assert_allclose(one.facts["r2"], other.facts["r2"], rtol=0, atol=1e-10)
+
+
+def test_too_few_samples_are_refused_for_all_outputs_too() -> None:
+    question = Question(softmax_of(W, []), torch.ones(2, 5, dtype=torch.float64))
+    with pytest.raises(InputError, match="at least 7 samples"):
+        Lime(CoinMasks(4)).for_outputs(question)
 
 
 def test_shards_of_rows_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -643,7 +753,6 @@ GROUPED = Question(
         (lambda: Lime(Gaussian((1.0, 2.0)))(FLOAT), InputError, "one for each column"),
         (lambda: Lime(Gaussian(columns=(4,)))(FLOAT), InputError, "columns out of 4"),
         (lambda: Lime(Gaussian())(GROUPED), InputError, "feature of its own"),
-        (lambda: Lime(Quartiles(TABLE)).every_output(FLOAT), KindError, "neighbourhood of masks"),
         (
             lambda: Lime(Gaussian())(
                 Question(lambda z: z.sum(dim=1).float(), torch.ones(1, 4).long())

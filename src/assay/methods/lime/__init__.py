@@ -2,8 +2,8 @@
 
 - `lime`: the method
 - `neighbourhood`: what a neighbourhood is; `masks`, `points`, `quartiles`: the kinds of it
-- `surrogate`, `least_squares`: the weighted fit, selection of features, error bars
-- `bayesian_quadrature`: the fit by way of a Gaussian process over the draws
+- `surrogate`, `least_squares`: the weighted fit, selection of columns, error bars
+- `bayesian_quadrature`: the same moments by way of a Gaussian process over the draws
 
 May be subclassed: `Neighbourhood`.
 """

@@ -1,5 +1,10 @@
-"""Weighted least squares and sparse selection on Gram matrices: every fit costs what its features
-cost, not its samples.
+"""Weighted least squares and sparse selection on Gram matrices.
+
+Everything a fit needs of m draws is in their weighted second moments, so they are summed up once
+(`moments_of`), and every fit, ridge and selection afterwards costs what its d features cost, not its
+draws: forward selection is the sweep operator (Goodnight 1979, "A tutorial on the sweep operator"),
+the lasso path is least angle regression on the Gram matrix (Efron, Hastie, Johnstone and Tibshirani
+2004), and collinear columns get the solution of least norm from a pseudo-inverse.
 
 All functions are batched over leading dimensions: gram (..., d, d) is the weighted second moment of
 the centred columns and moment (..., d) their weighted covariance with the answers.
@@ -14,9 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_COLLINEAR = (
-    1e-10  # the share of a column's variance below which the rest of the columns explain it
-)
+from assay.methods.lime.neighbourhood import Sample
+
+# The share of a column's variance below which it counts as explained by the other columns: far above
+# what rounding leaves in float64 (1e-16), far below any correlation that could matter.
+_COLLINEAR = 1e-10
 
 
 @final
@@ -24,122 +31,187 @@ _COLLINEAR = (
 class Moments:
     """Weighted first and second moments of designs and answers; weights sum to one.
 
-    `gram` (r, d, d), `moment` (n, d), `centre` (r, d), `mean` (n,), `power` (n,): r is 1 where all
-    rows share one design.
+    r is 1 where all inputs share one design, and n otherwise.
+
+    Settings:
+        gram: covariance of the columns, (r, d, d).
+        moment: covariance of the columns with the answers, (n, d).
+        design_mean: mean of the columns, (r, d).
+        answer_mean: mean of the answers, (n,).
+        answer_variance: variance of the answers, (n,).
     """
 
     gram: Tensor
     moment: Tensor
-    centre: Tensor
-    mean: Tensor
-    power: Tensor
+    design_mean: Tensor
+    answer_mean: Tensor
+    answer_variance: Tensor
 
 
-def moments(design: Tensor, weights: Tensor, answers: Tensor) -> Moments:
-    """Moments of designs (r, m, d) with weights (r, m) against answers (n, m), r = 1 (one design
-    for all) or n.
+def moments_of(sample: Sample) -> Moments:
+    """The weighted moments of all draws of a sample.
 
-    One Gram matrix serves every row and label where the design is shared.
+    One Gram matrix serves every input where the design is shared.
     """
-    share = weights / weights.sum(dim=1, keepdim=True)
-    centre = (share[:, None, :] @ design).squeeze(1)
-    mean = (share * answers).sum(dim=1)
-    apart, rest = design - centre[:, None, :], answers - mean[:, None]
-    weighted = share * rest
-    moment = weighted @ apart[0] if len(apart) == 1 else (weighted[:, None, :] @ apart).squeeze(1)
-    gram = apart.mT @ (share[:, :, None] * apart)
-    return Moments(gram, moment, centre, mean, (weighted * rest).sum(dim=1))
+    design = sample.design
+    shares = sample.shares
+    design_mean = (shares[:, None, :] @ design).squeeze(1)
+    answer_mean = (shares * sample.answers).sum(dim=1)
+    centred_design = design - design_mean[:, None]
+    centred_answers = sample.answers - answer_mean[:, None]
+    weighted_answers = shares * centred_answers
+    if len(design) == 1:
+        # A shared design: one matrix product for
+        # all inputs, without a copy of it for each.
+        moment = weighted_answers @ centred_design[0]
+    else:
+        product = weighted_answers[:, None, :] @ centred_design
+        moment = product.squeeze(1)
+    weighted_design = shares[:, :, None] * centred_design
+    answer_variance = weighted_answers * centred_answers
+    return Moments(
+        gram=centred_design.mT @ weighted_design,
+        moment=moment,
+        design_mean=design_mean,
+        answer_mean=answer_mean,
+        answer_variance=answer_variance.sum(dim=1),
+    )
 
 
 def solve(gram: Tensor, moment: Tensor, ridge: float = 0.0) -> Tensor:
     """The coefficients b of (gram + ridge) b = moment, of least norm where columns are collinear."""
-    return (inverse(gram, ridge) @ moment[..., None]).squeeze(-1)
+    solution = inverse(gram, ridge) @ moment[..., None]
+    return solution.squeeze(-1)
 
 
-def inverse(gram: Tensor, ridge: float = 0.0) -> Tensor:
-    """The (pseudo-)inverse of gram + ridge: directions without variance get none, fixed columns get
-    zeros.
+def inverse(gram: Tensor, ridge: float) -> Tensor:
+    """The (pseudo-)inverse of gram + ridge: directions without variance get none, constant columns
+    get zeros.
     """
-    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    inverted: Tensor = torch.linalg.pinv(gram + ridge * eye, hermitian=True, rtol=_COLLINEAR)
-    moving = gram.diagonal(dim1=-2, dim2=-1) > 0
-    return inverted * (moving[..., :, None] & moving[..., None, :])
+    size = gram.shape[-1]
+    eye = torch.eye(size, dtype=gram.dtype, device=gram.device)
+    penalised = gram + ridge * eye
+    inverse_gram: Tensor = torch.linalg.pinv(
+        penalised,
+        hermitian=True,
+        rtol=_COLLINEAR,
+    )
+    # A ridge gives constant columns a diagonal of their
+    # own, so the pseudo-inverse does not see them.
+    varies = gram.diagonal(dim1=-2, dim2=-1) > 0
+    both_vary = varies[..., :, None] & varies[..., None, :]
+    return inverse_gram * both_vary
 
 
 def forward_selection(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
-    """The columns picked one by one, each the one that raises R^2 most: (..., keep) indices in
-    order of choice.
+    """The columns picked one by one, each the one that raises R^2 most.
 
-    After a column p is picked, it is swept out of the rest: G - G_p G_p' / G_pp, c - G_p c_p /
-    G_pp, so that the gain of column j is c_j^2 / G_jj.
+    After a column p is picked, it is swept out of the others: G - G_p G_p' / G_pp, c - G_p c_p /
+    G_pp, so that the gain of column j is c_j^2 / G_jj. Returns (..., keep) indices, in order of
+    choice.
     """
-    gram, moment = (part.clone() for part in _batched(gram, moment))
+    gram, moment = _batched(gram, moment)
+    # Judged against the variance before any
+    # sweep: what is left of a copy is rounding.
     floor = _COLLINEAR * gram.diagonal(dim1=-2, dim2=-1)
     taken = torch.zeros_like(moment, dtype=torch.bool)
-    picked = []
+    order = []
     for _ in range(keep):
-        own = gram.diagonal(dim1=-2, dim2=-1)
-        gain = torch.where(
-            own > floor, moment.square() / own.clamp_min(torch.finfo(own.dtype).tiny), 0.0
-        )
-        best = gain.masked_fill(taken, -1.0).argmax(dim=-1, keepdim=True)
-        picked.append(best)
+        variance = gram.diagonal(dim1=-2, dim2=-1)
+        tiny = torch.finfo(variance.dtype).tiny
+        divisor = variance.clamp_min(tiny)
+        reduction = moment.square() / divisor
+        gain = torch.where(variance > floor, reduction, 0.0)
+        # Below any gain, so that collinear columns (gain
+        # 0) are still picked before a second time.
+        open_gain = gain.masked_fill(taken, -1.0)
+        best = open_gain.argmax(dim=-1, keepdim=True)
+        order.append(best)
         taken = taken.scatter(-1, best, True)
-        column = gram.gather(-1, best[..., None].expand(*gram.shape[:-1], 1)).squeeze(-1)
+        # Sweep the column out. One without
+        # variance has nothing to take along.
+        index = best[..., None].expand(*gram.shape[:-1], 1)
+        column = gram.gather(-1, index).squeeze(-1)
         pivot = column.gather(-1, best)
-        scale = torch.where(pivot > floor.gather(-1, best), 1.0 / pivot, 0.0)
+        has_variance = pivot > floor.gather(-1, best)
+        scale = torch.where(has_variance, 1.0 / pivot, 0.0)
         moment = moment - column * moment.gather(-1, best) * scale
-        gram = gram - column[..., :, None] * (column * scale)[..., None, :]
-    return torch.cat(picked, dim=-1)
+        scaled = (column * scale)[..., None, :]
+        gram = gram - column[..., :, None] * scaled
+    return torch.cat(order, dim=-1)
 
 
 def highest_weights(gram: Tensor, moment: Tensor, keep: int, ridge: float = 0.0) -> Tensor:
-    """The columns with the largest standardised coefficients of the full fit, |b_j| sd_j: (...,
-    keep) indices.
+    """The columns with the largest standardised coefficients |b_j| sd_j of the full fit.
+
+    Returns (..., keep) indices, the largest first.
     """
-    spread = gram.diagonal(dim1=-2, dim2=-1).clamp_min(0.0).sqrt()
-    weight = solve(gram, moment, ridge).abs() * spread
-    return weight.sort(dim=-1, descending=True, stable=True).indices[..., :keep]
+    variance = gram.diagonal(dim1=-2, dim2=-1)
+    sd = variance.clamp_min(0.0).sqrt()
+    size = solve(gram, moment, ridge).abs() * sd
+    # Stable: ties go to the first column, on every device.
+    order = size.sort(dim=-1, descending=True, stable=True)
+    return order.indices[..., :keep]
 
 
 def lasso_path(gram: Tensor, moment: Tensor, keep: int) -> Tensor:
-    """The columns of the last point on the lasso path that has `keep` of them: (..., keep) indices,
-    ascending.
+    """The columns of the last point on the lasso path that has `keep` of them.
 
-    The path is computed by least angle regression (Efron, Hastie, Johnstone and Tibshirani 2004) on
-    the Gram matrix. A path that ends earlier (collinear columns, or a perfect fit) is filled up
-    with the highest weights.
+    A path that ends earlier (collinear columns, or a perfect fit) is filled up with the highest
+    weights. Returns (..., keep) indices, ascending.
     """
     gram, moment = _batched(gram, moment)
-    rest = highest_weights(gram, moment, moment.shape[-1]).cpu().numpy()
-    flat_gram = gram.flatten(0, -3).cpu().numpy() if gram.dim() > 3 else gram.cpu().numpy()
-    flat_moment = moment.flatten(0, -2).cpu().numpy()
-    rest = rest.reshape(len(flat_moment), -1)
-    chosen = [_lasso_active(*row, keep) for row in zip(flat_gram, flat_moment, rest)]
-    return torch.tensor(np.stack(chosen), device=moment.device).reshape(*moment.shape[:-1], keep)
+    columns = moment.shape[-1]
+    ranking = highest_weights(gram, moment, columns)
+    # One path at a time, on the processor:
+    # scikit-learn's is not batched.
+    problems = zip(
+        gram.reshape(-1, columns, columns).cpu().numpy(),
+        moment.reshape(-1, columns).cpu().numpy(),
+        ranking.reshape(-1, columns).cpu().numpy(),
+    )
+    active = [_lasso_columns(*problem, keep) for problem in problems]
+    supports = torch.tensor(np.stack(active), device=moment.device)
+    return supports.reshape(*moment.shape[:-1], keep)
 
 
-def _lasso_active(gram: np.ndarray, moment: np.ndarray, rest: np.ndarray, keep: int) -> np.ndarray:
+def _lasso_columns(
+    gram: np.ndarray, moment: np.ndarray, ranking: np.ndarray, keep: int
+) -> np.ndarray:
     from sklearn.linear_model import lars_path_gram
 
+    # Without any covariance there is no path:
+    # least angle regression would divide by zero.
     if not np.any(moment):
-        return np.sort(rest[:keep])
-    *_, path = lars_path_gram(moment, gram, n_samples=1, method="lasso", alpha_min=0.0)
+        return np.sort(ranking[:keep])
+    *_, path = lars_path_gram(
+        moment,
+        gram,
+        n_samples=1,
+        method="lasso",
+        alpha_min=0.0,
+    )
     sizes = np.count_nonzero(path, axis=0)
+    # Columns may leave the path again, so its last
+    # point of that size counts, not the first.
     last = int(np.flatnonzero(sizes <= keep)[-1])
     active = np.flatnonzero(path[:, last])
-    filler = rest[~np.isin(rest, active)][: keep - len(active)]
+    inactive = ranking[~np.isin(ranking, active)]
+    filler = inactive[: keep - len(active)]
     return np.sort(np.concatenate([active, filler]))
 
 
-def restrict(gram: Tensor, picked: Tensor) -> Tensor:
-    """The Gram matrices of the picked columns: (..., d, d) and (..., k) to (..., k, k)."""
-    gram = gram.expand(*picked.shape[:-1], *gram.shape[-2:])
-    rows = gram.gather(-2, picked[..., :, None].expand(*picked.shape, gram.shape[-1]))
-    return rows.gather(
-        -1, picked[..., None, :].expand(*picked.shape[:-1], picked.shape[-1], picked.shape[-1])
-    )
+def restrict(gram: Tensor, columns: Tensor) -> Tensor:
+    """The Gram matrices of some columns (..., k) of each: (..., d, d) to (..., k, k)."""
+    batch = columns.shape[:-1]
+    size = gram.shape[-1]
+    kept = columns.shape[-1]
+    gram = gram.expand(*batch, size, size)
+    row_index = columns[..., :, None].expand(*batch, kept, size)
+    column_index = columns[..., None, :].expand(*batch, kept, kept)
+    return gram.gather(-2, row_index).gather(-1, column_index)
 
 
 def _batched(gram: Tensor, moment: Tensor) -> tuple[Tensor, Tensor]:
+    """A Gram matrix for every moment, where it was shared."""
     return gram.expand(*moment.shape, moment.shape[-1]), moment

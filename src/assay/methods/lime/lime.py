@@ -1,9 +1,16 @@
-"""LIME: a linear surrogate fitted to a model in the neighbourhood of an input."""
+"""LIME: a linear surrogate fitted to a model in the neighbourhood of an input.
+
+Ribeiro, Singh and Guestrin (2016), "Why should I trust you? Explaining the predictions of any
+classifier". Three decisions stand in three places: where to look (`neighbourhood.py`), how to fit
+(`surrogate.py`, `least_squares.py`), and whether a Gaussian process helps to integrate
+(`bayesian_quadrature.py`, behind the setting `proxy`). This file is the method that joins them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, final
+from typing import ClassVar, final, get_args
 
 import torch
 from torch import Tensor
@@ -11,16 +18,22 @@ from torch import Tensor
 from assay.answers.attribution import Kind
 from assay.errors import InputError, KindError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
-from assay.methods.lime import least_squares as sparse
-from assay.methods.lime.bayesian_quadrature import smooth_fit
+from assay.methods.lime.bayesian_quadrature import QuadratureMoments
 from assay.methods.lime.masks import CoinMasks, Masks
 from assay.methods.lime.neighbourhood import Neighbourhood, Sample
 from assay.methods.lime.quartiles import Quartiles
-from assay.methods.lime.surrogate import Fit, Selection, fit, select
-from assay.models.base import Ability
+from assay.methods.lime.surrogate import (
+    DrawMoments,
+    MomentEstimate,
+    Selection,
+    Selector,
+    Surrogate,
+    fit,
+)
+from assay.numerics.pieces import pieces
 from assay.question.question import Question
 
-_FIT_CELLS = 1 << 23  # elements of the designs that are held at once: 64 MiB
+_FIT_CELLS = 1 << 23  # numbers of the designs that are held at once: 64 MiB in float64
 
 
 @final
@@ -31,20 +44,26 @@ class Lime(Method):
     min over g of sum_i pi(z_i) (f(z_i) - g_0 - g . z_i)^2 + ridge |g|^2 sum_i pi(z_i)
     (Ribeiro, Singh and Guestrin 2016, equation 1)
 
-    The neighbourhood says how z is drawn and weighted: `CoinMasks` (superpixels, patches),
-    `SizeMasks` (words), `Gaussian` (around the point, on all columns or some), `Instances` (real
-    rows), `Quartiles` (tables). `keep` columns are picked by forward selection, by the lasso path
-    or by the highest standardised weights ("auto": forward up to six), and refitted. What is
-    explained (probability, log-odds) is the question's target.
+    What is explained (probability, log-odds) is the question's target.
 
-    `proxy` (with `Quartiles`): a Gaussian process is fitted to the draws, its part of the surrogate
-    integrated exactly (Bayesian quadrature: O'Hagan 1991), and what it misses is added from the
-    draws. A few hundred draws then tell what takes thousands alone, for seconds of arithmetic,
-    where the model has structure; no error is lost where it has none.
+    Settings:
+        neighbourhood: how z is drawn and weighted. `CoinMasks` (superpixels, patches; the default),
+            `SizeMasks` (words), `Quartiles` (tables), `Gaussian` (around the point, on all columns
+            or some), `Instances` (real rows).
+        keep: how many columns have a coefficient, all by default; they are refitted alone.
+        selection: how they are picked. "forward" selection, the "lasso" path, the "highest"
+            standardised weights, or "auto": forward up to six, highest above, as in the original.
+        ridge: penalty, relative to weights that sum to one; 0 by default, plain least squares.
+        proxy: with `Quartiles`, integrates a Gaussian process that is fitted to the draws exactly
+            (Bayesian quadrature: O'Hagan 1991), and adds what it misses from the draws. A few
+            hundred draws then tell what takes thousands alone, for seconds of arithmetic, where the
+            model has structure; no error is lost where it has none. Off by default.
 
     Cost: the neighbourhood's samples in evaluations per input (times the draws of the removal, for
-    masks); `Instances` and `Quartiles` share theirs between inputs with the same target. Values:
-    (n, features), per unit of input for `Gaussian` and `Instances`, in units of the target
+    masks); `Instances` and `Quartiles` share theirs between inputs with the same target, and
+    neighbourhoods of masks between all outputs (`for_outputs`).
+
+    Values: (n, features), per unit of input for `Gaussian` and `Instances`, in units of the target
     otherwise; sandwich standard errors (given the columns picked; 0 for the others). Facts: `r2`,
     `intercept`, and with `keep` the `stability`, the expected Jaccard similarity of the columns
     that two repeats with other seeds would pick; one number per input. Errors: InputError where
@@ -69,19 +88,19 @@ class Lime(Method):
             raise KindError(
                 expected="a neighbourhood such as CoinMasks(), Gaussian() or Quartiles(rows)",
                 got=type(self.neighbourhood).__name__,
-                advice="",
+                advice="A number of samples is a setting of the neighbourhood: CoinMasks(1000).",
             )
         if self.keep is not None and self.keep < 1:
             raise SettingError(
                 expected="at least one column to keep",
                 got=self.keep,
-                advice="",
+                advice="Leave it out to keep all of them.",
             )
-        if self.selection not in ("auto", "forward", "lasso", "highest"):
+        if self.selection not in get_args(Selection):
             raise SettingError(
                 expected="the selection 'auto', 'forward', 'lasso' or 'highest'",
                 got=repr(self.selection),
-                advice="",
+                advice="Leave it out: 'auto' is what the original does.",
             )
         if self.proxy and not isinstance(self.neighbourhood, Quartiles):
             raise KindError(
@@ -93,7 +112,7 @@ class Lime(Method):
             raise SettingError(
                 expected="a ridge of at least 0",
                 got=self.ridge,
-                advice="",
+                advice="0 is plain least squares; 0.01 is mild for answers and columns of scale one.",
             )
 
     @property
@@ -102,68 +121,112 @@ class Lime(Method):
 
     @property
     def axioms(self) -> frozenset[Axiom]:
-        return frozenset({Axiom.LINEARITY}) if self.keep is None and not self.proxy else frozenset()
+        # Selections, and the hyperparameters of
+        # a proxy, are not linear in the model.
+        if self.keep is None and not self.proxy:
+            return frozenset({Axiom.LINEARITY})
+        return frozenset()
 
     def values(self, question: Question, seed: int) -> Estimate:
-        self._enough(question)
-        around = self._around()
-        step = max(1, _FIT_CELLS // (around.size() * question.partition.count))
-        values, errors, notes = [], [], {"r2": [], "intercept": [], "stability": []}  # type: ignore[var-annotated]
-        for start in range(0, question.n, step):
-            part = question.part(start, start + step) if step < question.n else question
-            sample = around.sample(part, seed)
-            made = self._fit(sample, seed)
-            values.append(made.coefficients * sample.unit)
-            errors.append(made.standard_error * sample.unit)
-            for name in notes:
-                notes[name].extend(getattr(made, name).tolist())
-        facts: dict[str, Any] = (
-            notes if self.keep is not None else {name: notes[name] for name in ("r2", "intercept")}
-        )
-        return Estimate(torch.cat(values), torch.cat(errors), facts)
+        self._require_samples(question)
+        neighbourhood = self._neighbourhood()
+        cells_each = neighbourhood.size() * question.partition.count
+        estimates = []
+        for part in _parts(question, cells_each):
+            sample = neighbourhood.sample(part, seed)
+            estimates.append(self._estimate(sample, seed))
+        return _joined(estimates)
 
-    def _around(self) -> Neighbourhood:
+    def per_output(self, questions: Sequence[Question], seed: int) -> Sequence[Tensor | Estimate]:
+        """One surrogate for each output; with masks, all from the same model evaluations."""
+        masks = self.neighbourhood
+        if not isinstance(masks, Masks):
+            return super().per_output(questions, seed)
+        self._require_samples(questions[0])
+        table = masks.table(questions[0], seed)
+        columns = [question.column or 0 for question in questions]
+        # Every output of the model is answered, and held, for every mask.
+        outputs = 1 + max(columns)
+        numbers_each = max(outputs, questions[0].partition.count)
+        cells_each = masks.size() * numbers_each
+        estimates: list[list[Estimate]] = [[] for _ in questions]
+        streams = [_parts(question, cells_each) for question in questions]
+        for parts in zip(*streams):
+            answers = parts[0].outputs(table.masks)
+            # Fitted one output at a time, as if it had been asked
+            # alone: its numbers are the same, and the error bars, which
+            # cost as much as a Gram matrix, are its own in any case.
+            for per_question, part, column in zip(estimates, parts, columns):
+                sample = table.sample(part.prediction, answers[:, :, column])
+                per_question.append(self._estimate(sample, seed))
+        return [_joined(per_question) for per_question in estimates]
+
+    def _neighbourhood(self) -> Neighbourhood:
         """The neighbourhood, its draws spread as suits a proxy where that was left open."""
-        around = self.neighbourhood
-        if not (self.proxy and isinstance(around, Quartiles)):
-            return around
-        return replace(around, design=around.design or "sobol")
+        neighbourhood = self.neighbourhood
+        if self.proxy and isinstance(neighbourhood, Quartiles):
+            return replace(neighbourhood, design=neighbourhood.design or "sobol")
+        return neighbourhood
 
-    def _fit(self, sample: Sample, seed: int) -> Fit:
-        if self.proxy and sample.cells is not None:
-            return smooth_fit(sample, sample.cells, self.keep, self.selection, self.ridge, seed)
-        return fit(sample, self.keep, self.selection, self.ridge, seed)
-
-    def every_output(self, question: Question, seed: int = 0) -> Tensor:
-        """The surrogates of all outputs from the same evaluations, (n, outputs, features); masks
-        only.
-        """
-        if not isinstance(self.neighbourhood, Masks):
-            raise KindError(
-                expected="a neighbourhood of masks for all outputs at once",
-                got=repr(self.neighbourhood),
-                advice="",
-            )
-        self._enough(question)
-        sample = self.neighbourhood.sample_outputs(question, seed)
-        data = sparse.moments(sample.design, sample.weights, sample.answers)
-        columns = data.moment.shape[1]
-        if self.keep is None or self.keep >= columns:
-            return sparse.solve(data.gram, data.moment, self.ridge).view(question.n, -1, columns)
-        picked = select(data.gram, data.moment, self.keep, self.selection, self.ridge)
-        some = sparse.solve(
-            sparse.restrict(data.gram, picked), data.moment.gather(1, picked), self.ridge
+    def _estimate(self, sample: Sample, seed: int) -> Estimate:
+        surrogate = self._surrogate(sample, seed)
+        notes = {
+            "r2": surrogate.r2.tolist(),
+            "intercept": surrogate.intercept.tolist(),
+        }
+        if self.keep is not None:
+            notes["stability"] = surrogate.stability.tolist()
+        return Estimate(
+            values=surrogate.coefficients * sample.unit,
+            standard_error=surrogate.standard_error * sample.unit,
+            notes=notes,
         )
-        return torch.zeros_like(data.moment).scatter_(1, picked, some).view(question.n, -1, columns)
 
-    def _enough(self, question: Question) -> None:
-        columns, samples = question.partition.count, self.neighbourhood.size()
-        least = min(columns, self.keep or columns) + 2
-        if samples < least and (self.ridge == 0 or self.keep is not None):
+    def _surrogate(self, sample: Sample, seed: int) -> Surrogate:
+        moments: MomentEstimate
+        if self.proxy and sample.cells is not None:
+            moments = QuadratureMoments.of(sample, sample.cells, seed)
+        else:
+            moments = DrawMoments.of(sample, seed)
+        selector = Selector(self.keep, self.selection, self.ridge)
+        return fit(moments, selector)
+
+    def _require_samples(self, question: Question) -> None:
+        columns = question.partition.count
+        kept = min(columns, self.keep or columns)
+        # The intercept, and one draw more for a residual.
+        least = kept + 2
+        determined = self.neighbourhood.size() >= least
+        # A ridge makes up for missing draws, but
+        # there is none while columns are selected.
+        ridge_alone = self.ridge > 0 and self.keep is None
+        if not determined and not ridge_alone:
             raise InputError(
-                expected=f"at least {least} samples for {least - 2} columns",
-                got=samples,
+                expected=f"at least {least} samples for {kept} columns",
+                got=self.neighbourhood.size(),
                 advice=(
                     "Raise the samples, keep fewer columns, use coarser features, or set a ridge."
                 ),
             )
+
+
+def _parts(question: Question, cells_each: int) -> Iterator[Question]:
+    """The question in parts whose designs fit in memory, where all of it does not."""
+    for piece in pieces(question.n, cells_each, _FIT_CELLS):
+        # A question that is whole keeps what it has been asked so far.
+        whole = piece.stop - piece.start == question.n
+        yield question if whole else question.part(piece.start, piece.stop)
+
+
+def _joined(estimates: Iterable[Estimate]) -> Estimate:
+    """The estimates of the parts of a question, one after the other."""
+    values = []
+    errors = []
+    notes: dict[str, list[float]] = {}
+    for estimate in estimates:
+        values.append(estimate.values)
+        if estimate.standard_error is not None:
+            errors.append(estimate.standard_error)
+        for name, numbers in estimate.notes.items():
+            notes.setdefault(name, []).extend(numbers)
+    return Estimate(torch.cat(values), torch.cat(errors), notes)

@@ -1,9 +1,13 @@
-"""Neighbourhoods of masks for LIME: features switched off by coin or by the size of the coalition."""
+"""Neighbourhoods of masks for LIME: features shown or hidden, by a coin or by number.
+
+The interpretable vector z of Ribeiro, Singh and Guestrin (2016) says which features are present;
+what "absent" means is the question's removal. Draws are weighted by the cosine distance between z
+and the whole input, as `lime_image` and `lime_text` of the original implementation weight them.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -16,18 +20,48 @@ from assay.answers.attribution import Kind
 from assay.methods.lime.neighbourhood import (
     Neighbourhood,
     Sample,
-    as_levels,
     check_settings,
     kernel,
+    strata_like,
 )
 from assay.numerics import rng
 from assay.numerics.designs import Balanced, uniforms
 from assay.question.question import Question
 
 
+@final
+@dataclass(frozen=True)
+class MaskTable:
+    """Masks over features with their weights, before the model is asked: no input is in them.
+
+    Settings:
+        masks: what is present in every draw, (m, features).
+        design: the whole input and then the masks as numbers, (1, m + 1, features).
+        weights: their proximities, (1, m + 1).
+        strata: the quarters that a balanced design drew from, (m, features).
+    """
+
+    masks: Tensor
+    design: Tensor
+    weights: Tensor
+    strata: Tensor | None
+
+    def sample(self, prediction: Tensor, values: Tensor) -> Sample:
+        """With the target on the clean inputs (n,) and under the masks (n, m)."""
+        answers = torch.cat([prediction[:, None], values], dim=1)
+        return Sample(
+            design=self.design,
+            weights=self.weights,
+            answers=answers.to(torch.float64),
+            unit=torch.ones_like(self.design[0, 0]),
+            strata=self.strata,
+        )
+
+
 class Masks(Neighbourhood):
-    """Features shown or hidden, under the kernel exp(-D^2 / (2 width^2)) on the distance D = 1 -
-    sqrt(share shown).
+    """Features shown or hidden, under the kernel exp(-D^2 / (2 width^2)).
+
+    D = 1 - sqrt(share of features shown) is the cosine distance to the whole input.
     """
 
     samples: int
@@ -43,36 +77,25 @@ class Masks(Neighbourhood):
 
     @final
     def sample(self, question: Question, seed: int) -> Sample:
-        def ask(masks: Tensor) -> Tensor:
-            return torch.cat([question.prediction[:, None], question.value(masks)], dim=1)
-
-        return self._asked(question, seed, ask)
+        table = self.table(question, seed)
+        prediction = question.prediction
+        return table.sample(prediction, question.value(table.masks))
 
     @final
-    def sample_outputs(self, question: Question, seed: int) -> Sample:
-        """The same for every output: answers (n * outputs, m), from the same evaluations."""
-
-        def ask(masks: Tensor) -> Tensor:
-            return (
-                question.outputs(torch.cat([torch.ones_like(masks[:1]), masks]))
-                .transpose(1, 2)
-                .flatten(0, 1)
-            )
-
-        return self._asked(question, seed, ask)
-
-    def _asked(self, question: Question, seed: int, ask: Callable[[Tensor], Tensor]) -> Sample:
-        drawn, strata = self.draw(question.partition.count, seed)
-        masks = torch.from_numpy(drawn).to(question.x.device)
-        design = torch.cat([torch.ones_like(masks[:1]), masks]).to(torch.float64)
-        apart = 1 - design.mean(dim=1).sqrt()
-        weights, unit = kernel(apart.square(), self.width), torch.ones_like(design[0])
-        return Sample(
-            design[None],
-            weights[None],
-            ask(masks).to(torch.float64),
-            unit,
-            levels=as_levels(strata, masks),
+    def table(self, question: Question, seed: int) -> MaskTable:
+        """The masks for the features of a question, of any of its inputs and outputs."""
+        drawn_masks, strata = self.draw(question.partition.count, seed)
+        masks = torch.from_numpy(drawn_masks).to(question.x.device)
+        # The input itself comes first: every feature present, weight 1.
+        whole = torch.ones_like(masks[:1])
+        design = torch.cat([whole, masks]).to(torch.float64)
+        distance = 1 - design.mean(dim=1).sqrt()
+        weights = kernel(distance.square(), self.width)
+        return MaskTable(
+            masks=masks,
+            design=design[None],
+            weights=weights[None],
+            strata=strata_like(strata, masks),
         )
 
 
@@ -83,6 +106,11 @@ class CoinMasks(Masks):
 
     Weight exp(-D^2 / (2 width^2)), D = 1 - sqrt(share of features shown), the cosine distance to
     the whole input.
+
+    Settings:
+        samples: masks, and so evaluations per input and draw of the removal.
+        width: of the kernel, in units of D (0 to 1); 0.25 as in the original.
+        design: "orthogonal" takes the error of main effects away, "independent" is plain chance.
     """
 
     samples: int = 1000
@@ -93,8 +121,9 @@ class CoinMasks(Masks):
         check_settings(self.samples, self.width, self.design, Balanced)
 
     def draw(self, features: int, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None]:
-        draws, strata = uniforms(self.samples, features, rng.shared(seed, "lime"), self.design)
-        return draws < 0.5, strata
+        generator = rng.shared(seed, "lime")
+        u, strata = uniforms(self.samples, features, generator, self.design)
+        return u < 0.5, strata
 
 
 @final
@@ -105,6 +134,10 @@ class SizeMasks(Masks):
 
     Weight exp(-D^2 / (2 width^2)), D = 1 - sqrt(share of features shown), the cosine distance to
     the whole input.
+
+    Settings:
+        samples: masks, and so evaluations per input and draw of the removal; 5,000 as in the original.
+        width: of the kernel, in units of D (0 to 1); 0.25 as in the original.
     """
 
     samples: int = 5000
@@ -114,6 +147,11 @@ class SizeMasks(Masks):
         check_settings(self.samples, self.width)
 
     def draw(self, features: int, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None]:
-        draw = rng.shared(seed, "lime")
-        rank = np.argsort(np.argsort(draw.random((self.samples, features)), axis=1), axis=1)
-        return rank >= draw.integers(1, features + 1, size=(self.samples, 1)), None
+        generator = rng.shared(seed, "lime")
+        keys = generator.random((self.samples, features))
+        # Sorting random keys shuffles the features of
+        # every mask; the first so many are hidden.
+        order = np.argsort(keys, axis=1)
+        rank = np.argsort(order, axis=1)
+        hidden = generator.integers(1, features + 1, size=(self.samples, 1))
+        return rank >= hidden, None

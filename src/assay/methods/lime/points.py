@@ -1,4 +1,8 @@
-"""Neighbourhoods of points for LIME: Gaussian steps around the input, or rows that were handed in."""
+"""Neighbourhoods of points for LIME: normal noise around the input, or real rows near it.
+
+Here z is the step from the input itself, so that the surrogate's coefficients are slopes: a local
+linear regression (Cleveland 1979; `Instances` with a kernel is the same with real rows for points).
+"""
 
 from __future__ import annotations
 
@@ -14,33 +18,34 @@ from assay.errors import InputError, SettingError
 from assay.methods.lime.neighbourhood import (
     Neighbourhood,
     Sample,
-    as_levels,
     check_settings,
     kernel,
-    points_wanted,
+    require_points,
     score_shared,
     shape_of,
+    strata_like,
 )
 from assay.numerics import rng
 from assay.numerics.designs import Draw, uniforms
+from assay.numerics.pieces import pieces
 from assay.question.question import Question
-
-_POINT_CELLS = 1 << 22  # elements of one piece of points
-
-
-def _tensor(values: Any, like: Tensor) -> Tensor:
-    return torch.as_tensor(np.asarray(values), dtype=torch.float64, device=like.device)
 
 
 @final
 @dataclass(frozen=True)
 class Gaussian(Neighbourhood):
-    """Normal noise around the input, of standard deviation `scale` (one number, or one per column),
-    on some columns or all.
+    """Normal noise around the input, of standard deviation `scale`, on some columns or all.
 
-    x' = x + scale * e, e ~ N(0, 1); columns that are not named stay fixed and get 0. Draws count
-    alike, or by exp(-|e|^2 / (2 width^2)) with a width. The surrogate is linear in e, and its
-    values are slopes per unit of input.
+    x' = x + scale * e, e ~ N(0, 1). The surrogate is linear in e, and its values are slopes per
+    unit of input.
+
+    Settings:
+        scale: standard deviation in units of the input, one for all columns or one for each.
+        samples: points, and so evaluations per input.
+        columns: which columns move, by number or name; all by default. The others get 0.
+        width: of the kernel exp(-|e|^2 / (2 width^2)), in scales; without one, draws count alike.
+        design: "orthogonal" is honest about its error, "sobol" has less than it can state,
+            "independent" is plain chance.
     """
 
     scale: float | tuple[float, ...] = 1.0
@@ -53,13 +58,12 @@ class Gaussian(Neighbourhood):
 
     def __post_init__(self) -> None:
         check_settings(self.samples, self.width, self.design)
-        if not all(
-            one > 0 for one in (self.scale if isinstance(self.scale, tuple) else (self.scale,))
-        ):
+        scales = self.scale if isinstance(self.scale, tuple) else (self.scale,)
+        if not all(scale > 0 for scale in scales):
             raise SettingError(
                 expected="a scale above 0",
                 got=self.scale,
-                advice="",
+                advice="Name the columns that move (columns=...) to leave others as they are.",
             )
 
     def size(self) -> int:
@@ -68,48 +72,69 @@ class Gaussian(Neighbourhood):
     def sample(self, question: Question, seed: int) -> Sample:
         from scipy.special import ndtri
 
-        points_wanted(question, "Gaussian neighbourhoods")
+        require_points(question, "Gaussian neighbourhoods")
         x = question.x
-        moving, scale = self._moving(question), self._scale(x)
-        draws, strata = uniforms(self.samples, len(moving), rng.shared(seed, "lime"), self.design)
+        moving = self._moving_columns(question)
+        scale = self._scale_of_columns(x)
+        # Balanced uniforms become balanced normals
+        # by the inverse distribution function.
+        generator = rng.shared(seed, "lime")
+        draws, strata = uniforms(self.samples, len(moving), generator, self.design)
         noise = torch.zeros(self.samples, x.shape[1], dtype=torch.float64, device=x.device)
         noise[:, moving] = torch.from_numpy(ndtri(draws)).to(x.device)
-        step = max(1, _POINT_CELLS // x.numel())
-        asked = [
-            question.score(x[:, None] + (scale * noise[at : at + step]).to(x.dtype))
-            for at in range(0, len(noise), step)
-        ]
-        answers = torch.cat([question.prediction[:, None], *asked], dim=1).to(torch.float64)
+        answers = [question.prediction[:, None]]
+        for piece in pieces(self.samples, x.numel()):
+            steps = (scale * noise[piece]).to(x.dtype)
+            answers.append(question.score(x[:, None] + steps))
+        # The input itself comes first: no step.
         design = torch.cat([torch.zeros_like(noise[:1]), noise])
-        squared = design.square().sum(dim=1)
-        weights = torch.ones_like(squared) if self.width is None else kernel(squared, self.width)
-        return Sample(design[None], weights[None], answers, 1 / scale, levels=as_levels(strata, x))
+        squared_distance = design.square().sum(dim=1)
+        if self.width is None:
+            weights = torch.ones_like(squared_distance)
+        else:
+            weights = kernel(squared_distance, self.width)
+        return Sample(
+            design=design[None],
+            weights=weights[None],
+            answers=torch.cat(answers, dim=1).to(torch.float64),
+            unit=1 / scale,
+            strata=strata_like(strata, x),
+        )
 
-    def _moving(self, question: Question) -> list[int]:
-        names, count = question.partition.names, question.partition.count
+    def _moving_columns(self, question: Question) -> list[int]:
+        count = question.partition.count
         if self.columns is None:
             return list(range(count))
-        found = [
-            names.index(one) if isinstance(one, str) and one in names else one
-            for one in self.columns
-        ]
-        wrong = [one for one in found if not isinstance(one, int) or not 0 <= one < count]
-        if wrong or not found:
-            raise InputError(
-                expected=f"columns out of {count}, by number or by name",
-                got=self.columns,
-                advice="",
-            )
-        return sorted({one for one in found if isinstance(one, int)})
+        names = question.partition.names
+        moving: set[int] = set()
+        for column in self.columns:
+            number = column
+            if isinstance(column, str) and column in names:
+                number = names.index(column)
+            if not isinstance(number, int) or not 0 <= number < count:
+                raise self._unknown_columns(count)
+            moving.add(number)
+        if not moving:
+            raise self._unknown_columns(count)
+        return sorted(moving)
 
-    def _scale(self, x: Tensor) -> Tensor:
-        if isinstance(self.scale, tuple) and len(self.scale) != x.shape[1]:
+    def _unknown_columns(self, count: int) -> InputError:
+        return InputError(
+            expected=f"columns out of {count}, by number or by name",
+            got=self.columns,
+            advice="Count from 0, or write names as question.partition.names has them.",
+        )
+
+    def _scale_of_columns(self, x: Tensor) -> Tensor:
+        columns = x.shape[1]
+        if isinstance(self.scale, tuple) and len(self.scale) != columns:
             raise InputError(
-                expected=f"one scale, or {x.shape[1]}, one for each column",
+                expected=f"one scale, or {columns}, one for each column",
                 got=len(self.scale),
-                advice="",
+                advice="Standard deviations of the training rows are a usual choice.",
             )
-        return _tensor(self.scale, x).expand(x.shape[1])
+        scale = torch.as_tensor(np.asarray(self.scale), dtype=torch.float64, device=x.device)
+        return scale.expand(columns)
 
 
 @final
@@ -120,6 +145,10 @@ class Instances(Neighbourhood):
 
     The surrogate is linear in x' - x, and its values are slopes per unit of input. Each row is
     asked once for all inputs that share a target.
+
+    Settings:
+        rows: the data, in the form of the inputs.
+        d: width of the kernel, in squared units of the input; columns count as they are scaled.
     """
 
     rows: Any
@@ -134,17 +163,20 @@ class Instances(Neighbourhood):
         return len(self.rows)
 
     def sample(self, question: Question, seed: int) -> Sample:
-        points_wanted(question, "Instances")
-        x, rows = question.x, question.layout.flatten(self.rows).to(question.x.device)
+        require_points(question, "Instances")
+        x = question.x
+        rows = question.layout.flatten(self.rows).to(x.device)
         design = rows.to(torch.float64)[None] - x.to(torch.float64)[:, None]
-        squared = design.square().sum(dim=2)
-        # Measured from the nearest row, so that far inputs keep weights that can be told from zero.
-        weights = torch.exp(-(squared - squared.amin(dim=1, keepdim=True)) / self.d)
+        squared_distance = design.square().sum(dim=2)
+        # Measured from the nearest row, so that far
+        # inputs keep weights that can be told from zero.
+        nearest = squared_distance.amin(dim=1, keepdim=True)
         return Sample(
-            design,
-            weights,
-            score_shared(question, rows.to(x.dtype)),
-            torch.ones_like(design[0, 0]),
+            design=design,
+            weights=torch.exp(-(squared_distance - nearest) / self.d),
+            answers=score_shared(question, rows.to(x.dtype)),
+            unit=torch.ones_like(design[0, 0]),
+            # Rows are data, not draws around a fixed first one.
             fixed=0,
         )
 
