@@ -1,6 +1,7 @@
 """What can be proven of a selection of features.
 
-- `smoothing`: multiplicative smoothing (MuS) and its certificates; `smoothed_model`: the smoothed model by itself
+- `smoothing`: multiplicative smoothing (MuS) and its certificates
+- `smoothed_model`: the smoothed model by itself
 - `noise`: designs of the noise; `votes`: the model's votes over them; `radii`: what follows in whole numbers
 - `certificate`, `evidence`: the result as data that can be verified again
 - `hard_stability`, `soft_stability`, `attack`: stability of a selection without smoothing
@@ -24,10 +25,10 @@ __all__ = [
     "Counterexample",
     "HardStability",
     "LipschitzCheck",
+    "masked_finetuning",
     "MultiplicativeSmoothing",
     "NoiseDesign",
     "SmoothedModel",
     "SoftStability",
     "Verdict",
-    "masked_finetuning",
 ]
