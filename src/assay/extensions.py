@@ -61,6 +61,7 @@ class Extensions:
 
     def classes(self, base: type[Base]) -> dict[str, type[Base]]:
         """Every class of the group, by name; those registered by hand come last and win."""
+        # Compared and not only asked for once: a notebook may add a folder to the path.
         search_path = tuple(sys.path)
         if self._scanned != search_path:
             self._scanned = search_path
@@ -70,6 +71,7 @@ class Extensions:
         return {**self._by_entry_point, **self._by_hand}
 
 
+# One for each group of entry points; what was registered lives as long as the process.
 METHODS = Extensions("assay.methods")
 
 METRICS = Extensions("assay.metrics")
@@ -91,7 +93,8 @@ def _loaded(points: Any, base: type[Any]) -> Iterator[type[Any]]:
 
 
 def _skip(point: EntryPoint, reason: str) -> None:
-    distribution = point.dist.name if point.dist is not None else "an unknown distribution"
+    # Only entry points that were made by hand belong to no distribution.
+    distribution = "an unknown distribution" if point.dist is None else point.dist.name
     warnings.warn(
         f"Skipped the entry point {point.name} = {point.value} ({point.group}) of {distribution}: "
         f"{reason}. Mend or uninstall that distribution.",
@@ -117,6 +120,7 @@ def _fault(kind: Any, base: type[Any]) -> str:
 
 
 def _in_this_library(base: type[Any], kind: type[Any]) -> Iterator[type[Any]]:
+    # At every depth: bases such as MaskMethod stand between a method and Method.
     for child in base.__subclasses__():
         if child.__module__.startswith("assay.") and child is not kind:
             yield child

@@ -1,7 +1,6 @@
 """What can be proven of a selection of features.
 
-- `smoothing`: multiplicative smoothing (MuS) and its certificates
-- `smoothed_model`: the smoothed model by itself
+- `smoothing`: multiplicative smoothing (MuS) and its certificates; `smoothed_model`: the smoothed model by itself
 - `noise`: designs of the noise; `votes`: the model's votes over them; `radii`: what follows in whole numbers
 - `certificate`, `evidence`: the result as data that can be verified again
 - `hard_stability`, `soft_stability`, `attack`: stability of a selection without smoothing

@@ -166,6 +166,7 @@ def score(
             got=len(metric),
             advice="Ask for each in a run of its own.",
         )
+    # Before the model is loaded: a wrong file is told at once.
     attribution = _attribution(answer)
     with _progress(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
@@ -241,16 +242,20 @@ def _question(
             got="both",
             advice="Rows to average over are a removal: leave the other out.",
         )
+    players = None
+    if features is not None:
+        players = parse(features, Features)
     absent = None
     if removal is not None:
         absent = parse(removal, Removal)
+    # Rows are data, which settings as text cannot hold.
     if background is not None:
         absent = Background(sources.inputs(background))
     return Question(
         sources.predictor(predictor),
         sources.inputs(inputs),
         _target(target),
-        None if features is None else parse(features, Features),
+        players,
         absent,
     )
 
@@ -341,4 +346,5 @@ def _print_credit(answer: Attribution, inputs: int = 10, features: int = 5) -> N
 def _print_comparison(comparison: Comparison, page: Path, quiet: bool) -> None:
     if not quiet:
         _console().print(comparison.table())
+    # Also when quiet: where the page went is the answer of the command.
     typer.echo(f"Wrote {page}.")

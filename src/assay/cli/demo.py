@@ -147,6 +147,7 @@ def ask(net: nn.Module, digits: Digits, inputs: int = INPUTS) -> Question:
 
 def contenders() -> list[Method]:
     """Every method that can be made without data of its own."""
+    # A path is a function, which no text can say.
     chosen: dict[str, Method] = {"Path": Path(BrightLast(), steps=16)}
     for text in _SETTINGS:
         method = parse(text, Method)
@@ -187,6 +188,7 @@ def unasked() -> list[str]:
 
 def run(seed: int = 0, inputs: int = INPUTS) -> Comparison:
     """Trains, asks, answers and scores; the same numbers for the same seed."""
+    # Sums that are split over threads round in another order.
     with one_thread():
         digits = Digits.read(seed)
         net = train(digits, seed=seed)
@@ -198,7 +200,12 @@ def write(comparison: Comparison, path: str | PathLike[str], seed: int = 0) -> F
     shown = slice(TRAINED, TRAINED + comparison.question.n)
     labels = [f"a {int(label)}" for label in Digits.read(seed).labels[shown]]
     title = "Sixteen handwritten digits, explained and measured"
-    return report(comparison, path, labels=labels, title=title)
+    return report(
+        comparison,
+        path,
+        labels=labels,
+        title=title,
+    )
 
 
 def draw(comparison: Comparison, path: str | PathLike[str], digits: int = 3) -> File:
@@ -208,6 +215,7 @@ def draw(comparison: Comparison, path: str | PathLike[str], digits: int = 3) -> 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    # By class: settings of the demo may change, the columns of the picture stay.
     by_class = {label.partition("(")[0]: label for label in comparison.attributions}
     shown = [by_class[name] for name in _DRAWN if name in by_class]
     # A figure and a canvas of its own: no global state of the plotting library is touched.
@@ -232,6 +240,7 @@ def _draw_panels(panels: Any, comparison: Comparison, shown: list[str]) -> None:
     for row, line in enumerate(panels):
         line[0].imshow(images[row], cmap="gray_r")
         for panel, values in zip(line[1:], maps):
+            # A scale of its own for each map, the same in both directions: white is no credit.
             reach = np.abs(values[row]).max()
             panel.imshow(values[row], cmap=COLOURS, vmin=-reach, vmax=reach)
     for panel in panels.flat:

@@ -69,6 +69,7 @@ class Comparison:
     seed: int = 0
     level: float = 0.95
 
+    # Once: the tests of all pairs are what takes time here.
     @cached_property
     def rankings(self) -> dict[str, Ranking]:
         """Where the methods stand, by metric."""
@@ -91,6 +92,7 @@ class Comparison:
 
     def score(self, method: str | Method, metric: str | Metric) -> Score:
         """One cell; a refused one raises its refusal."""
+        # Labels need not be written out: "Infidelity" will do where one metric is of that class.
         row = _find(method, self._labels, "method")
         column = _find(metric, self.metrics, "metric")
         if (row, column) not in self.scores:
@@ -119,6 +121,7 @@ class Comparison:
 
     def _row(self, method: str, metric: str) -> dict[str, Any]:
         found = self.rankings[metric]
+        # A refused cell has its row too, so that every table has the same shape.
         place = found.place(method) or Place.without_score(method)
         return {
             "metric": metric,
@@ -190,6 +193,7 @@ class Comparison:
 
     def __repr__(self) -> str:
         size = f"{len(self.methods)} methods by {len(self.metrics)} metrics on {self.question.n} inputs"
+        # The best mean alone: whether it is really the best is told by the tables.
         wins = [
             f"{short(found.winner)} by {short(metric)}"
             for metric, found in self.rankings.items()
@@ -238,11 +242,13 @@ def compare(
             got=f"{len(methods)} and {len(metrics)}",
             advice='Name some: compare(question, ["Gradient"], ["Infidelity"]).',
         )
+    # Names are read before any model is asked: a misspelt metric is not to cost an hour.
     askers = _labelled([_method(method) for method in methods])
     judges: dict[str, Metric] = _labelled([_metric(metric) for metric in metrics])
     answers, unanswered = _answers(question, askers, seed)
     extra: dict[str, Attribution] = {}
     if references:
+        # Shuffled and negated credit keep the first answer's unit and size.
         first = next(iter(answers))
         extra = _references(question, first, answers[first], seed)
     scores: dict[tuple[str, str], Score] = {}
@@ -250,6 +256,7 @@ def compare(
     for metric, judge in judges.items():
         by_method, unscored = _scored(question, judge, askers, answers | extra, seed)
         scores |= {(method, metric): score for method, score in by_method.items()}
+        # No answer, no score: its reason stands under every metric.
         reasons = unanswered | unscored
         refusals |= {(method, metric): reason for method, reason in reasons.items()}
     return Comparison(
@@ -280,6 +287,7 @@ def from_scores(
         answers |= attributions
     else:
         answers |= _labelled(attributions)
+    # Scores carry no label of their own; their order says whose they are.
     cells: dict[tuple[str, str], Score] = {}
     for metric, row in scores.items():
         if len(row) != len(answers):
@@ -328,6 +336,7 @@ def short(label: str) -> str:
     """A label as people read it: empty brackets and the name of the one setting that every wrapper
     has left out.
     """
+    # "Smoothed(Gradient)" is how people say it; the full label stays the key everywhere.
     return label.replace("()", "").replace("method=", "")
 
 
@@ -335,6 +344,7 @@ def _labelled(values: Sequence[Any]) -> dict[str, Any]:
     """The values by their labels, those that would repeat one numbered."""
     by_label: dict[str, Any] = {}
     for value in values:
+        # Labels are code where they can be: the page shows them as the way to do it again.
         stem = value.method if isinstance(value, Attribution) else short_repr(value)
         label = stem
         count = 1
@@ -347,6 +357,7 @@ def _labelled(values: Sequence[Any]) -> dict[str, Any]:
 
 def _find(wanted: object, labels: Sequence[str], noun: str) -> str:
     """The label of an instance, a label, or the name of a class that only one label starts with."""
+    # The whole label first: it may also be the start of another one.
     label = wanted if isinstance(wanted, str) else short_repr(wanted)
     if label in labels:
         return label
@@ -397,8 +408,12 @@ def _answers(
     answers: dict[str, Attribution] = {}
     unanswered: dict[str, str] = {}
     for label, asker in askers.items():
+        if isinstance(asker, Attribution):
+            answers[label] = asker
+            continue
+        # A refusal is a result; any other exception is a fault, and ends the comparison.
         try:
-            answers[label] = asker(question, seed=seed) if isinstance(asker, Method) else asker
+            answers[label] = asker(question, seed=seed)
         except AssayError as reason:
             unanswered[label] = str(reason)
     if not answers:
@@ -449,8 +464,9 @@ def _scored(
     if judge.asks_again:
         return _scored_by_asking(question, judge, askers, answers, seed)
     try:
-        # All at once: they then share the metric's model evaluations.
+        # All at once: they then share the metric's draws and model evaluations.
         scores = judge.each(question, list(answers.values()), seed=seed)
+    # One answer that does not fit refuses all of them.
     except AssayError:
         return _scored_one_by_one(question, judge, answers, seed)
     return dict(zip(answers, scores, strict=True)), {}
@@ -481,12 +497,14 @@ def _scored_by_asking(
     scores: dict[str, Score] = {}
     unscored: dict[str, str] = {}
     for label, answer in answers.items():
+        # References have no asker at all.
         asker = askers.get(label)
         if not isinstance(asker, Method):
             unscored[label] = (
                 "This metric asks the method again, and an attribution alone has no method to ask."
             )
             continue
+        # The seed is the same for all: neighbours of an input are drawn alike.
         try:
             scores[label] = judge.for_method(asker)(question, answer, seed=seed)
         except AssayError as reason:

@@ -100,6 +100,7 @@ class Ranking:
     @property
     def winner(self) -> str:
         """The method with the best mean; `leaders` says whether others cannot be told from it."""
+        # Places without a mean stand last, so that a first one without is the only kind.
         if not self.places or math.isnan(self.places[0].mean):
             raise InputError(
                 expected=f"a method with a score by {self.metric}",
@@ -118,6 +119,7 @@ class Ranking:
         """The winner and every method that shares one of its letters."""
         if not self.places:
             return ()
+        # A shared letter is no proof of equality: no difference was found, and no more is said.
         shared = set(self.places[0].letters)
         return tuple(place.method for place in self.places if shared & set(place.letters))
 
@@ -133,6 +135,7 @@ class Ranking:
     @property
     def not_better_than_random(self) -> tuple[str, ...]:
         """Methods that were not shown to be better than the random explanation."""
+        # A difference that is real in the wrong direction is no excuse.
         sign = -1 if self.direction == "lower" else 1
         return tuple(
             pair.first
@@ -161,6 +164,7 @@ def ranking(
     adjusted over these pairs (`statistics.holm`), and methods whose difference is not significant
     at 1 - level share a letter. No model is asked.
     """
+    # References take no part in tests and letters: they would cost all others power.
     methods = [name for name in scores if name not in references]
     direction = _direction(scores)
     table = _table(metric, scores, methods)
@@ -190,6 +194,7 @@ def _places(
 ) -> tuple[Place, ...]:
     if not methods:
         return ()
+    # Column 0: how often each method comes first when the inputs are drawn anew.
     chances = statistics.ranks(table, direction, seed)[:, 0]
     means = [scores[name].mean for name in methods]
     order = _best_first(means, direction)
@@ -205,12 +210,16 @@ def _places(
 def _best_first(means: Sequence[float], direction: Direction) -> list[int]:
     """The order of the means; NaN compares with nothing, and is put last."""
     sign = 1 if direction == "lower" else -1
-    keys = [math.inf if math.isnan(mean) else sign * mean for mean in means]
-    return sorted(range(len(means)), key=keys.__getitem__)
+
+    def key(i: int) -> float:
+        return math.inf if math.isnan(means[i]) else sign * means[i]
+
+    return sorted(range(len(means)), key=key)
 
 
 def _differ(methods: Sequence[str], pairs: Sequence[Pair]) -> NDArray[np.bool_]:
     """Which two methods really differ: (methods, methods), bool, symmetric."""
+    # The diagonal stays False: a method does not differ from itself.
     differ = np.zeros((len(methods), len(methods)), dtype=bool)
     for pair in pairs:
         i = methods.index(pair.first)
@@ -225,6 +234,7 @@ def _direction(scores: Mapping[str, Score]) -> Direction:
 
 def _table(metric: str, scores: Mapping[str, Score], methods: Sequence[str]) -> Floats:
     """The values of the candidates: (n, methods)."""
+    # Paired by position: scores carry no keys of their inputs.
     lengths = {len(score) for score in scores.values()}
     if len(lengths) > 1:
         raise InputError(
@@ -234,6 +244,7 @@ def _table(metric: str, scores: Mapping[str, Score], methods: Sequence[str]) -> 
         )
     if not methods:
         return np.zeros((max(lengths, default=0), 0))
+    # NaN stays where an input has no score: the statistics leave it out pair by pair.
     return np.stack([scores[name].values.numpy() for name in methods], axis=1)
 
 
@@ -246,6 +257,7 @@ def _bounds(score: Score, level: float) -> tuple[float, float]:
 
 def _place(method: str, score: Score, level: float, best: float, letters: str) -> Place:
     low, high = _bounds(score, level)
+    # The mean is over these alone, and a page says so.
     counted = len(score) - score.missing
     return Place(method, score.mean, low, high, best, letters, counted)
 
@@ -253,6 +265,7 @@ def _place(method: str, score: Score, level: float, best: float, letters: str) -
 def _pairs(
     methods: Sequence[str], differences: Mapping[tuple[int, int], Paired], level: float
 ) -> tuple[Pair, ...]:
+    # Over all pairs together: the more methods are compared, the more a difference has to show.
     adjusted = statistics.holm([facts.p for facts in differences.values()])
     return tuple(
         Pair(methods[i], methods[j], facts, float(p), bool(p <= 1 - level))

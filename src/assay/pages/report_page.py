@@ -243,6 +243,7 @@ def report(
         comparison = from_scores(*comparison)
     _check_labels(labels, comparison.question)
     page = _rendered(comparison, images, labels, title, inputs)
+    # Nothing is written before the page is whole: a refusal leaves no file behind.
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8")
@@ -362,12 +363,14 @@ def _gallery(
     """One row per input: its photo, its facts, and a map for every method."""
     question = comparison.question
     photos = pictures.photos(question, images)
+    # Maps of references would only be the first method's, shuffled and negated.
     answers = _candidates(comparison)
     maps = {name: pictures.credit_maps(question, answer) for name, answer in answers.items()}
     rows = []
     for i in range(shown):
         name = _input_name(i, labels)
         photo = None if photos is None else pictures.photo(photos[i], name)
+        # The words are for those who cannot see the map, and its title for those who point at it.
         heats = {
             method: _heat(answer, maps[method], i, f"{method} on {name}")
             for method, answer in answers.items()
@@ -390,6 +393,7 @@ def _chart(comparison: Comparison, labels: Sequence[str] | None, i: int) -> Char
     # Methods have units of their own: each is measured by its largest credit of this input.
     reach = {name: float(np.abs(values).max()) or 1.0 for name, values in credit.items()}
     weight = sum(np.abs(values) / reach[name] for name, values in credit.items())
+    # Stable: features of equal weight stand in their own order on every machine.
     top = np.argsort(-np.asarray(weight), kind="stable")[:BARS]
     names = next(iter(answers.values())).names
     rows = tuple(
@@ -410,14 +414,19 @@ def _chart(comparison: Comparison, labels: Sequence[str] | None, i: int) -> Char
 
 
 def _feature_value(question: Question, i: int, k: int) -> float | None:
+    # Only a feature of one element has a value that one number tells.
     if not question.partition.identity:
         return None
     return float(question.x[i, k])
 
 
 def _bar(value: float, reach: float) -> Bar:
+    # From the middle: to the left against the target, to the right for it.
     width = 50 * abs(value) / reach
-    return Bar(value, left=50 - width if value < 0 else 50.0, width=width)
+    left = 50.0
+    if value < 0:
+        left -= width
+    return Bar(value, left, width)
 
 
 def _candidates(comparison: Comparison) -> dict[str, Attribution]:
@@ -489,6 +498,7 @@ def _verdict(ranking: Ranking) -> str:
     if not ranking.places or math.isnan(ranking.places[0].mean):
         return "No method has a score."
     winner = short(ranking.winner)
+    # "Cannot be told apart" and not "equal": few inputs show few differences.
     if len(ranking.places) == 1:
         return f"{winner} is the only method with a score."
     equals = [name for name in ranking.leaders if name != ranking.winner]
@@ -512,6 +522,7 @@ def _verdict(ranking: Ranking) -> str:
 
 
 def _cost(name: str, answer: Attribution) -> Cost:
+    # A copy, from which what has a column is taken out.
     facts = dict(answer.facts)
     return Cost(
         name=name,
@@ -521,7 +532,7 @@ def _cost(name: str, answer: Attribution) -> Cost:
         seconds=facts.pop("seconds", None),
         forwards=facts.pop("forwards", None),
         backwards=facts.pop("backwards", None),
-        # What has no column of its own, now that the others are taken out.
+        # Last, when only what has no column of its own is left.
         notes="; ".join(f"{key}: {value}" for key, value in facts.items()),
     )
 
@@ -529,6 +540,7 @@ def _cost(name: str, answer: Attribution) -> Cost:
 def _gap(answer: Attribution) -> Gap | None:
     if answer.gap is None:
         return None
+    # A share of means, and not a mean of shares: one input with hardly a change would decide it.
     size = answer.gap.abs().double().mean()
     change = (answer.prediction - answer.base).abs().double().mean()
     share = float(size / change) if change else math.nan
@@ -544,6 +556,7 @@ def _noise(answer: Attribution) -> float | None:
 
 def _refusals(comparison: Comparison) -> list[Refusal]:
     """Each reason once, for the methods that it refuses by the same metrics."""
+    # Twice: metrics that refuse a method with one reason, then methods refused alike.
     metrics: dict[tuple[str, str], list[str]] = {}
     for (method, metric), reason in comparison.refusals.items():
         metrics.setdefault((method, reason), []).append(metric)

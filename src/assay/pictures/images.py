@@ -61,16 +61,16 @@ def credit_maps(question: Question, answer: Attribution) -> Floats:
     partition = question.partition
     values = answer.values.detach().to(torch.float64).cpu()
     n = len(values)
-    if partition.identity:
-        by_channel = values.reshape(n, *shape).numpy()
-        maps = by_channel.sum(axis=1) if by_channel.ndim == 4 else by_channel
-    else:
+    if not partition.identity:
         labels = partition.labels.cpu().expand(n, -1)
         # A label below zero marks an element that no feature owns.
-        elements = torch.where(labels < 0, 0.0, values.gather(1, labels.clamp_min(0)))
-        by_channel = elements.reshape(n, *shape).numpy()
-        # Features of pictures reach over all channels: the first shows them as well as any.
-        maps = by_channel[:, 0] if by_channel.ndim == 4 else by_channel
+        values = torch.where(labels < 0, 0.0, values.gather(1, labels.clamp_min(0)))
+    maps = values.reshape(n, *shape).numpy()
+    if maps.ndim == 4 and partition.identity:
+        maps = maps.sum(axis=1)
+    elif maps.ndim == 4:
+        # Other features reach over all channels: the first shows them as well as any.
+        maps = maps[:, 0]
     return np.asarray(maps, dtype=np.float64)
 
 
@@ -79,8 +79,11 @@ def photos(question: Question, images: ArrayLike | None) -> NDArray[np.float64] 
 
     `images` are shown where they are given; None where nothing can be seen.
     """
-    array = _inputs_as_images(question) if images is None else _as_array(images)
-    if array is None:
+    if images is not None:
+        array = _as_array(images)
+    elif _can_be_seen(question):
+        array = _inputs_as_images(question)
+    else:
         return None
     if array.ndim not in (3, 4) or len(array) != question.n:
         raise InputError(
@@ -94,10 +97,14 @@ def photos(question: Question, images: ArrayLike | None) -> NDArray[np.float64] 
     return _stretched(_channels_last(array))
 
 
-def _inputs_as_images(question: Question) -> NDArray[np.float64] | None:
+def _can_be_seen(question: Question) -> bool:
+    """Whether inputs are pictures for people: grey or three colours, and not five channels."""
     shape = question.layout.shapes[0]
-    if not is_image(question) or (len(shape) == 3 and shape[0] not in (1, 3)):
-        return None
+    return is_image(question) and (len(shape) == 2 or shape[0] in (1, 3))
+
+
+def _inputs_as_images(question: Question) -> NDArray[np.float64]:
+    shape = question.layout.shapes[0]
     x = question.x.detach().to(torch.float64).cpu().numpy()
     return np.asarray(x.reshape(question.n, *shape))
 
@@ -112,6 +119,7 @@ def _channels_last(array: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n, height, width) for one channel, (n, height, width, 3) for three."""
     if array.ndim == 3:
         return array
+    # A last axis of 1 or 3 is taken for channels: a picture is hardly ever so narrow.
     if array.shape[-1] not in (1, 3):
         array = np.moveaxis(array, 1, -1)
     channels = array.shape[-1]
@@ -121,17 +129,20 @@ def _channels_last(array: NDArray[np.float64]) -> NDArray[np.float64]:
             got=f"shape {array.shape}",
             advice="Hand over what people should see: grey images or RGB.",
         )
-    return array[..., 0] if channels == 1 else array
+    if channels == 1:
+        return array[..., 0]
+    return array
 
 
 def _stretched(array: NDArray[np.float64]) -> NDArray[np.float64]:
     """The numbers in [0, 1]: bytes and shares on their own scale, anything else from end to end."""
     low = float(array.min())
     high = float(array.max())
-    if low >= 0 and 1 < high <= 255:
-        low, high = 0.0, 255.0
-    elif low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
+    # Standardised images have negative numbers, and no scale that could be known.
+    if low >= 0 and high <= 255:
+        low = 0.0
+        high = 1.0 if high <= 1 else 255.0
+    # All numbers alike, and not on a known scale.
     if high <= low:
         return np.zeros_like(array)
     return (array - low) / (high - low)

@@ -15,6 +15,8 @@ from typing import Literal, TypeAlias, final
 
 Answer: TypeAlias = Literal["settings", "code", "missing"]
 
+Row: TypeAlias = tuple[str, str, str]  # a name there, what answers it here, a remark
+
 
 @final
 @dataclass(frozen=True)
@@ -39,10 +41,14 @@ class Alias:
     def advice(self) -> str:
         """What to tell somebody whose name is no settings here."""
         origin = f"{self.name} ({self.library})"
-        remark = f" {self.remark[0].upper()}{self.remark[1:]}." if self.remark else ""
+        sentence = f"{origin} is written {self.here} here."
         if self.answer == "missing":
-            return f"{origin} has no equivalent here yet.{remark}"
-        return f"{origin} is written {self.here} here.{remark}"
+            sentence = f"{origin} has no equivalent here yet."
+        if not self.remark:
+            return sentence
+        # A remark is a cell of a table; here it becomes a sentence.
+        first, others = self.remark[0], self.remark[1:]
+        return f"{sentence} {first.upper()}{others}."
 
 
 def find(name: str) -> Alias | None:
@@ -56,20 +62,24 @@ def find(name: str) -> Alias | None:
 
 def normalised(name: str) -> str:
     """A name without its package, case, hyphens, spaces and underscores."""
+    # Dots separate packages: of captum.attr.Saliency the last part is the name.
     last = name.strip().rpartition(".")[2]
     return re.sub(r"[\s_-]+", "", last).casefold()
 
 
-def _settings(library: str, *rows: tuple[str, str, str]) -> tuple[Alias, ...]:
-    return tuple(Alias(name, library, here, remark, "settings") for name, here, remark in rows)
+# Rows of the table, shorter by what all of them share.
 
 
-def _code(library: str, *rows: tuple[str, str, str]) -> tuple[Alias, ...]:
-    return tuple(Alias(name, library, here, remark, "code") for name, here, remark in rows)
+def _settings(library: str, *rows: Row) -> list[Alias]:
+    return [Alias(name, library, here, remark, answer="settings") for name, here, remark in rows]
 
 
-def _missing(library: str, remark: str, *names: str) -> tuple[Alias, ...]:
-    return tuple(Alias(name, library, "", remark, "missing") for name in names)
+def _code(library: str, *rows: Row) -> list[Alias]:
+    return [Alias(name, library, here, remark, answer="code") for name, here, remark in rows]
+
+
+def _missing(library: str, remark: str, *names: str) -> list[Alias]:
+    return [Alias(name, library, "", remark, answer="missing") for name in names]
 
 
 # Remarks that many missing names share: what comes closest to them here.
@@ -141,7 +151,7 @@ ALIASES: tuple[Alias, ...] = (
         "papers", "`assay.SoftStability` tests what a selection of features decides", "Anchors"
     ),
     *_missing("papers", _MASKING, "Deletion", "Insertion", "ROAR"),
-    # Captum: methods and metrics, then arguments, then what is not here.
+    # Captum: classes of captum.attr, functions of captum.metrics.
     *_settings(
         "Captum",
         ("Saliency", "Absolute(Gradient())", "with `abs=False` it is `Gradient()`"),
@@ -160,6 +170,7 @@ ALIASES: tuple[Alias, ...] = (
         ("sensitivity_max", "MaxSensitivity", "radius 0.1 and 50 draws; 0.02 and 10 there"),
         ("compute_convergence_delta", "Completeness", "`answer.gap` is the signed number"),
     ),
+    # Its arguments; then layers and neurons, which are questions here and no methods of their own.
     *_code(
         "Captum",
         ("return_convergence_delta", "answer.gap", "always at hand where it is promised"),
@@ -184,6 +195,7 @@ ALIASES: tuple[Alias, ...] = (
         ("NeuronGradientShap", "ExpectedGradients()(question.upto(layer, unit))", ""),
         ("NeuronFeatureAblation", "Occlusion()(question.upto(layer, unit))", ""),
     ),
+    # Changed backward passes, weighted activations, permuted features, whole texts.
     *_missing("Captum", _RELEVANCE, "DeepLift", "DeepLiftShap", "LRP"),
     *_missing("Captum", _RELEVANCE, "LayerDeepLift", "LayerDeepLiftShap", "LayerLRP"),
     *_missing("Captum", _RELEVANCE, "NeuronDeepLift", "NeuronDeepLiftShap"),
@@ -203,7 +215,7 @@ ALIASES: tuple[Alias, ...] = (
         "LLMAttribution",
         "LLMGradientAttribution",
     ),
-    # shap: explainers, then maskers, arguments and results, then what is not here.
+    # shap: its explainers.
     *_settings(
         "shap",
         ("KernelExplainer", "KernelShap", ""),
@@ -215,6 +227,8 @@ ALIASES: tuple[Alias, ...] = (
         ("LinearExplainer", "LinearShap", ""),
         ("GradientExplainer", "ExpectedGradients", ""),
     ),
+    # Its results, arguments and maskers: a masker is a removal here, and a tree of features a
+    # setting of the method.
     *_code(
         "shap",
         ("Explainer", "assay.explain(model, inputs)", "picks a method by what the model can do"),
@@ -234,12 +248,13 @@ ALIASES: tuple[Alias, ...] = (
     *_missing("shap", _RELEVANCE, "DeepExplainer"),
     *_missing("shap", "`ExactShapley()` asks any model", "AdditiveExplainer"),
     *_missing("shap", "", "approximate_interactions"),
-    # lime.
+    # lime: its explainers differ in the neighbourhood that they draw from.
     *_settings(
         "lime",
         ("LimeImageExplainer", "Lime(CoinMasks())", "with `features=Superpixels()`"),
         ("LimeTextExplainer", "Lime(SizeMasks())", "hand over texts: words are the features"),
     ),
+    # Its arguments, which are settings of the neighbourhood or of the fit.
     *_code(
         "lime",
         ("LimeTabularExplainer", "Lime(Quartiles(rows))", "`rows` are the training data"),
@@ -279,6 +294,7 @@ ALIASES: tuple[Alias, ...] = (
         ("MaxSensitivity", "MaxSensitivity", ""),
         ("Completeness", "Completeness", ""),
     ),
+    # Read off the same draws as the maximum, as details of its score.
     *_code(
         "Quantus",
         (
@@ -292,6 +308,7 @@ ALIASES: tuple[Alias, ...] = (
             "the largest change per distance",
         ),
     ),
+    # Faithfulness, robustness, complexity, localisation, randomisation, axioms: its own headings.
     *_missing("Quantus", _MASKING, "FaithfulnessCorrelation", "FaithfulnessEstimate"),
     *_missing("Quantus", _MASKING, "PixelFlipping", "RegionPerturbation", "Selectivity"),
     *_missing("Quantus", _MASKING, "SensitivityN", "IROF", "ROAD", "Sufficiency"),
@@ -315,4 +332,5 @@ ALIASES: tuple[Alias, ...] = (
 
 LIBRARIES: tuple[str, ...] = tuple(dict.fromkeys(alias.library for alias in ALIASES))
 
+# Reversed, so that of a name that stands twice the first one is found: papers before libraries.
 _BY_NAME: dict[str, Alias] = {normalised(alias.name): alias for alias in reversed(ALIASES)}

@@ -36,6 +36,7 @@ def register(kind: Kind) -> Kind:
     Ones()
     >>> assay.extensions.METHODS.remove(Ones)
     """
+    # Two groups, since a name is looked up for a method or for a metric.
     if isclass(kind) and issubclass(kind, Method):
         extensions.METHODS.add(kind, Method)
     elif isclass(kind) and issubclass(kind, Metric):

@@ -34,6 +34,7 @@ from assay.registry.aliases import Alias
 
 T = TypeVar("T")
 
+# Where classes with settings live: every file of these wings, and these files.
 _WINGS = (assay.methods, assay.metrics, assay.features, assay.removals)
 _FILES = (assay.targets, assay.perturbations)
 
@@ -82,7 +83,8 @@ def _modules() -> list[ModuleType]:
         for entry in pkgutil.walk_packages(wing.__path__, f"{wing.__name__}."):
             try:
                 modules.append(import_module(entry.name))
-            except MissingError:  # an extra that is not installed: its names are not known here
+            # An extra that is not installed: its names are not known here.
+            except MissingError:
                 continue
     return modules
 
@@ -119,6 +121,7 @@ def parse(text: str, kind: type[T]) -> T:
             advice="Hand over its name or its repr, such as 'IntegratedGradients(steps=32)'.",
         )
     value = _Reader(text, kind).value()
+    # Only now: what a text means does not depend on what it is wanted for.
     if not isinstance(value, kind):
         raise KindError(
             expected=f"a {kind.__name__}",
@@ -152,6 +155,7 @@ class _Reader:
     def _tree(self) -> ast.expr:
         try:
             return ast.parse(self.text.strip(), mode="eval").body
+        # A text may come from a file of anybody: deep nesting ends in the last two.
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise InputError(
                 expected="settings such as IntegratedGradients(steps=32)",
@@ -164,6 +168,7 @@ class _Reader:
         return self._made(self._class_or_value(node))
 
     def _class_or_value(self, node: ast.expr) -> Any:
+        # The whole grammar: names, calls, tuples, lists, literals.
         if isinstance(node, ast.Name):
             return self._named(node.id)
         if isinstance(node, ast.Call):
@@ -185,6 +190,7 @@ class _Reader:
             ) from error
 
     def _call(self, node: ast.Call) -> Any:
+        # `**mapping` is a keyword without a name.
         unpacked = any(keyword.arg is None for keyword in node.keywords)
         if unpacked or not isinstance(node.func, ast.Name):
             raise InputError(
@@ -209,6 +215,7 @@ class _Reader:
     def _named(self, name: str) -> Any:
         """The class of a name, or what an alias stands for."""
         known = words()
+        # Our own names by their exact spelling, before any alias: Lime is the class, lime an alias.
         if name in known:
             return known[name]
         alias = aliases.find(name)
@@ -227,6 +234,7 @@ class _Reader:
                 got=repr(name),
                 advice=f"{alias.advice} Known: {', '.join(named(self.kind))}.",
             )
+        # What stands in the table is text of the same grammar; refusals then quote that text.
         reader = _Reader(alias.here, self.kind)
         return reader._class_or_value(reader._tree())
 
@@ -234,6 +242,7 @@ class _Reader:
         return self._instance(target, [], {}) if isinstance(target, type) else target
 
     def _instance(self, kind: type, positional: list[Any], by_name: dict[str, Any]) -> Any:
+        # Bound beforehand: a TypeError out of the class itself would be a fault, and no refusal.
         signature = inspect.signature(kind)
         try:
             signature.bind(*positional, **by_name)

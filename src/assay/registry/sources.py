@@ -31,9 +31,11 @@ def predictor(address: str) -> Any:
     ReLU()
     """
     module, _, path = address.partition(":")
+    # Brackets at the end ask for a call without arguments: settings have no place in an address.
     name = path.removesuffix("()")
     _check_address(address, module, name)
-    # A command line starts where the user is: modules of that folder can be named, as by python -m.
+    # A command line starts where the user is: modules of that folder can be named, as by
+    # `python -m`. An installed script does not put that folder on the path by itself.
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -46,7 +48,9 @@ def predictor(address: str) -> Any:
             got=f"{error}, looked from {Path.cwd()}",
             advice="Name a module that Python can import from here, and what it defines.",
         ) from error
-    return value() if path.endswith("()") else value
+    if path.endswith("()"):
+        return value()
+    return value
 
 
 def _check_address(address: str, module: str, name: str) -> None:
@@ -83,14 +87,23 @@ def inputs(path: Path) -> Any:
 
         return pd.read_csv(path)
     try:
-        tensors = _safetensors(path) if path.suffix == ".safetensors" else _numpy(path)
+        tensors = _tensors(path)
     except (ValueError, OSError) as error:
         raise InputError(
             expected=f"arrays of numbers in {path}",
             got=f"what cannot be read: {error}",
             advice="Save it again as plain numbers: objects and pickles are not read.",
         ) from error
-    return tensors[0] if len(tensors) == 1 else tensors
+    # A model with one input takes a tensor, one with several takes them in order.
+    if len(tensors) == 1:
+        return tensors[0]
+    return tensors
+
+
+def _tensors(path: Path) -> tuple[torch.Tensor, ...]:
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    return _numpy(path)
 
 
 def _safetensors(path: Path) -> tuple[torch.Tensor, ...]:
@@ -99,16 +112,19 @@ def _safetensors(path: Path) -> tuple[torch.Tensor, ...]:
 
     try:
         by_name = load_file(str(path))
-    except SafetensorError as error:  # a class of its own, outside the family of ValueError
+    # A class of its own, outside the family of ValueError.
+    except SafetensorError as error:
         raise ValueError(str(error)) from error
     return tuple(by_name[name] for name in sorted(by_name))
 
 
 def _numpy(path: Path) -> tuple[torch.Tensor, ...]:
     archive = np.load(path, allow_pickle=False)
-    # An .npy file is one array, an .npz file a mapping of several.
-    by_name = {"": archive} if isinstance(archive, np.ndarray) else archive
-    arrays = [by_name[name] for name in sorted(by_name)]
+    # An .npy file is one array, an .npz file a mapping of several, read one by one.
+    arrays = [archive]
+    if not isinstance(archive, np.ndarray):
+        arrays = [archive[name] for name in sorted(archive)]
+    # Text arrays are not pickled, and would pass: torch would refuse them in its own words.
     if not all(_holds_numbers(array) for array in arrays):
         raise KindError(
             expected=f"arrays of numbers in {path}",

@@ -30,6 +30,25 @@ _UNITS = {
     Kind.WEIGHT: "none of its own",
 }
 
+_METHOD_COLUMNS = (
+    "method",
+    "what it says",
+    "needs",
+    "axioms",
+    "unit",
+    "cost per input",
+    "settings",
+)
+
+_METRIC_COLUMNS = (
+    "metric",
+    "what it measures",
+    "better",
+    "unit",
+    "cost per input",
+    "settings",
+)
+
 _BY_SETTINGS = "by settings"  # of a class whose settings decide, and have no defaults
 
 
@@ -78,9 +97,8 @@ def methods() -> Catalogue:
 
 
 def _methods(kinds: Mapping[str, type[Method]]) -> Catalogue:
-    columns = ("method", "what it says", "needs", "axioms", "unit", "cost per input", "settings")
-    rows = tuple(_method(name, kind) for name, kind in kinds.items())
-    return Catalogue("Methods", columns, rows)
+    rows = [_method(name, kind) for name, kind in kinds.items()]
+    return Catalogue("Methods", _METHOD_COLUMNS, tuple(rows))
 
 
 def metrics() -> Catalogue:
@@ -91,20 +109,20 @@ def metrics() -> Catalogue:
 
 
 def _metrics(kinds: Mapping[str, type[Metric]]) -> Catalogue:
-    columns = ("metric", "what it measures", "better", "unit", "cost per input", "settings")
-    rows = tuple(_metric(name, kind) for name, kind in kinds.items())
-    return Catalogue("Metrics", columns, rows)
+    rows = [_metric(name, kind) for name, kind in kinds.items()]
+    return Catalogue("Metrics", _METRIC_COLUMNS, tuple(rows))
 
 
 def names() -> Catalogue:
     """Names from papers and other libraries, and what answers them here."""
     columns = ("name", "from", "here", "remark")
-    rows = tuple((alias.name, alias.library, *_here(alias)) for alias in ALIASES)
-    return Catalogue("Names from elsewhere", columns, rows)
+    rows = [_name(alias) for alias in ALIASES]
+    return Catalogue("Names from elsewhere", columns, tuple(rows))
 
 
-def _here(alias: Alias) -> tuple[str, str]:
-    return alias.here or "not here yet", alias.remark
+def _name(alias: Alias) -> tuple[str, ...]:
+    here = alias.here or "not here yet"
+    return alias.name, alias.library, here, alias.remark
 
 
 def page() -> str:
@@ -123,30 +141,39 @@ def page() -> str:
 
 def names_page() -> str:
     """The page `docs/names.md`, whole."""
-    introduction = (
-        "# Names from papers and other libraries\n\n"
-        "This page is written by `make docs` from `assay.registry.aliases`; `assay names` shows "
-        "the same on a terminal.\n"
-        "Where a name stands for settings, `parse`, `compare` and the command line understand it, "
-        "in any case:\n"
-        '`compare(question, ["SmoothGrad", "KernelExplainer"], ["sensitivity_max"])`. Where it '
-        "stands for a line of code, or\n"
-        "for nothing yet, the refusal says so. Defaults are those of this library.\n"
-    )
-    return introduction + "".join(_section(library) for library in LIBRARIES)
+    sections = [_section(library) for library in LIBRARIES]
+    return _NAMES_INTRODUCTION + "".join(sections)
+
+
+# Lines are broken by hand, for those who read the page as text.
+_NAMES_INTRODUCTION = (
+    "# Names from papers and other libraries\n\n"
+    "This page is written by `make docs` from `assay.registry.aliases`; `assay names` shows "
+    "the same on a terminal.\n"
+    "Where a name stands for settings, `parse`, `compare` and the command line understand it, "
+    "in any case:\n"
+    '`compare(question, ["SmoothGrad", "KernelExplainer"], ["sensitivity_max"])`. Where it '
+    "stands for a line of code, or\n"
+    "for nothing yet, the refusal says so. Defaults are those of this library.\n"
+)
 
 
 def _section(library: str) -> str:
     members = [alias for alias in ALIASES if alias.library == library]
-    answered = [
-        (f"`{alias.name}`", f"`{alias.here}`", alias.remark)
-        for alias in members
-        if alias.answer != "missing"
-    ]
+    answered = []
+    absent = []
+    for alias in members:
+        name = f"`{alias.name}`"
+        if alias.answer == "missing":
+            absent.append(name)
+        else:
+            answered.append((name, f"`{alias.here}`", alias.remark))
+    # What is missing has nothing to show beside it: a list, and no rows.
     table = Catalogue(library, ("there", "here", "remark"), tuple(answered)).markdown()
-    heading = f"\n## {library[0].upper()}{library[1:]}\n\n{table}"
-    absent = [f"`{alias.name}`" for alias in members if alias.answer == "missing"]
-    return heading + (f"\nNot here yet: {', '.join(absent)}.\n" if absent else "")
+    section = f"\n## {library[0].upper()}{library[1:]}\n\n{table}"
+    if absent:
+        section += f"\nNot here yet: {', '.join(absent)}.\n"
+    return section
 
 
 def _method(name: str, kind: type[Method]) -> tuple[str, ...]:
@@ -156,7 +183,9 @@ def _method(name: str, kind: type[Method]) -> tuple[str, ...]:
     if kind.around:
         inside = "as inside"
         return name, sentence, inside, inside, inside, kind.cost, defaults
-    needs, axioms, unit = _needs(kind), _axioms(kind), _unit(kind)
+    needs = _needs(kind)
+    axioms = _axioms(kind)
+    unit = _unit(kind)
     return name, sentence, needs, axioms, unit, kind.cost, defaults
 
 
@@ -177,6 +206,7 @@ def _axioms(kind: type[Method]) -> str:
 
 
 def _unit(kind: type[Method]) -> str:
+    # None, of settings without defaults, is no key.
     return _UNITS.get(declared(kind, "kind"), _BY_SETTINGS)
 
 
@@ -186,6 +216,7 @@ def _metric(name: str, kind: type[Metric]) -> tuple[str, ...]:
 
 def _sentence(kind: type) -> str:
     """The first sentence of a docstring, which is its first paragraph."""
+    # A test asks our own classes for a docstring; one of somebody else may have none.
     paragraph = (getdoc(kind) or "").partition("\n\n")[0]
     return " ".join(paragraph.split()).rstrip(".")
 
@@ -197,6 +228,7 @@ def _settings(kind: Any) -> str:
 
 def _with_defaults(settings_of_kind: Iterable[Any]) -> Iterable[str]:
     for setting in settings_of_kind:
+        # A field that is computed is nothing that a user could give.
         if not setting.init:
             continue
         if setting.default is not MISSING:
