@@ -1,26 +1,25 @@
-"""Certifying beside the bare forward passes it rests on, and beside all draws of all inputs in one batch."""
+"""Certifying beside the bare forward passes it rests on, and beside all draws of all inputs in one
+batch.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 
+import torch
+from torch import Tensor, nn
+
+import assay
 import harness
-
-harness.begin()
-
-import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-
-import assay  # noqa: E402
-import zoo  # noqa: E402
+import zoo
 
 PATCH = 4  # pixels
 CHILD = """
 import json, sys
 import harness
-harness.begin()
 import torch, zoo
+harness.conditions()
 who, count, levels = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 images = torch.rand(count, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 net = zoo.DigitNet((16, 32), 128).eval()
@@ -38,7 +37,8 @@ before = harness.peak_megabytes()
 if who == "assay":
     proofs = smoothing.certify(question, selection)
 else:
-    masks = torch.nn.functional.interpolate(torch.tensor(smoothing.noise(49).masks).float().view(-1, 1, 7, 7), size=28)
+    drawn = torch.tensor(smoothing.noise(49).masks).float().view(-1, 1, 7, 7)
+    masks = torch.nn.functional.interpolate(drawn, size=28)
     with torch.inference_mode():
         votes = [net((images[:, None] * masks * kept).flatten(0, 1)).argmax(1) for kept in (1, 0.5)]
 print(json.dumps(harness.peak_megabytes() - before))
@@ -46,7 +46,10 @@ print(json.dumps(harness.peak_megabytes() - before))
 
 
 def all_at_once(net: nn.Module, images: Tensor, masks: Tensor, kept: Tensor) -> Tensor:
-    """The published way: n x q masked inputs in one batch, for the whole and for the selection, one-hot and averaged."""
+    """The published way: n x q masked inputs in one batch, one-hot and averaged.
+
+    Once for the whole and once for the selection.
+    """
     with torch.inference_mode():
         sides = [
             net((images[:, None] * masks * keep).flatten(0, 1))
@@ -62,7 +65,8 @@ def all_at_once(net: nn.Module, images: Tensor, masks: Tensor, kept: Tensor) -> 
 def time_of(bench: harness.Bench, name: str, net: nn.Module, images: Tensor, levels: int) -> None:
     if not bench.wanted(name):
         return
-    n, side = len(images), images.shape[-1] // PATCH
+    n = len(images)
+    side = images.shape[-1] // PATCH
     smoothing = assay.MultiplicativeSmoothing(levels // 4, levels)
     selection = torch.arange(side**2) < math.ceil(side**2 / 4)
     grown = torch.tensor(smoothing.noise(side**2).masks).float().view(-1, 1, side, side)
@@ -71,6 +75,7 @@ def time_of(bench: harness.Bench, name: str, net: nn.Module, images: Tensor, lev
         selection.float().view(1, 1, side, side), size=images.shape[-1]
     )
     rows = images.repeat(levels, 1, 1, 1)
+    model = assay.wrap(net)
 
     def bare(batch: int, times: int = 2) -> None:
         with torch.inference_mode():
@@ -80,14 +85,17 @@ def time_of(bench: harness.Bench, name: str, net: nn.Module, images: Tensor, lev
 
     def certify(selections: int = 1) -> object:
         question = assay.Question(
-            net, images, features=assay.Patches(PATCH), removal=assay.Baseline(0.0)
+            model, images, features=assay.Patches(PATCH), removal=assay.Baseline(0.0)
         )
         return smoothing.certify_all(
             question, [selection.roll(shift) for shift in range(selections)]
         )
 
     batch = bench.best((32, 64, 128, 256, 512), lambda size: bare(size, 1))
-    settings = f"{n} inputs, {levels} draws for the whole and for the selection; bare passes in chunks of {batch}"
+    settings = (
+        f"{n} inputs, {levels} draws for the whole and for the selection; "
+        f"bare passes in chunks of {batch}"
+    )
     bench.pair(name, "bare forward passes", certify, lambda: bare(batch), 1.05, settings=settings)
     settings = (
         f"{n} inputs, {levels} draws for the whole, shared by 3 selections, and for each of them"
@@ -120,7 +128,10 @@ def memory(bench: harness.Bench) -> None:
     batch = json.loads(harness.child(CHILD, "batch", *map(str, counts[0])))
     start = max(above[counts[0]], 32)
     for n, levels in counts[1:]:
-        settings = f"{n} inputs, {levels} draws, chunks of 512; all draws of 100 inputs in one batch: {batch:.0f} MB"
+        settings = (
+            f"{n} inputs, {levels} draws, chunks of 512; "
+            f"all draws of 100 inputs in one batch: {batch:.0f} MB"
+        )
         most = above[n, levels]
         bench.keep(
             harness.Result(
@@ -137,6 +148,7 @@ def memory(bench: harness.Bench) -> None:
 
 
 def main() -> None:
+    harness.conditions()
     bench = harness.Bench("certificates", harness.arguments(__doc__))
     digits = zoo.mnist(count=32)[0]
     time_of(bench, "DigitNet, certificates", zoo.digit_net(images=2000, epochs=1), digits, 64)

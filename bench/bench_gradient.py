@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import torchvision_names  # noqa: F401  before whatever imports torchvision
+
+import captum.attr
+import torch
+from torch import Tensor, nn
+
+import assay
 import harness
+import zoo
 
-harness.begin()
-
-import captum.attr  # noqa: E402
-import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-
-import assay  # noqa: E402
-import zoo  # noqa: E402
-
-STEPS, IMAGES = 50, 100
+STEPS = 50
+IMAGES = 100
 BATCHES = (50, 100, 200, 400, 800, 1600)
 
 
@@ -22,13 +22,14 @@ def case(bench: harness.Bench, name: str, net: nn.Module, images: Tensor) -> Non
         return
     with torch.no_grad():
         targets = net(images).argmax(1)
+    model = assay.wrap(net)
     theirs = captum.attr.IntegratedGradients(net)
 
     def captum_run(batch: int | None) -> Tensor:
         return theirs.attribute(images, target=targets, n_steps=STEPS, internal_batch_size=batch)
 
     def ours() -> Tensor:
-        question = assay.Question(net, images, target=assay.Output(targets))
+        question = assay.Question(model, images, target=assay.Output(targets))
         return assay.IntegratedGradients(steps=STEPS)(question).values
 
     gap = float("nan")
@@ -53,8 +54,8 @@ def case(bench: harness.Bench, name: str, net: nn.Module, images: Tensor) -> Non
 
 
 def main() -> None:
+    harness.conditions()
     bench = harness.Bench("gradient", harness.arguments(__doc__))
-    torch.manual_seed(0)
     case(
         bench, "integrated gradients, small CNN", zoo.DigitNet().eval(), zoo.mnist(count=IMAGES)[0]
     )

@@ -1,4 +1,7 @@
-"""Peak memory above the model's own forward passes, for a growing number of inputs or masks; each in a fresh process."""
+"""Peak memory above the model's own forward passes, for a growing number of inputs or masks.
+
+Each in a fresh process.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ COUNTS = (100, 1000, 10000)
 CHILD = """
 import json, sys
 import harness
-harness.begin()
 import torch, zoo
+harness.conditions()
 kind, count = sys.argv[1], int(sys.argv[2])
 images = torch.rand(10 if kind == "rise" else count, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 net = zoo.DigitNet((8, 16), 64).eval()
@@ -54,7 +57,8 @@ def main() -> None:
             continue
         grown = {count: json.loads(harness.child(CHILD, kind, str(count))) for count in counts}
         above = {count: peak - result for count, (peak, result) in grown.items()}
-        first, last = above[counts[0]], above[counts[-1]]
+        first = above[counts[0]]
+        last = above[counts[-1]]
         settings = "; ".join(f"n = {count}: {value:.0f} MB" for count, value in above.items())
         # Where 100 inputs need next to nothing any ratio would be large: 32 MB are noise of the allocator.
         ratio = max(last, 32) / max(first, 32)

@@ -1,25 +1,30 @@
-"""Infidelity with 100 perturbations and max-sensitivity with 50 draws, of gradients, on 100 pictures."""
+"""Infidelity with 100 perturbations and max-sensitivity with 50 draws, of gradients, on 100
+pictures.
+"""
 
 from __future__ import annotations
 
+import torchvision_names  # noqa: F401  before whatever imports torchvision
+
+import captum.attr
+import captum.metrics
+import numpy as np
+import quantus
+import torch
+from torch import Tensor, nn
+
+import assay
 import harness
+import zoo
+from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
+from assay.perturbations import GaussianNoise
 
-harness.begin()
-
-import captum.attr  # noqa: E402
-import captum.metrics  # noqa: E402
-import numpy as np  # noqa: E402
-import quantus  # noqa: E402
-import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-
-import assay  # noqa: E402
-import zoo  # noqa: E402
-from assay.metrics.faithfulness.infidelity import Infidelity  # noqa: E402
-from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity  # noqa: E402
-from assay.perturbations import GaussianNoise  # noqa: E402
-
-IMAGES, PERTURBATIONS, DRAWS, NOISE, RADIUS = 100, 100, 50, 0.2, 0.1
+IMAGES = 100
+PERTURBATIONS = 100
+DRAWS = 50
+NOISE = 0.2
+RADIUS = 0.1
 BATCHES = (100, 200, 400, 1000, 2000)
 
 
@@ -70,10 +75,11 @@ def infidelity(
         )
 
     def ours() -> object:
-        question = assay.Question(net, images, target=assay.Output(targets))
+        question = assay.Question(model, images, target=assay.Output(targets))
         return Infidelity(GaussianNoise(NOISE), draws=PERTURBATIONS)(question, answer)
 
-    answer = None if bench.options.peers else gradient(net, images, targets)
+    model = assay.wrap(net)
+    answer = None if bench.options.peers else gradient(model, images, targets)
     law = f"Gaussian noise {NOISE}, {PERTURBATIONS} perturbations, {len(images)} images"
     bench.pair(name, "captum, defaults", ours, lambda: captum_run(None), 0.5, settings=law)
     batch = bench.best(BATCHES, captum_run)
@@ -84,13 +90,13 @@ def infidelity(
         settings="its own law: 4 x 4 blocks, 4,900 evaluations an image",
     )  # fmt: skip
     bench.pair(
-        name, "quantus, 100 evaluations", ours, lambda: quantus_run(perturb_patch_sizes=[28], perturb_func=noisy),
-        settings=law,
+        name, "quantus, 100 evaluations", ours,
+        lambda: quantus_run(perturb_patch_sizes=[28], perturb_func=noisy), settings=law,
     )  # fmt: skip
 
 
-def gradient(net: nn.Module, images: Tensor, targets: Tensor) -> object:
-    return assay.Gradient()(assay.Question(net, images, target=assay.Output(targets)))
+def gradient(model: assay.Model, images: Tensor, targets: Tensor) -> assay.Attribution:
+    return assay.Gradient()(assay.Question(model, images, target=assay.Output(targets)))
 
 
 def sensitivity(
@@ -103,8 +109,8 @@ def sensitivity(
 
     def captum_run(batch: int | None) -> Tensor:
         return captum.metrics.sensitivity_max(
-            saliency.attribute, images, perturb_radius=RADIUS, n_perturb_samples=DRAWS, max_examples_per_batch=batch,
-            target=targets, abs=False,
+            saliency.attribute, images, perturb_radius=RADIUS, n_perturb_samples=DRAWS,
+            max_examples_per_batch=batch, target=targets, abs=False,
         )  # fmt: skip
 
     def quantus_run() -> list[float]:
@@ -122,12 +128,13 @@ def sensitivity(
         )  # fmt: skip
 
     def ours() -> object:
-        question = assay.Question(net, images, target=assay.Output(targets))
+        question = assay.Question(model, images, target=assay.Output(targets))
         return MaxSensitivity(assay.Gradient(), radius=RADIUS, ball="linf", draws=DRAWS)(
             question, answer
         )
 
-    answer = None if bench.options.peers else gradient(net, images, targets)
+    model = assay.wrap(net)
+    answer = None if bench.options.peers else gradient(model, images, targets)
     law = f"uniform in a box of radius {RADIUS}, {DRAWS} draws, {len(images)} images"
     bench.pair(name, "captum, defaults", ours, lambda: captum_run(None), 0.5, settings=law)
     batch = bench.best(BATCHES, captum_run)
@@ -137,9 +144,10 @@ def sensitivity(
 
 
 def main() -> None:
+    harness.conditions()
     bench = harness.Bench("metrics", harness.arguments(__doc__))
-    torch.manual_seed(0)
-    net, images = zoo.DigitNet().eval(), zoo.mnist(count=IMAGES)[0]
+    net = zoo.DigitNet().eval()
+    images = zoo.mnist(count=IMAGES)[0]
     with torch.no_grad():
         targets = net(images).argmax(1)
     slopes = captum.attr.Saliency(net).attribute(images, target=targets, abs=False).detach()

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import math
 
+import torchvision_names  # noqa: F401  before whatever imports torchvision
+
+import captum.attr
+import lime.lime_tabular
+import numpy as np
+import shap
+import torch
+import torchvision
+import xgboost
+from torch import Tensor, nn
+
+import assay
 import harness
+import zoo
+from assay.methods.lime.lime import Lime
+from assay.methods.lime.quartiles import Quartiles
+from assay.methods.occlusion import Occlusion
+from assay.methods.rise import Rise
+from assay.methods.shapley.exact import ExactShapley
+from assay.methods.shapley.kernel_shap import KernelShap
 
-harness.begin()
-
-import captum.attr  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-
-import assay  # noqa: E402
-import zoo  # noqa: E402
-from assay.methods.lime.lime import Lime  # noqa: E402
-from assay.methods.lime.quartiles import Quartiles  # noqa: E402
-from assay.methods.occlusion import Occlusion  # noqa: E402
-from assay.methods.rise import Rise  # noqa: E402
-from assay.methods.shapley.exact import ExactShapley  # noqa: E402
-from assay.methods.shapley.kernel_shap import KernelShap  # noqa: E402
-
-ROWS, FEATURES, COALITIONS, BACKGROUND = 100, 20, 2048, 10
+ROWS = 100
+FEATURES = 20
+COALITIONS = 2048
+BACKGROUND = 10
 
 
 def table(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,8 +44,6 @@ def table(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def boosted() -> object:
-    import xgboost
-
     x, y = table(5000, 0)
     return xgboost.XGBRegressor(
         n_estimators=100, max_depth=6, n_jobs=harness.THREADS, random_state=0
@@ -57,20 +61,17 @@ def kernel_shap(bench: harness.Bench) -> None:
     names = {title: f"KernelSHAP, 100 rows, {title}" for title in ("XGBoost", "a free model")}
     if not any(map(bench.wanted, names.values())):
         return
-    import shap
-
-    rows, background = table(ROWS, 1)[0], table(BACKGROUND, 2)[0]
+    rows = table(ROWS, 1)[0]
+    background = table(BACKGROUND, 2)[0]
     slope = np.linspace(-1, 1, FEATURES)
     models = {"XGBoost": (boosted().predict, 0.4), "a free model": (lambda x: x @ slope, 0.1)}
     settings = f"{FEATURES} features, {COALITIONS} coalitions, {BACKGROUND} background rows"
     for title, (predict, target) in models.items():
         explainer = shap.KernelExplainer(predict, background)
+        model = assay.wrap(predict)
 
-        def ours(predict: object = predict) -> object:
-            import assay
-            from assay.methods.shapley.kernel_shap import KernelShap
-
-            question = assay.Question(predict, rows, removal=assay.Background(background))
+        def ours(model: assay.Model = model) -> object:
+            question = assay.Question(model, rows, removal=assay.Background(background))
             return KernelShap(budget=COALITIONS)(question)
 
         def theirs(explainer: object = explainer) -> object:
@@ -83,14 +84,16 @@ def kernel_shap_network(bench: harness.Bench) -> None:
     name = "KernelSHAP, 100 rows, a network"
     if not bench.wanted(name):
         return
-    net, rows = small_net(FEATURES), torch.tensor(table(ROWS, 1)[0], dtype=torch.float32)
+    net = small_net(FEATURES)
+    rows = torch.tensor(table(ROWS, 1)[0], dtype=torch.float32)
+    model = assay.wrap(net)
     explainer = captum.attr.KernelShap(net)
 
     def captum_run(batch: int) -> Tensor:
         return explainer.attribute(rows, n_samples=COALITIONS, perturbations_per_eval=batch)
 
     def ours() -> object:
-        return KernelShap(budget=COALITIONS)(assay.Question(net, rows))
+        return KernelShap(budget=COALITIONS)(assay.Question(model, rows))
 
     settings = f"{FEATURES} features, {COALITIONS} coalitions, baseline 0"
     if not bench.options.peers:
@@ -115,13 +118,19 @@ def kernel_shap_network(bench: harness.Bench) -> None:
 
 
 def exact(bench: harness.Bench) -> None:
-    """Captum asks features * features! rows, far too many at 10: it is timed at 7 and scaled by its number of rows."""
+    """Captum asks features * features! rows, far too many at 10.
+
+    It is timed at 7 and scaled by its number of rows.
+    """
     name = "exact Shapley values, 10 features"
     if not bench.wanted(name):
         return
-    few, many = 7, 10
-    net, rows = small_net(many), torch.tensor(table(4, 1)[0][:, :many], dtype=torch.float32)
-    smaller, fewer = small_net(few), rows[:, :few].contiguous()
+    few = 7
+    many = 10
+    net = small_net(many)
+    rows = torch.tensor(table(4, 1)[0][:, :many], dtype=torch.float32)
+    smaller = small_net(few)
+    fewer = rows[:, :few].contiguous()
     explainer = captum.attr.ShapleyValues(smaller)
     batch = bench.best(
         (1, 64, 512, 2048), lambda size: explainer.attribute(fewer, perturbations_per_eval=size), 1
@@ -132,13 +141,17 @@ def exact(bench: harness.Bench) -> None:
     )
     ours = float("nan")
     if not bench.options.peers:
+        model = assay.wrap(net)
 
         def work() -> object:
-            return ExactShapley()(assay.Question(net, rows))
+            return ExactShapley()(assay.Question(model, rows))
 
         work()
         ours = min(harness.seconds(work) for _ in range(3))
-    settings = f"4 rows; captum timed at {few} features, perturbations_per_eval={batch}, times {scale:.0f} by its rows"
+    settings = (
+        f"4 rows; captum timed at {few} features, perturbations_per_eval={batch}, "
+        f"times {scale:.0f} by its rows"
+    )
     bench.keep(
         harness.Result(
             name, "captum, best batch", ours, theirs, ours / theirs, 0.001, "s", settings
@@ -147,17 +160,20 @@ def exact(bench: harness.Bench) -> None:
 
 
 def lime_tables(bench: harness.Bench) -> None:
-    name, samples, keep = "LIME, 100 rows of a table", 5000, 5
+    name = "LIME, 100 rows of a table"
+    samples = 5000
+    keep = 5
     if not bench.wanted(name):
         return
-    import lime.lime_tabular
-
-    model, train, rows = boosted(), table(2000, 0)[0], table(ROWS, 1)[0]
+    predict = boosted().predict
+    train = table(2000, 0)[0]
+    rows = table(ROWS, 1)[0]
+    model = assay.wrap(predict)
     explainer = lime.lime_tabular.LimeTabularExplainer(train, mode="regression", random_state=0)
 
     def theirs() -> object:
         return [
-            explainer.explain_instance(row, model.predict, num_features=keep, num_samples=samples)
+            explainer.explain_instance(row, predict, num_features=keep, num_samples=samples)
             for row in rows
         ]
 
@@ -169,7 +185,8 @@ def lime_tables(bench: harness.Bench) -> None:
 
 
 def occlusion(bench: harness.Bench) -> None:
-    small, large = zoo.cifar10(count=100)[0], zoo.photographs(count=2)[0]
+    small = zoo.cifar10(count=100)[0]
+    large = zoo.photographs(count=2)[0]
     for name, make, images, window, stride in (
         ("occlusion, ResNet-20", lambda: zoo.cifar_resnet(20), small, 4, 4),
         ("occlusion, MobileNet V2", zoo.mobilenet_v2, large, 16, 8),
@@ -183,6 +200,7 @@ def occlude(
 ) -> None:
     with torch.no_grad():
         targets = net(images).argmax(1)
+    model = assay.wrap(net)
     explainer = captum.attr.Occlusion(net)
 
     def captum_run(batch: int) -> Tensor:
@@ -196,7 +214,7 @@ def occlude(
 
     def ours() -> object:
         question = assay.Question(
-            net, images, target=assay.Output(targets), features=assay.Pixels(pooling="mean")
+            model, images, target=assay.Output(targets), features=assay.Pixels(pooling="mean")
         )
         return Occlusion(window=window, stride=stride)(question)
 
@@ -208,14 +226,14 @@ def occlude(
 
 
 def rise(bench: harness.Bench) -> None:
-    name, masks = "RISE, ResNet-18, 224 x 224", 400 if bench.options.quick else 4000
+    name = "RISE, ResNet-18, 224 x 224"
+    masks = 400 if bench.options.quick else 4000
     if not bench.wanted(name):
         return
-    import torchvision
-
     torch.manual_seed(0)
     net = torchvision.models.resnet18(weights=None).eval()
     image = zoo.photographs(count=1)[0]
+    model = assay.wrap(net)
 
     def bare(batch: int, count: int = masks) -> None:
         with torch.inference_mode():
@@ -224,7 +242,7 @@ def rise(bench: harness.Bench) -> None:
 
     def ours() -> object:
         question = assay.Question(
-            net, image, target=assay.Output(0), features=assay.Pixels(pooling="mean")
+            model, image, target=assay.Output(0), features=assay.Pixels(pooling="mean")
         )
         return Rise(masks=masks)(question)
 
@@ -243,6 +261,7 @@ def rise(bench: harness.Bench) -> None:
 
 
 def main() -> None:
+    harness.conditions()
     bench = harness.Bench("shapley", harness.arguments(__doc__))
     for case in (kernel_shap, kernel_shap_network, exact, lime_tables, occlusion, rise):
         case(bench)

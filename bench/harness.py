@@ -1,8 +1,9 @@
 """Side-by-side measurement: alternating pairs, medians, JSON, and the table of `bench/README.md`.
 
-`python bench/harness.py` runs every family in a fresh process and renders the table; `python bench/bench_x.py` runs
-one family, `--quick` with a single pair. This file imports neither torch nor assay, so that a parent of processes
-whose memory or import time is measured stays small.
+`python bench/harness.py` runs every family in a fresh process and renders the table;
+`python bench/bench_x.py` runs one family, `--quick` with a single pair. This file imports neither
+torch nor assay at its top, so that a parent of processes whose memory or import time is measured
+stays small. Nothing is set by an import: every family calls `conditions()` first in its `main()`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -26,7 +28,8 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 THREADS = 2
 PEERS = ("assay", "torch", "captum", "quantus", "shap", "shapiq", "lime", "xgboost")
-START, END = "<!-- results -->", "<!-- end of results -->"
+START = "<!-- results -->"
+END = "<!-- end of results -->"
 
 
 @dataclass(frozen=True)
@@ -57,19 +60,15 @@ def arguments(description: str) -> argparse.Namespace:
     return options
 
 
-def begin() -> None:
-    """The same conditions for both sides: threads, warnings, folders on the path. Call before importing torch."""
-    import warnings
+def conditions() -> None:
+    """The same threads, warnings and seed for both sides; called first in `main()`."""
+    import torch
+    from threadpoolctl import threadpool_limits
 
     warnings.filterwarnings("ignore")
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, str(THREADS))
-    sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
-    import torch
-
-    import torchvision_names  # noqa: F401  declares what torchvision's Python parts look for
-
     torch.set_num_threads(THREADS)
+    # Holds the thread pools of every library loaded so far (OpenMP, BLAS), whoever loaded it.
+    threadpool_limits(THREADS)
     torch.manual_seed(0)
 
 
@@ -80,8 +79,9 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def clocks(work: Callable[[], Any]) -> tuple[float, float]:
-    """Wall and processor seconds; the latter tell both sides apart where other programs keep the machine busy."""
-    wall, processor = time.perf_counter(), time.process_time()
+    """Wall and processor seconds; the latter count where other programs keep the machine busy."""
+    wall = time.perf_counter()
+    processor = time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - processor
 
@@ -110,7 +110,7 @@ class Bench:
         warm: bool = True,
         **facts: Any,
     ) -> None:
-        """Times both in turn; the ratio is the median over pairs, so that a slow moment of the machine hits both."""
+        """Times both in turn; the ratio is the median over pairs: a slow moment hits both."""
         if not self.wanted(name):
             return
         if self.options.peers:
@@ -196,13 +196,13 @@ def line(result: Result) -> str:
     """One row of the table, as markdown."""
     ratio = "-" if result.ratio != result.ratio else f"{result.ratio:.3g}"
     target = "" if result.target is None else f"{result.target:g}"
-    met = (
-        ""
-        if result.target is None or result.ratio != result.ratio
-        else ("yes" if result.ratio <= result.target else "no")
-    )
-    ours, theirs = number(result.ours, result.unit), number(result.theirs, result.unit)
-    return f"| {result.name} | {result.peer} | {ours} | {theirs} | {ratio} | {target} | {met} | {result.settings} |"
+    met = ""
+    if result.target is not None and result.ratio == result.ratio:
+        met = "yes" if result.ratio <= result.target else "no"
+    ours = number(result.ours, result.unit)
+    theirs = number(result.theirs, result.unit)
+    cells = (result.name, result.peer, ours, theirs, ratio, target, met, result.settings)
+    return f"| {' | '.join(cells)} |"
 
 
 def render() -> None:
@@ -229,17 +229,15 @@ def render() -> None:
 
 def child(code: str, *arguments: str) -> str:
     """What a fresh Python prints last; its errors are shown."""
-    where = os.pathsep.join(
-        [str(HERE), str(HERE.parent / "tests"), os.environ.get("PYTHONPATH", "")]
-    )
     environment = {
         **os.environ,
-        "PYTHONPATH": where,
+        # Read by the libraries as they load: in a fresh process that is the earliest moment.
         "OMP_NUM_THREADS": str(THREADS),
         "PYTHONWARNINGS": "ignore",
     }
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
+        cwd=HERE,  # where `import harness` finds this file
         env=environment,
         capture_output=True,
         text=True,

@@ -1,4 +1,12 @@
-"""Declare torchvision's native operators by name, so that its Python parts import beside a CPU-only torch."""
+"""Declares torchvision's native operators by name, so that its Python parts import beside a CPU-
+only torch.
+
+torchvision's published wheels bring operators built for CUDA, which do not load here; its Python
+parts then look for their names and fail. Import this module before whatever imports torchvision
+(captum, quantus): it is the one module here that acts when it is imported, because torchvision
+does. In the linter's order of imports it has a place of its own, before other libraries (`before-
+torchvision` in pyproject.toml).
+"""
 
 import torch
 

@@ -1,8 +1,9 @@
 """How far selections by four explanations are certified, and what smoothing costs in accuracy.
 
-`python studies/certificates.py [mnist] [cifar] [text]` measures the tasks named (all three by default), on the
-processor with one thread, and writes `docs/studies/certificates.json`, `certificates*.png` and the tables of
-`certificates.md`; `--render` writes tables and pictures from the figures kept.
+`python studies/certificates.py [mnist] [cifar] [text]` measures the tasks named (all three by
+default), on the processor with one thread, and writes `docs/studies/certificates.json`,
+`certificates*.png` and the tables of `certificates.md`; `--render` writes tables and pictures from
+the figures kept.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from assay.certificates.certificate import Certificate
 from assay.methods.wrappers import TimesInput
 from assay.numerics.statistics import wilson
 from certificates_models import Task
+from page import conditions
 
 OUT = models.ROOT / "docs" / "studies" / "certificates.json"
 EIGHTHS = (1, 2, 3, 4)
@@ -50,7 +52,9 @@ Selections = dict[str, list[Tensor]]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of a task is measured: draws of the noise, inputs of E1, of E2 and of the third plot, and its radii."""
+    """How much of a task is measured: draws of the noise, inputs of E1, of E2 and of the third
+    plot, and its radii.
+    """
 
     levels: int
     certified: int
@@ -70,7 +74,9 @@ PLANS = {
 
 
 def selections(task: Task, count: int) -> Selections:
-    """The top quarter of the features by each method, asked of the network trained at lambda = 1; and at random."""
+    """The top quarter of the features by each method, asked of the network trained at lambda = 1;
+    and at random.
+    """
     draw = np.random.default_rng(0)
     made: Selections = {name: [] for name in (*METHODS, "random")}
     for _, question in task.ask(8, count):
@@ -84,7 +90,9 @@ def selections(task: Task, count: int) -> Selections:
 
 
 def first(task: Task, plan: Plan, chosen: Selections) -> dict[str, Any]:
-    """E1: the share of inputs that are consistent and stable at each whole radius, for every lambda and selection."""
+    """E1: the share of inputs that are consistent and stable at each whole radius, for every lambda
+    and selection.
+    """
     table: dict[str, Any] = {}
     for eighths in EIGHTHS:
         smoothing = MultiplicativeSmoothing.at(eighths / 8, plan.levels)
@@ -98,9 +106,11 @@ def first(task: Task, plan: Plan, chosen: Selections) -> dict[str, Any]:
 
 
 def shares(proofs: list[Certificate]) -> dict[str, Any]:
-    """The shares of inputs at radius 0, 1, ...; `published` counts gap / (2 lambda) >= r, which allows a tie.
+    """The shares of inputs at radius 0, 1, ...; `published` counts gap / (2 lambda) >= r, which
+    allows a tie.
 
-    `commonest`: the share of inputs that the commonest class takes, by the whole and by the selection.
+    `commonest`: the share of inputs that the commonest class takes, by the whole and by the
+    selection.
     """
     good = [proof for proof in proofs if proof.consistent]
     whole, alone = (
@@ -147,7 +157,9 @@ def again(question: Question, model: Any) -> Question:
 
 
 def third(task: Task, plan: Plan, chosen: Selections) -> dict[str, Any]:
-    """The certified, the soft and the attacked radius of selections by SHAP at lambda = 1/8, of the same inputs."""
+    """The certified, the soft and the attacked radius of selections by SHAP at lambda = 1/8, of the
+    same inputs.
+    """
     lines: dict[str, list[Any]] = {
         "certified": [],
         "rates": [],
@@ -156,17 +168,16 @@ def third(task: Task, plan: Plan, chosen: Selections) -> dict[str, Any]:
         "room": [],
     }
     bare: dict[str, list[Any]] = {"rates": [], "lower": [], "attacked": []}
-    attack, soft = (
-        Attack(restarts=plan.restarts, reach=plan.reach),
-        SoftStability(plan.radii, samples=plan.samples),
-    )
+    attack = Attack(restarts=plan.restarts, reach=plan.reach)
+    soft = SoftStability(plan.radii, samples=plan.samples)
     smoothing = MultiplicativeSmoothing.at(1 / 8, plan.levels)
     groups = zip(task.ask(1, plan.certified), chosen["SHAP"], strict=True)
     for (rows, question), masks in groups:
         keep = (rows < plan.attacked).nonzero().flatten()
         if len(keep) == 0:
             continue
-        question, masks = question.take(keep), masks[keep]
+        question = question.take(keep)
+        masks = masks[keep]
         for proof in smoothing.certify(question, masks):
             lines["certified"].append(proof.incremental if proof.consistent else -1)
             lines["room"].append(proof.room)
@@ -189,7 +200,8 @@ def third(task: Task, plan: Plan, chosen: Selections) -> dict[str, Any]:
 
 def measure(name: str) -> dict[str, Any]:
     """All figures of one task, with the processor seconds of each part."""
-    plan, spent = PLANS[name], {}
+    plan = PLANS[name]
+    spent = {}
 
     def timed(part: str, work: Any) -> Any:
         start = time.process_time()
@@ -209,7 +221,7 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
+    conditions()
     if "--render" not in sys.argv:
         for name in sys.argv[1:] or list(models.TASKS):
             found = measure(name)

@@ -1,11 +1,11 @@
-"""The three classifiers of the certificate study, trained without and with masks, and the questions asked of them.
+"""The three classifiers of the certificate study, trained without and with masks, and the questions
+asked of them.
 
 Trained weights are kept in `studies/build/certificates`, which is not under version control.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -16,21 +16,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import zoo
+from assay import Baseline, Labels, Patches, Question, masked_finetuning
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "studies" / "build" / "certificates"
-sys.path.insert(0, str(ROOT / "tests"))
-
-import zoo  # noqa: E402
-from assay import Baseline, Labels, Patches, Question, masked_finetuning  # noqa: E402
-
 SIDE = 4  # pixels of a patch
 SHORTEST, LONGEST = 8, 56  # words of a sentence
-PAD, MASK, UNKNOWN = 0, 1, 2
+PAD = 0
+MASK = 1
+UNKNOWN = 2
 Asked = list[tuple[Tensor, Question]]
 
 
 class SentenceNet(nn.Module):
-    """A convolution over three words and the maximum over places (Kim 2014), on words numbered by frequency."""
+    """A convolution over three words and the maximum over places (Kim 2014), on words numbered by
+    frequency.
+    """
 
     def __init__(self, words: int, width: int = 64, filters: int = 100, classes: int = 2) -> None:
         super().__init__()
@@ -46,7 +48,8 @@ class SentenceHead(nn.Module):
 
     def __init__(self, width: int, filters: int, classes: int) -> None:
         super().__init__()
-        self.conv, self.drop = nn.Conv1d(width, filters, 3, padding=1), nn.Dropout(0.5)
+        self.conv = nn.Conv1d(width, filters, 3, padding=1)
+        self.drop = nn.Dropout(0.5)
         self.linear = nn.Linear(filters, classes)
 
     def forward(self, rows: Tensor, padding: Tensor | None = None) -> Tensor:
@@ -60,8 +63,8 @@ class SentenceHead(nn.Module):
 class Task:
     """A classifier in several states of training, and the inputs it is asked about.
 
-    `networks`: 0 without masked training, k trained with masks at lambda = k/8 and half of it. `spent`: processor
-    seconds of each training.
+    `networks`: 0 without masked training, k trained with masks at lambda = k/8 and half of it.
+    `spent`: processor seconds of each training.
     """
 
     name: str
@@ -71,7 +74,9 @@ class Task:
     spent: dict[int, float]
 
     def ask(self, eighths: int, count: int) -> Asked:
-        """Questions about the first inputs, and which they are: one for pictures, one per length for sentences."""
+        """Questions about the first inputs, and which they are: one for pictures, one per length
+        for sentences.
+        """
         network = self.networks[eighths]
         if not isinstance(network, SentenceNet):
             rows = torch.arange(count)
@@ -94,14 +99,17 @@ class Task:
     def _sentences(self, network: SentenceNet, rows: list[int]) -> Question:
         numbers = torch.tensor([self.inputs[row] for row in rows])
         with torch.no_grad():
-            embedded, mask = network.embed(numbers), network.embed(torch.tensor(MASK))
+            embedded = network.embed(numbers)
+            mask = network.embed(torch.tensor(MASK))
         places = torch.arange(numbers.shape[1])[:, None].expand(embedded.shape[1:])
         absent = mask.expand(embedded.shape[1:]).clone()
         return Question(network.head, embedded, features=Labels(places), removal=Baseline(absent))
 
 
 def mnist() -> Task:
-    """Digits of 28 x 28 pixels, 49 patches; a small convolutional network (Madry et al. 2018, narrower)."""
+    """Digits of 28 x 28 pixels, 49 patches; a small convolutional network (Madry et al. 2018,
+    narrower).
+    """
     data = list(zip(*zoo.mnist("train", 10000)))
     base = _kept("mnist-0", zoo.digit_net)
     settings = {"features": Patches(SIDE), "absent": 0.0, "epochs": 2, "rate": 1e-3, "batch": 64}
@@ -117,7 +125,9 @@ def cifar() -> Task:
 
 
 def text() -> Task:
-    """Film reviews, favourable or not (SST-2), words as features; a small convolutional network on embeddings."""
+    """Film reviews, favourable or not (SST-2), words as features; a small convolutional network on
+    embeddings.
+    """
     phrases, labels = zoo.sst2("train")
     counts = Counter(word for phrase in phrases for word in phrase.split())
     known = [word for word, count in counts.most_common() if count > 1]
@@ -152,7 +162,8 @@ def _task(
     inputs: Any,
     labels: Any,
 ) -> Task:
-    networks, spent = {0: base[0]}, {0: base[1]}
+    networks = {0: base[0]}
+    spent = {0: base[1]}
     for eighths in (8, 4, 3, 2, 1):
 
         def train(share: float = eighths / 8) -> nn.Module:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import numpy as np
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 
 TITLES = {
     "mnist": "MNIST, small CNN, 49 patches",
@@ -24,8 +21,10 @@ COLOURS = {
     "random": "#999999",
 }
 SHADES = {"1": "#0b3c5d", "2": "#2878b5", "3": "#e08214", "4": "#b35806"}
-SOFT = 0.9  # a soft radius: at least this share of the supersets keeps the class, by the interval's lower end
-# Xue, Alur and Wong (2023), read off their plots (within 0.01): smoothed accuracy at lambda = 1, 4/8, 2/8, 1/8.
+# A soft radius: at least this share of the supersets keeps the class, by the interval's lower end.
+SOFT = 0.9
+# Xue, Alur and Wong (2023), read off their plots (within 0.01): smoothed accuracy at
+# lambda = 1, 4/8, 2/8, 1/8.
 PUBLISHED = {
     "ViT-B/16, ImageNet": (0.809, 0.789, 0.738, 0.677),
     "ResNet-50, ImageNet": (0.755, 0.704, 0.600, 0.358),
@@ -35,6 +34,7 @@ PUBLISHED = {
 
 def render(kept: dict[str, Any], folder: Path) -> None:
     """Writes three pictures, and the tables between the markers of the page."""
+    plt.switch_backend("agg")  # writes files, opens no window
     kept = {name: kept[name] for name in TITLES if name in kept}
     certified(kept, folder / "certificates.png")
     accuracy(kept, folder / "certificates_accuracy.png")
@@ -122,10 +122,14 @@ def survival(values: np.ndarray, reach: np.ndarray) -> np.ndarray:
 
 
 def curves(found: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Per input: the certified, the soft and the attacked radius; -1 where the selection is inconsistent."""
+    """Per input: the certified, the soft and the attacked radius; -1 where the selection is
+    inconsistent.
+    """
     radii = np.array(found["radii"]["radii"])
-    lines, bare = found["radii"]["smoothed"], found["radii"]["bare"]
-    room, proven = np.array(lines["room"]), np.array(lines["certified"])
+    lines = found["radii"]["smoothed"]
+    bare = found["radii"]["bare"]
+    room = np.array(lines["room"])
+    proven = np.array(lines["certified"])
 
     def soft(rows: Any) -> np.ndarray:
         passed = np.cumprod(np.array(rows) >= SOFT, axis=1).sum(axis=1)
@@ -141,12 +145,15 @@ def curves(found: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def radii(kept: dict[str, Any], path: Path) -> None:
-    """The certified radius (a proven lower bound), the attacked one (an upper bound) and the soft one."""
+    """The certified radius (a proven lower bound), the attacked one (an upper bound) and the soft
+    one.
+    """
     figure, axes = plt.subplots(
         1, len(kept), figsize=(4.3 * len(kept), 3.6), sharey=True, squeeze=False
     )
     for axis, (name, found) in zip(axes[0], kept.items()):
-        made, tested = curves(found), np.array(found["radii"]["radii"])
+        made = curves(found)
+        tested = np.array(found["radii"]["radii"])
         reach = np.arange(0, tested[-1] + 1)
         for key, colour, label in (
             ("certified", "#0072b2", "certified: no addition flips it"),
@@ -199,7 +206,9 @@ def first(kept: dict[str, Any]) -> list[str]:
 
 
 def ties(kept: dict[str, Any]) -> list[str]:
-    """What the published rule, gap / (2 lambda) >= r, adds at its largest radius, where only ties reach."""
+    """What the published rule, gap / (2 lambda) >= r, adds at its largest radius, where only ties
+    reach.
+    """
     rows = ["| task | 4/8: r = 1 | 2/8: r = 2 | 1/8: r = 4 |", "|---|---|---|---|"]
     for name, found in kept.items():
         pairs = [(found["E1"][key]["SHAP"], r) for key, r in (("4", 1), ("2", 2), ("1", 4))]

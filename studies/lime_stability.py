@@ -1,15 +1,16 @@
-"""LIME on real tables: how often repeated runs pick the same five columns, at a tenth of the original's samples.
+"""LIME on real tables: how often repeated runs pick the same five columns, at a tenth of the
+original's samples.
 
 Random forests on three tables, and the four trained networks of OpenXAI on theirs.
 
-`python studies/lime_stability.py` writes docs/studies/lime_stability.json, .png and the table of the .md page.
+`python studies/lime_stability.py` writes docs/studies/lime_stability.json, .png and the table of
+the .md page.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +18,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from page import Page, merged
-
-# isort: split
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -30,6 +28,7 @@ from sklearn.model_selection import train_test_split
 import assay
 import zoo
 from assay.numerics.statistics import interval, paired
+from page import Page, conditions, merged
 
 PAGE = Page("lime_stability")
 KEY = ("table", "library", "samples")  # what tells a record from the others
@@ -98,11 +97,9 @@ def network(name: str) -> Callable[[int], Case]:
     """A trained network of OpenXAI on its own table."""
 
     def made(count: int) -> Case:
-        net, train, (test, truth) = (
-            zoo.openxai_network(name),
-            zoo.openxai(name, "train")[0],
-            zoo.openxai(name),
-        )
+        net = zoo.openxai_network(name)
+        train = zoo.openxai(name, "train")[0]
+        (test, truth) = zoo.openxai(name)
 
         def both(rows: Floats) -> Floats:
             with torch.inference_mode():
@@ -124,7 +121,9 @@ CASES = {"breast cancer": breast_cancer, "Adult": adult, "California": californi
 
 
 def ours(case: Case, samples: int, seed: int, proxy: bool = False) -> list[Surrogate]:
-    """assay.Lime for all rows at once: they share the draws, so the model answers `samples` times for all of them."""
+    """assay.Lime for all rows at once: they share the draws, so the model answers `samples` times
+    for all of them.
+    """
     question = assay.Question(case.probability, case.rows)
     answer = assay.Lime(assay.Quartiles(case.train, samples=samples), keep=KEEP, proxy=proxy)(
         question, seed=seed
@@ -156,12 +155,15 @@ def agreement(sets: list[frozenset[int]]) -> float:
 
 
 def judge(case: Case) -> Callable[[int, Surrogate], float]:
-    """R^2 of a row's surrogate on perturbations that no run has seen, drawn and weighted as both libraries do."""
+    """R^2 of a row's surrogate on perturbations that no run has seen, drawn and weighted as both
+    libraries do.
+    """
     question = assay.Question(case.probability, case.rows)
     fresh = assay.Quartiles(case.train, samples=FRESH, design="independent").sample(
         question, seed=10**6
     )
-    weights, answers = fresh.weights.numpy(), fresh.answers.numpy()
+    weights = fresh.weights.numpy()
+    answers = fresh.answers.numpy()
 
     def score(row: int, surrogate: Surrogate) -> float:
         left = answers[row] - surrogate.intercept - fresh.design[row].numpy() @ surrogate.weights
@@ -184,8 +186,11 @@ RUNS = {
 
 
 def measure(case: Case, seeds: int, libraries: tuple[str, ...]) -> list[dict[str, Any]]:
-    """One record per library and number of samples: agreement of every row, R^2 reported and on fresh draws."""
-    records, score = [], judge(case)
+    """One record per library and number of samples: agreement of every row, R^2 reported and on
+    fresh draws.
+    """
+    records = []
+    score = judge(case)
     for library in libraries:
         run, sizes = RUNS[library]
         for samples in sizes:
@@ -215,7 +220,9 @@ def find(records: list[dict[str, Any]], *key: Any) -> dict[str, Any]:
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """The markdown table: lime, and ours at a tenth of its samples (with and without a proxy), and shared by all rows."""
+    """The markdown table: lime, and ours at a tenth of its samples (with and without a proxy), and
+    shared by all rows.
+    """
     head = [
         "table",
         "lime's samples N",
@@ -306,8 +313,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.render:
         return publish(PAGE.kept()["records"])
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(1)
+    conditions()
     kept = PAGE.kept() if options.only or options.library else {"tables": {}, "records": []}
     libraries = (options.library,) if options.library else tuple(RUNS)
     with assay.quiet():

@@ -1,22 +1,31 @@
-"""A study's page: its figures in a JSON beside it, and the part of its text that is written from them.
+"""What studies share: a page with its figures, and the conditions under which they are measured.
 
-Imported first of all, it holds the threads of what is imported next, and finds the zoo of networks and data.
+A page's figures lie in a JSON beside it, and a part of its text is written from them. Nothing is
+set by an import: a study calls `conditions()` in its `main()`.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY / "tests"))  # the zoo of trained networks and data
+START = "<!-- results -->"
+END = "<!-- end of results -->"
 
-START, END = "<!-- results -->", "<!-- end of results -->"
+
+def conditions() -> None:
+    """One thread, so that processor seconds are comparable, and no warnings of other libraries."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    # Holds the thread pools of every library loaded so far (OpenMP, BLAS).
+    threadpool_limits(1)
 
 
 @dataclass(frozen=True)

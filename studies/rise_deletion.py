@@ -1,22 +1,20 @@
-"""RISE on trained networks: does removing its top tenth of the pixels lower the class score more than a random tenth?
+"""RISE on trained networks: does removing its top tenth of the pixels lower the class score more
+than a random tenth?
 
-`python studies/rise_deletion.py` writes docs/studies/rise_deletion.json, .png and the table of the .md page.
+`python studies/rise_deletion.py` writes docs/studies/rise_deletion.json, .png and the table of the
+.md page.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from page import Page, merged
-
-# isort: split
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -24,6 +22,7 @@ from torch import Tensor, nn
 import assay
 import zoo
 from assay.numerics.statistics import wilson
+from page import Page, conditions, merged
 
 PAGE = Page("rise_deletion")
 
@@ -60,7 +59,8 @@ def right(net: nn.Module, images: Tensor, labels: Tensor, count: int) -> Tensor:
 
 
 def resnet(count: int) -> Case:
-    net, settings = zoo.cifar_resnet(20), (published(1000), fine(1000, 16), fine(1000, 32))
+    net = zoo.cifar_resnet(20)
+    settings = (published(1000), fine(1000, 16), fine(1000, 32))
     images = right(net, *zoo.cifar10("test", 2 * count), count)
     return Case("ResNet-20, CIFAR-10", net, images, ("black", "mean colour", "blur"), settings)
 
@@ -105,7 +105,9 @@ CASES: dict[str, Callable[[int], Case]] = {
 
 
 def removal(name: str, images: Tensor) -> assay.Baseline | assay.Blur:
-    """What takes the place of an absent pixel: black, the picture's mean colour, or the picture blurred."""
+    """What takes the place of an absent pixel: black, the picture's mean colour, or the picture
+    blurred.
+    """
     if name == "blur":
         return assay.Blur(images.shape[-1] / 8)
     return assay.Baseline(
@@ -133,7 +135,9 @@ def coherent(side: int, draw: torch.Generator) -> Tensor:
 
 def measure(case: Case, absent: str, method: assay.Rise) -> dict[str, Any]:
     """Scores of every picture: clean, without RISE's tenth, without random tenths (their mean)."""
-    start, side, count = time.process_time(), case.images.shape[-1], len(case.images)
+    start = time.process_time()
+    side = case.images.shape[-1]
+    count = len(case.images)
     question = assay.Question(
         case.net, case.images, features=assay.Pixels(), removal=removal(absent, case.images)
     )
@@ -250,8 +254,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.render:
         return publish(PAGE.kept()["records"])
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(1)
+    conditions()
     records = PAGE.kept()["records"] if options.only else []
     with assay.quiet():
         for name in [options.only] if options.only else CASES:

@@ -1,14 +1,15 @@
-"""Shapley values on real models: the error against exact values at the same number of coalitions, beside peers.
+"""Shapley values on real models: the error against exact values at the same number of coalitions,
+beside peers.
 
-`python studies/shapley_accuracy.py` asks every model about every coalition once, lets each estimator look its
-coalitions up in that table, and writes docs/studies/shapley_accuracy.json, .png and the table of the .md page.
+`python studies/shapley_accuracy.py` asks every model about every coalition once, lets each
+estimator look its coalitions up in that table, and writes docs/studies/shapley_accuracy.json, .png
+and the table of the .md page.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -16,16 +17,19 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from page import Page
-
-# isort: split
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
 from torch import Tensor
 
 import assay
 import zoo
+from page import Page, conditions
 
 PAGE = Page("shapley_accuracy")
 TIMES = (5, 20, 100)  # coalitions per feature
@@ -37,7 +41,9 @@ PEERS = ("shap KernelExplainer", "shapiq KernelSHAP", "shapiq KernelSHAP, paired
 
 @dataclass(frozen=True)
 class Game:
-    """One input of one model: the model's answer to every coalition, coalition c holding feature i where bit i is set."""
+    """One input of one model: the model's answer to every coalition, coalition c holding feature i
+    where bit i is set.
+    """
 
     table: Floats
 
@@ -55,7 +61,9 @@ class Game:
 
 @dataclass(frozen=True)
 class Case:
-    """A model, what is said of it, its questions (each about one input), and model evaluations behind one answer."""
+    """A model, what is said of it, its questions (each about one input), and model evaluations
+    behind one answer.
+    """
 
     name: str
     about: str
@@ -65,10 +73,9 @@ class Case:
 
 
 def adult(count: int) -> Case:
-    """Log-odds of a high income: gradient-boosted trees on 14 columns, absent columns taken from training rows."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.model_selection import train_test_split
-
+    """Log-odds of a high income: gradient-boosted trees on 14 columns, absent columns taken from
+    training rows.
+    """
     table, label = zoo.adult()
     words = table.select_dtypes(exclude="number").columns
     table[words] = table[words].apply(lambda column: column.astype("category").cat.codes)
@@ -79,16 +86,15 @@ def adult(count: int) -> Case:
     removal = assay.Background(train[:BACKGROUND])
     crowd = assay.Question(model.decision_function, test[:count], removal=removal)
     questions = [crowd.part(row, row + 1) for row in range(count)]
-    about = f"gradient-boosted trees, test accuracy {model.score(test, truth):.3f}; log-odds; {BACKGROUND} background rows"
+    accuracy = f"test accuracy {model.score(test, truth):.3f}"
+    about = f"gradient-boosted trees, {accuracy}; log-odds; {BACKGROUND} background rows"
     return Case("Adult", about, questions, BACKGROUND, crowd)
 
 
 def sentiment(count: int) -> Case:
-    """Log-odds of a favourable phrase: logistic regression on TF-IDF of words and pairs of words; absent words dropped."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
+    """Log-odds of a favourable phrase: logistic regression on TF-IDF of words and pairs of words;
+    absent words dropped.
+    """
     texts, labels = zoo.sst2("train")
     held, truth = zoo.sst2("test")
     vectors = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
@@ -101,13 +107,17 @@ def sentiment(count: int) -> Case:
             )
             if 12 <= question.partition.count <= 14:
                 questions.append(question)
-    about = f"TF-IDF of words and pairs, logistic regression, test accuracy {model.score(held, truth):.3f}; log-odds"
+    accuracy = f"test accuracy {model.score(held, truth):.3f}"
+    about = f"TF-IDF of words and pairs, logistic regression, {accuracy}; log-odds"
     return Case("SST-2", about, questions)
 
 
 def pictures(count: int) -> Case:
-    """The predicted class's logit of ResNet-20 on superpixels; absent ones take the picture's mean colour."""
-    net, (images, _) = zoo.cifar_resnet(20), zoo.cifar10("test", 200)
+    """The predicted class's logit of ResNet-20 on superpixels; absent ones take the picture's mean
+    colour.
+    """
+    net = zoo.cifar_resnet(20)
+    (images, _) = zoo.cifar10("test", 200)
     questions: list[assay.Question] = []
     for image in images.split(1):
         question = _picture(net, image)
@@ -194,7 +204,8 @@ ESTIMATORS: dict[str, Estimator] = {
 
 
 def one_row_a_draw(case: Case) -> Callable[[int, int], Floats]:
-    """SamplingShapley asks single background rows: as many evaluations of the model as the coalitions cost the others.
+    """SamplingShapley asks single background rows: as many evaluations of the model as the
+    coalitions cost the others.
 
     A function of budget and seed that returns the values of all inputs.
     """
@@ -239,7 +250,9 @@ def measure(case: Case, seeds: int) -> Iterator[dict[str, Any]]:
 
 
 def summary(records: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, list[float]]]]:
-    """Model, coalitions per feature, estimator -> mean over inputs, then over seeds: mean, 10th and 90th percentile."""
+    """Model, coalitions per feature, estimator -> mean over inputs, then over seeds: mean, 10th and
+    90th percentile.
+    """
     found: dict[str, dict[int, dict[str, list[float]]]] = {}
     for model in dict.fromkeys(record["model"] for record in records):
         for times in TIMES:
@@ -261,7 +274,9 @@ def summary(records: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, list
 
 
 def tables(found: dict[str, dict[int, dict[str, list[float]]]]) -> str:
-    """Markdown: our mean errors as shares of the peers', then each model's errors with percentiles over seeds."""
+    """Markdown: our mean errors as shares of the peers', then each model's errors with percentiles
+    over seeds.
+    """
     heads = [(model, times) for model in found for times in TIMES]
     lines = [
         "| our error / theirs | "
@@ -338,9 +353,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.render:
         return publish(PAGE.kept())
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(1)
-    records, abouts = [], {}
+    conditions()
+    records = []
+    abouts = {}
     with assay.quiet():
         for name in [options.only] if options.only else CASES:
             case = CASES[name](options.inputs)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.methods.shapley.games import subsets
+from assay.methods.shapley.games import coalition_numbers, subsets
 from assay.methods.shapley.mask_method import MaskMethod
 from assay.question.question import Question
 
@@ -19,16 +19,20 @@ SEEDS = 200
 
 def looked_up(table: Tensor, masks: np.ndarray) -> Tensor:
     """The columns of a full table for these coalitions."""
-    return table[..., torch.from_numpy(masks @ (1 << np.arange(masks.shape[1])))]
+    return table[..., torch.from_numpy(coalition_numbers(masks))]
 
 
 def dividends(features: int, order: int, seed: int, decay: float = 0.5) -> Tensor:
-    """A random game with interactions of up to `order` features that get weaker with their size: its full table."""
+    """A random game's full table, with interactions of up to `order` features.
+
+    They get weaker with their size.
+    """
     draw = np.random.default_rng(seed)
-    masks, table = subsets(features), np.zeros(2**features)
+    masks = subsets(features)
+    table = np.zeros(2**features)
     for size in range(1, order + 1):
-        for members_ in itertools.combinations(range(features), size):
-            table += draw.normal() * decay**size * masks[:, members_].all(axis=1)
+        for members in itertools.combinations(range(features), size):
+            table += draw.normal() * decay**size * masks[:, members].all(axis=1)
     return torch.from_numpy(table)
 
 

@@ -1,4 +1,5 @@
-"""Small models with known answers, and one way to ask every method about them: what the contract tests run on.
+"""Small models with known answers, and one way to ask every method about them: what the contract
+tests run on.
 
 A new method needs no line here if it can be made without settings; otherwise one line in CASES.
 """
@@ -29,7 +30,9 @@ def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Ten
 
 
 def randomised(net: nn.Module, seed: int = 0) -> nn.Module:
-    """The module in evaluation mode, with weights drawn from a seed and running statistics away from their defaults."""
+    """The module in evaluation mode, with weights drawn from a seed and running statistics away
+    from their defaults.
+    """
     with torch.no_grad():
         for i, parameter in enumerate(net.parameters()):
             fan = max(1, parameter[0].numel() if parameter.dim() > 1 else 1)
@@ -87,7 +90,9 @@ class Residual(nn.Module):
 
 
 def counting(module: nn.Module, log: list[int]) -> nn.Module:
-    """The module, which now notes the rows of every call; a tracer that passes it by sees nothing of it."""
+    """The module, which now notes the rows of every call; a tracer that passes it by sees nothing
+    of it.
+    """
     plain = module.forward
 
     def forward(x: Tensor) -> Any:
@@ -164,11 +169,15 @@ class Case:
     net: Callable[[], nn.Module] = tanh_net
     removal: Any = field(default_factory=lambda: assay.Baseline(0.1))
     own_draws: bool = False
-    """Whether inputs have draws of their own, hashed from their bytes: another number type then has other draws."""
+    """Whether inputs have draws of their own, hashed from their bytes: another number type then has
+    other draws.
+    """
     settings_evaluate: bool = True
     """Whether the repr evaluates back; not where a setting is a function or an array."""
     evaluations: Callable[[int], tuple[int, int]] | None = None
-    """Rows (forward only, forward and backward) that n inputs cost, the clean outputs and the base included."""
+    """Rows (forward only, forward and backward) that n inputs cost, the clean outputs and the base
+    included.
+    """
     reuse_model: bool = True
     """Whether the method only asks the question's model."""
 
@@ -230,7 +239,9 @@ def _regression(kind: type[Any]) -> Method:
 
 
 def case_of(name: str, kind: type[Any]) -> Case:
-    """The case of a method; one without a line above is made without settings, or fails here with what to do."""
+    """The case of a method; one without a line above is made without settings, or fails here with
+    what to do.
+    """
     if name in _CASES:
         return _CASES[name](kind)
     try:

@@ -1,5 +1,10 @@
-"""Perturbations I of an input, for infidelity: laws over which the model's change is compared with
-the attribution's account.
+"""Perturbations I of an input x: the laws that infidelity takes its expectation over.
+
+The model is asked at x - I, and what it loses there, f(x) - f(x - I), is compared with what an
+attribution says of that step. The laws are those of Yeh et al. (2019, "On the (in)fidelity and
+sensitivity of explanations"): to a baseline at once or in a random subset (section 2.2), to noise
+around it, and squares of an image (section 4). Which law is chosen decides what a good explanation
+is, so that scores under different ones cannot be compared.
 """
 
 from __future__ import annotations
@@ -19,8 +24,12 @@ from assay.question.question import Question
 @final
 @dataclass(frozen=True, eq=False)
 class PerturbationBatch:
-    """A chunk of perturbations: `step` I (n, k, elements), and which features it removes (n or 1,
-    k, features), or None.
+    """k perturbations of each of n inputs.
+
+    Settings:
+        step: I (n, k, elements), in the inputs' type.
+        removed: which features I removes (n or 1, k, features), bool, or None where it removes
+            none but moves the input; contributions have no product with such a step.
     """
 
     step: Tensor
@@ -28,13 +37,24 @@ class PerturbationBatch:
 
 
 class Perturbation(ABC):
-    """A law of I: the model is asked at x - I."""
+    """A law of I: the model is asked at x - I.
 
-    fixed: ClassVar[bool] = False
+    A subclass is a frozen dataclass whose fields are its settings.
+
+    Must write: `draw`, which gives the perturbations draws[0] to draws[1] - 1 of every input as a
+    `PerturbationBatch`, step (n, k, elements). Number i of an input depends on the seed, the input
+    and i alone, never on where a batch is cut; `rng.streams(seed, question.keys, name)` draws so.
+    May write: `fixed` and `size`, for a finite list that is gone through once without sampling.
+
+    Gets for free: batches of bounded memory, the model's answers shared by all attributions that
+    are compared, standard errors where draws are sampled.
+    """
+
+    fixed: ClassVar[bool] = False  # may be overridden
     """Whether the perturbations are a finite list that is gone through once, without sampling."""
 
-    def size(self, question: Question, draws: int) -> int:
-        """How many perturbations of each input are asked."""
+    def size(self, question: Question, draws: int) -> int:  # may be overridden
+        """How many perturbations of each input are asked, where the metric would draw `draws`."""
         return draws
 
     @abstractmethod
@@ -42,34 +62,44 @@ class Perturbation(ABC):
         """Perturbations number draws[0] to draws[1] - 1 of every input."""
 
 
-def _keys(question: Question, seed: int, name: str) -> rng.Streams:
-    return rng.streams(seed, question.keys, f"perturbation {name}")
+def _streams(question: Question, seed: int, law: str) -> rng.Streams:
+    """Each input's own stream for a law."""
+    # Two laws never share draws: the name is part of the seed.
+    return rng.streams(seed, question.keys, f"perturbation {law}")
 
 
-def _positive(sigma: float) -> None:
+def _check_sigma(sigma: float) -> None:
     if not sigma > 0:
-        raise InputError(
+        raise SettingError(
             expected="noise of positive sigma",
             got=sigma,
-            advice="",
+            advice="Give a standard deviation in the inputs' units, such as 0.1.",
         )
 
 
-def _removal(question: Question, removed: Tensor) -> PerturbationBatch:
-    """The step that removes features: x - b on what they own, 0 elsewhere."""
-    n, count = question.n, removed.shape[1]
-    rows = torch.arange(n, device=question.x.device).repeat_interleave(count)
-    own = removed.expand(n, -1, -1).reshape(n * count, -1)
-    present = question.partition.spread(~own, rows).view(n, count, -1)
-    way = (question.x - question.absent).unsqueeze(1)
-    return PerturbationBatch(torch.where(present, torch.zeros_like(way), way), removed)
+def _removal_batch(question: Question, removed: Tensor) -> PerturbationBatch:
+    """The steps that remove features (n or 1, k, features): x - b on what they own, 0 elsewhere."""
+    n = question.n
+    k = removed.shape[1]
+    # Masks are spread row by row: those of the first input come first.
+    inputs = torch.arange(n, device=question.x.device)
+    rows = inputs.repeat_interleave(k)
+    masks = removed.expand(n, -1, -1).reshape(n * k, -1)
+    present = question.partition.spread(~masks, rows)
+    difference = (question.x - question.absent).unsqueeze(1)
+    # x - I is x where features stay, and b up to rounding where they go.
+    stay = torch.zeros_like(difference)
+    step = torch.where(present.view(n, k, -1), stay, difference)
+    return PerturbationBatch(step, removed)
 
 
 @final
 @dataclass(frozen=True)
 class DifferenceToBaseline(Perturbation):
-    """I = x - x0: everything is removed at once; infidelity is then the squared completeness gap
-    (Yeh et al. 2019, section 2.2).
+    """Everything is removed at once: I = x - x0.
+
+    Infidelity is then the squared completeness gap (Yeh et al. 2019, section 2.2). One perturbation
+    of each input, whatever the number of draws.
 
     >>> DifferenceToBaseline()
     DifferenceToBaseline()
@@ -81,15 +111,21 @@ class DifferenceToBaseline(Perturbation):
         return 1
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
+        # All inputs lose the same features: one mask serves them.
         shape = (1, draws[1] - draws[0], question.partition.count)
-        return _removal(question, torch.ones(shape, dtype=torch.bool, device=question.x.device))
+        removed = torch.ones(shape, dtype=torch.bool, device=question.x.device)
+        return _removal_batch(question, removed)
 
 
 @final
 @dataclass(frozen=True)
 class SubsetToBaseline(Perturbation):
-    """I_S = x - x[x_S = (x0)_S]: every feature is removed with probability `share`, independently
-    (Yeh et al. 2019, section 2.2).
+    """Every feature is removed by chance: I_S = x - x[x_S = (x0)_S] (Yeh et al. 2019, section 2.2).
+
+    Settings:
+        share: the probability with which each feature is removed, independently of the others.
+
+    Errors: SettingError for a share outside (0, 1).
 
     >>> SubsetToBaseline(share=0.25)
     SubsetToBaseline(share=0.25)
@@ -102,21 +138,29 @@ class SubsetToBaseline(Perturbation):
             raise SettingError(
                 expected="a share of removed features between 0 and 1",
                 got=self.share,
-                advice="",
+                advice="Use DifferenceToBaseline() to remove everything at once.",
             )
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
-        uniform = _keys(question, seed, "subset").uniform(
-            draws, question.partition.count, torch.float64
-        )
-        return _removal(question, uniform < self.share)
+        streams = _streams(question, seed, "subset")
+        # In float64 always: the inputs' precision does not change the law.
+        count = question.partition.count
+        uniform = streams.uniform(draws, count, torch.float64)
+        return _removal_batch(question, uniform < self.share)
 
 
 @final
 @dataclass(frozen=True)
 class NoisyBaseline(Perturbation):
-    """I = x - (x0 + e), e ~ N(0, sigma^2): everything is replaced by noise around the baseline (Yeh
-    et al. 2019, section 4).
+    """Everything is replaced by noise around the baseline: I = x - (x0 + e), e ~ N(0, sigma^2).
+
+    The noisy baseline of Yeh et al. (2019, section 4). It moves every element, and so suits slopes;
+    contributions are refused.
+
+    Settings:
+        sigma: standard deviation of the noise, in the inputs' units.
+
+    Errors: SettingError for a sigma that is not positive.
 
     >>> NoisyBaseline(0.2)
     NoisyBaseline(sigma=0.2)
@@ -125,21 +169,28 @@ class NoisyBaseline(Perturbation):
     sigma: float
 
     def __post_init__(self) -> None:
-        _positive(self.sigma)
+        _check_sigma(self.sigma)
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
-        normal = _keys(question, seed, "noisy baseline").normal(
-            draws, question.x.shape[1], question.x.dtype
-        )
-        return PerturbationBatch(
-            (question.x - question.absent).unsqueeze(1) - self.sigma * normal, None
-        )
+        streams = _streams(question, seed, "noisy baseline")
+        x = question.x
+        noise = streams.normal(draws, x.shape[1], x.dtype)
+        difference = (x - question.absent).unsqueeze(1)
+        step = difference - self.sigma * noise
+        return PerturbationBatch(step, None)
 
 
 @final
 @dataclass(frozen=True)
 class GaussianNoise(Perturbation):
-    """I ~ N(0, sigma^2) on every element: what happens right around the input.
+    """Noise on every element: I ~ N(0, sigma^2), what happens right around the input.
+
+    It suits slopes; contributions are refused.
+
+    Settings:
+        sigma: standard deviation of the noise, in the inputs' units.
+
+    Errors: SettingError for a sigma that is not positive.
 
     >>> GaussianNoise(0.1)
     GaussianNoise(sigma=0.1)
@@ -148,26 +199,30 @@ class GaussianNoise(Perturbation):
     sigma: float
 
     def __post_init__(self) -> None:
-        _positive(self.sigma)
+        _check_sigma(self.sigma)
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
-        return PerturbationBatch(
-            self.sigma
-            * _keys(question, seed, "gaussian").normal(
-                draws, question.x.shape[1], question.x.dtype
-            ),
-            None,
-        )
+        streams = _streams(question, seed, "gaussian")
+        x = question.x
+        # No feature is removed: every element moves.
+        noise = streams.normal(draws, x.shape[1], x.dtype)
+        return PerturbationBatch(self.sigma * noise, None)
 
 
 @final
 @dataclass(frozen=True)
 class Squares(Perturbation):
-    """Every axis-aligned square of the given sides at every position is removed once (Yeh et al.
-    2019, section 4: Square).
+    """Every axis-aligned square of some sides, at every position, is removed once.
 
-    The feature map must be an image: elements or pixels (height, width). On 28 x 28 the sides 1 to
-    10 make 5,605 squares. With `sampled=True` the draws are squares chosen uniformly instead.
+    The law "Square" of Yeh et al. (2019, section 4). The feature map must be an image: elements or
+    pixels (height, width). On 28 x 28 the sides 1 to 10 make 5,605 squares.
+
+    Settings:
+        sides: in pixels, each at least 1 and at most the image's smaller side.
+        sampled: whether the draws are squares chosen uniformly (with replacement), in the place of
+            all of them.
+
+    Errors: SettingError for sides below 1 or none, InputError for what is no image or too small.
 
     >>> Squares(sides=(3, 5))
     Squares(sides=(3, 5), sampled=False)
@@ -176,21 +231,38 @@ class Squares(Perturbation):
     sides: tuple[int, ...] = field(default=tuple(range(1, 11)))
     sampled: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.sides or min(self.sides) < 1:
+            raise SettingError(
+                expected="sides of at least 1 pixel",
+                got=self.sides,
+                advice="Write Squares(sides=(3, 5)) for squares of 3 by 3 and of 5 by 5.",
+            )
+
     @property
     def fixed(self) -> bool:  # type: ignore[override]
         return not self.sampled
 
     def size(self, question: Question, draws: int) -> int:
-        return draws if self.sampled else len(self._places(question))
+        if self.sampled:
+            return draws
+        return len(self._squares(question))
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
-        places = self._places(question)
+        squares = self._squares(question)
         if self.sampled:
-            which = _keys(question, seed, "squares").integers(draws, 1, len(places))[..., 0]
-            return _removal(question, self._masks(question, places[which.cpu()]))
-        return _removal(question, self._masks(question, places[draws[0] : draws[1]].unsqueeze(0)))
+            streams = _streams(question, seed, "squares")
+            chosen = streams.integers(draws, 1, len(squares))
+            # (n, k, 1) numbers of squares; their list lies on the CPU.
+            squares = squares[chosen[..., 0].cpu()]
+        else:
+            # The same for all inputs: one list (1, k, 3) serves them.
+            squares = squares[draws[0] : draws[1]].unsqueeze(0)
+        masks = self._masks(question, squares)
+        return _removal_batch(question, masks)
 
     def _grid(self, question: Question) -> tuple[int, int, int]:
+        """(channels, height, width) of the feature map; pixels count as one channel."""
         shape = question.partition.shape
         if len(shape) not in (2, 3):
             raise InputError(
@@ -198,37 +270,40 @@ class Squares(Perturbation):
                 got=f"a feature map of shape {shape}",
                 advice="Ask about Pixels().",
             )
-        channels, height, width = (1, *shape) if len(shape) == 2 else shape
-        if not self.sides or any(not 1 <= side <= min(height, width) for side in self.sides):
+        height, width = shape[-2:]
+        # A square lies inside the image as a whole.
+        largest = min(height, width)
+        if max(self.sides) > largest:
             raise InputError(
-                expected=f"sides from 1 to {min(height, width)}",
+                expected=f"sides from 1 to {largest}",
                 got=self.sides,
-                advice="",
+                advice=f"Leave out sides above {largest}: Squares(sides=(...)).",
             )
+        channels = shape[0] if len(shape) == 3 else 1
         return channels, height, width
 
-    def _places(self, question: Question) -> Tensor:
-        """(squares, 3): side, top, left."""
+    def _squares(self, question: Question) -> Tensor:
+        """Every square as side, top, left: (squares, 3)."""
         _, height, width = self._grid(question)
-        parts = [
-            torch.cartesian_prod(
-                torch.tensor([s]), torch.arange(height - s + 1), torch.arange(width - s + 1)
-            )
-            for s in self.sides
-        ]
-        return torch.cat(parts)
+        squares_of_sides = []
+        # In this order they are numbered: by side, then row by row.
+        for side in self.sides:
+            tops = torch.arange(height - side + 1)
+            lefts = torch.arange(width - side + 1)
+            squares = torch.cartesian_prod(torch.tensor([side]), tops, lefts)
+            squares_of_sides.append(squares)
+        return torch.cat(squares_of_sides)
 
-    def _masks(self, question: Question, places: Tensor) -> Tensor:
+    def _masks(self, question: Question, squares: Tensor) -> Tensor:
+        """Masks of the features inside squares (n or 1, k, 3): (n or 1, k, features)."""
         channels, height, width = self._grid(question)
-        side, top, left = (places[..., i, None].to(question.x.device) for i in range(3))
-        down, right = (
-            torch.arange(height, device=side.device),
-            torch.arange(width, device=side.device),
-        )
-        rows, columns = (down >= top) & (down < top + side), (right >= left) & (right < left + side)
-        inside = rows.unsqueeze(-1) & columns.unsqueeze(-2)
-        return (
-            inside.flatten(-2)
-            .repeat_interleave(1, dim=-1)
-            .repeat(*([1] * (inside.dim() - 2)), channels)
-        )
+        squares = squares.to(question.x.device)
+        # Each (n or 1, k, 1), against rows and columns of the image.
+        side, top, left = squares.unsqueeze(-2).unbind(-1)
+        row = torch.arange(height, device=side.device)
+        column = torch.arange(width, device=side.device)
+        in_rows = (row >= top) & (row < top + side)
+        in_columns = (column >= left) & (column < left + side)
+        inside = in_rows.unsqueeze(-1) & in_columns.unsqueeze(-2)
+        # A square goes through all channels.
+        return inside.flatten(-2).repeat(1, 1, channels)

@@ -1,4 +1,9 @@
-"""One door for everything that was saved: the file says which noun it holds."""
+"""`load`: everything that was saved, read back by what its file says it holds.
+
+Answers are safetensors files, which begin with the length of their header (`answers.storage`);
+certificates are JSON, which begins with a brace. The first byte tells them apart: the length is a
+multiple of 8, a brace is 123.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,8 @@ from assay.errors import InputError
 
 if TYPE_CHECKING:
     from assay.certificates.certificate import Certificate
+
+_NOUNS: dict[str, type[Attribution] | type[Score]] = {"Attribution": Attribution, "Score": Score}
 
 
 def load(path: str | PathLike[str]) -> Attribution | Score | Certificate:
@@ -33,20 +40,24 @@ def load(path: str | PathLike[str]) -> Attribution | Score | Certificate:
         raise InputError(
             expected="a file written by .save()",
             got=f"{file}, where there is none",
-            advice="",
+            advice="Look for a typing error in the path, or save an answer there first.",
         )
-    with file.open("rb") as opened:
-        written_as_json = opened.read(1) == b"{"
-    if written_as_json:
+    if _is_json(file):
+        # Read here, so that whoever loads answers alone need not load the
+        # certificates.
         from assay.certificates.certificate import Certificate
 
         return Certificate.load(file)
-    _, header = read(file)
-    kinds: dict[str, type[Attribution] | type[Score]] = {"Attribution": Attribution, "Score": Score}
-    if header["noun"] not in kinds:
+    noun = read(file).noun
+    if noun not in _NOUNS:
         raise InputError(
             expected=f"a saved Attribution, Score or Certificate in {file}",
-            got=f"a {header['noun']}",
-            advice="",
+            got=f"a {noun}",
+            advice="Read it with the version that wrote it.",
         )
-    return kinds[header["noun"]].load(file)
+    return _NOUNS[noun].load(file)
+
+
+def _is_json(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(1) == b"{"

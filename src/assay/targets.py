@@ -1,4 +1,13 @@
-"""The quantity of interest: a model's outputs to one number per row."""
+"""Targets: which number is explained, a function of the model's outputs with one value per row.
+
+Classification explains a logit, a log-probability or log-odds; captions a sum of log-probabilities;
+"why a rather than b" a difference (contrastive explanations, Jacovi et al. 2021); neurons an inner
+activation. Two steps: `choose` looks at the clean outputs once and fixes what depends on them (the
+predicted class), `score` is then the same function for every masked or moved row.
+
+A trap of names: `Sequence` is a target here, the words of a caption. Python's own `Sequence` is
+imported by its module, `abc.Sequence`, and used in the three aliases at the head only.
+"""
 
 from __future__ import annotations
 
@@ -15,29 +24,41 @@ from torch import Tensor
 from assay.errors import KindError, TargetError
 
 Index: TypeAlias = int | tuple[int, ...] | abc.Sequence[int] | Tensor
+"""Which output: one for all inputs, one per input, or a place in outputs of several dimensions."""
+
+WordNumbers: TypeAlias = abc.Sequence[int] | Tensor
+"""Words of a caption as numbers in the model's vocabulary."""
+
+Targets: TypeAlias = abc.Sequence["Target"]
+"""Targets that were chosen for parts of the inputs, in the order of the inputs."""
 
 
 class Target(ABC):
-    """One number per row. `choose` fixes what depends on the clean outputs; from then on nothing is
-    chosen again.
+    """One number per row.
+
+    `choose` fixes what depends on the clean outputs; from then on nothing is chosen again. A
+    subclass is a frozen dataclass that writes `score`, and the other hooks where it holds something
+    per input or is made around another target.
     """
 
-    def choose(self, outputs: Tensor) -> Target:
+    def choose(self, outputs: Tensor) -> Target:  # may be overridden
         """The same target with everything that depends on the clean outputs (n, ...) decided, or a
         refusal.
         """
+        # Scoring is the check: outputs of the wrong shape are refused before any
+        # work.
         self.score(outputs, torch.arange(len(outputs), device=outputs.device))
         return self
 
-    def sized(self, n: int) -> Target:
+    def sized(self, n: int) -> Target:  # may be overridden
         """The same target, its ints per input checked against the number of inputs."""
         return self
 
-    def take(self, rows: Tensor) -> Target:
+    def take(self, rows: Tensor) -> Target:  # may be overridden
         """The target of some of the inputs."""
         return self
 
-    def joined(self, others: abc.Sequence[Target]) -> Target:
+    def joined(self, others: Targets) -> Target:  # may be overridden
         """One target for all inputs, from this one and those chosen for the inputs behind it."""
         return self
 
@@ -49,46 +70,51 @@ class Target(ABC):
 @final
 @dataclass(frozen=True, eq=False)
 class Output(Target):
-    """One output: an int for all inputs, one int per input, or a tuple that points into outputs of
-    several dimensions.
+    """One output: the same for all inputs, or one per input.
+
+    Settings:
+        index: an int for all inputs, one int per input (a list, an array, a tensor), or a tuple
+            that points into outputs of several dimensions; negative ones count from the end.
     """
 
     index: Index
 
     def sized(self, n: int) -> Target:
         index = self.index
-        if isinstance(index, bool) or not (
-            isinstance(index, int | tuple | list) or hasattr(index, "__array__")
-        ):
+        is_array = isinstance(index, int | tuple | list) or hasattr(index, "__array__")
+        if isinstance(index, bool) or not is_array:
             raise KindError(
                 expected="an int, one int per input or a tuple as output",
                 got=type(index).__name__,
-                advice="",
+                advice="Use target=0 for the first output, target=labels for one per input.",
             )
         if isinstance(index, int | tuple):
             return self
-        each = torch.as_tensor(index)
-        if each.dim() == 0 and not each.is_floating_point() and each.dtype != torch.bool:
-            return Output(int(each))
-        if each.is_floating_point() or each.dtype == torch.bool or tuple(each.shape) != (n,):
+        per_input = torch.as_tensor(index)
+        is_whole = _is_whole(per_input)
+        if per_input.dim() == 0 and is_whole:
+            return Output(int(per_input))
+        if not is_whole or tuple(per_input.shape) != (n,):
             raise TargetError(
                 expected=f"one int per input, shape ({n},)",
-                got=f"{each.dtype} of shape {tuple(each.shape)}",
-                advice="",
+                got=f"{per_input.dtype} of shape {tuple(per_input.shape)}",
+                advice="Give each input its own, or one int for all of them.",
             )
-        return Output(each.to(torch.int64))
+        return Output(per_input.to(torch.int64))
 
     def choose(self, outputs: Tensor) -> Target:
         target = self.sized(len(outputs))
         index = target.index if isinstance(target, Output) else self.index
-        if isinstance(index, Tensor):
-            for value in (int(index.min()), int(index.max())):
-                self._inside(outputs, (value,))
-            return Output(index.to(outputs.device) % (outputs.shape[1] if outputs.dim() > 1 else 1))
-        self._inside(outputs, (index,) if isinstance(index, int) else tuple(index))
-        return self
+        if not isinstance(index, Tensor):
+            self._check_inside(outputs, (index,) if isinstance(index, int) else tuple(index))
+            return self
+        for extreme in (int(index.min()), int(index.max())):
+            self._check_inside(outputs, (extreme,))
+        # gather knows no negative indices.
+        classes = outputs.shape[1] if outputs.dim() > 1 else 1
+        return Output(index.to(outputs.device) % classes)
 
-    def _inside(self, outputs: Tensor, index: tuple[int, ...]) -> None:
+    def _check_inside(self, outputs: Tensor, index: tuple[int, ...]) -> None:
         sizes = tuple(outputs.shape[1:]) or (1,)
         if len(index) != len(sizes):
             raise TargetError(
@@ -101,44 +127,41 @@ class Output(Target):
                 raise TargetError(
                     expected=f"a target inside outputs of shape {sizes}",
                     got=f"{index}; the first output is 0",
-                    advice="",
+                    advice=f"Use 0 to {size - 1}, or -{size} to -1 from the end.",
                 )
 
     def take(self, rows: Tensor) -> Target:
-        return (
-            Output(self.index[rows.to(self.index.device)])
-            if isinstance(self.index, Tensor)
-            else self
-        )
-
-    def joined(self, others: abc.Sequence[Target]) -> Target:
         if not isinstance(self.index, Tensor):
             return self
-        rest = [
-            other.index
-            for other in others
-            if isinstance(other, Output) and isinstance(other.index, Tensor)
-        ]
-        return Output(torch.cat([self.index, *rest]))
+        return Output(self.index[rows.to(self.index.device)])
+
+    def joined(self, others: Targets) -> Target:
+        if not isinstance(self.index, Tensor):
+            return self
+        indices = [self.index]
+        for other in others:
+            if isinstance(other, Output) and isinstance(other.index, Tensor):
+                indices.append(other.index)
+        return Output(torch.cat(indices))
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
-        outputs = outputs.unsqueeze(1) if outputs.dim() == 1 else outputs
+        # A model may give one number per row without a dimension for it.
+        if outputs.dim() == 1:
+            outputs = outputs.unsqueeze(1)
         if isinstance(self.index, Tensor):
             return outputs.gather(1, self.index[rows].unsqueeze(1)).squeeze(1)
-        where = self.index if isinstance(self.index, tuple) else (self.index,)
-        return outputs[(slice(None), *where)]
+        index = self.index if isinstance(self.index, tuple) else (self.index,)
+        return outputs[(slice(None), *index)]
 
     def __repr__(self) -> str:
-        shown = self.index.tolist() if isinstance(self.index, Tensor) else self.index
-        return f"Output({shown!r})"
+        index = self.index.tolist() if isinstance(self.index, Tensor) else self.index
+        return f"Output({index!r})"
 
 
 @final
 @dataclass(frozen=True)
 class Predicted(Target):
-    """The output that is largest on the clean input, chosen once; the only output where there is
-    just one.
-    """
+    """The output that is largest on the clean input, chosen once; the only one of a single output."""
 
     def choose(self, outputs: Tensor) -> Target:
         if outputs.dim() == 1 or outputs.shape[1:] == (1,):
@@ -153,7 +176,9 @@ class Predicted(Target):
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         raise TargetError(
-            "Predicted() is chosen on the clean outputs before anything is scored: call choose(outputs) first."
+            expected="a target that was chosen on the clean outputs",
+            got="Predicted(), which names no output yet",
+            advice="Call target.choose(outputs) first, and score what it gives back.",
         )
 
 
@@ -170,7 +195,7 @@ class _OfOutput(Target):
             raise TargetError(
                 expected=f"outputs of shape (n, classes) with two classes or more for {self!r}",
                 got=tuple(outputs.shape),
-                advice="",
+                advice="Explain an output as it is with Output(0), or wrap the model to give both.",
             )
         return replace(self, output=self.output.choose(outputs))  # type: ignore[type-var]
 
@@ -180,14 +205,19 @@ class _OfOutput(Target):
     def take(self, rows: Tensor) -> Target:
         return replace(self, output=self.output.take(rows))  # type: ignore[type-var]
 
-    def joined(self, others: abc.Sequence[Target]) -> Target:
-        return replace(self, output=self.output.joined([other.output for other in others]))  # type: ignore[type-var, attr-defined]
+    def joined(self, others: Targets) -> Target:
+        outputs = [other.output for other in others if isinstance(other, _OfOutput)]
+        return replace(self, output=self.output.joined(outputs))  # type: ignore[type-var]
 
 
 @final
 @dataclass(frozen=True)
 class LogProb(_OfOutput):
-    """log softmax of one output, from logits: log p_c = z_c - log sum_k exp z_k."""
+    """log softmax of one output, from logits: log p_c = z_c - log sum_k exp z_k.
+
+    Settings:
+        output: which output; the predicted one where nothing is said.
+    """
 
     output: Target = Predicted()
 
@@ -198,8 +228,11 @@ class LogProb(_OfOutput):
 @final
 @dataclass(frozen=True)
 class LogOdds(_OfOutput):
-    """log (p_c / (1 - p_c)) of one output; from logits, or from probabilities with
-    `probabilities=True`.
+    """log (p_c / (1 - p_c)) of one output.
+
+    Settings:
+        output: which output; the predicted one where nothing is said.
+        probabilities: whether the model's outputs are probabilities; logits where nothing is said.
     """
 
     output: Target = Predicted()
@@ -207,128 +240,146 @@ class LogOdds(_OfOutput):
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         if self.probabilities:
-            return torch.logit(self.output.score(outputs, rows), eps=torch.finfo(outputs.dtype).eps)
-        # z_c - log sum_{k != c} exp z_k keeps the precision that 1 - p would lose near p = 1.
+            p = self.output.score(outputs, rows)
+            # Certain predictions are held one rounding away from infinite odds.
+            return torch.logit(p, eps=torch.finfo(outputs.dtype).eps)
+        # z_c - log sum_{k != c} exp z_k keeps the precision that 1 - p would lose
+        # near p = 1.
         classes = torch.arange(outputs.shape[1], device=outputs.device).expand_as(outputs)
-        own = self.output.score(classes, rows).unsqueeze(1)
-        others = outputs.masked_fill(classes == own, -torch.inf).logsumexp(1)
+        # Scoring the class numbers themselves tells which class is meant, row by
+        # row.
+        target_class = self.output.score(classes, rows).unsqueeze(1)
+        others = outputs.masked_fill(classes == target_class, -torch.inf).logsumexp(1)
         return self.output.score(outputs, rows) - others
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Sequence(Target):
-    """How probable a caption is: sum_t log p(word_t | the words before it), from outputs (n, steps,
-    vocabulary).
+    """How probable a caption is: sum_t log p(word_t | the words before it).
 
-    Outputs are logits, or log-probabilities, of a model that is shown the words so far (hand them
-    over as context). `words`: one int for each step, or one such row for each input; a negative one
-    leaves its step out, and so `Sequence([-1, word, -1])` is the log-probability of one word in its
-    place.
+    The log-likelihood under teacher forcing, from outputs (n, steps, vocabulary): logits, or
+    log-probabilities, of a model that is shown the words so far (hand them over as context).
+
+    Settings:
+        words: one int for each step, or one such row for each input; a negative one leaves its step
+            out, and so `Sequence([-1, word, -1])` is the log-probability of one word in its place.
 
     >>> outputs = torch.tensor([[[0.5, 0.5], [0.1, 0.9]]]).log()
     >>> Sequence([0, 1]).score(outputs, torch.tensor([0])).exp()
     tensor([0.4500])
     """
 
-    words: abc.Sequence[int] | Tensor
+    words: WordNumbers
 
     @cached_property
-    def _rows(self) -> Tensor:
+    def _words(self) -> Tensor:
         """Words (steps,), or (n, steps)."""
         return torch.as_tensor(self.words)
 
     def sized(self, n: int) -> Target:
-        words = self._rows
-        whole = not (words.is_floating_point() or words.dtype == torch.bool)
-        if (
-            not whole
-            or words.dim() not in (1, 2)
-            or (words.dim() == 2 and len(words) != n)
-            or not (words >= 0).any()
-        ):
+        words = self._words
+        # One row for all inputs, or as many rows as inputs.
+        fits = words.dim() == 1 or (words.dim() == 2 and len(words) == n)
+        if not fits or not _is_whole(words) or not (words >= 0).any():
             raise TargetError(
-                expected=(f"one word (an int) for each step, or such a row for each of {n} inputs"),
+                expected=f"one word (an int) for each step, or such a row for each of {n} inputs",
                 got=f"{words.dtype} of shape {tuple(words.shape)}",
-                advice="",
+                advice="Give numbers of the vocabulary; -1 leaves a step out, but not all of them.",
             )
         return self
 
     def choose(self, outputs: Tensor) -> Target:
         self.sized(len(outputs))
-        words = self._rows
-        if (
-            outputs.dim() != 3
-            or outputs.shape[1] != words.shape[-1]
-            or int(words.max()) >= outputs.shape[2]
-        ):
+        words = self._words
+        steps = words.shape[-1]
+        last = int(words.max())
+        fits = outputs.dim() == 3 and outputs.shape[1] == steps
+        if not fits or outputs.shape[2] <= last:
             raise TargetError(
                 expected=(
-                    f"outputs of shape (n, {words.shape[-1]} steps, more than "
-                    f"{int(words.max())} words) for the caption"
+                    f"outputs of shape (n, {steps} steps, more than {last} words) for the caption"
                 ),
                 got=tuple(outputs.shape),
-                advice="",
+                advice="Wrap the model so that it gives the logits of every step: (n, steps, words).",
             )
         return Sequence(words.to(outputs.device, torch.int64))
 
     def take(self, rows: Tensor) -> Target:
-        return self if self._rows.dim() == 1 else Sequence(self._rows[rows.to(self._rows.device)])
-
-    def joined(self, others: abc.Sequence[Target]) -> Target:
-        if self._rows.dim() == 1:
+        if self._words.dim() == 1:
             return self
-        return Sequence(
-            torch.cat(
-                [self._rows, *(other._rows for other in others if isinstance(other, Sequence))]
-            )
-        )
+        return Sequence(self._words[rows.to(self._words.device)])
+
+    def joined(self, others: Targets) -> Target:
+        if self._words.dim() == 1:
+            return self
+        words = [other._words for other in others if isinstance(other, Sequence)]
+        return Sequence(torch.cat([self._words, *words]))
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
-        words = self._rows.expand(len(outputs), -1) if self._rows.dim() == 1 else self._rows[rows]
-        of_words = outputs.log_softmax(2).gather(2, words.clamp_min(0)[:, :, None]).squeeze(2)
-        return torch.where(words < 0, 0.0, of_words).sum(dim=1)
+        words = self._words
+        # One caption for all inputs is the same row for each.
+        words = words.expand(len(outputs), -1) if words.dim() == 1 else words[rows]
+        # A step that is left out reads word 0, and its number is then replaced by
+        # zero.
+        readable = words.clamp_min(0)[:, :, None]
+        log_probabilities = outputs.log_softmax(2).gather(2, readable).squeeze(2)
+        return torch.where(words < 0, 0.0, log_probabilities).sum(dim=1)
 
     def __repr__(self) -> str:
-        return f"Sequence({self._rows.tolist()!r})"
+        return f"Sequence({self._words.tolist()!r})"
 
 
 @final
 @dataclass(frozen=True)
 class Contrast(Target):
-    """Why a rather than b: the difference of two targets (ints are outputs)."""
+    """Why a rather than b: the difference of two targets.
+
+    Settings:
+        a: what speaks for; a target, or an int for an output.
+        b: what it is compared with, alike.
+    """
 
     a: Target | Index
     b: Target | Index
 
+    @property
+    def _pair(self) -> tuple[Target, Target]:
+        return as_target(self.a), as_target(self.b)
+
     def choose(self, outputs: Tensor) -> Target:
-        return Contrast(as_target(self.a).choose(outputs), as_target(self.b).choose(outputs))
+        a, b = self._pair
+        return Contrast(a.choose(outputs), b.choose(outputs))
 
     def sized(self, n: int) -> Target:
-        return Contrast(as_target(self.a).sized(n), as_target(self.b).sized(n))
+        a, b = self._pair
+        return Contrast(a.sized(n), b.sized(n))
 
     def take(self, rows: Tensor) -> Target:
-        return Contrast(as_target(self.a).take(rows), as_target(self.b).take(rows))
+        a, b = self._pair
+        return Contrast(a.take(rows), b.take(rows))
 
-    def joined(self, others: abc.Sequence[Target]) -> Target:
-        pairs = [
-            (as_target(other.a), as_target(other.b))
-            for other in others
-            if isinstance(other, Contrast)
-        ]
-        a, b = as_target(self.a), as_target(self.b)
+    def joined(self, others: Targets) -> Target:
+        a, b = self._pair
+        pairs = [other._pair for other in others if isinstance(other, Contrast)]
         return Contrast(
-            a.joined([pair[0] for pair in pairs]), b.joined([pair[1] for pair in pairs])
+            a.joined([other_a for other_a, _ in pairs]),
+            b.joined([other_b for _, other_b in pairs]),
         )
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
-        return as_target(self.a).score(outputs, rows) - as_target(self.b).score(outputs, rows)
+        a, b = self._pair
+        return a.score(outputs, rows) - b.score(outputs, rows)
 
 
 @final
 @dataclass(frozen=True)
 class Negated(Target):
-    """What speaks against: the target with its sign turned."""
+    """What speaks against: the target with its sign turned.
+
+    Settings:
+        target: a target, an int or a callable; the predicted output where nothing is said.
+    """
 
     target: Target = Predicted()
 
@@ -344,10 +395,9 @@ class Negated(Target):
     def take(self, rows: Tensor) -> Target:
         return Negated(self.target.take(rows))
 
-    def joined(self, others: abc.Sequence[Target]) -> Target:
-        return Negated(
-            self.target.joined([other.target for other in others if isinstance(other, Negated)])
-        )
+    def joined(self, others: Targets) -> Target:
+        targets = [other.target for other in others if isinstance(other, Negated)]
+        return Negated(self.target.joined(targets))
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         return -self.target.score(outputs, rows)
@@ -356,8 +406,11 @@ class Negated(Target):
 @final
 @dataclass(frozen=True)
 class Neuron(Target):
-    """The activation of one unit of a layer; the question is then asked of the model that stops
-    there.
+    """The activation of one unit of a layer; the question is asked of the model that stops there.
+
+    Settings:
+        layer: the layer's name in the network, as in `named_modules()`.
+        unit: an int, or a tuple that points into an activation of several dimensions.
     """
 
     layer: str
@@ -370,28 +423,39 @@ class Neuron(Target):
 @final
 @dataclass(frozen=True)
 class Function(Target):
-    """Any callable from outputs (r, ...) to one number per row (r,)."""
+    """Any callable of the outputs.
+
+    Settings:
+        function: outputs (r, ...) to one number per row (r,), each from its own row alone.
+    """
 
     function: Callable[[Tensor], Tensor]
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         scores: Any = self.function(outputs)
         if not isinstance(scores, Tensor) or tuple(scores.shape) != (len(outputs),):
-            came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            is_tensor = isinstance(scores, Tensor)
             raise TargetError(
                 expected=f"the target function to return a tensor of shape ({len(outputs)},)",
-                got=came,
-                advice="",
+                got=tuple(scores.shape) if is_tensor else type(scores).__name__,
+                advice="Reduce every dimension but the first: outputs.flatten(1).sum(1).",
             )
         return scores
+
+
+def _is_whole(values: Tensor) -> bool:
+    """Whether numbers are of an integer type; truth values are not."""
+    return not (values.is_floating_point() or values.dtype == torch.bool)
 
 
 def as_target(value: Any) -> Target:
     """A target from a target, an index or a callable."""
     if isinstance(value, Target):
         return value
+    # True is an int to Python, and no output.
     if isinstance(value, int | tuple | list | Tensor) and not isinstance(value, bool):
         return Output(value)
+    # Arrays and numbers of NumPy, columns of pandas.
     if hasattr(value, "__array__"):
         return Output(torch.as_tensor(value))
     if callable(value):
@@ -399,5 +463,5 @@ def as_target(value: Any) -> Target:
     raise KindError(
         expected="a target, an int, ints per input or a callable as target",
         got=type(value).__name__,
-        advice="",
+        advice="Use target=0 for the first output, or Predicted() for the largest.",
     )

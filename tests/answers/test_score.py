@@ -54,7 +54,8 @@ def test_a_rate_has_wilsons_interval() -> None:
 def test_one_line_says_it_all() -> None:
     low, high = full().interval
     assert repr(full()) == (
-        f"Infidelity 0.267 [{low:.3g}, {high:.3g}] target squared, lower is better, n=3 of 4 (no change of the target)"
+        f"Infidelity 0.267 [{low:.3g}, {high:.3g}] target squared, lower is better, "
+        "n=3 of 4 (no change of the target)"
     )
     assert (
         str(Score("Skill", torch.full((16,), 0.5), "higher"))

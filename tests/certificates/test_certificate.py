@@ -1,9 +1,10 @@
-"""Smoothed classifiers and their certificates, asked through a question: sound, stored, verified, and honest in refusal."""
+"""Smoothed classifiers and their certificates: sound, stored, verified, and honest in refusal."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +14,15 @@ from torch import nn
 import zoo
 from assay import engine
 from assay.answers.attribution import Attribution
+from assay.certificates.attack import Attack
 from assay.certificates.certificate import Certificate
+from assay.certificates.claims import Claims
+from assay.certificates.hard_stability import HardStability
 from assay.certificates.lipschitz import LipschitzCheck
 from assay.certificates.noise import NoiseDesign
 from assay.certificates.smoothing import MultiplicativeSmoothing
-from assay.certificates.votes import FINE, ROWS
+from assay.certificates.soft_stability import SoftStability
+from assay.certificates.votes import MOST_ROWS, PROBABILITY_UNITS, Votes
 from assay.errors import AssayError, InputError, KindError, ModelError, TargetError, VersionError
 from assay.features.elements import Labels
 from assay.features.images import Patches
@@ -82,7 +87,7 @@ def test_every_certificate_is_true_of_the_smoothed_classifier_it_is_about(smooth
     full = 0
     for seed in range(25):
         question = asked(table(seed))
-        decided = smoothing.smooth(question)(torch.from_numpy(bits(5))).argmax(1).numpy()
+        decided = smoothing.smooth(question).scores(torch.from_numpy(bits(5))).argmax(1).numpy()
         chosen = bits(5)[1:]
         for (proof,), selection in zip(
             smoothing.certify_all(question, torch.from_numpy(chosen)), chosen
@@ -111,10 +116,10 @@ def test_the_smoothed_classifier_is_the_mean_over_the_design():
         rows = torch.from_numpy((noise & mask).astype(float))
         expected.append(torch.eye(3, dtype=torch.float64)[model(rows).argmax(1)].mean(0))
     smooth = smoothing.smooth(question)
-    assert torch.equal(smooth(torch.from_numpy(bits(5))), torch.stack(expected).detach())
+    assert torch.equal(smooth.scores(torch.from_numpy(bits(5))), torch.stack(expected).detach())
     again = Question(smooth, torch.ones(1, 5, dtype=torch.float64))
     assert torch.equal(
-        again.outputs(torch.from_numpy(bits(5)))[0], smooth(torch.from_numpy(bits(5)))
+        again.outputs(torch.from_numpy(bits(5)))[0], smooth.scores(torch.from_numpy(bits(5)))
     )
     assert LipschitzCheck(constant=3 / 8).check(smooth).holds
 
@@ -134,16 +139,16 @@ def test_probabilities_are_averaged_and_can_be_differentiated():
     (slope,) = torch.autograd.grad(twin(x).sum(), x)
     assert torch.allclose(outer.prediction, twin(x).detach(), atol=1e-6)
     assert torch.allclose(outer.slope().view_as(slope), slope, atol=1e-6)
-    whole = smooth(torch.ones(1, 16, dtype=torch.bool))[0, 1]
-    assert float(whole * FINE * 4) == round(float(whole * FINE * 4))
-    assert abs(float(whole) - float(outer.prediction[0])) < 2 / FINE
+    whole = smooth.scores(torch.ones(1, 16, dtype=torch.bool))[0, 1]
+    assert float(whole * PROBABILITY_UNITS * 4) == round(float(whole * PROBABILITY_UNITS * 4))
+    assert abs(float(whole) - float(outer.prediction[0])) < 2 / PROBABILITY_UNITS
 
 
 def test_a_lipschitz_check_finds_noise_that_is_redrawn():
     question, calls = asked(table(0, dominance=0.0)), iter(range(10_000))
 
     def redrawn(masks: torch.Tensor) -> torch.Tensor:
-        return MultiplicativeSmoothing(2, 8, seed=next(calls)).smooth(question)(masks)
+        return MultiplicativeSmoothing(2, 8, seed=next(calls)).smooth(question).scores(masks)
 
     assert not LipschitzCheck(constant=2 / 8).check(redrawn, features=5).holds
     fixed = LipschitzCheck(constant=2 / 8).check(MultiplicativeSmoothing(2, 8).smooth(question))
@@ -190,7 +195,6 @@ def test_renaming_the_classes_renames_the_votes_and_keeps_the_radii():
 
 def test_the_cost_is_one_row_per_draw_for_the_whole_and_for_each_selection():
     question = Question(small_net(), pictures(6), features=Patches(2))
-    question.part(0, 1).fix_target()
     selections = [torch.eye(16, dtype=torch.bool)[:6], ~torch.eye(16, dtype=torch.bool)[:6]]
     with engine.tally() as spent:
         proofs = MultiplicativeSmoothing(2, 8).certify_all(question, selections)
@@ -211,7 +215,7 @@ def test_what_is_held_at_once_does_not_grow_with_inputs_or_draws(monkeypatch, n,
         asked(table(0), n=n), torch.arange(5) == 0
     )
     assert sum(held) == n * draws * 2
-    assert max(held) <= ROWS
+    assert max(held) <= MOST_ROWS
     assert [len(proof.at_whole.draws) for proof in proofs] == [draws] * n
 
 
@@ -346,7 +350,8 @@ def test_the_smallest_stable_selection_is_found_by_a_scan():
         found.append(smoothing.sparsest(question, answer))
         assert found[-1] == (stable.index(True) + 1,)
     assert len(set(found)) > 2
-    # Every draw shows one feature; the first 13 win a draw for class 0, blanks and the last three go to class 1.
+    # Every draw shows one feature; the first 13 win a draw for class 0, blanks and the last three
+    # go to class 1.
     credit = torch.arange(16.0, 0, -1)[None]
     ranks = Attribution(credit, torch.zeros(1), torch.zeros(1), tuple("x" * 16), (16,), "slope")
     seen = asked(lambda x: torch.stack([x[:, :13].sum(1), 0.5 + 0 * x[:, 0]], dim=1), 16)
@@ -412,6 +417,73 @@ def test_claims_that_were_edited_are_refused(tmp_path):
     (tmp_path / "text.json").write_text("no certificate")
     with pytest.raises(InputError, match="JSON"):
         Certificate.load(tmp_path / "text.json")
+
+
+def test_claims_are_made_by_name_so_that_the_two_classes_cannot_be_swapped(tmp_path):
+    scores = torch.tensor([[1.0, 0.0]] * 15 + [[0.0, 1.0]])
+    (proof,) = MultiplicativeSmoothing(4, 4).certify(asked(Table(scores), 4), torch.arange(4) == 0)
+    (whole,) = MultiplicativeSmoothing(4, 4).certify(asked(Table(scores), 4), [True] * 4)
+    expected = Claims(
+        predicted=1, selected=0, consistent=False, incremental=0, decremental=0, full=False
+    )
+    assert proof.claims == expected
+    assert (whole.claims.predicted, whole.claims.selected) == (1, 1)
+    with pytest.raises(TypeError, match="positional"):
+        Claims(1, 0, False, 0, 0, False)
+    swapped = {**json.loads(proof.to_json()), "predicted": 0, "selected": 1}
+    (tmp_path / "swapped.json").write_text(json.dumps(swapped))
+    with pytest.raises(InputError, match="predicted is 0, not 1; selected is 1, not 0"):
+        Certificate.load(tmp_path / "swapped.json")
+    # The votes at the two ends are no more to be swapped than the classes.
+    mirrored = replace(proof, at_selection=proof.at_whole, at_whole=proof.at_selection)
+    assert (mirrored.predicted, mirrored.selected) == (0, 1)
+    assert proof.claims.unsupported(mirrored.claims) == [
+        "predicted is 0, not 1",
+        "selected is 1, not 0",
+    ]
+
+
+@pytest.mark.parametrize("name", ["predicted", "selected", "consistent", "full"])
+def test_every_claim_of_a_saved_certificate_is_counted_again(tmp_path, name):
+    proof = MultiplicativeSmoothing(2, 8).certify(asked(table(1)), torch.arange(5) == 0)[0]
+    facts = json.loads(proof.to_json())
+    (tmp_path / "edited.json").write_text(json.dumps({**facts, name: 1 - facts[name]}))
+    with pytest.raises(InputError, match=f"{name} is"):
+        Certificate.load(tmp_path / "edited.json")
+
+
+def test_larger_radii_support_smaller_ones_and_another_class_supports_nothing():
+    claims = Claims(
+        predicted=1, selected=1, consistent=True, incremental=2, decremental=1, full=False
+    )
+    assert claims.unsupported(replace(claims, incremental=3, decremental=2, full=True)) == []
+    assert claims.unsupported(replace(claims, incremental=1)) == ["incremental is 1, not 2"]
+    for other in (0, 2):
+        assert len(claims.unsupported(replace(claims, predicted=other, selected=other))) == 2
+
+
+def test_a_certificate_shows_its_claims_and_not_its_votes():
+    (proof,) = MultiplicativeSmoothing(1, 64).certify(asked(table(1)), torch.arange(5) == 0)
+    assert repr(proof.claims) in repr(proof)
+    assert "1 of 5 features" in repr(proof)
+    assert len(repr(proof)) < 250
+
+
+def test_votes_that_do_not_fit_are_refused_when_the_certificate_is_made():
+    (proof,) = MultiplicativeSmoothing(2, 8).certify(asked(table(1)), torch.arange(5) == 0)
+    with pytest.raises(InputError, match="in each of 8 draws"):
+        replace(proof, at_whole=Votes((0, 0)))
+    with pytest.raises(InputError, match="each of 16 supersets"):
+        replace(proof, design=None)
+
+
+def test_a_smoothed_certificate_of_many_features_is_verified_without_listing_supersets():
+    def predict(x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([1 + 0 * x[:, 0], x.sum(1) - 32], dim=1)
+
+    question = Question(predict, torch.ones(1, 64))
+    (proof,) = MultiplicativeSmoothing(1, 8).certify(question, torch.arange(64) < 2)
+    assert proof.verify(question).draws == 16
 
 
 def test_a_certificate_without_its_input_asks_for_a_question():
@@ -500,6 +572,31 @@ def test_a_model_in_train_mode_is_refused():
         )
 
 
+def crowd(x: torch.Tensor) -> torch.Tensor:
+    """A model whose rows influence each other, as a batch norm in train mode does."""
+    weights = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    return torch.tanh(x - x.mean(0)) @ weights
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda question, masks: MultiplicativeSmoothing(2, 4).smooth(question).scores(masks),
+        lambda question, masks: MultiplicativeSmoothing(2, 4).certify(question, masks[0]),
+        lambda question, masks: SoftStability(1).certify(question, masks[0]),
+        lambda question, masks: HardStability().certify(question, masks[0]),
+        lambda question, masks: Attack().search(question, masks[0]),
+        lambda question, masks: LipschitzCheck(1.0).check(question),
+    ],
+    ids=["smooth", "certify", "soft", "hard", "attack", "lipschitz"],
+)
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_model_whose_rows_influence_each_other_is_refused(ask, n):
+    rows = torch.tensor([[1.0, -2, 0.5, 3], [5, 1, -4, 2], [-9, 7, 8, -6]])[:n]
+    with pytest.raises(ModelError, match="neighbours"):
+        ask(Question(crowd, rows, target=0), torch.eye(4, dtype=torch.bool))
+
+
 def test_a_segmentation_or_a_blur_of_masked_inputs_is_refused_as_a_model():
     x = pictures(2)
     maps = torch.stack([torch.arange(64).view(8, 8) // 8, torch.arange(64).view(8, 8) % 8])
@@ -508,7 +605,10 @@ def test_a_segmentation_or_a_blur_of_masked_inputs_is_refused_as_a_model():
         Question(small_net(), x, features=Patches(2), removal=Blur(2.0)),
     ):
         smooth = MultiplicativeSmoothing(1, 4).smooth(question)
-        assert smooth(torch.ones(2, question.partition.count, dtype=torch.bool)).shape == (2, 3)
+        assert smooth.scores(torch.ones(2, question.partition.count, dtype=torch.bool)).shape == (
+            2,
+            3,
+        )
         with pytest.raises(InputError, match="masked inputs"):
             Question(smooth, x).outputs(torch.ones(1, 64, dtype=torch.bool))
         (proof, _) = MultiplicativeSmoothing(1, 4).certify(
@@ -519,8 +619,6 @@ def test_a_segmentation_or_a_blur_of_masked_inputs_is_refused_as_a_model():
 
 @zoo.needs_data
 def test_certificates_of_a_real_network_survive_an_attack():
-    from assay.certificates.attack import Attack
-
     x, _ = zoo.mnist("test", 3)
     net = zoo.digit_net()
     question = Question(net, x, features=Patches(7), removal=Baseline(0.0))

@@ -1,4 +1,4 @@
-"""No certified radius is ever broken: every vote table, every selection, every superset of a small problem is tried."""
+"""No certified radius is ever broken: all tables, selections and supersets of small problems."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def smoothed(table: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def true_radii(classes: np.ndarray, selection: np.ndarray) -> tuple[int, int]:
-    """The largest radii at which every addition, or removal from the whole, keeps the class; -1 for none."""
+    """The largest radii at which every addition, or removal from the whole, keeps the class; -1 for
+    none.
+    """
     every, room = bits(len(selection)), int((~selection).sum())
     above = every[(every >= selection).all(axis=1)]
     kept = classes[value(above)] == classes[value(selection)]
@@ -135,7 +137,9 @@ def test_masks_that_are_no_masks_are_refused(bad):
 
 
 def lipschitz_excess(sums: np.ndarray, constants: np.ndarray) -> int:
-    """The largest violation of |f(a) - f(a')| <= sum of the flipped features' constants, in whole votes."""
+    """The largest violation of |f(a) - f(a')| <= sum of the flipped features' constants, in whole
+    votes.
+    """
     every = bits(len(constants))
     allowed = np.abs(every[:, None] ^ every[None, :]).astype(np.int64) @ constants
     change = np.abs(sums[:, None] - sums[None, :]).max(axis=-1)
@@ -237,7 +241,7 @@ def test_the_smallest_counterexample_to_the_inclusive_radius():
 
 
 def brute_force(tables: int, seed: int, inclusive: bool = False) -> tuple[int, int, int, int, int]:
-    """How many selections were tried, broke a radius, were full, full in vain, and gained by counting votes."""
+    """How many selections were tried, broke a radius, were full, full in vain, gained by votes."""
     rng = np.random.default_rng(seed)
     tried = broken = full = vain = gained = 0
     for trial in range(tables):
@@ -336,7 +340,7 @@ def test_unsure_draws_are_certified_whichever_way_they_go():
             )
 
 
-def test_a_classifier_that_looks_at_the_selection_alone_is_stable_to_any_radius_and_a_dictator_flips_below_one_half():
+def test_the_selection_alone_is_stable_to_any_radius_and_a_dictator_flips_below_one_half():
     every = bits(4)
     selection = np.array([True, True, False, False])
     design = NoiseDesign.structured(4, 2, 8, seed=0)

@@ -23,6 +23,7 @@ from assay.certificates.soft_stability import (
     rate_bounds,
     size_chances,
 )
+from assay.certificates.supersets import count_supersets, subsets, supersets
 from assay.errors import InputError
 from assay.question.question import Question
 
@@ -52,7 +53,7 @@ def asked(model, features: int, n: int = 1) -> Question:
 
 
 def poison(room: int, count: int = 1, at_least: int = 1) -> tuple[Question, torch.Tensor]:
-    """A model that flips when at least so many of `count` features are there; feature 0 is selected, `room` are free."""
+    """A model that flips when `at_least` of `count` features are there; feature 0 is selected."""
 
     def predict(x: torch.Tensor) -> torch.Tensor:
         return torch.stack(
@@ -146,6 +147,29 @@ def test_exact_certificates_by_enumeration_are_kept_and_verified(tmp_path):
     assert "every superset was asked" in again.assumptions[0]
 
 
+@pytest.mark.parametrize("count", [0, 1, 4, 6])
+def test_subsets_are_listed_once_in_binary_order_and_by_size(count):
+    assert (subsets(count) == bits(count)).all()
+    for most in range(count + 2):
+        listed = subsets(count, at_most=most)
+        assert len(np.unique(listed, axis=0)) == len(listed) == count_supersets(count, most)
+        assert (np.diff(listed.sum(axis=1)) >= 0).all() or most >= count
+        assert listed.sum(axis=1).max() == min(most, count)
+
+
+@pytest.mark.parametrize("radius", [None, 0, 1, 2, 9])
+def test_supersets_begin_with_the_selection_and_add_to_it_alone(radius):
+    selection = np.array([False, True, False, True, False])
+    listed = supersets(selection, radius)
+    most = 3 if radius is None else min(radius, 3)
+    every = [mask for mask in bits(5) if (mask >= selection).all() and mask.sum() - 2 <= most]
+    assert (listed[0] == selection).all()
+    assert {tuple(mask) for mask in listed} == {tuple(mask) for mask in every}
+    assert len(listed) == len(every)
+    wide = supersets(np.arange(70) < 1, radius=1)
+    assert (len(wide), wide[:, 0].all()) == (70, True)
+
+
 def test_enumeration_refuses_what_it_cannot_finish():
     question = asked(lambda x: torch.stack([x.sum(1), -x.sum(1)], 1), 20)
     with pytest.raises(InputError, match=r"2\^19 of 19 unselected"):
@@ -233,7 +257,6 @@ def test_intervals_cover_the_rate_as_often_as_they_say(bound):
 
 def test_one_sample_serves_a_curve_of_radii_and_the_union_bound_widens_it():
     question, selection = poison(24)
-    question.part(0, 1).fix_target()
     with engine.tally() as spent:
         (curve,) = SoftStability((2, 3, 4), samples=100).certify(question, selection)
     (single,) = SoftStability(3, samples=100).certify(question, selection)

@@ -1,4 +1,6 @@
-"""The axioms that methods claim, on random small networks: completeness, dummy, symmetry, linearity, invariance."""
+"""The axioms that methods claim, on random small networks: completeness, dummy, symmetry,
+linearity, invariance.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ class Alike(nn.Module):
 
 
 def doubled(net: nn.Module) -> nn.Module:
-    """The same function by other weights: every hidden unit twice, each with half of its say, in another order."""
+    """The same function by other weights: every hidden unit twice, each with half of its say, in
+    another order.
+    """
     first, act, last = net[0], net[1], net[2]  # type: ignore[index]
     wide, narrow = nn.Linear(FEATURES, 16), nn.Linear(16, 3)
     order = torch.randperm(16, generator=torch.Generator().manual_seed(1))

@@ -1,4 +1,6 @@
-"""What cannot be answered is refused before the expensive work: what was expected, what came, what to do."""
+"""What cannot be answered is refused before the expensive work: what was expected, what came, what
+to do.
+"""
 
 from __future__ import annotations
 
@@ -499,7 +501,7 @@ def test_files_of_another_kind_or_version_are_refused(tmp_path: Any) -> None:
     with pytest.raises(InputError, match="saved Attribution"):
         Attribution.load(tmp_path / "other")
     save_file({"a": torch.zeros(1)}, tmp_path / "old", {"noun": "Attribution", "format": "0"})
-    with pytest.raises(errors.VersionError, match=r"format 1 .* got format 0"):
+    with pytest.raises(errors.VersionError, match=r"format 2 .* got format 0"):
         read(tmp_path / "old", "Attribution")
 
 

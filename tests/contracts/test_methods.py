@@ -1,4 +1,6 @@
-"""What every method must keep, asked of every one on the list: the answer depends on the question, the settings and the seed."""
+"""What every method must keep, asked of every one on the list: the answer depends on the question,
+the settings and the seed.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 import assay
 import assay.methods
 from assay.answers.attribution import Attribution
-from assay.errors import AbilityError, AssayError, KindError
+from assay.errors import AbilityError, AssayError, KindError, TargetError
 from assay.methods import METHODS
 from assay.methods.base import Method
 from assay.models.base import Ability
@@ -136,6 +138,44 @@ def test_the_seed_decides_the_draws(case: Case) -> None:
         assert not torch.equal(first.values, other.values)
     if first.standard_error is None:
         close(other.values, first.values)
+
+
+# --- all outputs at once
+
+
+def test_all_outputs_at_once_are_the_answers_one_by_one(case: Case) -> None:
+    x, net = inputs(dtype=torch.float64), case.net().double()
+    outputs = list(range(net(x[:1]).reshape(-1).numel()))
+    if case.reuse_model:
+        together = case.method.for_outputs(case.ask(x, net), seed=3)
+    else:
+        outputs = outputs[:1]  # its own models have one output
+        together = case.method.for_outputs(case.ask(x, net), outputs, seed=3)
+    assert len(together) == len(outputs)
+    for output, answer in enumerate(together):
+        alone = case.method(case.ask(x, net, target=output), seed=3)
+        for part in ("values", "base", "prediction", "gap", "standard_error"):
+            ours, theirs = getattr(answer, part), getattr(alone, part)
+            assert (ours is None) == (theirs is None), part
+            if ours is not None:
+                close(ours, theirs, 1e-9)
+        assert answer.provenance == alone.provenance
+        assert (answer.names, answer.shape, answer.kind) == (alone.names, alone.shape, alone.kind)
+
+
+def test_some_outputs_in_shards_are_those_outputs(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, net = inputs(70), case.net()
+    outputs = net(x[:1]).reshape(-1).numel()
+    wanted = [outputs - 1, 0] if case.reuse_model else [0]
+    whole = {output: case.method(case.ask(x, net, target=output)) for output in wanted}
+    monkeypatch.setattr(question_module, "_SHARD", 1)
+    sharded = case.method.for_outputs(case.ask(x, net), wanted)
+    for output, answer in zip(wanted, sharded, strict=True):
+        close(answer.values, whole[output].values)
+    with pytest.raises(TargetError, match=rf"outputs from 0 to {outputs - 1}"):
+        case.method.for_outputs(case.ask(x, net), [outputs])
 
 
 # --- the model is left as it was found

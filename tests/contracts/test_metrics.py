@@ -1,4 +1,4 @@
-"""What every metric must keep: the score depends on question, attribution, settings and seed; draws are paired."""
+"""What every metric must keep: a function of question, attribution, settings, seed; paired draws."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from torch import Tensor
 import assay
 from assay.answers.attribution import Attribution
 from assay.answers.score import Score
-from assay.errors import AbilityError, AssayError, InputError, KindError
+from assay.errors import (
+    AbilityError,
+    AssayError,
+    InputError,
+    KindError,
+    ModelError,
+    SettingError,
+)
 from assay.methods.base import Method
 from assay.metrics import METRICS
 from assay.metrics.base import Metric
@@ -26,6 +33,8 @@ from assay.perturbations import (
     DifferenceToBaseline,
     GaussianNoise,
     NoisyBaseline,
+    Perturbation,
+    PerturbationBatch,
     Squares,
     SubsetToBaseline,
 )
@@ -60,7 +69,7 @@ _CASES: dict[str, Callable[[type[Any]], list[Case]]] = {
 
 
 def cases_of(name: str, kind: type[Any]) -> list[Case]:
-    """The cases of a metric; one without a line above is made without settings, or fails here with what to do."""
+    """The cases of a metric; one without a line above is made without settings, or fails here."""
     if name in _CASES:
         return _CASES[name](kind)
     try:
@@ -428,8 +437,10 @@ def test_scores_fall_as_noise_is_mixed_in() -> None:
         (lambda: Infidelity(draws=1), InputError, "at least 2 draws"),
         (lambda: SubsetToBaseline(0.0), InputError, "between 0 and 1, got 0.0"),
         (lambda: SubsetToBaseline(1.0), InputError, "between 0 and 1, got 1.0"),
-        (lambda: GaussianNoise(0.0), InputError, "positive sigma, got 0.0"),
-        (lambda: NoisyBaseline(-1.0), InputError, "positive sigma, got -1.0"),
+        (lambda: GaussianNoise(0.0), SettingError, "positive sigma, got 0.0"),
+        (lambda: NoisyBaseline(-1.0), SettingError, "positive sigma, got -1.0"),
+        (lambda: Squares(()), SettingError, r"at least 1 pixel, got \(\)"),
+        (lambda: Squares((3, 0)), SettingError, r"at least 1 pixel, got \(3, 0\)"),
         (lambda: MaxSensitivity(IG, radius=0.0), InputError, "positive radius"),
         (lambda: MaxSensitivity(IG, draws=0), InputError, "at least one draw"),
         (lambda: MaxSensitivity(IG, ball="l1"), InputError, "'linf' or 'l2'"),
@@ -439,8 +450,9 @@ def test_scores_fall_as_noise_is_mixed_in() -> None:
 def test_settings_that_make_no_sense_are_refused(
     make: Any, error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
         make()
+    assert caught.value.advice  # type: ignore[attr-defined]
 
 
 def test_what_a_metric_cannot_measure_is_refused_before_the_work() -> None:
@@ -465,8 +477,10 @@ def test_what_a_metric_cannot_measure_is_refused_before_the_work() -> None:
         (Infidelity(), grouped, slopes, r"shape \(6, 2\).*got \(6, 4\)"),
     ]
     for metric, asked, attribution, message in refusals:
-        with pytest.raises(AssayError, match=f"(?s){message}"):
+        with pytest.raises(AssayError, match=f"(?s){message}") as caught:
             metric(asked, attribution)
+        assert caught.value.advice
+        assert caught.value.asked == f"{metric!r} of {asked!r}"
     assert calls == []
     with pytest.raises(KindError, match="Expected a Question"):
         Completeness()(net, slopes)  # type: ignore[arg-type]
@@ -488,3 +502,44 @@ def test_what_a_metric_cannot_measure_is_refused_before_the_work() -> None:
             whole,
             Attribution(torch.ones(2, 3), torch.ones(2), torch.ones(2), ("a",) * 3, (3,), "slope"),
         )
+
+
+def test_a_model_that_fails_under_a_metric_says_which_metric_asked() -> None:
+    """What goes wrong during the work bears the metric and the question, as it does for methods."""
+    broken = False
+
+    def model(x: Tensor) -> Tensor:
+        return x.sum(1) * (torch.nan if broken else 1.0)
+
+    question = ask(net=model)
+    attribution = IG(question)
+    broken = True
+    metric = Infidelity(draws=2)
+    with pytest.raises(ModelError, match="finite") as caught:
+        metric(question, attribution)
+    assert caught.value.asked == f"{metric!r} of {question!r}"
+    assert caught.value.__notes__ == [f"Asked: {caught.value.asked}"]
+
+
+@dataclass(frozen=True)
+class OneAtATime(Perturbation):
+    """A stranger's law: every feature is removed once."""
+
+    fixed = True
+
+    def size(self, question: assay.Question, draws: int) -> int:
+        return question.partition.count
+
+    def draw(
+        self, question: assay.Question, seed: int, draws: tuple[int, int]
+    ) -> PerturbationBatch:
+        removed = torch.eye(question.partition.count, dtype=torch.bool)[slice(*draws)]
+        difference = question.x - question.absent
+        return PerturbationBatch(difference.unsqueeze(1) * removed, removed.unsqueeze(0))
+
+
+def test_a_strangers_law_needs_draw_alone() -> None:
+    question = ask()
+    made = Infidelity(OneAtATime())(question, assay.Occlusion()(question))
+    torch.testing.assert_close(made.values, torch.zeros(6, dtype=DOUBLE))
+    assert made.error is None

@@ -1,7 +1,10 @@
-"""Features: who receives credit, as a partition of the flat row; spread and pool are each other's adjoint."""
+"""Features: who receives credit, as a partition of the flat row; spread and pool are each other's
+adjoint.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +13,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 import assay
-from assay.errors import InputError, KindError
-from assay.features.partition import Partition
+from assay.errors import InputError, KindError, SettingError
+from assay.features.partition import Features, Partition
+from assay.inputs.layout import Layout
 from toys import randn, seeded
 
 IMAGES = randn(2, 3, 4, 6)
@@ -130,8 +135,6 @@ def test_pixels_pool_channels_by_sum_or_mean() -> None:
         (TABLE, assay.Columns(groups={"g": ["nope"]}), InputError, "nope"),
         (TABLE, assay.Columns(groups={"g": [0, 1], "h": [1]}), InputError, "one group at most"),
         (TABLE, assay.Pixels(), InputError, r"Expected images .* got \(5,\)"),
-        (IMAGES, assay.Pixels("max"), InputError, "'sum' or 'mean', got 'max'"),
-        (IMAGES, assay.Patches(0), InputError, "patch side from 1 to 6, got 0"),
         (IMAGES, assay.Patches(7), InputError, "patch side from 1 to 6, got 7"),
         (
             IMAGES,
@@ -157,3 +160,42 @@ def test_features_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(error, match=f"(?s){message}"):
         partition(inputs, features)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: assay.Pixels("max"), "'sum' or 'mean', got 'max'"),
+        (lambda: assay.Patches(0), "patch side of at least 1 pixel, got 0"),
+        (lambda: assay.Superpixels(1), "at least 2 segments"),
+    ],
+)
+def test_settings_that_no_input_fits_are_refused_when_they_are_made(
+    make: Any, message: str
+) -> None:
+    with pytest.raises(SettingError, match=message) as caught:
+        make()
+    assert caught.value.advice
+
+
+@dataclass(frozen=True)
+class Halves(Features):
+    """A stranger's rule, as the docstring of the base class asks for it."""
+
+    def bind(self, layout: Layout, x: Tensor) -> Partition:
+        elements = x.shape[1]
+        labels = (torch.arange(elements, device=x.device) >= elements // 2).long()
+        return Partition(labels.unsqueeze(0), 2, ("first", "second"), (2,))
+
+
+def test_a_strangers_rule_needs_bind_alone() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Linear(4, 1)).eval()
+    for question in (
+        assay.Question(net, TABLE, features=Halves()),
+        assay.Question(net, TABLE).after("0", Halves()),
+    ):
+        made = assay.ExactShapley()(question)
+        assert (made.names, made.shape, made.values.shape) == (("first", "second"), (2,), (3, 2))
+        torch.testing.assert_close(made.values.sum(1), made.prediction - made.base)
+        part = assay.ExactShapley()(question.part(1, 2))
+        torch.testing.assert_close(part.values, made.values[1:2])

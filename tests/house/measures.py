@@ -3,7 +3,7 @@
 | measure | what is counted | goal |
 |---|---|---|
 | comments | lines that are or end in a comment, in % of all lines | at least 4 |
-| body | characters of a line of a function's body, indentation and docstring aside, mean | at most 38 |
+| body | characters of a line of code in a function's body, without its indentation, mean | at most 38 |
 | packed | assignments of a tuple to a tuple (`a, b = x, y`), per 1,000 lines | at most 4 |
 | conditional | conditional expressions (`x if c else y`), per 1,000 lines | at most 12 |
 | complex | functions whose McCabe complexity is above 10 | 0 |
@@ -111,8 +111,9 @@ def body_lines(tree: ast.Module, lines: list[str]) -> Iterator[str]:
         if body:
             numbers |= set(range(body[0].lineno, (body[-1].end_lineno or 0) + 1))
     for number in sorted(numbers - documented):
-        if lines[number - 1].strip():
-            yield lines[number - 1].strip()
+        line = lines[number - 1].strip()
+        if line and not line.startswith("#"):
+            yield line
 
 
 def unadvised(tree: ast.Module) -> int:

@@ -1,4 +1,6 @@
-"""The layout of the house: floors and families (import-linter), rooms and arrows between the wings, a place for every file."""
+"""The layout of the house: floors and families (import-linter), rooms and arrows between the wings,
+a place for every file.
+"""
 
 from __future__ import annotations
 
@@ -75,8 +77,9 @@ def test_every_file_has_its_place_on_the_page_of_its_wing(wing: Path) -> None:
     }
     for room in sorted(rooms - {"__init__"}):
         assert room in named, (
-            f"{shown(wing)}/{room} is put nowhere: if it belongs to what {shown(wing)} is for, name it in the docstring of "
-            f"{shown(wing)}/__init__.py; if not, the table of docs/architecture.md says which wing it belongs to"
+            f"{shown(wing)}/{room} is put nowhere: if it belongs to what {shown(wing)} is for, name it "
+            f"in the docstring of {shown(wing)}/__init__.py; if not, the table of docs/architecture.md "
+            "says which wing it belongs to"
         )
     assert len(rooms) <= IN_A_WING
 

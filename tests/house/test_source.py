@@ -1,4 +1,6 @@
-"""The house rules that are read off the source: what a file, a class, a function and a setting may be."""
+"""The house rules that are read off the source: what a file, a class, a function and a setting may
+be.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,9 @@ def by_hand(
     stride: tuple[int, ...],
     base: float,
 ) -> Tensor:
-    """One input: every window in turn, its drop written into the features that it covers, and the mean of those."""
+    """One input: every window in turn, its drop written into the features that it covers, and the
+    mean of those.
+    """
     starts = []
     for length, wide, step in zip(x.shape, window, stride):
         line = [0]
@@ -90,7 +92,9 @@ def test_integer_inputs_are_occluded_as_integers() -> None:
 
 
 class TwoImages(nn.Module):
-    """A convolution of the sum of two images (channels), 8 positions and channels weighed five times 1 and three times -1."""
+    """A convolution of the sum of two images (channels), 8 positions and channels weighed five
+    times 1 and three times -1.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -189,7 +193,7 @@ def test_single_features_keep_more_axioms_than_windows() -> None:
     [
         (lambda: Occlusion(window=0), "at least 1"),
         (lambda: Occlusion(stride=(1, 0)), "at least 1"),
-        (lambda: Occlusion(window=(1, 2))(asked([1, 2, 3])), "one for each axis"),
+        (lambda: Occlusion(window=(1, 2))(asked([1, 2, 3])), "one number for each axis"),
         (lambda: Occlusion(window=(5,))(asked([1, 2, 3])), "inside the feature map"),
         (lambda: Occlusion(window=1, stride=2)(asked([1, 2, 3])), "never be removed"),
     ],

@@ -1,4 +1,6 @@
-"""Every method of slopes and paths against its definition, written slowly: one input, one node, one draw at a time."""
+"""Every method of slopes and paths against its definition, written slowly: one input, one node, one
+draw at a time.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are known from a derivation, against the methods and metrics: float64, 1e-10 unless a sampling error is stated."""
+"""Answers known from a derivation, against methods and metrics: float64, 1e-10 or a sampling error."""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ def m3(x: Tensor) -> Tensor:
 def test_two_implementations_of_one_function_get_the_same_answer(
     model: Any, rule: Rule, steps: int
 ) -> None:
-    # On the way a (3, 1) both are relu(2 a - 1): slope (1, -1) on the upper half, which an even number of symmetric nodes
-    # (or of right ends, the kink itself having slope 0) weighs with exactly 1/2.
+    # On the way a (3, 1) both are relu(2 a - 1): slope (1, -1) on the upper half, which an even number
+    # of symmetric nodes (or of right ends, the kink itself having slope 0) weighs with exactly 1/2.
     made = assay.IntegratedGradients(steps, rule)(assay.Question(model, row(3.0, 1.0)))
     near(made.values, [[1.5, -0.5]])
     near(made.prediction - made.base, 1.0)
@@ -131,7 +131,8 @@ def test_left_ends_miss_a_kink_by_one_step(model: Any) -> None:
 
 
 def test_the_minimum_of_a_sum_and_one() -> None:
-    # y = min(2 x1 + 3 x2, 1) along a (2, 1) is min(7 a, 1): slope (2, 3) for a < 1/7, 0 beyond. So phi = (2 * 2, 1 * 3) / 7.
+    # y = min(2 x1 + 3 x2, 1) along a (2, 1) is min(7 a, 1): slope (2, 3) for a < 1/7, 0 beyond.
+    # So phi = (2 * 2, 1 * 3) / 7.
     question = assay.Question(lambda x: (2 * x[:, 0] + 3 * x[:, 1]).clamp(max=1.0), row(2.0, 1.0))
     expected = [[4 / 7, 3 / 7]]
     near(
@@ -242,8 +243,8 @@ def test_integrated_gradients_of_a_neuron() -> None:
 
 
 def test_the_mean_slope_at_a_layer_along_the_inputs_way() -> None:
-    # Internal influence from (0, -20, 0) to (0, 80, 0): s = 100 a - 20, relu(s - 10) has slope 1 for a > 0.3 and
-    # relu(s + 1) for a > 0.19: 0.7 and 0.81, here from slopes behind the layer at 100 midpoints.
+    # Internal influence from (0, -20, 0) to (0, 80, 0): s = 100 a - 20, relu(s - 10) has slope 1 for
+    # a > 0.3 and relu(s + 1) for a > 0.19: 0.7 and 0.81, from slopes behind the layer at 100 midpoints.
     points = torch.zeros(100, 3, dtype=torch.float64)
     points[:, 1] = (torch.arange(100, dtype=torch.float64) + 0.5) - 20
     behind = assay.Question(MultiLayer().double().eval(), points, target=0).after("linear1")
@@ -347,7 +348,8 @@ def test_a_single_step_tells_the_gradient_from_the_midpoint_gradient() -> None:
 
 
 def test_infidelity_of_a_product_over_all_four_masks() -> None:
-    # Equal weights on the masks: Shapley's (ab/2, ab/2) has (ab)^2 / 8, least squares' (2ab/3, 2ab/3) has (ab)^2 / 12.
+    # Equal weights on the masks: Shapley's (ab/2, ab/2) has (ab)^2 / 8, least squares' (2ab/3, 2ab/3)
+    # has (ab)^2 / 12.
     # Drawn masks come in unequal numbers; their counts make the sampled score exact by hand.
     question, whole = product(), 12.0
     removed = SubsetToBaseline().draw(question, 0, (0, DRAWS)).removed

@@ -1,4 +1,6 @@
-"""Random numbers: the generator against published answers, and draws that do not depend on how they are asked for."""
+"""Random numbers: the generator against published answers, and draws that do not depend on how they
+are asked for.
+"""
 
 from __future__ import annotations
 

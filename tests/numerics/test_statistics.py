@@ -25,7 +25,9 @@ def drawn_inputs(n: int, seed: int, resamples: int) -> np.ndarray:
 
 
 def bca_by_definition(values: np.ndarray, means: np.ndarray, level: float) -> tuple[float, float]:
-    """Efron 1987 with an explicit jackknife: every input is left out in turn and the mean is taken anew."""
+    """Efron 1987 with an explicit jackknife: every input is left out in turn and the mean is taken
+    anew.
+    """
     normal = stats.norm
     theta = values.mean()
     share = (np.mean(means < theta) + np.mean(means <= theta)) / 2
@@ -126,7 +128,7 @@ def test_wilson_agrees_with_scipy() -> None:
             (expected.low, expected.high), abs=1e-12
         )
     assert all(math.isnan(bound) for bound in statistics.wilson(0, 0))
-    with pytest.raises(InputError, match="count the hits"):
+    with pytest.raises(InputError, match="Count the hits"):
         statistics.wilson(11, 10)
 
 

@@ -1,4 +1,6 @@
-"""A network cut at a layer: the part before it runs once, what skips past it is carried, the forward stops where it is told."""
+"""A network cut at a layer: the part before it runs once, what skips past it is carried, the
+forward stops where it is told.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def layer_by_hand(
     b: Tensor,
     steps: int,
 ) -> Tensor:
-    """The slow twin of integrated gradients at a layer: midpoint sum in the space of activations, the input kept beside it."""
+    """The slow twin of integrated gradients at a layer: midpoint sum in the space of activations,
+    the input kept beside it.
+    """
     start, end = before(b), before(x)
     total = torch.zeros_like(end)
     for k in range(steps):

@@ -1,4 +1,4 @@
-"""What is absent given what is present: against the formulas of the conditional normal, and against counting."""
+"""What is absent given what is present, against the conditional normal and against counting."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_linear_model_under_the_gaussian_is_exact_for_every_coalition() -> Non
 
 @pytest.mark.parametrize("scale", [1.0, 1e9])
 def test_columns_that_repeat_one_another_say_what_they_say_once(scale: float) -> None:
-    """A copy of a column, in other units, and a sum of two: seen or not, they change nothing that the rest already tells."""
+    """A copy of a column, in other units, and a sum of two: they add nothing to what is known."""
     rows, x = correlated(), torch.tensor([[2.0, 1.0, -1.0]], dtype=torch.float64)
     more = torch.cat([rows, rows[:, :1] * scale, rows[:, 1:2] + rows[:, 2:]], dim=1)
     at = torch.cat([x, x[:, :1] * scale, x[:, 1:2] + x[:, 2:]], dim=1)

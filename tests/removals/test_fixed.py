@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ import torch
 from scipy import ndimage
 
 import assay
-from assay.errors import InputError, KindError
-from assay.removals.base import blend
+from assay.errors import InputError, KindError, SettingError
+from assay.inputs.layout import Layout
+from assay.removals.base import FixedAbsent, Removal, blend
 from toys import randn
 
 X = randn(3, 4, dtype=torch.float64)
@@ -124,7 +127,7 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_a_switch_takes_every_number_as_it_is(kind: torch.dtype) -> None:
-    """Against a choice number by number; minus zero, NaN and infinity come through bit for bit, and nothing is written to."""
+    """Against a choice number by number, bit for bit (minus zero, NaN); nothing is written to."""
     odd = torch.tensor([-0.0, 0.0, float("nan"), float("inf"), 1.0, -2.5])
     x = (odd if kind.is_floating_point or kind.is_complex else odd.nan_to_num(3, 5).abs()).to(kind)
     other = x.flip(0)
@@ -196,9 +199,9 @@ IMAGES = randn(2, 1, 4, 4)
         (assay.Background(FRAME[["b", "a"]]), FRAME, InputError, "Expected the columns"),
         (assay.Background(X), FRAME, KindError, "Expected a DataFrame"),
         (assay.Background(FRAME.assign(b="z")), FRAME, InputError, "'z', which is none of"),
-        (assay.Blur(0.0), IMAGES, InputError, "positive sigma"),
         (assay.Blur(1.0), X, InputError, "images"),
-        (assay.Noise(-1.0), X, InputError, "positive sigma"),
+        (assay.Blur(1.0), IMAGES.long(), InputError, "of torch.int64"),
+        (assay.Baseline(float("inf")), X.long(), InputError, "whole number as baseline"),
         (assay.Noise(1.0), X.long(), InputError, "floating inputs"),
         (0.0, X, KindError, "Expected removal such as"),
     ],
@@ -208,6 +211,22 @@ def test_removals_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(error, match=f"(?s){message}"):
         question(removal, inputs)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: assay.Blur(0.0), "positive sigma in pixels, got 0.0"),
+        (lambda: assay.Noise(-1.0), "positive sigma .* got sigma=-1.0"),
+        (lambda: assay.Noise(1.0, draws=0), "at least one draw .* draws=0"),
+    ],
+)
+def test_settings_that_no_input_fits_are_refused_when_they_are_made(
+    make: Any, message: str
+) -> None:
+    with pytest.raises(SettingError, match=message) as caught:
+        make()
+    assert caught.value.advice
 
 
 def test_masks_that_do_not_fit_are_refused() -> None:
@@ -292,3 +311,30 @@ def test_what_nobody_owns_does_not_count_as_removed() -> None:
 def test_slopes_of_inputs_that_equal_their_baseline_are_slopes() -> None:
     question = assay.Question(torch.nn.Linear(2, 1), torch.zeros(1, 2), target=0)
     assert bool((assay.Gradient()(question).values != 0).all())
+
+
+# --- a stranger's removal
+
+
+@dataclass(frozen=True)
+class Flipped(Removal):
+    """What is absent changes its sign: made from the input itself."""
+
+    follows = True
+
+    def bind(
+        self, layout: Layout, x: torch.Tensor, keys: Callable[[], torch.Tensor]
+    ) -> FixedAbsent:
+        return FixedAbsent(-x.unsqueeze(1))
+
+
+def test_a_strangers_removal_needs_bind_alone() -> None:
+    asked = question(Flipped())
+    mask = torch.tensor([[True, False, True, False]])
+    sign = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
+    torch.testing.assert_close(asked.value(mask)[:, 0], (X * sign).sum(1))
+    torch.testing.assert_close(asked.value(0.5 * torch.ones(1, 4)), torch.zeros(3, 1).double())
+    torch.testing.assert_close(asked.part(1, 2).absent, -X[1:2])
+    torch.testing.assert_close(asked.at(2 * X).absent, -2 * X)
+    with pytest.raises(InputError, match="leaves 1 of 1 as they are"):
+        question(Flipped(), torch.zeros(1, 4)).value(mask)

@@ -62,8 +62,8 @@ def test_pictures_are_rgb_and_shuffled() -> None:
     assert zoo.cifar10("train", 20, shuffle=False)[1].tolist() == [0] * 20
 
 
-# Counts on the first rows of the sets whose percentages are stated (first 2,000 of CIFAR: 92.45 % for ResNet-20);
-# one row of slack for other arithmetic.
+# Counts on the first rows of the sets whose percentages are stated (first 2,000 of CIFAR: 92.45 %
+# for ResNet-20); one row of slack for other arithmetic.
 @zoo.needs_data
 @pytest.mark.parametrize(("depth", "count"), [(20, 469), (32, 460), (44, 462), (56, 467)])
 def test_cifar_resnets(depth: int, count: int) -> None:
@@ -124,8 +124,12 @@ def test_tables_have_the_stated_rows() -> None:
         for load in (zoo.california, zoo.adult, zoo.german, zoo.boston, zoo.nhanes)
     }
     assert shapes == {
-        "california": (20640, 8), "adult": (32561, 14), "german": (1000, 20), "boston": (506, 12), "nhanes": (9932, 18),
-    }  # fmt: skip
+        "california": (20640, 8),
+        "adult": (32561, 14),
+        "german": (1000, 20),
+        "boston": (506, 12),
+        "nhanes": (9932, 18),
+    }
     assert round(float(zoo.adult()[1].mean()), 3) == 0.241
 
 

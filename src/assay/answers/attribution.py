@@ -1,11 +1,15 @@
-"""The answer, as plain data: it knows where it came from, not how to draw itself."""
+"""An attribution: credit for a prediction, input by input and feature by feature, as plain data.
+
+Additive feature attribution in the sense of Lundberg and Lee (2017): where a method promises
+completeness, base + sum of the values = prediction, and `gap` is what is missing (the convergence
+delta of Captum). It knows where it came from, not how to draw itself; `storage` knows its file.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from numbers import Integral, Real
 from os import PathLike
@@ -14,11 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import torch
 from torch import Tensor
 
-from assay.answers.storage import FORMAT, read
+from assay.answers.storage import read, write
 from assay.errors import InputError, KindError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_SHARE_DIGITS = 9  # 0.07 * 100 is 7.000000000000001: rounding up must not make it 8
 
 
 @final
@@ -26,10 +32,23 @@ if TYPE_CHECKING:
 class Attribution:
     """Credit for a prediction: `values` (n, features), the raw signed numbers of the method.
 
-    `base` (n,) is the target with everything removed, `prediction` (n,) the target on the input,
-    `gap` (n,) what the values' sum misses of their difference (None for methods that do not promise
-    it), `standard_error` (n, features) the Monte-Carlo error where the method samples, `facts` what
-    it cost and what is worth knowing, `provenance` what it takes to ask again.
+    Fields:
+        values: (n, features), in the unit that `kind` names.
+        base: (n,), the target with everything removed.
+        prediction: (n,), the target on the input.
+        names: one name per feature.
+        shape: the shape of the features, such as (height, width) for pixels.
+        kind: the unit of the values: "slope", "contribution" or "weight" (`Kind`).
+        gap: (n,), prediction - base - sum of the values; None for methods that do not promise it.
+        standard_error: (n, features), the Monte-Carlo error; None where the method does not sample.
+        facts: what it cost and what is worth knowing, by name.
+        provenance: what it takes to ask again: method, question, seed, versions.
+
+    >>> answer = Attribution(
+    ...     torch.tensor([[3.0, -4.0, 1.0]]), torch.zeros(1), torch.zeros(1),
+    ...     ("a", "b", "c"), (3,), "slope", provenance={"method": "Gradient()"})
+    >>> answer
+    Attribution(Gradient(), 1 inputs, 3 features)
     """
 
     values: Tensor
@@ -46,6 +65,7 @@ class Attribution:
     @property
     def method(self) -> str:
         """The method's repr, which evaluates back to it."""
+        # Answers that were made by hand need not say where they came from.
         return str(self.provenance.get("method", ""))
 
     @property
@@ -56,34 +76,34 @@ class Attribution:
     def __len__(self) -> int:
         return len(self.values)
 
-    def top(self, amount: int | float, *, by: Literal["value", "magnitude"] = "value") -> Tensor:
-        """Masks (n, features) of the features with the most credit: a number of them, or a share
-        rounded up. Ties go in order.
+    def rows(self, part: slice) -> Attribution:
+        """The answer for some of the inputs, everything that belongs to an input cut alike."""
+        # Every tensor here has one row per input; what is no tensor is common to
+        # all of them.
+        per_input: dict[str, Any] = {
+            name: value[part] for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **per_input)
 
-        >>> answer = Attribution(torch.tensor([[3.0, -4.0, 1.0]]), torch.zeros(1), torch.zeros(1), ("a", "b", "c"), (3,), "slope")
+    def top(self, amount: int | float, *, by: Literal["value", "magnitude"] = "value") -> Tensor:
+        """Masks (n, features) of the features with the most credit. Ties go in order.
+
+        Settings:
+            amount: an int is a number of features, a float a share of them, rounded up.
+            by: "value" ranks by the signed credit, "magnitude" by its absolute value.
+
+        >>> answer = Attribution(
+        ...     torch.tensor([[3.0, -4.0, 1.0]]), torch.zeros(1), torch.zeros(1),
+        ...     ("a", "b", "c"), (3,), "slope")
         >>> answer.top(1).tolist(), answer.top(0.5, by="magnitude").tolist()
         ([[True, False, False]], [[True, True, False]])
         """
-        count = self.values.shape[1]
-        given: Any = amount
-        if isinstance(given, bool) or not isinstance(given, Real):
-            raise KindError(
-                expected="a number of features or a share of them",
-                got=repr(given),
-                advice="",
-            )
-        amount = int(given) if isinstance(given, Integral) else float(given)
-        if not 0 <= amount <= (count if isinstance(amount, int) else 1.0):
-            raise InputError(
-                expected=f"a number of features from 0 to {count} or a share from 0.0 to 1.0",
-                got=repr(amount),
-                advice="",
-            )
-        k = amount if isinstance(amount, int) else math.ceil(round(amount * count, 9))
-        ranked = (self.values.abs() if by == "magnitude" else self.values).argsort(
-            dim=1, descending=True, stable=True
-        )
-        return torch.zeros_like(self.values, dtype=torch.bool).scatter_(1, ranked[:, :k], True)
+        k = _feature_count(amount, self.values.shape[1])
+        credit = self.values.abs() if by == "magnitude" else self.values
+        # A stable sort leaves ties in the order of the features.
+        ranked = credit.argsort(dim=1, descending=True, stable=True)
+        mask = torch.zeros_like(self.values, dtype=torch.bool)
+        return mask.scatter_(1, ranked[:, :k], True)
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per input, one column per feature."""
@@ -95,41 +115,64 @@ class Attribution:
         """Writes one file: the arrays as safetensors, the facts as JSON in its header. Nothing is
         pickled.
         """
-        from safetensors.torch import save_file
-
-        arrays = {"values": self.values, "base": self.base, "prediction": self.prediction}
-        arrays |= {"gap": self.gap} if self.gap is not None else {}
-        arrays |= {"standard_error": self.standard_error} if self.standard_error is not None else {}
-        said = {
+        arrays = {
+            "values": self.values,
+            "base": self.base,
+            "prediction": self.prediction,
+            "gap": self.gap,
+            "standard_error": self.standard_error,
+        }
+        facts = {
             "names": self.names,
             "shape": self.shape,
             "kind": self.kind,
             "facts": self.facts,
             "provenance": self.provenance,
         }
-        header = {"noun": "Attribution", "format": FORMAT, "said": json.dumps(said)}
-        save_file(
-            {name: array.detach().cpu().contiguous() for name, array in arrays.items()},
-            str(path),
-            header,
-        )
+        write(path, "Attribution", arrays, facts)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Attribution:
-        """Reads what `save` wrote."""
-        arrays, header = read(path, "Attribution")
-        said = json.loads(header["said"])
+        """Reads what `save` wrote.
+
+        Errors: InputError for a file that holds something else, VersionError for one that this
+        version cannot read.
+        """
+        saved = read(path, "Attribution")
         return cls(
-            **arrays,
-            names=tuple(said["names"]),
-            shape=tuple(said["shape"]),
-            kind=said["kind"],
-            facts=said["facts"],
-            provenance=said["provenance"],
+            **saved.arrays,
+            # JSON has no tuples.
+            names=tuple(saved.facts["names"]),
+            shape=tuple(saved.facts["shape"]),
+            kind=saved.facts["kind"],
+            facts=saved.facts["facts"],
+            provenance=saved.facts["provenance"],
         )
 
     def __repr__(self) -> str:
         return f"Attribution({self.method}, {len(self)} inputs, {self.values.shape[1]} features)"
+
+
+def _feature_count(amount: Any, features: int) -> int:
+    """How many features an amount is: an int counts them, a float is a share, rounded up."""
+    # True is an int to Python, and NumPy's numbers are neither int nor float.
+    if isinstance(amount, bool) or not isinstance(amount, Real):
+        raise KindError(
+            expected="a number of features or a share of them",
+            got=repr(amount),
+            advice="Use an int, as in top(3), or a float, as in top(0.1).",
+        )
+    number: int | float = int(amount) if isinstance(amount, Integral) else float(amount)
+    limit = features if isinstance(number, int) else 1.0
+    if not 0 <= number <= limit:
+        raise InputError(
+            expected=f"a number of features from 0 to {features} or a share from 0.0 to 1.0",
+            got=repr(number),
+            advice="Use an int to count features, a float for a share of them.",
+        )
+    if isinstance(number, int):
+        return number
+    return math.ceil(round(number * features, _SHARE_DIGITS))
 
 
 class Kind(Enum):
@@ -141,20 +184,3 @@ class Kind(Enum):
     """Target: what a feature adds. Global."""
     WEIGHT = "weight"
     """A saliency without a unit of its own."""
-
-
-def cut(attribution: Attribution, rows: slice) -> Attribution:
-    """The answer for some of the inputs."""
-    error = attribution.standard_error
-    return Attribution(
-        attribution.values[rows],
-        attribution.base[rows],
-        attribution.prediction[rows],
-        attribution.names,
-        attribution.shape,
-        attribution.kind,
-        None if attribution.gap is None else attribution.gap[rows],
-        None if error is None else error[rows],
-        attribution.facts,
-        attribution.provenance,
-    )

@@ -1,8 +1,11 @@
-"""A score is data: one number per input, averaged late, with an interval."""
+"""A score: one number per input, averaged late, with an interval of the mean over inputs.
+
+Means over inputs are never taken before this class, so that its interval (BCa bootstrap, Efron
+1987, or Wilson's, 1927, for rates: `assay.numerics.statistics`) holds what varies between inputs.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 import torch
 from torch import Tensor
 
-from assay.answers.storage import FORMAT, read
+from assay.answers.storage import read, write
 from assay.errors import InputError
 from assay.numerics import statistics
 
@@ -24,18 +27,26 @@ Direction: TypeAlias = Literal["lower", "higher"]
 
 RATE = "rate"  # the units of a share of inputs, whose interval is Wilson's
 
+_DETAIL = "details/"  # what the arrays of `details` are called by in a file, before their names
+
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Score:
-    """What a metric says of one attribution: `values` (n,) in float64, one number per input, in the
-    metric's `units`.
+    """What a metric says of one attribution: one number per input, in the metric's units.
 
-    NaN is a metric's way to say that an input has no score (`why`); such inputs are left out of
-    `mean` and `interval` and counted in `missing`. `error` (n,) is the Monte-Carlo standard error
-    of each value where the metric samples, `details` are further numbers per input (raw, scaled,
-    skill), `provenance` says what was scored and how to do it again. Scores of the same inputs are
-    compared with `assay.numerics.statistics.paired`.
+    Scores of the same inputs are compared with `assay.numerics.statistics.paired`.
+
+    Fields:
+        name: the metric's name.
+        values: (n,), float64; NaN where an input has no score. Such inputs are left out of `mean`
+            and `interval` and counted in `missing`.
+        direction: "lower" or "higher", whichever is better.
+        units: the unit of the values; "rate" says that they are shares, whose interval is Wilson's.
+        error: (n,), the Monte-Carlo standard error of each value; None where nothing is sampled.
+        details: further numbers per input, each (n,): raw, scaled, skill.
+        why: why an input may have no score, in words.
+        provenance: what was scored and how to do it again.
 
     >>> score = Score("Infidelity", torch.tensor([0.25, 0.5, 0.75]), "lower")
     >>> score.mean, score.missing
@@ -54,30 +65,40 @@ class Score:
     def __post_init__(self) -> None:
         if self.direction not in ("lower", "higher"):
             raise InputError(
-                f"direction must be 'lower' or 'higher', whichever is better, got {self.direction!r}"
+                expected="the direction 'lower' or 'higher', whichever is better",
+                got=repr(self.direction),
+                advice="Set direction='lower' for an error, 'higher' for a skill.",
             )
         values = _column("values", self.values)
         n = len(values)
-        error = None if self.error is None else _column("error", self.error, n)
-        details = {
-            key: _column(f"details[{key!r}]", column, n) for key, column in self.details.items()
-        }
-        if bool(torch.isinf(values).any()):
-            raise InputError(
-                f"values of {self.name} must be finite, or NaN where an input has no score; got infinite ones"
-            )
-        if self.units == RATE and bool(((values < 0) | (values > 1)).any()):
-            raise InputError(
-                f"values of {self.name} must lie in [0, 1], since its units are {RATE!r}"
-            )
-        settled = {
+        self._check_range(values)
+        columns = {
             "values": values,
-            "error": error,
-            "details": details,
+            "error": None if self.error is None else _column("error", self.error, n),
+            "details": {
+                key: _column(f"details[{key!r}]", column, n) for key, column in self.details.items()
+            },
             "provenance": dict(self.provenance),
         }
-        for key, value in settled.items():
-            object.__setattr__(self, key, value)
+        # Copies in double precision: a frozen class is written past its own
+        # guard, once.
+        for key, column in columns.items():
+            object.__setattr__(self, key, column)
+
+    def _check_range(self, values: Tensor) -> None:
+        if bool(torch.isinf(values).any()):
+            raise InputError(
+                expected=f"values of {self.name} that are finite, or NaN where there is no score",
+                got="infinite ones",
+                advice="Set NaN where an input has no score, and say in `why` what that means.",
+            )
+        outside = (values < 0) | (values > 1)
+        if self.units == RATE and bool(outside.any()):
+            raise InputError(
+                expected=f"values of {self.name} in [0, 1], since its units are {RATE!r}",
+                got=f"{float(values[outside][0]):.3g}",
+                advice="Give each input's share of hits, or name other units.",
+            )
 
     def __len__(self) -> int:
         return len(self.values)
@@ -90,7 +111,10 @@ class Score:
     @property
     def mean(self) -> float:
         """The mean over the inputs that have a score."""
-        return float(torch.nanmean(self.values)) if self.missing < len(self) else math.nan
+        # Without any score there is no mean.
+        if self.missing == len(self):
+            return math.nan
+        return float(torch.nanmean(self.values))
 
     @cached_property
     def interval(self) -> tuple[float, float]:
@@ -98,7 +122,10 @@ class Score:
         a rate.
         """
         if self.units == RATE:
-            return statistics.wilson(float(torch.nansum(self.values)), len(self) - self.missing)
+            # Hits may be shares of one, as with partial credit.
+            successes = float(torch.nansum(self.values))
+            return statistics.wilson(successes, len(self) - self.missing)
+        # NaN values are left out there.
         return statistics.interval(self.values.numpy())
 
     @property
@@ -108,16 +135,23 @@ class Score:
         """
         if self.error is None:
             return 0.0
-        there = self.error[~torch.isnan(self.values)]
-        return float(there.square().sum().sqrt() / len(there)) if len(there) else math.nan
+        errors = self.error[~torch.isnan(self.values)]
+        if not len(errors):
+            return math.nan
+        # Draws of different inputs are independent: the variances add.
+        return float(errors.square().sum().sqrt() / len(errors))
 
     def __repr__(self) -> str:
         low, high = self.interval
-        units = f" {self.units}" if self.units else ""
-        count = f"n={len(self) - self.missing}"
+        parts = [f"{self.name} {self.mean:.3g} [{low:.3g}, {high:.3g}]"]
+        if self.units:
+            parts[0] += f" {self.units}"
+        parts += [f"{self.direction} is better", f"n={len(self) - self.missing}"]
         if self.missing:
-            count += f" of {len(self)}" + (f" ({self.why})" if self.why else "")
-        return f"{self.name} {self.mean:.3g} [{low:.3g}, {high:.3g}]{units}, {self.direction} is better, {count}"
+            parts[-1] += f" of {len(self)}"
+            if self.why:
+                parts[-1] += f" ({self.why})"
+        return ", ".join(parts)
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row per input: the score, its Monte-Carlo standard error where there is one, and the
@@ -129,46 +163,53 @@ class Score:
         if self.error is not None:
             columns["standard error"] = self.error.numpy()
         columns |= {key: column.numpy() for key, column in self.details.items()}
-        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self), name="input"))
+        index = pandas.RangeIndex(len(self), name="input")
+        return pandas.DataFrame(columns, index=index)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes the arrays as safetensors with the facts as JSON in its header; `Score.load` reads
         it back.
         """
-        from safetensors.torch import save_file
-
-        tensors = {"values": self.values} | {
-            f"details/{key}": column for key, column in self.details.items()
-        }
-        if self.error is not None:
-            tensors["error"] = self.error
-        said = {
+        # A file holds one flat set of arrays: details are told by a prefix.
+        details = {_DETAIL + key: column for key, column in self.details.items()}
+        facts = {
             "name": self.name,
             "direction": self.direction,
             "units": self.units,
             "why": self.why,
             "provenance": self.provenance,
         }
-        save_file(tensors, str(path), {"noun": "Score", "format": FORMAT, "said": json.dumps(said)})
+        arrays = {"values": self.values, "error": self.error, **details}
+        write(path, "Score", arrays, facts)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Score:
-        """Reads what `save` wrote."""
-        tensors, header = read(path, "Score")
-        said = json.loads(header["said"])
+        """Reads what `save` wrote.
+
+        Errors: InputError for a file that holds something else, VersionError for one that this
+        version cannot read.
+        """
+        saved = read(path, "Score")
         details = {
-            key.removeprefix("details/"): column
-            for key, column in tensors.items()
-            if key.startswith("details/")
+            key.removeprefix(_DETAIL): column
+            for key, column in saved.arrays.items()
+            if key.startswith(_DETAIL)
         }
-        return cls(values=tensors["values"], error=tensors.get("error"), details=details, **said)
+        return cls(
+            values=saved.arrays["values"],
+            error=saved.arrays.get("error"),
+            details=details,
+            **saved.facts,
+        )
 
 
 def _column(name: str, values: object, n: int | None = None) -> Tensor:
+    """One number per input (n,) as float64 on the CPU, a copy that nobody else can change."""
     column = torch.as_tensor(values).detach().to("cpu", torch.float64, copy=True)
-    if column.ndim != 1 or (n is not None and len(column) != n):
+    if column.ndim != 1 or n not in (None, len(column)):
         raise InputError(
-            f"{name} must be one number per input, shape ({'n' if n is None else n},), got {tuple(column.shape)}: "
-            "average nothing before handing it over"
+            expected=f"{name} to be one number per input, shape ({'n' if n is None else n},)",
+            got=tuple(column.shape),
+            advice="Hand over every input's own number: average nothing before.",
         )
     return column

@@ -1,20 +1,71 @@
-"""Answers on disk: one safetensors file whose header says what it is; nothing is pickled."""
+"""Answers on disk: one safetensors file, the arrays as they are, the facts as JSON in its header.
+
+The header holds three texts: `noun` (which class it is), `format` (of this layout of the file) and
+`facts` (all that is not an array, as JSON). Nothing is pickled, so that a file of unknown origin
+can be read without running code of its own (https://huggingface.co/docs/safetensors).
+
+One rule of versions: a file is read if its format is `FORMAT`, else refused; `FORMAT` rises by one
+whenever the header or the arrays change. Certificates are JSON alone, with a format of their own.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from os import PathLike
+from typing import Any, final
 
 from torch import Tensor
 
 from assay.errors import InputError, VersionError
 
-FORMAT = "1"
+# "1" kept the facts under another key. A text, as all that a header of
+# safetensors may hold.
+FORMAT = "2"
 
 
-def read(
-    path: str | PathLike[str], noun: str | None = None
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The arrays and the header of a saved file, checked for what it holds and its format."""
+@final
+@dataclass(frozen=True, eq=False)
+class SavedAnswer:
+    """What stands in a saved file.
+
+    Fields:
+        noun: the class that was saved, "Attribution" or "Score".
+        arrays: its tensors by name, on the CPU.
+        facts: everything else, as JSON gives it back (tuples have become lists).
+    """
+
+    noun: str
+    arrays: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+
+
+def write(
+    path: str | PathLike[str],
+    noun: str,
+    arrays: Mapping[str, Tensor | None],
+    facts: Mapping[str, Any],
+) -> None:
+    """Writes one file; arrays that are None are left out."""
+    from safetensors.torch import save_file
+
+    # safetensors writes memory as it lies: strides and devices must be gone.
+    tensors = {
+        name: array.detach().cpu().contiguous()
+        for name, array in arrays.items()
+        if array is not None
+    }
+    header = {"noun": noun, "format": FORMAT, "facts": json.dumps(facts)}
+    save_file(tensors, str(path), header)
+
+
+def read(path: str | PathLike[str], noun: str | None = None) -> SavedAnswer:
+    """A saved file, checked for what it holds and for its format.
+
+    Errors: InputError for a file that cannot be read or holds another noun, VersionError for one of
+    another format.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -25,18 +76,20 @@ def read(
         raise InputError(
             expected="a file written by .save()",
             got=f"{path} which cannot be read: {error}",
-            advice="",
+            advice="Save the answer again: answer.save(path).",
         ) from error
-    if "noun" not in header or (noun is not None and header["noun"] != noun):
+    if "noun" not in header or noun not in (None, header["noun"]):
         raise InputError(
             expected=f"a saved {noun or 'answer'} in {path}",
             got=header.get("noun", "another kind of file"),
-            advice="",
+            advice="Read whatever was saved with assay.load(path).",
         )
+    # The noun is looked at first: a stranger's file has no format of ours to
+    # complain about.
     if header.get("format") != FORMAT:
         raise VersionError(
             expected=f"a file of format {FORMAT} in {path}",
             got=f"format {header.get('format')}",
-            advice="Read it with the version that wrote it, or ask again.",
+            advice="Read it with the version that wrote it, or ask again and save the new answer.",
         )
-    return arrays, header
+    return SavedAnswer(header["noun"], arrays, json.loads(header["facts"]))

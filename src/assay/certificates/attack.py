@@ -1,12 +1,15 @@
-"""Attack: a search for the added features that turn the class, which bounds a certificate from the
-other side.
+"""An attack on a selection: a search for the fewest added (or removed) features that turn the class.
+
+It bounds the true radius from above, where a certificate bounds it from below. Greedy by the margin
+of the class, as attacks on discrete inputs are, then prefixes of random orders, then pruning: every
+feature that the change does not need is taken back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import torch
@@ -16,36 +19,40 @@ from assay import engine
 from assay.certificates.noise import Integers, Masks
 from assay.certificates.radii import Side
 from assay.certificates.selections import selected
-from assay.certificates.votes import _classes
-from assay.errors import InputError, SettingError
+from assay.certificates.votes import class_votes
+from assay.errors import SettingError
 from assay.numerics import rng
+from assay.numerics.pieces import pieces
 from assay.question.question import Question
 
-_BLOCK = 1024  # masks asked at once
+_MASKS_AT_ONCE = 1024  # a search stops after the block in which it succeeds
+
+Flips: TypeAlias = tuple[int, ...]
+"""The features whose presence is turned over."""
 
 
 @final
 @dataclass(frozen=True)
 class Counterexample:
-    """The smallest change found that flips the class: adding (or removing) the features `flipped`
-    gives class `other`.
+    """The smallest change found that flips the class, for one input.
 
-    `size` is None where nothing was found. `radius` bounds the true radius from above: size - 1, or
-    all the rest.
+    Adding (or removing) the features `flipped` gives class `other`. `size` is None where nothing
+    was found. `radius` bounds the true radius from above: size - 1, or all unselected features.
     """
 
     side: Side
-    size: int | None
-    flipped: tuple[int, ...]
-    selected: int
-    other: int | None
-    room: int
-    evaluations: int
+    size: int | None  # features flipped, 0 where the whole has another class already
+    flipped: tuple[int, ...]  # their numbers, in order
+    selected: int  # the class of the selection
+    other: int | None  # the class after the flips
+    room: int  # unselected features
+    evaluations: int  # rows asked
 
     @property
     def radius(self) -> int:
-        """No radius above this one is true; -1 where the whole itself has another class than the
-        selection.
+        """No radius above this one is true.
+
+        -1 where the whole itself has another class than the selection.
         """
         return self.room if self.size is None else self.size - 1
 
@@ -53,14 +60,22 @@ class Counterexample:
 @final
 @dataclass(frozen=True)
 class Attack:
-    """The smallest addition (or removal) found that flips the class: greedy by margin, random
-    orders, then pruned.
+    """The smallest addition (or removal) found that flips the class: an upper bound of the radius.
 
-    An upper bound beside the lower bound of a certificate. `restarts` random orders, their prefixes
-    tried from short to long; `reach` limits the greedy search to so many steps. Cost: at most reach
-    * m rows for the greedy part and restarts * m for the random one, m the unselected features.
+    Greedy by margin, random orders, then pruned.
 
-    >>> question = Question(lambda x: torch.stack([1.5 + 0 * x[:, 0], x[:, 1] + x[:, 3]], dim=1), torch.ones(1, 5))
+    Settings:
+        side: "incremental" adds to the selection, "decremental" removes from the whole.
+        restarts: how many random orders are tried, their prefixes from short to long.
+        reach: the most steps of the greedy search; all unselected features where None.
+
+    Cost: at most reach * m rows for the greedy part and restarts * m for the random one, m the
+    unselected features. Errors: TargetError for a model with a single output; ModelError for a
+    model whose rows influence each other.
+
+    >>> question = Question(
+    ...     lambda x: torch.stack([1.5 + 0 * x[:, 0], x[:, 1] + x[:, 3]], dim=1), torch.ones(1, 5)
+    ... )
     >>> (found,) = Attack().search(question, torch.arange(5) == 0)
     >>> found.size, found.flipped, found.radius
     (2, (1, 3), 1)
@@ -71,15 +86,12 @@ class Attack:
     reach: int | None = None
 
     def __post_init__(self) -> None:
-        if (
-            self.side not in ("incremental", "decremental")
-            or self.restarts < 0
-            or (self.reach or 0) < 0
-        ):
+        known_side = self.side in ("incremental", "decremental")
+        if not known_side or self.restarts < 0 or (self.reach or 0) < 0:
             raise SettingError(
                 expected="side 'incremental' or 'decremental' and counts from 0 on",
                 got=f"side={self.side!r}, restarts={self.restarts}, reach={self.reach}",
-                advice="",
+                advice="Such as Attack('decremental', restarts=16).",
             )
 
     def search(
@@ -87,72 +99,110 @@ class Attack:
     ) -> tuple[Counterexample, ...]:
         """One counterexample, or none found, per input."""
         masks = selected(selection, question).numpy()
-        order = rng.shared(seed, "attack orders").random((self.restarts, question.partition.count))
-        question.part(0, 1).fix_target()
+        shape = (self.restarts, question.partition.count)
+        # Ranks of all features, so that every input takes the order of those it has left.
+        order = rng.shared(seed, "attack orders").random(shape)
         return tuple(
-            self._one(question.part(row, row + 1), mask, order) for row, mask in enumerate(masks)
+            self._counterexample(question.part(row, row + 1), mask, order)
+            for row, mask in enumerate(masks)
         )
 
-    def _one(self, question: Question, mask: Masks, order: NDArray[np.float64]) -> Counterexample:
+    def _counterexample(
+        self, question: Question, mask: Masks, order: NDArray[np.float64]
+    ) -> Counterexample:
         free = np.flatnonzero(~mask)
+        # Additions start from the selection, removals from the whole input.
         start = mask if self.side == "incremental" else np.ones_like(mask)
         with engine.tally() as spent:
-            before = int(_classes(question, mask[None])[0][0])
-            asked = _Flips(question, start, before)
-            found = asked.first([()]) or self._greedy(asked, free)
-            ranked = free[order[:, free].argsort(axis=1)].tolist()
-            most = len(free) if found is None else len(found[0]) - 1
-            found = (
-                asked.first([tuple(line[:size]) for size in range(1, most + 1) for line in ranked])
-                or found
-            )
-            while found and (
-                less := asked.first([tuple(set(found[0]) - {one}) for one in found[0]])
-            ):
-                found = less
-        flipped, other = found or ((), None)
-        size = None if found is None else len(flipped)
+            label = int(class_votes(question, mask[None]).choices[0, 0])
+            game = _Flipping(question, start, label)
+            # The whole may already have another class: no feature need be removed then.
+            change = game.first_change([()]) or self._greedy(game, free)
+            # Random orders are tried only as far as they would be an improvement.
+            longest = len(free) if change is None else len(change.flips) - 1
+            shorter = game.first_change(_prefixes(free, order, longest))
+            change = game.pruned(shorter or change)
+        flips = () if change is None else change.flips
         return Counterexample(
-            self.side, size, tuple(sorted(flipped)), before, other, len(free), spent.forwards
+            side=self.side,
+            size=None if change is None else len(flips),
+            flipped=tuple(sorted(flips)),
+            selected=label,
+            other=None if change is None else change.other,
+            room=len(free),
+            evaluations=spent.forwards,
         )
 
-    def _greedy(self, asked: _Flips, free: Integers) -> tuple[tuple[int, ...], int] | None:
+    def _greedy(self, game: _Flipping, free: Integers) -> _Change | None:
         """Flips one feature after the other, each time the one that leaves the smallest margin."""
-        flipped: tuple[int, ...] = ()
-        for _ in range(len(free) if self.reach is None else min(self.reach, len(free))):
-            tries = [(*flipped, one) for one in free.tolist() if one not in flipped]
-            margins, classes = asked.ask(tries)
-            if (hit := np.flatnonzero(classes != asked.before)).size:
-                return tries[hit[0]], int(classes[hit[0]])
-            flipped = tries[int(margins.argmin())]
+        steps = len(free) if self.reach is None else min(self.reach, len(free))
+        flips: Flips = ()
+        for _ in range(steps):
+            unflipped = [feature for feature in free.tolist() if feature not in flips]
+            longer = [(*flips, feature) for feature in unflipped]
+            margins, classes = game.ask(longer)
+            changed = np.flatnonzero(classes != game.label)
+            if changed.size:
+                return _Change(longer[changed[0]], int(classes[changed[0]]))
+            # Nobody turned the class: go on from the flip that came closest.
+            flips = longer[int(margins.argmin())]
         return None
 
 
 @final
+@dataclass(frozen=True)
+class _Change:
+    """Flips that turn the class, and the class they give."""
+
+    flips: Flips
+    other: int
+
+
+@final
 @dataclass(frozen=True, eq=False)
-class _Flips:
-    """A start mask of one input, asked again with some features flipped; `before` is the class that
-    should stay.
-    """
+class _Flipping:
+    """One input, asked at a start mask with some features flipped; `label` is the class to keep."""
 
     question: Question
     start: Masks
-    before: int
+    label: int
 
-    def ask(self, flips: Sequence[tuple[int, ...]]) -> tuple[NDArray[np.float64], Integers]:
-        """The margin of the class and the class found, (len(flips),) each."""
-        masks = np.tile(self.start, (len(flips), 1))
-        for row, flipped in enumerate(flips):
-            masks[row, list(flipped)] ^= True
-        outputs = self.question.outputs(torch.from_numpy(masks)).to("cpu", torch.float64)[0].numpy()
-        rivals = np.delete(outputs, self.before, axis=1).max(axis=1)
-        return outputs[:, self.before] - rivals, outputs.argmax(axis=1)
+    def ask(self, candidates: Sequence[Flips]) -> tuple[NDArray[np.float64], Integers]:
+        """The margin of the class, and the class there is, for each candidate: (candidates,)."""
+        masks = np.tile(self.start, (len(candidates), 1))
+        for row, flips in enumerate(candidates):
+            masks[row, list(flips)] ^= True
+        asked = self.question.outputs(torch.from_numpy(masks))[0]
+        outputs = asked.to("cpu", torch.float64).numpy()
+        # The margin of a class is its lead over the strongest rival.
+        rivals = np.delete(outputs, self.label, axis=1).max(axis=1)
+        return outputs[:, self.label] - rivals, outputs.argmax(axis=1)
 
-    def first(self, flips: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], int] | None:
-        """The first of some changes that flips the class, and the class it gives."""
-        for start in range(0, len(flips), _BLOCK):
-            block = flips[start : start + _BLOCK]
-            classes = self.ask(block)[1]
-            if (hit := np.flatnonzero(classes != self.before)).size:
-                return block[hit[0]], int(classes[hit[0]])
+    def first_change(self, candidates: Sequence[Flips]) -> _Change | None:
+        """The first candidate that turns the class."""
+        for piece in pieces(len(candidates), 1, _MASKS_AT_ONCE):
+            block = candidates[piece]
+            _, classes = self.ask(block)
+            changed = np.flatnonzero(classes != self.label)
+            if changed.size:
+                return _Change(block[changed[0]], int(classes[changed[0]]))
         return None
+
+    def pruned(self, change: _Change | None) -> _Change | None:
+        """Takes back one feature after the other, as long as the class stays turned."""
+        while change is not None:
+            flips = change.flips
+            without_one = [tuple(set(flips) - {feature}) for feature in flips]
+            shorter = self.first_change(without_one)
+            # No feature can be spared: the change is minimal, though perhaps not the smallest.
+            if shorter is None:
+                return change
+            change = shorter
+        return None
+
+
+def _prefixes(free: Integers, order: NDArray[np.float64], longest: int) -> list[Flips]:
+    """The prefixes of random orders of the free features, from short to long."""
+    ranked = free[order[:, free].argsort(axis=1)].tolist()
+    # All orders at one length before the next length, so that the first success is a short one.
+    return [tuple(features[:size]) for size in range(1, longest + 1) for features in ranked]

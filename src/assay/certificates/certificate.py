@@ -1,31 +1,32 @@
-"""A certificate is data: what the model said, what follows in whole numbers, and all it takes to
-check both.
+"""A certificate is data: what the model answered, what follows from it, and what it takes to check.
+
+Votes and the noise they were cast under are kept, the claims are not: they are counted from the
+votes whenever they are asked for, so that an edited claim cannot survive being read
+(`Certificate.load`), and another model's votes can be put in the place of the stored ones
+(`Certificate.verify`).
 """
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, final
 
 import numpy as np
 import torch
 
-from assay.certificates import radii
-from assay.certificates.evidence import Evidence, _decode, _encode
+from assay.certificates.claims import Claims, Inequality, VoteInequality
+from assay.certificates.evidence import Evidence
 from assay.certificates.noise import Masks, NoiseDesign
-from assay.certificates.votes import Votes, _votes, cast_votes
+from assay.certificates.supersets import supersets
+from assay.certificates.votes import Ballots, Votes, cast_votes
 from assay.errors import InputError, VersionError
 from assay.question.question import Question
 
-Bound: TypeAlias = Literal["vote-aware", "strict", "bernoulli", "enumeration"]
-
-FORMAT = 1
-
-_CLAIMS = ("predicted", "selected", "consistent", "incremental", "decremental", "full")
+FORMAT = 1  # of the saved file; a file of another one is refused
 
 
 @final
@@ -35,29 +36,45 @@ class Verdict:
 
     holds: bool
     why: str
-    changed: int
-    draws: int
+    changed: int  # draws with another answer
+    draws: int  # draws asked again
 
     def __bool__(self) -> bool:
         return self.holds
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Certificate:
     """What is proven about one input and one selection of its features.
 
+    Its `claims` are whole numbers of features that follow from `at_selection` and `at_whole`:
     `incremental`: adding up to that many features to the selection keeps the class it has.
     `decremental`: removing up to that many unselected features from the whole keeps the class of
     the selection. `full`: every superset keeps it. `consistent`: the selection has the class of the
-    whole, without which nothing is claimed about removals. All are whole numbers of features that
-    follow from `at_selection` and `at_whole`; a `confidence` of 1.0 means for certain.
+    whole, without which nothing is claimed about removals.
+
+    Settings:
+        features: how many features the input has.
+        selection: the numbers of the selected ones.
+        classes: how many classes the model tells apart.
+        bound: by which inequality the radii follow from the votes.
+        at_selection: the votes on the selection; on every superset where no design is.
+        at_whole: the votes on the whole input.
+        design: the noise of the smoothed classifier; None for a classifier as it is.
+        scale: units of a vote, 1 for classes.
+        tolerance: relative distance of the two largest outputs below which a draw counts as lost.
+        confidence: with what probability all claims hold; 1.0 means for certain.
+        settings: who certified, as text that reads back.
+        model: the model's name.
+        key: the input's identity, hashed from its bytes.
+        evidence: the input itself, where it can be stored.
     """
 
     features: int
     selection: tuple[int, ...]
     classes: int
-    bound: Bound
+    bound: Inequality
     at_selection: Votes
     at_whole: Votes = Votes(())
     design: NoiseDesign | None = None
@@ -67,27 +84,75 @@ class Certificate:
     settings: str = ""
     model: str = ""
     key: int = 0
-    evidence: Evidence | None = field(default=None, compare=False, repr=False)
-    predicted: int = field(init=False)
-    selected: int = field(init=False)
-    consistent: bool = field(init=False)
-    incremental: int = field(init=False)
-    decremental: int = field(init=False)
-    full: bool = field(init=False)
+    evidence: Evidence | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        claims = self._enumerated() if self.design is None else self._smoothed(self.design)
-        for name, value in zip(_CLAIMS, claims, strict=True):
-            object.__setattr__(self, name, value)
+        # Votes that do not fit are refused here: a certificate that exists has claims.
+        _ = self.claims
+
+    def __repr__(self) -> str:
+        selected = f"{len(self.selection)} of {self.features} features"
+        sure = f"bound={self.bound!r}, confidence={self.confidence:g}"
+        return f"<Certificate of {selected}: {self.claims!r}, {sure}>"
 
     # --- what follows from the votes
+
+    @cached_property
+    def claims(self) -> Claims:
+        """Everything that is claimed, counted from the votes."""
+        if self.design is None:
+            return Claims.enumerated(self.at_selection, self.room)
+        inequality = VoteInequality(
+            inequality=self.bound,
+            design=self.design,
+            free=~self.mask,
+            classes=self.classes,
+            scale=self.scale,
+            tolerance=self.tolerance,
+            confidence=self.confidence,
+        )
+        return Claims.smoothed(
+            inequality,
+            at_selection=self.at_selection,
+            at_whole=self.at_whole,
+        )
+
+    @property
+    def predicted(self) -> int:
+        """The class of the whole input."""
+        return self.claims.predicted
+
+    @property
+    def selected(self) -> int:
+        """The class of the selection."""
+        return self.claims.selected
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the selection has the class of the whole."""
+        return self.claims.consistent
+
+    @property
+    def incremental(self) -> int:
+        """How many features may be added to the selection, whichever they are."""
+        return self.claims.incremental
+
+    @property
+    def decremental(self) -> int:
+        """How many unselected features may be removed from the whole, whichever they are."""
+        return self.claims.decremental
+
+    @property
+    def full(self) -> bool:
+        """Whether every superset keeps the class."""
+        return self.claims.full
 
     @property
     def mask(self) -> Masks:
         """The selection as a mask: (features,) bool."""
-        found = np.zeros(self.features, dtype=bool)
-        found[list(self.selection)] = True
-        return found
+        mask = np.zeros(self.features, dtype=bool)
+        mask[list(self.selection)] = True
+        return mask
 
     @property
     def room(self) -> int:
@@ -101,12 +166,9 @@ class Certificate:
 
     @property
     def abstains(self) -> bool:
-        """Whether nothing is claimed about any mask beyond those that were asked, or the selection
-        lost the class.
-        """
-        return not self.consistent or (
-            self.room > 0 and self.incremental == 0 and self.decremental == 0
-        )
+        """Whether nothing is claimed beyond the masks that were asked, or the class was lost."""
+        no_radius = self.incremental == 0 and self.decremental == 0
+        return not self.consistent or (self.room > 0 and no_radius)
 
     @property
     def shares(self) -> tuple[float, float]:
@@ -115,11 +177,13 @@ class Certificate:
 
     @property
     def published(self) -> float:
-        """The real-valued radius gap / (2 lambda) of Xue, Alur and Wong (2023), which allows a tie:
-        only to compare.
+        """The real-valued radius gap / (2 lambda) of Xue, Alur and Wong (2023), to compare only.
+
+        It allows a tie, at which the class may change.
         """
         if self.design is None:
             return float(self.incremental)
+        # The two largest shares of votes, p_A and p_B of the paper.
         ordered = np.sort(self.at_selection.table(self.classes).sum(axis=0))
         gap = (ordered[-1] - ordered[-2]) / (self.scale * len(self.design.rows))
         return float(gap * self.design.levels / (2 * self.design.kept))
@@ -129,65 +193,30 @@ class Certificate:
         """What the claims rest on, in words."""
         common = (
             "The model is a fixed function: the same masked input gives the same outputs.",
-            "Features, and what stands in for absent ones, were fixed on the clean input; no mask changes them.",
-            "Nothing is claimed about removing selected features or about changing the values of features.",
+            "Features, and what stands in for absent ones, were fixed on the clean input; "
+            "no mask changes them.",
+            "Nothing is claimed about removing selected features or about changing the values "
+            "of features.",
         )
         if self.design is None:
-            return ("The claims are about the model itself; every superset was asked.", *common)
-        noise = (
-            "the stored masks"
-            if self.bound != "bernoulli"
-            else "independent noise, of which the stored masks are a sample"
-        )
-        smooth = f"The claims are about the classifier smoothed over {noise}, with the lowest class at a tie."
-        close = f"Draws whose two largest outputs differ by less than {self.tolerance:g} of the largest count as lost."
-        sure = f"The claims hold together {'for certain' if self.exact else f'with probability {self.confidence:g}'}."
-        return (smooth, *common, close, sure)
-
-    def _enumerated(self) -> tuple[int, int, bool, int, int, bool]:
-        classes = np.asarray(self.at_selection.draws, dtype=np.int64)
-        if classes.shape != (2**self.room,):
-            raise InputError(
-                expected=f"the class at each of {2**self.room} supersets",
-                got=classes.shape,
-                advice="",
+            return (
+                "The claims are about the model itself; every superset was asked.",
+                *common,
             )
-        up, down = radii.enumerated_radii(classes, self.room)
-        return int(classes[-1]), int(classes[0]), down >= 0, up, max(down, 0), up == self.room
-
-    def _smoothed(self, design: NoiseDesign) -> tuple[int, int, bool, int, int, bool]:
-        free = ~self.mask
-        tables = [votes.table(self.classes) for votes in (self.at_selection, self.at_whole)]
-        if {table.shape for table in tables} != {(len(design.rows), self.classes)}:
-            raise InputError(
-                f"Expected the scores of {self.classes} classes in each of {len(design.rows)} draws."
-            )
-        selected, predicted = (radii.winner(table) for table in tables)
-        reach, sure = zip(
-            *(self._radius(design, free, side) for side in ("incremental", "decremental"))
-        )
-        consistent = selected == predicted and all(sure)
-        up, down = reach[0], reach[1] if consistent else 0
-        full = consistent and radii.fully_stable(up, down, self.room)
-        return predicted, selected, consistent, *((self.room,) * 2 if full else (up, down)), full
-
-    def _radius(self, design: NoiseDesign, free: Masks, side: radii.Side) -> tuple[int, bool]:
-        """One radius, and whether the class it is about is certain."""
-        votes = self.at_selection if side == "incremental" else self.at_whole
-        table, doubt = votes.table(self.classes), votes.doubtful()
-        top, rounding_tolerance = (
-            radii.winner(table),
-            math.ceil(self.tolerance * self.scale) if self.scale > 1 else 0,
-        )
+        noise = "the stored masks"
         if self.bound == "bernoulli":
-            loose = int(doubt.sum()) * self.scale + rounding_tolerance * len(table)
-            gap = radii.expected_gap(table, top, self.scale, (1 - self.confidence) / 2, loose)
-            return radii.bernoulli_radius(gap, design.kept, design.levels, self.room, side), gap > 0
-        lead = radii.leads(table, top, self.scale, rounding_tolerance, doubt)
-        certain = not (rounding_tolerance or doubt.any()) or bool((lead.sum(axis=0) > 0).all())
-        if self.bound == "strict":
-            return radii.linear_radius(lead, design.counts[free], self.scale), certain
-        return radii.vote_aware_radius(lead, design.masks[:, free], self.scale), certain
+            noise = "independent noise, of which the stored masks are a sample"
+        chance = f"with probability {self.confidence:g}"
+        if self.exact:
+            chance = "for certain"
+        return (
+            f"The claims are about the classifier smoothed over {noise}, "
+            "with the lowest class at a tie.",
+            *common,
+            f"Draws whose two largest outputs differ by less than {self.tolerance:g} of the largest "
+            "count as lost.",
+            f"The claims hold together {chance}.",
+        )
 
     # --- checking it again
 
@@ -197,34 +226,49 @@ class Certificate:
         Cost: twice the draws of the design, or every superset. Errors: InputError where the input
         is not stored (tables, texts, contexts) and no question holds it.
         """
-        question = self._asked(model)
-        masks = [radii.supersets(self.mask, 0, 2**self.room)]
-        if self.design is not None:
-            masks = [self.design.masks & self.mask, self.design.masks]
+        question = self._question(model)
+        # The masks of a smoothed classifier are its design's, above the selection and alone. All
+        # supersets are listed only where the certificate rests on them: there are 2^room.
+        if self.design is None:
+            masks = supersets(self.mask)
+            at_selection = len(masks)
+        else:
+            masks = np.concatenate([self.design.masks & self.mask, self.design.masks])
+            at_selection = len(self.design.masks)
         ballots = cast_votes(
-            question, torch.from_numpy(np.concatenate(masks))[None], self.scale, self.tolerance
+            question,
+            torch.from_numpy(masks)[None],
+            self.scale,
+            self.tolerance,
         )
         if ballots.classes != self.classes:
-            return Verdict(
-                False, f"The model has {ballots.classes} classes, not {self.classes}.", 0, 0
-            )
-        first = len(masks[0])
-        fresh = replace(
-            self,
-            at_selection=ballots.votes(0, 0, first),
-            at_whole=ballots.votes(0, first, None) if self.design is not None else Votes(()),
+            message = f"The model has {ballots.classes} classes, not {self.classes}."
+            return Verdict(holds=False, why=message, changed=0, draws=0)
+        fresh = self._recounted(ballots, at_selection)
+        # Votes may differ, by another machine's rounding; what counts is what follows from them.
+        unsupported = self.claims.unsupported(fresh.claims)
+        changed = _changed(self.at_selection, fresh.at_selection)
+        changed += _changed(self.at_whole, fresh.at_whole)
+        return Verdict(
+            holds=not unsupported,
+            why="; ".join(unsupported) or "Every claim follows from the model's answers.",
+            changed=changed,
+            draws=len(masks),
         )
-        pairs = [(self.at_selection, fresh.at_selection), (self.at_whole, fresh.at_whole)]
-        changed = sum(old != new for one, two in pairs for old, new in zip(one.draws, two.draws))
-        worse = [name for name in _CLAIMS if getattr(fresh, name) < getattr(self, name)]
-        worse += [
-            name for name in ("predicted", "selected") if getattr(fresh, name) > getattr(self, name)
-        ]
-        said = [f"{name} is {getattr(fresh, name)}, not {getattr(self, name)}" for name in worse]
-        why = "; ".join(said) or "Every claim follows from the model's answers."
-        return Verdict(not worse, why, changed, sum(map(len, masks)))
 
-    def _asked(self, model: Any) -> Question:
+    def _recounted(self, ballots: Ballots, at_selection: int) -> Certificate:
+        """The same certificate with fresh votes, of which the first are those on the selection."""
+        at_whole = Votes(())
+        if self.design is not None:
+            at_whole = ballots.votes(0, slice(at_selection, None))
+        return replace(
+            self,
+            at_selection=ballots.votes(0, slice(0, at_selection)),
+            at_whole=at_whole,
+        )
+
+    def _question(self, model: Any) -> Question:
+        """The question about the certified input."""
         if not isinstance(model, Question):
             if self.evidence is None:
                 raise InputError(
@@ -236,6 +280,7 @@ class Certificate:
                     advice="Use certificate.verify(question).",
                 )
             return self.evidence.question(model)
+        # Whichever row of the question has the bytes of the certified input.
         rows = (model.keys == self.key).nonzero().flatten()
         if len(rows) == 0 or model.partition.count != self.features:
             raise InputError(
@@ -244,27 +289,30 @@ class Certificate:
                     f"one about {model.n} inputs with {model.partition.count} features and "
                     "other bytes"
                 ),
-                advice="",
+                advice="Ask about the same input with the same features, or hand over the model.",
             )
         return model.take(rows[:1])
 
     # --- keeping it
 
     def to_json(self) -> str:
-        """All of it as JSON, with the assumptions in words."""
-        facts = {
-            name: value
-            for name, value in asdict(replace(self, evidence=None)).items()
-            if name != "evidence"
-        }
-        stored = None if self.evidence is None else _encode(self.evidence)
-        said = {
+        """All of it as JSON, with the claims, and the assumptions in words."""
+        header = {
             "kind": "Certificate",
             "format": FORMAT,
             "assumptions": self.assumptions,
-            "evidence": stored,
+            "evidence": None if self.evidence is None else self.evidence.encoded(),
         }
-        return json.dumps({**said, **facts}, indent=1)
+        stored = {
+            part.name: getattr(self, part.name) for part in fields(self) if part.name != "evidence"
+        }
+        document = {
+            **header,
+            **stored,
+            **asdict(self.claims),
+        }
+        # Votes and the design are dataclasses, which `default` turns into mappings.
+        return json.dumps(document, indent=1, default=asdict)
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Writes JSON; `Certificate.load` reads it back."""
@@ -274,45 +322,66 @@ class Certificate:
     @staticmethod
     def load(path: str | PathLike[str]) -> Certificate:
         """Reads what `save` wrote; claims that do not follow from the stored votes are refused."""
-        try:
-            facts = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(
-                expected=f"a certificate as JSON in {path}",
-                got=f"something else: {error}",
-                advice="",
-            ) from error
-        if not isinstance(facts, dict) or facts.pop("kind", None) != "Certificate":
-            raise InputError(
-                expected=f"a certificate in {path}",
-                got="other JSON",
-                advice="Hand over what Certificate.save wrote.",
-            )
-        if (version := facts.pop("format", None)) != FORMAT:
-            raise VersionError(
-                expected=f"a certificate of format {FORMAT} in {path}",
-                got=f"format {version}",
-                advice="Certify again.",
-            )
-        said = {name: facts.pop(name) for name in _CLAIMS}
+        facts = _read(path)
+        names = [part.name for part in fields(Claims)]
+        stored = Claims(**{name: facts.pop(name) for name in names})
+        # Words for whoever reads the file; they follow from the rest.
         facts.pop("assumptions")
-        design, evidence = facts.pop("design"), facts.pop("evidence")
-        votes: dict[str, Any] = {
-            name: _votes(**facts.pop(name)) for name in ("at_selection", "at_whole")
-        }
-        made = Certificate(
-            **{**facts, "selection": tuple(facts["selection"])},
-            **votes,
-            design=None
-            if design is None
-            else NoiseDesign(**{**design, "rows": tuple(design["rows"])}),
-            evidence=None if evidence is None else _decode(evidence),
+        certificate = Certificate(
+            selection=tuple(facts.pop("selection")),
+            at_selection=Votes.from_lists(**facts.pop("at_selection")),
+            at_whole=Votes.from_lists(**facts.pop("at_whole")),
+            design=_design(facts.pop("design")),
+            evidence=_evidence(facts.pop("evidence")),
+            **facts,
         )
-        false = [f"{name}={value}" for name, value in said.items() if getattr(made, name) != value]
-        if false:
+        if certificate.claims != stored:
             raise InputError(
                 expected=f"claims that follow from the stored votes in {path}",
-                got=", ".join(false),
-                advice="",
+                got="; ".join(certificate.claims.differences(stored)),
+                advice="The file was changed after it was saved: certify again.",
             )
-        return made
+        return certificate
+
+
+def _changed(before: Votes, after: Votes) -> int:
+    """How many draws were answered otherwise."""
+    return sum(old != new for old, new in zip(before.draws, after.draws))
+
+
+def _read(path: str | PathLike[str]) -> dict[str, Any]:
+    """The fields of a saved certificate, of the format that this version writes."""
+    advice = "Hand over what Certificate.save wrote."
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        facts = json.loads(text)
+    except ValueError as error:
+        raise InputError(
+            expected=f"a certificate as JSON in {path}",
+            got=f"something else: {error}",
+            advice=advice,
+        ) from error
+    if not isinstance(facts, dict) or facts.pop("kind", None) != "Certificate":
+        raise InputError(
+            expected=f"a certificate in {path}",
+            got="other JSON",
+            advice=advice,
+        )
+    version = facts.pop("format", None)
+    if version != FORMAT:
+        raise VersionError(
+            expected=f"a certificate of format {FORMAT} in {path}",
+            got=f"format {version}",
+            advice="Certify again.",
+        )
+    return facts
+
+
+def _design(stored: dict[str, Any] | None) -> NoiseDesign | None:
+    if stored is None:
+        return None
+    return NoiseDesign(**{**stored, "rows": tuple(stored["rows"])})
+
+
+def _evidence(stored: dict[str, Any] | None) -> Evidence | None:
+    return None if stored is None else Evidence.decoded(stored)

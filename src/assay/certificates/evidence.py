@@ -1,4 +1,4 @@
-"""What a certificate was made from, in a form that can be saved and counted again."""
+"""What a certificate was made from, in a form that can be saved and asked again."""
 
 from __future__ import annotations
 
@@ -13,76 +13,98 @@ from torch import Tensor
 from assay.features.elements import Labels
 from assay.inputs.tensors import TensorLayout
 from assay.question.question import Question
-from assay.removals.base import FixedAbsent
 from assay.removals.fixed import Background, Baseline
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The input of a certificate as flat rows: x (elements,), absent (draws, elements), labels
-    (elements,).
-    """
+    """The input of a certificate as a flat row, with what it takes to ask about it again."""
 
-    x: Tensor
-    absent: Tensor
-    labels: Tensor
-    parts: tuple[tuple[int, ...], ...]
-    dtypes: tuple[str, ...]
+    x: Tensor  # (elements,)
+    absent: Tensor  # its replacements (draws, elements)
+    labels: Tensor  # the feature that owns each element, -1 for none: (elements,)
+    parts: tuple[tuple[int, ...], ...]  # shapes of the tensors that a row folds into
+    dtypes: tuple[str, ...]  # and their types
 
     @staticmethod
     def of(question: Question) -> Evidence | None:
         """The evidence of a question about one input, where its parts can be written down."""
-        evaluation, layout = question._evaluation, question.layout
-        if (
-            not isinstance(layout, TensorLayout)
-            or not isinstance(evaluation.absent, FixedAbsent)
-            or evaluation.aligned
-            or evaluation.shared
-        ):
+        layout = question.layout
+        replacements = question.fixed_replacements
+        # Tables, texts, contexts and replacements that depend on the mask cannot be written down.
+        if not isinstance(layout, TensorLayout):
             return None
-        labels = evaluation.partition.of(
-            torch.zeros(1, dtype=torch.int64, device=evaluation.x.device)
-        )[0]
-        kept = (evaluation.x[0], evaluation.absent.rows[0], labels)
-        x, absent, labels = (each.detach().cpu().clone() for each in kept)
+        if replacements is None or question.has_context:
+            return None
         return Evidence(
-            x,
-            absent,
-            labels,
-            layout.parts,
-            tuple(str(each).partition(".")[2] for each in layout.dtypes),
+            x=_detached(question.x[0]),
+            absent=_detached(replacements[0]),
+            labels=_detached(question.partition.labels[0]),
+            parts=layout.parts,
+            dtypes=tuple(_name(dtype) for dtype in layout.dtypes),
         )
 
     def question(self, model: Any) -> Question:
         """The same question asked of a model."""
-        layout = TensorLayout(
-            self.parts, tuple(getattr(torch, name) for name in self.dtypes), torch.device("cpu")
+        dtypes = tuple(getattr(torch, name) for name in self.dtypes)
+        layout = TensorLayout(self.parts, dtypes, torch.device("cpu"))
+        inputs = layout.fold(self.x[None])
+        absent = layout.fold(self.absent)
+        labels = tuple(
+            owners.reshape(shape)
+            for owners, shape in zip(self.labels.split(layout.sizes), self.parts)
         )
-        pieces = self.labels.split(layout.sizes)
-        labels = tuple(piece.reshape(shape) for piece, shape in zip(pieces, self.parts))
-        folded = [layout.fold(rows) for rows in (self.x[None], self.absent)]
-        inputs, absent = (parts[0] if len(parts) == 1 else parts for parts in folded)
-        removal = Baseline(absent) if len(self.absent) == 1 else Background(absent)
-        return Question(model, inputs, features=Labels(labels), removal=removal)
-
-
-def _encode(evidence: Evidence) -> dict[str, Any]:
-    arrays = {}
-    for name in ("x", "absent", "labels"):
-        tensor: Tensor = getattr(evidence, name).contiguous()
-        packed = base64.b64encode(
-            zlib.compress(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        # One replacement is a baseline; several are averaged over, as they were.
+        kind = Baseline if len(self.absent) == 1 else Background
+        return Question(
+            model, _single(inputs), features=Labels(labels), removal=kind(_single(absent))
         )
-        arrays[name] = [str(tensor.dtype).partition(".")[2], list(tensor.shape), packed.decode()]
-    return {**arrays, "parts": evidence.parts, "dtypes": evidence.dtypes}
+
+    def encoded(self) -> dict[str, Any]:
+        """As JSON holds it: every tensor as type, shape and its compressed bytes in base 64."""
+        return {
+            "x": _encoded(self.x),
+            "absent": _encoded(self.absent),
+            "labels": _encoded(self.labels),
+            "parts": self.parts,
+            "dtypes": self.dtypes,
+        }
+
+    @staticmethod
+    def decoded(stored: dict[str, Any]) -> Evidence:
+        """What `encoded` wrote."""
+        return Evidence(
+            x=_decoded(*stored["x"]),
+            absent=_decoded(*stored["absent"]),
+            labels=_decoded(*stored["labels"]),
+            parts=tuple(map(tuple, stored["parts"])),
+            dtypes=tuple(stored["dtypes"]),
+        )
 
 
-def _decode(stored: dict[str, Any]) -> Evidence:
-    def tensor(name: str) -> Tensor:
-        dtype, shape, packed = stored[name]
-        raw = bytearray(zlib.decompress(base64.b64decode(packed)))
-        return torch.frombuffer(raw, dtype=getattr(torch, dtype)).reshape(shape)
+def _detached(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().clone()
 
-    x, absent, labels = (tensor(name) for name in ("x", "absent", "labels"))
-    return Evidence(x, absent, labels, tuple(map(tuple, stored["parts"])), tuple(stored["dtypes"]))
+
+def _single(tensors: tuple[Any, ...]) -> Any:
+    """One tensor as itself, several as the tuple that a question takes."""
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def _name(dtype: torch.dtype) -> str:
+    """Such as float32, under which torch has the type."""
+    return str(dtype).partition(".")[2]
+
+
+def _encoded(tensor: Tensor) -> list[Any]:
+    # Bytes, not numpy numbers: numpy does not know bfloat16.
+    raw = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    packed = base64.b64encode(zlib.compress(raw)).decode()
+    return [_name(tensor.dtype), list(tensor.shape), packed]
+
+
+def _decoded(dtype: str, shape: list[int], packed: str) -> Tensor:
+    # A bytearray, since torch takes over memory that can be written to.
+    raw = bytearray(zlib.decompress(base64.b64decode(packed)))
+    return torch.frombuffer(raw, dtype=getattr(torch, dtype)).reshape(shape)

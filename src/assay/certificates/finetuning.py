@@ -1,5 +1,8 @@
-"""Base models that cope with masked inputs: a dataset that hides random features, and a small
-training loop.
+"""Base models that cope with masked inputs: a dataset that hides features, and a training loop.
+
+A classifier that has never seen masked inputs loses accuracy under smoothing. Xue, Alur and Wong
+(2023) fine-tune on inputs masked at the keep rate lambda and at half of it; so does this file, with
+masks that depend on the seed, the epoch and the sample's number alone.
 """
 
 from __future__ import annotations
@@ -25,15 +28,19 @@ from assay.numerics import rng
 @final
 @dataclass(frozen=True, eq=False)
 class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Every sample of a dataset once for each keep share, random features replaced by what is
-    absent.
+    """Every sample of a dataset once for each keep share, random features replaced.
 
-    A sample (x, y) becomes (where(keep[label], x, absent), y). `features` says which feature an
-    element belongs to: such as `Patches(7)`, or a tensor of labels in the shape of x (-1: never
-    masked). `absent` is a number or a tensor, such as 0.0 or the id of a mask token; elements whose
-    value is one of `protected` (padding, the ends of a sentence) stay. Of n features round(n share
-    + U(-1, 1)) are kept, cut to 0..n, and all at share 1 (as Xue, Alur and Wong 2023 train). The
-    masks depend on the seed, the epoch and the sample's number alone.
+    A sample (x, y) becomes (where(keep[label], x, absent), y). Of n features round(n share +
+    U(-1, 1)) are kept, cut to 0..n, and all at share 1 (as Xue, Alur and Wong 2023 train).
+
+    Settings:
+        data: samples (x, y), with a length.
+        features: which feature an element belongs to: such as `Patches(7)`, or a tensor of labels
+            in the shape of x (-1: never masked).
+        shares: keep shares above 0 and at most 1.
+        absent: what stands in: a number or a tensor, such as 0.0 or the id of a mask token.
+        protected: values of elements that stay, such as padding or the ends of a sentence.
+        seed, epoch: what the masks depend on, beside the sample's number.
 
     >>> data = [(torch.ones(4), 1), (torch.ones(4), 0)]
     >>> masked = MaskedDataset(data, torch.arange(4), shares=(1.0, 0.5))
@@ -54,22 +61,25 @@ class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
             raise SettingError(
                 expected="keep shares above 0 and at most 1",
                 got=self.shares,
-                advice="",
+                advice="Such as shares=(0.5, 0.25); 1.0 leaves a sample as it is.",
             )
         if not hasattr(self.data, "__len__") or len(self.data) == 0:
-            raise InputError("Expected a dataset with a length and at least one sample (x, y).")
-        first = torch.as_tensor(self.data[0][0])
-        labels = self.features
-        if isinstance(labels, Features):
-            layout = layout_of(first[None], device=torch.device("cpu"), dtype=None)
-            labels = labels.bind(layout, layout.flatten(first[None])).labels[0].reshape(first.shape)
-        labels = torch.as_tensor(labels)
-        if labels.is_floating_point() or labels.shape != first.shape[first.dim() - labels.dim() :]:
+            raise InputError(
+                expected="a dataset with a length and at least one sample (x, y)",
+                got=f"a {type(self.data).__name__} without one",
+                advice="Hand over a torch Dataset or a list of pairs.",
+            )
+        sample = torch.as_tensor(self.data[0][0])
+        labels = _labels(self.features, sample)
+        # Labels of pixels are shared by the channels, which come before them.
+        shape = sample.shape[sample.dim() - labels.dim() :]
+        if labels.is_floating_point() or labels.shape != shape:
             raise SettingError(
-                expected=f"integer labels for samples of shape {tuple(first.shape)}",
+                expected=f"integer labels for samples of shape {tuple(sample.shape)}",
                 got=f"{labels.dtype} of shape {tuple(labels.shape)}",
                 advice="Give one label per element, or per pixel of an image.",
             )
+        # Rules such as `Patches` are read once, by the first sample.
         object.__setattr__(self, "features", labels.to(torch.int64))
 
     def __len__(self) -> int:
@@ -82,17 +92,18 @@ class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
         return x[0], y[0]
 
     def batch(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """The masked samples with these numbers (b,): number i is sample i mod len(data), at share
-        i // len(data).
+        """The masked samples with these numbers (b,).
+
+        Number i is sample i mod len(data), at share i // len(data).
         """
-        pairs = [self.data[int(number) % len(self.data)] for number in numbers]
-        x, y = (
-            torch.stack([torch.as_tensor(one) for one, _ in pairs]),
-            torch.stack([torch.as_tensor(y) for _, y in pairs]),
-        )
+        samples = [self.data[int(number) % len(self.data)] for number in numbers]
+        x = torch.stack([torch.as_tensor(x) for x, _ in samples])
+        y = torch.stack([torch.as_tensor(y) for _, y in samples])
         labels: Tensor = torch.as_tensor(self.features)
         keep = self.masks(numbers)[:, labels.clamp_min(0)] | (labels < 0)
-        keep = keep.view(len(x), *(1,) * (x.dim() - 1 - labels.dim()), *labels.shape)
+        # Channels before the labelled dimensions are masked together.
+        channels = (1,) * (x.dim() - 1 - labels.dim())
+        keep = keep.view(len(x), *channels, *labels.shape)
         for value in self.protected:
             keep = keep | (x == value)
         return torch.where(keep, x, torch.as_tensor(self.absent).to(x.dtype)), y
@@ -100,21 +111,34 @@ class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
     def masks(self, numbers: Tensor) -> Tensor:
         """Which features the samples with these numbers keep: (b, features) bool."""
         features = int(torch.as_tensor(self.features).max()) + 1
-        drawn = rng.streams(self.seed, numbers.to(torch.int64), "masked training").uniform(
-            (self.epoch, self.epoch + 1), features + 1, torch.float64
-        )[:, 0]
-        share = torch.tensor(self.shares, dtype=torch.float64)[numbers // len(self.data)]
-        kept = (features * share + 2 * drawn[:, -1] - 1).round().clamp(0, features)
+        # One uniform for each feature, to rank them, and one for how many are kept.
+        numbers = numbers.to(torch.int64)
+        streams = rng.streams(self.seed, numbers, "masked training")
+        epoch = (self.epoch, self.epoch + 1)
+        uniforms = streams.uniform(epoch, features + 1, torch.float64)[:, 0]
+        shares = torch.tensor(self.shares, dtype=torch.float64)
+        share = shares[numbers // len(self.data)]
+        # The published jitter of one feature up or down.
+        jitter = 2 * uniforms[:, -1] - 1
+        kept = (features * share + jitter).round().clamp(0, features)
+        # The jitter would hide a feature of samples that are to stay as they are.
         kept = torch.where(share == 1, float(features), kept)
-        return drawn[:, :-1].argsort(dim=1) < kept[:, None]
+        return uniforms[:, :-1].argsort(dim=1) < kept[:, None]
+
+
+def _labels(features: Features | Tensor, sample: Tensor) -> Tensor:
+    """Which feature each element of a sample belongs to, -1 for none."""
+    if not isinstance(features, Features):
+        return torch.as_tensor(features)
+    layout = layout_of(sample[None], device=torch.device("cpu"), dtype=None)
+    partition = features.bind(layout, layout.flatten(sample[None]))
+    return partition.labels[0].reshape(sample.shape)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Finetuned:
-    """A fine-tuned copy of a network, in evaluation mode, and its mean training loss in every
-    epoch.
-    """
+    """A fine-tuned copy of a network, in evaluation mode, and its mean loss in every epoch."""
 
     network: nn.Module
     losses: tuple[float, ...]
@@ -133,18 +157,28 @@ def masked_finetuning(
     batch: int = 32,
     seed: int = 0,
 ) -> Finetuned:
-    """Trains a copy of a classifier on inputs masked at `share` and half of it, so that it can be
-    smoothed.
+    """Trains a copy of a classifier on masked inputs, so that it can be smoothed.
 
-    Cross-entropy with Adam at the given `rate`, both shares in one pass (Xue, Alur and Wong 2023);
-    `data` holds samples (x, class), and the other settings are those of `MaskedDataset`. The
-    network handed in, and the global generators, stay as they are; the same seed gives the same
-    network. Long work shows a progress bar where someone watches.
+    Cross-entropy with Adam on inputs masked at `share` and at half of it, both in one pass (Xue,
+    Alur and Wong 2023). The network handed in, and the global generators, stay as they are; the
+    same seed gives the same network. Long work shows a progress bar where someone watches.
+
+    Settings:
+        network: a classifier; its copy is trained.
+        data: samples (x, class), with a length.
+        features, absent, protected: what is masked and how, see `MaskedDataset`.
+        share: the keep rate lambda of the smoothing to come.
+        epochs: passes over the data at both shares.
+        rate: learning rate of Adam.
+        batch: samples in a step.
+        seed: of masks, order and dropout.
 
     Cost: 2 * epochs * len(data) forward and backward passes.
 
     >>> data = [(torch.eye(4)[i % 4], i % 2) for i in range(16)]
-    >>> tuned = masked_finetuning(nn.Linear(4, 2), data, features=torch.arange(4), share=0.5, epochs=3, rate=0.1)
+    >>> tuned = masked_finetuning(
+    ...     nn.Linear(4, 2), data, features=torch.arange(4), share=0.5, epochs=3, rate=0.1
+    ... )
     >>> len(tuned.losses), tuned.network.training
     (3, False)
     """
@@ -152,78 +186,100 @@ def masked_finetuning(
         raise KindError(
             expected="a torch.nn.Module to fine-tune",
             got=type(network).__name__,
-            advice="",
+            advice="Fit other models on masked rows themselves.",
         )
     if epochs < 1 or batch < 1 or not rate > 0:
-        raise InputError(
+        raise SettingError(
             expected="epochs and batch from 1 on and a positive rate",
-            got=f"{epochs}, {batch} and {rate}",
-            advice="",
+            got=f"epochs={epochs}, batch={batch} and rate={rate}",
+            advice="The defaults are epochs=1, batch=32 and rate=1e-4.",
         )
-    masked = MaskedDataset(data, features, (share, share / 2), absent, protected, seed)
-    learner = copy.deepcopy(network)
-    place = next((p.device for p in learner.parameters()), torch.device("cpu"))
-    devices = [place] if place.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
+    masked = MaskedDataset(
+        data,
+        features,
+        shares=(share, share / 2),
+        absent=absent,
+        protected=protected,
+        seed=seed,
+    )
+    trained = copy.deepcopy(network)
+    devices_of_weights = (weight.device for weight in trained.parameters())
+    device = next(devices_of_weights, torch.device("cpu"))
+    # Dropout draws from the global generators, which are put back afterwards.
+    devices = [device] if device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
         torch.manual_seed(rng.derive(seed, "dropout"))
-        learner.train()
-        losses = _train(learner, masked, place, epochs, rate, batch)
-    return Finetuned(learner.eval(), losses)
+        trained.train()
+        losses = _train(trained, masked, device, epochs, rate, batch)
+    return Finetuned(trained.eval(), losses)
 
 
 def _train(
-    learner: nn.Module,
+    network: nn.Module,
     masked: MaskedDataset,
-    place: torch.device,
+    device: torch.device,
     epochs: int,
     rate: float,
     batch: int,
 ) -> tuple[float, ...]:
-    optimiser = torch.optim.Adam(_learning(learner.parameters()), lr=rate)
+    """Trains a network in place; the mean loss of each epoch."""
+    optimiser = torch.optim.Adam(_trainable(network.parameters()), lr=rate)
     order = rng.shared(masked.seed, "order of training")
     # A last batch of one sample would leave batch normalisation without a variance.
-    size = next(size for size in count(batch) if len(masked) % size != 1 or size > len(masked))
+    samples = len(masked)
+    size = next(size for size in count(batch) if samples % size != 1 or size > samples)
     losses = []
     for epoch in range(epochs):
         numbers = torch.from_numpy(order.permutation(len(masked)))
-        step = _Epoch(learner, optimiser, replace(masked, epoch=epoch), numbers, place, [])
-        engine.run(
-            len(masked),
-            step,
-            engine.ChunkSearch(fixed=size),
-            f"fine-tuning, epoch {epoch + 1} of {epochs}",
+        # Every epoch draws new masks.
+        steps = _Epoch(
+            network,
+            optimiser,
+            replace(masked, epoch=epoch),
+            numbers,
+            device,
+            losses=[],
         )
-        losses.append(math.fsum(step.losses) / len(masked))
+        title = f"fine-tuning, epoch {epoch + 1} of {epochs}"
+        # The chunk is the batch: it decides the steps, and so is not searched for.
+        engine.run(samples, steps, engine.ChunkSearch(fixed=size), title)
+        losses.append(math.fsum(steps.losses) / samples)
     return tuple(losses)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class _Epoch:
-    """The steps of one pass over the masked samples."""
+    """The steps of one pass over the masked samples, as work for the engine."""
 
-    learner: nn.Module
+    network: nn.Module
     optimiser: torch.optim.Optimizer
     masked: MaskedDataset
     numbers: Tensor
-    place: torch.device
-    losses: list[float]
+    device: torch.device
+    losses: list[float]  # summed over the samples of each step
 
     def __call__(self, start: int, stop: int, layout: int) -> None:
         x, y = self.masked.batch(self.numbers[start:stop])
         self.optimiser.zero_grad(set_to_none=True)
-        loss = nn.functional.cross_entropy(self.learner(x.to(self.place)), y.to(self.place))
+        outputs = self.network(x.to(self.device))
+        loss = nn.functional.cross_entropy(outputs, y.to(self.device))
         torch.autograd.backward(loss)
         self.optimiser.step()
+        # The loss of a step is a mean; steps differ in size, so sums are kept.
         self.losses.append(float(loss.detach()) * (stop - start))
 
 
-def _learning(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    chosen = [parameter for parameter in parameters if parameter.requires_grad]
-    if not chosen:
+def _trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    trainable = [weights for weights in parameters if weights.requires_grad]
+    if not trainable:
         raise InputError(
             expected="a network with parameters that require gradients",
-            got="none: unfreeze some",
-            advice="",
+            got="none",
+            advice="To unfreeze all of them, call network.requires_grad_(True).",
         )
-    return chosen
+    return trainable

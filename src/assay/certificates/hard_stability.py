@@ -1,4 +1,8 @@
-"""Hard stability: the class holds under every addition of up to r features to the selection."""
+"""Hard stability: the class holds under every addition of up to r features to the selection.
+
+The definition of Xue, Alur and Wong (2023), decided by brute force, for any model: what smoothed
+certificates bound from below and `Attack` from above.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,9 @@ import numpy as np
 from assay.certificates.certificate import Certificate
 from assay.certificates.evidence import Evidence
 from assay.certificates.noise import Masks
-from assay.certificates.radii import supersets
 from assay.certificates.selections import selected
-from assay.certificates.votes import _as_votes, _classes
+from assay.certificates.supersets import supersets
+from assay.certificates.votes import Votes, class_votes
 from assay.errors import InputError
 from assay.question.question import Question
 
@@ -23,22 +27,30 @@ class HardStability:
     """The true radii of a selection, by asking the model about every superset.
 
     Incremental: the largest r such that all a >= phi with |a - phi|_1 <= r have the class of phi;
-    decremental: the same for all a >= phi with |1 - a|_1 <= r (Xue, Alur and Wong 2023). Cost:
-    2^(unselected features) rows per input. Errors: InputError above `limit` rows.
+    decremental: the same for all a >= phi with |1 - a|_1 <= r (Xue, Alur and Wong 2023).
+
+    Settings:
+        limit: the most rows asked for one input; more are refused before any work.
+
+    Cost: 2^(unselected features) rows per input. Errors: InputError above `limit` rows; ModelError
+    for a model whose rows influence each other.
 
     >>> import torch
     >>> from assay import Question
-    >>> question = Question(lambda x: torch.stack([1 + 0 * x[:, 0], x[:, 1] + x[:, 2]], dim=1), torch.ones(1, 3))
+    >>> question = Question(
+    ...     lambda x: torch.stack([1 + 0 * x[:, 0], x[:, 1] + x[:, 2]], dim=1), torch.ones(1, 3)
+    ... )
     >>> (proof,) = HardStability().certify(question, torch.tensor([True, False, False]))
     >>> proof.incremental, proof.consistent
     (1, False)
     """
 
-    limit: int = 1 << 16
+    limit: int = 1 << 16  # 16 unselected features
 
     def certify(self, question: Question, selection: Any) -> tuple[Certificate, ...]:
         """One exact certificate per input, for masks (n, features) or (features,)."""
         masks = selected(selection, question).numpy()
+        # Before any work: the input with the fewest selected features costs the most.
         most = int((~masks).sum(axis=1).max())
         if 2**most > self.limit:
             raise InputError(
@@ -49,17 +61,19 @@ class HardStability:
                     "probability, or a larger limit."
                 ),
             )
-        question.part(0, 1).fix_target()
-        return tuple(self._one(question.part(row, row + 1), mask) for row, mask in enumerate(masks))
+        return tuple(
+            self._certificate(question.part(row, row + 1), mask) for row, mask in enumerate(masks)
+        )
 
-    def _one(self, question: Question, mask: Masks) -> Certificate:
-        classes, count = _classes(question, supersets(mask, 0, 2 ** int((~mask).sum())))
+    def _certificate(self, question: Question, mask: Masks) -> Certificate:
+        ballots = class_votes(question, supersets(mask))
         return Certificate(
             features=len(mask),
             selection=tuple(np.flatnonzero(mask).tolist()),
-            classes=count,
+            classes=ballots.classes,
             bound="enumeration",
-            at_selection=_as_votes(classes),
+            # Nothing is claimed about close outputs here, so none of them is marked.
+            at_selection=Votes(tuple(ballots.choices[0].tolist())),
             settings=repr(self),
             model=question.model.name,
             key=int(question.keys[0]),

@@ -1,22 +1,30 @@
-"""Noise designs: which features are kept at which level, as integers, so that every mask can be
-enumerated.
+"""Noise designs: the keep masks that multiplicative smoothing averages over, in whole numbers.
+
+The published noise (Xue, Alur and Wong 2023, Proposition 3.4) draws one uniform offset for each
+feature and shares the draw between features; on a grid of `levels` steps it is a cyclic table in
+which every feature is kept equally often, so that the expectation is a finite sum. A keep rate is
+therefore a fraction kept / levels here, never a float.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, final
+from typing import Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.numerics import rng
 
-Integers = NDArray[np.int64]
+Integers: TypeAlias = NDArray[np.int64]
 
-Masks = NDArray[np.bool_]
+Masks: TypeAlias = NDArray[np.bool_]
+
+Kind: TypeAlias = Literal["structured", "stratified", "bernoulli", "masks"]
+
+_ROUNDING = 1e-9  # what share * levels may be off a whole number, as 0.29 * 100 is
 
 
 def kept_levels(share: float, levels: int) -> int:
@@ -26,8 +34,8 @@ def kept_levels(share: float, levels: int) -> int:
     29
     """
     kept = round(share * levels)
-    if abs(share * levels - kept) > 1e-9:
-        raise InputError(
+    if abs(share * levels - kept) > _ROUNDING:
+        raise SettingError(
             expected=f"a share that is a multiple of 1/{levels}",
             got=share,
             advice=f"Take kept={max(1, kept)} of levels={levels}, or other levels.",
@@ -37,14 +45,16 @@ def kept_levels(share: float, levels: int) -> int:
 
 def check_levels(kept: int, levels: int) -> None:
     """Refuses a keep rate that is not in {1/levels, ..., levels/levels}."""
-    if any(isinstance(value, bool) or not isinstance(value, int) for value in (kept, levels)):
-        raise InputError(
+    # True is an int to Python, and no count to anybody.
+    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (kept, levels))
+    if not whole:
+        raise SettingError(
             expected="whole numbers as kept and levels",
             got=f"{kept!r} and {levels!r}",
-            advice="See kept_levels.",
+            advice="Turn a share into levels with MultiplicativeSmoothing.at(share, levels).",
         )
     if not 1 <= kept <= levels:
-        raise InputError(
+        raise SettingError(
             expected="1 <= kept <= levels (lambda = kept / levels, above 0 and at most 1)",
             got=f"kept={kept} and levels={levels}",
             advice="A smaller lambda needs more levels.",
@@ -59,11 +69,12 @@ def pack(mask: NDArray[np.bool_]) -> str:
 def unpack(word: str, features: int) -> Masks:
     """The mask of a hexadecimal word: (features,) bool."""
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(word), dtype=np.uint8))
+    # The last byte is filled up with zeros.
     if not features <= bits.size < features + 8:
         raise InputError(
             expected=f"a word of {-(-features // 8)} bytes for {features} features",
             got=repr(word),
-            advice="",
+            advice="Build designs with NoiseDesign.of(masks), which packs them.",
         )
     return bits[:features].astype(bool)
 
@@ -71,12 +82,19 @@ def unpack(word: str, features: int) -> Masks:
 @final
 @dataclass(frozen=True)
 class NoiseDesign:
-    """The fixed list of keep masks of a smoothed classifier: part of it, and stored with every
-    certificate.
+    """The fixed list of keep masks that a smoothed classifier averages over.
 
-    `rows` holds one hexadecimal word per draw; `kept / levels` is the largest share of draws that
-    keeps a feature (for Bernoulli noise: the exact probability), which is the Lipschitz constant of
-    the smoothed classifier.
+    It is part of the classifier and stored with every certificate. kept / levels is the largest
+    share of draws that keeps a feature (for Bernoulli noise: the exact probability), which is the
+    Lipschitz constant of the smoothed classifier. Made by `structured`, `stratified`, `bernoulli`,
+    `cyclic` or `of`.
+
+    Settings:
+        features: how many features the masks are over.
+        rows: one hexadecimal word for each draw, as `pack` writes it.
+        kept: in how many of `levels` draws a feature is kept, at the most.
+        levels: steps of the ring; the number of draws, unless they are independent.
+        kind: how the draws were made; "bernoulli" says that they are a sample.
 
     >>> NoiseDesign.cyclic((0, 1, 2, 3), kept=2, levels=4).masks.astype(int)
     array([[1, 1, 0, 0],
@@ -89,12 +107,13 @@ class NoiseDesign:
     rows: tuple[str, ...]
     kept: int
     levels: int
-    kind: Literal["structured", "stratified", "bernoulli", "masks"] = "masks"
+    kind: Kind = "masks"
 
     @cached_property
     def masks(self) -> Masks:
         """(draws, features) bool, read-only."""
         table = np.stack([unpack(row, self.features) for row in self.rows])
+        # Shared by all who ask, since it is computed once.
         table.setflags(write=False)
         return table
 
@@ -105,28 +124,32 @@ class NoiseDesign:
         return counts
 
     def keeping(self, always: ArrayLike) -> NoiseDesign:
-        """The same design with some features never dropped: constants then hold for the other
-        features alone.
+        """The same design with some features never dropped.
+
+        Constants then hold for the other features alone.
         """
         return NoiseDesign.of(self.masks | np.asarray(always, dtype=bool))
 
     @staticmethod
     def of(masks: ArrayLike) -> NoiseDesign:
-        """Any fixed masks (draws, features): |f(a) - f(a')| <= sum over flipped i of mean_j S[j,
-        i].
+        """Any fixed masks S (draws, features).
+
+        |f(a) - f(a')| <= sum over flipped features i of mean_j S[j, i].
         """
         table = np.asarray(masks)
         if table.ndim != 2 or table.size == 0 or not np.isin(table, (0, 1)).all():
             raise InputError(
                 expected="masks (draws, features) of zeros and ones",
                 got=f"shape {table.shape}",
-                advice="",
+                advice="Give one row for each draw and one column for each feature.",
             )
-        return _design(table.astype(bool), int(table.sum(axis=0).max()), len(table), "masks")
+        # The feature that is kept most often has the largest constant.
+        kept = int(table.sum(axis=0).max())
+        return _packed(table.astype(bool), kept, len(table), "masks")
 
     @staticmethod
     def cyclic(offsets: ArrayLike, kept: int, levels: int) -> NoiseDesign:
-        """Draw j keeps feature i if (V_i + j) mod levels < kept.
+        """Draw j keeps feature i if (V_i + j) mod levels < kept, for offsets V (features,).
 
         The integer form of Proposition 3.4 of Xue, Alur and Wong (2023): each feature is kept in
         exactly `kept` of the `levels` draws, so `levels` forward passes give the expectation
@@ -134,49 +157,52 @@ class NoiseDesign:
         """
         check_levels(kept, levels)
         ring = np.asarray(offsets, dtype=np.int64)
-        return _design(
-            (ring[None, :] + np.arange(levels)[:, None]) % levels < kept, kept, levels, "structured"
-        )
+        # Draw j turns all features by j steps; a feature is kept on an arc of `kept` of them.
+        positions = ring[None, :] + np.arange(levels)[:, None]
+        return _packed(positions % levels < kept, kept, levels, "structured")
 
     @staticmethod
     def structured(features: int, kept: int, levels: int, seed: int = 0) -> NoiseDesign:
         """Cyclic noise with independent uniform offsets, as published."""
         check_levels(kept, levels)
-        return NoiseDesign.cyclic(
-            rng.shared(seed, "noise offsets").integers(levels, size=features), kept, levels
-        )
+        offsets = rng.shared(seed, "noise offsets").integers(levels, size=features)
+        return NoiseDesign.cyclic(offsets, kept, levels)
 
     @staticmethod
     def stratified(features: int, kept: int, levels: int, seed: int = 0) -> NoiseDesign:
-        """Cyclic noise whose offsets are spread evenly over the ring: the same guarantee, more
-        varied masks.
+        """Cyclic noise whose offsets are spread evenly over the ring.
+
+        The same guarantee, as it holds for any offsets; the masks vary more and in size less.
         """
         check_levels(kept, levels)
-        ring = rng.shared(seed, "noise offsets").permutation(
-            np.arange(features) * levels // features
-        )
-        return _design(NoiseDesign.cyclic(ring, kept, levels).masks, kept, levels, "stratified")
+        # Which feature takes which offset is random; that they are evenly spread is not.
+        evenly = np.arange(features) * levels // features
+        offsets = rng.shared(seed, "noise offsets").permutation(evenly)
+        masks = NoiseDesign.cyclic(offsets, kept, levels).masks
+        return _packed(masks, kept, levels, "stratified")
 
     @staticmethod
     def bernoulli(features: int, kept: int, levels: int, draws: int, seed: int = 0) -> NoiseDesign:
-        """Independent draws, each feature kept with probability exactly kept / levels: a sample of
-        the noise.
-        """
+        """Independent draws: a sample of the noise that keeps a feature with chance kept / levels."""
         check_levels(kept, levels)
         if draws < 1:
-            raise InputError(
+            raise SettingError(
                 expected="at least one draw",
                 got=f"draws={draws}",
-                advice="",
+                advice="Some 1000 draws give useful radii.",
             )
-        masks = rng.shared(seed, "noise draws").integers(levels, size=(draws, features)) < kept
-        return _design(masks, kept, levels, "bernoulli")
+        # A level below `kept` has exactly that chance, which a float would round.
+        stream = rng.shared(seed, "noise draws")
+        drawn = stream.integers(levels, size=(draws, features))
+        return _packed(drawn < kept, kept, levels, "bernoulli")
 
 
-def _design(
-    masks: Masks,
-    kept: int,
-    levels: int,
-    kind: Literal["structured", "stratified", "bernoulli", "masks"],
-) -> NoiseDesign:
-    return NoiseDesign(masks.shape[1], tuple(pack(row) for row in masks), kept, levels, kind)
+def _packed(masks: Masks, kept: int, levels: int, kind: Kind) -> NoiseDesign:
+    # Words, since a design is hashed, compared, written down and read back.
+    return NoiseDesign(
+        features=masks.shape[1],
+        rows=tuple(pack(row) for row in masks),
+        kept=kept,
+        levels=levels,
+        kind=kind,
+    )

@@ -12,12 +12,18 @@ from assay.errors import InputError, KindError
 from assay.question.question import Question
 
 
+def as_masks(values: Any) -> Tensor:
+    """A tensor or anything like an array, as a tensor on the CPU."""
+    if isinstance(values, Tensor):
+        return values.cpu()
+    return torch.as_tensor(np.asarray(values)).cpu()
+
+
 def selected(selection: Any, question: Question) -> Tensor:
     """A selection as masks (n, features) of bools on the CPU, checked."""
-    masks = torch.as_tensor(
-        np.asarray(selection) if not isinstance(selection, Tensor) else selection
-    ).cpu()
-    n, count = question.n, question.partition.count
+    masks = as_masks(selection)
+    n = question.n
+    count = question.partition.count
     if masks.dtype != torch.bool:
         raise KindError(
             expected="a selection as masks of bools",
@@ -28,14 +34,16 @@ def selected(selection: Any, question: Question) -> Tensor:
         raise InputError(
             expected=f"a selection of shape ({n}, {count}) or ({count},)",
             got=tuple(masks.shape),
-            advice="",
+            advice="Give one row for each input, or one for all of them.",
         )
+    # One selection serves all inputs.
     masks = masks.expand(n, -1)
-    if bool((~masks.any(1)).any()):
-        row = int((~masks.any(1)).nonzero()[0])
+    # Radii are counted from a selection, which has to show something.
+    empty = ~masks.any(1)
+    if bool(empty.any()):
         raise InputError(
             expected="at least one selected feature for every input",
-            got=f"none for input {row}",
-            advice="",
+            got=f"none for input {int(empty.nonzero()[0])}",
+            advice="Select more, such as answer.top(1), or leave these inputs out.",
         )
     return masks

@@ -1,36 +1,48 @@
-"""A model smoothed multiplicatively: the mean of its votes over a noise design."""
+"""A model smoothed multiplicatively: the mean of its votes over a noise design.
+
+It answers in two ways. `scores(masks)` is the classifier that certificates are about: the smoothed
+class scores of one input under masks, counted in whole numbers. `call(rows, context)` is what every
+`Model` has: it smooths any rows of the same kind, so that methods can explain the smoothed
+classifier and metrics can score it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from assay.certificates.noise import NoiseDesign
-from assay.certificates.votes import ROWS, cast_votes
+from assay.certificates.selections import as_masks
+from assay.certificates.votes import MOST_ROWS, cast_votes, check_probabilities
 from assay.engine import ChunkSearch
 from assay.errors import InputError, TargetError
 from assay.inputs.layout import Rows
 from assay.models.base import Ability, Model, digest, finite
+from assay.numerics.pieces import pieces
 from assay.question.question import Question
+from assay.removals.base import blend
 
-_TOGETHER = (
-    64  # base rows of a chunk of the smoothed model: draws are added up one group after the other
-)
+_TOGETHER = 64  # base rows held at once by a call: draws are added up one group after the other
 
 
 @final
 class SmoothedModel(Model):
     """A classifier averaged over the fixed noise of a design.
 
-    Called with masks (m, features) it gives the smoothed class scores (m, classes) of the first
-    input of its question, counted in whole numbers. As a `Model` it smooths any input of the same
-    kind: every method can explain it and every metric can score it; probabilities can be
-    differentiated, votes cannot. Cost: a base row per draw for each row.
+    As a `Model` it smooths any input of the same kind; probabilities can be differentiated, votes
+    cannot. Made by `MultiplicativeSmoothing.smooth(question)`.
+
+    Settings:
+        question: holds the base model, the features, and what stands in for absent ones.
+        design: the noise.
+        scale: units of a vote: 1 counts classes, 2^20 probabilities.
+        tolerance: relative distance below which two outputs are too close to tell apart.
+
+    Cost: a base row per draw for each row.
     """
 
     def __init__(
@@ -42,79 +54,119 @@ class SmoothedModel(Model):
         self._question = question
         self._tolerance = tolerance
         self._paces: dict[str, ChunkSearch] = {}
-        self.device, self.dtype = self.base.device, self.base.dtype
-        self.abilities = self.base.abilities & ({Ability.GRADIENT} if scale > 1 else set())
+        self.device = self.base.device
+        self.dtype = self.base.dtype
+        # The argmax of a vote has no slope.
+        kept = {Ability.GRADIENT} if scale > 1 else set()
+        self.abilities = self.base.abilities & kept
 
     @property
     def name(self) -> str:
         return f"smoothed {self.base.name}"
 
-    def __call__(self, masks: Any) -> Tensor:
-        """The smoothed class scores (m, classes) under masks (m, features), float64 in [0, 1]."""
-        asked = torch.as_tensor(np.asarray(masks) if not isinstance(masks, Tensor) else masks).cpu()
-        count, q = self.design.features, len(self.design.rows)
-        if asked.dim() != 2 or asked.shape[1] != count or asked.dtype != torch.bool:
+    # --- the classifier that certificates are about
+
+    def scores(self, masks: Any) -> Tensor:
+        """The smoothed class scores (m, classes) of the question's first input, float64 in [0, 1].
+
+        Under masks (m, features) of bools, counted in whole numbers.
+
+        >>> from assay.certificates.smoothing import MultiplicativeSmoothing
+        >>> question = Question(lambda x: torch.stack([0.5 + 0 * x[:, 0], x[:, 1]], 1), torch.ones(1, 2))
+        >>> MultiplicativeSmoothing(kept=1, levels=4).smooth(question).scores(torch.eye(2).bool())
+        tensor([[1.0000, 0.0000],
+                [0.7500, 0.2500]], dtype=torch.float64)
+        """
+        masks = as_masks(masks)
+        count = self.design.features
+        if masks.dim() != 2 or masks.shape[1] != count or masks.dtype != torch.bool:
             raise InputError(
                 expected=f"masks of bools of shape (m, {count})",
-                got=f"{asked.dtype} {tuple(asked.shape)}",
-                advice="",
+                got=f"{masks.dtype} {tuple(masks.shape)}",
+                advice="Such as torch.ones(1, features).bool() for the whole.",
             )
-        noise, first, sums = torch.tensor(self.design.masks), self._question.part(0, 1), []
-        for chunk in torch.split(asked, max(1, ROWS // q)):
-            ballots = cast_votes(
-                first, (chunk[:, None] & noise).flatten(0, 1)[None], self.scale, self._tolerance
-            )
-            sums += [
-                torch.from_numpy(
-                    ballots.votes(0, i * q, (i + 1) * q).table(ballots.classes).sum(axis=0)
-                )
-                for i in range(len(chunk))
-            ]
-        return torch.stack(sums).to(torch.float64) / (q * self.scale)
+        noise = torch.tensor(self.design.masks)
+        single = self._question.part(0, 1)
+        draws = len(noise)
+        sums: list[Tensor] = []
+        for piece in pieces(len(masks), draws, MOST_ROWS):
+            # Each mask under every draw: (masks * draws, features).
+            noisy = (masks[piece][:, None] & noise).flatten(0, 1)
+            ballots = cast_votes(single, noisy[None], self.scale, self._tolerance)
+            for start in range(0, len(noisy), draws):
+                votes = ballots.votes(0, slice(start, start + draws))
+                sums.append(torch.from_numpy(votes.table(ballots.classes).sum(axis=0)))
+        return torch.stack(sums).to(torch.float64) / (draws * self.scale)
+
+    # --- a model that any question can hold
 
     def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
-        present, fill = self._frozen()
-        x = _flat(rows) if isinstance(rows[0], Tensor) else self._question.layout.flatten(rows[0])
-        total, group = x.new_zeros(()), max(1, _TOGETHER // len(x))
-        for masks in torch.split(present, group):
-            made = fill(x.repeat(len(masks), 1), masks.repeat_interleave(len(x), dim=0))
-            outputs = [self.base.call(self._question.layout.fold(one), context) for one in made]
-            mean = finite(
-                torch.stack([each.to(torch.float64) for each in outputs]).mean(0),
-                self.base.name,
-                "when masked",
-            )
-            total = total + self._scores(mean).view(len(masks), len(x), -1).sum(0)
+        replacements = self._shared_replacements()
+        present = self._present()
+        x = self._flattened(rows)
+        total = x.new_zeros(())
+        for piece in pieces(len(present), len(x), _TOGETHER):
+            # Draw by draw, all rows of x: (draws * r, elements).
+            masks = present[piece]
+            repeated = x.repeat(len(masks), 1)
+            masked_by = masks.repeat_interleave(len(x), dim=0)
+            outputs = [
+                self._base_outputs(
+                    blend(repeated, replacement.expand(len(repeated), -1), masked_by), context
+                )
+                for replacement in replacements
+            ]
+            # Replacements are averaged over before the vote, as a question does.
+            mean = finite(torch.stack(outputs).mean(0), self.base.name, "when masked")
+            total = total + self._counted(mean).view(len(masks), len(x), -1).sum(0)
         return total / (len(self.design.rows) * self.scale)
 
-    def _scores(self, outputs: Tensor) -> Tensor:
+    def _flattened(self, rows: Rows) -> Tensor:
+        """What a predictor is called with, as flat rows (r, elements)."""
+        if not isinstance(rows[0], Tensor):
+            return self._question.layout.flatten(rows[0])
+        # Not by the layout, which cuts off slopes.
+        parts = [part.reshape(len(part), -1) for part in rows]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _base_outputs(self, rows: Tensor, context: Mapping[str, Any]) -> Tensor:
+        folded = self._question.layout.fold(rows)
+        return self.base.call(folded, context).to(torch.float64)
+
+    def _counted(self, outputs: Tensor) -> Tensor:
         """Whole-number scores (r, classes); slopes pass through the rounding of probabilities."""
         if outputs.dim() != 2 or outputs.shape[1] < 2:
             raise TargetError(
                 expected=f"scores (rows, classes >= 2) of {self.base.name} to smooth",
                 got=tuple(outputs.shape),
-                advice="",
+                advice="Let the model return one column for each class.",
             )
         if self.scale == 1:
-            return torch.nn.functional.one_hot(outputs.argmax(1), outputs.shape[1]).to(
-                torch.float64
-            )
-        if float(outputs.detach().min()) < -1e-6 or float(outputs.detach().max()) > 1 + 1e-6:
-            raise InputError(
-                f"Expected probabilities in [0, 1] of {self.base.name} to smooth. Let it end in a softmax."
-            )
+            classes = outputs.argmax(1)
+            votes = torch.nn.functional.one_hot(classes, outputs.shape[1])
+            return votes.to(torch.float64)
+        check_probabilities(outputs.detach(), self.base.name)
         scaled = outputs * self.scale
-        return scaled + (scaled.round().clamp(0, self.scale) - scaled).detach()
+        rounded = scaled.round().clamp(0, self.scale)
+        # Straight through: the value is rounded, the slope is the probability's.
+        return scaled + (rounded - scaled).detach()
 
-    def _frozen(self) -> tuple[Tensor, Callable[[Tensor, Tensor], Iterator[Tensor]]]:
-        """Element masks of the draws (q, elements), and what fills in rows: one batch for each draw
-        of the removal.
-        """
-        evaluation = self._question._evaluation
+    def _present(self) -> Tensor:
+        """Which elements each draw keeps: (draws, elements)."""
+        noise = torch.tensor(self.design.masks).to(self._question.x.device)
+        # Features are those of the first input, as of all others.
+        first = torch.zeros(len(noise), dtype=torch.int64, device=noise.device)
+        return self._question.partition.spread(noise, first)
+
+    def _shared_replacements(self) -> Tensor:
+        """What stands in for absent elements of any input: (replacements, elements)."""
+        replacements = self._question.fixed_replacements
+        shared = replacements is not None and len(replacements) == 1
+        same_features = len(self._question.partition.labels) == 1
         if (
-            len(evaluation.partition.labels) > 1
-            or not evaluation.absent.shared
-            or evaluation.aligned
+            replacements is None
+            or not (shared and same_features)
+            or self._question.has_aligned_context
         ):
             raise InputError(
                 expected=(
@@ -127,16 +179,7 @@ class SmoothedModel(Model):
                     "ask about one input, or masks."
                 ),
             )
-        zero = torch.zeros(1, dtype=torch.int64, device=evaluation.x.device)
-        noise = torch.tensor(self.design.masks).to(evaluation.x.device)
-        present = torch.cat([evaluation.partition.spread(row[None], zero) for row in noise])
-
-        def fill(x: Tensor, masks: Tensor) -> Iterator[Tensor]:
-            owners = zero.expand(len(x))
-            for draw in range(evaluation.absent.draws):
-                yield evaluation.absent.remove(x, masks, owners, torch.full_like(owners, draw))
-
-        return present, fill
+        return replacements[0]
 
     @contextmanager
     def session(self, *, slopes: bool) -> Iterator[None]:
@@ -147,9 +190,5 @@ class SmoothedModel(Model):
         return self._paces.setdefault(purpose, ChunkSearch(limit=_TOGETHER * 4))
 
     def fingerprint(self) -> bytes:
+        # The tolerance marks votes and changes none.
         return digest(self.base.fingerprint(), repr((self.design, self.scale)).encode())
-
-
-def _flat(rows: Rows) -> Tensor:
-    flat = [row.reshape(len(row), -1) for row in rows]
-    return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)

@@ -1,4 +1,9 @@
-"""Votes of a model over the masks that a noise design draws: exact counts, per input and class."""
+"""Votes of a model over the masks that a noise design draws: exact counts, per input and class.
+
+Outputs become whole numbers as soon as they are there (a class, or probabilities in units of 2^-20),
+so that sums over draws are exact in any order and a certificate can be counted again to the digit.
+How close the two largest outputs were is kept beside them: rounding could have swapped those.
+"""
 
 from __future__ import annotations
 
@@ -13,113 +18,149 @@ from torch import Tensor
 
 from assay.certificates.noise import Integers, Masks
 from assay.errors import InputError, TargetError
+from assay.numerics.pieces import pieces
 from assay.question.question import Question
 
+PROBABILITY_UNITS = 1 << 20  # a probability counts in units of 2^-20, finer than single precision
 
-def _classes(question: Question, masks: Masks) -> tuple[Integers, int]:
-    """The class (m,) of the first input of a question under each mask, and the number of classes."""
-    ballots = cast_votes(question, torch.from_numpy(masks)[None], scale=1, tolerance=0.0)
-    return ballots.draws[0], ballots.classes
+MOST_ROWS = 4096  # masked rows for each request: memory does not grow with draws or inputs
 
+_OUTSIDE = 1e-6  # how far rounding may push a probability out of [0, 1]
 
-def _as_votes(classes: Integers) -> Votes:
-    return Votes(tuple(classes.tolist()))
-
-
-FINE = 1 << 20  # probabilities count in units of 2^-20
-
-ROWS = 4096  # masked rows per request: what is held at once does not grow with draws or inputs
+_TINY = 1e-300  # keeps the relative margin of outputs that are all zero at 0, not at 0 / 0
 
 
 @final
 @dataclass(frozen=True)
 class Votes:
-    """What the base model said in each draw: its class, or the scores of all classes in units of
-    1/scale.
+    """What the base model answered in each draw: its class, or the scores of all classes.
 
-    `unsure` are the draws whose two largest outputs are so close that rounding could swap them;
-    `closest` is the smallest relative distance seen.
+    Scores are whole numbers in units of 1/scale. `unsure` are the draws whose two largest outputs
+    are so close that rounding could swap them; `closest` is the smallest relative distance seen.
     """
 
     draws: tuple[int, ...] | tuple[tuple[int, ...], ...]
-    unsure: tuple[int, ...] = ()
-    closest: float | None = None
+    unsure: tuple[int, ...] = ()  # numbers of draws
+    closest: float | None = None  # relative to the larger output; None where nothing was asked
+
+    @staticmethod
+    def from_lists(draws: Sequence[Any], unsure: Sequence[int], closest: float | None) -> Votes:
+        """The votes that arrays and JSON hold as lists."""
+        scored = len(draws) > 0 and isinstance(draws[0], list)
+        hashable = map(tuple, draws) if scored else draws
+        return Votes(tuple(hashable), tuple(unsure), closest)
 
     def table(self, classes: int) -> Integers:
         """The scores (draws, classes)."""
-        raw = np.asarray(self.draws, dtype=np.int64)
-        return raw if raw.ndim == 2 else np.eye(classes, dtype=np.int64)[raw]
+        draws = np.asarray(self.draws, dtype=np.int64)
+        if draws.ndim == 2:
+            return draws
+        # A class is one vote for itself.
+        votes: Integers = np.eye(classes, dtype=np.int64)[draws]
+        return votes
 
     def doubtful(self) -> NDArray[np.bool_]:
         """Which draws are unsure: (draws,)."""
-        found = np.zeros(len(self.draws), dtype=bool)
-        found[list(self.unsure)] = True
-        return found
-
-
-def _votes(draws: Sequence[Any], unsure: Sequence[int], closest: float | None) -> Votes:
-    scored = len(draws) > 0 and isinstance(draws[0], list)
-    return Votes(tuple(map(tuple, draws)) if scored else tuple(draws), tuple(unsure), closest)
+        doubtful = np.zeros(len(self.draws), dtype=bool)
+        doubtful[list(self.unsure)] = True
+        return doubtful
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Ballots:
-    """The votes of several inputs: draws (n, m) classes or (n, m, classes) scores, and how close
-    each draw was.
+    """The votes of several inputs under the same number of masks.
+
+    `margins` are the distances of the two largest outputs, relative to the larger in size.
     """
 
-    draws: Integers
-    distance: NDArray[np.float64]
+    choices: Integers  # (n, m) classes, or (n, m, classes) scores
+    margins: NDArray[np.float64]  # (n, m)
     classes: int
-    tolerance: float
+    tolerance: float  # margins below it leave a draw unsure
 
-    def votes(self, row: int, start: int, stop: int | None) -> Votes:
+    def votes(self, row: int, draws: slice) -> Votes:
         """Some draws of one input."""
-        draws, distance = self.draws[row, start:stop].tolist(), self.distance[row, start:stop]
-        unsure = np.flatnonzero(distance < self.tolerance).tolist() if self.draws.ndim == 2 else ()
-        return _votes(draws, unsure, float(distance.min()))
+        margins = self.margins[row, draws]
+        unsure: list[int] = []
+        # Scores are off by a known amount; a class is either right or wrong.
+        if self.choices.ndim == 2:
+            unsure = np.flatnonzero(margins < self.tolerance).tolist()
+        choices = self.choices[row, draws].tolist()
+        return Votes.from_lists(choices, unsure, float(margins.min()))
 
 
 def cast_votes(question: Question, masks: Tensor, scale: int, tolerance: float) -> Ballots:
-    """Asks the base model under masks (n, m, features), a slice at a time, and keeps whole numbers
-    alone.
+    """Asks the base model under masks (n, m, features), keeping whole numbers alone.
+
+    `scale` 1 keeps the class, a larger one the probabilities in units of 1/scale. Cost: n * m rows.
     """
-    step, parts = max(1, ROWS // question.n), []
-    for start in range(0, masks.shape[1], step):
-        parts.append(
-            _count(question.outputs(masks[:, start : start + step]), scale, question.model.name)
-        )
-    draws, distance = (
-        np.concatenate(each, axis=1) for each in zip(*((part[0], part[1]) for part in parts))
+    name = question.model.name
+    classes = 0
+    choices: list[Integers] = []
+    margins: list[NDArray[np.float64]] = []
+    for piece in pieces(masks.shape[1], question.n, MOST_ROWS):
+        outputs = question.outputs(masks[:, piece])
+        classes = outputs.shape[-1]
+        _check_classes(classes, name)
+        choices.append(_choices(outputs, scale, name))
+        margins.append(_relative_margins(outputs))
+    return Ballots(
+        choices=np.concatenate(choices, axis=1),
+        margins=np.concatenate(margins, axis=1),
+        classes=classes,
+        tolerance=tolerance,
     )
-    return Ballots(draws, distance, parts[0][2], tolerance)
 
 
-def _count(outputs: Tensor, scale: int, who: str) -> tuple[Integers, NDArray[np.float64], int]:
-    classes = outputs.shape[-1]
+def class_votes(question: Question, masks: Masks) -> Ballots:
+    """The votes of a question about one input under masks (m, features), none of them unsure."""
+    one_input = torch.from_numpy(masks)[None]
+    return cast_votes(question, one_input, scale=1, tolerance=0.0)
+
+
+def check_probabilities(outputs: Tensor, name: str) -> None:
+    """Refuses outputs that are no probabilities, before they are counted as such."""
+    lowest = float(outputs.min())
+    highest = float(outputs.max())
+    if lowest < -_OUTSIDE or highest > 1 + _OUTSIDE:
+        raise InputError(
+            expected="probabilities in [0, 1] to smooth",
+            got=f"outputs of {name} from {lowest:.3g} to {highest:.3g}",
+            advice="Let the model end in a softmax, or smooth its votes: output='votes'.",
+        )
+
+
+def _check_classes(classes: int, name: str) -> None:
     if classes < 2:
         raise TargetError(
             expected=(
                 "scores of at least two classes, since a certificate is about a class that stays"
             ),
-            got=f"one output from {who}",
+            got=f"one output from {name}",
             advice=(
                 "Let a binary classifier return two columns (1 - p, p), and cut a "
                 "regression into ranges."
             ),
         )
-    best = outputs.to(torch.float64).topk(2, dim=-1).values
-    distance = ((best[..., 0] - best[..., 1]) / best.abs().amax(-1).clamp_min(1e-300)).cpu().numpy()
+
+
+def _choices(outputs: Tensor, scale: int, name: str) -> Integers:
+    """Classes (n, m), or scores (n, m, classes) in whole units."""
     if scale == 1:
-        return outputs.argmax(-1).cpu().numpy(), distance, classes
-    if float(outputs.min()) < -1e-6 or float(outputs.max()) > 1 + 1e-6:
-        raise InputError(
-            expected="probabilities in [0, 1] to smooth",
-            got=(f"outputs of {who} from {float(outputs.min()):.3g} to {float(outputs.max()):.3g}"),
-            advice="Let the model end in a softmax, or smooth its votes: output='votes'.",
-        )
-    units = (
-        (outputs.to(torch.float64) * scale).round().clamp(0, scale).to(torch.int64).cpu().numpy()
-    )
-    return units, distance, classes
+        classes: Integers = outputs.argmax(-1).cpu().numpy()
+        return classes
+    check_probabilities(outputs, name)
+    units = (outputs.to(torch.float64) * scale).round().clamp(0, scale)
+    scores: Integers = units.to(torch.int64).cpu().numpy()
+    return scores
+
+
+def _relative_margins(outputs: Tensor) -> NDArray[np.float64]:
+    """The distance of the two largest outputs, relative to the larger in size: (n, m)."""
+    # In double precision: the difference of two close singles is what is measured.
+    best = outputs.to(torch.float64).topk(2, dim=-1).values
+    size = best.abs().amax(-1).clamp_min(_TINY)
+    distance = best[..., 0] - best[..., 1]
+    margins: NDArray[np.float64] = (distance / size).cpu().numpy()
+    return margins

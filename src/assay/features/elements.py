@@ -1,4 +1,8 @@
-"""Credit per element, per column, or per any label map."""
+"""Credit per element, per column of a table, or per any label map.
+
+Groups of columns are one feature, and stand or fall together. The usual case are the one-hot
+columns of one field, none of which means anything without the others.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import torch
 from torch import Tensor
 
 from assay.errors import InputError, KindError
-from assay.features.partition import Features, Partition, _plain
+from assay.features.partition import Features, Partition, as_labels
 from assay.inputs.layout import Layout
 
 
@@ -20,21 +24,32 @@ class Elements(Features):
     """Every number of the input is a feature of its own."""
 
     def bind(self, layout: Layout, x: Tensor) -> Partition:
-        shape = layout.shapes[0] if len(layout.shapes) == 1 else (layout.elements,)
+        # Several tensors have no shape in common, and their features lie in one row.
+        shape: tuple[int, ...] = (layout.elements,)
+        if len(layout.shapes) == 1:
+            shape = layout.shapes[0] or (1,)
+        # Feature i is element i, which `identity` says: masks are used as they come.
         labels = torch.arange(layout.elements, device=x.device)
-        return Partition(
-            _plain(labels, x), layout.elements, layout.names, shape or (1,), identity=True
-        )
+        return Partition(as_labels(labels, x), layout.elements, layout.names, shape, identity=True)
 
 
 @final
 @dataclass(frozen=True)
 class Columns(Features):
-    """The columns of a table, with names and with groups of columns that stand or fall together
-    (one-hot columns of one field).
+    """The columns of a table, with names and with groups of columns that stand or fall together.
 
-    `groups` maps a group's name to its columns, by name or by number; columns in no group stand
-    alone.
+    Settings:
+        names: one for each column; those of the DataFrame where nothing is said.
+        groups: a group's name to its columns, by name or by number (one-hot columns of one field).
+            Columns in no group stand alone. A group stands where its first column does.
+
+    Errors: InputError for what is no table, names that do not fit, columns in two groups.
+
+    >>> import torch, assay
+    >>> columns = Columns(("age", "red", "blue"), groups={"colour": ["red", "blue"]})
+    >>> question = assay.Question(torch.nn.Linear(3, 1), torch.ones(2, 3), features=columns)
+    >>> question.partition.names, question.partition.labels.tolist()
+    (('age', 'colour'), [[0, 1, 1]])
     """
 
     names: tuple[str, ...] | None = None
@@ -47,12 +62,28 @@ class Columns(Features):
                 got=f"inputs of shape {layout.describe()}",
                 advice="Use Elements(), Pixels() or Labels(map) for other shapes.",
             )
-        names = tuple(map(str, self.names)) if self.names is not None else layout.names
+        names = self._column_names(layout)
+        groups = self._group_of_column(names)
+        # A group may bear the name of a column outside it: they are two features.
+        keys = [(index in groups, groups.get(index, name)) for index, name in enumerate(names)]
+        # Features are numbered in the order in which their first columns stand.
+        number = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+        labels = torch.tensor([number[key] for key in keys])
+        count = len(number)
+        feature_names = tuple(name for _, name in number)
+        # As many features as columns: then feature i is column i.
+        identity = count == len(names)
+        return Partition(as_labels(labels, x), count, feature_names, (count,), identity=identity)
+
+    def _column_names(self, layout: Layout) -> tuple[str, ...]:
+        names = layout.names
+        if self.names is not None:
+            names = tuple(map(str, self.names))
         if len(names) != layout.elements:
             raise InputError(
                 expected=f"{layout.elements} column names",
                 got=len(names),
-                advice="",
+                advice="Give Columns(names=...) one name for each column of the inputs, in order.",
             )
         if len(set(names)) < len(names):
             raise InputError(
@@ -60,30 +91,27 @@ class Columns(Features):
                 got=list(names),
                 advice="Put columns that belong together in `groups`.",
             )
-        owner = dict(enumerate(names))
-        taken: set[int] = set()
+        return names
+
+    def _group_of_column(self, names: tuple[str, ...]) -> dict[int, str]:
+        """The group of each column that is in one, by the column's number."""
+        group_of: dict[int, str] = {}
         for group, members in (self.groups or {}).items():
             for member in members:
-                index = self._index(member, names)
-                if index in taken:
+                index = self._column(member, names)
+                # A mask could not say whether such a column is present.
+                if index in group_of:
                     raise InputError(
                         expected="every column in one group at most",
                         got=f"{names[index]!r} in two",
-                        advice="",
+                        advice=f"Take it out of {group_of[index]!r} or out of {str(group)!r}.",
                     )
-                taken.add(index)
-                owner[index] = str(group)
-        order = list(dict.fromkeys((index in taken, owner[index]) for index in range(len(names))))
-        labels = torch.tensor(
-            [order.index((index in taken, owner[index])) for index in range(len(names))]
-        )
-        players = tuple(name for _, name in order)
-        return Partition(
-            _plain(labels, x), len(order), players, (len(order),), identity=len(order) == len(names)
-        )
+                group_of[index] = str(group)
+        return group_of
 
     @staticmethod
-    def _index(member: str | int, names: tuple[str, ...]) -> int:
+    def _column(member: str | int, names: tuple[str, ...]) -> int:
+        """The number of a column that is called by its name or by its number."""
         if isinstance(member, str) and member in names:
             return names.index(member)
         if isinstance(member, int) and 0 <= member < len(names):
@@ -91,7 +119,7 @@ class Columns(Features):
         raise InputError(
             expected=f"columns out of {list(names)} in a group",
             got=repr(member),
-            advice="",
+            advice=f"Name one of these, or give its number, 0 to {len(names) - 1}.",
         )
 
 
@@ -100,9 +128,19 @@ class Columns(Features):
 class Labels(Features):
     """Any map of integers that says which feature each element belongs to; -1 for none.
 
-    Its shape is that of one input, of an image without its channels, or either with the inputs in
-    front (a map for each). Several tensors take a tuple of maps: a label used in two of them is one
-    feature that spans both.
+    Settings:
+        map: integers in the shape of one input, of an image without its channels, or either with
+            the inputs in front (a map for each). Several tensors take a tuple of maps: a label
+            used in two of them is one feature that spans both.
+        names: one for each label; the labels themselves where nothing is said.
+
+    Errors: KindError for labels that are no integers, InputError for maps that do not fit.
+
+    >>> import torch, assay
+    >>> halves = Labels(torch.tensor([0, 0, 1, -1]), names=("left", "right"))
+    >>> question = assay.Question(torch.nn.Linear(4, 1), torch.ones(2, 4), features=halves)
+    >>> question.partition.count, question.partition.whole
+    (2, False)
     """
 
     map: Any
@@ -114,50 +152,62 @@ class Labels(Features):
             raise InputError(
                 expected=f"{len(layout.shapes)} maps of labels, one for each tensor",
                 got=len(maps),
-                advice="",
+                advice="Hand them over as a tuple, Labels((map, map)), in the order of the inputs.",
             )
         flat = [
-            self._flat(torch.as_tensor(one), shape, len(x))
-            for one, shape in zip(maps, layout.shapes)
+            self._flat(torch.as_tensor(label_map), shape, len(x))
+            for label_map, shape in zip(maps, layout.shapes)
         ]
+        # One tensor may have a map for each input where another has one for all.
         rows = max(len(part) for part in flat)
-        labels = torch.cat([part.expand(rows, -1) for part in flat], dim=1).to(
-            x.device, torch.int64
-        )
-        count = int(labels.max()) + 1
-        if int(labels.min()) < -1 or count == 0:
-            raise InputError("Expected labels from 0 on, with -1 for elements without an owner.")
-        names = self.names or tuple(str(index) for index in range(count))
+        # Flat rows hold the tensors side by side, and so do their labels.
+        labels = torch.cat([part.expand(rows, -1) for part in flat], dim=1)
+        labels = labels.to(x.device, torch.int64)
+        low, high = int(labels.min()), int(labels.max())
+        if low < -1 or high < 0:
+            raise InputError(
+                expected="labels from 0 on, with -1 for elements without an owner",
+                got=f"labels from {low} to {high}",
+                advice="Number the features 0, 1, 2, ..., and leave at least one element an owner.",
+            )
+        # Labels that no element bears are features too, and receive 0.
+        count = high + 1
+        return Partition(labels, count, self._feature_names(count), (count,))
+
+    def _feature_names(self, count: int) -> tuple[str, ...]:
+        names = self.names or tuple(map(str, range(count)))
         if len(names) != count:
             raise InputError(
                 expected=f"{count} names, one for each label up to {count - 1}",
                 got=len(names),
-                advice="",
+                advice="Name every label in order, also those that no element bears.",
             )
-        return Partition(labels, count, tuple(map(str, names)), (count,))
+        return tuple(map(str, names))
 
     @staticmethod
     def _flat(labels: Tensor, shape: tuple[int, ...], n: int) -> Tensor:
+        """The map of one tensor of the inputs as rows (1 or n, its elements)."""
+        # Floats are a picture handed in by mistake: rounded, it would pass for a map.
         if labels.is_floating_point() or labels.is_complex():
             raise KindError(
                 expected="integers as labels",
                 got=labels.dtype,
-                advice="",
+                advice="Convert them with .long(), if they are whole numbers.",
             )
-        for front in ((), (n,)):
-            if tuple(labels.shape) == (*front, *shape):
-                return labels.reshape(n if front else 1, -1)
-            if len(shape) == 3 and tuple(labels.shape) == (*front, *shape[1:]):
-                return (
-                    labels.reshape(n if front else 1, 1, -1)
-                    .expand(-1, shape[0], -1)
-                    .reshape(n if front else 1, -1)
-                )
+        sizes = tuple(labels.shape)
+        # One map for all inputs is tried before a map for each.
+        for rows, front in ((1, ()), (n, (n,))):
+            if sizes == (*front, *shape):
+                return labels.reshape(rows, -1)
+            if len(shape) == 3 and sizes == (*front, *shape[1:]):
+                # A map without channels holds for every one of them.
+                pixels = labels.reshape(rows, 1, -1)
+                return pixels.expand(-1, shape[0], -1).reshape(rows, -1)
         raise InputError(
             expected=(
                 f"a map of labels of shape {shape}, of the image without its channels, or "
                 f"with {n} inputs in front"
             ),
-            got=tuple(labels.shape),
-            advice="",
+            got=sizes,
+            advice="Reshape the map to one of these.",
         )

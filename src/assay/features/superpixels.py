@@ -1,30 +1,44 @@
-"""Superpixels of images as features, found once on the clean image and frozen."""
+"""Superpixels of images as features, found once on the clean image and frozen.
+
+SLIC is k-means on colour and place with centres that start on a grid (Achanta et al. 2012);
+quickshift climbs to the modes of a density of colour and place (Vedaldi and Soatto 2008), and is
+the default of the LIME authors' own package. Both are scikit-image's.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from assay.errors import InputError, MissingError, SettingError
+from assay.features.images import image_shape
 from assay.features.partition import Features, Partition
 from assay.inputs.layout import Layout
+
+_FLAT = 1e-12  # a colour range below this is a flat image, which is not scaled up to noise
 
 
 @final
 @dataclass(frozen=True)
 class Superpixels(Features):
-    """Connected regions of similar colour (SLIC: Achanta et al. 2012; or quickshift: Vedaldi and
-    Soatto 2008).
+    """Connected regions of similar colour (Achanta et al. 2012, or Vedaldi and Soatto 2008).
 
     They are found on the clean image and stay what they are however the image is masked: a
     segmentation made anew would change who receives credit. All channels belong together. Colours
     are scaled to [0, 1] per image first. An image may end up with fewer regions than others; the
-    features it lacks own nothing and receive 0. Needs the extra `images`. Errors: InputError for
-    what is no image.
+    features it lacks own nothing and receive 0. Needs the extra `images`.
+
+    Settings:
+        segments: about how many regions SLIC looks for; quickshift finds its own number.
+        compactness: the weight of place against colour in SLIC's distance; higher is squarer.
+        algorithm: "slic", whose regions are of even size, or "quickshift", which is LIME's.
+
+    Errors: SettingError for settings out of range, InputError for what is no image, MissingError
+    without scikit-image.
 
     >>> Superpixels(40)
     Superpixels(segments=40, compactness=10.0, algorithm='slic')
@@ -49,28 +63,26 @@ class Superpixels(Features):
                     f"segments={self.segments}, compactness={self.compactness}, algorithm="
                     f"{self.algorithm!r}"
                 ),
-                advice="",
+                advice="Start from Superpixels(), which is 50 segments by SLIC.",
             )
 
     def bind(self, layout: Layout, x: Tensor) -> Partition:
-        shape = layout.shapes[0]
-        if len(layout.shapes) != 1 or len(shape) not in (2, 3) or not x.is_floating_point():
+        shape = image_shape(layout, "Superpixels")
+        if not x.is_floating_point():
             raise InputError(
-                expected="floating images (channels, height, width) for Superpixels",
-                got=layout.describe(),
-                advice="",
+                expected="floating images for Superpixels",
+                got=x.dtype,
+                advice="Convert them with .float(), and wrap a model that takes integers.",
             )
-        images = (
-            x.detach()
-            .to("cpu", torch.float64)
-            .reshape(len(x), *((1, *shape) if len(shape) == 2 else shape))
-        )
+        # scikit-image takes arrays on the CPU.
+        images = x.detach().to("cpu", torch.float64).reshape(len(x), *shape)
         maps = torch.stack([self._regions(image) for image in images])
-        labels = maps.flatten(1).repeat(1, images.shape[1]).to(x.device)
+        # All channels of a pixel bear its region's label: (n, channels * height * width).
+        labels = maps.flatten(1).repeat(1, shape[0]).to(x.device)
+        # As many features as the image with the most regions has.
         count = int(labels.max()) + 1
-        return Partition(
-            labels, count, tuple(f"region {index}" for index in range(count)), (count,)
-        )
+        names = tuple(f"region {index}" for index in range(count))
+        return Partition(labels, count, names, (count,))
 
     def _regions(self, image: Tensor) -> Tensor:
         """Labels 0.. of one image (channels, height, width): (height, width)."""
@@ -78,14 +90,25 @@ class Superpixels(Features):
             from skimage import segmentation
         except ImportError as error:
             raise MissingError("scikit-image", "images") from error
-        low, high = float(image.min()), float(image.max())
-        array = ((image - low) / max(high - low, 1e-12)).permute(1, 2, 0).numpy()
+        low = float(image.min())
+        high = float(image.max())
+        # Compactness weighs place against colour, and so needs colours of one range.
+        scaled = (image - low) / max(high - low, _FLAT)
+        colours = scaled.permute(1, 2, 0).numpy()
         if self.algorithm == "quickshift":
-            colours = array if array.shape[2] == 3 else np.repeat(array[..., :1], 3, axis=2)
-            found = segmentation.quickshift(colours, kernel_size=4, max_dist=200, ratio=0.2, rng=0)
+            regions = _quickshift(segmentation, colours)
         else:
-            found = segmentation.slic(
-                array, self.segments, self.compactness, channel_axis=2, start_label=0
+            regions = segmentation.slic(
+                colours, self.segments, self.compactness, channel_axis=2, start_label=0
             )
-        _, dense = np.unique(found, return_inverse=True)
-        return torch.from_numpy(dense.reshape(found.shape).astype(np.int64))
+        # SLIC may merge regions away: labels are numbered anew, without gaps.
+        _, dense = np.unique(regions, return_inverse=True)
+        return torch.from_numpy(dense.reshape(regions.shape).astype(np.int64))
+
+
+def _quickshift(segmentation: Any, colours: Any) -> Any:
+    """Regions of (height, width, channels), with the settings of the LIME authors' package."""
+    # scikit-image takes three channels only; others are seen in grey, by their first channel.
+    if colours.shape[2] != 3:
+        colours = np.repeat(colours[..., :1], 3, axis=2)
+    return segmentation.quickshift(colours, kernel_size=4, max_dist=200, ratio=0.2, rng=0)

@@ -1,4 +1,9 @@
-"""Whatever the user hands in, and the matrix of flat rows that everything inside works on."""
+"""Layouts: whatever the user hands in, and the matrix of flat rows that everything inside works on.
+
+The idea is that of a pytree's flatten and unflatten (JAX): a question works on one matrix (n,
+elements), so that masks, removals and slopes know no shapes; a `Layout` remembers how to fold rows
+back into what the predictor takes. What travels beside the inputs unexplained is context.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +24,12 @@ Rows: TypeAlias = tuple[Any, ...]
 @final
 @dataclass(frozen=True)
 class Aligned:
-    """A context value with one row per input: an attention mask, a length. It follows its input
-    through every chunk.
+    """A context value with one row per input: an attention mask, a length.
+
+    It follows its input through every chunk.
+
+    Settings:
+        value: the tensor, (n, ...), one row per input.
     """
 
     value: Tensor
@@ -29,7 +38,11 @@ class Aligned:
 @final
 @dataclass(frozen=True)
 class Shared:
-    """A context value that is the same for all inputs: a constant matrix, a flag."""
+    """A context value that is the same for all inputs: a constant matrix, a flag.
+
+    Settings:
+        value: anything; the model receives it as it is.
+    """
 
     value: Any
 
@@ -38,7 +51,11 @@ Context: TypeAlias = Mapping[str, Aligned | Shared]
 
 
 class Layout(ABC):
-    """How raw inputs become rows (n, elements), and rows become what the predictor takes."""
+    """How raw inputs become rows (n, elements), and rows become what the predictor takes.
+
+    A subclass is a frozen dataclass that keeps what folding needs (shapes, types, categories) and
+    writes the abstract members; `fold(flatten(raw))` gives back the same inputs.
+    """
 
     @property
     @abstractmethod
@@ -63,17 +80,20 @@ class Layout(ABC):
     def fold(self, rows: Tensor) -> Rows:
         """Rows (r, elements) to what the predictor takes."""
 
-    def identities(self, rows: Tensor) -> Tensor:
+    def identities(self, rows: Tensor) -> Tensor:  # may be overridden
         """One key per row (n,), hashed from what the row says and not from how this layout encodes
         it.
         """
-        plain = rows.detach().cpu().contiguous()
-        array = (
-            plain.view(torch.int16) if plain.dtype in (torch.bfloat16, torch.float16) else plain
-        ).numpy()
-        return rng.identities(array[index].tobytes() for index in range(len(array))).to(rows.device)
+        values = rows.detach().cpu().contiguous()
+        # NumPy has no bfloat16; only the bytes are read, so any type of that
+        # width will do.
+        if values.dtype in (torch.bfloat16, torch.float16):
+            values = values.view(torch.int16)
+        array = values.numpy()
+        keys = rng.identities(array[index].tobytes() for index in range(len(array)))
+        return keys.to(rows.device)
 
-    def describe(self) -> str:
+    def describe(self) -> str:  # may be overridden
         """The shape of one input, in words."""
         return " and ".join(str(shape) for shape in self.shapes)
 
@@ -84,9 +104,12 @@ def arranged(rows: Rows, memory: int) -> Rows:
     """
     if memory == 0:
         return rows
-    return tuple(
-        row.contiguous(memory_format=torch.channels_last)
-        if isinstance(row, Tensor) and row.dim() == 4
-        else row
-        for row in rows
-    )
+    return tuple(map(_channels_last, rows))
+
+
+def _channels_last(row: Any) -> Any:
+    # Tensors of four dimensions are images (n, channels, height, width);
+    # others have no such order.
+    if isinstance(row, Tensor) and row.dim() == 4:
+        return row.contiguous(memory_format=torch.channels_last)
+    return row

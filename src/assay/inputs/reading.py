@@ -1,49 +1,72 @@
-"""Whatever the user hands in, read into the layout that knows its kind."""
+"""Which layout suits what was handed in: a table for a data frame, tensors for everything else.
+
+Texts are told apart before (`inputs.texts.is_text`), since they also need a removal of their own.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
+from torch import Tensor
 
 from assay.errors import InputError
 from assay.inputs.layout import Layout
-from assay.inputs.tables import _table
-from assay.inputs.tensors import TensorLayout, _pieces, as_tensor
+from assay.inputs.tables import table_layout
+from assay.inputs.tensors import TensorLayout, as_tensor, tensor_parts
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
 
 
 def layout_of(raw: Any, *, device: torch.device, dtype: torch.dtype | None) -> Layout:
     """The layout of raw inputs; floating tensors take the model's number type, integers keep
     theirs.
     """
-    if type(raw).__module__.partition(".")[0] == "pandas":
-        import pandas as pd
+    if _is_frame(raw):
+        return table_layout(raw, device)
+    tensors = [as_tensor(part) for part in tensor_parts(raw)]
+    _check_common_length(tensors)
+    shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
+    dtypes = [_input_dtype(tensor, dtype) for tensor in tensors]
+    return TensorLayout(tuple(shapes), tuple(dtypes), device)
 
-        if isinstance(raw, pd.DataFrame):
-            return _table(raw, device)
-    tensors = [as_tensor(part) for part in _pieces(raw)]
+
+def _is_frame(raw: Any) -> TypeGuard[pd.DataFrame]:
+    # pandas takes a second to load: it is asked for only if the inputs come
+    # from it.
+    if type(raw).__module__.partition(".")[0] != "pandas":
+        return False
+    import pandas as pd
+
+    return isinstance(raw, pd.DataFrame)
+
+
+def _input_dtype(tensor: Tensor, model_dtype: torch.dtype | None) -> torch.dtype:
+    if model_dtype is None or not tensor.is_floating_point():
+        return tensor.dtype
+    return model_dtype
+
+
+def _check_common_length(tensors: Sequence[Tensor]) -> None:
+    """Refuses inputs that are not counted by their first dimension, all alike."""
     if not tensors:
         raise InputError(
             expected="at least one tensor of inputs",
             got="none",
-            advice="",
+            advice="Hand over a tensor of shape (n, ...), or a tuple of such tensors.",
         )
-    for tensor in tensors:
-        if tensor.dim() == 0:
-            raise InputError(
-                expected="inputs whose first dimension counts them",
-                got="a single number",
-                advice="",
-            )
+    if any(tensor.dim() == 0 for tensor in tensors):
+        raise InputError(
+            expected="inputs whose first dimension counts them",
+            got="a single number",
+            advice="Add the dimension: x.reshape(1, 1) is one input of one number.",
+        )
     lengths = {len(tensor) for tensor in tensors}
     if len(lengths) > 1:
         raise InputError(
             expected="tensors that share their first dimension",
             got=f"{sorted(lengths)} rows",
-            advice="",
+            advice="Hand what is the same for all inputs over as context={name: Shared(value)}.",
         )
-    dtypes = [dtype if dtype is not None and t.is_floating_point() else t.dtype for t in tensors]
-    return TensorLayout(tuple(tuple(t.shape[1:]) for t in tensors), tuple(dtypes), device)

@@ -1,12 +1,19 @@
-"""Tables as flat rows, and back to the kind of table that the predictor was fitted on."""
+"""Tables as flat rows, and back to the kind of table that the predictor was fitted on.
+
+Numbers stay numbers; a category becomes its ordinal code (the position in the list of categories), a
+missing one NaN. Codes are only a memory: folding gives the predictor the columns' own types again,
+so that pipelines with encoders of their own see what they were fitted on.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from assay.errors import InputError, KindError
@@ -16,17 +23,28 @@ from assay.numerics import rng
 if TYPE_CHECKING:
     import pandas as pd
 
+Floats: TypeAlias = NDArray[np.float64]
+
+Categories: TypeAlias = tuple[Any, ...]
+
 
 @final
 @dataclass(frozen=True)
 class TableLayout(Layout):
-    """A DataFrame: numbers stay numbers, categories become codes; folding gives back a frame with
-    the columns' own types.
+    """A DataFrame: numbers stay numbers, categories become codes.
+
+    Folding gives back a frame with the columns' own types.
+
+    Settings:
+        columns: the names of the columns, in order.
+        dtypes: the pandas type of each column.
+        categories: the categories of each column in the order of their codes; None for numbers.
+        device: where the rows live.
     """
 
     columns: tuple[str, ...]
     dtypes: tuple[Any, ...]
-    categories: tuple[tuple[Any, ...] | None, ...]
+    categories: tuple[Categories | None, ...]
     device: torch.device
 
     @property
@@ -48,86 +66,122 @@ class TableLayout(Layout):
             raise KindError(
                 expected="a DataFrame with the columns of the inputs",
                 got=type(raw).__name__,
-                advice="",
+                advice="Make one: pd.DataFrame(rows, columns=inputs.columns).",
             )
         if tuple(raw.columns) != self.columns:
             raise InputError(
                 expected=f"the columns {list(self.columns)}",
                 got=list(raw.columns),
-                advice="",
+                advice="Select them by name: frame[inputs.columns].",
             )
-        codes = []
-        for name, known in zip(self.columns, self.categories):
-            if known is None:
-                if not pd.api.types.is_numeric_dtype(raw[name].dtype):
-                    raise InputError(
-                        expected=f"numbers in the column {name!r} as in the inputs",
-                        got=raw[name].dtype,
-                        advice="Convert it with pandas.to_numeric.",
-                    )
-                codes.append(raw[name].to_numpy(dtype=np.float64, na_value=np.nan))
-                continue
-            code = (
-                pd.Index(list(known), dtype=object)
-                .get_indexer(raw[name].astype(object))
-                .astype(np.float64)
-            )
-            unknown = (code < 0) & raw[name].notna().to_numpy()
-            if unknown.any():
-                value = raw[name].to_numpy()[unknown.argmax()]
-                raise InputError(
-                    f"Column {name!r} holds {value!r}, which is none of the inputs' categories {list(known)}. "
-                    "Give the column a pandas categorical type that lists every category."
-                )
-            codes.append(np.where(code < 0, np.nan, code))
-        return torch.from_numpy(np.stack(codes, axis=1)).to(self.device)
+        columns = []
+        for name, categories in zip(self.columns, self.categories):
+            if categories is None:
+                columns.append(_numbers(raw[name]))
+            else:
+                columns.append(_codes(raw[name], categories))
+        return torch.from_numpy(np.stack(columns, axis=1)).to(self.device)
 
     def fold(self, rows: Tensor) -> Rows:
         import pandas as pd
 
         values = rows.detach().cpu().numpy()
         columns: dict[Any, Any] = {}
-        for index, (name, dtype, known) in enumerate(
-            zip(self.columns, self.dtypes, self.categories)
-        ):
-            column = values[:, index]
-            if known is None:
-                # A blend of rows can leave the integers: such a column is handed over as floats, never rounded in silence.
-                whole = not np.issubdtype(getattr(dtype, "numpy_dtype", dtype), np.integer) or bool(
-                    np.all(column == np.round(column))
-                )
-                columns[name] = pd.Series(column).astype(dtype if whole else np.float64)
+        for index, name in enumerate(self.columns):
+            dtype = self.dtypes[index]
+            categories = self.categories[index]
+            if categories is None:
+                columns[name] = _number_column(values[:, index], dtype)
             else:
-                taken = np.where(np.isnan(column), -1, column).astype(np.int64)
-                made = pd.Categorical.from_codes(taken, categories=pd.Index(list(known)))
-                columns[name] = (
-                    made
-                    if isinstance(dtype, pd.CategoricalDtype)
-                    else pd.Series(made).astype(dtype)
-                )
+                columns[name] = _category_column(values[:, index], dtype, categories)
         return (pd.DataFrame(columns),)
 
     def identities(self, rows: Tensor) -> Tensor:
         import pandas as pd
 
-        if all(known is None for known in self.categories):
+        if all(categories is None for categories in self.categories):
             return super().identities(rows)
-        hashed = pd.util.hash_pandas_object(self.fold(rows)[0], index=False, categorize=False)
-        return rng.identities([key.tobytes() for key in hashed.to_numpy()]).to(rows.device)
+        # Codes depend on which categories the inputs happened to have: hash what
+        # they stand for.
+        frame = self.fold(rows)[0]
+        hashes = pd.util.hash_pandas_object(frame, index=False, categorize=False)
+        keys = rng.identities([key.tobytes() for key in hashes.to_numpy()])
+        return keys.to(rows.device)
 
 
-def _table(frame: pd.DataFrame, device: torch.device) -> TableLayout:
+def table_layout(frame: pd.DataFrame, device: torch.device) -> TableLayout:
+    """The layout of a data frame."""
+    return TableLayout(
+        columns=tuple(frame.columns),
+        dtypes=tuple(frame.dtypes),
+        categories=tuple(_categories(frame[name]) for name in frame.columns),
+        device=device,
+    )
+
+
+def _categories(column: pd.Series[Any]) -> Categories | None:
+    """The categories of a column, sorted where pandas knows no order; None for numbers."""
     import pandas as pd
 
-    categories: list[tuple[Any, ...] | None] = []
-    for name in frame.columns:
-        column = frame[name]
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            categories.append(tuple(column.cat.categories))
-        elif pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(
-            column.dtype
-        ):
-            categories.append(None)
-        else:
-            categories.append(tuple(sorted(column.dropna().unique(), key=str)))
-    return TableLayout(tuple(frame.columns), tuple(frame.dtypes), tuple(categories), device)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return tuple(column.cat.categories)
+    # A truth value is a number to pandas; as a category it is handed back as
+    # one.
+    is_bool = pd.api.types.is_bool_dtype(column.dtype)
+    if pd.api.types.is_numeric_dtype(column.dtype) and not is_bool:
+        return None
+    # Sorted by their text, since values of different types have no order.
+    return tuple(sorted(column.dropna().unique(), key=str))
+
+
+def _numbers(column: pd.Series[Any]) -> Floats:
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        raise InputError(
+            expected=f"numbers in the column {column.name!r} as in the inputs",
+            got=column.dtype,
+            advice="Convert it with pandas.to_numeric.",
+        )
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _codes(column: pd.Series[Any], categories: Sequence[Any]) -> Floats:
+    """Positions in the list of categories, NaN where the value is missing."""
+    import pandas as pd
+
+    index = pd.Index(list(categories), dtype=object)
+    codes = index.get_indexer(column.astype(object)).astype(np.float64)
+    # pandas gives -1 for missing values and for those it does not find.
+    unknown = (codes < 0) & column.notna().to_numpy()
+    if unknown.any():
+        raise InputError(
+            expected=f"one of the inputs' categories {list(categories)} in column {column.name!r}",
+            got=f"{column.to_numpy()[unknown.argmax()]!r}, which is none of them",
+            advice="Give the column a pandas categorical type that lists every category.",
+        )
+    return np.where(codes < 0, np.nan, codes)
+
+
+def _number_column(values: NDArray[Any], dtype: Any) -> pd.Series[Any]:
+    """Numbers in the column's own type, or as floats where that would round them."""
+    import pandas as pd
+
+    # A blend of rows can leave the integers: such a column is handed over as
+    # floats, never rounded in silence.
+    is_integer = np.issubdtype(getattr(dtype, "numpy_dtype", dtype), np.integer)
+    if is_integer and not bool(np.all(values == np.round(values))):
+        dtype = np.float64
+    return pd.Series(values).astype(dtype)
+
+
+def _category_column(values: NDArray[Any], dtype: Any, categories: Sequence[Any]) -> Any:
+    """Codes as the categories they stand for, in the column's own type."""
+    import pandas as pd
+
+    # pandas' own code of a missing value is -1.
+    codes = np.where(np.isnan(values), -1, values).astype(np.int64)
+    column = pd.Categorical.from_codes(codes, categories=pd.Index(list(categories)))
+    if isinstance(dtype, pd.CategoricalDtype):
+        return column
+    return pd.Series(column).astype(dtype)

@@ -101,11 +101,7 @@ class Method(ABC):
             raise AbilityError(
                 expected=f"a model with {from_model} for {self!r}",
                 got=f"{question.model.name}, which has none",
-                advice=(
-                    f"Methods that can answer: {', '.join(able)}."
-                    if able
-                    else "No method at hand can answer."
-                ),
+                advice=f"Methods that can answer: {', '.join(able) or 'none at hand'}.",
             )
         if Ability.GRADIENT in self.needs:
             self._check_floating(question)

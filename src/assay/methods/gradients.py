@@ -1,4 +1,10 @@
-"""Slopes at the input, and methods made around another: smoothing, magnitude, local to global."""
+"""Slopes at the input: the gradient (saliency), and the gradient times the input.
+
+Both are local: they say what an infinitely small change would do (Ancona et al. 2018, section 3).
+Their kin are compositions: `Absolute(Gradient())` is the saliency map of Simonyan et al. (2014),
+`Smoothed(Gradient())` is SmoothGrad, `TimesInput(Gradient())` multiplies by the difference to the
+absent input; see `wrappers.py`. Slopes gathered along a way are in `paths.py`.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +25,10 @@ class Gradient(Method):
     """The slope of the target at the input (saliency).
 
     phi_i = d f(x) / d x_i      (Baehrens et al. 2010, definition 2; Simonyan et al. 2014, section 3)
-    Cost: one forward and backward pass per input. Units: target per unit of input; signed,
-    `Absolute(Gradient())` for magnitudes.
+
+    Cost: one forward and backward pass per input. Values: (n, features), in target per unit of
+    input; signed, `Absolute(Gradient())` for magnitudes. Errors: KindError for integers, AbilityError for a
+    model without slopes.
 
     >>> import torch, assay
     >>> net = torch.nn.Linear(2, 1, bias=False)
@@ -35,7 +43,8 @@ class Gradient(Method):
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Tensor:
-        return question.pool(question.slope())
+        slopes = question.slope()
+        return question.pool(slopes)
 
 
 @final
@@ -44,8 +53,10 @@ class InputXGradient(Method):
     """The slope at the input times the input.
 
     phi_i = x_i d f(x) / d x_i      (Shrikumar et al. 2016, section 2; the homework's equation 1)
-    Cost: one forward and backward pass per input. Units: target. Multiplies by x itself, whatever
-    the removal.
+
+    Multiplies by x itself, whatever the removal; `TimesInput(Gradient())` multiplies by x - absent.
+    Cost: one forward and backward pass per input. Values: (n, features), in units of the target.
+    Errors: KindError for integers, AbilityError for a model without slopes.
 
     >>> import torch, assay
     >>> net = torch.nn.Linear(2, 1, bias=False)
@@ -59,4 +70,6 @@ class InputXGradient(Method):
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Tensor:
-        return question.pool(question.x * question.slope())
+        slopes = question.slope()
+        # Pooled after the product: a feature's elements have values of their own.
+        return question.pool(question.x * slopes)

@@ -1,5 +1,9 @@
-"""Occlusion: slide a window over the features, remove what it covers, and see how much of the score
-goes with it.
+"""Occlusion: slide a window over the features, remove what it covers, and see what the score loses.
+
+Zeiler and Fergus (2014) slide a grey square over an image; with a window of one feature it is
+leave-one-out, or feature ablation. Windows are products of intervals, one for each axis of the
+feature map, so that neither their masks nor their sums are ever held whole: masks are made in
+pieces, and sums over the windows that cover a feature are one small matrix product per axis.
 """
 
 from __future__ import annotations
@@ -12,10 +16,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from assay.answers.attribution import Kind
 from assay.errors import InputError, SettingError
 from assay.methods.base import Axiom, Method
-from assay.models.base import Ability
+from assay.numerics.pieces import pieces
 from assay.question.question import Question
 
 _MASK_CELLS = 1 << 24  # elements of one piece of the window masks: 16 MiB as bool
@@ -34,44 +37,48 @@ def cover(length: int, window: int, stride: int) -> Tensor:
 
 
 def present(covers: list[Tensor], start: int, stop: int) -> Tensor:
-    """The masks of windows `start` to `stop - 1`, in raster order: (m, features), bool, False
-    inside the window.
+    """The masks of windows `start` to `stop - 1`, in raster order: (m, features).
+
+    Bool, False inside the window.
     """
-    index = torch.arange(start, stop, device=covers[0].device)
-    inside = torch.ones(len(index), 1, dtype=torch.bool, device=covers[0].device)
-    step = math.prod(len(axis) for axis in covers)
+    device = covers[0].device
+    numbers = torch.arange(start, stop, device=device)
+    inside = torch.ones(len(numbers), 1, dtype=torch.bool, device=device)
+    # A window's number in mixed radix gives its position along each axis, the last axis fastest.
+    period = math.prod(len(axis) for axis in covers)
     for axis in covers:
-        step //= len(axis)
-        inside = (inside[:, :, None] & axis.bool()[index // step % len(axis)][:, None, :]).flatten(
-            1
-        )
+        period //= len(axis)
+        along = axis.bool()[numbers // period % len(axis)]
+        inside = (inside[:, :, None] & along[:, None, :]).flatten(1)
     return ~inside
 
 
 def overlap_sum(covers: list[Tensor], scores: Tensor) -> Tensor:
-    """The sum, at every feature, of the scores of the windows that cover it: (n, windows) to (n,
-    features).
+    """The sum at every feature of the scores of the windows that cover it.
 
-    Windows are products of intervals, so the sum is one small matrix product per axis.
+    (n, windows) to (n, features). Windows are products of intervals, so the sum is one small matrix
+    product per axis.
     """
-    folded = scores.reshape(-1, *(len(axis) for axis in covers))
+    sums = scores.reshape(-1, *(len(axis) for axis in covers))
     for position, axis in enumerate(covers, start=1):
-        folded = torch.tensordot(folded, axis, dims=([position], [0])).movedim(-1, position)
-    return folded.flatten(1)
+        sums = torch.tensordot(sums, axis, dims=([position], [0])).movedim(-1, position)
+    return sums.flatten(1)
 
 
 @final
 @dataclass(frozen=True)
 class Occlusion(Method):
-    """The score that a sliding window takes away, averaged at every feature over the windows that
-    cover it.
+    """The score that a sliding window takes away, averaged at every feature over the windows that cover it.
 
-    phi_j = mean over windows W that cover j of f(x) - f(x without W)        (Zeiler and Fergus 2014, section 4.2)
+    phi_j = mean over windows W that cover j of f(x) - f(x without W)
+    (Zeiler and Fergus 2014, section 4.2)
 
-    With the default window of one feature this is f(x) - f(x without j), the leave-one-out or
-    feature ablation score. `window` and `stride` are one number for every axis of the feature map,
-    or one per axis; a single number longer than an axis covers that axis whole. The last window of
-    an axis is cut off at the border.
+    Settings:
+        window: features that are removed together, one number for every axis of the feature map, or
+            one per axis; a single number longer than an axis covers that axis whole. With 1 this is
+            f(x) - f(x without j), the leave-one-out or feature ablation score.
+        stride: from one window to the next, likewise; the last window of an axis is cut off at the
+            border.
 
     Cost: one evaluation per window (times the draws of the removal).
     Values: (n, features), in units of the target; a window's score goes to each of its features in
@@ -92,77 +99,79 @@ class Occlusion(Method):
 
     def __post_init__(self) -> None:
         for name, setting in (("window", self.window), ("stride", self.stride)):
-            if any(
-                number < 1 for number in (setting if isinstance(setting, tuple) else (setting,))
-            ):
+            if any(length < 1 for length in _lengths(setting)):
                 raise SettingError(
                     expected=f"a {name} of at least 1",
                     got=repr(setting),
-                    advice="",
+                    advice=f"Count features: {name}=1 for every axis, or one number for each.",
                 )
 
     @property
     def axioms(self) -> frozenset[Axiom]:
-        single = all(
-            length == 1
-            for length in (self.window if isinstance(self.window, tuple) else (self.window,))
-        )
-        linear = frozenset({Axiom.LINEARITY})
-        return linear | {Axiom.DUMMY, Axiom.SYMMETRY} if single else linear
+        # A window over several features gives a dummy the score of its neighbours.
+        if all(length == 1 for length in _lengths(self.window)):
+            return frozenset({Axiom.LINEARITY, Axiom.DUMMY, Axiom.SYMMETRY})
+        return frozenset({Axiom.LINEARITY})
 
     def values(self, question: Question, seed: int) -> Tensor:
-        covers = [axis.to(question.x.device) for axis in self._covers(_map(question))]
-        kept = [question.value(masks) for masks in _pieces(covers)]
-        lost = question.prediction[:, None].to(torch.float64) - torch.cat(kept, dim=1).to(
-            torch.float64
-        )
-        return overlap_sum(covers, lost) / overlap_sum(covers, torch.ones_like(lost[:1]))
+        covers = [axis.to(question.x.device) for axis in self._covers(_map_shape(question))]
+        scores = torch.cat([question.value(masks) for masks in _window_masks(covers)], dim=1)
+        prediction = question.prediction[:, None].to(torch.float64)
+        losses = prediction - scores.to(torch.float64)
+        windows_per_feature = overlap_sum(covers, torch.ones_like(losses[:1]))
+        return overlap_sum(covers, losses) / windows_per_feature
 
     def _covers(self, shape: tuple[int, ...]) -> list[Tensor]:
+        """The windows along each axis of the feature map."""
         windows = _per_axis("window", self.window, shape)
         strides = _per_axis("stride", self.stride, shape)
-        if isinstance(self.window, int):
-            windows = tuple(min(window, length) for window, length in zip(windows, shape))
-        if isinstance(self.stride, int):
-            strides = tuple(min(stride, length) for stride, length in zip(strides, shape))
+        covers = []
         for window, stride, length in zip(windows, strides, shape):
             if window > length:
                 raise InputError(
                     expected=f"a window inside the feature map {shape}",
                     got=self.window,
-                    advice="",
+                    advice=f"Use at most {length} along the axis of length {length}.",
                 )
             if stride > window and window < length:
                 raise InputError(
-                    f"stride {stride} is longer than the window {window}: features between two windows would never be "
-                    f"removed; use a stride of at most {window}"
+                    expected=f"a stride of at most the window, {window}",
+                    got=stride,
+                    advice="Features between two windows would never be removed.",
                 )
-        return [cover(*axis) for axis in zip(shape, windows, strides)]
+            covers.append(cover(length, window, stride))
+        return covers
 
 
-def _map(question: Question) -> tuple[int, ...]:
+def _lengths(setting: int | tuple[int, ...]) -> tuple[int, ...]:
+    return setting if isinstance(setting, tuple) else (setting,)
+
+
+def _map_shape(question: Question) -> tuple[int, ...]:
     """The feature map, or one line of features where the features have no map of their own."""
-    shape = tuple(question.partition.shape or ())
-    return (
-        shape
-        if math.prod(shape) == question.partition.count and shape
-        else (question.partition.count,)
-    )
+    partition = question.partition
+    shape = tuple(partition.shape or ())
+    if shape and math.prod(shape) == partition.count:
+        return shape
+    return (partition.count,)
 
 
 def _per_axis(name: str, setting: int | tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """One number for each axis; a single one is cut to the axis."""
     if isinstance(setting, int):
-        return (setting,) * len(shape)
+        return tuple(min(setting, length) for length in shape)
     if len(setting) != len(shape):
         raise InputError(
-            f"{name} {setting} has {len(setting)} numbers, but the feature map {shape} has {len(shape)} axes; "
-            f"give one number, or one for each axis"
+            expected=f"a {name} with one number for each axis of the feature map {shape}",
+            got=setting,
+            advice=f"Give {len(shape)} numbers, or one for all axes.",
         )
     return setting
 
 
-def _pieces(covers: list[Tensor]) -> Iterator[Tensor]:
-    total = math.prod(len(axis) for axis in covers)
-    step = max(1, _MASK_CELLS // math.prod(axis.shape[1] for axis in covers))
-    for start in range(0, total, step):
-        yield present(covers, start, min(start + step, total))
+def _window_masks(covers: list[Tensor]) -> Iterator[Tensor]:
+    """The masks of all windows, piece by piece."""
+    windows = math.prod(len(axis) for axis in covers)
+    features = math.prod(axis.shape[1] for axis in covers)
+    for piece in pieces(windows, features, _MASK_CELLS):
+        yield present(covers, piece.start, piece.stop)

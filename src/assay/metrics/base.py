@@ -1,21 +1,26 @@
-"""A metric: frozen settings and one pure function from a question and attributions to one number
-per input.
+"""A metric: frozen settings and one pure function from a question and attributions to numbers.
+
+A subclass writes `read(question, attributions, seed)` and nothing else; everything around it
+happens here, once for all metrics: refusals before the work, shards of inputs (memory does not grow
+with their number), provenance. All attributions that are compared are read together, from common
+random numbers, so that differences between methods are paired.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
-from assay.answers.attribution import Attribution, cut
+from assay.answers.attribution import Attribution
 from assay.answers.provenance import versions
 from assay.answers.score import Direction, Score
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, asking
 from assay.methods.base import Method
 from assay.question.question import Question
 
@@ -23,8 +28,12 @@ from assay.question.question import Question
 @final
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a metric reads off one attribution, for a shard: one number per input, its sampling
-    error, and details.
+    """What a metric reads off one attribution, for a shard of n inputs.
+
+    Settings:
+        values: the score of each input (n,), float64; NaN where there is none.
+        error: the sampling error of each (n,), or None where nothing is drawn.
+        details: more numbers by name, each (n,); the same names in every shard.
     """
 
     values: Tensor
@@ -33,26 +42,51 @@ class Reading:
 
 
 class Metric(ABC):
-    """`(Question, Attribution) -> Score`. A subclass is a frozen dataclass that writes
-    `read(question, attributions, seed)`.
+    """`(Question, Attribution) -> Score`.
 
-    All attributions that are compared are read together, from the same draws and the same model
-    answers.
+    A subclass is a frozen dataclass whose fields are its settings, with an example and its cost in
+    the docstring.
+
+    Must write: `read`, one `Reading` for each attribution of a shard of n inputs: values (n,), an
+    error (n,) where it samples, details by name (n,). Must say: `cost`.
+    May say: `direction`, `units`, `why`, `asks_again`. May write: `check`, which refuses before any
+    work, and `for_method`, for metrics that ask the method anew.
+
+    Gets for free: checked attributions (n, features), shards, scores over all inputs with
+    intervals, paired comparisons, provenance, the command line and the tables of the docs once it
+    stands on the list `METRICS`, and the contract tests.
     """
 
-    direction: ClassVar[Direction] = "lower"
-    units: ClassVar[str] = ""
-    cost: ClassVar[str] = ""
-    asks_again: ClassVar[bool] = False
+    direction: ClassVar[Direction] = "lower"  # may be overridden
+    """Which way is better."""
+    units: ClassVar[str] = ""  # may be overridden
+    """The unit of the score, in words: "target" is that of the model's output."""
+    cost: ClassVar[str] = ""  # may be overridden
+    """Evaluations per input, in words: a table of the docs shows it."""
+    asks_again: ClassVar[bool] = False  # may be overridden
     """Whether it asks the method anew: its answer to one method is no other's."""
-    why: ClassVar[str] = ""
+    why: ClassVar[str] = ""  # may be overridden
     """Why an input may have no score, in words."""
 
     @abstractmethod
     def read(
         self, question: Question, attributions: Sequence[Attribution], seed: int
     ) -> list[Reading]:
-        """One reading per attribution for a shard of inputs, from common random numbers."""
+        """One reading per attribution for a shard of inputs, from common random numbers.
+
+        A function of the question, the attributions, the settings and the seed alone.
+        """
+
+    def for_method(self, method: Method) -> Metric:  # may be overridden
+        """The same metric for answers of this method: itself, unless it has to ask again."""
+        return self
+
+    def check(  # may be overridden
+        self, question: Question, attributions: Sequence[Attribution]
+    ) -> None:
+        """Refuses before any work what this metric cannot measure."""
+
+    # --- the chores
 
     @final
     def __call__(self, question: Question, attribution: Attribution, *, seed: int = 0) -> Score:
@@ -63,42 +97,41 @@ class Metric(ABC):
     def each(
         self, question: Question, attributions: Sequence[Attribution], *, seed: int = 0
     ) -> list[Score]:
-        """The scores of several attributions of the same question, paired: same draws, same model
-        answers.
+        """The scores of several attributions of the same question, paired.
+
+        All of them are read from the same draws and the same answers of the model.
         """
+        shards: list[list[Reading]] = []
+        with self._asking(question, attributions):
+            start = 0
+            # A shard bounds what a metric has to hold at once.
+            for shard in question.shards():
+                rows = slice(start, start + shard.n)
+                parts = [attribution.rows(rows) for attribution in attributions]
+                shards.append(self.read(shard, parts, seed))
+                start += shard.n
+        scores = []
+        for index, attribution in enumerate(attributions):
+            readings = [shard[index] for shard in shards]
+            scores.append(self._score(readings, attribution, seed))
+        return scores
+
+    @contextmanager
+    def _asking(self, question: Question, attributions: Sequence[Attribution]) -> Iterator[None]:
+        """Refusals before the work, and the question's name on those that come during it."""
         if not isinstance(question, Question):
             raise KindError(
                 expected="a Question",
                 got=type(question).__name__,
-                advice="",
+                advice="Build one: Question(model, inputs, target=...).",
             )
-        for attribution in attributions:
-            self._fits(question, attribution)
-        self.check(question, attributions)
-        parts: list[list[Reading]] = []
-        start = 0
-        with torch.inference_mode(False), torch.no_grad():
-            for shard in question.shards():
-                rows = slice(start, start + shard.n)
-                parts.append(
-                    self.read(shard, [cut(attribution, rows) for attribution in attributions], seed)
-                )
-                start += shard.n
-        return [
-            self._score([part[i] for part in parts], each, seed)
-            for i, each in enumerate(attributions)
-        ]
+        with asking(self, question), torch.inference_mode(False), torch.no_grad():
+            for attribution in attributions:
+                self._check_attribution(question, attribution)
+            self.check(question, attributions)
+            yield
 
-    def for_method(self, method: Method) -> Metric:  # may be overridden
-        """The same metric for answers of this method: metrics that must ask again take it as their
-        own.
-        """
-        return self
-
-    def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
-        """Refuses before any work what this metric cannot measure."""
-
-    def _fits(self, question: Question, attribution: Attribution) -> None:
+    def _check_attribution(self, question: Question, attribution: Attribution) -> None:
         if not isinstance(attribution, Attribution):
             raise KindError(
                 expected="an Attribution",
@@ -114,29 +147,34 @@ class Metric(ABC):
                 got=tuple(attribution.values.shape),
                 advice="Was it the answer to another question?",
             )
+        # NaN would pass for an input that has no score.
         if not bool(torch.isfinite(attribution.values).all()):
             raise InputError(
                 expected="finite attribution values",
                 got=f"NaN or infinity in the answer of {attribution.method}",
-                advice="",
+                advice="Ask the method again, or leave out the inputs that it cannot answer.",
             )
 
-    def _score(self, parts: list[Reading], attribution: Attribution, seed: int) -> Score:
-        errors = [part.error for part in parts if part.error is not None]
-        provenance: dict[str, Any] = {
-            "metric": repr(self),
-            "method": attribution.method,
-            "seed": seed,
-            "question": attribution.provenance.get("question", ""),
-            "versions": versions(),
+    def _score(self, readings: list[Reading], attribution: Attribution, seed: int) -> Score:
+        """The readings of all shards as one score."""
+        errors = [reading.error for reading in readings if reading.error is not None]
+        details = {
+            name: torch.cat([reading.details[name] for reading in readings])
+            for name in readings[0].details
         }
         return Score(
-            type(self).__name__,
-            torch.cat([part.values for part in parts]),
-            self.direction,
-            self.units,
-            torch.cat(errors) if errors else None,
-            {name: torch.cat([part.details[name] for part in parts]) for name in parts[0].details},
-            self.why,
-            provenance,
+            name=type(self).__name__,
+            values=torch.cat([reading.values for reading in readings]),
+            direction=self.direction,
+            units=self.units,
+            error=torch.cat(errors) if errors else None,
+            details=details,
+            why=self.why,
+            provenance={
+                "metric": repr(self),
+                "method": attribution.method,
+                "seed": seed,
+                "question": attribution.provenance.get("question", ""),
+                "versions": versions(),
+            },
         )

@@ -1,9 +1,10 @@
 """Mathematics that knows no model.
 
-- `rng`: a seed and an input become one stream of random numbers (counter-based, the same on every device)
+- `rng`: a seed and an input become one stream of random numbers (Philox, counter-based, the same on
+  every device)
 - `statistics`: bootstrap and Wilson intervals, paired tests, Holm's correction, letters of equal means
-- `integration`: quadrature rules on [0, 1]
-- `designs`: orthogonal arrays and Sobol' points
+- `integration`: quadrature rules on [0, 1] (Gauss-Legendre, Riemann sums, trapezoid)
+- `designs`: randomised orthogonal arrays and scrambled Sobol' points
 - `gaussian_process`: hyperparameters of a Gaussian process by maximum a posteriori
 - `rectangles`: patches of feature maps, where they reach and how they are pasted
 - `pieces`: long work in pieces of bounded memory

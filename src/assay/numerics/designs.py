@@ -1,4 +1,14 @@
-"""Numbers in (0, 1) that are spread more evenly than chance: orthogonal arrays and Sobol' points."""
+"""Designs: numbers in (0, 1) that fill the unit cube more evenly than independent draws.
+
+Two constructions from experimental design and quasi-Monte Carlo:
+
+- randomised orthogonal arrays (Rao 1947, Bush 1952; randomised: Owen 1992), filled up to Latin
+  hypercubes (Tang 1993): main effects and their pairs are balanced;
+- scrambled Sobol' sequences (Sobol' 1967; scrambling: Owen 1995), of which only those columns are
+  taken that are balanced against each other in pairs (`even_columns`).
+
+To read on: Owen, "Monte Carlo theory, methods and examples", chapters 10, 15 and 17.
+"""
 
 from __future__ import annotations
 
@@ -12,37 +22,49 @@ from assay.errors import InputError
 
 Floats = NDArray[np.float64]
 
+Integers = NDArray[np.int64]
+
 Balanced = Literal["orthogonal", "independent"]
 
 Draw = Literal["orthogonal", "sobol", "independent"]
 
-_ADD = np.arange(4)[:, None] ^ np.arange(4)  # GF(4): addition is exclusive or
+# The field GF(4) = {0, 1, a, a + 1}, its elements numbered 0 to 3:
+# addition is exclusive or.
+_ADD = np.arange(4)[:, None] ^ np.arange(4)
 
 _TIMES = np.array([[0, 0, 0, 0], [0, 1, 2, 3], [0, 2, 3, 1], [0, 3, 1, 2]])
 
+_POWERS = range(2, 8)  # arrays of 16 to 16,384 rows: one array is held at once
 
-def orthogonal_array(columns: int, power: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """A randomised orthogonal array of strength 2 with 4 levels and 4^power rows: any two columns
-    hold every pair equally.
+_SOBOL_SHIFT = 0.5**31  # scrambled points are multiples of 0.5^30, 0 among them: half a step
 
-    Rao-Hamming construction over GF(4): rows are all vectors u, a column is u . v for one of the
-    (4^power - 1) / 3 directions v; columns, levels and rows are permuted at random (Owen 1992).
+
+def orthogonal_array(columns: int, power: int, generator: np.random.Generator) -> Integers:
+    """A randomised orthogonal array of strength 2 with 4 levels and 4^power rows: (rows, columns).
+
+    Any two columns hold every pair of levels equally often. Rao-Hamming construction over GF(4):
+    rows are all vectors u, a column is u . v for one of the (4^power - 1) / 3 directions v; columns,
+    levels and rows are permuted at random (Owen 1992).
     """
-    vectors = np.stack(np.meshgrid(*[np.arange(4)] * power, indexing="ij"), axis=-1).reshape(
-        -1, power
-    )
-    leading = np.take_along_axis(vectors, (vectors != 0).argmax(axis=1)[:, None], axis=1)[:, 0]
-    directions = draw.permutation(vectors[leading == 1])[:columns]
-    cells = np.zeros((len(vectors), columns), dtype=np.int64)
+    digits = np.meshgrid(*[np.arange(4)] * power, indexing="ij")
+    vectors = np.stack(digits, axis=-1).reshape(-1, power)
+    # A direction and its multiples give the same column up to levels: keep
+    # the one that leads with 1.
+    first_nonzero = (vectors != 0).argmax(axis=1)[:, None]
+    leading = np.take_along_axis(vectors, first_nonzero, axis=1)[:, 0]
+    directions = generator.permutation(vectors[leading == 1])[:columns]
+    # The scalar product u . v, digit by digit.
+    levels = np.zeros((len(vectors), columns), dtype=np.int64)
     for digit in range(power):
-        cells = _ADD[cells, _TIMES[vectors[:, digit, None], directions[None, :, digit]]]
-    relabel = np.argsort(draw.random((columns, 4)), axis=1)
-    return draw.permutation(relabel[np.arange(columns), cells])
+        products = _TIMES[vectors[:, digit, None], directions[None, :, digit]]
+        levels = _ADD[levels, products]
+    relabelled = np.argsort(generator.random((columns, 4)), axis=1)
+    return generator.permutation(relabelled[np.arange(columns), levels])
 
 
 def uniforms(
-    rows: int, columns: int, draw: np.random.Generator, design: Draw
-) -> tuple[Floats, NDArray[np.int64] | None]:
+    rows: int, columns: int, generator: np.random.Generator, design: Draw
+) -> tuple[Floats, Integers | None]:
     """Numbers in (0, 1), (rows, columns), and the strata they were drawn from, where there are any.
 
     "orthogonal" draws from orthogonal arrays filled up to Latin hypercubes (Tang 1993, Owen 1992):
@@ -51,23 +73,36 @@ def uniforms(
     leaves less error, and none that its own spread would tell.
     """
     if design == "independent":
-        return draw.random((rows, columns)), None
+        return generator.random((rows, columns)), None
     if design == "sobol":
-        points = _sobol(rows, columns, draw)
+        points = _sobol(rows, columns, generator)
         return points, (4 * points).astype(np.int64)
-    powers = [power for power in range(2, 8) if 4**power <= rows and (4**power - 1) // 3 >= columns]
-    levels: NDArray[np.int64] | None = None
-    if powers:
-        blocks = -(-rows // 4 ** powers[-1])
-        levels = np.concatenate(
-            [orthogonal_array(columns, powers[-1], draw) for _ in range(blocks)]
-        )[:rows]
-    order = np.argsort(draw.random((rows, columns)) + (0 if levels is None else levels), axis=0)
+    levels = _stacked_arrays(rows, columns, generator)
+    # A Latin hypercube inside the levels: sorting by level first, ties at
+    # random, gives every row a rank of its own in each column, and every rank
+    # lies in its row's level.
+    jitter = generator.random((rows, columns))
+    order = np.argsort(jitter if levels is None else jitter + levels, axis=0)
     rank = np.argsort(order, axis=0)
-    return (rank + draw.random((rows, columns))) / rows, levels
+    return (rank + generator.random((rows, columns))) / rows, levels
 
 
-def _sobol(rows: int, columns: int, draw: np.random.Generator) -> Floats:
+def _stacked_arrays(rows: int, columns: int, generator: np.random.Generator) -> Integers | None:
+    """Levels (rows, columns) from the largest arrays that fit, one below the other, or None."""
+    # An array of 4^power rows has (4^power - 1) / 3 directions, one for a
+    # column.
+    fitting = [power for power in _POWERS if 4**power <= rows and (4**power - 1) // 3 >= columns]
+    if not fitting:
+        return None
+    power = fitting[-1]
+    blocks = -(-rows // 4**power)
+    # Each block is randomised anew; the last one is cut where the rows end.
+    arrays = [orthogonal_array(columns, power, generator) for _ in range(blocks)]
+    return np.concatenate(arrays)[:rows]
+
+
+def _sobol(rows: int, columns: int, generator: np.random.Generator) -> Floats:
+    """The first rows of a scrambled Sobol' sequence in columns that are even in pairs."""
     from scipy.stats.qmc import Sobol
 
     if columns > Sobol.MAXDIM:
@@ -76,12 +111,12 @@ def _sobol(rows: int, columns: int, draw: np.random.Generator) -> Floats:
             got=columns,
             advice="Use design='independent'.",
         )
+    # The sequence is balanced at powers of two only: draw up to the next one.
     power = max(1, (rows - 1).bit_length())
-    taken = draw.permutation(even_columns(columns, power))
-    points = Sobol(int(taken.max()) + 1, rng=draw).random_base2(power)[:rows, taken]
-    return np.asarray(
-        points + 0.5**31, dtype=np.float64
-    )  # they are whole multiples of 0.5**30, 0 among them
+    chosen = generator.permutation(even_columns(columns, power))
+    sequence = Sobol(int(chosen.max()) + 1, rng=generator)
+    points = sequence.random_base2(power)[:rows, chosen]
+    return np.asarray(points + _SOBOL_SHIFT, dtype=np.float64)
 
 
 @lru_cache(maxsize=32)
@@ -90,22 +125,36 @@ def even_columns(columns: int, power: int) -> NDArray[np.int64]:
     2^power points.
 
     Neighbours in the sequence often share their first digits at such lengths, and could not be told
-    apart. Digits are linear in those of a point's number, so that two columns are even if no digit,
-    or sum of digits, of one is one of the other. Where there are too few, the next ones follow.
+    apart. Digits are linear over GF(2) in those of a point's number, so that two columns are even
+    if no digit, or sum of digits, of one is one of the other. Where there are too few, the next
+    ones follow.
     """
     from scipy.stats.qmc import Sobol
 
+    # Some columns are passed over: search well beyond as many as are asked
+    # for.
     sequence = Sobol(min(Sobol.MAXDIM, 8 * columns + 64), scramble=False)
+    # The points numbered 1, 2, 4, ... are a basis: the others are their sums
+    # (exclusive or).
     basis = np.stack(
         [sequence.reset().fast_forward(1 << digit).random(1)[0] for digit in range(power)]
     )
-    quarters, place = (4 * basis).astype(np.int64), 1 << np.arange(power)
-    high, low = place @ (quarters >> 1), place @ (quarters & 1)
-    known: set[int] = {0}
+    quarters = (4 * basis).astype(np.int64)
+    # A column's first and second binary digit as functions of the point's
+    # number: one bit mask each.
+    place_values = 1 << np.arange(power)
+    high = place_values @ (quarters >> 1)
+    low = place_values @ (quarters & 1)
+    functions = zip(high.tolist(), low.tolist(), (high ^ low).tolist())
+    taken: set[int] = {0}
     even: list[int] = []
-    rest: list[int] = []
-    for at, digits in enumerate(zip(high.tolist(), low.tolist(), (high ^ low).tolist())):
-        fits = known.isdisjoint(digits)
-        (even if fits else rest).append(at)
-        known.update(digits if fits else ())
-    return np.array((even + rest)[:columns])
+    uneven: list[int] = []
+    # Greedy: a column joins if it shares no digit, or sum of both, with any
+    # before.
+    for column, digits in enumerate(functions):
+        if taken.isdisjoint(digits):
+            even.append(column)
+            taken.update(digits)
+        else:
+            uneven.append(column)
+    return np.array((even + uneven)[:columns])

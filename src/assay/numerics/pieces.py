@@ -1,7 +1,8 @@
 """Long work in pieces of bounded memory: the one place that decides how much is held at once.
 
 Model calls are cut by the engine, which measures; everything around them (masks, noise, designs,
-resampling) is cut here, by counting.
+resampling) is cut here, by counting. No algorithm of its own: blocking, as in any dense linear
+algebra, so that what is held stays within memory and, for a small limit, within the cache.
 """
 
 from __future__ import annotations

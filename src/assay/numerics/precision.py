@@ -1,16 +1,28 @@
-"""Rounding: in which number type results are given, and how much of a difference is rounding."""
+"""Rounding: in which number type results are given, and how much of a difference is rounding.
+
+Sums are taken in double precision inside and handed back in the inputs' own precision; what a
+network computes in single precision depends on the order of its sums (Higham, "Accuracy and
+stability of numerical algorithms", 2002, chapter 4).
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+_TOLERANCE = 1e-4  # relative: above what float32 leaves of the sums along a deep network
+
+_ROUNDINGS = 8  # machine epsilons that are excused where one is coarser than that (half, bfloat16)
+
 
 def to_input_precision(values: Tensor, like: Tensor) -> Tensor:
     """Results in the inputs' number type; half precision and integers answer in single precision."""
-    return values.to(torch.float64 if like.dtype == torch.float64 else torch.float32)
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    return values.to(dtype)
 
 
 def rounding_tolerance(x: Tensor) -> float:
     """The relative error that rounding in the inputs' number type excuses."""
-    return max(1e-4, 8 * torch.finfo(x.dtype).eps) if x.is_floating_point() else 1e-4
+    if not x.is_floating_point():
+        return _TOLERANCE
+    return max(_TOLERANCE, _ROUNDINGS * torch.finfo(x.dtype).eps)

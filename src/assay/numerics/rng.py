@@ -1,9 +1,11 @@
 """A seed and an input become one stream of random numbers, the same on every device and for every
 batch size.
 
-Draws that belong to one input come from Philox 4x32-10 (Salmon, Moraes, Dror and Shaw 2011), keyed
-by (seed, the input's own bytes) and counted by (draw, element): any part of them can be made at any
-time, for all inputs at once. A design that all inputs share comes from the seed alone.
+Draws that belong to one input come from a counter-based generator, Philox 4x32-10 (Salmon, Moraes,
+Dror and Shaw 2011), keyed by (seed, the input's own bytes) and counted by (draw, element): any part
+of them can be made at any time, for all inputs at once. A design that all inputs share comes from
+the seed alone (`shared`, NumPy's own Philox). Normal draws are made by the transform of Box and
+Muller (1958), seeds of named parts of the work by the hash BLAKE2b.
 """
 
 from __future__ import annotations
@@ -18,17 +20,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_WORD = 0xFFFFFFFF
+from assay.numerics.pieces import pieces
+
+_WORD = 0xFFFFFFFF  # the bits of one 32-bit word
+
+_ROUNDS = 10  # the "-10" of Philox 4x32-10
+
+# Constants of Salmon et al. 2011, section 4.3: two multipliers, and what
+# the keys grow by a round.
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+
+_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 
 _CACHE_BLOCK = 1 << 15  # counters per pass: the ten rounds then stay in the second-level cache
 
 
 def derive(seed: int, name: str) -> int:
     """A new seed for a part of the work that has a name, so that two parts never share draws."""
-    return (
-        int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little")
-        >> 1
-    )
+    digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+    # One bit is dropped, so that the seed fits a signed 64-bit integer.
+    return int.from_bytes(digest, "little") >> 1
 
 
 def shared(seed: int, name: str) -> np.random.Generator:
@@ -36,9 +47,8 @@ def shared(seed: int, name: str) -> np.random.Generator:
     seed alone.
     """
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=16).digest()
-    return np.random.Generator(
-        np.random.Philox(np.random.SeedSequence(int.from_bytes(digest, "little")))
-    )
+    entropy = np.random.SeedSequence(int.from_bytes(digest, "little"))
+    return np.random.Generator(np.random.Philox(entropy))
 
 
 def identities(rows: Iterable[bytes]) -> Tensor:
@@ -53,24 +63,37 @@ def philox(
     """Philox 4x32-10: four counters and two keys (int64 tensors holding 32-bit words) to four
     random 32-bit words.
     """
-    (c0, c1, c2, c3), (k0, k1) = counter, key
-    for _ in range(10):
-        first, second = c0 * 0xD2511F53, c2 * 0xCD9E8D57  # the low 64 bits wrap, as they should
-        c0, c1, c2, c3 = (
-            (second >> 32 & _WORD) ^ c1 ^ k0,
-            second & _WORD,
-            (first >> 32 & _WORD) ^ c3 ^ k1,
-            first & _WORD,
-        )
-        k0, k1 = (k0 + 0x9E3779B9) & _WORD, (k1 + 0xBB67AE85) & _WORD
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        # The low 64 bits of the products wrap, as they should: no bit above them
+        # is read.
+        product0 = c0 * _MULTIPLIERS[0]
+        product1 = c2 * _MULTIPLIERS[1]
+        # A shift of a signed integer copies its sign: the mask keeps the high
+        # word alone.
+        high0 = product0 >> 32 & _WORD
+        high1 = product1 >> 32 & _WORD
+        c0 = high1 ^ c1 ^ k0
+        c1 = product1 & _WORD
+        c2 = high0 ^ c3 ^ k1
+        c3 = product0 & _WORD
+        k0 = (k0 + _KEY_STEPS[0]) & _WORD
+        k1 = (k1 + _KEY_STEPS[1]) & _WORD
     return c0, c1, c2, c3
 
 
 @final
 @dataclass(frozen=True)
 class Streams:
-    """One stream per input; `draws=(a, b)` asks for draws a to b - 1, which are the same however
-    they are cut into calls.
+    """One stream of random numbers per input, which can be read at any place.
+
+    `draws=(a, b)` asks for the draws a to b - 1, which are the same however they are cut into
+    calls. Memory: the draws asked for, and some 32,768 counters at a time.
+
+    Settings:
+        low, high: the two 32-bit words of each input's key, (n,), int64, on the inputs' device;
+            made by `streams`.
     """
 
     low: Tensor
@@ -85,20 +108,23 @@ class Streams:
 
     def _words(self, draws: tuple[int, int], size: int) -> Tensor:
         """(n, draws, 4 * ceil(size / 4)) words of 32 bits."""
-        blocks, count = -(-size // 4), draws[1] - draws[0]
-        total, device = len(self) * count * blocks, self.low.device
-        out = torch.empty((total, 4), dtype=torch.int64, device=device)
-        for start in range(0, total, _CACHE_BLOCK):
-            flat = torch.arange(start, min(start + _CACHE_BLOCK, total), device=device)
-            row, draw, block = (
-                flat // (count * blocks),
-                flat // blocks % count + draws[0],
-                flat % blocks,
-            )
-            zero = torch.zeros_like(flat)
-            words = philox((block, draw, zero, zero), (self.low[row], self.high[row]))
-            out[start : start + len(flat)] = torch.stack(words, dim=1)
-        return out.view(len(self), count, blocks * 4)
+        # One counter gives four words: a draw is a row of blocks, all draws one
+        # flat array of them.
+        blocks = -(-size // 4)
+        count = draws[1] - draws[0]
+        total = len(self) * count * blocks
+        device = self.low.device
+        words = torch.empty((total, 4), dtype=torch.int64, device=device)
+        for piece in pieces(total, 1, _CACHE_BLOCK):
+            position = torch.arange(piece.start, piece.stop, device=device)
+            row = position // (count * blocks)
+            draw = position // blocks % count + draws[0]
+            block = position % blocks
+            zero = torch.zeros_like(position)
+            counter = (block, draw, zero, zero)
+            key = (self.low[row], self.high[row])
+            words[piece] = torch.stack(philox(counter, key), dim=1)
+        return words.view(len(self), count, blocks * 4)
 
     def uniform(
         self, draws: tuple[int, int], size: int, dtype: torch.dtype = torch.float32
@@ -107,6 +133,7 @@ class Streams:
         words = self._words(draws, size)[..., :size]
         if dtype == torch.float64:
             return words.to(torch.float64) * 2.0**-32
+        # More bits than the mantissa of float32 holds could round up to 1.
         return ((words >> 8).to(torch.float32) * 2.0**-24).to(dtype)
 
     def normal(
@@ -114,14 +141,12 @@ class Streams:
     ) -> Tensor:
         """Standard normal by Box and Muller (1958): shape (n, draws, size)."""
         work = torch.float64 if dtype == torch.float64 else torch.float32
-        words = self._words(draws, size).unflatten(-1, (-1, 2)).to(work)
-        radius = ((words[..., 0] + 1.0) * 2.0**-32).log().mul(-2.0).sqrt()
-        angle = words[..., 1] * (2.0 * math.pi * 2.0**-32)
-        return (
-            torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1)
-            .flatten(-2)[..., :size]
-            .to(dtype)
-        )
+        pairs = self._words(draws, size).unflatten(-1, (-1, 2)).to(work)
+        # The shift by one keeps the logarithm from zero.
+        radius = ((pairs[..., 0] + 1.0) * 2.0**-32).log().mul(-2.0).sqrt()
+        angle = pairs[..., 1] * (2.0 * math.pi * 2.0**-32)
+        normals = torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1)
+        return normals.flatten(-2)[..., :size].to(dtype)
 
     def integers(self, draws: tuple[int, int], size: int, high: int) -> Tensor:
         """Integers in [0, high): shape (n, draws, size), by multiplication (bias below high /
@@ -135,7 +160,11 @@ def streams(seed: int, keys: Tensor, name: str = "") -> Streams:
     purpose.
     """
     root = derive(seed, name)
-    key = [torch.full_like(keys, root & _WORD), torch.full_like(keys, root >> 32 & _WORD)]
+    low_root = torch.full_like(keys, root & _WORD)
+    high_root = torch.full_like(keys, root >> 32 & _WORD)
+    # Philox itself is the hash: the input's identity is the counter, seed and
+    # name are the key.
     zero = torch.zeros_like(keys)
-    low, high, _, _ = philox((keys & _WORD, keys >> 32 & _WORD, zero, zero), key)
+    counter = (keys & _WORD, keys >> 32 & _WORD, zero, zero)
+    low, high, _, _ = philox(counter, (low_root, high_root))
     return Streams(low, high)

@@ -1,5 +1,17 @@
-"""Intervals and paired tests over inputs: means are resampled as matrix products, many columns in
-one go.
+"""Intervals and paired tests over inputs: a metric's numbers (n, methods) to what they allow to say.
+
+| what | algorithm | source |
+|---|---|---|
+| `interval`, `intervals` | bias-corrected and accelerated (BCa) bootstrap of a mean | Efron 1987 |
+| `wilson` | score interval of a rate | Wilson 1927 |
+| `sign_flip` | permutation test of paired differences by their signs | Fisher 1935 |
+| `paired`, `every_pair`, `differences` | the above of two methods, with d_z and wins | Cohen 1988 |
+| `holm` | step-down adjustment of many p values | Holm 1979 |
+| `letters` | compact letter display by insert and absorb | Piepho 2004 |
+| `ranks` | bootstrap distribution of the rank of each method | Hall and Miller 2009 |
+
+Resampling is a matrix product of counts (or signs) with the table, so that many columns share one
+set of draws. To read on: Efron and Tibshirani, "An introduction to the bootstrap" (1993), chapter 14.
 """
 
 from __future__ import annotations
@@ -14,14 +26,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from assay.errors import InputError
 from assay.numerics import rng
+from assay.numerics.pieces import pieces
 
 Floats: TypeAlias = NDArray[np.float64]
 
-EXACT = 17  # up to this many inputs all sign flips are enumerated (2^16 of them, by symmetry): many pairs need small p values
+Indices: TypeAlias = NDArray[np.intp]
 
-BLOCK = (
-    1 << 21
-)  # entries of one resampling matrix (16 MB), so that memory does not grow with the resamples
+# Up to this many inputs all sign flips are enumerated (2^16 of them, by
+# symmetry): many pairs need small p values.
+EXACT = 17
+
+# Entries of one resampling matrix (16 MB), so that memory does not grow
+# with the resamples.
+BLOCK = 1 << 21
+
+# Relative to the largest value of a column: sums that are equal in exact
+# arithmetic differ by less than this, whatever the order of summation.
+_TIE = 1e-12
 
 
 @final
@@ -29,9 +50,14 @@ BLOCK = (
 class Paired:
     """How two methods differ on the same inputs: the first minus the second.
 
-    `effect` is d_z = mean / standard deviation of the differences (Cohen 1988, section 2.3.5;
-    infinite where every difference is the same), `wins` the share of inputs on which the first is
-    the larger, ties counted half.
+    Fields:
+        difference: the mean difference, in the metric's units.
+        low, high: its bias-corrected and accelerated bootstrap interval, same units.
+        p: the two-sided p value of the sign-flip test.
+        effect: d_z = mean / standard deviation of the differences (Cohen 1988, section 2.3.5);
+            infinite where every difference is the same.
+        wins: the share of inputs on which the first is the larger, ties counted half.
+        n: inputs on which both have a value.
     """
 
     difference: float
@@ -79,22 +105,24 @@ def resampled(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
     columns = _table(table)
     if resamples < 1:
         raise InputError(
-            f"resamples must be at least 1, got {resamples}: use 999 for a look, 9999 for a report"
+            expected="at least 1 resample",
+            got=resamples,
+            advice="Use resamples=999 for a look, 9999 for a report.",
         )
     means = np.full((resamples, columns.shape[1]), np.nan)
-    for rows, members in _patterns(columns):
-        source = columns[np.ix_(rows, members)]
-        for a, counts in _draws(len(rows), seed, resamples):
-            means[a : a + len(counts), members] = counts @ source / len(rows)
+    for rows, members in _missing_patterns(columns):
+        values = columns[np.ix_(rows, members)]
+        for piece, counts in _bootstrap_counts(len(rows), seed, resamples):
+            means[piece, members] = counts @ values / len(rows)
     return means
 
 
 def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The score interval of a rate (Wilson 1927): (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 /
-    4n^2)) / (1 + z^2 / n).
+    """The score interval of a rate (Wilson 1927).
 
-    It stays inside [0, 1] and keeps a width when no input or every input is a success. No model
-    evaluations.
+    (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n), with p the rate and z the
+    normal quantile of the level. It stays inside [0, 1] and keeps a width when no input or every
+    input is a success. No model evaluations.
 
     >>> [round(bound, 3) for bound in wilson(0, 10)]
     [0.0, 0.278]
@@ -106,14 +134,20 @@ def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]
         return float("nan"), float("nan")
     if not 0 <= successes <= n:
         raise InputError(
-            f"successes must lie between 0 and n = {n}, got {successes}: count the hits, not their share"
+            expected=f"successes between 0 and n = {n}",
+            got=successes,
+            advice="Count the hits, do not hand over their share.",
         )
     z = float(ndtri((1 + level) / 2))
     rate = successes / n
-    middle = rate + z * z / (2 * n)
-    reach = z * float(np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)))
-    low, high = (middle - reach) / (1 + z * z / n), (middle + reach) / (1 + z * z / n)
-    return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
+    centre = rate + z * z / (2 * n)
+    half_width = z * float(np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)))
+    shrinkage = 1 + z * z / n
+    # At the ends the bound is exact, where rounding would leave a little more
+    # or less.
+    low = 0.0 if successes == 0 else (centre - half_width) / shrinkage
+    high = 1.0 if successes == n else (centre + half_width) / shrinkage
+    return low, high
 
 
 def paired(
@@ -124,10 +158,13 @@ def paired(
     >>> paired([3.0, 2.0, 5.0, 4.0], [1.0, 1.0, 1.0, 1.0]).p
     0.125
     """
-    first, second = _column(a), _column(b)
+    first = _column(a)
+    second = _column(b)
     if first.shape != second.shape:
         raise InputError(
-            f"paired values must be of the same inputs, got {len(first)} and {len(second)}: score both on one question"
+            expected="paired values of the same inputs",
+            got=f"{len(first)} and {len(second)} values",
+            advice="Score both methods on one question.",
         )
     return differences((first - second)[:, None], level, seed, resamples)[0]
 
@@ -137,9 +174,11 @@ def every_pair(
 ) -> dict[tuple[int, int], Paired]:
     """The paired differences of all columns i < j of a table (n, methods), in one matrix product."""
     columns = _table(table)
-    left, right = np.triu_indices(columns.shape[1], 1)
-    answers = differences(columns[:, left] - columns[:, right], level, seed, resamples)
-    return {(int(i), int(j)): answer for i, j, answer in zip(left, right, answers)}
+    first, second = np.triu_indices(columns.shape[1], 1)
+    table = columns[:, first] - columns[:, second]
+    results = differences(table, level, seed, resamples)
+    pairs = zip(first.tolist(), second.tolist())
+    return dict(zip(pairs, results))
 
 
 def differences(
@@ -151,16 +190,27 @@ def differences(
     columns = _table(table)
     bounds = intervals(columns, level, seed, resamples)
     p = sign_flip(columns, seed, resamples)
-    answers = []
-    for k in range(columns.shape[1]):
-        values = columns[~np.isnan(columns[:, k]), k]
-        low, high = bounds[k]
-        wins = float(np.mean((np.sign(values) + 1) / 2)) if len(values) else float("nan")
-        mean = float(values.mean()) if len(values) else float("nan")
-        answers.append(
-            Paired(mean, float(low), float(high), float(p[k]), _effect(values), wins, len(values))
-        )
-    return answers
+    return [_summary(column, bounds[k], float(p[k])) for k, column in enumerate(columns.T)]
+
+
+def _summary(column: Floats, bounds: Floats, p: float) -> Paired:
+    """One column of differences (n,), NaN where an input is missing."""
+    values = column[~np.isnan(column)]
+    mean = float("nan")
+    wins = float("nan")
+    if len(values):
+        mean = float(values.mean())
+        # Signs -1, 0, 1 count as 0, 1/2, 1.
+        wins = float(np.mean((np.sign(values) + 1) / 2))
+    return Paired(
+        difference=mean,
+        low=float(bounds[0]),
+        high=float(bounds[1]),
+        p=p,
+        effect=_effect(values),
+        wins=wins,
+        n=len(values),
+    )
 
 
 def sign_flip(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
@@ -177,15 +227,20 @@ def sign_flip(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
     """
     columns = _table(table)
     p = np.full(columns.shape[1], np.nan)
-    for rows, members in _patterns(columns):
-        source = columns[np.ix_(rows, members)]
-        # Sums that tie with the observed one in exact arithmetic must count whatever the order of summation was.
-        bound = np.abs(source.sum(axis=0)) - 1e-12 * np.abs(source).sum(axis=0)
-        hits, drawn = np.zeros(len(members)), 0
+    for rows, members in _missing_patterns(columns):
+        values = columns[np.ix_(rows, members)]
+        # Sums that tie with the observed one in exact arithmetic must count.
+        observed = np.abs(values.sum(axis=0)) - _TIE * np.abs(values).sum(axis=0)
+        hits = np.zeros(len(members))
+        flips = 0
         for signs in _signs(len(rows), seed, resamples):
-            hits += np.count_nonzero(np.abs(signs @ source) >= bound, axis=0)
-            drawn += len(signs)
-        p[members] = hits / drawn if len(rows) <= EXACT else (1 + hits) / (1 + drawn)
+            hits += np.count_nonzero(np.abs(signs @ values) >= observed, axis=0)
+            flips += len(signs)
+        if len(rows) <= EXACT:
+            p[members] = hits / flips
+        else:
+            # The observed signs are one of the vectors, so that p is never zero.
+            p[members] = (1 + hits) / (1 + flips)
     return p
 
 
@@ -202,13 +257,18 @@ def holm(p: ArrayLike) -> Floats:
     values = _column(p)
     if bool(np.any((values < 0) | (values > 1))):
         raise InputError(
-            "p values must lie in [0, 1]: hand the raw ones over, before any adjustment"
+            expected="p values in [0, 1]",
+            got=f"{np.nanmin(values):.3g} to {np.nanmax(values):.3g}",
+            advice="Hand the raw ones over, before any adjustment.",
         )
     adjusted = np.full(len(values), np.nan)
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.argsort(values[known], kind="stable")]
+    valid = np.flatnonzero(~np.isnan(values))
+    if not len(valid):
+        return adjusted
+    order = valid[np.argsort(values[valid], kind="stable")]
     steps = np.arange(len(order), 0, -1) * values[order]
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps)) if len(order) else steps
+    # A larger p value is never adjusted below a smaller one.
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
     return adjusted
 
 
@@ -225,27 +285,46 @@ def letters(differ: ArrayLike, order: Sequence[int] | None = None) -> tuple[str,
     ('a', 'ab', 'b')
     """
     table = np.asarray(differ, dtype=bool)
-    if table.ndim != 2 or table.shape[0] != table.shape[1] or bool(np.any(table != table.T)):
-        raise InputError(
-            f"differ must be square with differ[i, j] == differ[j, i], got shape {table.shape}, not symmetric"
-        )
+    _check_symmetric(table)
     ranking = list(range(len(table))) if order is None else list(order)
+    position = {method: place for place, method in enumerate(ranking)}
     groups = [frozenset(ranking)] if ranking else []
     for place, i in enumerate(ranking):
         for j in ranking[place + 1 :]:
             if table[i, j]:
-                parts = [part for group in groups for part in _split(group, i, j)]
-                groups = [
-                    part
-                    for part in dict.fromkeys(parts)
-                    if not any(part < other for other in parts)
-                ]
-    position = {i: place for place, i in enumerate(ranking)}
-    groups.sort(key=lambda group: sorted(position[i] for i in group))
-    return tuple(
-        "".join(_letter(number) for number, group in enumerate(groups) if i in group)
-        for i in range(len(table))
-    )
+                groups = _absorbed(_inserted(groups, i, j))
+    # Groups are lettered by their best method, then by the next.
+    groups.sort(key=lambda group: sorted(position[method] for method in group))
+    display = [""] * len(table)
+    for number, group in enumerate(groups):
+        for method in group:
+            display[method] += _letter(number)
+    return tuple(display)
+
+
+def _inserted(groups: Sequence[frozenset[int]], i: int, j: int) -> list[frozenset[int]]:
+    """The groups, each that holds both i and j split into one without i and one without j."""
+    split: list[frozenset[int]] = []
+    for group in groups:
+        split += [group - {i}, group - {j}] if {i, j} <= group else [group]
+    return split
+
+
+def _absorbed(groups: Sequence[frozenset[int]]) -> list[frozenset[int]]:
+    """The groups, each once, without those that lie inside another."""
+    distinct = list(dict.fromkeys(groups))
+    maximal = []
+    for group in distinct:
+        if not any(group < other for other in distinct):
+            maximal.append(group)
+    return maximal
+
+
+def _letter(number: int) -> str:
+    """a to z, A to Z, then letters beyond ASCII."""
+    if number < len(string.ascii_letters):
+        return string.ascii_letters[number]
+    return chr(0x100 + number - len(string.ascii_letters))
 
 
 def ranks(
@@ -254,8 +333,9 @@ def ranks(
     """How often each method takes each place when the inputs are drawn anew: (methods, places),
     rows sum to one.
 
-    Means over resampled inputs are ranked, ties share their places; column 0 is P(best). Inputs
-    with NaN in any method are left out; a method without any value has a row of NaN.
+    Means over resampled inputs are ranked, ties share their places; column 0 is P(best) (the
+    bootstrap of a ranking, Hall and Miller 2009). Inputs with NaN in any method are
+    left out; a method without any value has a row of NaN.
 
     >>> ranks([[1.0, 0.0], [2.0, 1.0], [3.0, 2.0]])[:, 0].tolist()
     [1.0, 0.0]
@@ -263,35 +343,32 @@ def ranks(
     columns = _table(table)
     if direction not in ("lower", "higher"):
         raise InputError(
-            f"direction must be 'lower' or 'higher', whichever is better, got {direction!r}"
+            expected="the direction 'lower' or 'higher', whichever is better",
+            got=repr(direction),
+            advice="Hand over the metric's own: score.direction.",
         )
-    chances = np.full((columns.shape[1], columns.shape[1]), np.nan)
-    known = np.flatnonzero(~np.all(np.isnan(columns), axis=0))
-    common = columns[:, known]
+    places = columns.shape[1]
+    chances = np.full((places, places), np.nan)
+    valid = np.flatnonzero(~np.all(np.isnan(columns), axis=0))
+    common = columns[:, valid]
     common = common[~np.any(np.isnan(common), axis=1)]
-    if not len(known) or not len(common):
+    if not len(valid) or not len(common):
         return chances
     means = resampled(common, seed, resamples) * (1 if direction == "lower" else -1)
-    # The same column twice may come out of a matrix product with different last bits: those are ties.
-    rounding_tolerance = 1e-12 * float(np.abs(common).max())
-    ahead = np.stack(
-        [
-            np.count_nonzero(means < means[:, [k]] - rounding_tolerance, axis=1)
-            for k in range(len(known))
-        ],
-        axis=1,
-    )
-    level = np.stack(
-        [
-            np.count_nonzero(np.abs(means - means[:, [k]]) <= rounding_tolerance, axis=1)
-            for k in range(len(known))
-        ],
-        1,
-    )
-    for place in range(columns.shape[1]):
-        chances[known, place] = np.mean(
-            ((ahead <= place) & (place < ahead + level)) / level, axis=0
-        )
+    # The same column twice may come out of a matrix product with other last
+    # bits: those are ties.
+    tolerance = _TIE * float(np.abs(common).max())
+    ahead = np.empty(means.shape, dtype=np.int64)
+    tied = np.empty(means.shape, dtype=np.int64)
+    for k in range(len(valid)):
+        distance = means - means[:, [k]]
+        ahead[:, k] = np.count_nonzero(means < means[:, [k]] - tolerance, axis=1)
+        tied[:, k] = np.count_nonzero(np.abs(distance) <= tolerance, axis=1)
+    # With a methods ahead and t tied (itself among them), places a to a + t -
+    # 1 get 1 / t each.
+    for place in range(places):
+        shares = ((ahead <= place) & (place < ahead + tied)) / tied
+        chances[valid, place] = np.mean(shares, axis=0)
     return chances
 
 
@@ -299,7 +376,9 @@ def _column(values: ArrayLike) -> Floats:
     column = np.asarray(values, dtype=np.float64)
     if column.ndim != 1:
         raise InputError(
-            f"values must be one number per input, shape (n,), got shape {column.shape}"
+            expected="one number per input, shape (n,)",
+            got=f"shape {column.shape}",
+            advice="Hand over one column at a time, or call `intervals` on the table.",
         )
     return column
 
@@ -308,11 +387,15 @@ def _table(values: ArrayLike) -> Floats:
     table = np.asarray(values, dtype=np.float64)
     if table.ndim != 2:
         raise InputError(
-            f"a table must have one row per input and one column per method, got shape {table.shape}"
+            expected="a table of one row per input and one column per method",
+            got=f"shape {table.shape}",
+            advice="Put the columns side by side with np.stack(columns, axis=1).",
         )
     if bool(np.any(np.isinf(table))):
         raise InputError(
-            "values must be finite or NaN, got infinite ones: a mean over them says nothing"
+            expected="values that are finite or NaN",
+            got="infinite ones",
+            advice="A mean over them says nothing: set NaN where an input has no score.",
         )
     return table
 
@@ -320,76 +403,117 @@ def _table(values: ArrayLike) -> Floats:
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise InputError(
-            f"level must lie between 0 and 1, got {level}: use 0.95 for a 95 % interval"
+            expected="a level between 0 and 1",
+            got=level,
+            advice="Use 0.95 for a 95 % interval.",
         )
 
 
-def _patterns(columns: Floats) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Columns that miss the same inputs, together: (rows that are there, members)."""
-    there, kind = np.unique(~np.isnan(columns), axis=1, return_inverse=True)
-    for number in range(there.shape[1]):
-        rows = np.flatnonzero(there[:, number])
+def _check_symmetric(table: NDArray[np.bool_]) -> None:
+    square = table.ndim == 2 and table.shape[0] == table.shape[1]
+    if not square or bool(np.any(table != table.T)):
+        raise InputError(
+            expected="a symmetric table of which methods differ, shape (k, k)",
+            got=f"shape {table.shape}" + (", not symmetric" if square else ""),
+            advice="Set differ[i, j] and differ[j, i] alike.",
+        )
+
+
+def _missing_patterns(columns: Floats) -> Iterator[tuple[Indices, Indices]]:
+    """Columns that miss the same inputs, together: (rows that are present, columns).
+
+    Resampling then is one matrix product for each pattern.
+    """
+    patterns, pattern_of = np.unique(~np.isnan(columns), axis=1, return_inverse=True)
+    for number in range(patterns.shape[1]):
+        rows = np.flatnonzero(patterns[:, number])
         if len(rows):
-            yield rows, np.flatnonzero(kind.reshape(-1) == number)
+            yield rows, np.flatnonzero(pattern_of.reshape(-1) == number)
 
 
-def _draws(n: int, seed: int, resamples: int) -> Iterator[tuple[int, Floats]]:
-    """How often each of n inputs was drawn in each resample, in blocks: (first resample, counts
-    (block, n)).
+def _bootstrap_counts(n: int, seed: int, resamples: int) -> Iterator[tuple[slice, Floats]]:
+    """How often each of n inputs was drawn in each resample, piece by piece: (resamples, counts
+    (piece, n)).
     """
     generator = rng.shared(seed, f"bootstrap {n}")
-    block = max(1, BLOCK // n)
-    for a in range(0, resamples, block):
-        size = min(block, resamples - a)
-        drawn = generator.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        yield (
-            a,
-            np.bincount(drawn.reshape(-1), minlength=size * n).reshape(size, n).astype(np.float64),
-        )
+    for piece in pieces(resamples, n, BLOCK):
+        size = piece.stop - piece.start
+        inputs = generator.integers(0, n, (size, n))
+        # Each resample counts in n cells of its own, so that one bincount serves
+        # them all.
+        cells = inputs + n * np.arange(size)[:, None]
+        counts = np.bincount(cells.reshape(-1), minlength=size * n).reshape(size, n)
+        yield piece, counts.astype(np.float64)
 
 
 def _signs(n: int, seed: int, resamples: int) -> Iterator[Floats]:
-    """Sign vectors (block, n): all of them up to a common flip for few inputs, random ones
+    """Sign vectors (piece, n): all of them up to a common flip for few inputs, random ones
     otherwise.
     """
     if n <= EXACT:
-        codes = np.arange(2 ** (n - 1))[:, None] >> np.arange(n)
-        yield (1 - 2 * (codes & 1)).astype(np.float64)
+        # The bits of 0 to 2^(n - 1) - 1: the last sign is fixed, its flip gives
+        # the same |sum|.
+        bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1
+        yield (1 - 2 * bits).astype(np.float64)
         return
     generator = rng.shared(seed, f"signs {n}")
-    block = max(1, BLOCK // n)
-    for a in range(0, resamples, block):
-        yield (1 - 2 * generator.integers(0, 2, (min(block, resamples - a), n))).astype(np.float64)
+    for piece in pieces(resamples, n, BLOCK):
+        bits = generator.integers(0, 2, (piece.stop - piece.start, n))
+        yield (1 - 2 * bits).astype(np.float64)
 
 
 def _bca(columns: Floats, means: Floats, level: float) -> Floats:
     """BCa bounds (k, 2) of columns (n, k) whose resampled means are (resamples, k)."""
     from scipy.special import ndtr, ndtri
 
-    resamples = len(means)
     count = np.count_nonzero(~np.isnan(columns), axis=0)
-    observed = np.where(count > 0, np.nansum(columns, axis=0) / np.maximum(count, 1), np.nan)
-    rounding_tolerance = 1e-12 * np.nanmax(np.abs(columns), axis=0, initial=0.0)
-    below = (
-        np.sum(means < observed - rounding_tolerance, axis=0)
-        + np.sum(means <= observed + rounding_tolerance, axis=0)
-    ) / (2 * resamples)
-    bias = ndtri(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
-    # The jackknife of a mean needs no recomputation: leaving input i out moves it by (x_i - mean) / (n - 1).
-    moves = np.nan_to_num(columns - observed)
-    widest = np.max(np.abs(moves), axis=0, initial=0.0)
-    steady = widest <= rounding_tolerance
-    moves = moves / np.where(
-        steady, 1.0, widest
-    )  # the acceleration has no scale, and cubes of small moves would vanish
-    square, cube = np.sum(moves**2, axis=0), np.sum(moves**3, axis=0)
-    acceleration = cube / (6 * np.where(steady, 1.0, square) ** 1.5)
+    totals = np.nansum(columns, axis=0)
+    observed = np.where(count > 0, totals / np.maximum(count, 1), np.nan)
+    tolerance = _TIE * np.nanmax(np.abs(columns), axis=0, initial=0.0)
+    bias = ndtri(_share_below(means, observed, tolerance))
+    acceleration, constant = _acceleration(columns, observed, tolerance)
     z = ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))[:, None]
     shares = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
     bounds = _quantiles(means, shares)
-    bounds[steady] = np.nanmax(columns[:, steady], axis=0, initial=-np.inf)[:, None]
+    # A column whose values are all the same has that value as both bounds, to
+    # the last bit.
+    constants = np.nanmax(columns[:, constant], axis=0, initial=-np.inf)
+    bounds[constant] = constants[:, None]
     bounds[count < 2] = np.nan
     return bounds
+
+
+def _share_below(means: Floats, observed: Floats, tolerance: Floats) -> Floats:
+    """The share of resampled means (resamples, k) below the observed one, ties counted half: (k,).
+
+    It is kept half a resample away from 0 and 1, whose normal quantiles are infinite.
+    """
+    resamples = len(means)
+    strictly = np.sum(means < observed - tolerance, axis=0)
+    at_most = np.sum(means <= observed + tolerance, axis=0)
+    share = (strictly + at_most) / (2 * resamples)
+    return cast(Floats, np.clip(share, 0.5 / resamples, 1 - 0.5 / resamples))
+
+
+def _acceleration(
+    columns: Floats, observed: Floats, tolerance: Floats
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """The acceleration of every column's mean, and whether the column is constant: (k,), (k,).
+
+    a = sum l_i^3 / (6 (sum l_i^2)^(3/2)) with l_i the jackknife's influences, zero for a constant.
+    """
+    # The jackknife of a mean needs no recomputation: leaving input i out
+    # moves it by (x_i - mean) / (n - 1), and the factor 1 / (n - 1) cancels.
+    influence = np.nan_to_num(columns - observed)
+    largest = np.max(np.abs(influence), axis=0, initial=0.0)
+    constant = largest <= tolerance
+    # The acceleration has no scale, and cubes of small influences would
+    # vanish.
+    influence = influence / np.where(constant, 1.0, largest)
+    squares = np.sum(influence**2, axis=0)
+    cubes = np.sum(influence**3, axis=0)
+    acceleration: Floats = cubes / (6 * np.where(constant, 1.0, squares) ** 1.5)
+    return acceleration, constant
 
 
 def _quantiles(means: Floats, shares: Floats) -> Floats:
@@ -397,27 +521,23 @@ def _quantiles(means: Floats, shares: Floats) -> Floats:
     k): (k, 2).
     """
     ordered = np.sort(means, axis=0)
-    at = shares * (len(means) - 1)
-    floor = np.clip(np.nan_to_num(np.floor(at)), 0, max(len(means) - 2, 0)).astype(np.intp)
+    last = len(means) - 1
+    position = shares * last
+    # Columns without values have NaN positions: any index will do, their
+    # bounds become NaN.
+    floor = np.nan_to_num(np.floor(position))
+    floor = np.clip(floor, 0, max(last - 1, 0)).astype(np.intp)
     low = np.take_along_axis(ordered, floor, axis=0)
-    high = np.take_along_axis(ordered, np.minimum(floor + 1, len(means) - 1), axis=0)
-    return cast(Floats, (low + (at - floor) * (high - low)).T.copy())
+    high = np.take_along_axis(ordered, np.minimum(floor + 1, last), axis=0)
+    return cast(Floats, (low + (position - floor) * (high - low)).T.copy())
 
 
 def _effect(values: Floats) -> float:
     """d_z, zero where nothing differs, infinite where every difference is the same."""
     if len(values) < 2:
         return float("nan")
-    mean, spread = float(values.mean()), float(values.std(ddof=1))
-    if spread <= 1e-12 * float(np.abs(values).max()):
+    mean = float(values.mean())
+    deviation = float(values.std(ddof=1))
+    if deviation <= _TIE * float(np.abs(values).max()):
         return 0.0 if mean == 0 else float(np.copysign(np.inf, mean))
-    return mean / spread
-
-
-def _split(group: frozenset[int], i: int, j: int) -> tuple[frozenset[int], ...]:
-    return (group - {i}, group - {j}) if i in group and j in group else (group,)
-
-
-def _letter(number: int) -> str:
-    known = string.ascii_letters
-    return known[number] if number < len(known) else chr(0x100 + number - len(known))
+    return mean / deviation

@@ -55,7 +55,8 @@ class MaskedRows:
 
         def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
             values = read(outputs, owners).to(torch.float64)
-            first, last = int(numbers[0]), int(numbers[-1]) + 1
+            first = int(numbers[0])
+            last = int(numbers[-1]) + 1
             # A chunk of whole masks is a mean over a dimension; one that cuts through draws adds up.
             if first % draws == 0 and last % draws == 0:
                 means = values.view(-1, draws, values.shape[1]).mean(1)
@@ -78,7 +79,8 @@ class MaskedRows:
     def make(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of consecutive numbers, and the inputs they belong to."""
         draws = self.draws
-        first, last = int(numbers[0]), int(numbers[-1]) + 1
+        first = int(numbers[0])
+        last = int(numbers[-1]) + 1
         first_owner = first // draws // self.masks_per_input
         last_owner = (last - 1) // draws // self.masks_per_input
         # Rows that start or end inside a mask's draws are cut out of whole ones, where that is cheap.
@@ -90,9 +92,12 @@ class MaskedRows:
 
     def _rows_by_input(self, first: int, last: int, absent: FixedAbsent) -> tuple[Tensor, Tensor]:
         """Rows first..last - 1, input by input: mask and replacement meet in one broadcast."""
-        m, draws, x = self.masks_per_input, self.draws, self.evaluation.x
+        m = self.masks_per_input
+        draws = self.draws
+        x = self.evaluation.x
         # The masks that the rows touch, counted over all inputs.
-        start, stop = first // draws, -(-last // draws)
+        start = first // draws
+        stop = -(-last // draws)
         rows = x.new_empty(stop - start, draws, x.shape[1])
         owners = torch.empty(stop - start, draws, dtype=torch.int64, device=x.device)
         for owner in range(start // m, (stop - 1) // m + 1):
@@ -115,8 +120,10 @@ class MaskedRows:
 
     def _rows_by_mask(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of any numbers, each masked by itself: any removal, any number of inputs."""
-        m, draws = self.masks_per_input, self.draws
-        start, stop = int(numbers[0]) // draws, int(numbers[-1]) // draws + 1
+        m = self.masks_per_input
+        draws = self.draws
+        start = int(numbers[0]) // draws
+        stop = int(numbers[-1]) // draws + 1
         # Each mask is spread once, whatever the number of its draws.
         touched = torch.arange(start, stop, device=numbers.device)
         mask_owners = touched // m
@@ -153,7 +160,8 @@ class MaskedRows:
 
     def _hidden_rectangles(self) -> Rectangles | None:
         """Rectangles of one size around what each mask hides, if masks are shared and small."""
-        layout, partition = self.evaluation.layout, self.evaluation.partition
+        layout = self.evaluation.layout
+        partition = self.evaluation.partition
         shape = layout.shapes[0]
         shared_masks = self.masks.dim() == 2 and len(partition.labels) == 1
         one_image = isinstance(layout, TensorLayout) and len(layout.shapes) == 1 and len(shape) == 3
@@ -170,9 +178,11 @@ class MaskedRows:
         return rectangles.height * rectangles.width <= _PATCH * height * width
 
     def _around(self, masks: Tensor) -> Rectangles:
-        layout, partition = self.evaluation.layout, self.evaluation.partition
+        layout = self.evaluation.layout
+        partition = self.evaluation.partition
         first = torch.zeros(1, dtype=torch.int64, device=masks.device)
-        hidden_rows, hidden_columns = [], []
+        hidden_rows = []
+        hidden_columns = []
         for piece in pieces(len(masks), layout.elements, _CELLS):
             present = partition.spread(masks[piece], first).view(-1, *layout.shapes[0])
             hidden = ~present.all(dim=1)

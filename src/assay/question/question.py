@@ -85,11 +85,14 @@ class Question:
         context: Context | None = None,
     ) -> None:
         model = wrap(model)
+        # A plain function is called with the kind of array that was handed in.
         if isinstance(model, Function):
             model = model.reading(inputs)
         target = Predicted() if target is None else as_target(target)
+        # A neuron is an output of the network that stops at its layer.
         if isinstance(target, Neuron):
-            model, target = model.cut_upto(target.layer), Output(target.unit)
+            model = model.cut_upto(target.layer)
+            target = Output(target.unit)
         layout, self.features, self.removal = read_inputs(inputs, features, removal, model)
         x = check_finite(layout.flatten(inputs), model)
         aligned, shared = split_context(context or {}, len(x), model.device)
@@ -122,9 +125,12 @@ class Question:
         self, source: Evaluation | BehindLayer, n: int, target: Target, truth: Any
     ) -> Question:
         derived = object.__new__(Question)
-        derived.features, derived.removal = self.features, self.removal
+        derived.features = self.features
+        derived.removal = self.removal
         derived._fill(source, n, target, truth)
-        derived.notes, derived.column = self.notes, self.column
+        derived.notes = self.notes
+        derived.column = self.column
+        # The same model asked about the same inputs need not be checked twice.
         derived._rows_checked = self._rows_checked
         return derived
 
@@ -184,15 +190,17 @@ class Question:
         """How many replacements the removal has for each input; values are averaged over them."""
         source = self._source
         # Behind a layer there are as many as before it, which is known without computing them.
-        return (
-            source.before.replacements if isinstance(source, BehindLayer) else source.absent.draws
-        )
+        if isinstance(source, BehindLayer):
+            return source.before.replacements
+        return source.absent.draws
 
     @property
     def fixed_replacements(self) -> Tensor | None:
         """The replacements (1 or n, draws, elements), or None where they depend on the mask."""
         absent = self._evaluation.absent
-        return absent.rows if isinstance(absent, FixedAbsent) else None
+        if isinstance(absent, FixedAbsent):
+            return absent.rows
+        return None
 
     def removed(self, rows: Tensor, draws: Tensor) -> Tensor:
         """The inputs `rows` (r,) with every feature removed, under replacements `draws` (r,)."""
@@ -272,6 +280,7 @@ class Question:
             values.append(target.score(outputs, rows).detach().clone())
 
         self._ask_clean(use)
+        # Chunks choose for their own inputs: together they are one target for all.
         self._fixed_target = fixed[0].joined(fixed[1:])
         self._prediction = to_input_precision(torch.cat(values), self.x)
         return self._fixed_target, self._prediction
@@ -392,10 +401,12 @@ class Question:
 
         def use(numbers: Tensor, owners: Tensor, slopes: Tensor) -> None:
             velocity = velocities[0]
-            products = slopes if velocity is None else slopes * velocity
-            products = products.to(torch.float64)
+            products = slopes.to(torch.float64)
+            if velocity is not None:
+                products = (slopes * velocity).to(torch.float64)
             # A chunk holds neighbours: adding them up is one product with a short, wide matrix.
-            first, last = int(numbers[0]) // steps, int(numbers[-1]) // steps + 1
+            first = int(numbers[0]) // steps
+            last = int(numbers[-1]) // steps + 1
             shares = torch.zeros(
                 last - first, len(numbers), dtype=torch.float64, device=owners.device
             )
@@ -434,11 +445,11 @@ class Question:
         taken = self._derived(source, len(rows), target, rows_of(self.truth, rows))
         if computed and isinstance(source, BehindLayer):
             taken.__dict__["_evaluation"] = self._evaluation.take(rows)
-        taken._keys = None if self._keys is None else self._keys[rows]
+        taken._keys = _rows(self._keys, rows)
+        taken._prediction = _rows(self._prediction, rows)
+        taken._base = _rows(self._base, rows)
         if self._fixed_target is not None:
             taken._fixed_target = self._fixed_target.take(rows)
-        taken._prediction = None if self._prediction is None else self._prediction[rows]
-        taken._base = None if self._base is None else self._base[rows]
         return taken
 
     def part(self, a: int, b: int) -> Question:
@@ -491,8 +502,11 @@ class Question:
     def _for_output(
         self, column: int, shape: tuple[int, ...], prediction: Tensor, base: Tensor
     ) -> Question:
-        index = tuple(int(i) for i in np.unravel_index(column, shape)) if len(shape) > 1 else column
-        derived = self._derived(self._source, self.n, Output(index), self.truth)
+        target = Output(column)
+        if len(shape) > 1:
+            target = Output(tuple(int(i) for i in np.unravel_index(column, shape)))
+        derived = self._derived(self._source, self.n, target, self.truth)
+        # Activations that have been computed serve all outputs.
         if "_evaluation" in self.__dict__:
             derived.__dict__["_evaluation"] = self._evaluation
         derived.column = column
@@ -526,7 +540,8 @@ class Question:
         evaluation = replace(self._evaluation, partition=partition)
         derived = self._derived(evaluation, self.n, self.target, self.truth)
         derived._keys = self.keys
-        derived._fixed_target, derived._prediction = self._fixed_target, self._prediction
+        derived._fixed_target = self._fixed_target
+        derived._prediction = self._prediction
         return derived
 
     def upto(self, layer: str, unit: int | tuple[int, ...]) -> Question:
@@ -546,8 +561,10 @@ class Question:
         source = self._evaluation
         rows = torch.arange(min(self.n, 2), device=self.x.device)
         rest = source.model.cut_after(layer)
+        # Two rows tell the shape of the layer, and whether the network can be captured as a graph.
         with source.model.session(slopes=False):
-            sample, context = source.layout.fold(source.x[rows]), source.context(rows)
+            sample = source.layout.fold(source.x[rows])
+            context = source.context(rows)
             rest.capture(sample, context)
             activation, _ = rest.before(sample, context)
         shape = tuple(activation.shape[1:])
@@ -563,3 +580,8 @@ class Question:
         inputs = f"{self.n} inputs of shape {self.layout.describe()}"
         settings = f"{self.target!r}, {self.features!r}, {self.removal!r}"
         return f"Question({self.model.name}, {inputs}, {settings})"
+
+
+def _rows(values: Tensor | None, rows: Tensor) -> Tensor | None:
+    """Some rows of what has been asked, if it has been."""
+    return None if values is None else values[rows]

@@ -1,4 +1,8 @@
-"""What is checked at the door, before any model is asked."""
+"""What is checked of a question's parts and of what is asked of it, before any model is asked.
+
+Also the defaults that depend on the kind of inputs: texts get words and a mask token, everything
+else elements and a baseline of zero.
+"""
 
 from __future__ import annotations
 
@@ -24,54 +28,63 @@ from assay.removals.mask_token import MaskToken
 def require_type(value: Any, kind: type[Any]) -> Any:
     """The value, if it is of the kind that is meant."""
     if not isinstance(value, kind):
+        noun = kind.__name__.lower()
         raise KindError(
-            expected=f"{kind.__name__.lower()} such as those in assay.{kind.__name__.lower()}",
+            expected=f"{noun} such as those in assay.{noun}",
             got=type(value).__name__,
-            advice="",
+            advice=f"Make one, such as {_EXAMPLES.get(noun, kind.__name__)}.",
         )
     return value
+
+
+_EXAMPLES = {"features": "Elements(), Patches(16) or Columns()", "removal": "Baseline(0.0)"}
 
 
 def read_inputs(
     inputs: Any, features: Any, removal: Any, model: Model
 ) -> tuple[Layout, Features, Removal]:
-    """How the inputs are read, who receives credit and what stands in for the absent: as given, or
-    what suits the inputs.
+    """How the inputs are read, who receives credit and what stands in for the absent.
+
+    Features and removal as given, or what suits the inputs.
     """
+    layout: Layout
     if is_text(inputs):
-        texts = TextLayout.of(inputs, model.device)
         features = Words() if features is None else features
         removal = MaskToken() if removal is None else removal
-        layout: Layout = removal.masked(texts) if isinstance(removal, MaskToken) else texts
+        texts = TextLayout.of(inputs, model.device)
+        # The layout of texts puts the token in the place of an absent word.
+        layout = removal.masked(texts) if isinstance(removal, MaskToken) else texts
     else:
+        features = Elements() if features is None else features
+        removal = Baseline(0.0) if removal is None else removal
         layout = layout_of(inputs, device=model.device, dtype=model.dtype)
-    features = require_type(Elements() if features is None else features, Features)
-    return layout, features, require_type(Baseline(0.0) if removal is None else removal, Removal)
+    return layout, require_type(features, Features), require_type(removal, Removal)
 
 
 def check_finite(x: Tensor, model: Model) -> Tensor:
-    """Flat rows without anything a model cannot take."""
+    """Flat rows without anything that a model cannot take."""
     if x.numel() == 0:
         raise InputError(
             expected="at least one input with at least one element",
             got=f"an array of shape {tuple(x.shape)}",
-            advice="",
+            advice="Hand over one row at least: the first dimension counts inputs.",
         )
-    if x.is_floating_point():
-        wrong = torch.isinf(x) if model.takes_missing else ~torch.isfinite(x)
-        if bool(wrong.any()):
-            row = int(wrong.any(1).nonzero()[0])
-            raise InputError(
-                expected="finite inputs",
-                got=(
-                    f"NaN or infinity in {int(wrong.any(1).sum())} of {len(x)} inputs, first "
-                    f"in input {row}"
-                ),
-                advice=(
-                    "Fill or drop missing values, or use an estimator that declares it can "
-                    "take them."
-                ),
-            )
+    if not x.is_floating_point():
+        return x
+    # NaN is a missing value to some models; infinity is one to none.
+    forbidden = torch.isinf(x) if model.takes_missing else ~torch.isfinite(x)
+    if bool(forbidden.any()):
+        rows = forbidden.any(1)
+        raise InputError(
+            expected="finite inputs",
+            got=(
+                f"NaN or infinity in {int(rows.sum())} of {len(x)} inputs, first "
+                f"in input {int(rows.nonzero()[0])}"
+            ),
+            advice=(
+                "Fill or drop missing values, or use an estimator that declares it can take them."
+            ),
+        )
     return x
 
 
@@ -83,18 +96,10 @@ def split_context(
     shared: dict[str, Any] = {}
     for name, value in context.items():
         if isinstance(value, Aligned):
-            tensor = torch.as_tensor(value.value).to(device)
-            if tensor.dim() == 0 or len(tensor) != n:
-                raise InputError(
-                    expected=f"{n} rows in the aligned context {name!r}",
-                    got=f"shape {tuple(tensor.shape)}",
-                    advice="",
-                )
-            aligned[name] = tensor
+            aligned[name] = _aligned(name, value, n, device)
         elif isinstance(value, Shared):
-            shared[name] = (
-                value.value.to(device) if isinstance(value.value, Tensor) else value.value
-            )
+            constant = value.value
+            shared[name] = constant.to(device) if isinstance(constant, Tensor) else constant
         else:
             raise KindError(
                 expected=f"Aligned(tensor) or Shared(value) as context {name!r}",
@@ -104,12 +109,28 @@ def split_context(
     return aligned, shared
 
 
+def _aligned(name: str, value: Aligned, n: int, device: torch.device) -> Tensor:
+    tensor = torch.as_tensor(value.value).to(device)
+    if tensor.dim() == 0 or len(tensor) != n:
+        raise InputError(
+            expected=f"{n} rows in the aligned context {name!r}",
+            got=f"shape {tuple(tensor.shape)}",
+            advice="Hand over one row per input, or Shared(value) for what all inputs share.",
+        )
+    return tensor
+
+
 def rows_of(truth: Any, rows: Tensor) -> Any:
     """Some rows of whatever is known to be true of the inputs."""
-    if truth is None or isinstance(truth, Tensor):
-        return None if truth is None else truth[rows.to(truth.device)]
+    if truth is None:
+        return None
+    if isinstance(truth, Tensor):
+        return truth[rows.to(truth.device)]
     index = rows.cpu().numpy()
-    return truth.iloc[index] if hasattr(truth, "iloc") else np.asarray(truth)[index]
+    # A frame keeps its index, and is counted by position.
+    if hasattr(truth, "iloc"):
+        return truth.iloc[index]
+    return np.asarray(truth)[index]
 
 
 def check_points(at: Tensor, n: int, elements: int) -> tuple[Tensor, int]:
@@ -118,35 +139,36 @@ def check_points(at: Tensor, n: int, elements: int) -> tuple[Tensor, int]:
         raise InputError(
             expected=f"points of shape ({n}, {elements}) or ({n}, k, {elements})",
             got=tuple(at.shape),
-            advice="",
+            advice="Points are flat rows: start from question.x.",
         )
-    return at.reshape(-1, elements), at.shape[1] if at.dim() == 3 else 1
+    points_per_input = at.shape[1] if at.dim() == 3 else 1
+    return at.reshape(-1, elements), points_per_input
 
 
-def check_masks(masks: Any, n: int, count: int, x: Tensor) -> Tensor:
-    """Masks over features, checked."""
-    if not isinstance(masks, Tensor) or not (
-        masks.dtype == torch.bool or masks.is_floating_point()
-    ):
+def check_masks(masks: Any, n: int, features: int, x: Tensor) -> Tensor:
+    """Masks over features: (m, features) for all inputs, or (n, m, features)."""
+    if not isinstance(masks, Tensor) or not _is_mask_type(masks.dtype):
         raise KindError(
             expected="masks as a tensor of bools or floats",
             got=getattr(masks, "dtype", type(masks).__name__),
-            advice="",
+            advice="Bools say what is present, floats in [0, 1] blend: masks.bool() for 0 and 1.",
         )
-    if (
-        masks.dim() not in (2, 3)
-        or masks.shape[-1] != count
-        or (masks.dim() == 3 and len(masks) != n)
-    ):
+    shared = masks.dim() == 2
+    own = masks.dim() == 3 and len(masks) == n
+    if not (shared or own) or masks.shape[-1] != features:
         raise InputError(
-            expected=f"masks of shape (m, {count}) or ({n}, m, {count})",
+            expected=f"masks of shape (m, {features}) or ({n}, m, {features})",
             got=tuple(masks.shape),
-            advice="",
+            advice="The last dimension counts features, question.partition.count of them.",
         )
     if masks.is_floating_point() and not x.is_floating_point():
         raise KindError(
             expected=f"masks of bools for inputs of {x.dtype}, which cannot be blended",
             got=masks.dtype,
-            advice="",
+            advice="Use masks.bool().",
         )
     return masks
+
+
+def _is_mask_type(dtype: torch.dtype) -> bool:
+    return dtype == torch.bool or dtype.is_floating_point

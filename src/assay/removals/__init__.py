@@ -5,7 +5,7 @@
 - `conditional`: drawn from data given what is present (observational)
 - `mask_token`: a word in the place of another
 
-May be subclassed: `Removal`.
+May be subclassed: `Removal`, and `Absent` where replacements depend on the mask.
 """
 
 from assay.removals.base import Absent, Removal

@@ -1,4 +1,10 @@
-"""What an absent feature is replaced by."""
+"""What an absent feature is replaced by: a removal, and what it becomes when it is bound to inputs.
+
+To remove features is to draw them from a law, and the value of a coalition is the average of the
+target over that law (Covert, Lundberg and Lee 2021, "Explaining by removing"). A law that does
+not look at what is present has replacements that can be held once for all masks (`FixedAbsent`:
+baselines, blurs, background rows); one that does makes them mask by mask (`conditional.py`).
+"""
 
 from __future__ import annotations
 
@@ -12,25 +18,34 @@ from torch import Tensor
 
 from assay.inputs.layout import Layout
 
-_WORDS = {
-    1: torch.int8,
-    2: torch.int16,
-    4: torch.int32,
-    8: torch.int64,
-}  # integers by their size in bytes
+# The integer type of as many bytes as a number has: numbers are switched as bits.
+_INTEGER_OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Absent(ABC):
-    """A removal bound to inputs: `draws` replacements for each, over which values are averaged."""
+    """A removal bound to n inputs: some replacements for each, over which values are averaged.
+
+    A subclass is needed where replacements depend on the mask; otherwise `FixedAbsent` serves.
+
+    Must write: `draws`, how many replacements an input has; `shared`; `remove`, `take` and
+    `everything_removed`. All three work on chunks of any r rows: row i stands for input `rows[i]`
+    under its replacement number `draw[i]`, from 0 to `draws` - 1. A replacement is a
+    function of its input, mask and number alone, so that no answer depends on how rows are cut
+    into chunks.
+
+    Gets for free: chunks of bounded memory, averages over the replacements, masks of any features.
+    """
 
     draws: int
+    """Replacements of each input."""
     shared: bool
     """Whether the replacements are the same for all inputs and all masks."""
 
     @abstractmethod
-    def remove(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
-        """Rows x (r, elements) with what is not present replaced; bool masks switch, float masks
-        blend.
+    def remove(self, x: Tensor, present: Tensor, rows: Tensor, draw: Tensor) -> Tensor:
+        """The inputs x (r, elements) with what is not `present` (r, elements) replaced.
+
+        Bool masks switch, float masks in [0, 1] blend, or are refused.
         """
 
     @abstractmethod
@@ -38,16 +53,19 @@ class Absent(ABC):
         """The replacements of some of the inputs."""
 
     @abstractmethod
-    def everything_removed(self, rows: Tensor, draws: Tensor) -> Tensor:
-        """The rows (r, elements) with everything removed."""
+    def everything_removed(self, rows: Tensor, draw: Tensor) -> Tensor:
+        """The inputs `rows` (r,) with everything removed: (r, elements)."""
 
 
 def blend(x: Tensor, replacement: Tensor, present: Tensor) -> Tensor:
-    """x where present, the replacement elsewhere; a float mask in between mixes the two. Slopes
-    pass.
+    """x where present, the replacement elsewhere; a float mask in between mixes the two.
+
+    Shapes broadcast. Slopes pass.
     """
+    # Half present is half way from the replacement to x.
     if present.dtype != torch.bool:
         return torch.lerp(replacement, x, present.to(x.dtype))
+    # Bits have no slope, and `out=` passes none.
     if x.requires_grad or replacement.requires_grad:
         return torch.where(present, x, replacement)
     shape = torch.broadcast_tensors(x, replacement, present)[0].shape
@@ -62,14 +80,19 @@ def blend_into(rows: Tensor, x: Tensor, replacement: Tensor, present: Tensor) ->
     Bits are switched whole words at a time, replacement ^ ((x ^ replacement) & present): an order
     of magnitude faster than a choice for each number.
     """
-    word = _WORDS.get(x.element_size())
+    integer = _INTEGER_OF_SIZE.get(x.element_size())
     if present.dtype != torch.bool:
         torch.lerp(replacement, x, present.to(x.dtype), out=rows)
-    elif word is None:
+    elif integer is None:
+        # complex128: 16 bytes are more than any integer has.
         torch.where(present, x, replacement, out=rows)
     else:
-        bits, other = rows.view(word), replacement.view(word)
-        torch.bitwise_and(present.view(torch.int8).neg().to(word), x.view(word) ^ other, out=bits)
+        # -1 has every bit set, and keeps all of what is present.
+        keep = present.view(torch.int8).neg().to(integer)
+        other = replacement.view(integer)
+        changed = x.view(integer) ^ other
+        bits = rows.view(integer)
+        torch.bitwise_and(keep, changed, out=bits)
         bits.bitwise_xor_(other)
 
 
@@ -90,31 +113,56 @@ class FixedAbsent(Absent):
         """Whether one set of replacements serves all inputs."""
         return len(self.rows) == 1
 
-    def everything_removed(self, rows: Tensor, draws: Tensor) -> Tensor:
-        if len(self.rows) == 1 and self.rows.shape[1] == 1:
+    def everything_removed(self, rows: Tensor, draw: Tensor) -> Tensor:
+        # A single baseline is a view: nothing is copied.
+        if self.shared and self.draws == 1:
             return self.rows[0].expand(len(rows), -1)
-        return self.rows[torch.zeros_like(rows) if len(self.rows) == 1 else rows, draws]
+        owners = torch.zeros_like(rows) if self.shared else rows
+        return self.rows[owners, draw]
 
-    def remove(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
-        return blend(x, self.everything_removed(rows, draws), present)
+    def remove(self, x: Tensor, present: Tensor, rows: Tensor, draw: Tensor) -> Tensor:
+        replacement = self.everything_removed(rows, draw)
+        return blend(x, replacement, present)
 
     def take(self, rows: Tensor) -> Absent:
-        return self if len(self.rows) == 1 else FixedAbsent(self.rows[rows])
+        if self.shared:
+            return self
+        return FixedAbsent(self.rows[rows])
 
 
 class Removal(ABC):
-    """A rule that says what stands in for what is absent."""
+    """A rule that says what stands in for what is absent.
 
-    follows = False
+    A subclass is a frozen dataclass whose fields are its settings.
+
+    Must write: `bind`, which reads the flat inputs x (n, elements) and gives an `Absent`; mostly
+    that is `FixedAbsent(rows)` with replacement rows (1 or n, draws, elements) in the inputs' type.
+    May write: `follows = True`, where the replacement is made from the input itself (a blur, noise
+    of its own), so that it is made anew for other inputs; and a `__repr__` for settings that are
+    data (`short_repr`).
+
+    Gets for free: values averaged over the draws, masks that switch or blend, every feature map,
+    questions about some of the inputs, and the refusal of inputs that it leaves as they are.
+    """
+
+    follows = False  # may be overridden
     """Whether the replacement is made from the input itself, and so is made anew for other inputs.
     """
 
     @abstractmethod
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
-        """The replacements for these inputs (n, elements), whose identities (n,) can be asked for."""
+        """The replacements for these inputs x (n, elements).
+
+        `keys()` gives their identities (n,), the roots of random streams: what is drawn for an
+        input is then its own, whatever others stand beside it. Settings that no input could make
+        sense of are refused before, in `__post_init__` (SettingError); here it is refused what does
+        not fit these inputs (InputError).
+        """
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """Settings that are data, by kind and shape."""
     shape = getattr(value, "shape", None)
-    return repr(value) if shape is None else f"<{type(value).__name__} of shape {tuple(shape)}>"
+    if shape is None:
+        return repr(value)
+    return f"<{type(value).__name__} of shape {tuple(shape)}>"

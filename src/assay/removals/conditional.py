@@ -1,9 +1,15 @@
-"""What is absent, drawn from data given what is present."""
+"""What is absent, drawn from its distribution given what is present.
+
+The value of a coalition S is then E[f(X) | X_S = x_S], the conditional or observational game, in
+place of the marginal (interventional) one of `Background`. Two estimates of that distribution, both
+from Aas, Jullum and Loland (2021, "Explaining individual predictions when features are dependent"):
+the conditional normal (section 3.2) and rows of data weighted by a Gaussian kernel (section 3.4).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 import numpy as np
@@ -13,22 +19,30 @@ from torch import Tensor
 from assay.errors import InputError, KindError, SettingError
 from assay.inputs.layout import Layout
 from assay.numerics import rng
-from assay.removals.base import Absent, Removal, shown
+from assay.removals.base import Absent, Removal, short_repr
+
+_TAIL = 1e-12  # Sobol points are kept this far from 0 and 1, where the normal quantile is infinite
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Gaussian(Absent):
-    """x_A | x_S ~ N(mu_A + C_AS C_SS^-1 (x_S - mu_S), C_AA - C_AS C_SS^-1 C_SA), from the same
-    standard normals for all masks.
+class _GaussianConditional(Absent):
+    """x_A | x_S ~ N(mu_A + C_AS C_SS^-1 (x_S - mu_S), C_AA - C_AS C_SS^-1 C_SA).
+
+    Settings:
+        x: the inputs (n, d).
+        mean: mu (d,), float64.
+        unit: the standard deviation of each column (d,), by which everything is divided.
+        covariance: C (d, d) in those units, so that what counts as a repeated column does not
+            depend on the units of the data.
+        normals: standard normals (draws, d), the same for all masks, which makes values of
+            different coalitions comparable.
     """
 
     x: Tensor
     mean: Tensor
     unit: Tensor
-    covariance: (
-        Tensor  # in those units, so that what counts as a repeated column does not depend on them
-    )
+    covariance: Tensor
     normals: Tensor
     shared = False
 
@@ -37,48 +51,65 @@ class _Gaussian(Absent):
         return len(self.normals)
 
     def take(self, rows: Tensor) -> Absent:
-        return _Gaussian(self.x[rows], self.mean, self.unit, self.covariance, self.normals)
+        return replace(self, x=self.x[rows])
 
-    def everything_removed(self, rows: Tensor, draws: Tensor) -> Tensor:
+    def everything_removed(self, rows: Tensor, draw: Tensor) -> Tensor:
         x = self.x[rows]
-        return self.remove(x, torch.zeros_like(x, dtype=torch.bool), rows, draws)
+        return self.remove(x, _nothing_present(x), rows, draw)
 
-    def remove(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
-        masks, which = torch.unique(_switch(present), dim=0, return_inverse=True)
-        regression, spread = self._given(masks)
-        away = (x.to(torch.float64) - self.mean) / self.unit * present
-        drawn = torch.einsum("rij,rj->ri", regression[which], away)
-        drawn += torch.einsum("rij,rj->ri", spread[which], self.normals[draws])
-        return torch.where(present, x, (self.mean + self.unit * drawn).to(x.dtype))
+    def remove(self, x: Tensor, present: Tensor, rows: Tensor, draw: Tensor) -> Tensor:
+        _check_switch(present)
+        # One solve for each mask, however many rows have it.
+        masks, index = torch.unique(present, dim=0, return_inverse=True)
+        regression, root = self._moments(masks)
+        centred = (x.to(torch.float64) - self.mean) / self.unit
+        centred = centred * present
+        sample = _times(regression[index], centred)
+        sample += _times(root[index], self.normals[draw])
+        replacement = self.mean + self.unit * sample
+        return torch.where(present, x, replacement.to(x.dtype))
 
-    def _given(self, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Regression on what is present and a root of what variance is left, for each mask: (m, d,
-        d), (m, d, d).
+    def _moments(self, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """The regression C_.S C_SS^-1 and a root of the residual covariance, for each mask.
+
+        Two times (m, d, d); a root R has R R^T as the covariance given what is present.
         """
         on = masks.to(torch.float64)
-        eye = torch.eye(len(self.mean), dtype=torch.float64, device=masks.device)
-        both = on.unsqueeze(2) * on.unsqueeze(1)
-        # Absent rows and columns are those of the identity, so that one solve serves masks of every size.
-        inside = both * self.covariance + (1 - on).unsqueeze(2) * eye
+        row_on = on.unsqueeze(2)
+        both_on = row_on * on.unsqueeze(1)
+        identity = torch.eye(masks.shape[1], dtype=on.dtype, device=on.device)
+        # Absent rows and columns are those of the identity:
+        # one solve then serves masks of every size.
+        inside = both_on * self.covariance + (1 - row_on) * identity
+        present_rows = row_on * self.covariance
         # The pseudo-inverse, since columns may repeat one another.
-        regression = (
-            torch.linalg.pinv(inside, hermitian=True) @ (on.unsqueeze(2) * self.covariance)
-        ).mT
-        left = self.covariance - regression @ (on.unsqueeze(2) * self.covariance)
-        values, vectors = torch.linalg.eigh((left + left.mT) / 2)
-        return regression, vectors * values.clamp_min(0).sqrt().unsqueeze(1)
+        inverse = torch.linalg.pinv(inside, hermitian=True)
+        regression = (inverse @ present_rows).mT
+        residual = self.covariance - regression @ present_rows
+        # No Cholesky: what is present does not vary, and rounding
+        # may take such a zero below zero.
+        symmetric = (residual + residual.mT) / 2
+        values, vectors = torch.linalg.eigh(symmetric)
+        scale = values.clamp_min(0).sqrt()
+        return regression, vectors * scale.unsqueeze(1)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Kernel(Absent):
-    """Rows of data drawn by how near they are to what is present, w_k = exp(-D_S(x, x_k)^2 / (2 |S|
-    width^2)).
+class _KernelConditional(Absent):
+    """Rows of data, each with the weight w_k = exp(-D_S(x, x_k)^2 / (2 |S| width^2)).
+
+    Settings:
+        x: the inputs (n, d).
+        data: the rows that are drawn (k, d).
+        unit: the standard deviation of each column (d,), in which D_S is the distance on S.
+        width: of the kernel, in those units.
+        count: how many rows are drawn for each input and mask.
     """
 
     x: Tensor
-    rows: Tensor
-    whiten: Tensor
+    data: Tensor
+    unit: Tensor
     width: float
     count: int
     shared = False
@@ -88,47 +119,80 @@ class _Kernel(Absent):
         return self.count
 
     def take(self, rows: Tensor) -> Absent:
-        return _Kernel(self.x[rows], self.rows, self.whiten, self.width, self.count)
+        return replace(self, x=self.x[rows])
 
-    def everything_removed(self, rows: Tensor, draws: Tensor) -> Tensor:
+    def everything_removed(self, rows: Tensor, draw: Tensor) -> Tensor:
         x = self.x[rows]
-        return self.remove(x, torch.zeros_like(x, dtype=torch.bool), rows, draws)
+        return self.remove(x, _nothing_present(x), rows, draw)
 
-    def remove(self, x: Tensor, present: Tensor, rows: Tensor, draws: Tensor) -> Tensor:
-        asked, which = torch.unique(
-            torch.cat([x, _switch(present).to(x.dtype)], dim=1), dim=0, return_inverse=True
-        )
-        own, masks = asked.to(torch.float64).tensor_split(2, dim=1)
-        apart = (
-            (own.unsqueeze(1) - self.rows.to(torch.float64)) * masks.unsqueeze(1)
-        ) / self.whiten
-        distance = (apart**2).sum(2) / masks.sum(1, keepdim=True).clamp_min(1)
-        weights = torch.softmax(-distance / (2 * self.width**2), dim=1)
-        # Systematic resampling: draw b stands for the same share of the weight, whatever the other draws are.
-        position = (draws.to(torch.float64) + 0.5) / self.count
-        chosen = torch.searchsorted(weights.cumsum(1)[which], position.unsqueeze(1)).squeeze(1)
-        return torch.where(present, x, self.rows[chosen.clamp_max(len(self.rows) - 1)])
+    def remove(self, x: Tensor, present: Tensor, rows: Tensor, draw: Tensor) -> Tensor:
+        _check_switch(present)
+        # Weights are the same for all draws of an input and a mask.
+        pairs = torch.cat([x, present.to(x.dtype)], dim=1)
+        pairs, pair = torch.unique(pairs, dim=0, return_inverse=True)
+        weights = self._weights(pairs)
+        # Systematic resampling: draw b stands for the same share of
+        # the weight, whatever the other draws are.
+        position = (draw.to(torch.float64) + 0.5) / self.count
+        cumulative = weights.cumsum(1)[pair]
+        chosen = torch.searchsorted(cumulative, position.unsqueeze(1))
+        # Rounding may leave all weights below the last position.
+        chosen = chosen.squeeze(1).clamp_max(len(self.data) - 1)
+        return torch.where(present, x, self.data[chosen])
+
+    def _weights(self, pairs: Tensor) -> Tensor:
+        """Weights (pairs, k) of the data for inputs beside their masks (pairs, 2 d)."""
+        pairs = pairs.to(torch.float64)
+        points, masks = pairs.tensor_split(2, dim=1)
+        data = self.data.to(torch.float64)
+        difference = points.unsqueeze(1) - data
+        difference = (difference * masks.unsqueeze(1)) / self.unit
+        # At least 1: without anything present all rows weigh the same.
+        size = masks.sum(1, keepdim=True).clamp_min(1)
+        distance = (difference**2).sum(2) / size
+        return torch.softmax(-distance / (2 * self.width**2), dim=1)
 
 
-def _switch(present: Tensor) -> Tensor:
+def _nothing_present(x: Tensor) -> Tensor:
+    return torch.zeros_like(x, dtype=torch.bool)
+
+
+def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """A matrix times a vector for each row: (r, i, j), (r, j) -> (r, i)."""
+    return torch.einsum("rij,rj->ri", matrices, vectors)
+
+
+def _check_switch(present: Tensor) -> None:
+    """Refuses masks that blend: half a condition has no distribution."""
     if present.dtype != torch.bool:
         raise KindError(
-            "Expected bool masks for a conditional removal: half a condition has no distribution."
+            expected="bool masks for a conditional removal",
+            got=present.dtype,
+            advice="Use a method that switches features, or a removal that blends: Mean(rows).",
         )
-    return present
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Conditional(Removal):
-    """What is absent follows its distribution in `rows` given what is present: the conditional
-    (observational) game.
+    """What is absent follows its distribution in `rows` given what is present.
 
-    `gaussian`: the conditional normal distribution with the rows' mean and covariance (Aas, Jullum
-    and Loland 2021, section 3.2), drawn with antithetic scrambled Sobol points that are the same
-    for all masks. `kernel`: rows of data, drawn by a Gaussian kernel of the distance on what is
-    present, each column in units of its standard deviation (their section 3.4, without correlations
-    in the distance). Values are averages over `draws`. Cost: `draws` evaluations per mask.
+    v(S) = E[f(x_S, X_A) | X_S = x_S]: the conditional (observational) game, averaged over draws.
+
+    Settings:
+        rows: data of the inputs' kind, from which the distribution is estimated.
+        kind: "gaussian" is the conditional normal distribution with the rows' mean and covariance
+            (Aas, Jullum and Loland 2021, section 3.2), drawn with antithetic scrambled Sobol points
+            that are the same for all masks. "kernel" draws rows of data, weighted by a Gaussian
+            kernel of the distance on what is present, each column in units of its standard
+            deviation (their section 3.4, without correlations in the distance).
+        draws: replacements of each input under each mask, in pairs z, -z: even numbers keep them
+            whole.
+        width: of the kernel, in standard deviations; 0.1 is what the authors fix it at.
+        seed: of the Sobol points' scrambling.
+
+    Cost: `draws` evaluations per mask. Errors: SettingError for settings out of range, InputError
+    for too few rows, KindError for masks that are not bool.
 
     >>> import torch
     >>> Conditional(torch.randn(50, 3), draws=16)
@@ -149,36 +213,53 @@ class Conditional(Removal):
                     "width for Conditional"
                 ),
                 got=f"kind={self.kind!r}, draws={self.draws}, width={self.width}",
-                advice="",
+                advice="Start from Conditional(rows), the conditional normal with 64 draws.",
             )
 
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
         rows = layout.flatten(self.rows)
+        exact = rows.to(torch.float64)
+        self._check(exact, x)
+        deviation = exact.std(0)
+        # A constant column has no unit of its own.
+        unit = torch.where(deviation > 0, deviation, 1.0)
+        if self.kind == "kernel":
+            data = rows.to(x.dtype)
+            return _KernelConditional(x, data, unit, self.width, self.draws)
         elements = x.shape[1]
-        if not x.is_floating_point() or len(rows) < (
-            elements + 1 if self.kind == "gaussian" else 2
-        ):
+        normals = torch.from_numpy(self._normals(elements))
+        covariance = torch.cov(exact.T / unit[:, None])
+        return _GaussianConditional(
+            x=x,
+            mean=exact.mean(0),
+            unit=unit,
+            # Of a single column it comes as a number.
+            covariance=covariance.reshape(elements, elements),
+            normals=normals.to(x.device),
+        )
+
+    def _check(self, rows: Tensor, x: Tensor) -> None:
+        if not x.is_floating_point():
             raise InputError(
-                expected=(
-                    f"floating inputs and more rows than the {elements} columns to condition on"
-                ),
-                got=f"{len(rows)} rows and {x.dtype}",
+                expected="floating inputs for Conditional",
+                got=x.dtype,
+                advice="Convert numbers with .float(), or use Background(rows).",
+            )
+        columns = x.shape[1]
+        # Of fewer rows a covariance is singular, whatever the data.
+        needed = columns + 1 if self.kind == "gaussian" else 2
+        if len(rows) < needed:
+            raise InputError(
+                expected=f"at least {needed} rows to condition on {columns} columns",
+                got=len(rows),
                 advice="Give more rows, or use Background(rows).",
             )
-        exact = rows.to(torch.float64)
-        if not bool(torch.isfinite(exact).all()):
+        if not bool(torch.isfinite(rows).all()):
             raise InputError(
                 expected="finite rows to condition on",
                 got="NaN or infinity",
-                advice="",
+                advice="Fill the gaps, or drop these rows.",
             )
-        spread = exact.std(0)
-        unit = torch.where(spread > 0, spread, 1.0)
-        if self.kind == "gaussian":
-            normals = torch.from_numpy(self._normals(elements)).to(x.device)
-            covariance = torch.cov(exact.T / unit[:, None]).reshape(elements, elements)
-            return _Gaussian(x, exact.mean(0), unit, covariance, normals)
-        return _Kernel(x, rows.to(x.dtype), unit, self.width, self.draws)
 
     def _normals(self, elements: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         """(draws, elements) standard normals in antithetic pairs, each side a scrambled Sobol set."""
@@ -186,11 +267,15 @@ class Conditional(Removal):
         from scipy.stats import qmc
 
         half = -(-self.draws // 2)
-        sobol = qmc.Sobol(elements, rng=rng.shared(self.seed, "conditional"))
-        points = sobol.random_base2(max(1, (half - 1).bit_length()))[:half]
-        normals = ndtri(np.clip(points, 1e-12, 1 - 1e-12))
+        generator = rng.shared(self.seed, "conditional")
+        sobol = qmc.Sobol(elements, rng=generator)
+        # Sobol sets come in powers of two: the next one is cut.
+        exponent = max(1, (half - 1).bit_length())
+        points = sobol.random_base2(exponent)[:half]
+        normals = ndtri(np.clip(points, _TAIL, 1 - _TAIL))
+        # Pairs z, -z average a linear model without error.
         return np.concatenate([normals, -normals])[: self.draws]
 
     def __repr__(self) -> str:
         settings = f"kind={self.kind!r}, draws={self.draws}, width={self.width}, seed={self.seed}"
-        return f"Conditional({shown(self.rows)}, {settings})"
+        return f"Conditional({short_repr(self.rows)}, {settings})"

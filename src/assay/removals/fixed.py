@@ -1,5 +1,8 @@
-"""Removals whose replacement is known beforehand: a value, a mean, a blur, noise, or rows of a
-background.
+"""Removals whose replacement is known beforehand, whatever is present.
+
+One value (`Baseline`, `Mean`, `Blur`) is a single replacement; `Noise` and `Background` have several,
+over which values are averaged. With rows of data that is the marginal or interventional game, in
+which what is absent is independent of what is present (Janzing, Minorics and Bloebaum 2020).
 """
 
 from __future__ import annotations
@@ -12,57 +15,76 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.inputs.layout import Layout
 from assay.inputs.tensors import TensorLayout, as_tensor
 from assay.numerics import rng
-from assay.removals.base import Absent, FixedAbsent, Removal, shown
+from assay.removals.base import Absent, FixedAbsent, Removal, short_repr
+
+_REACH = (
+    4  # a blur's kernel ends after so many standard deviations, with 3e-4 of the middle's weight
+)
 
 
-def _rows(layout: Layout, raw: Any, who: str) -> Tensor:
-    """Rows of the inputs' kind, checked."""
+def _read_rows(layout: Layout, raw: Any, purpose: str) -> Tensor:
+    """Rows (r, elements) of the inputs' kind, at least one."""
     rows = layout.flatten(raw)
     if len(rows) == 0:
         raise InputError(
-            expected=f"at least one row in {who}",
+            expected=f"at least one row in {purpose}",
             got="none",
-            advice="",
+            advice="Hand over rows of data like the inputs.",
         )
     return rows
 
 
-def _finite(rows: Tensor, who: str) -> Tensor:
-    if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
+def _check_finite(rows: Tensor, purpose: str) -> None:
+    if not bool(torch.isfinite(rows).all()):
         raise InputError(
-            expected=f"finite numbers in {who}",
+            expected=f"finite numbers in {purpose}",
             got="NaN or infinity",
-            advice="",
+            advice="Fill the gaps, or leave these rows out.",
         )
-    return rows
+
+
+def _with_rows(part: Tensor, rows: int) -> Tensor:
+    """One row repeated, without copying it; several are left as they are."""
+    if len(part) != 1:
+        return part
+    return part.expand(rows, *part.shape[1:])
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Baseline(Removal):
-    """A fixed value: one number, one input's worth of them, or one such for each input (a tuple for
-    several tensors).
+    """A fixed value in the place of what is absent.
+
+    Settings:
+        value: one number for every element, one input's worth of numbers, or one such for each
+            input; several tensors take a tuple of these. 0 is the usual choice where inputs are
+            centred; for images it is black or grey, whatever their scaling makes of it.
+
+    Errors: InputError for values that do not fit the inputs' shape or type, or are not finite.
+
+    >>> import torch, assay
+    >>> x = torch.ones(2, 3)
+    >>> question = assay.Question(torch.nn.Linear(3, 1), x, removal=Baseline([0.0, 0.5, 2.0]))
+    >>> question.absent.tolist()
+    [[0.0, 0.5, 2.0], [0.0, 0.5, 2.0]]
     """
 
     value: Any = 0.0
 
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
         value = self.value
+        # True is an int to Python, and is read as a tensor of bools here.
         if isinstance(value, int | float) and not isinstance(value, bool):
-            if not x.is_floating_point() and value != int(value):
-                raise InputError(
-                    expected=f"a whole number as baseline of inputs of {x.dtype}",
-                    got=value,
-                    advice="",
-                )
-            return FixedAbsent(_finite(torch.full_like(x[:1], value), "the baseline").unsqueeze(1))
+            return FixedAbsent(self._filled(x, value).unsqueeze(1))
+        # Tables and texts are read as inputs are; tensors may leave out dimensions.
         if isinstance(layout, TensorLayout):
             value = self._parts(layout)
-        rows = _finite(_rows(layout, value, "the baseline"), "the baseline")
+        rows = _read_rows(layout, value, "the baseline")
+        _check_finite(rows, "the baseline")
         if len(rows) not in (1, len(x)):
             raise InputError(
                 expected=f"a baseline of one row or of {len(x)}, one for each input",
@@ -71,102 +93,167 @@ class Baseline(Removal):
             )
         return FixedAbsent(rows.unsqueeze(1))
 
+    @staticmethod
+    def _filled(x: Tensor, value: float) -> Tensor:
+        """One row (1, elements) of a number."""
+        if not x.is_floating_point() and not float(value).is_integer():
+            raise InputError(
+                expected=f"a whole number as baseline of inputs of {x.dtype}",
+                got=value,
+                advice="Choose a whole number, or convert the inputs with .float().",
+            )
+        row = torch.full_like(x[:1], value)
+        _check_finite(row, "the baseline")
+        return row
+
     def _parts(self, layout: TensorLayout) -> tuple[Tensor, ...]:
         """One baseline for each tensor of the inputs, all with the same number of rows."""
-        several = isinstance(self.value, tuple) or (
-            isinstance(self.value, list) and len(layout.shapes) > 1
-        )
-        given = self.value if several else (self.value,)
-        if len(given) != len(layout.shapes):
+        # A list is one row of numbers, except where there are several tensors.
+        listed = isinstance(self.value, list) and len(layout.shapes) > 1
+        several = listed or isinstance(self.value, tuple)
+        values = self.value if several else (self.value,)
+        if len(values) != len(layout.shapes):
             raise InputError(
                 expected=f"{len(layout.shapes)} baselines, one for each tensor",
-                got=len(given),
-                advice="",
+                got=len(values),
+                advice="Give Baseline((value, value)) one for each, in the order of the inputs.",
             )
-        parts = tuple(self._leading(part, shape) for part, shape in zip(given, layout.shapes))
-        most = max(len(part) for part in parts)
-        return tuple(
-            part.expand(most, *part.shape[1:]) if len(part) == 1 else part for part in parts
-        )
+        shapes = layout.shapes
+        parts = [self._leading(*pair) for pair in zip(values, shapes)]
+        rows = max(len(part) for part in parts)
+        # One tensor may have a baseline for all inputs, another one for each.
+        return tuple(_with_rows(part, rows) for part in parts)
 
     @staticmethod
     def _leading(part: Any, shape: tuple[int, ...]) -> Tensor:
+        """The baseline of one tensor with the inputs in front: (1 or n, *shape)."""
         tensor = as_tensor(part)
+        # A number fills the tensor, one input's worth stands for all inputs.
         if tensor.dim() == 0:
             return tensor.expand(1, *shape)
-        return tensor.unsqueeze(0) if tuple(tensor.shape) == shape else tensor
+        if tuple(tensor.shape) == shape:
+            return tensor.unsqueeze(0)
+        return tensor
 
     def __repr__(self) -> str:
-        return f"Baseline({shown(self.value)})"
+        return f"Baseline({short_repr(self.value)})"
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Mean(Removal):
-    """The mean of some rows: one baseline, not an average over predictions (that is `Background`)."""
+    """The mean of some rows: one baseline, not an average over predictions.
+
+    That average is `Background`; the two agree where the model is linear.
+
+    Settings:
+        rows: data of the inputs' kind (r, ...), averaged in float64.
+
+    Errors: InputError for integer inputs, and for rows that are none or not finite.
+    """
 
     rows: Any
 
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
-        rows = _finite(_rows(layout, self.rows, "the rows to average"), "the rows to average")
+        purpose = "the rows to average"
+        rows = _read_rows(layout, self.rows, purpose)
+        _check_finite(rows, purpose)
         if not x.is_floating_point():
             raise InputError(
                 expected="floating inputs for Mean",
                 got=f"{x.dtype}, which holds no mean",
                 advice="Use Background(rows).",
             )
-        return FixedAbsent(rows.to(torch.float64).mean(0).to(x.dtype)[None, None])
+        # In float64: rounding would grow with the number of rows.
+        mean = rows.to(torch.float64).mean(0).to(x.dtype)
+        return FixedAbsent(mean[None, None])
 
     def __repr__(self) -> str:
-        return f"Mean({shown(self.rows)})"
+        return f"Mean({short_repr(self.rows)})"
 
 
 @final
 @dataclass(frozen=True)
 class Blur(Removal):
-    """The image itself, blurred by a Gaussian of standard deviation `sigma` pixels (reflected at
-    the border).
+    """The image itself, blurred by a Gaussian (Fong and Vedaldi 2017).
+
+    The image goes on as its mirror behind the border.
+
+    Settings:
+        sigma: standard deviation in pixels. The kernel reaches 4 of them to each side.
+
+    Errors: SettingError for a sigma that is not positive, InputError for what is no floating image.
+
+    >>> import torch, assay
+    >>> mean = lambda x: x.flatten(1).mean(1)
+    >>> dot = torch.zeros(1, 1, 9, 9).index_fill(2, torch.tensor([4]), 1.0)
+    >>> blurred = assay.Question(mean, dot, removal=Blur(1.0)).absent
+    >>> bool(blurred.max() < 0.5)
+    True
     """
 
     sigma: float
     follows = True
 
-    def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
+    def __post_init__(self) -> None:
         if not self.sigma > 0:
-            raise InputError(
+            raise SettingError(
                 expected="a blur of positive sigma in pixels",
                 got=self.sigma,
-                advice="",
+                advice="Give a standard deviation in pixels, such as an eighth of the width.",
             )
+
+    def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
         shape = layout.shapes[0]
-        if len(layout.shapes) != 1 or len(shape) not in (2, 3) or not x.is_floating_point():
+        is_image = len(layout.shapes) == 1 and len(shape) in (2, 3)
+        if not is_image or not x.is_floating_point():
             raise InputError(
                 expected="floating images (channels, height, width) to blur",
-                got=layout.describe(),
-                advice="",
+                got=f"{layout.describe()} of {x.dtype}",
+                advice="Use Mean(rows) or Background(rows) for other inputs.",
             )
+        # A Gaussian is separable: first along the height, then the width.
         images = x.reshape(-1, 1, *shape[-2:])
         for dim in (2, 3):
             images = self._along(images, dim)
         return FixedAbsent(images.reshape(len(x), 1, -1))
 
     def _along(self, images: Tensor, dim: int) -> Tensor:
+        """The images (r, 1, height, width) blurred along one of their dimensions."""
         size = images.shape[dim]
-        reach = max(1, round(4 * self.sigma))
-        offsets = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+        reach = max(1, round(_REACH * self.sigma))
+        steps = torch.arange(-reach, reach + 1, device=images.device)
+        offsets = steps.to(images.dtype)
         kernel = torch.exp(-0.5 * (offsets / self.sigma) ** 2)
-        kernel = (kernel / kernel.sum()).view((1, 1, -1, 1) if dim == 2 else (1, 1, 1, -1))
-        # Mirror indices instead of padding, since a blur may reach further than the image is wide.
-        index = torch.arange(-reach, size + reach, device=images.device) % (2 * size)
+        kernel = kernel / kernel.sum()
+        # Mirror indices instead of padding, since a blur may reach further
+        # than the image is wide.
+        index = torch.arange(-reach, size + reach, device=images.device)
+        index = index % (2 * size)
         index = torch.where(index >= size, 2 * size - 1 - index, index)
-        return functional.conv2d(images.index_select(dim, index), kernel)
+        # The kernel lies along that dimension.
+        shape = [1, 1, 1, 1]
+        shape[dim] = -1
+        mirrored = images.index_select(dim, index)
+        return functional.conv2d(mirrored, kernel.view(shape))
 
 
 @final
 @dataclass(frozen=True)
 class Noise(Removal):
-    """Gaussian noise of standard deviation `sigma` around `mean`, drawn from the seed and each
-    input's own bytes.
+    """Gaussian noise N(mean, sigma^2) on every element, drawn for each input by itself.
+
+    The noise comes from the seed and the input's own bytes, so that an answer does not depend on
+    the inputs beside it.
+
+    Settings:
+        sigma: standard deviation, in the inputs' units.
+        mean: what the noise is around, in the inputs' units.
+        draws: replacements of each input, over which values are averaged.
+        seed: of the streams.
+
+    Cost: `draws` evaluations per mask. Errors: SettingError for settings out of range, InputError
+    for integer inputs.
     """
 
     sigma: float
@@ -175,28 +262,45 @@ class Noise(Removal):
     seed: int = 0
     follows = True
 
-    def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
-        if not self.sigma > 0 or self.draws < 1 or not x.is_floating_point():
-            raise InputError(
-                "Expected floating inputs, a positive sigma and at least one draw for Noise."
+    def __post_init__(self) -> None:
+        if not self.sigma > 0 or self.draws < 1:
+            raise SettingError(
+                expected="a positive sigma and at least one draw for Noise",
+                got=f"sigma={self.sigma}, draws={self.draws}",
+                advice="Use Baseline(mean) for a value without noise.",
             )
-        drawn = rng.streams(self.seed, keys(), "removal noise").normal(
-            (0, self.draws), x.shape[1], x.dtype
-        )
-        return FixedAbsent(self.mean + self.sigma * drawn)
+
+    def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
+        if not x.is_floating_point():
+            raise InputError(
+                expected="floating inputs for Noise",
+                got=x.dtype,
+                advice="Convert them with .float(), or draw from data: Background(rows).",
+            )
+        streams = rng.streams(self.seed, keys(), "removal noise")
+        normals = streams.normal((0, self.draws), x.shape[1], x.dtype)
+        return FixedAbsent(self.mean + self.sigma * normals)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Background(Removal):
-    """Rows of data: a value is the average over all of them (marginal, or interventional,
-    expectation).
+    """Rows of data: a value is the average over all of them (marginal expectation).
+
+    v(S) = (1 / r) sum_k f(x_S, b_k): the interventional game (Janzing et al. 2020).
+
+    Settings:
+        rows: data of the inputs' kind (r, ...); every row counts, none is sampled.
+
+    Cost: r evaluations per mask. Errors: InputError for rows that are none or do not fit.
     """
 
     rows: Any
 
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
-        return FixedAbsent(_rows(layout, self.rows, "the background").unsqueeze(0))
+        rows = _read_rows(layout, self.rows, "the background")
+        # One set for all inputs: (1, r, elements).
+        return FixedAbsent(rows.unsqueeze(0))
 
     def __repr__(self) -> str:
-        return f"Background({shown(self.rows)})"
+        return f"Background({short_repr(self.rows)})"

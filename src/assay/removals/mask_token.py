@@ -1,4 +1,8 @@
-"""A removed word becomes a mask token."""
+"""A removed word or token becomes a mask, as in LIME for texts and in masked language models.
+
+Texts are rows of codes, one of which is kept for masks; the layout writes the mask's string where
+that code stands. Integer inputs are a tokenizer's numbers already, and take the mask's number.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,13 @@ from assay.removals.base import Absent, FixedAbsent, Removal
 @final
 @dataclass(frozen=True)
 class MaskToken(Removal):
-    """An absent token is replaced by a mask: a string for texts ("" drops the word), a token's
-    number for integer inputs.
+    """An absent word or token is replaced by a mask.
+
+    Settings:
+        token: a string for texts, where "" drops the word (Ribeiro et al. 2016); the number of the
+            mask token for integer inputs.
+
+    Errors: KindError for a number with texts, or a string with anything else.
 
     >>> MaskToken("[MASK]")
     MaskToken(token='[MASK]')
@@ -33,11 +42,12 @@ class MaskToken(Removal):
             raise KindError(
                 expected="a string as mask for texts",
                 got=repr(self.token),
-                advice="",
+                advice='Write MaskToken("[MASK]"), or MaskToken("") to drop words.',
             )
         return replace(layout, mask=self.token)
 
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
+        # Of texts only the code is written here: the layout knows the string by now.
         if isinstance(layout, TextLayout):
             return FixedAbsent(torch.full_like(x[:1], _MASK).unsqueeze(1))
         if isinstance(self.token, str) or x.is_floating_point():
@@ -46,4 +56,5 @@ class MaskToken(Removal):
                 got=f"inputs of type {x.dtype}",
                 advice="Use Baseline(value) for real numbers.",
             )
+        # One mask for all inputs: (1, 1, elements).
         return FixedAbsent(torch.full_like(x[:1], self.token).unsqueeze(1))

@@ -172,5 +172,8 @@ def test_a_table_that_is_not_full_is_refused() -> None:
 
 
 def test_too_many_features_are_refused_with_the_cost() -> None:
-    with pytest.raises(InputError, match=r"at most 20 features, got 21.*2097152.*KernelShap"):
+    with pytest.raises(
+        InputError,
+        match=r"at most 20 features to enumerate all coalitions, got 21.*2097152.*KernelShap",
+    ):
         subsets(21)

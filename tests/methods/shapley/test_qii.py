@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import assay
 from assay import Background, Blur, Columns, Labels, Patches, Question
-from assay.errors import InputError, KindError
-from assay.methods.base import Axiom
+from assay.answers.attribution import Attribution
+from assay.errors import InputError, KindError, SettingError
+from assay.methods.base import Axiom, Method
 from assay.methods.shapley.qii import Disparity, Group, Qii
+from assay.numerics.pieces import pieces
+from assay.registry.settings import parse
 
 DRAW = torch.Generator().manual_seed(0)
 X = torch.randn(4, 4, generator=DRAW, dtype=torch.float64)
@@ -45,7 +51,10 @@ def individual(x: Tensor, rows: Tensor = ROWS) -> Worth:
 
 
 def shapley(worth: Worth, count: int = 4) -> list[float]:
-    """The mean of iota(i, features before i) over all orderings; worth(S) is the quantity once S is drawn anew."""
+    """The mean of iota(i, features before i) over all orderings.
+
+    worth(S) is the quantity once S is drawn anew.
+    """
     total = [0.0] * count
     for order in itertools.permutations(range(count)):
         for place, one in enumerate(order):
@@ -74,7 +83,7 @@ def close(values: Tensor, expected: list[list[float]]) -> None:
     )
 
 
-# ----------------------------------------------------------------------------------------------- one individual
+# --- one individual
 
 
 def test_unary_influence_is_the_outcome_less_the_outcome_with_the_feature_drawn_anew() -> None:
@@ -145,11 +154,12 @@ def test_independent_draws_differ_from_whole_rows_where_columns_move_together() 
 
 def test_independent_draws_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Qii(draws="independent")(question()).values
-    monkeypatch.setattr("assay.methods.shapley.qii._POINT_CELLS", 4 * 6 * 4 * 3)
+    small = partial(pieces, limit=4 * 6 * 4 * 3)
+    monkeypatch.setattr("assay.methods.shapley.qii.pieces", small)
     assert torch.equal(Qii(draws="independent")(question()).values, whole)
 
 
-# ---------------------------------------------------------------------------------------------- several individuals
+# --- several individuals
 
 
 def mean(rows: list[int]) -> Worth:
@@ -160,7 +170,7 @@ def mean(rows: list[int]) -> Worth:
 def test_a_group_is_explained_by_its_average(
     measure: str, slow: Callable[[Worth], list[float]]
 ) -> None:
-    answer = Qii(measure).on(question(), Group((0, 2)))  # type: ignore[arg-type]
+    answer = Qii(measure, quantity=Group((0, 2)))(question())  # type: ignore[arg-type]
     close(answer.values, [slow(mean([0, 2]))])
     assert float(answer.prediction) == pytest.approx(mean([0, 2])(frozenset()), abs=1e-10)
     assert float(answer.base) == pytest.approx(mean([0, 2])(frozenset(range(4))), abs=1e-10)
@@ -169,9 +179,8 @@ def test_a_group_is_explained_by_its_average(
 def test_the_influence_on_everyone_is_the_mean_influence() -> None:
     for measure in ("unary", "shapley", "banzhaf"):
         alone = Qii(measure)(question()).values.mean(dim=0, keepdim=True)  # type: ignore[arg-type]
-        torch.testing.assert_close(
-            Qii(measure).on(question(), Group()).values, alone, rtol=0, atol=1e-10
-        )  # type: ignore[arg-type]
+        together = Qii(measure, quantity=Group())(question())  # type: ignore[arg-type]
+        torch.testing.assert_close(together.values, alone, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("absolute", [True, False])
@@ -183,26 +192,104 @@ def test_the_disparity_between_groups_is_explained_after_it_is_taken(absolute: b
     for second in ((0, 2), None):
         quantity = Disparity((3, 1), second, absolute)
         close(
-            Qii("unary").on(question(), quantity).values,
+            Qii("unary", quantity=quantity)(question()).values,
             [[gap(frozenset()) - gap(frozenset({i})) for i in range(4)]],
         )
-        answer = Qii("shapley").on(question(), quantity)
+        answer = Qii("shapley", quantity=quantity)(question())
         close(answer.values, [shapley(gap)])
         assert answer.gap is not None
         assert float(answer.gap) == pytest.approx(0.0, abs=1e-10)
         assert answer.facts["quantity"] == repr(quantity)
 
 
+def test_a_quantity_is_of_all_inputs_however_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question of several shards: the groups lie in different ones."""
+    x = torch.randn(70, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    quantity = Disparity(tuple(range(20, 50)))
+    method = Qii("shapley", quantity=quantity)
+    whole = method(question(x))
+    monkeypatch.setattr("assay.question.question._SHARD", 1)
+    assert len(list(question(x).shards())) > 1
+    sharded = method(question(x))
+    torch.testing.assert_close(sharded.values, whole.values, rtol=0, atol=1e-10)
+    outcomes = f(x)
+    rest = [row for row in range(70) if not 20 <= row < 50]
+    expected = abs(float(outcomes[20:50].mean() - outcomes[rest].mean()))
+    assert sharded.prediction.shape == sharded.base.shape == (1,)
+    assert float(sharded.prediction) == pytest.approx(expected, abs=1e-10)
+
+
+def test_a_saved_answer_says_its_quantity(tmp_path: Path) -> None:
+    quantity = Group((1, 2))
+    answer = Qii("banzhaf", quantity=quantity)(question())
+    answer.save(tmp_path / "group")
+    again = Attribution.load(tmp_path / "group")
+    assert again.facts["quantity"] == repr(quantity)
+    assert parse(again.provenance["method"], Method) == Qii("banzhaf", quantity=quantity)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        Qii(),
+        Qii("banzhaf", budget=14),
+        Qii("set", given=(1,)),
+        Qii("unary", draws="independent"),
+        Qii("shapley", budget=20, quantity=Group((0, 2))),
+        Qii("unary", quantity=Disparity((3,))),
+        Qii("banzhaf", draws="independent", quantity=Disparity((3,), (1, 2))),
+    ],
+    ids=repr,
+)
+def test_every_output_is_answered_as_it_is_alone(method: Qii) -> None:
+    rows = []
+
+    def model(x: Tensor) -> Tensor:
+        rows.append(len(x))
+        return torch.stack((f(x), x.sin().sum(dim=1), x.prod(dim=1)), dim=1)
+
+    def asked(target: int) -> Question:
+        return Question(model, X, target=target, removal=Background(ROWS))
+
+    answers = method.for_outputs(asked(0), seed=5)
+    shared = sum(rows)
+    assert len(answers) == 3
+    for output, answer in enumerate(answers):
+        rows.clear()
+        alone = method(asked(output), seed=5)
+        for part in ("values", "prediction", "base", "gap", "standard_error"):
+            one, other = getattr(answer, part), getattr(alone, part)
+            assert (one is None) == (other is None), part
+            if one is not None:
+                torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+        assert answer.provenance == alone.provenance
+        assert answer.facts.get("quantity") == alone.facts.get("quantity")
+        assert answer.facts["outputs"] == 3
+        if method.draws == "joint":
+            # The clean inputs and those with everything removed are asked beside the table.
+            assert shared <= sum(rows) + len(X) * (1 + len(ROWS))
+
+
+def test_only_linear_quantities_keep_linearity() -> None:
+    assert Axiom.LINEARITY in Qii(quantity=Group()).axioms
+    assert Axiom.LINEARITY in Qii(quantity=Disparity((0,), absolute=False)).axioms
+    assert Axiom.LINEARITY not in Qii(quantity=Disparity((0,))).axioms
+    assert Axiom.COMPLETENESS in Qii(quantity=Disparity((0,))).axioms
+
+
 def test_a_proxy_carries_the_disparity() -> None:
-    """Group membership sits in column 0, the model reads column 1 alone, which copies it: all disparity is column 1's."""
+    """Column 0 holds the group, and column 1, which copies it, is all that the model reads.
+
+    All disparity is column 1's.
+    """
     x = torch.tensor(
         [[1.0, 1.0, 0.3], [1.0, 1.0, -0.4], [0.0, 0.0, 0.7], [0.0, 0.0, 0.1]], dtype=torch.float64
     )
     asked = Question(lambda z: z[:, 1], x, removal=Background(x))
-    close(Qii("unary").on(asked, Disparity((0, 1))).values, [[0.0, 1.0, 0.0]])
+    close(Qii("unary", quantity=Disparity((0, 1)))(asked).values, [[0.0, 1.0, 0.0]])
 
 
-# ------------------------------------------------------------------------------------------------------------ sampled
+# --- sampled
 
 
 @pytest.mark.parametrize("measure", ["shapley", "banzhaf"])
@@ -270,10 +357,10 @@ def test_promises_follow_the_measure() -> None:
         (lambda: Qii("set", given=(4,))(question()), InputError, "features out of 4"),
         (lambda: Qii("shapley", budget=13)(question()), InputError, "budget of at least 14"),
         (lambda: Qii("banzhaf", budget=9)(question()), InputError, "budget of at least 10"),
-        (lambda: Qii().on(question(), (0, 1)), KindError, "quantity"),  # type: ignore[arg-type]
-        (lambda: Qii().on(question(), Group((0, 9))), InputError, "different rows"),
-        (lambda: Qii().on(question(), Group((0, 0))), InputError, "different rows"),
-        (lambda: Qii().on(question(), Disparity((0, 1, 2, 3))), InputError, "different rows"),
+        (lambda: Qii(quantity=(0, 1)), KindError, "quantity"),  # type: ignore[arg-type]
+        (lambda: Qii(quantity=Group((0, 9)))(question()), InputError, "different rows"),
+        (lambda: Qii(quantity=Group((0, 0)))(question()), InputError, "different rows"),
+        (lambda: Qii(quantity=Disparity((0, 1, 2, 3)))(question()), InputError, "different rows"),
     ],
 )
 def test_what_cannot_be_answered_is_refused(
@@ -293,3 +380,14 @@ def test_independent_draws_need_rows_that_do_not_follow_the_mask() -> None:
     each = Question(f, X[:2], features=Labels(own), removal=Background(ROWS))
     with pytest.raises(InputError, match="independent draws"):
         Qii(draws="independent")(each)
+
+
+def test_a_wrapper_hands_on_that_inputs_are_pooled() -> None:
+    asked = question()
+    inner = Qii("unary", quantity=Group())
+    plain, magnitude = inner(asked), assay.Absolute(inner)(asked)
+    assert magnitude.values.shape == plain.values.shape == (1, asked.partition.count)
+    assert torch.equal(magnitude.values, plain.values.abs())
+    assert torch.equal(magnitude.prediction, plain.prediction)
+    with pytest.raises(SettingError, match="an answer for each input inside Smoothed"):
+        assay.Smoothed(inner)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from assay.answers.attribution import Attribution
 from assay.errors import InputError
 from assay.features.elements import Columns, Labels
 from assay.methods.shapley.exact import ExactShapley
@@ -66,11 +67,57 @@ def test_all_outputs_share_one_table(method: MaskMethod) -> None:
         return torch.stack((x.prod(dim=1), x.sin().sum(dim=1)), dim=1)
 
     x = torch.randn(2, 5, generator=torch.Generator().manual_seed(1)).double()
-    every = method.each_output(Question(model, x, target=0), seed=2)
-    assert sum(calls) <= 2 * len(method.bound(Question(model, x)).masks(5, 2)) + 8
-    for output in (0, 1):
-        one = method(Question(model, x, target=output), seed=2)
-        torch.testing.assert_close(every.values[..., output], one.values, rtol=0, atol=TOLERANCE)
+    question = Question(model, x, target=0)
+    answers = method.for_outputs(question, seed=2)
+    # Beside the table: the clean inputs, those with everything removed, and the first check.
+    assert sum(calls) <= 2 * len(method.resolved(question).masks(5, 2)) + 8
+    assert len(answers) == 2
+    for output, answer in enumerate(answers):
+        assert answer.facts["outputs"] == 2
+        assert answer.facts["forwards"] <= sum(calls)
+        same_as_alone(answer, method(Question(model, x, target=output), seed=2))
+
+
+def same_as_alone(answer: Attribution, alone: Attribution) -> None:
+    for part in ("values", "prediction", "base", "gap", "standard_error"):
+        shared, single = getattr(answer, part), getattr(alone, part)
+        assert (shared is None) == (single is None), part
+        if shared is not None:
+            torch.testing.assert_close(shared, single, rtol=0, atol=TOLERANCE)
+    assert answer.provenance == alone.provenance
+
+
+def test_the_outputs_that_are_picked_are_answered() -> None:
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(2)).double()
+
+    def model(x: Tensor) -> Tensor:
+        return torch.stack((x.prod(dim=1), x.sum(dim=1), x.sin().sum(dim=1)), dim=1)
+
+    answers = KernelShap().for_outputs(Question(model, x), outputs=(2, 0), seed=1)
+    for answer, output in zip(answers, (2, 0), strict=True):
+        same_as_alone(answer, KernelShap()(Question(model, x, target=output), seed=1))
+
+
+def test_until_holds_for_each_output_and_asks_no_coalition_twice() -> None:
+    tables, seen = [dividends(10, 2, seed=0), dividends(10, 6, seed=1)], []
+    code = 2 ** torch.arange(10)
+
+    def model(x: Tensor) -> Tensor:
+        index = ((x > 0.5) * code).sum(1)
+        seen.extend(index.tolist())
+        return torch.stack([table[index] for table in tables], dim=1)
+
+    x = torch.ones(2, 10, dtype=torch.float64)
+    question, method = Question(model, x), KernelShap(until=0.02)
+    answers = method.for_outputs(question, seed=4)
+    shared = len(seen)
+    alone = []
+    for output, answer in enumerate(answers):
+        seen.clear()
+        same_as_alone(answer, method(Question(model, x, target=output), seed=4))
+        alone.append(len(seen))
+    assert alone[0] < alone[1]  # the easy output stops first
+    assert shared <= alone[1] + 8
 
 
 def test_until_spends_only_what_each_input_needs() -> None:
@@ -183,7 +230,7 @@ def test_a_product_of_normals_is_shared_evenly() -> None:
 
 def test_a_budget_below_what_is_needed_is_refused_with_the_cost() -> None:
     with pytest.raises(
-        InputError, match="10 features need a budget of at least 28 coalitions, got 20"
+        InputError, match="a budget of at least 28 coalitions for 10 features, got 20"
     ):
         KernelShap(budget=20).masks(10, 0)
 
@@ -191,17 +238,17 @@ def test_a_budget_below_what_is_needed_is_refused_with_the_cost() -> None:
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(InputError, match="even number of at least 2, got 3"):
         PermutationShapley(orderings=3)
-    with pytest.raises(InputError, match="above zero, got -1"):
+    with pytest.raises(InputError, match="above zero as until, got -1"):
         KernelShap(until=-1.0)
     with pytest.raises(InputError, match="'leverage', 'kernel' or 'mixture', got 'uniform'"):
         KernelShap(weighting="uniform")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="at least 3, got 2"):
         SamplingShapley(draws=2)
     with pytest.raises(
-        InputError, match="10 features need a budget of at least 50 coalitions for a proxy, got 49"
+        InputError, match="at least 50 coalitions for a proxy of 10 features, got 49"
     ):
         ProxyShap(budget=49).masks(10, 0)
-    with pytest.raises(InputError, match="at most 20 features, got 21"):
+    with pytest.raises(InputError, match="at most 20 features to enumerate all coalitions, got 21"):
         LowOrderShap().masks(21, 0)
 
 

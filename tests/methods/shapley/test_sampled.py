@@ -1,4 +1,7 @@
-"""Sampled Shapley values: exact where promised, unbiased, with honest intervals, on designs that depend on the seed alone."""
+"""Sampled Shapley values: exact where promised, unbiased, with honest intervals.
+
+Designs depend on the seed alone.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.methods.shapley.coalitions import allocation, capacity, least_pairs, paired
+from assay.methods.shapley.coalitions import allocation, capacity, least_pairs, paired_design
 from assay.methods.shapley.exact import ExactShapley
 from assay.methods.shapley.games import shapley_values, subsets
 from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap, regress, with_empty_and_full
 from assay.methods.shapley.mask_method import MaskMethod, widening
 from assay.methods.shapley.permutation import PermutationShapley
-from assay.methods.shapley.proxy_shap import Proxy, ProxyShap, adjusted, fitted
+from assay.methods.shapley.proxy_shap import Proxy, ProxyShap, fit_proxy, regression_adjusted
 from assay.methods.shapley.sampling import SamplingShapley
 from assay.numerics.gaussian_process import negative_log_likelihood
 from assay.question.question import Question
@@ -160,7 +163,7 @@ def test_local_accuracy(method: MaskMethod, seed: int) -> None:
 
 def test_regression_is_weighted_least_squares_with_the_sum_as_a_constraint() -> None:
     """The slow twin: the normal equations of the paired coalitions, one feature eliminated."""
-    table, design = dividends(6, 6, seed=8), paired(6, 13, seed=4)
+    table, design = dividends(6, 6, seed=8), paired_design(6, 13, seed=4)
     asked = looked_up(table, with_empty_and_full(design.half)).numpy()
     masks = with_empty_and_full(design.half)[2:].astype(float)
     weight, total = np.tile(design.weight, 2), asked[1] - asked[0]
@@ -175,7 +178,7 @@ def test_regression_is_weighted_least_squares_with_the_sum_as_a_constraint() -> 
 
 def test_the_standard_error_is_the_jackknife_over_pairs() -> None:
     """The slow twin: leave each pair out and solve again."""
-    features, table, design = 6, dividends(6, 6, seed=8), paired(6, 14, seed=4)
+    features, table, design = 6, dividends(6, 6, seed=8), paired_design(6, 14, seed=4)
     asked = looked_up(table, with_empty_and_full(design.half))
     values, error = regress(asked, design)
     variance = torch.zeros(features, dtype=torch.float64)
@@ -217,23 +220,25 @@ def test_permutations_are_mean_contributions_along_the_orderings() -> None:
 
 
 def test_the_proxys_covariance_is_that_of_independent_odd_interactions() -> None:
-    """The slow twin: the sum over odd sets of features of their variance and both coalitions' signs."""
+    """The slow twin: the sum over odd sets of features of their variance and both coalitions'
+    signs.
+    """
     draw = np.random.default_rng(0)
     signs, relevance = np.where(draw.random((9, 5)) < 0.5, 1.0, -1.0), draw.uniform(0.1, 0.8, 5)
     odd = [list(t) for size in (1, 3, 5) for t in itertools.combinations(range(5), size)]
     variance = np.array([relevance[t].prod() for t in odd])
     characters = np.stack([signs[:, t].prod(axis=1) for t in odd], axis=1)
     proxy = Proxy(signs, relevance, 0.0)
-    same, other = proxy.halves
+    same, other = proxy.half_covariances
     np.testing.assert_allclose(
         same - other, characters * variance @ characters.T / variance.sum(), atol=TOLERANCE
     )
     shares = np.array([[2 / len(t) if i in t else 0.0 for i in range(5)] for t in odd])
     np.testing.assert_allclose(
-        proxy.carried(), (characters * variance) @ shares / variance.sum(), atol=TOLERANCE
+        proxy.covariance_values(), (characters * variance) @ shares / variance.sum(), atol=TOLERANCE
     )
     np.testing.assert_allclose(
-        proxy.spread(), variance @ shares**2 / variance.sum(), atol=TOLERANCE
+        proxy.prior_variances(), variance @ shares**2 / variance.sum(), atol=TOLERANCE
     )
 
 
@@ -243,24 +248,31 @@ def test_the_proxys_likelihood_has_the_slope_it_says() -> None:
     at, step = np.append(draw.uniform(0.1, 0.6, 5), 0.05), 1e-6 * np.eye(6)
 
     def value(point: np.ndarray) -> float:
-        same, other = Proxy(signs, point[:5], 0.0).halves
+        same, other = Proxy(signs, point[:5], 0.0).half_covariances
         return negative_log_likelihood(same - other, float(point[5]), answers)[0]
 
     slopes = [(value(at + s) - value(at - s)) / 2e-6 for s in step]
     proxy = Proxy(signs, at[:5], 0.05)
-    slope = negative_log_likelihood(proxy.halves[0] - proxy.halves[1], 0.05, answers)[1]
-    np.testing.assert_allclose(np.append(proxy.pull(slope), np.trace(slope)), slopes, atol=1e-6)
+    slope = negative_log_likelihood(
+        proxy.half_covariances[0] - proxy.half_covariances[1], 0.05, answers
+    )[1]
+    np.testing.assert_allclose(
+        np.append(proxy.relevance_gradient(slope), np.trace(slope)), slopes, atol=1e-6
+    )
 
 
 def test_the_proxy_is_a_gaussian_process_plus_the_regression_on_what_it_misses() -> None:
-    """The slow twin: the posterior mean on every coalition, explained by enumeration, and the residual regressed on."""
-    table, design, masks = dividends(6, 6, seed=3), paired(6, 15, seed=0), subsets(6)
+    """The slow twin: the posterior mean on every coalition, and the residual regressed on.
+
+    The posterior mean is explained by enumeration.
+    """
+    table, design, masks = dividends(6, 6, seed=3), paired_design(6, 15, seed=0), subsets(6)
     asked = looked_up(table, with_empty_and_full(design.half))
     every, full = np.where(masks, 1.0, -1.0), np.ones((1, 6))
     signs = np.concatenate((np.where(design.half, 1.0, -1.0), full))
     odd = np.append((asked[2:17] - asked[17:]) / 2, (asked[1] - asked[0]) / 2)
     size = np.sqrt(np.mean(odd**2))
-    proxy = fitted(signs, odd / size)
+    proxy = fit_proxy(signs, odd / size)
     sets = [list(t) for k in (1, 3, 5) for t in itertools.combinations(range(6), k)]
     variance = np.array([proxy.relevance[t].prod() for t in sets])
     characters = [np.stack([at[:, t].prod(axis=1) for t in sets], axis=1) for at in (every, signs)]
@@ -272,7 +284,9 @@ def test_the_proxy_is_a_gaussian_process_plus_the_regression_on_what_it_misses()
         looked_up(table - torch.from_numpy(posterior), with_empty_and_full(design.half)), design
     )[0]
     expected = shapley_values(torch.from_numpy(posterior)) + rest
-    np.testing.assert_allclose(adjusted(asked.numpy(), design)[0], expected, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(
+        regression_adjusted(asked.numpy(), design)[0], expected, rtol=0, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("budget", [50, 100, 200])
@@ -308,7 +322,7 @@ def test_designs_hold_different_coalitions_with_weights_that_make_up_the_kernel(
     features: int, pairs: int, weighting: str, seed: int
 ) -> None:
     pairs = min(max(pairs, least_pairs(features)), 2 ** (features - 1) - 1)
-    design = paired(features, pairs, seed, weighting)
+    design = paired_design(features, pairs, seed, weighting)
     masks = with_empty_and_full(design.half)
     assert len(np.unique(masks, axis=0)) == len(masks) == 2 + 2 * pairs
     for size in np.unique(design.layer):
@@ -322,18 +336,19 @@ def test_designs_hold_different_coalitions_with_weights_that_make_up_the_kernel(
 @settings(max_examples=60, deadline=None)
 def test_a_larger_design_holds_the_smaller_one(features: int, a: int, b: int, seed: int) -> None:
     few, many = (min(n, 2 ** (features - 1) - 1) for n in sorted((a, b)))
-    smaller, larger = paired(features, few, seed), paired(features, many, seed)
-    known = larger.known(smaller)
+    smaller, larger = paired_design(features, few, seed), paired_design(features, many, seed)
+    known = larger.already_asked(smaller)
     np.testing.assert_array_equal(larger.half[known], smaller.half)
     assert int(known.sum()) == few
 
 
 def test_layers_too_large_to_list_are_drawn_without_repeats() -> None:
-    design = paired(60, 900, seed=1)
+    design = paired_design(60, 900, seed=1)
     assert len(np.unique(with_empty_and_full(design.half), axis=0)) == 1802
     assert design.half[design.layer == 30, 0].all()
     np.testing.assert_array_equal(
-        paired(60, 1200, seed=1).half[paired(60, 1200, seed=1).known(design)], design.half
+        paired_design(60, 1200, seed=1).half[paired_design(60, 1200, seed=1).already_asked(design)],
+        design.half,
     )
 
 
@@ -352,7 +367,7 @@ def test_sizes_share_the_pairs_as_their_weights_say() -> None:
 def test_designs_depend_on_the_seed_alone() -> None:
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     first = KernelShap(budget=50).masks(9, 7)
-    paired.cache_clear()
+    paired_design.cache_clear()
     np.testing.assert_array_equal(first, KernelShap(budget=50).masks(9, 7))
     assert not np.array_equal(first, KernelShap(budget=50).masks(9, 8))
     np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002

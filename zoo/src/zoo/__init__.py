@@ -1,7 +1,9 @@
-"""Real networks and data for tests, studies and benchmarks: `import zoo` after `pip install -e zoo`.
+"""Real networks and data for tests, studies and benchmarks: `import zoo` after `pip install -e
+zoo`.
 
-The files are looked for under the folder that ASSAY_DATA names, or `../shared/data` beside the repository.
-Image networks take [0, 1] pixels, channels first, and preprocess inside, so one array of pictures serves all of them.
+The files are looked for under the folder that ASSAY_DATA names, or `../shared/data` beside the
+repository. Image networks take [0, 1] pixels, channels first, and preprocess inside, so one array
+of pictures serves all of them.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """`needs_data` on demand: benchmarks and studies import this package where pytest is not installed."""
+    """`needs_data` on demand: benchmarks and studies import this package where pytest is not
+    installed.
+    """
     if name != "needs_data":
         raise AttributeError(f"module 'zoo' has no attribute {name!r}")
     import pytest

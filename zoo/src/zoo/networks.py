@@ -32,22 +32,22 @@ class Normalise(nn.Module):
 
 
 class DigitNet(nn.Sequential):
-    """The MNIST network of Madry et al. (2018): conv 5x5, pool, conv 5x5, pool, two linear layers; grey in [0, 1]."""
+    """The MNIST network of Madry et al. (2018): conv 5x5, pool, conv 5x5, pool, two linear layers;
+    grey in [0, 1].
+    """
 
     def __init__(self, channels: tuple[int, int] = (32, 64), hidden: int = 1024) -> None:
         super().__init__()
         a, b = channels
-        self.conv1, self.relu1, self.pool1 = (
-            nn.Conv2d(1, a, 5, padding=2),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-        )
-        self.conv2, self.relu2, self.pool2 = (
-            nn.Conv2d(a, b, 5, padding=2),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-        )
-        self.flat, self.fc1, self.relu3 = nn.Flatten(), nn.Linear(49 * b, hidden), nn.ReLU()
+        self.conv1 = nn.Conv2d(1, a, 5, padding=2)
+        self.relu1 = nn.ReLU()
+        self.pool1 = nn.MaxPool2d(2)
+        self.conv2 = nn.Conv2d(a, b, 5, padding=2)
+        self.relu2 = nn.ReLU()
+        self.pool2 = nn.MaxPool2d(2)
+        self.flat = nn.Flatten()
+        self.fc1 = nn.Linear(49 * b, hidden)
+        self.relu3 = nn.ReLU()
         self.fc2 = nn.Linear(hidden, 10)
 
 
@@ -81,14 +81,20 @@ def digit_net(
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside an option-A shortcut: every second pixel, zeros for the new channels."""
+    """Two 3x3 convolutions beside an option-A shortcut: every second pixel, zeros for the new
+    channels.
+    """
 
     def __init__(self, width: int, out: int, stride: int) -> None:
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(width, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
-        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
-        self.conv2, self.bn2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
-        self.stride, self.extra = stride, (out - width) // 2
+        self.conv1 = nn.Conv2d(width, out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out)
+        self.relu1 = nn.ReLU()
+        self.relu2 = nn.ReLU()
+        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out)
+        self.stride = stride
+        self.extra = (out - width) // 2
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
@@ -104,11 +110,9 @@ class CifarResNet(nn.Module):
         super().__init__()
         blocks = (depth - 2) // 6
         self.normalise = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-        self.conv1, self.bn1, self.relu = (
-            nn.Conv2d(3, 16, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(16),
-            nn.ReLU(),
-        )
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.relu = nn.ReLU()
         self.layer1 = nn.Sequential(*(Block(16, 16, 1) for _ in range(blocks)))
         self.layer2 = nn.Sequential(
             *(Block(32 if i else 16, 32, 1 if i else 2) for i in range(blocks))
@@ -116,7 +120,9 @@ class CifarResNet(nn.Module):
         self.layer3 = nn.Sequential(
             *(Block(64 if i else 32, 64, 1 if i else 2) for i in range(blocks))
         )
-        self.pool, self.flat, self.linear = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flat = nn.Flatten()
+        self.linear = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn1(self.conv1(self.normalise(x))))
@@ -135,12 +141,12 @@ def cifar_resnet(depth: int = 20) -> CifarResNet:
 class Fire(nn.Module):
     def __init__(self, width: int, squeeze: int, expand: int) -> None:
         super().__init__()
-        self.squeeze, self.relu = nn.Conv2d(width, squeeze, 1), nn.ReLU()
-        self.expand1x1, self.expand3x3 = (
-            nn.Conv2d(squeeze, expand, 1),
-            nn.Conv2d(squeeze, expand, 3, padding=1),
-        )
-        self.relu1x1, self.relu3x3 = nn.ReLU(), nn.ReLU()
+        self.squeeze = nn.Conv2d(width, squeeze, 1)
+        self.relu = nn.ReLU()
+        self.expand1x1 = nn.Conv2d(squeeze, expand, 1)
+        self.expand3x3 = nn.Conv2d(squeeze, expand, 3, padding=1)
+        self.relu1x1 = nn.ReLU()
+        self.relu3x3 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.squeeze(x))
@@ -194,7 +200,9 @@ def squeezenet(version: str = "1_1") -> SqueezeNet:
 
 
 class MobileNetV2(nn.Module):
-    """MobileNet V2 (Sandler et al. 2018), batch norm folded in, TensorFlow's padding; RGB in [0, 1], 224 x 224."""
+    """MobileNet V2 (Sandler et al. 2018), batch norm folded in, TensorFlow's padding; RGB in [0,
+    1], 224 x 224.
+    """
 
     def __init__(self, plan: list[dict[str, Any]], weights: dict[str, Tensor]) -> None:
         super().__init__()
@@ -217,7 +225,8 @@ class MobileNetV2(nn.Module):
     def _convolution(op: dict[str, Any], weight: Tensor, bias: Tensor) -> nn.Sequential:
         out, width, kernel, _ = weight.shape
         stride = op["stride"]
-        # Sides are even wherever the stride is two: "SAME" then means one more row and column at the far side.
+        # Sides are even wherever the stride is two: "SAME" then means one more row and column at
+        # the far side.
         edge = nn.ZeroPad2d((0, 1, 0, 1)) if stride == 2 and kernel == 3 else nn.Identity()
         padding = 1 if stride == 1 and kernel == 3 else 0
         conv = nn.Conv2d(width * op["groups"], out, kernel, stride, padding, groups=op["groups"])
@@ -246,8 +255,10 @@ def mobilenet_v2() -> MobileNetV2:
 class Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.scale = heads, dim**-0.5
-        self.to_qkv, self.to_out = nn.Linear(dim, 3 * dim, bias=False), nn.Linear(dim, dim)
+        self.heads = heads
+        self.scale = dim**-0.5
+        self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.to_out = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         n, length, dim = x.shape
@@ -257,7 +268,9 @@ class Attention(nn.Module):
 
 
 class MnistViT(nn.Module):
-    """A pre-norm vision transformer with a class token (Dosovitskiy et al. 2021): 4 x 4 patches of 7 pixels."""
+    """A pre-norm vision transformer with a class token (Dosovitskiy et al. 2021): 4 x 4 patches of
+    7 pixels.
+    """
 
     def __init__(self, dim: int = 64, depth: int = 6, heads: int = 8, hidden: int = 128) -> None:
         super().__init__()

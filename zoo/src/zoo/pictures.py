@@ -18,20 +18,25 @@ from zoo.place import data_root
 def mnist(split: str = "test", count: int | None = None) -> tuple[Tensor, Tensor]:
     """Digits (n, 1, 28, 28) in [0, 1] and labels (n,), in the original order."""
     with np.load(data_root() / "mnist" / f"mnist_{split}.npz") as file:
-        images, labels = file["images"][:count], file["labels"][:count]
+        images = file["images"][:count]
+        labels = file["labels"][:count]
     return torch.from_numpy(images).float().div(255).unsqueeze(1), torch.from_numpy(labels).long()
 
 
 def cifar10(
     split: str = "test", count: int | None = None, shuffle: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Pictures (n, 3, 32, 32) in [0, 1] and labels (n,); the files are sorted by class, hence always shuffled alike."""
+    """Pictures (n, 3, 32, 32) in [0, 1] and labels (n,); the files are sorted by class, hence
+    always shuffled alike.
+    """
     name = {"test": "cifar10_test.npz", "train": "cifar10_train_10000.npz"}[split]
     with np.load(data_root() / "cifar10" / name) as file:
-        images, labels = file["images"], file["labels"]
+        images = file["images"]
+        labels = file["labels"]
     # The permutation under which the accuracies of the trained networks were stated.
     order = np.random.RandomState(0).permutation(len(labels)) if shuffle else np.arange(len(labels))
-    images, labels = images[order[:count]], labels[order[:count]]
+    images = images[order[:count]]
+    labels = labels[order[:count]]
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255).contiguous()
     return pixels, torch.from_numpy(labels).long()
 
@@ -39,7 +44,8 @@ def cifar10(
 def square(image: Image.Image, size: int, keep: float) -> Tensor:
     """The central square that is `keep` of the shorter side, resized to (3, size, size) in [0, 1]."""
     side = int(min(image.size) * keep)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
+    left = (image.width - side) // 2
+    top = (image.height - side) // 2
     cut = (
         image.convert("RGB")
         .crop((left, top, left + side, top + side))
@@ -51,7 +57,9 @@ def square(image: Image.Image, size: int, keep: float) -> Tensor:
 def photographs(
     size: int = 224, keep: float = 0.875, count: int | None = None
 ) -> tuple[Tensor, Tensor, list[str]]:
-    """ImageNet photographs (n, 3, size, size), one per class, their class indices (n,) and class names."""
+    """ImageNet photographs (n, 3, size, size), one per class, their class indices (n,) and class
+    names.
+    """
     folder = data_root() / "imagenet_sample_images"
     index = json.loads((folder / "imagenet_class_index.json").read_text())
     number = {synset: (int(key), name) for key, (synset, name) in index.items()}

@@ -24,13 +24,16 @@ _OPENXAI = {
 
 
 def openxai(name: str, split: Split = "test") -> tuple[pd.DataFrame, pd.Series]:
-    """Adult, COMPAS, German credit or HELOC as its network takes it: min-max scaled by the training table."""
+    """Adult, COMPAS, German credit or HELOC as its network takes it: min-max scaled by the training
+    table.
+    """
     folder, stem, label, _ = _OPENXAI[name]
     tables = {
         part: pd.read_csv(data_root() / "openxai_tabular" / folder / f"{stem}-{part}.csv")
         for part in Split.__args__
     }
-    low, high = tables["train"].drop(columns=label).min(), tables["train"].drop(columns=label).max()
+    low = tables["train"].drop(columns=label).min()
+    high = tables["train"].drop(columns=label).max()
     table = tables[split]
     return (table.drop(columns=label) - low) / (high - low), table[label].astype(int)
 
@@ -57,7 +60,8 @@ def california() -> tuple[pd.DataFrame, pd.Series]:
 
 
 def california_split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Train and test rows and their values, as the trained network was made: x_train, x_test, y_train, y_test.
+    """Train and test rows and their values, as the trained network was made: x_train, x_test,
+    y_train, y_test.
 
     It was made from the first 600 rows of the table.
     """
@@ -82,7 +86,9 @@ def california_network() -> nn.Sequential:
 
 
 def adult() -> tuple[pd.DataFrame, pd.Series]:
-    """The census table with its words: 32,561 rows, 14 columns, and whether the income exceeds 50,000."""
+    """The census table with its words: 32,561 rows, 14 columns, and whether the income exceeds
+    50,000.
+    """
     names = [
         "age",
         "workclass",
@@ -114,13 +120,17 @@ def german() -> tuple[pd.DataFrame, pd.Series]:
 
 
 def boston() -> tuple[pd.DataFrame, pd.Series]:
-    """Boston housing without its racially defined column: 506 rows, 12 columns, and the median value."""
+    """Boston housing without its racially defined column: 506 rows, 12 columns, and the median
+    value.
+    """
     table = pd.read_csv(data_root() / "tabular_raw" / "BostonHousing.csv")
     return table.drop(columns=["medv", "b"]), table["medv"]
 
 
 def nhanes() -> tuple[pd.DataFrame, pd.Series]:
-    """NHANES I: 18 measurements a person, and the years survived (negative: alive at the last contact)."""
+    """NHANES I: 18 measurements a person, and the years survived (negative: alive at the last
+    contact).
+    """
     folder = data_root() / "tabular_raw"
     x = pd.read_csv(folder / "NHANESI_subset_X.csv", index_col=0)
     return x, pd.read_csv(folder / "NHANESI_subset_y.csv", index_col=0)["y"]

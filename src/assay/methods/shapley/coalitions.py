@@ -1,23 +1,28 @@
-"""Which coalitions to ask when there are too many to ask all, and how their values become Shapley
-values.
+"""Sampling designs: which coalitions to ask when there are too many to ask all.
+
+Coalitions are drawn in complementary pairs (Covert and Lee 2021, section 4.2), stratified by size,
+without replacement within a size: the design of Kernel SHAP with the leverage scores of Musco and
+Witter (2025). A pair is known by its smaller side, whose size (1 to d // 2) is called its layer.
+How many pairs each layer gets is an apportionment by Webster's divisor rule, as for the seats of a
+parliament: it never takes a pair away from a layer when the budget grows. Together with an order
+of drawing that is fixed for each layer, a larger design holds every smaller one of the same seed.
 
 A design depends on the number of features, the budget and the seed alone, so that all inputs and
-outputs share it.
+outputs share it. The estimators on it are in `kernel_shap.py` and `proxy_shap.py`; random orderings
+are here for `permutation.py`, `sampling.py` and `linear_shap.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import chain, combinations
 from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.methods.shapley.games import MOST_EXACT, sizes, subsets
+from assay.methods.shapley.games import subsets_of_size
 from assay.numerics import rng
 
 Bools = NDArray[np.bool_]
@@ -28,9 +33,10 @@ Integers = NDArray[np.int64]
 
 Weighting = Literal["leverage", "kernel", "mixture"]
 
-_LISTED = (
-    1 << 17
-)  # layers up to this size are listed and shuffled; larger ones are drawn, repeats thrown away
+# Coalitions; layers up to this size are listed and shuffled, larger ones drawn without repeats.
+_MAX_LISTED = 1 << 17
+
+_BLOCK = 256  # coalitions drawn at once; the random stream depends on it
 
 
 @final
@@ -38,9 +44,11 @@ _LISTED = (
 class Design:
     """Pairs of complementary coalitions, drawn without replacement within each size.
 
-    `half` (pairs, d) is one side of each pair, `layer` (pairs,) its size; `weight` (pairs,) the
-    Shapley kernel 1 / (k (d - k) C(d, k)) over the chance of being drawn; `rate` (pairs,) that
-    chance (1 where the layer is complete).
+    Settings:
+        half: one side of each pair, (pairs, d).
+        layer: the size of that side, (pairs,).
+        weight: the Shapley kernel 1 / (k (d - k) C(d, k)) over `rate`, (pairs,).
+        rate: the chance that the pair is drawn, 1 where its layer is complete, (pairs,).
     """
 
     half: Bools
@@ -65,57 +73,86 @@ class Design:
 
     @cached_property
     def centred(self) -> Floats:
-        """(pairs, d) coalitions less their share |S| / d: the regressors once the sum of phi is
-        fixed.
+        """Coalitions less their share |S| / d, the regressors once the sum of phi is fixed.
+
+        (pairs, d); each row sums to zero.
         """
-        return np.asarray(self.half - self.half.mean(axis=1, keepdims=True), dtype=np.float64)
+        share = self.half.mean(axis=1, keepdims=True)
+        return np.asarray(self.half - share, dtype=np.float64)
 
     @cached_property
     def projector(self) -> Floats:
-        """(d, pairs): weighted least squares under the sum constraint, as one matrix; its columns
-        sum to zero.
+        """Weighted least squares under the sum constraint, as one matrix: (d, pairs).
+
+        (Z' W Z)^+ Z' W for the centred coalitions Z; its columns sum to zero.
         """
         if self.pairs == 0:
             return np.zeros((self.features, 0))
         weighted = self.centred.T * self.weight
         gram = weighted @ self.centred
-        # the vector of ones is the null space of the Gram matrix: filled, so that the system is well conditioned
-        gram += np.trace(gram) / self.features * np.full_like(gram, 1.0 / self.features)
+        # The vector of ones is the null space of the Gram matrix.
+        # Filling it with the mean eigenvalue keeps the system well
+        # conditioned and leaves the solution as it is.
+        filling = np.full_like(gram, 1.0 / self.features)
+        gram += np.trace(gram) / self.features * filling
         solution = np.linalg.solve(gram, weighted)
-        return np.asarray(solution - solution.mean(axis=0), dtype=np.float64)
+        # Rounding may leave a little of that
+        # direction: the sum is held exactly.
+        rounding = solution.mean(axis=0)
+        return np.asarray(solution - rounding, dtype=np.float64)
 
     @cached_property
     def leverage(self) -> Floats:
-        """(pairs,) how much each pair's own value moves its fitted value, in [0, 1]."""
-        own = np.einsum("pd,dp->p", self.centred, self.projector)
-        return np.asarray(np.clip(own, 0.0, 1.0), dtype=np.float64)
+        """How much each pair's own worth moves its fitted worth, in [0, 1]: (pairs,)."""
+        diagonal = np.einsum("pd,dp->p", self.centred, self.projector)
+        clipped = np.clip(diagonal, 0.0, 1.0)
+        return np.asarray(clipped, dtype=np.float64)
 
-    def known(self, smaller: Design) -> Bools:
-        """(pairs,) which pairs a design of the same seed and a smaller budget holds already, in the
-        same order.
+    def already_asked(self, smaller: Design) -> Bools:
+        """Which pairs a design of the same seed and a smaller budget holds, in its order: (pairs,).
+
+        The smaller design's part of a layer is a prefix of this one's.
         """
-        place = np.arange(self.pairs) - np.searchsorted(self.layer, self.layer)
-        return np.asarray(
-            place < np.bincount(smaller.layer, minlength=self.features)[self.layer], dtype=np.bool_
-        )
+        first_of_layer = np.searchsorted(self.layer, self.layer)
+        rank = np.arange(self.pairs) - first_of_layer
+        per_layer = np.bincount(smaller.layer, minlength=self.features)
+        return np.asarray(rank < per_layer[self.layer], dtype=np.bool_)
 
 
 @lru_cache(maxsize=64)
-def paired(features: int, pairs: int, seed: int, weighting: Weighting = "mixture") -> Design:
+def paired_design(
+    features: int,
+    pairs: int,
+    seed: int,
+    weighting: Weighting = "mixture",
+) -> Design:
     """`pairs` pairs of complementary coalitions; a larger number of pairs holds the smaller one's.
 
     Sizes share the pairs evenly (`leverage`: Musco and Witter 2025, where the leverage score of S
     is 1 / C(d, |S|)), by the Shapley kernel 1 / (k (d - k)) (`kernel`: Lundberg and Lee 2017,
     theorem 2), or by the mean of both (`mixture`).
     """
-    drawn = allocation(features, pairs, weighting)
-    blocks = [_layer(features, k, n, seed) for k, n in enumerate(drawn, start=1)]
-    half = np.concatenate([*blocks, np.zeros((0, features), dtype=np.bool_)])
-    layer = np.repeat(np.arange(1, len(drawn) + 1), drawn)
-    full = np.array([capacity(features, k) for k in range(1, len(drawn) + 1)], dtype=np.float64)
-    rate = np.repeat(np.asarray(drawn) / full, drawn)
-    share = np.where(2 * layer == features, 0.5, 1.0)  # the middle layer pairs with itself
-    weight = share / (layer * (features - layer) * np.repeat(np.asarray(drawn), drawn))
+    counts = allocation(features, pairs, weighting)
+    layers = np.arange(1, len(counts) + 1)
+    # A single feature has no pair at all: an
+    # empty block gives the array its width.
+    blocks = [np.zeros((0, features), dtype=np.bool_)]
+    for size, count in enumerate(counts, start=1):
+        blocks.append(_layer(features, size, count, seed))
+    half = np.concatenate(blocks)
+    layer = np.repeat(layers, counts)
+    capacities = np.array(
+        [capacity(features, int(size)) for size in layers],
+        dtype=np.float64,
+    )
+    rate = np.repeat(np.asarray(counts) / capacities, counts)
+    # Both sides of a pair of the middle layer lie in
+    # that layer: each stands for half of it.
+    share = np.where(2 * layer == features, 0.5, 1.0)
+    # C(d, k) of the kernel and of the rate cancel:
+    # what is left is the number of pairs drawn.
+    layer_pairs = np.repeat(np.asarray(counts), counts)
+    weight = share / (layer * (features - layer) * layer_pairs)
     for array in (half, layer, weight, rate):
         array.flags.writeable = False
     return Design(half, layer, weight, rate)
@@ -123,83 +160,100 @@ def paired(features: int, pairs: int, seed: int, weighting: Weighting = "mixture
 
 def capacity(features: int, size: int) -> int:
     """How many pairs have a side of this size."""
-    return math.comb(features, size) // (2 if 2 * size == features else 1)
+    coalitions = math.comb(features, size)
+    if 2 * size == features:
+        return coalitions // 2
+    return coalitions
 
 
 def least_pairs(features: int) -> int:
-    """The fewest pairs of a design: all single features, which identify the regression, and one of
-    every other size.
+    """The fewest pairs of a design.
+
+    All single features, which identify the regression, and one pair of every other size.
     """
-    return min(features + max(features // 2, 1) - 1, int(2 ** (features - 1)) - 1)
+    every_pair = int(2 ** (features - 1)) - 1
+    return min(features + max(features // 2, 1) - 1, every_pair)
 
 
 def allocation(features: int, pairs: int, weighting: Weighting) -> list[int]:
-    """How many pairs of each size 1..d // 2: first `least_pairs`, then by the weighting.
+    """How many pairs each size 1..d // 2 gets: first `least_pairs`, then by the weighting.
 
     Webster's divisor rule: no size loses a pair when the number of pairs grows.
     """
-    most = [min(capacity(features, k), pairs) for k in range(1, features // 2 + 1)]
-    owner = np.repeat(np.arange(len(most)), most)
+    layers = range(1, features // 2 + 1)
+    seats = [min(capacity(features, size), pairs) for size in layers]
+    owner = np.repeat(np.arange(len(seats)), seats)
+    shares = _shares(features, weighting)
     quotients = np.zeros(0)
-    for size, (share, count) in enumerate(zip(_shares(features, weighting), most), start=1):
-        quotient = share / (2 * np.arange(count) + 1)
-        quotient[: features if size == 1 else 1] = np.inf
+    for size, count in enumerate(seats, start=1):
+        # Webster: the j-th pair of a size is worth its
+        # share over 2 j + 1, and the dearest win.
+        quotient = shares[size - 1] / (2 * np.arange(count) + 1)
+        # What the regression cannot do without comes before anything else.
+        required = features if size == 1 else 1
+        quotient[:required] = np.inf
         quotients = np.concatenate((quotients, quotient))
-    best = np.argsort(-quotients, kind="stable")[:pairs]
-    return [int(number) for number in np.bincount(owner[best], minlength=len(most))]
+    # Stable, so that ties go to the smaller
+    # size whatever the number of pairs.
+    winners = np.argsort(-quotients, kind="stable")[:pairs]
+    counts = np.bincount(owner[winners], minlength=len(seats))
+    return [int(count) for count in counts]
 
 
 def _shares(features: int, weighting: Weighting) -> Floats:
+    """What each size 1..d // 2 is due of the pairs, adding up to one."""
     size = np.arange(1, features // 2 + 1)
+    # A layer stands for its own size and the
+    # complements' size; the middle one is both.
     even = np.where(2 * size == features, 1.0, 2.0)
     kernel = even / (size * (features - size))
-    even, kernel = even / max(even.sum(), 1.0), kernel / kernel.sum() if len(kernel) else kernel
-    return np.asarray(
-        {"leverage": even, "kernel": kernel, "mixture": (even + kernel) / 2}[weighting],
-        dtype=np.float64,
-    )
+    even = even / max(even.sum(), 1.0)
+    if len(kernel):
+        kernel = kernel / kernel.sum()
+    shares = {
+        "leverage": even,
+        "kernel": kernel,
+        "mixture": (even + kernel) / 2,
+    }
+    return np.asarray(shares[weighting], dtype=np.float64)
 
 
 def _layer(features: int, size: int, count: int, seed: int) -> Bools:
-    """`count` different coalitions of one size, in the layer's own random order: a prefix of any
-    larger number.
+    """`count` different coalitions of one size, in the layer's own random order.
+
+    They are a prefix of any larger number of them.
     """
-    draw = rng.shared(seed, f"coalitions of {size} in {features}")
-    if capacity(features, size) <= _LISTED:
-        listed = _listed(features, size)
-        return np.asarray(listed[draw.permutation(len(listed))[:count]], dtype=np.bool_)
-    found: dict[bytes, Bools] = {}
-    while len(found) < count:
-        for mask in _drawn(draw, features, size):
-            found.setdefault(mask.tobytes(), mask)
-    return np.array(list(found.values())[:count])
+    generator = rng.shared(seed, f"coalitions of {size} in {features}")
+    if capacity(features, size) <= _MAX_LISTED:
+        sides = _one_side(subsets_of_size(features, size), size)
+        order = generator.permutation(len(sides))[:count]
+        return np.asarray(sides[order], dtype=np.bool_)
+    # Repeats are few in a layer this large, and are thrown away.
+    different: dict[bytes, Bools] = {}
+    while len(different) < count:
+        for mask in _random_coalitions(generator, features, size):
+            different.setdefault(mask.tobytes(), mask)
+    return np.array(list(different.values())[:count])
 
 
-def _listed(features: int, size: int) -> Bools:
-    """Every coalition of one size; of the middle size only those with feature 0, the others are
-    their complements.
-    """
-    if (
-        features <= MOST_EXACT
-    ):  # a look through all coalitions is quicker than building those of one size
-        found = np.flatnonzero(sizes(features) == size)
-        found = found[found & 1 == 1] if 2 * size == features else found
-        return np.asarray(subsets(features)[found], dtype=np.bool_)
-    choices: Iterator[tuple[int, ...]] = combinations(range(features), size)
-    if 2 * size == features:
-        choices = ((0, *rest) for rest in combinations(range(1, features), size - 1))
-    flat = np.fromiter(chain.from_iterable(choices), dtype=np.int64).reshape(-1, size)
-    masks = np.zeros((len(flat), features), dtype=np.bool_)
-    np.put_along_axis(masks, flat, True, axis=1)
+def _one_side(masks: Bools, size: int) -> Bools:
+    """One side of every pair: in the middle layer, which holds both, that with feature 0."""
+    if 2 * size == masks.shape[1]:
+        return masks[masks[:, 0]]
     return masks
 
 
-def _drawn(draw: np.random.Generator, features: int, size: int) -> Bools:
-    """A block of 256 random coalitions of one size."""
-    order = np.argpartition(draw.random((256, features)), size - 1, axis=1)[:, :size]
-    masks = np.zeros((256, features), dtype=np.bool_)
-    np.put_along_axis(masks, order, True, axis=1)
+def _random_coalitions(generator: np.random.Generator, features: int, size: int) -> Bools:
+    """A block of random coalitions of one size, in the middle layer with feature 0."""
+    # The features of the smallest random numbers
+    # are a uniform choice of `size` of them.
+    keys = generator.random((_BLOCK, features))
+    members = np.argpartition(keys, size - 1, axis=1)[:, :size]
+    masks = np.zeros((_BLOCK, features), dtype=np.bool_)
+    np.put_along_axis(masks, members, True, axis=1)
     if 2 * size == features:
+        # The complement of a coalition without feature
+        # 0 is the other side of the same pair.
         masks ^= ~masks[:, :1]
     return masks
 
@@ -207,7 +261,8 @@ def _drawn(draw: np.random.Generator, features: int, size: int) -> Bools:
 @lru_cache(maxsize=64)
 def orderings(features: int, count: int, seed: int) -> Integers:
     """`count` random orderings of the features, (count, features): a prefix of any larger number."""
-    draw = rng.shared(seed, f"orderings of {features}")
-    orders = draw.permuted(np.tile(np.arange(features), (count, 1)), axis=1)
+    generator = rng.shared(seed, f"orderings of {features}")
+    sorted_orders = np.tile(np.arange(features), (count, 1))
+    orders = generator.permuted(sorted_orders, axis=1)
     orders.flags.writeable = False
     return orders

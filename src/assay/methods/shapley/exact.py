@@ -9,23 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from assay.methods.base import Axiom
 from assay.methods.shapley import games
-from assay.methods.shapley.mask_method import SHAPLEY, MaskMethod, Solved
+from assay.methods.shapley.mask_method import (
+    SHAPLEY,
+    MaskMethod,
+    Solution,
+)
 
 
 @final
 @dataclass(frozen=True)
 class ExactShapley(MaskMethod):
-    """Every feature's average marginal contribution over all orderings, from one table of all
-    2^features coalitions.
+    """Every feature's mean marginal contribution over all orderings, from all coalitions.
 
-    phi_i = sum_{S without i} |S|! (d - |S| - 1)! / d! (v(S + i) - v(S))     (Shapley 1953, equation 12)
-    Cost: 2^features evaluations per input and draw of the removal, up to 20 features; beyond,
-    `InputError` says the cost.
+    phi_i = sum_{S without i} |S|! (d - |S| - 1)! / d! (v(S + i) - v(S))
+    (Shapley 1953, equation 12)
+
+    Cost: 2^features evaluations per input and draw of the removal, up to 20 features. Values
+    (n, features) in units of the target. Errors: InputError beyond 20 features, with the cost.
 
     >>> import torch
-    >>> ExactShapley().solve(torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64), 2, seed=0)[0].tolist()
+    >>> table = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
+    >>> ExactShapley().solve(table, 2, seed=0)[0].tolist()
     [0.5, 0.5]
     """
 
@@ -35,5 +40,5 @@ class ExactShapley(MaskMethod):
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return games.subsets(features)
 
-    def solve(self, table: Tensor, features: int, seed: int) -> Solved:
+    def solve(self, table: Tensor, features: int, seed: int) -> Solution:
         return games.shapley_values(table), None

@@ -1,5 +1,9 @@
-"""Shapley values of linear models: independent features by their contributions, correlated ones
-under a Gaussian.
+"""Linear SHAP: Shapley values of linear models, for independent and for correlated features.
+
+Independent features get their own contributions (Lundberg and Lee 2017, corollary 1). Correlated
+ones are treated as jointly Gaussian, v(S) = E[f(x) | x_S] (Aas, Jullum and Loland 2021, section
+3.1): for a linear model this conditional expectation is a regression, solved for all coalitions
+where they are few, and along random orderings by one Cholesky factor each where they are many.
 """
 
 from __future__ import annotations
@@ -12,74 +16,108 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from assay.answers.attribution import Kind
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.shapley.coalitions import orderings
-from assay.methods.shapley.games import shapley_values, subsets
+from assay.methods.shapley.games import (
+    as_tensor,
+    empty_and_full,
+    shapley_values,
+    subsets,
+)
 from assay.methods.shapley.mask_method import as_masks, standard_error
-from assay.models.base import Ability
 from assay.numerics import rng
+from assay.numerics.pieces import pieces
 from assay.numerics.precision import rounding_tolerance
 from assay.question.question import Question
-from assay.removals.base import FixedAbsent
 
 _EXACT_WORK = 1 << 28  # 2^features * elements^3 up to which coalitions are enumerated
 
-_CHUNK = 1 << 22  # numbers held at once by batched matrices
+_RANK_TOLERANCE = 1e-10  # share of the largest eigenvalue below which a direction has no variance
+
+_JITTER = 1e-10  # share of the mean variance added to the diagonal, so that Cholesky succeeds
 
 
 def gaussian_exact(
-    slope: Tensor, offset: Tensor, covariance: Tensor, owner: Tensor, features: int
+    slope: Tensor,
+    offset: Tensor,
+    covariance: Tensor,
+    owner: Tensor,
+    features: int,
 ) -> Tensor:
-    """Shapley values of v(S) = E[slope . (x - mean) | x_S] for Gaussian x, by all 2^features
-    coalitions.
+    """Shapley values of v(S) = E[slope . (x - mean) | x_S] for Gaussian x, by all coalitions.
 
     v(S) = (C slope)_S . C_SS^+ (x - mean)_S for the covariance C; directions without variance are
     left out (C^+). `slope`, `offset` = x - mean (n, D), `covariance` (D, D), `owner` (D,) feature
     of each element: (n, features), float64.
 
     >>> slope, offset = torch.tensor([[1.0, 0.0]]).double(), torch.ones(1, 2).double()
-    >>> gaussian_exact(slope, offset, torch.ones(2, 2).double(), torch.arange(2), 2).round(decimals=9).tolist()
+    >>> owner, covariance = torch.arange(2), torch.ones(2, 2).double()
+    >>> gaussian_exact(slope, offset, covariance, owner, 2).round(decimals=9).tolist()
     [[0.5, 0.5]]
     """
-    masks = torch.tensor(subsets(features), device=slope.device)[:, owner].to(torch.float64)
-    carried = slope @ covariance
+    coalitions = torch.tensor(subsets(features), device=slope.device)
+    masks = coalitions[:, owner].to(torch.float64)
+    # The covariance of the answer with each element, C slope.
+    answer_covariance = slope @ covariance
     table = slope.new_zeros(len(slope), len(masks))
-    block = max(1, _CHUNK // covariance.numel())
-    for a in range(0, len(masks), block):
-        part = masks[a : a + block]
+    for piece in pieces(len(masks), cells_each=covariance.numel()):
+        present = masks[piece]
+        # Rows and columns of absent elements are zero,
+        # and so they are in the pseudoinverse.
         inner = torch.linalg.pinv(
-            part[:, :, None] * covariance * part[:, None, :], hermitian=True, rtol=1e-10
+            present[:, :, None] * covariance * present[:, None, :],
+            hermitian=True,
+            rtol=_RANK_TOLERANCE,
         )
-        table[:, a : a + block] = torch.einsum("nd,sde,ne->ns", carried, inner, offset)
+        table[:, piece] = torch.einsum(
+            "nd,sde,ne->ns",
+            answer_covariance,
+            inner,
+            offset,
+        )
     return shapley_values(table)
 
 
 def gaussian_sampled(
-    slope: Tensor, offset: Tensor, covariance: Tensor, owner: Tensor, orders: NDArray[np.int64]
+    slope: Tensor,
+    offset: Tensor,
+    covariance: Tensor,
+    owner: Tensor,
+    orders: NDArray[np.int64],
 ) -> Tensor:
-    """The same game along orderings and their reverses, (pairs, features): each pair's values, (n,
-    pairs, features).
+    """The game of `gaussian_exact` along orderings and their reverses: (n, pairs, features).
 
-    Along one ordering of the elements, with C = L L' and z = L^-1 (x - mean), element k adds (L'
-    slope)_k z_k: one Cholesky factor gives all contributions of an ordering.
+    `orders` (pairs, features). Along one ordering of the elements, with C = L L' and
+    z = L^-1 (x - mean), element k adds (L' slope)_k z_k: one Cholesky factor gives all
+    contributions of an ordering.
     """
-    n, features = len(slope), orders.shape[1]
-    values = slope.new_zeros(n, len(orders), features)
-    jitter = (
-        1e-10
-        * covariance.diagonal().mean()
-        * torch.eye(len(covariance), dtype=torch.float64, device=slope.device)
+    n = len(slope)
+    values = slope.new_zeros(n, *orders.shape)
+    identity = torch.eye(
+        len(covariance),
+        dtype=torch.float64,
+        device=slope.device,
     )
-    for which, order in enumerate(orders):
+    jitter = _JITTER * covariance.diagonal().mean() * identity
+    regular = covariance + jitter
+    for pair, order in enumerate(orders):
         for walk in (order, order[::-1]):
-            rank = torch.from_numpy(np.argsort(walk)).to(slope.device)[owner]
+            # Elements of one feature join together,
+            # in the order of their columns.
+            rank = as_tensor(np.argsort(walk), slope)[owner]
             columns = torch.argsort(rank, stable=True)
-            factor = torch.linalg.cholesky((covariance + jitter)[columns][:, columns])
-            innovation = torch.linalg.solve_triangular(factor, offset[:, columns].T, upper=False).T
-            added = slope[:, columns] @ factor * innovation
-            values[:, which].index_add_(1, owner[columns], added / 2)
+            factor = torch.linalg.cholesky(regular[columns][:, columns])
+            # z is what each element adds to what those
+            # before it say, in units of its own spread.
+            deviations = offset[:, columns].T
+            innovation = torch.linalg.solve_triangular(
+                factor,
+                deviations,
+                upper=False,
+            ).T
+            contributions = slope[:, columns] @ factor * innovation
+            values[:, pair].index_add_(1, owner[columns], contributions / 2)
     return values
 
 
@@ -88,13 +126,19 @@ def gaussian_sampled(
 class LinearShap(Method):
     """Shapley values of a linear model f(x) = beta . x + c, checked to be one.
 
-    `dependence="independent"`: phi_i = beta_i (x_i - E[x_i]), whatever the removal (Lundberg and
-    Lee 2017, corollary 1); cost: features + 3 evaluations per input and draw of the removal.
-    `dependence="gaussian"`: v(S) = E[f(x) | x_S] under a Gaussian with the mean and covariance of
-    the removal's rows (Aas, Jullum and Loland 2021, section 3.1), so that correlated features share
-    credit; needs `Background(rows)`. Exact while 2^features * elements^3 stays below 2^28; beyond,
-    `orderings` random orderings, forwards and backwards, with a standard error. Cost: elements + 2
-    evaluations per input. A model that is not linear in its features is refused (`InputError`).
+    phi_i = beta_i (x_i - E[x_i])     (Lundberg and Lee 2017, corollary 1), or those of
+    v(S) = E[f(x) | x_S] under a Gaussian (Aas, Jullum and Loland 2021, section 3.1)
+
+    Settings:
+        dependence: 'independent' features, whatever the removal; or 'gaussian' ones, with the mean
+            and covariance of the removal's rows, so that correlated features share credit, which
+            needs `Background(rows)`.
+        orderings: how many random orderings, forwards and backwards together, 'gaussian' walks
+            where 2^features * elements^3 is above 2^28; below, it is exact.
+
+    Cost: features + 3 evaluations per input and draw of the removal for 'independent', elements + 2
+    evaluations per input for 'gaussian'. Values (n, features) in units of the target; a standard
+    error where orderings are sampled. Errors: InputError for a model that is not linear.
 
     >>> from assay.question.question import Question
     >>> question = Question(lambda x: 2 * x[:, 0] - x[:, 1], torch.tensor([[3.0, 1.0]]))
@@ -110,101 +154,127 @@ class LinearShap(Method):
 
     def __post_init__(self) -> None:
         if self.dependence not in ("independent", "gaussian"):
-            raise InputError(
-                f"dependence must be 'independent' or 'gaussian', got {self.dependence!r}"
+            raise SettingError(
+                expected="dependence 'independent' or 'gaussian'",
+                got=repr(self.dependence),
+                advice="Use 'gaussian' where correlated features are to share credit.",
             )
         if self.orderings < 4 or self.orderings % 2:
-            raise InputError(
-                f"orderings must be an even number of at least 4, got {self.orderings}"
+            raise SettingError(
+                expected="as orderings an even number of at least 4",
+                got=self.orderings,
+                advice="Each is walked both ways, and two pairs make an error known: use 512.",
             )
 
     def values(self, question: Question, seed: int) -> Tensor | Estimate:
-        return (
-            _independent(question, seed)
-            if self.dependence == "independent"
-            else self._gaussian(question, seed)
-        )
+        if self.dependence == "independent":
+            return _independent(question, seed)
+        return self._gaussian(question, seed)
 
     def _gaussian(self, question: Question, seed: int) -> Estimate:
-        rows, labels, features = (
-            _background(question),
-            question.partition.labels,
-            question.partition.count,
-        )
-        if len(labels) > 1 or bool((labels < 0).any()):
-            raise InputError(
-                "a correlated linear model needs features that are the same for all inputs and own every element"
-            )
-        spread = rows.std(dim=0)
-        # In units of the columns' own spread, so that what counts as no variance does not depend on units.
-        owner, mean, unit = labels[0], rows.mean(dim=0), torch.where(spread > 0, spread, 1.0)
+        rows = _background(question)
+        owner = _shared_labels(question)
+        features = question.partition.count
+        mean = rows.mean(dim=0)
+        # In units of the columns' own spread, so that
+        # what counts as no variance does not depend on
+        # units; a constant column keeps its own.
+        deviation = rows.std(dim=0)
+        unit = torch.where(deviation > 0, deviation, 1.0)
         covariance = torch.cov((rows / unit).T).reshape(rows.shape[1], -1)
         offset = (question.x.to(torch.float64) - mean) / unit
         slope = _slopes(question, mean, unit) * unit
+        # The size of 2^features is bounded first,
+        # so that no huge integer is built.
         if features < 63 and 2**features * len(owner) ** 3 <= _EXACT_WORK:
-            return Estimate(gaussian_exact(slope, offset, covariance, owner, features))
-        pairs = gaussian_sampled(
-            slope, offset, covariance, owner, orderings(features, self.orderings // 2, seed)
-        )
-        return Estimate(pairs.mean(dim=1), standard_error=standard_error(pairs, dim=1))
+            values = gaussian_exact(slope, offset, covariance, owner, features)
+            return Estimate(values)
+        orders = orderings(features, self.orderings // 2, seed)
+        pairs = gaussian_sampled(slope, offset, covariance, owner, orders)
+        error = standard_error(pairs, dim=1)
+        return Estimate(pairs.mean(dim=1), standard_error=error)
 
 
 def _independent(question: Question, seed: int) -> Tensor:
+    """What each feature adds alone; a random coalition and the full one check that this is all."""
     features = question.partition.count
-    some = rng.shared(seed, "linear check").random((1, features)) < 0.5
-    ends = np.repeat([[False], [True]], features, axis=1)
-    masks = np.concatenate((ends, np.eye(features, dtype=np.bool_), some))
+    generator = rng.shared(seed, "linear check")
+    random = generator.random((1, features)) < 0.5
+    ends = empty_and_full(features)
+    singles = np.eye(features, dtype=np.bool_)
+    masks = np.concatenate((ends, singles, random))
     table = question.value(as_masks(masks, question)).to(torch.float64)
-    values = table[:, 2:-1] - table[:, :1]
-    for mask, seen in ((ends[1], table[:, 1]), (some[0], table[:, -1])):
-        _check_linear(
-            seen,
-            table[:, 0] + values[:, torch.from_numpy(mask).to(values.device)].sum(dim=1),
-            values,
-            rounding_tolerance(question.x),
-        )
+    empty = table[:, :1]
+    values = table[:, 2:-1] - empty
+    tolerance = rounding_tolerance(question.x)
+    for coalition in (1, len(masks) - 1):
+        answers = table[:, coalition]
+        present = as_tensor(masks[coalition], values)
+        expected = table[:, 0] + values[:, present].sum(dim=1)
+        _check_linear(answers, expected, values, tolerance)
     return values
 
 
 def _background(question: Question) -> Tensor:
+    """The removal's rows, which stand for the population: (rows, elements), float64."""
     rows = question.fixed_replacements
     if rows is None or len(rows) > 1 or rows.shape[1] < 2:
         raise InputError(
-            f"dependence='gaussian' takes mean and covariance from the removal's rows, got {question.removal!r}: "
-            "use removal=Background(rows) with at least two rows"
+            expected="for dependence='gaussian' a removal whose rows have a mean and covariance",
+            got=repr(question.removal),
+            advice="Ask with removal=Background(rows) with at least two rows.",
         )
     return rows[0].to(torch.float64)
 
 
+def _shared_labels(question: Question) -> Tensor:
+    """The feature of each element, (elements,), the same for all inputs."""
+    labels = question.partition.labels
+    if len(labels) > 1 or bool((labels < 0).any()):
+        raise InputError(
+            expected="features that are the same for all inputs and own every element",
+            got=repr(question.features),
+            advice="Use Columns(), with groups if need be, or dependence='independent'.",
+        )
+    return labels[0]
+
+
 def _slopes(question: Question, mean: Tensor, step: Tensor) -> Tensor:
-    """The coefficients (n, elements) of a linear model by one step per element from the mean,
-    checked on the inputs.
+    """The coefficients (n, elements) of a linear model, checked on the inputs.
+
+    By one step per element from the mean: `mean` and `step` are (elements,).
     """
     n, elements = question.x.shape
+    device = question.x.device
     start = mean.expand(n, -1).to(question.x.dtype)
     origin = question.score(start).to(torch.float64)
-    slope = torch.zeros(n, elements, dtype=torch.float64, device=question.x.device)
-    block = max(1, _CHUNK // (n * elements))
-    for a in range(0, elements, block):
-        moves = torch.diag(step)[a : a + block].to(question.x.dtype)
-        slope[:, a : a + block] = (
-            question.score(start[:, None] + moves).to(torch.float64) - origin[:, None]
-        )
+    slope = torch.zeros(n, elements, dtype=torch.float64, device=device)
+    for piece in pieces(elements, cells_each=n * elements):
+        moves = torch.diag(step)[piece].to(question.x.dtype)
+        moved = question.score(start[:, None] + moves).to(torch.float64)
+        slope[:, piece] = moved - origin[:, None]
     slope /= step
     contributions = slope * (question.x.to(torch.float64) - mean)
-    _check_linear(
-        question.prediction.to(torch.float64),
-        origin + contributions.sum(dim=1),
-        contributions,
-        rounding_tolerance(question.x),
-    )
+    prediction = question.prediction.to(torch.float64)
+    expected = origin + contributions.sum(dim=1)
+    tolerance = rounding_tolerance(question.x)
+    _check_linear(prediction, expected, contributions, tolerance)
     return slope
 
 
-def _check_linear(seen: Tensor, expected: Tensor, contributions: Tensor, share: float) -> None:
-    gap, scale = (seen - expected).abs(), seen.abs() + contributions.abs().sum(dim=1)
-    if bool((gap > share * scale + 1e-12).any()):
+def _check_linear(
+    answers: Tensor,
+    expected: Tensor,
+    contributions: Tensor,
+    tolerance: float,
+) -> None:
+    gap = (answers - expected).abs()
+    # Rounding is relative to the numbers that are
+    # added, which may cancel in the answer.
+    scale = answers.abs() + contributions.abs().sum(dim=1)
+    if bool((gap > tolerance * scale + 1e-12).any()):
         raise InputError(
-            f"LinearShap expects a model that is linear in its features, but contributions miss the answer by up "
-            f"to {float(gap.max()):.3g}: explain a linear output (the margin, not the probability), or use KernelShap"
+            expected="for LinearShap a model that is linear in its features",
+            got=f"contributions that miss the answer by up to {float(gap.max()):.3g}",
+            advice="Explain a linear output (the margin, not the probability), or use KernelShap.",
         )

@@ -1,63 +1,86 @@
-"""Shapley values by asking about coalitions that all inputs and outputs share: every coalition, or
-random orderings.
+"""The base of methods that ask about coalitions which all inputs and outputs share.
+
+Such a method is a function of one table, the worth of each coalition for each input. Which
+coalitions are asked depends on the number of features and the seed alone, so that one table of
+model evaluations serves every input and every output of the model. Subclasses differ in the
+design (`masks`) and in the estimator (`solve`).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from assay.answers.attribution import Kind
 from assay.methods.base import Axiom, Estimate, Method
-from assay.models.base import Ability
 from assay.question.question import Question
 
 SHAPLEY = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.SYMMETRY, Axiom.LINEARITY})
 
-Solved = tuple[Tensor, Tensor | None]
+Solution = tuple[Tensor, Tensor | None]
 """Values (..., features) and their standard errors."""
 
 
 class MaskMethod(Method):
-    """A method that is a function of one table: the values of coalitions that all inputs share.
+    """A method that is a function of one table: the worths of coalitions that all inputs share.
 
-    A subclass says which coalitions (`masks`) and what follows from their values (`solve`);
+    A subclass says which coalitions (`masks`) and what follows from their worths (`solve`);
     explaining every output of the model then costs what explaining one does.
     """
 
     @abstractmethod
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
-        """The coalitions to ask, (m, features); a pure function, so that the same design is met
-        again in `solve`.
+        """The coalitions to ask, (m, features).
+
+        A pure function, so that the same design is met again in `solve`.
         """
 
     @abstractmethod
-    def solve(self, table: Tensor, features: int, seed: int) -> Solved:
+    def solve(self, table: Tensor, features: int, seed: int) -> Solution:
         """The answer to a table (..., m), float64."""
 
-    def bound(self, question: Question) -> MaskMethod:
+    def resolved(self, question: Question) -> MaskMethod:  # may be overridden
         """The method with everything decided that depends on the question's features."""
         return self
 
-    def values(self, question: Question, seed: int) -> Estimate:
-        method, features = self.bound(question), question.partition.count
-        table = question.value(as_masks(method.masks(features, seed), question))
-        values, error = method.solve(table.to(torch.float64), features, seed)
-        return Estimate(values, standard_error=error)
+    def tables(  # may be overridden
+        self, questions: Sequence[Question], masks: Tensor, seed: int
+    ) -> Iterator[Tensor]:
+        """The worths of coalitions (m, features) for each question: (n, m), float64.
 
-    def each_output(self, question: Question, seed: int = 0) -> Estimate:
-        """The answer for every output of the model, from one table of model evaluations: (n,
-        features, outputs).
+        The questions differ in the model's output alone: it is asked once for all of them.
         """
-        method, features = self.bound(question), question.partition.count
-        table = question.outputs(as_masks(method.masks(features, seed), question))
-        values, error = method.solve(table.to(torch.float64).mT, features, seed)
-        return Estimate(values.mT, standard_error=None if error is None else error.mT)
+        return worths(questions, masks)
+
+    def values(self, question: Question, seed: int) -> Estimate:
+        return self.per_output((question,), seed)[0]
+
+    def per_output(self, questions: Sequence[Question], seed: int) -> Sequence[Estimate]:
+        question = questions[0]
+        features = question.partition.count
+        method = self.resolved(question)
+        masks = as_masks(method.masks(features, seed), question)
+        tables = method.tables(questions, masks, seed)
+        return [Estimate(*method.solve(table, features, seed)) for table in tables]
+
+
+def worths(questions: Sequence[Question], masks: Tensor) -> Iterator[Tensor]:
+    """The worths of coalitions for questions that differ in the output alone, each (n, m) float64.
+
+    Cost: m evaluations per input and draw of the removal, however many the questions.
+    """
+    if len(questions) == 1:
+        yield questions[0].value(masks).to(torch.float64)
+        return
+    outputs = questions[0].outputs(masks)
+    for question in questions:
+        # A copy, so that arithmetic runs over the same
+        # memory as for one output asked alone.
+        yield (outputs[..., question.column].contiguous().to(torch.float64))
 
 
 def as_masks(masks: NDArray[np.bool_], question: Question) -> Tensor:
@@ -66,8 +89,9 @@ def as_masks(masks: NDArray[np.bool_], question: Question) -> Tensor:
 
 
 def widening(freedom: int) -> float:
-    """What a standard error with this many degrees of freedom is multiplied by, so that 1.96 of it
-    make a 95 % interval.
+    """The ratio of Student's to the normal 97.5 % quantile at these degrees of freedom.
+
+    A standard error times this makes 1.96 of them a 95 % interval, also from few replicates.
     """
     from scipy.stats import norm
     from scipy.stats import t as student
@@ -76,8 +100,9 @@ def widening(freedom: int) -> float:
 
 
 def standard_error(replicates: Tensor, dim: int) -> Tensor | None:
-    """The standard error of a mean of independent replicates, widened by Student's factor; None if
-    there is one.
+    """The standard error of a mean of independent replicates, widened by Student's factor.
+
+    None where there is one replicate, which has no spread.
     """
     count = replicates.shape[dim]
     if count < 2:

@@ -1,5 +1,7 @@
-"""Shapley values with a formula: of a maximum, and of any game small enough to be regressed on
-whole.
+"""Shapley values of a maximum, by a formula: the max game of Lundberg and Lee (2017, section 4.2).
+
+The airport game (Littlechild and Owen 1973) with any replacement for what is absent: the maximum is
+cut into levels, and each level is a small game whose Shapley values are known.
 """
 
 from __future__ import annotations
@@ -10,68 +12,98 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from assay.answers.attribution import Kind
 from assay.errors import InputError
 from assay.methods.base import Axiom, Method
-from assay.models.base import Ability
 from assay.question.question import Question
+
+_TOLERANCE = 1e-5  # relative to the largest answer, in which single precision rounds
 
 
 def max_values(x: Tensor, reference: Tensor, floor: Tensor | None = None) -> Tensor:
-    """Shapley values of a maximum, v(S) = max(floor, max_i (x_i if i in S else r_i)): (..., M) for
-    x and r alike.
+    """Shapley values of a maximum, v(S) = max(floor, max_i (x_i if i in S else r_i)).
 
-    The maximum is the integral of 1{max > t} over t. Above max_i min(x_i, r_i) the features with
-    x_i > t (a of them) and those with r_i > t (b of them) are different ones, and the maximum stays
-    below t exactly if none of the former and all of the latter are present; so per unit of t the
-    former get (a - 1)! b! / (a + b)! each, the latter -a! (b - 1)! / (a + b)!. For r = 0 this is
-    the max game of Lundberg and Lee 2017, section 4.2. O(M log M) per row, float64.
+    (..., M) for x and r alike. The maximum is the integral of 1{max > t} over t. Above
+    max_i min(x_i, r_i) the features with x_i > t (a of them) and those with r_i > t (b of them) are
+    different ones, and the maximum stays below t exactly if none of the former and all of the
+    latter are present; so per unit of t the former get (a - 1)! b! / (a + b)! each, the latter
+    -a! (b - 1)! / (a + b)!. For r = 0 this is the max game of Lundberg and Lee 2017, section 4.2.
+    O(M log M) per row, float64.
 
     >>> max_values(torch.tensor([5.0, 4.0, 0.0]), torch.zeros(3)).tolist()
     [3.0, 2.0, 0.0]
     """
-    x, reference = x.to(torch.float64), reference.to(torch.float64).expand_as(x)
+    x = x.to(torch.float64)
+    reference = reference.to(torch.float64).expand_as(x)
+    # Below this level the maximum lies for every
+    # coalition: nobody earns anything there.
     lowest = torch.minimum(x, reference).amax(dim=-1, keepdim=True)
     if floor is not None:
-        lowest = torch.maximum(lowest, floor.to(torch.float64).unsqueeze(-1))
-    x, reference = x.maximum(lowest), reference.maximum(lowest)
-    levels = torch.cat((x, reference), dim=-1).sort(dim=-1).values
-    width, starts = levels.diff(dim=-1), levels[..., :-1].contiguous()
-    above, below = (
-        x.shape[-1] - torch.searchsorted(side.sort(dim=-1).values, starts, right=True)
-        for side in (x, reference)
-    )
-    gains = _running(width * _share(above, below))
-    losses = _running(width * _share(below, above))
-    at_x, at_reference = torch.searchsorted(levels, x), torch.searchsorted(levels, reference)
+        floor = floor.to(torch.float64)
+        lowest = torch.maximum(lowest, floor.unsqueeze(-1))
+    x = x.maximum(lowest)
+    reference = reference.maximum(lowest)
+    # The integrand changes at the 2 M values alone:
+    # between two neighbours it is constant.
+    both = torch.cat((x, reference), dim=-1)
+    levels = both.sort(dim=-1).values
+    widths = levels.diff(dim=-1)
+    starts = levels[..., :-1].contiguous()
+    # a and b of every interval: how many x_i, and
+    # how many r_i, lie above its start.
+    x_above = _count_above(x, starts)
+    reference_above = _count_above(reference, starts)
+    # What one feature with x_i > t gains, and one with r_i > t
+    # loses, from the lowest level up to each: (..., 2 M).
+    gain_rate = _share(x_above, reference_above)
+    loss_rate = _share(reference_above, x_above)
+    gains = _running(widths * gain_rate)
+    losses = _running(widths * loss_rate)
+    # A feature is above t from the smaller of its two
+    # values to the larger. Its share is what the running
+    # integral adds between them; where r_i > x_i that is
+    # counted backwards, and negative.
+    at_x = torch.searchsorted(levels, x)
+    at_reference = torch.searchsorted(levels, reference)
     gain = gains.gather(-1, at_x) - gains.gather(-1, at_reference)
-    return torch.where(
-        x > reference, gain, losses.gather(-1, at_x) - losses.gather(-1, at_reference)
-    )
+    loss = losses.gather(-1, at_x) - losses.gather(-1, at_reference)
+    return torch.where(x > reference, gain, loss)
 
 
-def _share(own: Tensor, other: Tensor) -> Tensor:
-    """(own - 1)! other! / (own + other)!, zero where own is zero."""
-    a, b = own.clamp_min(1).to(torch.float64), other.to(torch.float64)
-    return torch.where(
-        own > 0, (torch.lgamma(a) + torch.lgamma(b + 1) - torch.lgamma(a + b + 1)).exp(), 0.0
-    )
+def _count_above(values: Tensor, levels: Tensor) -> Tensor:
+    """How many of `values` (..., M) are greater than each of the levels (..., k): (..., k)."""
+    ordered = values.sort(dim=-1).values
+    not_above = torch.searchsorted(ordered, levels, right=True)
+    return values.shape[-1] - not_above
+
+
+def _share(a: Tensor, b: Tensor) -> Tensor:
+    """(a - 1)! b! / (a + b)!, zero where a is zero."""
+    positive = a.clamp_min(1).to(torch.float64)
+    other = b.to(torch.float64)
+    # Factorials of thousands of features overflow: their logarithms do not.
+    numerator = torch.lgamma(positive) + torch.lgamma(other + 1)
+    denominator = torch.lgamma(positive + other + 1)
+    share = (numerator - denominator).exp()
+    return torch.where(a > 0, share, 0.0)
 
 
 def _running(parts: Tensor) -> Tensor:
-    return torch.cat((torch.zeros_like(parts[..., :1]), parts.cumsum(dim=-1)), dim=-1)
+    """The integral up to each level, zero at the first: (..., k) to (..., k + 1)."""
+    zero = torch.zeros_like(parts[..., :1])
+    return torch.cat((zero, parts.cumsum(dim=-1)), dim=-1)
 
 
 @final
 @dataclass(frozen=True)
 class MaxShap(Method):
-    """Shapley values of a model that returns the largest of its inputs, whatever each of them is
-    replaced by.
+    """Shapley values of a model that returns the largest of its inputs, by a formula.
 
-    See `max_values` for the formula (Lundberg and Lee 2017, section 4.2, for a common reference). A
-    feature of several elements is worth its largest one. Values are averaged over the draws of the
-    removal. Cost: 2 evaluations per input, to check that the model is a maximum (`InputError`
-    otherwise); O(M log M) arithmetic.
+    See `max_values` for the formula (Lundberg and Lee 2017, section 4.2, for a common reference),
+    which holds whatever each input is replaced by. A feature of several elements is worth its
+    largest one. Values are averaged over the draws of the removal.
+
+    Cost: 2 evaluations per input, to check that the model is a maximum; O(M log M) arithmetic.
+    Values (n, features) in units of the target. Errors: InputError for another model.
 
     >>> from assay.question.question import Question
     >>> question = Question(lambda x: x.amax(1), torch.tensor([[5.0, 4.0, 0.0]]))
@@ -83,39 +115,43 @@ class MaxShap(Method):
     cost: ClassVar[str] = "2"
 
     def values(self, question: Question, seed: int) -> Tensor:
-        x, labels = question.x, question.partition.labels
-        count, draws = question.partition.count, question.replacements
+        x = question.x
+        labels = question.partition.labels
+        count = question.partition.count
+        draws = question.replacements
         _check_maximum(question)
-        total = torch.zeros(len(x), count, dtype=torch.float64, device=x.device)
+        # Elements that nobody owns are always present: a
+        # slot of their own, which is the floor.
         slots = torch.where(labels < 0, count, labels).expand(len(x), -1)
+        largest = _largest(x, slots, count)
+        floor = largest[:, -1]
         rows = torch.arange(len(x), device=x.device)
-        own = _largest(x, slots, count)
-        floor = own[:, -1]
+        total = torch.zeros(len(x), count, dtype=torch.float64, device=x.device)
         for draw in range(draws):
-            gone = _largest(question.removed(rows, torch.full_like(rows, draw)), slots, count)
-            total += max_values(own[:, :-1], gone[:, :-1], floor)
+            removed = question.removed(rows, torch.full_like(rows, draw))
+            reference = _largest(removed, slots, count)
+            total += max_values(largest[:, :-1], reference[:, :-1], floor)
         return total / draws
 
 
 def _largest(x: Tensor, slots: Tensor, count: int) -> Tensor:
-    """The largest element of every feature and, last, of the elements that nobody owns: (n, count +
-    1).
-    """
-    empty = torch.full((len(x), count + 1), -torch.inf, dtype=torch.float64, device=x.device)
-    return empty.scatter_reduce(1, slots, x.to(torch.float64), "amax")
+    """The largest element of every feature and, last, of what nobody owns: (n, count + 1)."""
+    shape = (len(x), count + 1)
+    lowest = torch.full(shape, -torch.inf, dtype=torch.float64, device=x.device)
+    return lowest.scatter_reduce(1, slots, x.to(torch.float64), "amax")
 
 
 def _check_maximum(question: Question) -> None:
     rows = torch.arange(len(question.x), device=question.x.device)
-    gone = question.removed(rows, torch.zeros_like(rows))
-    for points in (question.x, gone):
-        answer, expected = (
-            question.score(points).to(torch.float64),
-            points.amax(dim=1).to(torch.float64),
-        )
-        worst = (answer - expected).abs().max()
-        if not bool(worst <= 1e-5 * (1.0 + expected.abs().max())):
+    removed = question.removed(rows, torch.zeros_like(rows))
+    for points in (question.x, removed):
+        answers = question.score(points).to(torch.float64)
+        expected = points.amax(dim=1).to(torch.float64)
+        largest_gap = (answers - expected).abs().max()
+        # Written so that NaN is refused too.
+        if not bool(largest_gap <= _TOLERANCE * (1.0 + expected.abs().max())):
             raise InputError(
-                f"MaxShap expects a model that returns the largest of its inputs, but answers differ from it by up to "
-                f"{float(worst):.3g}: use ExactShapley (few features) or KernelShap"
+                expected="for MaxShap a model that returns the largest of its inputs",
+                got=f"answers that differ from it by up to {float(largest_gap):.3g}",
+                advice="Use ExactShapley (few features) or KernelShap.",
             )

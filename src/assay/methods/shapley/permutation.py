@@ -1,4 +1,10 @@
-"""Shapley values from random orderings, walked in antithetic pairs."""
+"""Permutation sampling: Shapley values from random orderings, walked in antithetic pairs.
+
+The Shapley value of a feature is its mean marginal contribution when features join one after
+another in a random order (Shapley 1953). Sampling orders is the estimator of Castro, Gomez and
+Tejada (2009); walking each of them forwards and backwards is antithetic sampling (Mitchell et al.
+2022), under which sampling adds no error in games of single features and pairs.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from assay.errors import InputError
+from assay.errors import SettingError
 from assay.methods.base import Axiom
 from assay.methods.shapley import coalitions
-from assay.methods.shapley.mask_method import MaskMethod, Solved, standard_error
+from assay.methods.shapley.games import as_tensor
+from assay.methods.shapley.mask_method import (
+    MaskMethod,
+    Solution,
+    standard_error,
+)
 
 
 @final
@@ -21,12 +32,17 @@ from assay.methods.shapley.mask_method import MaskMethod, Solved, standard_error
 class PermutationShapley(MaskMethod):
     """The mean marginal contribution over random orderings, each walked forwards and backwards.
 
-    phi_i = mean_pi v(P_i + i) - v(P_i), P_i the features before i in pi (Castro, Gomez and Tejada
-    2009, equation 3), over `orderings` / 2 antithetic pairs (Mitchell, Cooper, Frank and Holmes
-    2022, section 4.1). Complete by construction; exact for games without interactions of three
-    features or more; the standard error comes from the pairs, widened by Student's factor, so that
-    1.96 of them make a 95 % interval however few the pairs. Cost: at most orderings * (features -
-    1) + 2 evaluations per input; repeated coalitions are asked once.
+    phi_i = mean_pi v(P_i + i) - v(P_i), P_i the features before i in pi
+    (Castro, Gomez and Tejada 2009, equation 3), over antithetic pairs of orderings (Mitchell,
+    Cooper, Frank and Holmes 2022, section 4.1). Complete by construction; exact for games without
+    interactions of three features or more. The standard error comes from the pairs, widened by
+    Student's factor, so that 1.96 of them make a 95 % interval however few the pairs.
+
+    Settings:
+        orderings: how many, an even number: each random one counts twice, with its reverse.
+
+    Cost: at most orderings * (features - 1) + 2 evaluations per input and draw of the removal;
+    repeated coalitions are asked once. Values (n, features) in units of the target.
 
     >>> table = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
     >>> PermutationShapley(orderings=2).solve(table, 2, seed=0)[0].tolist()
@@ -40,31 +56,48 @@ class PermutationShapley(MaskMethod):
 
     def __post_init__(self) -> None:
         if self.orderings < 2 or self.orderings % 2:
-            raise InputError(
-                f"orderings must be an even number of at least 2, got {self.orderings}: each is walked both ways"
+            raise SettingError(
+                expected="as orderings an even number of at least 2",
+                got=self.orderings,
+                advice="Each is walked both ways: use 64.",
             )
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return self._walks(features, seed)[0]
 
     def _walks(self, features: int, seed: int) -> tuple[NDArray[np.bool_], Tensor]:
-        """The different coalitions met, and which of them each walk meets: (orderings, features +
-        1).
+        """The different coalitions met, and which of them each walk meets.
+
+        (m, features) and (orderings, features + 1).
         """
         orders = self._orders(features, seed)
-        place = np.argsort(orders, axis=1)
-        met = (place[:, None, :] < np.arange(features + 1)[None, :, None]).reshape(-1, features)
+        rank = np.argsort(orders, axis=1)
+        # After k steps of a walk the features of rank below k are present.
+        steps = np.arange(features + 1)[None, :, None]
+        met = (rank[:, None, :] < steps).reshape(-1, features)
+        # Walks share their ends, and often more:
+        # every coalition is asked once.
         masks, where = np.unique(met, axis=0, return_inverse=True)
-        return masks, torch.from_numpy(where.reshape(len(orders), features + 1))
+        shape = (len(orders), features + 1)
+        return masks, torch.from_numpy(where.reshape(shape))
 
     def _orders(self, features: int, seed: int) -> NDArray[np.int64]:
+        """Orderings, each followed by its reverse: (orderings, features)."""
         forwards = coalitions.orderings(features, self.orderings // 2, seed)
-        return np.stack((forwards, forwards[:, ::-1]), axis=1).reshape(-1, features)
+        pairs = np.stack((forwards, forwards[:, ::-1]), axis=1)
+        return pairs.reshape(-1, features)
 
-    def solve(self, table: Tensor, features: int, seed: int) -> Solved:
+    def solve(self, table: Tensor, features: int, seed: int) -> Solution:
         where = self._walks(features, seed)[1].to(table.device)
-        orders = torch.tensor(self._orders(features, seed), device=table.device)
+        orders = as_tensor(self._orders(features, seed), table)
+        # A step's contribution belongs to the
+        # feature that joins at that step.
         steps = table[..., where].diff(dim=-1)
-        by_feature = torch.empty_like(steps).scatter_(-1, orders.expand_as(steps), steps)
-        pairs = (by_feature[..., ::2, :] + by_feature[..., 1::2, :]) / 2
+        joining = orders.expand_as(steps)
+        contributions = torch.empty_like(steps).scatter_(-1, joining, steps)
+        # The two walks of a pair depend on each
+        # other; pairs are independent replicates.
+        forwards = contributions[..., ::2, :]
+        backwards = contributions[..., 1::2, :]
+        pairs = (forwards + backwards) / 2
         return pairs.mean(dim=-2), standard_error(pairs, dim=-2)

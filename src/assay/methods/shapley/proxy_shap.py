@@ -1,5 +1,14 @@
-"""Shapley values by way of a small model of the game: fitted to the asked coalitions, explained
-exactly, then corrected.
+"""Proxy SHAP: a small model of the game, explained exactly, then corrected by its residuals.
+
+Regression adjustment (Witter, Liu and Musco 2025): fit a proxy g of which Shapley values are known
+exactly to the asked coalitions, and add an unbiased estimate of what it misses,
+phi(v) = phi(g) + phi(v - g). The proxy here is a Gaussian process over coalitions (Chau, Muandet
+and Sejdinovic 2023). The other half of the algebra, likelihood and posterior, is in
+`numerics/gaussian_process.py`.
+
+Shapley values depend on the odd part of a game alone, y(S) = (v(S) - v(S^c)) / 2, and so does the
+proxy. Coalitions are written as signs s in {-1, 1}^d: then the odd interactions are the products
+of an odd number of signs, which are orthogonal.
 """
 
 from __future__ import annotations
@@ -18,30 +27,42 @@ from assay.engine import one_thread
 from assay.errors import InputError
 from assay.methods.base import Axiom
 from assay.methods.shapley.coalitions import Design, Floats, Weighting
-from assay.methods.shapley.kernel_shap import KernelShap, regress, with_empty_and_full
-from assay.methods.shapley.mask_method import MaskMethod, Solved
+from assay.methods.shapley.kernel_shap import (
+    KernelShap,
+    regress,
+    with_empty_and_full,
+)
+from assay.methods.shapley.mask_method import MaskMethod, Solution
 from assay.numerics import gaussian_process
-from assay.numerics.gaussian_process import residuals, maximum_a_posteriori
+from assay.numerics.gaussian_process import (
+    maximum_a_posteriori,
+    residuals,
+)
 
-_MOST_FITTED = 300  # coalitions that choose the proxy's settings; all of them fit it
+_MAX_TRAINING = 300  # coalitions that choose the proxy's hyperparameters; all of them fit it
 
-_ROUNDS = 25
+_ROUNDS = 25  # of the optimiser
 
-_LIKELY, _SPREAD = (
-    np.array([-1.5, -6.0]),
-    np.array([1.5, 3.0]),
-)  # of logit(relevance) and log(noise), before any data
+# The prior of logit(relevance) and log(noise): relevances around 0.18, noise around 0.0025.
+_PRIOR_MEAN = np.array([-1.5, -6.0])
+_PRIOR_SD = np.array([1.5, 3.0])
+
+_GOLDEN_RATIO = 0.6180339887498949
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Proxy:
-    """A Gaussian process over the odd part of a game, y(S) = (v(S) - v(S^c)) / 2, which alone
-    decides Shapley values.
+    """A Gaussian process over the odd part of a game, y(S) = (v(S) - v(S^c)) / 2.
 
     Its covariance is the odd part of prod_j (1 + r_j s_j t_j) for coalitions s, t in {-1, 1}^d: an
-    interaction of the features T has variance prod_{j in T} r_j, so that a feature's relevance r_j
-    in (0, 1) says how it joins interactions. `signs` (m, d) are the asked coalitions.
+    interaction of the features T has variance prod_{j in T} r_j. All covariances are divided by a
+    coalition's own, prod_j (1 + r_j) / 2 - prod_j (1 - r_j) / 2, which is the same for all.
+
+    Settings:
+        signs: the asked coalitions, (m, d).
+        relevance: r_j in (0, 1), how much feature j joins interactions, (d,).
+        noise: the variance that the process does not explain, as a share of its own.
     """
 
     signs: Floats
@@ -49,113 +70,183 @@ class Proxy:
     noise: float
 
     @cached_property
-    def scale(self) -> float:
+    def log_scale(self) -> float:
         """The logarithm of every coalition's own covariance, by which all are divided."""
-        high, low = np.log1p(self.relevance).sum(), np.log1p(-self.relevance).sum()
-        return float(high + np.log1p(-np.exp(low - high)) - np.log(2))
+        # Products of hundreds of factors overflow: logarithms do not.
+        plus = np.log1p(self.relevance).sum()
+        minus = np.log1p(-self.relevance).sum()
+        return float(plus + np.log1p(-np.exp(minus - plus)) - np.log(2))
 
     @cached_property
-    def halves(self) -> tuple[Floats, Floats]:
-        """Half the covariance of every two coalitions, and of one and the other's complement;
-        scaled.
+    def half_covariances(self) -> tuple[Floats, Floats]:
+        """Half the covariance of every two coalitions, and of one and the other's complement.
+
+        prod_j (1 + r_j s_j t_j) / 2 and prod_j (1 - r_j s_j t_j) / 2, scaled: (m, m) each. Their
+        difference is the covariance of the odd part.
         """
-        high, low = np.log1p(self.relevance), np.log1p(-self.relevance)
-        agree = self.signs * ((high - low) / 2) @ self.signs.T
-        middle = (high + low).sum() / 2 - self.scale
-        return np.exp(middle + agree) / 2, np.exp(middle - agree) / 2
+        plus = np.log1p(self.relevance)
+        minus = np.log1p(-self.relevance)
+        # log(1 + r s t) is linear in s t, which is 1 or
+        # -1: all products are one matrix product.
+        agreement = self.signs * ((plus - minus) / 2) @ self.signs.T
+        middle = (plus + minus).sum() / 2 - self.log_scale
+        same = np.exp(middle + agreement) / 2
+        complement = np.exp(middle - agreement) / 2
+        return same, complement
 
     @cached_property
-    def factor(self) -> tuple[Floats, bool]:
+    def cholesky(self) -> tuple[Floats, bool]:
         """The Cholesky factor of the covariance with noise."""
-        same, other = self.halves
-        return gaussian_process.factor(same - other, self.noise)
+        same, complement = self.half_covariances
+        return gaussian_process.factor(same - complement, self.noise)
 
-    def pull(self, slope: Floats) -> Floats:
-        """A slope in the covariance (m, m) as slopes in the relevances (d,)."""
-        same, other = self.halves
-        plus, minus = slope * same, slope * other
-        quadratic = np.einsum("ij,ik,kj->j", self.signs, plus + minus, self.signs, optimize=True)
-        r, total = self.relevance, (plus - minus).sum()
-        high, low = np.log1p(r).sum() - self.scale, np.log1p(-r).sum() - self.scale
-        shrink = (np.exp(high) / (1 + r) + np.exp(low) / (1 - r)) / 2
-        return np.asarray((quadratic - r * total) / (1 - r**2) - total * shrink, dtype=np.float64)
+    def relevance_gradient(self, covariance_gradient: Floats) -> Floats:
+        """A gradient in the covariance (m, m) as the gradient in the relevances (d,)."""
+        same, complement = self.half_covariances
+        weighted_same = covariance_gradient * same
+        weighted_complement = covariance_gradient * complement
+        # d log(1 + r s t) / dr = (s t - r) / (1 - r^2),
+        # and the same with -s t for the complement.
+        quadratic = np.einsum(
+            "ij,ik,kj->j",
+            self.signs,
+            weighted_same + weighted_complement,
+            self.signs,
+            optimize=True,
+        )
+        r = self.relevance
+        total = (weighted_same - weighted_complement).sum()
+        # The scale depends on the relevances too.
+        log_plus = np.log1p(r).sum() - self.log_scale
+        log_minus = np.log1p(-r).sum() - self.log_scale
+        plus_gradient = np.exp(log_plus) / (1 + r)
+        minus_gradient = np.exp(log_minus) / (1 - r)
+        scale_gradient = (plus_gradient + minus_gradient) / 2
+        product_gradient = (quadratic - r * total) / (1 - r**2)
+        gradient = product_gradient - total * scale_gradient
+        return np.asarray(gradient, dtype=np.float64)
 
-    def carried(self) -> Floats:
-        """The Shapley values of every coalition's covariance function: (m, d).
+    def covariance_values(self) -> Floats:
+        """The Shapley values of the game t -> cov(s, t), for every asked coalition s: (m, d).
 
-        phi_i = r_i t_i * Integral_{-1}^1 prod_{j != i} (1 + r_j t_j u) du, a polynomial that
+        phi_i = r_i s_i * Integral_{-1}^1 prod_{j != i} (1 + r_j s_j u) du, a polynomial that
         Gauss-Legendre integrates exactly.
         """
-        out = np.zeros_like(self.signs)
+        integral = np.zeros_like(self.signs)
         signed = self.signs * self.relevance
-        for node, weight in zip(*np.polynomial.legendre.leggauss(self.signs.shape[1] // 2 + 1)):
+        node_count = self.signs.shape[1] // 2 + 1
+        nodes, weights = np.polynomial.legendre.leggauss(node_count)
+        for node, weight in zip(nodes, weights):
             factors = 1 + signed * node
-            out += (
-                weight * np.exp(np.log(factors).sum(axis=1, keepdims=True) - self.scale) / factors
-            )
-        return np.asarray(out * signed, dtype=np.float64)
+            # The product over all features, divided
+            # by the factor of i, for every i.
+            log_product = np.log(factors).sum(axis=1, keepdims=True)
+            log_product -= self.log_scale
+            integral += weight * np.exp(log_product) / factors
+        return np.asarray(integral * signed, dtype=np.float64)
 
-    def spread(self) -> Floats:
+    def prior_variances(self) -> Floats:
         """The variance of every feature's Shapley value before any data: (d,).
 
         sum over odd T with i of 4 prod_{j in T} r_j / |T|^2 = r_i * double integral of prod_{j !=
         i} (1 + r_j u w) over [-1, 1]^2.
         """
-        nodes, weights = np.polynomial.legendre.leggauss(len(self.relevance) // 2 + 1)
-        product, share = np.outer(nodes, nodes)[..., None], np.outer(weights, weights)
-        factors = 1 + self.relevance * product
-        each = np.exp(np.log(factors).sum(axis=2, keepdims=True) - self.scale) / factors
-        return np.asarray(self.relevance * np.einsum("ab,abj->j", share, each), dtype=np.float64)
+        node_count = len(self.relevance) // 2 + 1
+        nodes, weights = np.polynomial.legendre.leggauss(node_count)
+        node_products = np.outer(nodes, nodes)[..., None]
+        node_weights = np.outer(weights, weights)
+        factors = 1 + self.relevance * node_products
+        log_product = np.log(factors).sum(axis=2, keepdims=True)
+        log_product -= self.log_scale
+        without_i = np.exp(log_product) / factors
+        integral = np.einsum("ab,abj->j", node_weights, without_i)
+        return np.asarray(self.relevance * integral, dtype=np.float64)
 
 
-def fitted(signs: Floats, answers: Floats) -> Proxy:
-    """The proxy whose relevances and noise are most probable after `answers` (m,); the last
-    coalition is the full one.
+def fit_proxy(signs: Floats, answers: Floats) -> Proxy:
+    """The proxy with the most probable hyperparameters after `answers` (m,).
+
+    Of the coalitions `signs` (m, d) the last is the full one.
     """
-    count, features = signs.shape
-    # the others lie sorted by size: steps of the golden ratio meet all sizes, where only some can choose the settings
-    spaced = np.argsort(np.arange(count - 1) * 0.6180339887498949 % 1.0)
-    chosen = np.append(count - 1, spaced)[:_MOST_FITTED]
-    likely, spread = (np.repeat(part, [features, 1]) for part in (_LIKELY, _SPREAD))
+    features = signs.shape[1]
+    training = _training_coalitions(len(signs))
+    prior_mean = np.repeat(_PRIOR_MEAN, [features, 1])
+    prior_sd = np.repeat(_PRIOR_SD, [features, 1])
 
-    def kernel(relevance: Floats) -> tuple[Floats, Callable[[Floats], Floats]]:
-        proxy = Proxy(signs[chosen], relevance, 0.0)
-        same, other = proxy.halves
-        return same - other, proxy.pull
+    def kernel(
+        relevance: Floats,
+    ) -> tuple[Floats, Callable[[Floats], Floats]]:
+        proxy = Proxy(signs[training], relevance, 0.0)
+        same, complement = proxy.half_covariances
+        return same - complement, proxy.relevance_gradient
 
-    return Proxy(signs, *maximum_a_posteriori(kernel, answers[chosen], likely, spread, _ROUNDS))
+    relevance, noise = maximum_a_posteriori(
+        kernel, answers[training], prior_mean, prior_sd, _ROUNDS
+    )
+    return Proxy(signs, relevance, noise)
 
 
-def adjusted(table: Floats, design: Design) -> tuple[Floats, Floats]:
+def _training_coalitions(count: int) -> NDArray[np.int64]:
+    """Which of `count` coalitions choose the hyperparameters: the full one, and some of the rest.
+
+    The rest lie sorted by size, and steps of the golden ratio meet all sizes evenly.
+    """
+    order = np.argsort(np.arange(count - 1) * _GOLDEN_RATIO % 1.0)
+    return np.append(count - 1, order)[:_MAX_TRAINING]
+
+
+def regression_adjusted(table: Floats, design: Design) -> tuple[Floats, Floats]:
     """One game's values (d,) and their standard errors from its table (2 + 2 pairs,)."""
-    from scipy.linalg import cho_solve
-
-    half, other = table[2:].reshape(2, -1)
+    half, complement = table[2:].reshape(2, -1)
     total = table[1] - table[0]
-    odd = np.append((half - other) / 2, total / 2)
-    size = float(np.sqrt(np.mean(odd**2)))
-    if size == 0.0 or design.complete:
+    odd = np.append((half - complement) / 2, total / 2)
+    scale = float(np.sqrt(np.mean(odd**2)))
+    # A constant game, or one that is known whole, needs no proxy.
+    if scale == 0.0 or design.complete:
         values, error = regress(torch.from_numpy(table), design)
         return values.numpy(), error.numpy()
-    signs = np.where(np.vstack((design.half, np.ones(design.features, dtype=np.bool_))), 1.0, -1.0)
-    proxy = fitted(signs, odd / size)
-    carried = proxy.carried()
-    weights = cho_solve(proxy.factor, odd / size)
-    own = size * (carried.T @ weights)
-    missed = size * residuals(proxy.noise, weights)
-    residual = np.concatenate(([0.0, total - own.sum()], missed[:-1], -missed[:-1]))
-    rest, doubt = regress(torch.from_numpy(residual), design)
-    power = size**2 * float(odd @ weights) / size / len(odd)
-    known = np.einsum("md,md->d", carried, cho_solve(proxy.factor, carried))
-    variance = power * np.maximum(proxy.spread() - known, 0.0)
-    return own + rest.numpy(), np.sqrt(variance + doubt.numpy() ** 2)
+    # The full coalition is an answer like the others, and comes last.
+    full = np.ones(design.features, dtype=np.bool_)
+    signs = np.where(np.vstack((design.half, full)), 1.0, -1.0)
+    proxy = fit_proxy(signs, odd / scale)
+    return _adjusted_by(proxy, odd, scale, design)
+
+
+def _adjusted_by(proxy: Proxy, odd: Floats, scale: float, design: Design) -> tuple[Floats, Floats]:
+    """The proxy's values plus the regression on its residuals, and their joint standard error.
+
+    `odd` (pairs + 1,): the odd part of the game, the full coalition last; `scale` its size.
+    """
+    from scipy.linalg import cho_solve
+
+    covariance_values = proxy.covariance_values()
+    weights = cho_solve(proxy.cholesky, odd / scale)
+    proxy_values = scale * (covariance_values.T @ weights)
+    missed = scale * residuals(proxy.noise, weights)
+    # The residual game: the full coalition keeps what the
+    # values do not yet add up to, and a pair misses the odd
+    # residual on one side and its opposite on the other.
+    total = 2 * odd[-1]
+    ends = [0.0, total - proxy_values.sum()]
+    residual_table = np.concatenate((ends, missed[:-1], -missed[:-1]))
+    correction, doubt = regress(torch.from_numpy(residual_table), design)
+    # The posterior's variance: the prior's less what the
+    # data say, in the size that is most probable after
+    # them (profiled out of the likelihood).
+    power = scale**2 * float(odd @ weights) / scale / len(odd)
+    solved = cho_solve(proxy.cholesky, covariance_values)
+    explained = np.einsum("md,md->d", covariance_values, solved)
+    remaining = np.maximum(proxy.prior_variances() - explained, 0.0)
+    variance = power * remaining
+    # The two doubts are added as if they were independent.
+    error = np.sqrt(variance + doubt.numpy() ** 2)
+    return proxy_values + correction.numpy(), error
 
 
 @final
 @dataclass(frozen=True)
 class ProxyShap(MaskMethod):
-    """`KernelShap` with a small model of the game in between: fit it, explain it exactly, regress
-    on what it misses.
+    """A small model of the game, explained exactly, plus `KernelShap` on what it misses.
 
     phi = phi(g) + KernelShap(v - g), with g a Gaussian process over coalitions whose interactions
     have variances that are products of feature relevances, fitted to each input and output by its
@@ -163,11 +254,18 @@ class ProxyShap(MaskMethod):
     trees; a Gaussian process of games: Chau, Muandet and Sejdinovic 2023). g has exact Shapley
     values, and knows its own doubt: the standard error joins the posterior's to that of the
     regression. Complete by construction; exact where every coalition is asked. It pays where games
-    have structure and evaluations are dear: arithmetic is O(pairs^3) per input and output. Cost:
-    budget + 2 evaluations per input and draw of the removal; a budget below 5 per feature is
-    refused (`InputError`), 10 are better.
+    have structure and evaluations are dear: arithmetic is O(pairs^3) per input and output.
 
-    >>> ProxyShap(budget=2).solve(torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64), 2, seed=0)[0].tolist()
+    Settings:
+        budget: coalitions besides the empty and the full one; at least 5 per feature, 10 are
+            better.
+        weighting: how sizes share the coalitions, as for `KernelShap`.
+
+    Cost: budget + 2 evaluations per input and draw of the removal. Values (n, features) in units of
+    the target. Errors: InputError for a budget below 5 per feature.
+
+    >>> table = torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+    >>> ProxyShap(budget=2).solve(table, 2, seed=0)[0].tolist()
     [0.5, 0.5]
     """
 
@@ -182,20 +280,28 @@ class ProxyShap(MaskMethod):
         needed = min(5 * features, int(2**features) - 2)
         if self.budget < needed:
             raise InputError(
-                f"{features} features need a budget of at least {needed} coalitions for a proxy, got {self.budget}: "
-                "raise the budget, or use KernelShap, which needs fewer"
+                expected=(
+                    f"a budget of at least {needed} coalitions for a proxy of {features} features"
+                ),
+                got=self.budget,
+                advice="Raise the budget, or use KernelShap, which needs fewer.",
             )
-        return KernelShap(self.budget, weighting=self.weighting).design(features, seed)
+        method = KernelShap(self.budget, weighting=self.weighting)
+        return method.design(features, seed)
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return with_empty_and_full(self.design(features, seed).half)
 
-    def solve(self, table: Tensor, features: int, seed: int) -> Solved:
-        design, games = self.design(features, seed), table.reshape(-1, table.shape[-1])
+    def solve(self, table: Tensor, features: int, seed: int) -> Solution:
+        design = self.design(features, seed)
+        games = table.reshape(-1, table.shape[-1]).cpu().numpy()
+        # The matrices are small: threads of BLAS
+        # would cost more than they save.
         with one_thread():
-            solved = [adjusted(each, design) for each in games.cpu().numpy()]
+            estimates = [regression_adjusted(game, design) for game in games]
+        shape = (*table.shape[:-1], features)
         values, errors = (
-            torch.from_numpy(np.stack(part)).to(table.device).reshape(*table.shape[:-1], features)
-            for part in zip(*solved)
+            torch.from_numpy(np.stack(part)).to(table.device).reshape(shape)
+            for part in zip(*estimates)
         )
         return values, errors

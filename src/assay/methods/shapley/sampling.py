@@ -1,4 +1,10 @@
-"""Shapley values with one background row per draw: what a large background asks for."""
+"""Sampling with one background row per draw: Shapley values when the background is large.
+
+The other estimators ask every coalition under every replacement row. Strumbelj and Kononenko (2014)
+draw an ordering and a row together, so that the cost does not grow with the rows. What the row adds
+to the noise is largely known, because the sum of a draw's contributions is, and a regression on it
+takes that part away (the method of control variates; Cochran 1977, section 7.3).
+"""
 
 from __future__ import annotations
 
@@ -7,14 +13,14 @@ from typing import ClassVar, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from assay.answers.attribution import Kind
-from assay.errors import InputError
+from assay.errors import SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.shapley.coalitions import orderings
+from assay.methods.shapley.games import as_tensor
 from assay.methods.shapley.mask_method import widening
-from assay.models.base import Ability
 from assay.numerics import rng
 from assay.question.question import Question
 
@@ -22,17 +28,22 @@ from assay.question.question import Question
 @final
 @dataclass(frozen=True)
 class SamplingShapley(Method):
-    """Marginal contributions along random orderings, every draw with a single row in the place of
-    what is absent.
+    """Marginal contributions along random orderings, a single replacement row for each draw.
 
     One draw takes an ordering pi and a replacement row r and walks from r to x along pi and along
     its reverse,
-    phi_i = mean f(x_{P_i + i}, r) - f(x_{P_i}, r)     (Strumbelj and Kononenko 2014, algorithm 1). Rows are used
-    evenly: in random order, each once before any is used twice. A draw's sum f(x) - f(r) has a
-    known mean, f(x) - E f(r), so the draws are adjusted by their regression on it (Cochran 1977,
-    section 7.3), which makes the values complete; the standard error is that of the adjusted draws,
-    widened by Student's factor, so that 1.96 of them make a 95 % interval. Cost: 2 * draws *
-    features - draws evaluations per input, whatever the number of rows; `KernelShap` asks all rows.
+    phi_i = mean f(x_{P_i + i}, r) - f(x_{P_i}, r)     (Strumbelj and Kononenko 2014, algorithm 1)
+
+    Rows are used evenly: in random order, each once before any is used twice. A draw's sum
+    f(x) - f(r) has a known mean, f(x) - E f(r), so the draws are adjusted by their regression on it
+    (Cochran 1977, section 7.3), which makes the values complete; the standard error is that of the
+    adjusted draws, widened by Student's factor, so that 1.96 of them make a 95 % interval.
+
+    Settings:
+        draws: how many pairs of an ordering and a row, at least 3 for a standard error.
+
+    Cost: 2 * draws * features - draws evaluations per input, whatever the number of rows;
+    `KernelShap` asks all rows. Values (n, features) in units of the target.
 
     >>> from assay.question.question import Question
     >>> question = Question(lambda x: x[:, 0] * x[:, 1], torch.tensor([[2.0, 3.0]]))
@@ -47,66 +58,106 @@ class SamplingShapley(Method):
 
     def __post_init__(self) -> None:
         if self.draws < 3:
-            raise InputError(
-                f"draws must be at least 3, got {self.draws}: a standard error needs a spread to measure"
+            raise SettingError(
+                expected="as draws at least 3",
+                got=self.draws,
+                advice="A standard error needs a spread to measure: use 100.",
             )
 
     def values(self, question: Question, seed: int) -> Estimate:
         question.require_removal()
-        features, rows = question.partition.count, question.replacements
+        features = question.partition.count
+        device = question.x.device
         orders = orderings(features, self.draws, seed)
-        drawn = torch.from_numpy(_evenly(rows, self.draws, seed)).to(question.x.device)
-        place = torch.from_numpy(np.argsort(orders, axis=1)).to(question.x.device)
-        values = torch.zeros(
-            question.n, self.draws, features, dtype=torch.float64, device=question.x.device
-        )
+        ranks = as_tensor(np.argsort(orders, axis=1), question.x)
+        row_numbers = _balanced_rows(question.replacements, self.draws, seed)
+        rows = as_tensor(row_numbers, question.x)
         prediction = question.prediction.to(torch.float64)
-        for which in range(self.draws):
-            values[:, which] = _walk(question, place[which], drawn[which], prediction)
-        return Estimate(*_adjusted(values, prediction - question.base.to(torch.float64)))
+        contributions = torch.zeros(
+            (question.n, self.draws, features),
+            dtype=torch.float64,
+            device=device,
+        )
+        for draw in range(self.draws):
+            walk = _walk(question, ranks[draw], rows[draw], prediction)
+            contributions[:, draw] = walk
+        total = prediction - question.base.to(torch.float64)
+        return Estimate(*_regression_adjusted(contributions, total))
 
 
-def _evenly(rows: int, draws: int, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def _balanced_rows(rows: int, draws: int, seed: int) -> NDArray[np.int64]:
     """Which row each draw takes: every row once before any is taken twice."""
-    draw = rng.shared(seed, "background rows")
-    return np.concatenate([draw.permutation(rows) for _ in range(-(-draws // rows))])[:draws]
+    generator = rng.shared(seed, "background rows")
+    rounds = -(-draws // rows)
+    permutations = [generator.permutation(rows) for _ in range(rounds)]
+    return np.concatenate(permutations)[:draws]
 
 
-def _walk(question: Question, place: Tensor, row: Tensor, prediction: Tensor) -> Tensor:
-    """Both walks of one draw: the mean contribution of every feature, (n, features)."""
-    features = len(place)
-    met = place < torch.arange(features, device=place.device)[:, None]  # the first is empty
-    masks = torch.cat((met, ~met[1:]))
-    m, target = len(masks), question.fixed_target
-    table = torch.zeros(question.n * m, dtype=torch.float64, device=place.device)
+def _walk(question: Question, ranks: Tensor, row: Tensor, prediction: Tensor) -> Tensor:
+    """Both walks of one draw: the mean contribution of every feature, (n, features).
 
-    def make(flat: Tensor) -> tuple[Tensor, Tensor]:
-        owners = flat // m
-        return question.masked(owners, masks[flat % m], row.expand(len(flat))), owners
+    `ranks` (features,): at which step of the ordering each feature joins.
+    """
+    features = len(ranks)
+    # After k steps the features of rank below k are
+    # present; the first coalition is empty.
+    steps = torch.arange(features, device=ranks.device)[:, None]
+    forward_masks = ranks < steps
+    # The reverse walk meets their complements. The empty
+    # one serves both walks, and the full one is the
+    # prediction, so that neither is asked again.
+    masks = torch.cat((forward_masks, ~forward_masks[1:]))
+    worths = _worths_under_row(question, masks, row)
+    empty = worths[:, :1]
+    full = prediction[:, None]
+    growing = torch.cat((worths[:, :features], full), dim=1)
+    shrinking = torch.cat((full, worths[:, features:], empty), dim=1)
+    # A feature that leaves takes its contribution
+    # away: steps down come with a minus.
+    contributions = growing.diff(dim=1) - shrinking.diff(dim=1)
+    return contributions[:, ranks] / 2
 
-    def use(flat: Tensor, owners: Tensor, outputs: Tensor) -> None:
-        table[flat] = target.score(outputs, owners).to(torch.float64)
 
-    question.ask(question.n * m, make, use, "with features removed")
-    values = table.view(question.n, m)
-    forwards = torch.cat((values[:, :features], prediction[:, None]), dim=1).diff(dim=1)
-    backwards = torch.cat((prediction[:, None], values[:, features:], values[:, :1]), dim=1).diff(
-        dim=1
-    )
-    return (forwards - backwards)[:, place] / 2
+def _worths_under_row(question: Question, masks: Tensor, row: Tensor) -> Tensor:
+    """The target under masks (m, features) and one replacement row: (n, m), float64."""
+    m = len(masks)
+    total = question.n * m
+    target = question.fixed_target
+    table = torch.zeros(total, dtype=torch.float64, device=masks.device)
+
+    def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+        owners = numbers // m
+        draws = row.expand(len(numbers))
+        return question.masked(owners, masks[numbers % m], draws), owners
+
+    def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+        table[numbers] = target.score(outputs, owners).to(torch.float64)
+
+    question.ask(total, make, use, "with features removed")
+    return table.view(question.n, m)
 
 
-def _adjusted(values: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-    """Draws (n, draws, features) to means that add up to `total` (n,), and their standard errors."""
-    draws = values.shape[1]
-    mean, sums = values.mean(dim=1, keepdim=True), values.sum(dim=2, keepdim=True)
-    apart = sums - sums.mean(dim=1, keepdim=True)
-    power = apart.square().sum(dim=1, keepdim=True)
-    # without any spread of the sums there is nothing to adjust, and what rounding left is shared evenly
-    share = torch.where(
-        power > 0, ((values - mean) * apart).sum(dim=1, keepdim=True) / power, 1.0 / values.shape[2]
-    )
-    rest = values - mean - share * apart
-    error = (rest.square().sum(dim=1) / ((draws - 2) * draws)).sqrt() * widening(draws - 2)
-    adjusted = mean + share * (total[:, None, None] - sums.mean(dim=1, keepdim=True))
+def _regression_adjusted(contributions: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    """Draws (n, draws, features) to means that add up to `total` (n,), and their standard errors.
+
+    The regression estimator of a mean, with a draw's sum as the auxiliary variable (Cochran 1977,
+    section 7.3). The slopes of all features add up to one, hence completeness.
+    """
+    draws, features = contributions.shape[1:]
+    mean = contributions.mean(dim=1, keepdim=True)
+    sums = contributions.sum(dim=2, keepdim=True)
+    mean_sum = sums.mean(dim=1, keepdim=True)
+    centred_sums = sums - mean_sum
+    power = centred_sums.square().sum(dim=1, keepdim=True)
+    products = (contributions - mean) * centred_sums
+    covariance = products.sum(dim=1, keepdim=True)
+    # Without any spread of the sums there is nothing to
+    # adjust, and what rounding left over is shared evenly.
+    slope = torch.where(power > 0, covariance / power, 1.0 / features)
+    residuals = contributions - mean - slope * centred_sums
+    # Two degrees of freedom are spent, on the mean and on the slope.
+    freedom = draws - 2
+    variance = residuals.square().sum(dim=1) / (freedom * draws)
+    error = variance.sqrt() * widening(freedom)
+    adjusted = mean + slope * (total[:, None, None] - mean_sum)
     return adjusted.squeeze(1), error

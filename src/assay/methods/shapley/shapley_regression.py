@@ -1,4 +1,10 @@
-"""Shapley regression values: a feature is removed by retraining without it."""
+"""Shapley regression values: a feature is absent from a model that is retrained without it.
+
+Lipovetsky and Conklin (2001) share the R^2 of a linear regression among its columns; the same game
+with a prediction in the place of R^2 gives a value for each input (Lundberg and Lee 2017, equation
+4). Both need a model for every subset of columns. Ordinary least squares has all of them at the
+cost of one pass: the sweep operator (Goodnight 1979) brings one more column into a regression.
+"""
 
 from __future__ import annotations
 
@@ -10,98 +16,121 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from assay.answers.attribution import Kind
 from assay.errors import InputError
-from assay.methods.base import Axiom, Estimate, Method
+from assay.methods.base import Estimate, Method
+from assay.methods.shapley.coalitions import Floats
 from assay.methods.shapley.exact import ExactShapley
-from assay.methods.shapley.games import shapley_values
+from assay.methods.shapley.games import (
+    as_tensor,
+    coalition_numbers,
+    shapley_values,
+)
 from assay.methods.shapley.mask_method import MaskMethod
 from assay.methods.shapley.permutation import PermutationShapley
-from assay.models.base import Ability
 from assay.question.question import Question
 
-Floats = NDArray[np.float64]
+_MAX_REFITS = 1 << 12  # estimators fitted for one answer
 
-_MOST_REFITS = 1 << 12
+_MAX_SWEPT = 20  # columns whose subsets are all regressed on: 2^20 of them
 
-_MOST_SWEPT = 20
-
-_HELD = 12  # features swept at once: 2^12 matrices
+_SWEPT_AT_ONCE = 12  # columns; 2^12 matrices are held
 
 _COLLINEAR = 1e-10  # share of a column's variance below which the columns before explain it
 
 
 def subset_regressions(moments: Floats) -> tuple[Floats, Floats]:
-    """Least squares on every subset of M columns: coefficients (2^M, M), residual sums (2^M,),
-    ordered like `subsets`.
+    """Least squares on every subset of M columns: coefficients and residual sums of squares.
 
-    `moments` (M + 1, M + 1) are second moments of centred columns, the answer last. The sweep
-    operator brings a column into a regression in O(M^2) (Goodnight 1979), so all of them cost O(2^M
-    M^2). A column that the others explain already gets no coefficient.
+    (2^M, M) and (2^M,), ordered like `subsets`. `moments` (M + 1, M + 1) are second moments of
+    centred columns, the answer last. The sweep operator brings a column into a regression in O(M^2)
+    (Goodnight 1979), so all of them cost O(2^M M^2). A column that the others explain already gets
+    no coefficient.
     """
     count = len(moments) - 1
-    if count > _MOST_SWEPT:
+    if count > _MAX_SWEPT:
         raise InputError(
-            f"regressions on all subsets take at most {_MOST_SWEPT} columns, got {count}, which would be {2**count} of "
-            "them: leave columns out, or sample orderings"
+            expected=f"regressions on all subsets of at most {_MAX_SWEPT} columns",
+            got=f"{count}, which would be {2**count} of them",
+            advice="Leave columns out, or sample orderings.",
         )
-    held, blocks = min(count, _HELD), []
-    for high in range(2 ** (count - held)):
-        states, inside = moments[None], np.zeros((1, count), dtype=np.bool_)
-        for k in range(held, count):
-            if high >> (k - held) & 1:
-                states, inside = _sweep(states, inside, k, moments[k, k])
-        for k in range(held):
-            more, within = _sweep(states, inside, k, moments[k, k])
-            states, inside = np.concatenate((states, more)), np.concatenate((inside, within))
-        blocks.append((np.where(inside, states[:, :-1, -1], 0.0), states[:, -1, -1]))
-    return np.concatenate([block[0] for block in blocks]), np.concatenate(
-        [block[1] for block in blocks]
-    )
+    variances = moments.diagonal()
+    low = min(count, _SWEPT_AT_ONCE)
+    coefficients = []
+    residual_sums = []
+    # One block for each subset of the high columns:
+    # there all subsets of the low ones are held.
+    for high_subset in range(2 ** (count - low)):
+        states = moments[None]
+        included = np.zeros((1, count), dtype=np.bool_)
+        for k in range(low, count):
+            if high_subset >> (k - low) & 1:
+                states, included = _sweep(states, included, k, variances[k])
+        # Each low column doubles the block: all
+        # regressions without it, then all with it.
+        for k in range(low):
+            swept, included_now = _sweep(states, included, k, variances[k])
+            states = np.concatenate((states, swept))
+            included = np.concatenate((included, included_now))
+        coefficients.append(np.where(included, states[:, :-1, -1], 0.0))
+        residual_sums.append(states[:, -1, -1])
+    return np.concatenate(coefficients), np.concatenate(residual_sums)
 
 
 def _sweep(
-    states: Floats, inside: NDArray[np.bool_], k: int, scale: float
+    states: Floats, included: NDArray[np.bool_], k: int, variance: float
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Column k brought into every regression in which it still has variance of its own."""
+    """Column k brought into every regression in which it still has variance of its own.
+
+    `states` (s, M + 1, M + 1) are moments swept by the columns `included` (s, M): the last column
+    holds coefficients, its last entry the residual sum of squares. `variance`: column k's in full.
+    """
     pivot = states[:, k, k]
-    usable = pivot > _COLLINEAR * scale
-    row = states[:, k, :] / np.where(usable, pivot, 1.0)[:, None]
+    usable = pivot > _COLLINEAR * variance
+    divisor = np.where(usable, pivot, 1.0)
+    row = states[:, k, :] / divisor[:, None]
     column = states[:, :, k]
-    after = states - column[:, :, None] * row[:, None, :]
-    after[:, k, :] = row
-    after[:, :, k] = -column / np.where(usable, pivot, 1.0)[:, None]
-    after[:, k, k] = 1.0 / np.where(usable, pivot, 1.0)
-    within = inside.copy()
-    within[:, k] = usable
-    return np.where(usable[:, None, None], after, states), within
+    # Gauss-Jordan elimination of column k, with the
+    # inverse kept in the place of what it clears.
+    swept = states - column[:, :, None] * row[:, None, :]
+    swept[:, k, :] = row
+    swept[:, :, k] = -column / divisor[:, None]
+    swept[:, k, k] = 1.0 / divisor
+    included_now = included.copy()
+    included_now[:, k] = usable
+    return np.where(usable[:, None, None], swept, states), included_now
 
 
 def _moments(rows: Floats, answers: Floats) -> Floats:
-    joined = np.column_stack((rows, answers))
-    joined = joined - joined.mean(axis=0)
-    return np.asarray(joined.T @ joined, dtype=np.float64)
+    """Second moments of the centred columns and, last, the answers: (M + 1, M + 1)."""
+    columns = np.column_stack((rows, answers))
+    centred = columns - columns.mean(axis=0)
+    return np.asarray(centred.T @ centred, dtype=np.float64)
 
 
 def variance_shares(rows: ArrayLike, answers: ArrayLike) -> Floats:
-    """Each column's share of the R^2 of a linear regression: the Shapley values of v(S) = R^2 on
-    the columns S.
+    """Each column's share of the R^2 of a linear regression.
 
-    (Lindeman, Merenda and Gold 1980; Lipovetsky and Conklin 2001, equation 20.) Shares are not
-    negative and add up to the R^2 of the whole regression. `rows` (n, M), `answers` (n,): (M,).
-    O(2^M M^2) arithmetic, up to 20 columns.
+    The Shapley values of v(S) = R^2 on the columns S (Lindeman, Merenda and Gold 1980; Lipovetsky
+    and Conklin 2001, equation 20). Shares are not negative and add up to the R^2 of the whole
+    regression. `rows` (n, M), `answers` (n,): (M,). O(2^M M^2) arithmetic, up to 20 columns.
 
     >>> rows = [[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]
     >>> variance_shares(rows, [3.0, 1.0, -1.0, -3.0]).round(9).tolist()
     [0.8, 0.2]
     """
-    moments = _moments(np.asarray(rows, dtype=np.float64), np.asarray(answers, dtype=np.float64))
-    left = subset_regressions(moments)[1]
-    if left[0] <= 0:
-        raise InputError("answers must vary, got a constant: there is no variance to share")
-    return np.asarray(
-        shapley_values(torch.from_numpy(1 - left / left[0])).numpy(), dtype=np.float64
-    )
+    columns = np.asarray(rows, dtype=np.float64)
+    response = np.asarray(answers, dtype=np.float64)
+    _, residual_sums = subset_regressions(_moments(columns, response))
+    # The regression on no column leaves all variance.
+    total = residual_sums[0]
+    if total <= 0:
+        raise InputError(
+            expected="answers that vary",
+            got="a constant, without variance to share",
+            advice="Hand over the answers that the columns are to explain.",
+        )
+    r_squared = torch.from_numpy(1 - residual_sums / total)
+    return np.asarray(shapley_values(r_squared).numpy(), dtype=np.float64)
 
 
 @final
@@ -109,15 +138,24 @@ def variance_shares(rows: ArrayLike, answers: ArrayLike) -> Floats:
 class ShapleyRegression(Method):
     """Shapley values of the game in which a coalition is a model retrained on its columns alone.
 
-    phi_i = sum_{S without i} |S|! (M - |S| - 1)! / M! (f_{S + i}(x_{S + i}) - f_S(x_S))     (Lipovetsky and Conklin
-    2001; Lundberg and Lee 2017, equation 4). `estimator` is any scikit-learn estimator, cloned for
-    every coalition; `rows` and `answers` are its training data; the empty coalition predicts the
-    mean answer or the class frequencies. An ordinary `LinearRegression` is solved for all subsets
-    at once in closed form. The values add up to the retrained model's answer less that of the empty
-    coalition, which is not the removal's: features are removed before training, not from the input.
+    phi_i = sum_{S without i} |S|! (M - |S| - 1)! / M! (f_{S + i}(x_{S + i}) - f_S(x_S))
+    (Lipovetsky and Conklin 2001; Lundberg and Lee 2017, equation 4)
+
+    The empty coalition predicts the mean answer or the class frequencies. An ordinary
+    `LinearRegression` is solved for all subsets at once in closed form. The values add up to the
+    retrained model's answer less that of the empty coalition, which is not the removal's: features
+    are removed before training, not from the input.
+
+    Settings:
+        estimator: any scikit-learn estimator, cloned for every coalition.
+        rows: its training inputs, as the question's inputs are.
+        answers: its training answers, one for each row.
+        orderings: None asks all coalitions; an even number of random orderings, forwards and
+            backwards together, asks those that they meet.
+
     Cost: 2^features refits and no evaluation of the question's model beyond its own; with
-    `orderings` (even), random orderings instead of all of them, `orderings` * features refits at
-    most, and a standard error.
+    `orderings`, orderings * features refits at most, and a standard error. Values (n, features) in
+    units of the target. Errors: InputError for more than 4096 refits.
 
     >>> import numpy as np
     >>> from sklearn.linear_model import LinearRegression
@@ -125,7 +163,8 @@ class ShapleyRegression(Method):
     >>> rows = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     >>> answers = rows @ [2.0, 1.0]
     >>> question = Question(LinearRegression().fit(rows, answers), np.array([[3.0, 4.0]]))
-    >>> ShapleyRegression(LinearRegression(), rows, answers)(question).values.round(decimals=6).tolist()
+    >>> method = ShapleyRegression(LinearRegression(), rows, answers)
+    >>> method(question).values.round(decimals=6).tolist()
     [[6.0, 4.0]]
     """
 
@@ -139,118 +178,161 @@ class ShapleyRegression(Method):
 
     def values(self, question: Question, seed: int) -> Estimate:
         features = question.partition.count
-        solver: MaskMethod = (
-            ExactShapley() if self.orderings is None else PermutationShapley(self.orderings)
-        )
+        solver = self._solver()
         masks = solver.masks(features, seed)
-        rows = question.layout.flatten(self.rows).to(torch.float64).cpu().numpy()
+        training = self._training_data(question)
+        columns = _columns(question, masks)
+        if self._in_closed_form(training):
+            table = _least_squares_table(question, training, columns)
+        elif len(masks) <= _MAX_REFITS:
+            table = self._refitted_table(question, training, columns)
+        else:
+            orderings = 2 * max(1, _MAX_REFITS // (4 * features))
+            raise InputError(
+                expected=f"at most {_MAX_REFITS} refits",
+                got=f"{features} features, which need {len(masks)} refits",
+                advice=f"Group the features, or sample with orderings={orderings}.",
+            )
+        values, error = solver.solve(table, features, seed)
+        notes = {"refits": len(masks)}
+        return Estimate(values, standard_error=error, notes=notes)
+
+    def _solver(self) -> MaskMethod:
+        if self.orderings is None:
+            return ExactShapley()
+        return PermutationShapley(self.orderings)
+
+    def _training_data(self, question: Question) -> _Training:
+        flat = question.layout.flatten(self.rows)
+        rows = flat.to(torch.float64).cpu().numpy()
         answers = np.asarray(self.answers)
         if len(rows) != len(answers):
             raise InputError(
-                f"rows and answers must be of the same examples, got {len(rows)} and {len(answers)}"
+                expected="rows and answers of the same examples",
+                got=f"{len(rows)} and {len(answers)}",
+                advice="Hand over one answer for each row.",
             )
-        columns = _columns(question, masks)
-        if self._closed(rows, answers, columns):
-            table = _regressed(question, rows, answers, columns)
-        elif len(masks) > _MOST_REFITS:
-            raise InputError(
-                f"{features} features need {len(masks)} refits, more than {_MOST_REFITS}: "
-                f"group the features, or sample with orderings={2 * max(1, _MOST_REFITS // (4 * features))}"
-            )
-        else:
-            table = self._refitted(question, rows, answers, columns)
-        values, error = solver.solve(table, features, seed)
-        return Estimate(values, standard_error=error, notes={"refits": len(masks)})
+        return _Training(rows, answers)
 
-    def _closed(self, rows: Floats, answers: NDArray[Any], columns: NDArray[np.bool_]) -> bool:
+    def _in_closed_form(self, training: _Training) -> bool:
         from sklearn.linear_model import LinearRegression
 
         model = self.estimator
-        plain = type(model) is LinearRegression and model.fit_intercept and not model.positive
-        return plain and answers.ndim == 1 and rows.shape[1] <= _MOST_SWEPT
+        # A subclass may fit something else: only
+        # the plain class is solved here.
+        if type(model) is not LinearRegression:
+            return False
+        ordinary = model.fit_intercept and not model.positive
+        few_columns = training.rows.shape[1] <= _MAX_SWEPT
+        return ordinary and training.answers.ndim == 1 and few_columns
 
-    def _refitted(
-        self, question: Question, rows: Floats, answers: NDArray[Any], columns: NDArray[np.bool_]
+    def _refitted_table(
+        self,
+        question: Question,
+        training: _Training,
+        columns: NDArray[np.bool_],
     ) -> Tensor:
         """The target of every retrained model on its own columns of the inputs: (n, m)."""
-        asked, owners = (
-            question.x.to(torch.float64).cpu().numpy(),
-            torch.arange(question.n, device=question.x.device),
-        )
-        target, read = question.fixed_target, _reading(question, self.estimator)
-        table = torch.empty(question.n, len(columns), dtype=torch.float64, device=question.x.device)
-        for which, own in enumerate(columns):
-            model, x = (
-                _fitted(self.estimator, rows, answers, own),
-                asked[:, own] if own.any() else asked[:, :1],
-            )
-            outputs = torch.from_numpy(np.asarray(getattr(model, read)(x), dtype=np.float64)).to(
-                question.x.device
-            )
-            table[:, which] = target.score(outputs, owners)
+        device = question.x.device
+        inputs = question.x.to(torch.float64).cpu().numpy()
+        rows = torch.arange(question.n, device=device)
+        target = question.fixed_target
+        output = _output_method(question, self.estimator)
+        shape = (question.n, len(columns))
+        table = torch.empty(shape, dtype=torch.float64, device=device)
+        for coalition, present in enumerate(columns):
+            model = _refit(self.estimator, training, present)
+            x = inputs[:, _at_least_one(present)]
+            outputs = np.asarray(getattr(model, output)(x), dtype=np.float64)
+            scores = target.score(as_tensor(outputs, rows), rows)
+            table[:, coalition] = scores
         return table
 
     def __repr__(self) -> str:
-        shown = (
-            f"<rows of shape {np.shape(self.rows)}>, <answers of shape {np.shape(self.answers)}>"
-        )
-        return f"ShapleyRegression({self.estimator!r}, {shown}, orderings={self.orderings})"
+        rows = f"<rows of shape {np.shape(self.rows)}>"
+        answers = f"<answers of shape {np.shape(self.answers)}>"
+        settings = f"{self.estimator!r}, {rows}, {answers}, orderings={self.orderings}"
+        return f"ShapleyRegression({settings})"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """Training inputs (examples, columns) and their answers (examples,)."""
+
+    rows: Floats
+    answers: NDArray[Any]
 
 
 def _columns(question: Question, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Coalitions of features as sets of columns: (m, columns)."""
     if len(question.partition.labels) > 1:
         raise InputError(
-            "retraining expects features that are the same for all inputs: use Columns() with groups"
+            expected="for retraining features that are the same for all inputs",
+            got=repr(question.features),
+            advice="Use Columns() with groups.",
         )
-    first = torch.zeros(len(masks), dtype=torch.int64)
-    return np.asarray(
-        question.partition.spread(torch.tensor(masks, device=question.x.device), first)
-        .cpu()
-        .numpy()
-    )
+    present = torch.tensor(masks, device=question.x.device)
+    first_input = torch.zeros(len(masks), dtype=torch.int64)
+    columns = question.partition.spread(present, first_input)
+    return np.asarray(columns.cpu().numpy())
 
 
-def _regressed(
-    question: Question, rows: Floats, answers: NDArray[Any], columns: NDArray[np.bool_]
+def _least_squares_table(
+    question: Question, training: _Training, columns: NDArray[np.bool_]
 ) -> Tensor:
-    """The predictions of least squares on every coalition's columns, from one pass over all
-    subsets: (n, m).
-    """
-    coefficients = subset_regressions(_moments(rows, answers.astype(np.float64)))[0]
-    own = coefficients[columns @ (1 << np.arange(rows.shape[1]))]
-    offset = question.x.to(torch.float64) - torch.from_numpy(rows.mean(axis=0)).to(
-        question.x.device
-    )
-    predictions = float(answers.mean()) + offset @ torch.from_numpy(own).to(question.x.device).T
-    every = torch.arange(question.n, device=question.x.device)
+    """The target of least squares on every coalition's columns, from one pass: (n, m)."""
+    answers = training.answers.astype(np.float64)
+    moments = _moments(training.rows, answers)
+    coefficients, _ = subset_regressions(moments)
+    numbers = coalition_numbers(columns)
+    slopes = as_tensor(coefficients[numbers], question.x)
+    mean = as_tensor(training.rows.mean(axis=0), question.x)
+    offset = question.x.to(torch.float64) - mean
+    intercept = float(training.answers.mean())
+    predictions = intercept + offset @ slopes.T
+    rows = torch.arange(question.n, device=question.x.device)
     target = question.fixed_target
-    return torch.stack(
-        [target.score(each, every).to(torch.float64) for each in predictions.T], dim=1
-    )
+    scores = [target.score(answer, rows) for answer in predictions.T]
+    return torch.stack(scores, dim=1).to(torch.float64)
 
 
-def _reading(question: Question, estimator: Any) -> str:
-    """Which of the estimator's answers the question reads, found on its own model where that is an
-    estimator.
+def _output_method(question: Question, estimator: Any) -> str:
+    """Which of the estimator's methods the question reads.
+
+    That of the question's own model where it is an estimator, else what the estimator's kind
+    suggests.
     """
     from sklearn.base import is_classifier
 
-    read = getattr(question.model, "method", None) or (
-        "predict_proba" if is_classifier(estimator) else "predict"
-    )
-    if read == "decision_function":
+    default = "predict_proba" if is_classifier(estimator) else "predict"
+    name = getattr(question.model, "method", None) or default
+    if name == "decision_function":
         raise InputError(
-            "a model retrained on no columns has no decision function: wrap the estimator with output='predict_proba'"
+            expected="an output that a model retrained on no columns has too",
+            got="the decision function",
+            advice="Wrap the estimator with output='predict_proba'.",
         )
-    return str(read)
+    return str(name)
 
 
-def _fitted(estimator: Any, rows: Floats, answers: NDArray[Any], own: NDArray[np.bool_]) -> Any:
+def _at_least_one(present: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The columns of a coalition, or the first where it is empty: estimators take no empty rows."""
+    if present.any():
+        return present
+    return np.asarray(np.arange(len(present)) == 0, dtype=np.bool_)
+
+
+def _refit(estimator: Any, training: _Training, present: NDArray[np.bool_]) -> Any:
+    """A clone fitted on the columns that are present; without any, what predicts a constant."""
     from sklearn.base import clone, is_classifier
     from sklearn.dummy import DummyClassifier, DummyRegressor
 
-    if own.any():
-        return clone(estimator).fit(rows[:, own], answers)
-    empty = DummyClassifier(strategy="prior") if is_classifier(estimator) else DummyRegressor()
-    return empty.fit(rows[:, :1], answers)
+    rows = training.rows[:, _at_least_one(present)]
+    if present.any():
+        model = clone(estimator)
+    elif is_classifier(estimator):
+        model = DummyClassifier(strategy="prior")
+    else:
+        model = DummyRegressor()
+    return model.fit(rows, training.answers)

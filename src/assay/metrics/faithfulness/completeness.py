@@ -1,4 +1,8 @@
-"""Completeness: what the credit's sum misses of f(x) - f(absent)."""
+"""Completeness: what the credit's sum misses of f(x) - f(absent).
+
+The axiom is called efficiency in cooperative games (Shapley 1953) and local accuracy by SHAP; what
+is missing to it is Captum's convergence delta.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,14 @@ from assay.question.question import Question
 class Completeness(Metric):
     """How far the values' sum is from what they are to explain.
 
-    gap = |sum_i phi_i - (f(x) - f(b))|; `relative` divides it by |f(x) - f(b)|   (Sundararajan et al. 2017, proposition 1)
-    Cost: one evaluation of x and of b per input. Units: target. Lower is better; never a yes or no.
-    For attributions in other units than the target's the number says how far they are from adding
-    up, as they are.
+    gap = |sum_i phi_i - (f(x) - f(b))|, and `relative` divides it by |f(x) - f(b)|
+    (Sundararajan et al. 2017, proposition 1).
+
+    Details: `absolute` and `relative`, each (n,); 0 / 0 counts as 0, and a gap where there is
+    nothing to explain has no relative size. Never a yes or no: for attributions in other units than
+    the target's the number says how far they are from adding up, as they are.
+
+    Units: target. Lower is better. Cost: one evaluation of x and of b per input.
 
     >>> import torch, assay
     >>> question = assay.Question(torch.nn.Linear(4, 1), torch.randn(3, 4))
@@ -37,10 +45,18 @@ class Completeness(Metric):
     def read(
         self, question: Question, attributions: Sequence[Attribution], seed: int
     ) -> list[Reading]:
-        due = question.prediction.to(torch.float64) - question.base.to(torch.float64)
+        # In float64: a small difference of numbers of the inputs' precision.
+        prediction = question.prediction.to(torch.float64)
+        base = question.base.to(torch.float64)
+        change = prediction - base
         readings = []
         for attribution in attributions:
-            gap = (attribution.values.to(torch.float64).sum(1) - due).abs()
-            relative = torch.where(due != 0, gap / due.abs(), torch.where(gap > 0, torch.nan, 0.0))
-            readings.append(Reading(gap, None, {"absolute": gap, "relative": relative}))
+            credit = attribution.values.to(torch.float64)
+            gap = (credit.sum(1) - change).abs()
+            # Without a change there is nothing to be relative to.
+            undefined = torch.where(gap > 0, torch.nan, 0.0)
+            ratio = gap / change.abs()
+            relative = torch.where(change != 0, ratio, undefined)
+            details = {"absolute": gap, "relative": relative}
+            readings.append(Reading(gap, None, details))
         return readings

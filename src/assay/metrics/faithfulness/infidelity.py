@@ -1,4 +1,10 @@
-"""Whether an attribution accounts for what the model does: infidelity and completeness."""
+"""Infidelity: whether an attribution accounts for what the model does under perturbations.
+
+A perturbation I is a question with a known answer, f(x) - f(x - I), and an attribution predicts
+that answer; infidelity is the prediction's mean squared error (Yeh et al. 2019). Of each perturbation
+only its share in a few sums per input is kept, so that memory does not grow with their number, and
+one pass serves the raw and the scaled form, the skill and the standard error.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +19,11 @@ from assay.answers.attribution import Attribution, Kind
 from assay.answers.score import Direction
 from assay.errors import InputError, SettingError
 from assay.metrics.base import Metric, Reading
-from assay.perturbations import PerturbationBatch, Perturbation, SubsetToBaseline
+from assay.numerics.pieces import pieces
+from assay.perturbations import Perturbation, PerturbationBatch, SubsetToBaseline
 from assay.question.question import Question
 
-_CHUNK = 1 << 21  # perturbed elements held at once
-
-
-def chunks(question: Question, total: int) -> list[tuple[int, int]]:
-    """The draws 0..total in parts small enough to hold for all inputs of the shard."""
-    step = max(1, _CHUNK // (question.n * question.x.shape[1]))
-    return [(start, min(start + step, total)) for start in range(0, total, step)]
+_CELLS = 1 << 21  # perturbed elements at once; another number would add up in another order
 
 
 @final
@@ -31,12 +32,24 @@ class Infidelity(Metric):
     """The squared error of an attribution's account of what perturbations do.
 
     INFD(phi, x) = E_I [(I . phi - (f(x) - f(x - I)))^2]      (Yeh et al. 2019, definition 2.1)
+
     I . phi multiplies slopes by the step I; contributions are added over the features that I
-    removes. Details: `raw` as above; `scaled`, the same for beta phi with the best beta >= 0, beta
-    = E[s d] / E[s^2], s = I . phi, d = f(x) - f(x - I); `skill` = 1 - raw / E[d^2] (0 for phi = 0,
-    1 for a perfect account); `beta`. `scaled=True` makes the scaled form the score. Units: target
-    squared. Lower is better. Cost: `draws` forward passes per input, once for all attributions that
-    are compared.
+    removes.
+
+    Settings:
+        perturbation: the law of I, which decides what a good account is; `SubsetToBaseline()`
+            suits slopes and contributions alike.
+        draws: perturbations of each input, at least 2; laws that are a finite list ignore it.
+        scaled: whether the scaled form is the score: explanations whose unit is arbitrary are then
+            judged by their direction.
+
+    Details, each (n,), with s = I . phi and d = f(x) - f(x - I): `raw` as above; `scaled`, the same
+    for beta phi with the best beta >= 0, beta = E[s d] / E[s^2]; `skill` = 1 - raw / E[d^2] (0 for
+    phi = 0, 1 for a perfect account); `beta`.
+
+    Units: target squared. Lower is better. Cost: `draws` forward passes per input, once for all
+    attributions that are compared. Errors: SettingError for one draw, InputError for contributions
+    under noise, or slopes of features that own several elements.
 
     >>> import torch, assay
     >>> question = assay.Question(torch.nn.Linear(4, 1), torch.randn(3, 4))
@@ -57,16 +70,18 @@ class Infidelity(Metric):
             raise SettingError(
                 expected="at least 2 draws for Infidelity",
                 got=self.draws,
-                advice="",
+                advice="A standard error needs two; 100 is the default.",
             )
 
     def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
         kinds = {attribution.kind for attribution in attributions}
         if Kind.SLOPE.value in kinds and not question.partition.identity:
             raise InputError(
-                "Expected features that own one element each for slopes, whose product with a perturbation is taken element by "
-                "element. Ask about Elements(), or make contributions of them: TimesInput(method)."
+                expected="features that own one element each for slopes",
+                got=f"{question.features!r}, and a slope meets a step element by element",
+                advice=("Ask about Elements(), or make contributions of them: TimesInput(method)."),
             )
+        # One perturbation of one input tells what the law is like.
         probe = self.perturbation.draw(question.part(0, 1), 0, (0, 1))
         if probe.removed is None and kinds - {Kind.SLOPE.value}:
             raise InputError(
@@ -81,83 +96,112 @@ class Infidelity(Metric):
     def read(
         self, question: Question, attributions: Sequence[Attribution], seed: int
     ) -> list[Reading]:
-        total = self.perturbation.size(question, self.draws)
-        sums = [_Sums(question.n, question.x.device) for _ in attributions]
-        for draws in chunks(question, total):
-            drawn = self.perturbation.draw(question, seed, draws)
-            points = question.x.unsqueeze(1) - drawn.step
-            change = question.prediction.unsqueeze(1).to(torch.float64) - question.score(points).to(
-                torch.float64
-            )
-            for attribution, own in zip(attributions, sums, strict=True):
-                own.add(_account(attribution, drawn), change)
-        return [self._reading(own, total) for own in sums]
+        n, elements = question.x.shape
+        count = self.perturbation.size(question, self.draws)
+        prediction = question.prediction.unsqueeze(1).to(torch.float64)
+        moments_of_each = [_Moments(n, question.x.device) for _ in attributions]
+        for piece in pieces(count, n * elements, _CELLS):
+            draws = (piece.start, piece.stop)
+            batch = self.perturbation.draw(question, seed, draws)
+            points = question.x.unsqueeze(1) - batch.step
+            # d = f(x) - f(x - I), (n, k): asked once for all attributions.
+            scores = question.score(points).to(torch.float64)
+            change = prediction - scores
+            for attribution, moments in zip(attributions, moments_of_each):
+                account = _account(attribution, batch)
+                moments.add(account, change)
+        return [self._reading(moments, count) for moments in moments_of_each]
 
-    def _reading(self, sums: _Sums, total: int) -> Reading:
-        raw, scaled, beta = sums.raw(total), sums.scaled(total), sums.beta()
-        power = sums.dd / total
-        # A model that no perturbation moves is accounted for by zero alone: skill is then 1 or undefined.
-        skill = torch.where(
-            power > 0, 1 - raw / power, torch.where(raw > 0, torch.nan, torch.ones_like(raw))
-        )
-        details = {"raw": raw, "scaled": scaled, "skill": skill, "beta": beta}
+    def _reading(self, moments: _Moments, count: int) -> Reading:
+        raw = moments.raw(count)
+        scaled = moments.scaled(count)
+        beta = moments.beta()
+        # What phi = 0 would have: E[d^2].
+        power = moments.dd / count
+        # Where no perturbation changes the model, only zero is an account of it.
+        unchanged = torch.where(raw > 0, torch.nan, 1.0)
+        skill = torch.where(power > 0, 1 - raw / power, unchanged)
+        details = {
+            "raw": raw,
+            "scaled": scaled,
+            "skill": skill,
+            "beta": beta,
+        }
         values = scaled if self.scaled else raw
+        # A finite list is gone through whole: no sampling error.
         if self.perturbation.fixed:
             return Reading(values, None, details)
-        return Reading(
-            values, sums.error(total, beta if self.scaled else torch.ones_like(beta)), details
-        )
+        scale = beta if self.scaled else torch.ones_like(beta)
+        return Reading(values, moments.error(count, scale), details)
 
 
 @final
-class _Sums:
-    """Running sums over perturbations of the account s and the change d, in float64."""
+class _Moments:
+    """Sums over perturbations of the account s and the change d, each (n,), in float64.
+
+    `ss`, `sd`, `dd` are the second moments, `squared_error` is that of s against d, and `fourth`
+    (5, n) holds the sums of s^p d^(4 - p).
+    """
 
     def __init__(self, n: int, device: torch.device) -> None:
-        self.ss, self.sd, self.dd = (
-            torch.zeros(n, dtype=torch.float64, device=device) for _ in range(3)
-        )
-        self.residual = torch.zeros_like(self.ss)
-        self.fourth = torch.zeros(5, n, dtype=torch.float64, device=device)
+        zeros = torch.zeros(n, dtype=torch.float64, device=device)
+        self.ss = zeros.clone()
+        self.sd = zeros.clone()
+        self.dd = zeros.clone()
+        self.squared_error = zeros.clone()
+        self.fourth = zeros.repeat(5, 1)
 
     def add(self, account: Tensor, change: Tensor) -> None:
         """Adds a chunk (n, k) of accounts and changes."""
         self.ss += (account**2).sum(1)
         self.sd += (account * change).sum(1)
         self.dd += (change**2).sum(1)
-        # Not from ss - 2 sd + dd: a difference of large sums would drown a small residual, or turn it negative.
-        self.residual += ((account - change) ** 2).sum(1)
+        # Not from ss - 2 sd + dd: a difference of large sums would
+        # drown a small error, or turn it negative.
+        self.squared_error += ((account - change) ** 2).sum(1)
         for power in range(5):
-            self.fourth[power] += (account**power * change ** (4 - power)).sum(1)
+            products = account**power * change ** (4 - power)
+            self.fourth[power] += products.sum(1)
 
     def beta(self) -> Tensor:
         """The best scale, not below zero; zero for an account that is zero."""
-        return torch.where(
-            self.ss > 0, (self.sd / self.ss.clamp_min(torch.finfo(torch.float64).tiny)), 0.0
-        ).clamp_min(0)
+        tiny = torch.finfo(torch.float64).tiny
+        best = self.sd / self.ss.clamp_min(tiny)
+        return torch.where(self.ss > 0, best, 0.0).clamp_min(0)
 
-    def raw(self, total: int) -> Tensor:
-        """The mean squared residual."""
-        return self.residual / total
+    def raw(self, count: int) -> Tensor:
+        """The mean squared error."""
+        return self.squared_error / count
 
-    def scaled(self, total: int) -> Tensor:
-        """The mean squared residual at the best scale."""
-        beta = self.beta()
-        return (beta**2 * self.ss - 2 * beta * self.sd + self.dd).clamp_min(0) / total
+    def scaled(self, count: int) -> Tensor:
+        """The mean squared error at the best scale."""
+        return self._at_scale(self.beta()).clamp_min(0) / count
 
-    def error(self, total: int, beta: Tensor) -> Tensor:
-        """The standard error of the mean squared residual, from its fourth moments."""
-        mean = (beta**2 * self.ss - 2 * beta * self.sd + self.dd) / total
+    def error(self, count: int, beta: Tensor) -> Tensor:
+        """The standard error of the mean squared error at a scale, from its fourth moments."""
+        mean = self._at_scale(beta) / count
+        # (beta s - d)^4 by the binomial theorem, in powers of s.
         coefficients = (1.0, -4.0, 6.0, -4.0, 1.0)
-        fourth = sum(c * beta**power * self.fourth[power] for power, c in enumerate(coefficients))
-        return ((fourth / total - mean**2).clamp_min(0) / max(total - 1, 1)).sqrt()
+        fourth = sum(
+            coefficient * beta**power * self.fourth[power]
+            for power, coefficient in enumerate(coefficients)
+        )
+        variance = (fourth / count - mean**2).clamp_min(0)
+        return (variance / max(count - 1, 1)).sqrt()
+
+    def _at_scale(self, beta: Tensor) -> Tensor:
+        """The sum of (beta s - d)^2, up to rounding, which may take it below zero."""
+        return beta**2 * self.ss - 2 * beta * self.sd + self.dd
 
 
-def _account(attribution: Attribution, drawn: PerturbationBatch) -> Tensor:
-    """What the attribution says the perturbations do: (n, k), float64."""
+def _account(attribution: Attribution, batch: PerturbationBatch) -> Tensor:
+    """What the attribution says the perturbations do, I . phi: (n, k), float64."""
     values = attribution.values.to(torch.float64)
-    if attribution.kind == Kind.SLOPE.value or drawn.removed is None:
-        return torch.einsum("nkd,nd->nk", drawn.step.to(torch.float64), values)
-    if len(drawn.removed) == 1:
-        return values @ drawn.removed[0].to(torch.float64).T
-    return torch.einsum("nkf,nf->nk", drawn.removed.to(torch.float64), values)
+    if attribution.kind == Kind.SLOPE.value or batch.removed is None:
+        step = batch.step.to(torch.float64)
+        return torch.einsum("nkd,nd->nk", step, values)
+    removed = batch.removed.to(torch.float64)
+    # Masks that all inputs share are one product of two matrices.
+    if len(removed) == 1:
+        return values @ removed[0].T
+    return torch.einsum("nkf,nf->nk", removed, values)

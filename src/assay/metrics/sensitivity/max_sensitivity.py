@@ -1,4 +1,8 @@
-"""How much an explanation moves when its input hardly does."""
+"""Max-sensitivity: how much an explanation moves when its input hardly does.
+
+An estimate from samples of the supremum in definition 3.1 of Yeh et al. (2019), and of the local
+Lipschitz constant of Alvarez-Melis and Jaakkola (2018), which divides by how far the input moved.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,8 @@ from assay.errors import InputError, KindError, SettingError
 from assay.methods.base import Method
 from assay.metrics.base import Metric, Reading
 from assay.numerics import rng
+from assay.numerics.pieces import pieces
 from assay.question.question import Question
-
-_CHUNK = 1 << 21  # moved elements held at once
 
 
 @final
@@ -25,16 +28,29 @@ _CHUNK = 1 << 21  # moved elements held at once
 class MaxSensitivity(Metric):
     """The largest relative change of an explanation among sampled neighbours of the input.
 
-    SENS_max(phi, x, r) = max_{|d| <= r} |phi(x + d) - phi(x)|_2 / |phi(x)|_2   (Yeh et al. 2019, definition 3.1; their norm)
-    The neighbours are uniform in the ball, and so the maximum is a lower bound of the supremum that
-    grows with `draws`: compare at equal draws. Details: `max`, `mean`, and `lipschitz`, the largest
+    SENS_max(phi, x, r) = max_{|d| <= r} |phi(x + d) - phi(x)|_2 / |phi(x)|_2
+    (Yeh et al. 2019, definition 3.1; their norm).
+
+    Settings:
+        method: the method that is asked again at every neighbour; `compare` fills it in.
+        radius: of the ball, in the inputs' units.
+        ball: "linf", where every element moves by up to the radius, or "l2", where the whole step
+            is no longer than that.
+        draws: neighbours of each input. The maximum is a lower bound of the supremum that grows
+            with them: compare at equal draws.
+
+    Details, each (n,): `max`, `mean`, and `lipschitz`, the largest
     |phi(x + d) - phi(x)|_2 / |d|_2. 0 / 0 counts as 0. The target stays what it is on the clean
-    input; a method that samples is asked anew at every neighbour. Cost: `draws` explanations per
-    input. Lower is better, but never alone: a constant explanation has 0.
+    input; a method that samples is asked anew at every neighbour.
+
+    Cost: `draws` explanations per input. Lower is better, but never alone: a constant explanation
+    has 0. Errors: SettingError for settings out of range, KindError for integer inputs, and
+    whatever the method refuses.
 
     >>> import torch, assay
     >>> question = assay.Question(torch.nn.Linear(4, 1), torch.randn(3, 4))
-    >>> MaxSensitivity(assay.Gradient(), radius=0.1, draws=5)(question, assay.Gradient()(question)).mean
+    >>> metric = MaxSensitivity(assay.Gradient(), radius=0.1, draws=5)
+    >>> metric(question, assay.Gradient()(question)).mean
     0.0
     """
 
@@ -53,7 +69,7 @@ class MaxSensitivity(Metric):
             raise KindError(
                 expected="a method to ask again in MaxSensitivity",
                 got=repr(self.method),
-                advice="",
+                advice="Hand over the method itself: MaxSensitivity(Gradient()).",
             )
         if not self.radius > 0 or self.draws < 1 or self.ball not in ("linf", "l2"):
             raise SettingError(
@@ -62,78 +78,96 @@ class MaxSensitivity(Metric):
                     "for MaxSensitivity"
                 ),
                 got=f"radius={self.radius}, draws={self.draws}, ball={self.ball!r}",
-                advice="",
+                advice="Start from MaxSensitivity(method, radius=0.1), in the inputs' units.",
             )
 
     def for_method(self, method: Method) -> MaxSensitivity:
-        return self if self.method is not None else replace(self, method=method)
+        if self.method is not None:
+            return self
+        return replace(self, method=method)
 
     def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
-        if self.method is None:
-            raise InputError(
-                "Expected the method to ask again: MaxSensitivity(method, radius=...), or .for_method(method)."
-            )
+        method = self._required_method()
         if not question.x.is_floating_point():
             raise KindError(
-                expected="floating inputs for MaxSensitivity, which moves them a little",
+                expected="floating inputs for MaxSensitivity",
                 got=question.x.dtype,
-                advice="",
+                advice="Convert real numbers with .float(); tokens cannot move a little.",
             )
-        self.method.check(question)
+        method.check(question)
+
+    def _required_method(self) -> Method:
+        if self.method is None:
+            raise InputError(
+                expected="the method to ask again",
+                got="none",
+                advice="Write MaxSensitivity(method, radius=...), or .for_method(method).",
+            )
+        return self.method
 
     def read(
         self, question: Question, attributions: Sequence[Attribution], seed: int
     ) -> list[Reading]:
         n, elements = question.x.shape
+        # The same neighbours for all attributions, and for all methods.
         streams = rng.streams(seed, question.keys, "sensitivity")
-        clean = [attribution.values.to(torch.float64) for attribution in attributions]
-        norms = [values.norm(dim=1) for values in clean]
-        step = max(1, _CHUNK // (n * elements))
-        found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in attributions]
-        for start in range(0, self.draws, step):
-            draws = (start, min(start + step, self.draws))
+        clean = [answer.values.to(torch.float64) for answer in attributions]
+        changes: list[list[Tensor]] = [[] for _ in attributions]
+        lengths: list[Tensor] = []
+        for piece in pieces(self.draws, n * elements):
+            draws = (piece.start, piece.stop)
             moves = self._moves(streams, draws, elements, question.x.dtype)
-            moved = self._explain(question, moves, seed)
-            lengths = moves.to(torch.float64).norm(dim=2)
-            for mine, values, norm in zip(found, clean, norms, strict=True):
-                change = (moved - values.unsqueeze(1)).norm(dim=2)
-                relative = torch.where(change > 0, change / norm.unsqueeze(1), 0.0)
-                mine.append((relative, change / lengths))
-        return [self._reading(mine) for mine in found]
+            neighbours = self._explain(question, moves, seed)
+            lengths.append(moves.to(torch.float64).norm(dim=2))
+            for parts, values in zip(changes, clean):
+                difference = neighbours - values.unsqueeze(1)
+                parts.append(difference.norm(dim=2))
+        # Only norms are kept of the neighbours: (n, draws) for each attribution.
+        length = torch.cat(lengths, dim=1)
+        readings = []
+        for parts, values in zip(changes, clean):
+            change = torch.cat(parts, dim=1)
+            readings.append(self._reading(change, values.norm(dim=1), length))
+        return readings
 
     def _explain(self, question: Question, moves: Tensor, seed: int) -> Tensor:
-        """The explanations at the neighbours: (n, k, features)."""
-        if self.method is None:
-            raise InputError(
-                "Expected the method to ask again: MaxSensitivity(method, radius=...)."
-            )
-        rows = torch.arange(question.n, device=moves.device).repeat_interleave(moves.shape[1])
-        near = question.at((question.x.unsqueeze(1) + moves).flatten(0, 1), rows)
-        values = self.method.estimate(near, seed).values.to(torch.float64)
-        return values.view(question.n, moves.shape[1], -1)
+        """The explanations at the neighbours: (n, k, features), float64."""
+        n, k = moves.shape[:2]
+        # A neighbour keeps the target and the context of its input.
+        rows = torch.arange(n, device=moves.device)
+        owners = rows.repeat_interleave(k)
+        # All at once: the engine cuts them as it cuts inputs.
+        points = (question.x.unsqueeze(1) + moves).flatten(0, 1)
+        neighbours = question.at(points, owners)
+        method = self._required_method()
+        values = method.estimate(neighbours, seed).values
+        return values.to(torch.float64).view(n, k, -1)
 
     def _moves(
         self, streams: rng.Streams, draws: tuple[int, int], elements: int, dtype: torch.dtype
     ) -> Tensor:
         """Steps uniform in the ball: (n, k, elements)."""
         if self.ball == "linf":
-            return (streams.uniform(draws, elements, dtype) * 2 - 1) * self.radius
+            uniform = streams.uniform(draws, elements, dtype)
+            return (uniform * 2 - 1) * self.radius
+        # The first d of d + 2 coordinates of a uniform point on
+        # the sphere are uniform in the d-ball.
         normal = streams.normal(draws, elements + 2, dtype)
-        # The first d of d + 2 coordinates of a uniform point on the sphere are uniform in the d-ball.
         sphere: Tensor = normal / normal.norm(dim=2, keepdim=True)
         return sphere[..., :elements] * self.radius
 
-    def _reading(self, found: list[tuple[Tensor, Tensor]]) -> Reading:
-        relative = torch.cat([each[0] for each in found], dim=1)
-        lipschitz = torch.cat([each[1] for each in found], dim=1).amax(1)
+    @staticmethod
+    def _reading(change: Tensor, norm: Tensor, length: Tensor) -> Reading:
+        """The score from changes (n, draws), the clean norms (n,) and lengths (n, draws)."""
+        # 0 / 0 counts as 0: zero explanations that stay zero do not move.
+        ratio = change / norm.unsqueeze(1)
+        relative = torch.where(change > 0, ratio, 0.0)
         # No explanation to be relative to: the input has no score.
-        most = torch.where(torch.isinf(relative), torch.nan, relative).amax(1)
-        return Reading(
-            most,
-            None,
-            {
-                "max": most,
-                "mean": relative.mean(1).nan_to_num(posinf=torch.nan),
-                "lipschitz": lipschitz,
-            },
-        )
+        no_norm = torch.isinf(relative)
+        largest = torch.where(no_norm, torch.nan, relative).amax(1)
+        details = {
+            "max": largest,
+            "mean": relative.mean(1).nan_to_num(posinf=torch.nan),
+            "lipschitz": (change / length).amax(1),
+        }
+        return Reading(largest, None, details)
