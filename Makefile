@@ -14,7 +14,7 @@ help:
 	@echo "make lint    ruff: style and order"
 	@echo "make types   mypy: strict on src"
 	@echo "make bench   side by side with other libraries, in an environment of its own (see bench/README.md)"
-	@echo "make docs    write the generated table docs/methods.md and the picture of the README"
+	@echo "make docs    write the generated pages docs/methods.md and docs/names.md, and the picture of the README"
 	@echo "make clean   remove the environment and what tools left behind"
 
 # torch comes first and by itself: where the index or a local folder has a CPU build, that build is taken and kept.
@@ -48,6 +48,7 @@ types: $(READY)
 
 docs: $(READY)
 	$(PY) -m assay methods --markdown > docs/methods.md
+	$(PY) -m assay names --markdown > docs/names.md
 	$(PY) -m assay demo --picture docs/digits.png --quiet
 
 bench: $(BENCH)/.ready

@@ -1,7 +1,14 @@
-"""assay: explains a prediction, measures how good the explanation is, and certifies what it can."""
+"""assay: explains a prediction, measures how good the explanation is, and certifies what it can.
+
+A `Question` holds a model, the inputs, the target, the features and the removal; a method is
+`Question -> Attribution`; a metric or a certificate is `(Question, Attribution) -> Score` or
+`-> Certificate`. `__all__` is what is public at the top; the bases for extensions are public under
+their wings (`assay.methods`, `assay.features`, ...), whose docstrings are their pages.
+"""
 
 from assay import errors
 from assay.answers.attribution import Attribution
+from assay.answers.provenance import versions as _versions
 from assay.answers.score import Score
 from assay.certificates.attack import Attack
 from assay.certificates.certificate import Certificate
@@ -55,8 +62,102 @@ from assay.perturbations import (
     SubsetToBaseline,
 )
 from assay.question.question import Question
+from assay.registry.registration import register
+from assay.registry.settings import parse
 from assay.removals.conditional import Conditional
 from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
 from assay.removals.mask_token import MaskToken
 from assay.saved import load
 from assay.targets import Contrast, LogOdds, LogProb, Negated, Neuron, Output, Predicted, Sequence
+
+__version__: str = _versions()["assay"]
+
+__all__ = [
+    "Ability",
+    "Absolute",
+    "Aligned",
+    "Attack",
+    "Attribution",
+    "Background",
+    "Baseline",
+    "Blur",
+    "Certificate",
+    "CoinMasks",
+    "Columns",
+    "compare",
+    "Comparison",
+    "Completeness",
+    "Conditional",
+    "Contrast",
+    "DifferenceToBaseline",
+    "Disparity",
+    "Elements",
+    "errors",
+    "ExactShapley",
+    "ExpectedGradients",
+    "explain",
+    "Gaussian",
+    "GaussianNoise",
+    "Gradient",
+    "Group",
+    "HardStability",
+    "Infidelity",
+    "InputXGradient",
+    "Instances",
+    "IntegratedGradients",
+    "KernelShap",
+    "Labels",
+    "Lime",
+    "LinearShap",
+    "LipschitzCheck",
+    "load",
+    "LogOdds",
+    "LogProb",
+    "LowOrderShap",
+    "masked_finetuning",
+    "MaskToken",
+    "MaxSensitivity",
+    "MaxShap",
+    "Mean",
+    "Method",
+    "METHODS",
+    "Metric",
+    "METRICS",
+    "Model",
+    "MultiplicativeSmoothing",
+    "Negated",
+    "Neuron",
+    "Noise",
+    "NoisyBaseline",
+    "Occlusion",
+    "Output",
+    "OwenValues",
+    "parse",
+    "Patches",
+    "Path",
+    "PermutationShapley",
+    "Pixels",
+    "Predicted",
+    "ProxyShap",
+    "Qii",
+    "Quartiles",
+    "Question",
+    "quiet",
+    "register",
+    "report",
+    "Rise",
+    "SamplingShapley",
+    "Score",
+    "Sequence",
+    "ShapleyRegression",
+    "Shared",
+    "SizeMasks",
+    "Smoothed",
+    "SoftStability",
+    "Squares",
+    "SubsetToBaseline",
+    "Superpixels",
+    "TimesInput",
+    "Words",
+    "wrap",
+]

@@ -1,4 +1,4 @@
-"""`python -m assay`."""
+"""`python -m assay`: the command line without its script on the path."""
 
 from assay.cli.app import app
 

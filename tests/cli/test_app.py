@@ -31,6 +31,7 @@ from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.perturbations import Squares
 from assay.registry.settings import parse, words
 from assay.registry.sources import inputs, predictor
+from assay.registry.tables import names_page
 from assay.saved import load
 
 MODULE = """
@@ -66,6 +67,24 @@ def test_the_tables_name_every_method_and_every_metric() -> None:
     assert methods.exit_code == metrics.exit_code == 0
     assert all(name in methods.output for name in METHODS)
     assert all(name in metrics.output for name in METRICS)
+
+
+def test_the_names_of_other_libraries_are_a_table_and_a_page() -> None:
+    table, page = run("names"), run("names", "--markdown")
+    assert table.exit_code == page.exit_code == 0
+    assert "KernelExplainer" in table.output
+    assert page.output == names_page()
+    assert "| `Saliency` | `Absolute(Gradient())` |" in page.output
+
+
+def test_a_name_from_elsewhere_is_understood_or_refused_with_a_sentence(place: Path) -> None:
+    asked = ("explain", "linear_example:net", "x.npy", "--target", "0", "--method")
+    done = run(*asked, "SmoothGrad")
+    assert done.exit_code == 0, done.output
+    assert "Smoothed(method=Gradient()" in done.output
+    refused = run(*asked, "DeepLift")
+    assert refused.exit_code == 2
+    assert "DeepLift (Captum) has no equivalent here yet." in refused.output
 
 
 def test_explain_writes_the_answer_that_the_library_gives(place: Path) -> None:

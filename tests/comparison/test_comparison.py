@@ -1,4 +1,4 @@
-"""Comparisons: paired by construction, refusals kept as cells, references apart, and the statistics of one metric."""
+"""Comparisons: paired by construction, refusals kept as cells, references apart, statistics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.console import Console
 import assay
 from assay.answers.attribution import Attribution, Kind
 from assay.answers.score import Direction, Score
-from assay.comparison.comparison import short_repr, compare, from_scores, short
+from assay.comparison.comparison import compare, from_scores, short, short_repr
 from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError
 from assay.methods.base import Method
@@ -46,13 +46,15 @@ class Constant(Method):
 @final
 @dataclass(frozen=True)
 class Sum(Metric):
-    """The sum of the credit; it refuses slopes, and counts how often it is asked for several answers at once."""
+    """The sum of the credit; it refuses slopes."""
 
     direction: ClassVar[Direction] = "higher"
 
     def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
         if any(each.kind == "slope" for each in attributions):
-            raise InputError("Expected contributions, got slopes. Multiply them by the input.")
+            raise InputError(
+                expected="contributions", got="slopes", advice="Multiply them by the input."
+            )
 
     def read(
         self, question: Question, attributions: Sequence[Attribution], seed: int
@@ -201,7 +203,7 @@ def test_refusals_of_the_call(
         compare(question(3), methods, metrics)
 
 
-def test_brief_shows_what_differs_and_evaluates_back() -> None:
+def test_a_short_repr_shows_what_differs_and_evaluates_back() -> None:
     method = Smoothed(IntegratedGradients(steps=8), noise=0.25, draws=4)
     said = short_repr(method)
     assert eval(said, vars(assay)) == method
@@ -210,7 +212,7 @@ def test_brief_shows_what_differs_and_evaluates_back() -> None:
     assert short(short_repr(Absolute(Gradient()))) == "Absolute(Gradient)"
 
 
-def test_standing_by_definition() -> None:
+def test_a_ranking_by_definition() -> None:
     generator = np.random.default_rng(0)
     base = generator.normal(size=30)
     columns = {
@@ -276,13 +278,13 @@ def test_missing_scores_do_not_win() -> None:
         ("some", 5, "a"),
         ("none", 0, ""),
     ]
-    with pytest.raises(InputError, match="No method has a score"):
+    with pytest.raises(InputError, match="a method with a score by Gap"):
         _ = ranking("Gap", {"none": score([math.nan] * 6)}).winner
     with pytest.raises(InputError, match="same inputs"):
         ranking("Gap", {"a": score([1.0]), "b": score([1.0, 2.0])})
 
 
-def test_gathered_takes_what_was_done_by_hand() -> None:
+def test_from_scores_takes_what_was_done_by_hand() -> None:
     asked = question()
     answers = [Gradient()(asked), InputXGradient()(asked)]
     found = from_scores(asked, answers, {"gap": Completeness().each(asked, answers)})

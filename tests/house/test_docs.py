@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
-def test_the_generated_page_is_current() -> None:
-    kept = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    assert kept == tables.page(), "docs/methods.md is out of date: make docs"
+@pytest.mark.parametrize(
+    ("name", "page"), [("methods.md", tables.page), ("names.md", tables.names_page)]
+)
+def test_the_generated_pages_are_current(name: str, page: Callable[[], str]) -> None:
+    kept = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert kept == page(), f"docs/{name} is out of date: make docs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -61,7 +65,7 @@ def test_every_method_and_metric_has_a_page() -> None:
     text = "\n".join(
         page.read_text(encoding="utf-8")
         for page in PAGES
-        if page.name not in ("methods.md", "architecture.md")
+        if page.name not in ("methods.md", "names.md", "architecture.md")
     )
     missing = [name for name in (*assay.METHODS, *METRICS) if not re.search(rf"\b{name}\b", text)]
     assert not missing, "no page of the docs says a word about these"
@@ -74,7 +78,10 @@ def test_a_table_escapes_what_would_break_it() -> None:
 
 def test_importing_loads_nothing_that_is_not_needed() -> None:
     heavy = {"pandas", "sklearn", "matplotlib", "rich", "typer", "jinja2", "scipy.stats", "PIL"}
-    code = f"import torch, sys; there = set(sys.modules); import assay; print(sorted(({heavy!r} & set(sys.modules)) - there))"
+    code = (
+        "import torch, sys; there = set(sys.modules); import assay; "
+        f"print(sorted(({heavy!r} & set(sys.modules)) - there))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

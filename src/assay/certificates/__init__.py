@@ -26,10 +26,10 @@ __all__ = [
     "Counterexample",
     "HardStability",
     "LipschitzCheck",
+    "masked_finetuning",
     "MultiplicativeSmoothing",
     "NoiseDesign",
     "SmoothedModel",
     "SoftStability",
     "Verdict",
-    "masked_finetuning",
 ]

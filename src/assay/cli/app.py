@@ -1,4 +1,8 @@
-"""The command line: a thin face over the library, whose refusals are said in one message."""
+"""The command line: a thin face over the library.
+
+Every command reads its arguments as text (`assay.registry`), does what one or two calls of the
+library do, and prints tables. A refusal of the library is one message and the exit code 2.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,8 @@ from typer.core import TyperGroup
 
 from assay import engine
 from assay.answers.attribution import Attribution
-from assay.cli.demo import draw, run, unasked, write
-from assay.comparison.comparison import compare
+from assay.cli import demo as digits
+from assay.comparison.comparison import Comparison, compare
 from assay.errors import AssayError, InputError, KindError
 from assay.features.partition import Features
 from assay.methods.base import Method
@@ -23,8 +27,7 @@ from assay.methods.choose import suited
 from assay.metrics.base import Metric
 from assay.pages.report_page import report as write_report
 from assay.question.question import Question
-from assay.registry import sources as files
-from assay.registry import tables as catalogue
+from assay.registry import sources, tables
 from assay.registry.settings import parse
 from assay.removals.base import Removal
 from assay.removals.fixed import Background
@@ -39,6 +42,7 @@ class Refusing(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        # Refusals alone: any other exception is a fault of the library, and shows its traceback.
         except AssayError as refusal:
             typer.echo(f"{type(refusal).__name__}: {refusal}", err=True)
             raise typer.Exit(2) from refusal
@@ -49,8 +53,13 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="Explains a model's prediction, measures how good the explanation is, and certifies what it can.",
+    help=(
+        "Explains a model's prediction, measures how good the explanation is, "
+        "and certifies what it can."
+    ),
 )
+
+# --- arguments that commands share
 
 Predictor = Annotated[
     str, typer.Argument(help="package.module:predictor, or :build() to have it built")
@@ -82,16 +91,28 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bars and no ta
 Markdown = Annotated[bool, typer.Option("--markdown", help="the whole page of the docs")]
 
 
+# --- what there is
+
+
 @app.command()
 def methods(markdown: Markdown = False) -> None:
     """Every method, with what it needs, what it promises and what it costs."""
-    _catalogue(catalogue.methods(), markdown)
+    _print(tables.methods(), tables.page() if markdown else None)
 
 
 @app.command()
 def metrics(markdown: Markdown = False) -> None:
     """Every metric, with what it measures and what it costs."""
-    _catalogue(catalogue.metrics(), markdown)
+    _print(tables.metrics(), tables.page() if markdown else None)
+
+
+@app.command()
+def names(markdown: Markdown = False) -> None:
+    """Names from papers, Captum, shap, lime, zennit and Quantus, and what answers them here."""
+    _print(tables.names(), tables.names_page() if markdown else None)
+
+
+# --- what is asked
 
 
 @app.command()
@@ -110,13 +131,14 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Answers why the predictor says what it says about each input."""
-    with _hushed(quiet):
+    with _progress(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
-        answer = (parse(method, Method) if method else suited(question))(question, seed=seed)
-        if out is not None:
-            answer.save(out)
-        if not quiet:
-            _show(answer)
+        asker = parse(method, Method) if method else suited(question)
+        answer = asker(question, seed=seed)
+    if out is not None:
+        answer.save(out)
+    if not quiet:
+        _print_credit(answer)
 
 
 @app.command()
@@ -144,32 +166,18 @@ def score(
             got=len(metric),
             advice="Ask for each in a run of its own.",
         )
-    found = load(answer)
-    if not isinstance(found, Attribution):
-        raise KindError(
-            expected=f"a saved Attribution in {answer}",
-            got=f"a {type(found).__name__}",
-            advice="",
-        )
-    with _hushed(quiet):
+    # Before the model is loaded: a wrong file is told at once.
+    attribution = _attribution(answer)
+    with _progress(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
-        if found.provenance.get("question") != question.digest:
-            raise InputError(
-                expected=f"the question that {answer} answers, {found.provenance.get('asked')}",
-                got=f"{question!r}: another model, inputs, target, features or removal",
-                advice="Give the options that `assay explain` was given.",
-            )
+        _check_answers(question, attribution, answer)
         for text in metric:
-            judge = parse(text, Metric)
-            with contextlib.suppress(
-                AssayError
-            ):  # an answer of a method with data in it cannot be asked again
-                judge = judge.for_method(parse(found.method, Method))
-            scored = judge(question, found, seed=seed)
+            judge = _judge(text, attribution)
+            measured = judge(question, attribution, seed=seed)
             if out is not None:
-                scored.save(out)
+                measured.save(out)
             if not quiet:
-                typer.echo(repr(scored))
+                typer.echo(repr(measured))
 
 
 @app.command()
@@ -187,15 +195,11 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Compares methods by metrics on the same inputs: a table, and one self-contained page."""
-    with _hushed(quiet):
+    with _progress(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
-        asked, judges = (
-            [parse(each, Method) for each in method],
-            [parse(each, Metric) for each in metric],
-        )
-        comparison = compare(question, asked, judges, seed, references=True)
+        comparison = compare(question, method, metric, seed, references=True)
         page = write_report(comparison, out)
-    _done(comparison, page, quiet)
+    _print_comparison(comparison, page, quiet)
 
 
 @app.command()
@@ -207,26 +211,21 @@ def demo(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Trains a small network on handwritten digits, asks every method why, and measures every
-    answer.
-    """
-    with _hushed(quiet), engine.one_thread():
-        comparison = run(seed)
-        page = write(comparison, out, seed)
+    """Trains a small network on handwritten digits, and asks and measures every method."""
+    # One thread: sums split over threads round in another order, and the page is to be the same.
+    with _progress(quiet), engine.one_thread():
+        comparison = digits.run(seed)
+        page = digits.write(comparison, out, seed)
         if picture is not None:
-            draw(comparison, picture)
-        _done(comparison, page, quiet)
-    if not quiet and (left := unasked()):
-        typer.echo(f"Not asked, since they need data or a model of their own: {', '.join(left)}.")
+            digits.draw(comparison, picture)
+        _print_comparison(comparison, page, quiet)
+    unasked = digits.unasked()
+    if unasked and not quiet:
+        listed = ", ".join(unasked)
+        typer.echo(f"Not asked, since they need data or a model of their own: {listed}.")
 
 
-def _console() -> Console:
-    """A terminal as wide as it is, and room for whole names where the output goes elsewhere."""
-    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=200)
-
-
-def _hushed(quiet: bool) -> contextlib.AbstractContextManager[None]:
-    return engine.quiet() if quiet else contextlib.nullcontext()
+# --- from text to objects
 
 
 def _question(
@@ -241,50 +240,111 @@ def _question(
         raise InputError(
             expected="one of --removal and --background",
             got="both",
-            advice="",
+            advice="Rows to average over are a removal: leave the other out.",
         )
-    absent = parse(removal, Removal) if removal is not None else None
+    players = None
+    if features is not None:
+        players = parse(features, Features)
+    absent = None
+    if removal is not None:
+        absent = parse(removal, Removal)
+    # Rows are data, which settings as text cannot hold.
     if background is not None:
-        absent = Background(files.inputs(background))
-    players = parse(features, Features) if features is not None else None
+        absent = Background(sources.inputs(background))
     return Question(
-        files.predictor(predictor), files.inputs(inputs), _target(target), players, absent
+        sources.predictor(predictor),
+        sources.inputs(inputs),
+        _target(target),
+        players,
+        absent,
     )
 
 
 def _target(text: str | None) -> Target | None:
     if text is None:
         return None
-    return as_target(int(text)) if text.strip().lstrip("-").isdigit() else parse(text, Target)
+    # A bare number is an output's index, as it is in the library.
+    if text.strip().lstrip("-").isdigit():
+        return as_target(int(text))
+    return parse(text, Target)
 
 
-def _catalogue(shown: catalogue.Catalogue, markdown: bool) -> None:
-    if markdown:
-        typer.echo(catalogue.page(), nl=False)
+def _attribution(path: Path) -> Attribution:
+    answer = load(path)
+    if not isinstance(answer, Attribution):
+        raise KindError(
+            expected=f"a saved Attribution in {path}",
+            got=f"a {type(answer).__name__}",
+            advice="Give the file that `assay explain --out` wrote.",
+        )
+    return answer
+
+
+def _check_answers(question: Question, attribution: Attribution, path: Path) -> None:
+    """A score of the answer to another question would be a number without a meaning."""
+    asked = attribution.provenance
+    if asked.get("question") != question.digest:
+        raise InputError(
+            expected=f"the question that {path} answers, {asked.get('asked')}",
+            got=f"{question!r}: another model, inputs, target, features or removal",
+            advice="Give the options that `assay explain` was given.",
+        )
+
+
+def _judge(text: str, attribution: Attribution) -> Metric:
+    metric = parse(text, Metric)
+    # A metric may ask the method again, which its saved repr makes anew; a method with data in it
+    # cannot be made from text, and the metric then refuses in its own words.
+    with contextlib.suppress(AssayError):
+        metric = metric.for_method(parse(attribution.method, Method))
+    return metric
+
+
+# --- what is printed
+
+
+def _console() -> Console:
+    """A terminal as wide as it is, and room for whole names where the output goes elsewhere."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return Console()
+    return Console(width=200)
+
+
+def _progress(quiet: bool) -> contextlib.AbstractContextManager[None]:
+    return engine.quiet() if quiet else contextlib.nullcontext()
+
+
+def _print(catalogue: tables.Catalogue, page: str | None) -> None:
+    if page is None:
+        _console().print(catalogue.table())
     else:
-        _console().print(shown.table())
+        # To the byte: `make docs` writes what is printed here.
+        typer.echo(page, nl=False)
 
 
-def _show(answer: Attribution, inputs: int = 10, features: int = 5) -> None:
+def _print_credit(answer: Attribution, inputs: int = 10, features: int = 5) -> None:
     """The first inputs, each with the features that matter most."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        title=f"{answer.method}: credit by feature, {len(answer)} inputs", title_justify="left"
-    )
-    for column in ("input", "prediction", "base", "most credit"):
-        table.add_column(column, justify="left" if column == "most credit" else "right")
+    title = f"{answer.method}: credit by feature, {len(answer)} inputs"
+    table = Table(title=title, title_justify="left")
+    for column in ("input", "prediction", "base"):
+        table.add_column(column, justify="right")
+    table.add_column("most credit")
     for i, values in enumerate(answer.values[:inputs]):
+        # Stable: features of equal credit stand in their own order.
         top = values.abs().argsort(descending=True, stable=True)[:features].tolist()
-        said = ", ".join(f"{answer.names[k]} {float(values[k]):+.3g}" for k in top)
-        table.add_row(
-            str(i), f"{float(answer.prediction[i]):.4g}", f"{float(answer.base[i]):.4g}", Text(said)
-        )
+        credit = ", ".join(f"{answer.names[k]} {float(values[k]):+.3g}" for k in top)
+        prediction = f"{float(answer.prediction[i]):.4g}"
+        base = f"{float(answer.base[i]):.4g}"
+        # As text: a feature's name may look like markup.
+        table.add_row(str(i), prediction, base, Text(credit))
     _console().print(table)
 
 
-def _done(comparison: Any, page: Path, quiet: bool) -> None:
+def _print_comparison(comparison: Comparison, page: Path, quiet: bool) -> None:
     if not quiet:
         _console().print(comparison.table())
+    # Also when quiet: where the page went is the answer of the command.
     typer.echo(f"Wrote {page}.")

@@ -1,5 +1,8 @@
 """The main job on real data: a small network reads handwritten digits, and every method explains
 what it says.
+
+The data ship with scikit-learn and the network trains in seconds, so that the whole way (question,
+answers, scores, page) can be walked anywhere. Every number is decided by the seed.
 """
 
 from __future__ import annotations
@@ -30,8 +33,11 @@ from assay.pictures.images import COLOURS, credit_maps
 from assay.question.question import Question
 from assay.registry.settings import parse
 
-INPUTS = 16
+INPUTS = 16  # digits that are explained: a page of them can be looked through
 
+TRAINED = 1400  # of 1,797 digits; the others are for testing
+
+# The methods of the picture of the README: one of each family, at most seven columns wide.
 _DRAWN = (
     "Gradient",
     "InputXGradient",
@@ -42,7 +48,23 @@ _DRAWN = (
     "Occlusion",
 )
 
-_TRAINED = 1400  # of 1,797 digits; the rest is for testing
+# Settings that suit 64 pixels and half a thousand questions for each input; every other method
+# takes its defaults.
+_SETTINGS = (
+    "Absolute(Gradient())",
+    "TimesInput(Smoothed(Gradient(), noise=0.1, draws=16))",
+    "Smoothed(Gradient(), noise=0.1, draws=16)",
+    "IntegratedGradients(steps=16)",
+    "ExpectedGradients(draws=16)",
+    "PermutationShapley(orderings=8)",
+    "KernelShap(budget=512)",
+    "ProxyShap(budget=640)",
+    "SamplingShapley(draws=4)",
+    "Qii('unary')",
+    "Occlusion(window=3)",
+    "Rise(masks=512, grid=4, estimator='centred')",
+    "Lime(CoinMasks(samples=512))",
+)
 
 
 @final
@@ -60,17 +82,19 @@ class Digits:
         """The digits that ship with scikit-learn; nothing is downloaded."""
         from sklearn.datasets import load_digits
 
-        found = load_digits()
-        order = shared(seed, "digits").permutation(len(found.target))
-        images = torch.from_numpy(found.images[order, None] / 16).to(torch.float32)
-        return Digits(images, torch.from_numpy(found.target[order]))
+        bundle = load_digits()
+        order = shared(seed, "digits").permutation(len(bundle.target))
+        # Grey levels are whole numbers from 0 to 16.
+        images = torch.from_numpy(bundle.images[order, None] / 16).to(torch.float32)
+        return Digits(images, torch.from_numpy(bundle.target[order]))
 
 
 @final
 @dataclass(frozen=True)
 class BrightLast:
-    """A curved way for `Path`: the brighter a pixel, the later it appears, b + a^(1 + power |x -
-    b|) (x - b).
+    """A curved way for `Path`: the brighter a pixel, the later it appears.
+
+    b + a^(1 + power |x - b|) (x - b), from the absent input b at a = 0 to the input x at a = 1.
     """
 
     power: float = 2.0
@@ -84,6 +108,7 @@ def train(digits: Digits, *, seed: int = 0, epochs: int = 20) -> nn.Sequential:
     """A small convolutional network for the digits, trained in seconds; the global generator is
     left as found.
     """
+    # Torch draws initial weights from the global generator alone.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = nn.Sequential(
@@ -94,10 +119,13 @@ def train(digits: Digits, *, seed: int = 0, epochs: int = 20) -> nn.Sequential:
             nn.Flatten(),
             nn.Linear(24 * 4 * 4, 10),
         )
-    images, labels = digits.images[:_TRAINED], digits.labels[:_TRAINED]
-    optimiser, draws = torch.optim.Adam(net.parameters(), lr=0.005), shared(seed, "training order")
+    images = digits.images[:TRAINED]
+    labels = digits.labels[:TRAINED]
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.005)
+    generator = shared(seed, "training order")
     for _ in range(epochs):
-        for rows in np.array_split(draws.permutation(_TRAINED), _TRAINED // 64):
+        order = generator.permutation(TRAINED)
+        for rows in np.array_split(order, TRAINED // 64):
             optimiser.zero_grad()
             nn.functional.cross_entropy(net(images[rows]), labels[rows]).backward()
             optimiser.step()
@@ -107,45 +135,27 @@ def train(digits: Digits, *, seed: int = 0, epochs: int = 20) -> nn.Sequential:
 def accuracy(net: nn.Module, digits: Digits) -> float:
     """The share of the test digits that the network reads right."""
     with torch.no_grad():
-        right = net(digits.images[_TRAINED:]).argmax(1) == digits.labels[_TRAINED:]
-    return float(right.float().mean())
+        predicted = net(digits.images[TRAINED:]).argmax(1)
+    correct = predicted == digits.labels[TRAINED:]
+    return float(correct.float().mean())
 
 
 def ask(net: nn.Module, digits: Digits, inputs: int = INPUTS) -> Question:
     """Why this digit? Every pixel of the first test images against the empty page."""
-    return Question(net, digits.images[_TRAINED : _TRAINED + inputs], features=Pixels())
-
-
-_SETTINGS = (
-    "Absolute(Gradient())",
-    "TimesInput(Smoothed(Gradient(), noise=0.1, draws=16))",
-    "Smoothed(Gradient(), noise=0.1, draws=16)",
-    "IntegratedGradients(steps=16)",
-    "ExpectedGradients(draws=16)",
-    "PermutationShapley(orderings=8)",
-    "KernelShap(budget=512)",
-    "ProxyShap(budget=640)",
-    "SamplingShapley(draws=4)",
-    "Qii('unary')",
-    "Occlusion(window=3)",
-    "Rise(masks=512, grid=4, estimator='centred')",
-    "Lime(CoinMasks(samples=512))",
-)
-"""Settings that suit 64 pixels and half a thousand questions; every other method and metric takes
-its defaults.
-"""
+    return Question(net, digits.images[TRAINED : TRAINED + inputs], features=Pixels())
 
 
 def contenders() -> list[Method]:
     """Every method that can be made without data of its own."""
+    # A path is a function, which no text can say.
     chosen: dict[str, Method] = {"Path": Path(BrightLast(), steps=16)}
     for text in _SETTINGS:
-        if (name := text.partition("(")[0]) in METHODS:
-            chosen[name] = parse(text, Method)
+        method = parse(text, Method)
+        chosen[type(method).__name__] = method
     return [
         chosen.get(name) or kind()
         for name, kind in METHODS.items()
-        if name in chosen or not _unset(kind)
+        if name in chosen or not _needs_settings(kind)
     ]
 
 
@@ -158,26 +168,27 @@ def judges() -> list[Metric]:
     return [
         chosen.get(name) or kind()
         for name, kind in METRICS.items()
-        if name in chosen or not _unset(kind)
+        if name in chosen or not _needs_settings(kind)
     ]
 
 
-def _unset(kind: Any) -> bool:
+def _needs_settings(kind: Any) -> bool:
     """Whether a class has settings without a default."""
     return any(
-        each.init and each.default is MISSING and each.default_factory is MISSING
-        for each in fields(kind)
+        setting.init and setting.default is MISSING and setting.default_factory is MISSING
+        for setting in fields(kind)
     )
 
 
 def unasked() -> list[str]:
     """Methods that the demo has nothing to hand to: they need data or a model of their own."""
-    asked = {type(each) for each in contenders()}
+    asked = {type(method) for method in contenders()}
     return [name for name, kind in METHODS.items() if kind not in asked]
 
 
 def run(seed: int = 0, inputs: int = INPUTS) -> Comparison:
     """Trains, asks, answers and scores; the same numbers for the same seed."""
+    # Sums that are split over threads round in another order.
     with one_thread():
         digits = Digits.read(seed)
         net = train(digits, seed=seed)
@@ -186,12 +197,14 @@ def run(seed: int = 0, inputs: int = INPUTS) -> Comparison:
 
 def write(comparison: Comparison, path: str | PathLike[str], seed: int = 0) -> File:
     """The page about the demo."""
-    digits = Digits.read(seed)
-    labels = [
-        f"a {int(label)}" for label in digits.labels[_TRAINED : _TRAINED + comparison.question.n]
-    ]
+    shown = slice(TRAINED, TRAINED + comparison.question.n)
+    labels = [f"a {int(label)}" for label in Digits.read(seed).labels[shown]]
+    title = "Sixteen handwritten digits, explained and measured"
     return report(
-        comparison, path, labels=labels, title="Sixteen handwritten digits, explained and measured"
+        comparison,
+        path,
+        labels=labels,
+        title=title,
     )
 
 
@@ -202,31 +215,43 @@ def draw(comparison: Comparison, path: str | PathLike[str], digits: int = 3) -> 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    found = {label.partition("(")[0]: label for label in comparison.attributions}
-    shown = [found[name] for name in _DRAWN if name in found]
-    maps = [credit_maps(comparison.question, comparison.attributions[label]) for label in shown]
-    images = comparison.question.x.reshape(-1, 8, 8).numpy()
+    # By class: settings of the demo may change, the columns of the picture stay.
+    by_class = {label.partition("(")[0]: label for label in comparison.attributions}
+    shown = [by_class[name] for name in _DRAWN if name in by_class]
+    # A figure and a canvas of its own: no global state of the plotting library is touched.
     figure = Figure(figsize=(1.25 * (len(shown) + 1), 1.2 * digits + 0.5), layout="constrained")
     panels = figure.subplots(digits, len(shown) + 1, squeeze=False)
+    _draw_panels(panels, comparison, shown)
+    panels[0][0].set_title("the input\ninfidelity", fontsize=6.5)
+    for panel, label in zip(panels[0][1:], shown):
+        panel.set_title(_heading(comparison, label), fontsize=6.5)
+    target = File(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Without the version of the plotting library in it, the file is the same for the same seed.
+    FigureCanvasAgg(figure).print_figure(str(target), dpi=130, metadata={"Software": None})
+    return target
+
+
+def _draw_panels(panels: Any, comparison: Comparison, shown: list[str]) -> None:
+    """Images in the first column, a map of each method beside them."""
+    question = comparison.question
+    maps = [credit_maps(question, comparison.attributions[label]) for label in shown]
+    images = question.x.reshape(-1, 8, 8).numpy()
     for row, line in enumerate(panels):
         line[0].imshow(images[row], cmap="gray_r")
         for panel, values in zip(line[1:], maps):
+            # A scale of its own for each map, the same in both directions: white is no credit.
             reach = np.abs(values[row]).max()
             panel.imshow(values[row], cmap=COLOURS, vmin=-reach, vmax=reach)
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
-    panels[0][0].set_title("the input\ninfidelity", fontsize=6.5)
-    for panel, label in zip(panels[0][1:], shown):
-        score = comparison.score(label, comparison.metrics[0])
-        low, high = score.interval
-        panel.set_title(
-            f"{label.partition('(')[0]}\n{_short(score.mean)} [{_short(low)}, {_short(high)}]",
-            fontsize=6.5,
-        )
-    target = File(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_figure(str(target), dpi=130, metadata={"Software": None})
-    return target
+
+
+def _heading(comparison: Comparison, label: str) -> str:
+    score = comparison.score(label, comparison.metrics[0])
+    low, high = score.interval
+    name = label.partition("(")[0]
+    return f"{name}\n{_short(score.mean)} [{_short(low)}, {_short(high)}]"
 
 
 def _short(value: float) -> str:

@@ -7,4 +7,4 @@
 from assay.comparison.comparison import Comparison, compare
 from assay.comparison.ranking import Ranking
 
-__all__ = ["Comparison", "Standing", "compare"]
+__all__ = ["compare", "Comparison", "Ranking"]

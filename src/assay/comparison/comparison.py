@@ -1,15 +1,17 @@
-"""Which explanation to trust: every method by every metric on the same inputs, with intervals and
-paired tests.
+"""Which explanation to trust: every method by every metric on the same inputs.
+
+The comparison is a blocked design: every method answers the same question, and every metric draws
+the same perturbations for all answers (common random numbers), so that methods can be compared
+input by input. What differs beyond chance is decided in `ranking`, by paired tests.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import torch
 
@@ -17,33 +19,44 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import Score
 from assay.comparison.ranking import Place, Ranking, ranking
 from assay.errors import AssayError, InputError, KindError
-from assay.methods import METHODS
 from assay.methods.base import Method
-from assay.metrics import METRICS
 from assay.metrics.base import Metric
 from assay.numerics import rng
 from assay.question.question import Question
+from assay.registry.settings import parse
 
 if TYPE_CHECKING:
     import pandas
     from rich.table import Table
-
-Made = TypeVar("Made")
+    from rich.text import Text
 
 MethodLike: TypeAlias = Method | Attribution | str
 
 MetricLike: TypeAlias = Metric | str
 
+CAPTION = (
+    "Methods that share a letter could not be told apart by paired tests (Holm over all pairs)."
+)
+
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """Methods by metrics: `attributions` by label, `scores` by (method, metric), and `refusals`
-    where a cell has none.
+    """Methods by metrics: attributions, scores, and the refusals of cells that have none.
 
-    A method that could not answer at all has its refusal under every metric. `references` are
-    reference points, not candidates: they take no part in the choice of a winner. `rankings` hold
-    the statistics.
+    Settings:
+        question: what was asked.
+        methods: the candidates, by label.
+        metrics: the metrics, by label.
+        references: reference points by label; they take no part in the choice of a winner.
+        attributions: answers by label, those of the references among them.
+        scores: by (method, metric).
+        refusals: reasons by (method, metric); a method that could not answer at all has its
+            refusal under every metric.
+        seed: the seed of answers, scores and resampling.
+        level: the confidence level of the intervals and tests.
+
+    `rankings` holds the statistics.
     """
 
     question: Question
@@ -56,6 +69,7 @@ class Comparison:
     seed: int = 0
     level: float = 0.95
 
+    # Once: the tests of all pairs are what takes time here.
     @cached_property
     def rankings(self) -> dict[str, Ranking]:
         """Where the methods stand, by metric."""
@@ -64,26 +78,35 @@ class Comparison:
             for metric in self.metrics
         }
 
+    @property
+    def _labels(self) -> tuple[str, ...]:
+        return (*self.methods, *self.references)
+
     def by(self, metric: str) -> dict[str, Score]:
         """The scores of one metric, by method."""
-        rows = (*self.methods, *self.references)
         return {
             method: self.scores[method, metric]
-            for method in rows
+            for method in self._labels
             if (method, metric) in self.scores
         }
 
     def score(self, method: str | Method, metric: str | Metric) -> Score:
         """One cell; a refused one raises its refusal."""
-        row = _find(method, (*self.methods, *self.references), "method")
+        # Labels need not be written out: "Infidelity" will do where one metric is of that class.
+        row = _find(method, self._labels, "method")
         column = _find(metric, self.metrics, "metric")
         if (row, column) not in self.scores:
-            raise InputError(f"{row} has no score by {column}: {self.refusals[row, column]}")
+            raise InputError(
+                expected=f"a score of {row} by {column}",
+                got=f"its refusal: {self.refusals[row, column]}",
+                advice="`comparison.refusals` holds every reason; ask another cell.",
+            )
         return self.scores[row, column]
 
     def winner(self, metric: str | Metric) -> str:
-        """The label of the method with the best mean by one metric; `rankings[...].leaders` has
-        its equals.
+        """The label of the method with the best mean by one metric.
+
+        `rankings[...].leaders` has its equals.
         """
         return self.rankings[_find(metric, self.metrics, "metric")].winner
 
@@ -93,18 +116,19 @@ class Comparison:
         """
         import pandas
 
-        rows: list[dict[str, Any]] = []
-        for metric in self.metrics:
-            for method in (*self.methods, *self.references):
-                place = self.rankings[metric].place(method) or Place(
-                    method, math.nan, math.nan, math.nan, math.nan, "", 0
-                )
-                cell = {
-                    "metric": metric,
-                    "better": self.rankings[metric].direction,
-                } | dataclasses.asdict(place)
-                rows.append(cell | {"refusal": self.refusals.get((method, metric), "")})
+        rows = [self._row(method, metric) for metric in self.metrics for method in self._labels]
         return pandas.DataFrame(rows).set_index(["metric", "method"])
+
+    def _row(self, method: str, metric: str) -> dict[str, Any]:
+        found = self.rankings[metric]
+        # A refused cell has its row too, so that every table has the same shape.
+        place = found.place(method) or Place.without_score(method)
+        return {
+            "metric": metric,
+            "better": found.direction,
+            **dataclasses.asdict(place),
+            "refusal": self.refusals.get((method, metric), ""),
+        }
 
     def differences(self) -> pandas.DataFrame:
         """One row per pair of methods and metric: difference, interval, raw and adjusted p value,
@@ -118,8 +142,9 @@ class Comparison:
                 "first": pair.first,
                 "second": pair.second,
                 **dataclasses.asdict(pair.facts),
+                "p adjusted": pair.adjusted,
+                "real": pair.real,
             }
-            | {"p adjusted": pair.adjusted, "real": pair.real}
             for metric, found in self.rankings.items()
             for pair in found.pairs
         ]
@@ -133,51 +158,48 @@ class Comparison:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(
-            title="mean [95 % interval] groups; ↓ lower is better, ↑ higher is better",
-            caption=CAPTION,
-            title_justify="left",
-        )
+        title = "mean [95 % interval] groups; ↓ lower is better, ↑ higher is better"
+        table = Table(title=title, caption=CAPTION, title_justify="left")
         table.add_column("method")
         for metric in self.metrics:
-            arrow = "↓" if self.rankings[metric].direction == "lower" else "↑"
-            table.add_column(escape(f"{short(metric)} {arrow}"), justify="right")
-        for method in (*self.methods, *self.references):
-            if method == next(iter(self.references), None):
-                table.add_section()
-            cells = [self._cell(method, metric) for metric in self.metrics]
-            table.add_row(
-                Text(short(method), style="italic" if method in self.references else ""), *cells
-            )
+            # Headers are read as markup, and a label may hold brackets.
+            heading = f"{short(metric)} {self.rankings[metric].arrow}"
+            table.add_column(escape(heading), justify="right")
+        for method in self.methods:
+            table.add_row(Text(short(method)), *self._cells(method))
+        if self.references:
+            table.add_section()
+        for reference in self.references:
+            table.add_row(Text(short(reference), style="italic"), *self._cells(reference))
         return table
 
-    def _cell(self, method: str, metric: str) -> Any:
+    def _cells(self, method: str) -> list[Text]:
+        return [self._cell(method, metric) for metric in self.metrics]
+
+    def _cell(self, method: str, metric: str) -> Text:
         from rich.text import Text
 
         found = self.rankings[metric]
         place = found.place(method)
         if place is None:
             return Text("refused", style="dim")
-        best = bool(found.places) and place is found.places[0]
         text = f"{place.mean:.3g} [{place.low:.3g}, {place.high:.3g}] {place.letters}".rstrip()
-        return Text(text, style="bold" if best else "")
+        # A reference may have a better mean, and yet stands outside the contest.
+        best = bool(found.places) and place is found.places[0]
+        return Text(text, style="bold") if best else Text(text)
 
     def __rich__(self) -> Table:
         return self.table()
 
     def __repr__(self) -> str:
         size = f"{len(self.methods)} methods by {len(self.metrics)} metrics on {self.question.n} inputs"
-        won = [
+        # The best mean alone: whether it is really the best is told by the tables.
+        wins = [
             f"{short(found.winner)} by {short(metric)}"
             for metric, found in self.rankings.items()
             if found.places
         ]
-        return f"Comparison({size}; best: {', '.join(won) if won else 'none'})"
-
-
-CAPTION = (
-    "Methods that share a letter could not be told apart by paired tests (Holm over all pairs)."
-)
+        return f"Comparison({size}; best: {', '.join(wins) or 'none'})"
 
 
 def compare(
@@ -189,15 +211,25 @@ def compare(
     references: bool = False,
     level: float = 0.95,
 ) -> Comparison:
-    """Answers a question with each method once and scores every answer with each metric, paired by
-    construction.
+    """Answers a question with each method and scores every answer with each metric.
 
-    Methods are instances, names or finished attributions; metrics are instances or names. Every
-    metric draws the same perturbations for all methods; one that asks the method again, such as
-    `MaxSensitivity(radius=0.1)`, takes each in turn. `references` adds a random explanation (the
-    first answer with its features shuffled), the first answer negated, and zero. A refusal is kept
-    as a cell with its reason. Cost: that of each method, and of each metric for all methods
-    together.
+    Every metric draws the same perturbations for all methods; one that asks the method again, such
+    as `MaxSensitivity(radius=0.1)`, takes each in turn. A refusal is kept as a cell with its
+    reason.
+
+    Settings:
+        question: what is asked.
+        methods: instances, finished attributions, or text: settings such as
+            "IntegratedGradients(steps=32)", or a name from elsewhere such as "SmoothGrad".
+        metrics: instances or text.
+        seed: decides every draw.
+        references: adds a random explanation (the first answer with its features shuffled), the
+            first answer negated, and zero.
+        level: the confidence level of intervals and tests.
+
+    Cost: that of each method, and of each metric for all methods together. Errors: InputError
+    where nothing is asked or no method can answer, or for a name that nothing here answers;
+    KindError for what is no method or metric.
 
     >>> import torch
     >>> question = Question(torch.nn.Linear(3, 2), torch.randn(5, 3), target=0)
@@ -208,28 +240,35 @@ def compare(
         raise InputError(
             expected="at least one method and one metric",
             got=f"{len(methods)} and {len(metrics)}",
-            advice="",
+            advice='Name some: compare(question, ["Gradient"], ["Infidelity"]).',
         )
-    askers = _labelled([_method(each) for each in methods])
-    judges: dict[str, Metric] = _labelled([_metric(each) for each in metrics])
-    answers, refused = _answers(question, askers, seed)
-    extra = _references(question, *next(iter(answers.items())), seed) if references else {}
+    # Names are read before any model is asked: a misspelt metric is not to cost an hour.
+    askers = _labelled([_method(method) for method in methods])
+    judges: dict[str, Metric] = _labelled([_metric(metric) for metric in metrics])
+    answers, unanswered = _answers(question, askers, seed)
+    extra: dict[str, Attribution] = {}
+    if references:
+        # Shuffled and negated credit keep the first answer's unit and size.
+        first = next(iter(answers))
+        extra = _references(question, first, answers[first], seed)
     scores: dict[tuple[str, str], Score] = {}
     refusals: dict[tuple[str, str], str] = {}
     for metric, judge in judges.items():
-        found, failed = _scored(question, judge, askers, answers | extra, seed)
-        scores |= {(method, metric): score for method, score in found.items()}
-        refusals |= {(method, metric): reason for method, reason in (refused | failed).items()}
+        by_method, unscored = _scored(question, judge, askers, answers | extra, seed)
+        scores |= {(method, metric): score for method, score in by_method.items()}
+        # No answer, no score: its reason stands under every metric.
+        reasons = unanswered | unscored
+        refusals |= {(method, metric): reason for method, reason in reasons.items()}
     return Comparison(
-        question,
-        tuple(askers),
-        tuple(judges),
-        tuple(extra),
-        answers | extra,
-        scores,
-        refusals,
-        seed,
-        level,
+        question=question,
+        methods=tuple(askers),
+        metrics=tuple(judges),
+        references=tuple(extra),
+        attributions=answers | extra,
+        scores=scores,
+        refusals=refusals,
+        seed=seed,
+        level=level,
     )
 
 
@@ -243,21 +282,35 @@ def from_scores(
     """A comparison of what was answered and scored by hand: for each metric, one score per
     attribution, in order.
     """
-    named = (
-        dict(attributions)
-        if isinstance(attributions, Mapping)
-        else _labelled(list(attributions), lambda a: a.method)
-    )
+    answers: dict[str, Attribution] = {}
+    if isinstance(attributions, Mapping):
+        answers |= attributions
+    else:
+        answers |= _labelled(attributions)
+    # Scores carry no label of their own; their order says whose they are.
     cells: dict[tuple[str, str], Score] = {}
     for metric, row in scores.items():
-        if len(row) != len(named):
+        if len(row) != len(answers):
             raise InputError(
-                expected=f"{len(named)} scores by {metric}, one per attribution",
+                expected=f"{len(answers)} scores by {metric}, one per attribution",
                 got=len(row),
-                advice="",
+                advice="`metric.each(question, attributions)` gives them in order.",
             )
-        cells |= {(method, metric): score for method, score in zip(named, row)}
-    return Comparison(question, tuple(named), tuple(scores), (), named, cells, {}, seed, level)
+        cells |= {(method, metric): score for method, score in zip(answers, row)}
+    return Comparison(
+        question=question,
+        methods=tuple(answers),
+        metrics=tuple(scores),
+        references=(),
+        attributions=answers,
+        scores=cells,
+        refusals={},
+        seed=seed,
+        level=level,
+    )
+
+
+# --- labels
 
 
 def short_repr(value: object) -> str:
@@ -265,15 +318,15 @@ def short_repr(value: object) -> str:
     back.
     """
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        # Arrays and tables break their repr over lines.
         return " ".join(repr(value).split())
     shown = []
     for setting in dataclasses.fields(value):
         content = getattr(value, setting.name)
-        default = (
-            setting.default
-            if setting.default_factory is dataclasses.MISSING
-            else setting.default_factory()
-        )
+        default = setting.default
+        if setting.default_factory is not dataclasses.MISSING:
+            default = setting.default_factory()
+        # Compared by their reprs: settings may be arrays, whose == is no bool.
         if setting.init and setting.repr and repr(content) != repr(default):
             shown.append(f"{setting.name}={short_repr(content)}")
     return f"{type(value).__name__}({', '.join(shown)})"
@@ -283,114 +336,120 @@ def short(label: str) -> str:
     """A label as people read it: empty brackets and the name of the one setting that every wrapper
     has left out.
     """
+    # "Smoothed(Gradient)" is how people say it; the full label stays the key everywhere.
     return label.replace("()", "").replace("method=", "")
 
 
-def _labelled(values: Sequence[Any], name: Callable[[Any], str] | None = None) -> dict[str, Any]:
-    named: dict[str, Any] = {}
+def _labelled(values: Sequence[Any]) -> dict[str, Any]:
+    """The values by their labels, those that would repeat one numbered."""
+    by_label: dict[str, Any] = {}
     for value in values:
-        said = (
-            name(value)
-            if name
-            else value.method
-            if isinstance(value, Attribution)
-            else short_repr(value)
-        )
-        label, count = said, 1
-        while label in named:
+        # Labels are code where they can be: the page shows them as the way to do it again.
+        stem = value.method if isinstance(value, Attribution) else short_repr(value)
+        label = stem
+        count = 1
+        while label in by_label:
             count += 1
-            label = f"{said} #{count}"
-        named[label] = value
-    return named
+            label = f"{stem} #{count}"
+        by_label[label] = value
+    return by_label
 
 
-def _method(given: MethodLike) -> Method | Attribution:
-    if isinstance(given, str):
-        if given not in METHODS:
-            raise InputError(
-                expected="the name of a method",
-                got=repr(given),
-                advice=f"Known: {', '.join(METHODS)}.",
-            )
-        return _made(METHODS[given])
-    if not isinstance(given, Method | Attribution):
+def _find(wanted: object, labels: Sequence[str], noun: str) -> str:
+    """The label of an instance, a label, or the name of a class that only one label starts with."""
+    # The whole label first: it may also be the start of another one.
+    label = wanted if isinstance(wanted, str) else short_repr(wanted)
+    if label in labels:
+        return label
+    matches = [known for known in labels if known.partition("(")[0] == label]
+    if len(matches) != 1:
+        raise InputError(
+            expected=f"one {noun} of {', '.join(labels)}",
+            got=f"{label!r}, which fits {len(matches)} of them",
+            advice="Give a label as it stands there, or the instance itself.",
+        )
+    return matches[0]
+
+
+# --- methods and metrics from what was handed in
+
+
+def _method(value: MethodLike) -> Method | Attribution:
+    if isinstance(value, str):
+        return parse(value, Method)
+    if not isinstance(value, Method | Attribution):
         raise KindError(
             expected="a method, its name or an attribution",
-            got=f"{type(given).__name__}: {given!r}",
-            advice="",
+            got=f"{type(value).__name__}: {value!r}",
+            advice='Hand over an instance such as Gradient(), or its name "Gradient".',
         )
-    return given
+    return value
 
 
-def _metric(given: MetricLike) -> Metric:
-    if isinstance(given, str):
-        if given not in METRICS:
-            raise InputError(
-                expected="the name of a metric",
-                got=repr(given),
-                advice=f"Known: {', '.join(METRICS)}.",
-            )
-        return _made(METRICS[given])
-    if not isinstance(given, Metric):
+def _metric(value: MetricLike) -> Metric:
+    if isinstance(value, str):
+        return parse(value, Metric)
+    if not isinstance(value, Metric):
         raise KindError(
             expected="a metric or its name",
-            got=f"{type(given).__name__}: {given!r}",
-            advice="",
+            got=f"{type(value).__name__}: {value!r}",
+            advice='Hand over an instance such as Infidelity(), or its name "Infidelity".',
         )
-    return given
+    return value
 
 
-def _made(kind: type[Made]) -> Made:
-    try:
-        return kind()
-    except TypeError as problem:
-        raise InputError(
-            f"Expected settings for {kind.__name__}, which a name alone does not give: {problem}."
-        ) from problem
+# --- cells
 
 
 def _answers(
     question: Question, askers: Mapping[str, Method | Attribution], seed: int
 ) -> tuple[dict[str, Attribution], dict[str, str]]:
+    """The answers by label, and the reasons of methods that have none."""
     answers: dict[str, Attribution] = {}
-    refused: dict[str, str] = {}
+    unanswered: dict[str, str] = {}
     for label, asker in askers.items():
+        if isinstance(asker, Attribution):
+            answers[label] = asker
+            continue
+        # A refusal is a result; any other exception is a fault, and ends the comparison.
         try:
-            answers[label] = asker(question, seed=seed) if isinstance(asker, Method) else asker
+            answers[label] = asker(question, seed=seed)
         except AssayError as reason:
-            refused[label] = str(reason)
+            unanswered[label] = str(reason)
     if not answers:
-        reasons = "; ".join(f"{label}: {reason}" for label, reason in refused.items())
+        reasons = "; ".join(f"{label}: {reason}" for label, reason in unanswered.items())
         raise InputError(
-            f"Expected at least one method that can answer, got refusals alone. {reasons}"
+            expected="at least one method that can answer",
+            got=f"refusals alone. {reasons}",
+            advice="`assay methods` says what each method needs of a model.",
         )
-    return answers, refused
+    return answers, unanswered
 
 
 def _references(
     question: Question, label: str, answer: Attribution, seed: int
 ) -> dict[str, Attribution]:
+    values = answer.values
     streams = rng.streams(seed, question.keys, "a random explanation")
-    order = (
-        streams.uniform((0, 1), answer.values.shape[1], torch.float64)[:, 0]
-        .argsort(dim=1)
-        .to(answer.values.device)
-    )
-    made = {
-        "Random": answer.values.gather(1, order),
-        f"Negated({label})": -answer.values,
-        "Zero": torch.zeros_like(answer.values),
+    # The order of uniform draws is a uniform permutation, one for each input by its own stream.
+    draws = streams.uniform((0, 1), values.shape[1], torch.float64)[:, 0]
+    order = draws.argsort(dim=1).to(values.device)
+    references = {
+        "Random": values.gather(1, order),
+        f"Negated({label})": -values,
+        "Zero": torch.zeros_like(values),
     }
+    # Diagnostics of the first answer are not those of its references.
     return {
         name: dataclasses.replace(
             answer,
-            values=values,
+            values=credit,
             gap=None,
             standard_error=None,
             facts={},
             provenance={**answer.provenance, "method": name},
         )
-        for name, values in made.items()
+        for name, credit in references.items()
     }
 
 
@@ -401,44 +460,53 @@ def _scored(
     answers: Mapping[str, Attribution],
     seed: int,
 ) -> tuple[dict[str, Score], dict[str, str]]:
-    """The scores of one metric: all answers at once, or one by one where that is refused, to learn
-    which of them is.
-    """
-    if not judge.asks_again:
-        try:
-            return dict(
-                zip(answers, judge.each(question, list(answers.values()), seed=seed), strict=True)
-            ), {}
-        except AssayError:
-            pass
+    """The scores of one metric by label, and the reasons of answers that have none."""
+    if judge.asks_again:
+        return _scored_by_asking(question, judge, askers, answers, seed)
+    try:
+        # All at once: they then share the metric's draws and model evaluations.
+        scores = judge.each(question, list(answers.values()), seed=seed)
+    # One answer that does not fit refuses all of them.
+    except AssayError:
+        return _scored_one_by_one(question, judge, answers, seed)
+    return dict(zip(answers, scores, strict=True)), {}
+
+
+def _scored_one_by_one(
+    question: Question, judge: Metric, answers: Mapping[str, Attribution], seed: int
+) -> tuple[dict[str, Score], dict[str, str]]:
+    """The same scores, to learn which of the answers is refused."""
     scores: dict[str, Score] = {}
-    failed: dict[str, str] = {}
+    unscored: dict[str, str] = {}
     for label, answer in answers.items():
+        try:
+            scores[label] = judge(question, answer, seed=seed)
+        except AssayError as reason:
+            unscored[label] = str(reason)
+    return scores, unscored
+
+
+def _scored_by_asking(
+    question: Question,
+    judge: Metric,
+    askers: Mapping[str, Method | Attribution],
+    answers: Mapping[str, Attribution],
+    seed: int,
+) -> tuple[dict[str, Score], dict[str, str]]:
+    """The scores of a metric that asks the method anew: each takes its own method."""
+    scores: dict[str, Score] = {}
+    unscored: dict[str, str] = {}
+    for label, answer in answers.items():
+        # References have no asker at all.
         asker = askers.get(label)
-        if judge.asks_again and not isinstance(asker, Method):
-            failed[label] = (
+        if not isinstance(asker, Method):
+            unscored[label] = (
                 "This metric asks the method again, and an attribution alone has no method to ask."
             )
             continue
+        # The seed is the same for all: neighbours of an input are drawn alike.
         try:
-            scores[label] = (judge.for_method(asker) if isinstance(asker, Method) else judge)(
-                question, answer, seed=seed
-            )
+            scores[label] = judge.for_method(asker)(question, answer, seed=seed)
         except AssayError as reason:
-            failed[label] = str(reason)
-    return scores, failed
-
-
-def _find(given: object, labels: Sequence[str], noun: str) -> str:
-    """The label of an instance, a label, or the name of a class that only one label starts with."""
-    said = given if isinstance(given, str) else short_repr(given)
-    if said in labels:
-        return said
-    close = [label for label in labels if label.partition("(")[0] == said]
-    if len(close) != 1:
-        raise InputError(
-            expected=f"one {noun} of {', '.join(labels)}",
-            got=f"{said!r}, which fits {len(close)} of them",
-            advice="",
-        )
-    return close[0]
+            unscored[label] = str(reason)
+    return scores, unscored

@@ -1,5 +1,7 @@
-"""Every method, in one list: name -> class. The command line, the contract tests and the tables of
-the docs are made from it.
+"""Who answers: every method is `Question -> Attribution`.
+
+`METHODS` is the list of them, name -> class: the command line, the contract tests and the tables
+of the docs are made from it.
 
 - `base`: what a method is: frozen settings and one pure function `Question -> Attribution`
 - `choose`: the one-liner, a sensible method for what a model can do
@@ -8,12 +10,13 @@ the docs are made from it.
 - `lime`: linear surrogates in a neighbourhood
 - `shapley`: Shapley values and their kin
 
-May be subclassed: `Method`.
+May be subclassed: `Method`, whose `values` gives a tensor or an `Estimate`; `Axiom` and `Kind` say
+what it keeps and gives. Also `Neighbourhood` in `lime`, `Quantity` and `MaskMethod` in `shapley`.
 """
 
-from __future__ import annotations
-
-from assay.methods.base import Method
+from assay.answers.attribution import Kind
+from assay.methods.base import Axiom, Estimate, Method
+from assay.methods.choose import explain
 from assay.methods.gradients import Gradient, InputXGradient
 from assay.methods.lime.lime import Lime
 from assay.methods.occlusion import Occlusion
@@ -58,3 +61,34 @@ METHODS: dict[str, type[Method]] = {
         Qii,
     )
 }
+
+__all__ = [
+    "Absolute",
+    "Axiom",
+    "Estimate",
+    "ExactShapley",
+    "ExpectedGradients",
+    "explain",
+    "Gradient",
+    "InputXGradient",
+    "IntegratedGradients",
+    "KernelShap",
+    "Kind",
+    "Lime",
+    "LinearShap",
+    "LowOrderShap",
+    "MaxShap",
+    "Method",
+    "METHODS",
+    "Occlusion",
+    "OwenValues",
+    "Path",
+    "PermutationShapley",
+    "ProxyShap",
+    "Qii",
+    "Rise",
+    "SamplingShapley",
+    "ShapleyRegression",
+    "Smoothed",
+    "TimesInput",
+]

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from assay import engine
+from assay import engine, extensions
 from assay.answers.attribution import Attribution, Kind
 from assay.answers.provenance import versions
 from assay.errors import AbilityError, KindError, asking
@@ -324,16 +324,20 @@ def declared(method: type[Method], name: str) -> Any:
 
 
 def able_methods(abilities: frozenset[Ability]) -> list[str]:
-    """Names of the methods that stand alone and whose needs are among the abilities."""
+    """Names of the methods that stand alone and whose needs are among the abilities.
 
-    def below(kind: type[Method]) -> list[type[Method]]:
-        return [kind, *(leaf for child in kind.__subclasses__() for leaf in below(child))]
+    Those of this library, and those that others have registered: a subclass that is only defined
+    somewhere has no name that a user could give.
+    """
 
-    ours = [
-        kind
-        for kind in below(Method)
-        if not isabstract(kind) and not kind.around and kind.__module__.startswith("assay.")
-    ]
+    def below(kind: type[Method]) -> Iterator[type[Method]]:
+        for child in kind.__subclasses__():
+            yield child
+            yield from below(child)
+
+    kinds = {kind for kind in below(Method) if kind.__module__.startswith("assay.")}
+    kinds |= set(extensions.METHODS.classes(Method).values())
+    alone = [kind for kind in kinds if not isabstract(kind) and not kind.around]
     return sorted(
-        kind.__name__ for kind in ours if (declared(kind, "needs") or frozenset()) <= abilities
+        kind.__name__ for kind in alone if (declared(kind, "needs") or frozenset()) <= abilities
     )

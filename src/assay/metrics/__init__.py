@@ -1,16 +1,16 @@
-"""Every metric, in one list: name -> class. The command line, the contract tests and the tables of
-the docs are made from it.
+"""Who judges: every metric is `(Question, Attribution) -> Score`.
+
+`METRICS` is the list of them, name -> class: the command line, the contract tests and the tables
+of the docs are made from it.
 
 - `base`: what a metric is: frozen settings and one pure function `(Question, Attribution) -> Score`
 - `faithfulness`: whether credit accounts for what the model does
 - `sensitivity`: how much an explanation moves when its input hardly does
 
-May be subclassed: `Metric`.
+May be subclassed: `Metric`, whose `read` gives one `Reading` for each attribution.
 """
 
-from __future__ import annotations
-
-from assay.metrics.base import Metric
+from assay.metrics.base import Metric, Reading
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
@@ -18,3 +18,5 @@ from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 METRICS: dict[str, type[Metric]] = {
     kind.__name__: kind for kind in (Infidelity, MaxSensitivity, Completeness)
 }
+
+__all__ = ["Completeness", "Infidelity", "MaxSensitivity", "Metric", "METRICS", "Reading"]

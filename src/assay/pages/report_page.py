@@ -1,5 +1,9 @@
-"""One self-contained page about a comparison: maps, scores with intervals, real differences, how to
-do it again.
+"""One self-contained page about a comparison.
+
+The page shows maps or bars of credit, scores with their intervals, the differences that are real,
+what was refused and why, what each answer cost, and how to do it again. Here the numbers are put
+into small frozen classes and sentences; `templates/report.html.j2` only lays them out. The page is
+static HTML with inline style: no script, nothing loaded from elsewhere, every text escaped.
 """
 
 from __future__ import annotations
@@ -20,17 +24,41 @@ from assay.answers.attribution import Attribution
 from assay.answers.provenance import versions
 from assay.answers.score import Score
 from assay.comparison.comparison import Comparison, from_scores, short
-from assay.comparison.ranking import Place, Ranking
+from assay.comparison.ranking import Pair, Place, Ranking
 from assay.errors import InputError, KindError
-from assay.pages.strips import _mark, _scale
+from assay.numerics.statistics import Floats
+from assay.pages import strips
+from assay.pages.strips import Mark
 from assay.pictures import images as pictures
+from assay.pictures.images import Picture
 from assay.question.question import Question
 
-Gathered: TypeAlias = tuple[
+Scored: TypeAlias = tuple[
     Question, Sequence[Attribution] | Mapping[str, Attribution], Mapping[str, Sequence[Score]]
 ]
 
 BARS = 10  # features shown of an input that is no picture
+
+
+# --- what the template is given
+
+
+@final
+@dataclass(frozen=True)
+class GalleryRow:
+    """One input that is a picture.
+
+    Settings:
+        name: what to call it.
+        photo: the input as people see it, None where nothing can be seen.
+        heats: the map of each method, by label.
+        prediction: the target's value.
+    """
+
+    name: str
+    photo: Picture | None
+    heats: Mapping[str, Picture]
+    prediction: float
 
 
 @final
@@ -43,8 +71,144 @@ class Bar:
     width: float
 
 
+@final
+@dataclass(frozen=True)
+class ChartRow:
+    """One feature of an input.
+
+    Settings:
+        name: of the feature.
+        value: its value, None where a feature is several numbers.
+        bars: one for each method.
+    """
+
+    name: str
+    value: float | None
+    bars: tuple[Bar, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Chart:
+    """One input that is no picture.
+
+    Settings:
+        name: what to call it.
+        prediction: the target's value.
+        methods: their labels, in the order of the bars.
+        rows: the features that matter most to any method.
+        left: how many features are not shown.
+    """
+
+    name: str
+    prediction: float
+    methods: tuple[str, ...]
+    rows: tuple[ChartRow, ...]
+    left: int
+
+
+@final
+@dataclass(frozen=True)
+class Tick:
+    """A round number on a strip and where it lies, in percent of the strip's width."""
+
+    text: str
+    at: float
+
+
+@final
+@dataclass(frozen=True)
+class Missing:
+    """Inputs without a score: how many, and why, in words."""
+
+    count: int
+    why: str
+
+
+@final
+@dataclass(frozen=True)
+class MetricSection:
+    """What the page says of one metric.
+
+    Settings:
+        name: its label.
+        ranking: where the methods stand.
+        marks: dots and whiskers, candidates first.
+        ticks: of the strip.
+        zero: where zero lies on it, None where it does not.
+        log: whether the strip is logarithmic.
+        pairs: every two methods, the clearest difference first.
+        real: how many of these differences are significant.
+        missing: inputs without a score, by method.
+        sampled: whether the metric draws.
+        noisy: the metric's own standard error, for methods where it counts.
+        verdict: the result in words.
+    """
+
+    name: str
+    ranking: Ranking
+    marks: tuple[Mark, ...]
+    ticks: tuple[Tick, ...]
+    zero: float | None
+    log: bool
+    pairs: tuple[Pair, ...]
+    real: int
+    missing: Mapping[str, Missing]
+    sampled: bool
+    noisy: Mapping[str, float]
+    verdict: str
+
+
+@final
+@dataclass(frozen=True)
+class Gap:
+    """The mean size of the completeness gap, and its share of the change it should add up to."""
+
+    size: float
+    share: float
+
+
+@final
+@dataclass(frozen=True)
+class Cost:
+    """How sound one answer is, and what it cost.
+
+    Settings:
+        name: the method's label.
+        kind: the unit of its numbers.
+        gap: where completeness is promised.
+        noise: the sampling error as a share of the mean size of the credit.
+        seconds: of the whole answer.
+        forwards: rows put through the model.
+        backwards: rows put through it with their slopes.
+        notes: all other facts, in words.
+    """
+
+    name: str
+    kind: str
+    gap: Gap | None
+    noise: float | None
+    seconds: float | None
+    forwards: int | None
+    backwards: int | None
+    notes: str
+
+
+@final
+@dataclass(frozen=True)
+class Refusal:
+    """One reason with the methods that it refuses by the same metrics."""
+
+    methods: tuple[str, ...]
+    metrics: tuple[str, ...]
+    reason: str
+
+
+# --- the page
+
+
 def report(
-    comparison: Comparison | Gathered,
+    comparison: Comparison | Scored,
     path: str | PathLike[str],
     *,
     images: ArrayLike | None = None,
@@ -52,44 +216,76 @@ def report(
     title: str = "Explanations, compared",
     inputs: int = 16,
 ) -> Path:
-    """Writes a page about a comparison, or about (question, attributions, {metric: one score per
-    attribution}).
+    """Writes a page about a comparison, and gives back where it is.
 
-    `images` are what people should see beside the maps, (n, height, width), (n, 3, height, width)
-    or (n, height, width, 3); without them the inputs themselves are shown where they are pictures.
-    `labels` say what each input is. The first `inputs` inputs are drawn; scores are of all. The
-    page loads nothing from elsewhere and runs no script; every text that comes from data is
-    escaped. Cost: no model evaluations beyond the clean outputs.
+    Settings:
+        comparison: what `compare` gave, or (question, attributions, {metric: one score per
+            attribution}).
+        path: where the page goes; folders are made.
+        images: what people should see beside the maps, (n, height, width), (n, 3, height, width)
+            or (n, height, width, 3); without them the inputs themselves are shown where they are
+            pictures.
+        labels: what each input is.
+        title: of the page.
+        inputs: so many first inputs are drawn; scores are of all.
+
+    The page loads nothing from elsewhere and runs no script; every text that comes from data is
+    escaped. Cost: no model evaluations beyond the clean outputs. Errors: KindError for what is no
+    comparison, InputError for images or labels that do not fit the inputs.
     """
     if not isinstance(comparison, Comparison):
         if not isinstance(comparison, tuple) or len(comparison) != 3:
             raise KindError(
                 expected="a Comparison or (question, attributions, scores)",
                 got=type(comparison).__name__,
-                advice="",
+                advice="Make one: assay.compare(question, methods, metrics).",
             )
         comparison = from_scores(*comparison)
-    question = comparison.question
+    _check_labels(labels, comparison.question)
+    page = _rendered(comparison, images, labels, title, inputs)
+    # Nothing is written before the page is whole: a refusal leaves no file behind.
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page, encoding="utf-8")
+    return target
+
+
+def _check_labels(labels: Sequence[str] | None, question: Question) -> None:
     if labels is not None and len(labels) != question.n:
         raise InputError(
             expected=f"one label for each of {question.n} inputs",
             got=len(labels),
-            advice="",
+            advice="Give a text for every input of the question, in its order.",
         )
+
+
+def _rendered(
+    comparison: Comparison,
+    images: ArrayLike | None,
+    labels: Sequence[str] | None,
+    title: str,
+    inputs: int,
+) -> str:
+    question = comparison.question
     shown = min(inputs, question.n)
-    drawn = pictures.is_image(question)
+    gallery: list[GalleryRow] | None = None
+    charts: list[Chart] | None = None
+    # An input is either a picture with maps, or a table of its features with bars.
+    if pictures.is_image(question):
+        gallery = _gallery(comparison, images, labels, shown)
+    else:
+        charts = [_chart(comparison, labels, i) for i in range(shown)]
+    answers = comparison.attributions
     page = _template().render(
         title=title,
         comparison=comparison,
         question=question,
-        labels=[str(label) for label in labels] if labels is not None else None,
-        gallery=_gallery(comparison, images, labels, shown) if drawn else None,
-        charts=None if drawn else _charts(comparison, labels, shown),
+        labels=None if labels is None else [str(label) for label in labels],
+        gallery=gallery,
+        charts=charts,
         shown=shown,
-        metrics=[_metric(comparison, name) for name in comparison.metrics],
-        costs=[
-            _cost(name, answer) for name, answer in comparison.attributions.items() if answer.facts
-        ],
+        metrics=[_metric_section(comparison, name) for name in comparison.metrics],
+        costs=[_cost(name, answer) for name, answer in answers.items() if answer.facts],
         refusals=_refusals(comparison),
         versions=versions(),
         number=_number,
@@ -97,117 +293,140 @@ def report(
         short=short,
         breakable=_breakable,
     )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page, encoding="utf-8")
-    return target
+    return str(page)
 
 
 def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     source = (files("assay.pages") / "templates" / "report.html.j2").read_text(encoding="utf-8")
-    return Environment(
+    # Strict: a field that the template misspells is an error, and not an empty cell.
+    environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(source)
+    )
+    return environment.from_string(source)
+
+
+# --- numbers and names in words
 
 
 def _number(value: float) -> str:
     """Three significant digits, a real minus sign, and a dash for what is missing."""
     if math.isnan(value):
         return "–"
+    if value == 0:
+        return "0"
     size = abs(value)
-    text = (
-        f"{value:.0f}"
-        if 1000 <= size < 1e6
-        else f"{value:#.3g}"
-        if 1e-3 <= size < 1000
-        else f"{value:.2e}"
-    )
-    return ("0" if value == 0 else text.rstrip(".")).replace("-", "−")
+    if 1000 <= size < 1e6:
+        text = f"{value:.0f}"
+    elif 1e-3 <= size < 1000:
+        # "#" keeps zeros at the end, and also a bare point behind three digits.
+        text = f"{value:#.3g}".rstrip(".")
+    else:
+        text = f"{value:.2e}"
+    return text.replace("-", "−")
 
 
 def _breakable(label: str) -> Any:
     """A label without what adds nothing for a reader, with places where a line may break."""
     from markupsafe import Markup, escape
 
-    pieces = re.split(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[(])|(?<=, )", short(label))
-    return Markup("<wbr>").join(escape(piece) for piece in pieces)
+    # Before a capital inside a name, after a bracket, and after a comma.
+    parts = re.split(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[(])|(?<=, )", short(label))
+    return Markup("<wbr>").join(escape(part) for part in parts)
 
 
 def _chance(value: float) -> str:
     if math.isnan(value):
         return "–"
-    return (
-        "< 1 %" if 0 < value < 0.005 else "> 99 %" if 0.995 < value < 1 else f"{100 * value:.0f} %"
-    )
+    # Whole percents must not claim a certainty that resampling cannot give.
+    if 0 < value < 0.005:
+        return "< 1 %"
+    if 0.995 < value < 1:
+        return "> 99 %"
+    return f"{100 * value:.0f} %"
+
+
+def _enumeration(names: Sequence[str]) -> str:
+    *others, last = [short(name) for name in names]
+    if not others:
+        return last
+    return f"{', '.join(others)} and {last}"
+
+
+# --- credit, input by input
 
 
 def _gallery(
     comparison: Comparison, images: ArrayLike | None, labels: Sequence[str] | None, shown: int
-) -> list[dict[str, Any]]:
+) -> list[GalleryRow]:
     """One row per input: its photo, its facts, and a map for every method."""
     question = comparison.question
-    seen = pictures.photos(question, images)
-    maps = {
-        name: pictures.credit_maps(question, answer)
-        for name, answer in _candidates(comparison).items()
-    }
+    photos = pictures.photos(question, images)
+    # Maps of references would only be the first method's, shuffled and negated.
+    answers = _candidates(comparison)
+    maps = {name: pictures.credit_maps(question, answer) for name, answer in answers.items()}
     rows = []
     for i in range(shown):
         name = _input_name(i, labels)
-        heats = {}
-        for method, grids in maps.items():
-            answer = comparison.attributions[method]
-            said = pictures.in_words(answer.values[i].cpu().numpy(), answer.names)
-            heats[method] = pictures.heat(grids[i], f"{method} on {name}: {said}")
-        photo = None if seen is None else pictures.photo(seen[i], name)
-        rows.append(
-            {"name": name, "photo": photo, "heats": heats, "prediction": _prediction(comparison, i)}
-        )
+        photo = None if photos is None else pictures.photo(photos[i], name)
+        # The words are for those who cannot see the map, and its title for those who point at it.
+        heats = {
+            method: _heat(answer, maps[method], i, f"{method} on {name}")
+            for method, answer in answers.items()
+        }
+        rows.append(GalleryRow(name, photo, heats, _prediction(comparison, i)))
     return rows
 
 
-def _charts(
-    comparison: Comparison, labels: Sequence[str] | None, shown: int
-) -> list[dict[str, Any]]:
-    """One table per input: the features that matter most to any method, a signed bar for every
-    method.
-    """
-    charts = []
+def _heat(answer: Attribution, maps: Floats, i: int, heading: str) -> Picture:
+    words = pictures.in_words(answer.values[i].cpu().numpy(), answer.names)
+    return pictures.heat(maps[i], f"{heading}: {words}")
+
+
+def _chart(comparison: Comparison, labels: Sequence[str] | None, i: int) -> Chart:
+    """The features of one input that matter most to any method, a signed bar for every method."""
     answers = _candidates(comparison)
-    elements = (
-        comparison.question.x.cpu().numpy() if comparison.question.partition.identity else None
+    credit = {
+        name: answer.values[i].detach().cpu().double().numpy() for name, answer in answers.items()
+    }
+    # Methods have units of their own: each is measured by its largest credit of this input.
+    reach = {name: float(np.abs(values).max()) or 1.0 for name, values in credit.items()}
+    weight = sum(np.abs(values) / reach[name] for name, values in credit.items())
+    # Stable: features of equal weight stand in their own order on every machine.
+    top = np.argsort(-np.asarray(weight), kind="stable")[:BARS]
+    names = next(iter(answers.values())).names
+    rows = tuple(
+        ChartRow(
+            name=names[k],
+            value=_feature_value(comparison.question, i, k),
+            bars=tuple(_bar(float(credit[method][k]), reach[method]) for method in answers),
+        )
+        for k in top
     )
-    for i in range(shown):
-        credit = {
-            name: answer.values[i].detach().cpu().double().numpy()
-            for name, answer in answers.items()
-        }
-        reach = {name: float(np.abs(values).max()) or 1.0 for name, values in credit.items()}
-        weight = sum(np.abs(values) / reach[name] for name, values in credit.items())
-        top = np.argsort(-np.asarray(weight), kind="stable")[:BARS]
-        names = next(iter(answers.values())).names
-        rows = [
-            {
-                "name": names[k],
-                "value": None if elements is None else float(elements[i, k]),
-                "bars": [_bar(float(credit[method][k]), reach[method]) for method in answers],
-            }
-            for k in top
-        ]
-        facts = {
-            "name": _input_name(i, labels),
-            "prediction": _prediction(comparison, i),
-            "left": len(names) - len(top),
-        }
-        charts.append(facts | {"methods": list(answers), "rows": rows})
-    return charts
+    return Chart(
+        name=_input_name(i, labels),
+        prediction=_prediction(comparison, i),
+        methods=tuple(answers),
+        rows=rows,
+        left=len(names) - len(top),
+    )
+
+
+def _feature_value(question: Question, i: int, k: int) -> float | None:
+    # Only a feature of one element has a value that one number tells.
+    if not question.partition.identity:
+        return None
+    return float(question.x[i, k])
 
 
 def _bar(value: float, reach: float) -> Bar:
+    # From the middle: to the left against the target, to the right for it.
     width = 50 * abs(value) / reach
-    return Bar(value, 50 - width if value < 0 else 50.0, width)
+    left = 50.0
+    if value < 0:
+        left -= width
+    return Bar(value, left, width)
 
 
 def _candidates(comparison: Comparison) -> dict[str, Attribution]:
@@ -226,104 +445,124 @@ def _input_name(i: int, labels: Sequence[str] | None) -> str:
     return f"input {i + 1}" if labels is None else f"input {i + 1}, {labels[i]}"
 
 
-def _metric(comparison: Comparison, name: str) -> dict[str, Any]:
-    """What the page says of one metric: marks on a common scale, ticks, and the differences in
-    words.
-    """
-    found = comparison.rankings[name]
+# --- scores
+
+
+def _metric_section(comparison: Comparison, name: str) -> MetricSection:
+    """Marks on a common scale, ticks, and the differences in words."""
+    ranking = comparison.rankings[name]
     scores = comparison.by(name)
-    scale = _scale(found)
-    marks = [_mark(place, scale, reference=False) for place in found.places]
-    marks += [_mark(place, scale, reference=True) for place in found.references]
-    real = [pair for pair in found.pairs if pair.real]
-    return {
-        "name": name,
-        "ranking": found,
-        "marks": marks,
-        "ticks": [(f"{tick:.6g}".replace("-", "−"), scale.at(tick)) for tick in scale.ticks],
-        "zero": scale.at(0.0) if scale.low < 0 < scale.high else None,
-        "log": scale.log,
-        "pairs": sorted(found.pairs, key=lambda pair: (pair.adjusted, -abs(pair.facts.difference))),
-        "real": len(real),
-        "missing": {
-            method: (score.missing, score.why) for method, score in scores.items() if score.missing
+    scale = strips.scale_of(ranking)
+    marks = [strips.mark(place, scale, reference=False) for place in ranking.places]
+    marks += [strips.mark(place, scale, reference=True) for place in ranking.references]
+    # By p value, and among equals (small samples have few different ones) the largest first.
+    pairs = sorted(ranking.pairs, key=lambda pair: (pair.adjusted, -abs(pair.facts.difference)))
+    return MetricSection(
+        name=name,
+        ranking=ranking,
+        marks=tuple(marks),
+        ticks=tuple(Tick(_tick_text(tick), scale.at(tick)) for tick in scale.ticks),
+        zero=scale.at(0.0) if scale.low < 0 < scale.high else None,
+        log=scale.log,
+        pairs=tuple(pairs),
+        real=sum(pair.real for pair in ranking.pairs),
+        missing={
+            method: Missing(score.missing, score.why)
+            for method, score in scores.items()
+            if score.missing
         },
-        "sampled": any(score.error is not None for score in scores.values()),
-        "noisy": {
+        sampled=any(score.error is not None for score in scores.values()),
+        noisy={
             place.method: scores[place.method].noise
-            for place in found.places
+            for place in ranking.places
             if _noisy(place, scores)
         },
-        "verdict": _verdict(found),
-    }
+        verdict=_verdict(ranking),
+    )
+
+
+def _tick_text(tick: float) -> str:
+    return f"{tick:.6g}".replace("-", "−")
 
 
 def _noisy(place: Place, scores: Mapping[str, Score]) -> bool:
     """Whether sampling inside the metric causes more than a tenth of the standard error over
     inputs.
     """
+    # A 95 % interval is 2 * 1.96 standard errors wide.
     return scores[place.method].noise > 0.1 * (place.high - place.low) / 3.92
 
 
-def _verdict(found: Ranking) -> str:
+def _verdict(ranking: Ranking) -> str:
     """The result of one metric in a sentence or two."""
-    if not found.places or math.isnan(found.places[0].mean):
+    if not ranking.places or math.isnan(ranking.places[0].mean):
         return "No method has a score."
-    if len(found.places) == 1:
-        return f"{short(found.winner)} is the only method with a score."
-    ties = [name for name in found.leaders if name != found.winner]
-    if not ties:
-        said = (
-            f"{short(found.winner)} is the best, and the differences to all other methods are real."
+    winner = short(ranking.winner)
+    # "Cannot be told apart" and not "equal": few inputs show few differences.
+    if len(ranking.places) == 1:
+        return f"{winner} is the only method with a score."
+    equals = [name for name in ranking.leaders if name != ranking.winner]
+    if not equals:
+        sentence = f"{winner} is the best, and the differences to all other methods are real."
+    elif len(equals) == len(ranking.places) - 1:
+        sentence = (
+            f"{winner} has the best mean, but it cannot be told apart from any other method here."
         )
-    elif len(ties) == len(found.places) - 1:
-        said = f"{short(found.winner)} has the best mean, but it cannot be told apart from any other method here."
     else:
-        said = f"{short(found.winner)} has the best mean; it cannot be told apart from {_listed(ties)}."
-    if found.not_better_than_random:
-        said += f" Not shown to be better than a random explanation: {_listed(found.not_better_than_random)}."
-    return said
-
-
-def _listed(names: Sequence[str]) -> str:
-    said = [short(name) for name in names]
-    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
-
-
-def _cost(name: str, answer: Attribution) -> dict[str, Any]:
-    """What an answer cost and how sound it is, for one row of the table of diagnostics."""
-    facts = dict(answer.facts)
-    gap = None
-    if answer.gap is not None:
-        change = (answer.prediction - answer.base).abs().double().mean()
-        gap = (
-            float(answer.gap.abs().double().mean()),
-            float(answer.gap.abs().double().mean() / change) if change else math.nan,
+        sentence = (
+            f"{winner} has the best mean; it cannot be told apart from {_enumeration(equals)}."
         )
-    noise = None
-    if answer.standard_error is not None:
-        size = float(answer.values.abs().double().mean())
-        noise = float(answer.standard_error.double().mean()) / size if size else math.nan
-    return {
-        "name": name,
-        "kind": answer.kind,
-        "gap": gap,
-        "noise": noise,
-        "seconds": facts.pop("seconds", None),
-        "forwards": facts.pop("forwards", None),
-        "backwards": facts.pop("backwards", None),
-        "notes": "; ".join(f"{key}: {value}" for key, value in facts.items()),
-    }
+    if ranking.not_better_than_random:
+        names = _enumeration(ranking.not_better_than_random)
+        sentence += f" Not shown to be better than a random explanation: {names}."
+    return sentence
 
 
-def _refusals(comparison: Comparison) -> list[tuple[list[str], list[str], str]]:
-    """(methods, metrics, reason), each reason said once for the methods that it refuses by the same
-    metrics.
-    """
-    refused: dict[tuple[str, str], list[str]] = {}
+# --- diagnostics and refusals
+
+
+def _cost(name: str, answer: Attribution) -> Cost:
+    # A copy, from which what has a column is taken out.
+    facts = dict(answer.facts)
+    return Cost(
+        name=name,
+        kind=answer.kind,
+        gap=_gap(answer),
+        noise=_noise(answer),
+        seconds=facts.pop("seconds", None),
+        forwards=facts.pop("forwards", None),
+        backwards=facts.pop("backwards", None),
+        # Last, when only what has no column of its own is left.
+        notes="; ".join(f"{key}: {value}" for key, value in facts.items()),
+    )
+
+
+def _gap(answer: Attribution) -> Gap | None:
+    if answer.gap is None:
+        return None
+    # A share of means, and not a mean of shares: one input with hardly a change would decide it.
+    size = answer.gap.abs().double().mean()
+    change = (answer.prediction - answer.base).abs().double().mean()
+    share = float(size / change) if change else math.nan
+    return Gap(float(size), share)
+
+
+def _noise(answer: Attribution) -> float | None:
+    if answer.standard_error is None:
+        return None
+    size = float(answer.values.abs().double().mean())
+    return float(answer.standard_error.double().mean()) / size if size else math.nan
+
+
+def _refusals(comparison: Comparison) -> list[Refusal]:
+    """Each reason once, for the methods that it refuses by the same metrics."""
+    # Twice: metrics that refuse a method with one reason, then methods refused alike.
+    metrics: dict[tuple[str, str], list[str]] = {}
     for (method, metric), reason in comparison.refusals.items():
-        refused.setdefault((method, reason), []).append(metric)
-    grouped: dict[tuple[tuple[str, ...], str], list[str]] = {}
-    for (method, reason), metrics in refused.items():
-        grouped.setdefault((tuple(metrics), reason), []).append(method)
-    return [(methods, list(metrics), reason) for (metrics, reason), methods in grouped.items()]
+        metrics.setdefault((method, reason), []).append(metric)
+    methods: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for (method, reason), refusing in metrics.items():
+        methods.setdefault((tuple(refusing), reason), []).append(method)
+    return [
+        Refusal(tuple(refused), refusing, reason) for (refusing, reason), refused in methods.items()
+    ]

@@ -1,4 +1,9 @@
-"""Maps of credit and inputs as small PNG pictures for a page, without any drawing state."""
+"""Maps of credit and inputs as small PNG pictures for a page.
+
+Nothing is drawn with a plotting library's state: arrays become pixels, pixels become a PNG, and a
+PNG becomes a data address that a page carries in itself. A map of credit has one pixel for each
+place of the input (a saliency map), in a diverging palette that is symmetric around zero.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import torch
@@ -17,9 +22,16 @@ from assay.errors import InputError
 from assay.numerics.statistics import Floats
 from assay.question.question import Question
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 COLOURS = "RdBu_r"  # blue for credit against, white for none, red for credit in favour
 
-CLIPPED = 256  # from so many places on the strongest half percent shares the full colour
+# From so many places on, the strongest half percent shares the full colour: one outlier would
+# bleach a large map, while in a small one every place may be the point.
+CLIPPED = 256
+
+LEVELS = 255  # of the palette; odd, so that zero has a level of its own
 
 
 @final
@@ -40,36 +52,39 @@ def is_image(question: Question) -> bool:
 
 
 def credit_maps(question: Question, answer: Attribution) -> Floats:
-    """The credit of every place of the picture: (n, height, width); channels of their own are added
-    up.
+    """The credit of every place of the picture: (n, height, width).
 
     All places of a feature show the whole feature's credit, places that nobody owns show zero.
+    Channels with features of their own are added up.
     """
     shape = question.layout.shapes[0]
     partition = question.partition
     values = answer.values.detach().to(torch.float64).cpu()
+    n = len(values)
     if not partition.identity:
-        labels = partition.labels.cpu().expand(len(values), -1)
+        labels = partition.labels.cpu().expand(n, -1)
+        # A label below zero marks an element that no feature owns.
         values = torch.where(labels < 0, 0.0, values.gather(1, labels.clamp_min(0)))
-    spread = values.reshape(len(values), *shape).numpy()
-    if spread.ndim == 4:
-        spread = spread.sum(axis=1) if partition.identity else spread[:, 0]
-    return np.asarray(spread, dtype=np.float64)
+    maps = values.reshape(n, *shape).numpy()
+    if maps.ndim == 4 and partition.identity:
+        maps = maps.sum(axis=1)
+    elif maps.ndim == 4:
+        # Other features reach over all channels: the first shows them as well as any.
+        maps = maps[:, 0]
+    return np.asarray(maps, dtype=np.float64)
 
 
 def photos(question: Question, images: ArrayLike | None) -> NDArray[np.float64] | None:
-    """The inputs as pictures in [0, 1], (n, height, width) or (n, height, width, 3); None where
-    nothing can be seen.
+    """The inputs as pictures in [0, 1], (n, height, width) or (n, height, width, 3).
+
+    `images` are shown where they are given; None where nothing can be seen.
     """
-    if images is None:
-        shape = question.layout.shapes[0]
-        if not is_image(question) or (len(shape) == 3 and shape[0] not in (1, 3)):
-            return None
-        array = question.x.detach().to(torch.float64).cpu().numpy().reshape(question.n, *shape)
+    if images is not None:
+        array = _as_array(images)
+    elif _can_be_seen(question):
+        array = _inputs_as_images(question)
     else:
-        array = np.asarray(
-            images.detach().cpu() if isinstance(images, torch.Tensor) else images, dtype=np.float64
-        )
+        return None
     if array.ndim not in (3, 4) or len(array) != question.n:
         raise InputError(
             expected=(
@@ -77,23 +92,60 @@ def photos(question: Question, images: ArrayLike | None) -> NDArray[np.float64] 
                 f"3) for {question.n} inputs"
             ),
             got=f"shape {array.shape}",
-            advice="",
+            advice="Hand over one image for every input of the question, in its order.",
         )
-    if array.ndim == 4 and array.shape[-1] not in (1, 3):
+    return _stretched(_channels_last(array))
+
+
+def _can_be_seen(question: Question) -> bool:
+    """Whether inputs are pictures for people: grey or three colours, and not five channels."""
+    shape = question.layout.shapes[0]
+    return is_image(question) and (len(shape) == 2 or shape[0] in (1, 3))
+
+
+def _inputs_as_images(question: Question) -> NDArray[np.float64]:
+    shape = question.layout.shapes[0]
+    x = question.x.detach().to(torch.float64).cpu().numpy()
+    return np.asarray(x.reshape(question.n, *shape))
+
+
+def _as_array(images: ArrayLike) -> NDArray[np.float64]:
+    if isinstance(images, torch.Tensor):
+        images = images.detach().cpu()
+    return np.asarray(images, dtype=np.float64)
+
+
+def _channels_last(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, height, width) for one channel, (n, height, width, 3) for three."""
+    if array.ndim == 3:
+        return array
+    # A last axis of 1 or 3 is taken for channels: a picture is hardly ever so narrow.
+    if array.shape[-1] not in (1, 3):
         array = np.moveaxis(array, 1, -1)
-    if array.ndim == 4 and array.shape[-1] not in (1, 3):
+    channels = array.shape[-1]
+    if channels not in (1, 3):
         raise InputError(
             expected="images with 1 or 3 channels",
-            got=f"shape {array.shape}: hand over what people should see",
-            advice="",
+            got=f"shape {array.shape}",
+            advice="Hand over what people should see: grey images or RGB.",
         )
-    array = array[..., 0] if array.ndim == 4 and array.shape[-1] == 1 else array
-    low, high = float(array.min()), float(array.max())
-    if low >= 0 and 1 < high <= 255:
-        low, high = 0.0, 255.0
-    elif low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    return (array - low) / (high - low) if high > low else np.zeros_like(array)
+    if channels == 1:
+        return array[..., 0]
+    return array
+
+
+def _stretched(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The numbers in [0, 1]: bytes and shares on their own scale, anything else from end to end."""
+    low = float(array.min())
+    high = float(array.max())
+    # Standardised images have negative numbers, and no scale that could be known.
+    if low >= 0 and high <= 255:
+        low = 0.0
+        high = 1.0 if high <= 1 else 255.0
+    # All numbers alike, and not on a known scale.
+    if high <= low:
+        return np.zeros_like(array)
+    return (array - low) / (high - low)
 
 
 def photo(image: NDArray[np.float64], words: str) -> Picture:
@@ -101,24 +153,39 @@ def photo(image: NDArray[np.float64], words: str) -> Picture:
     from PIL import Image
 
     pixels = np.round(image * 255).astype(np.uint8)
-    return Picture(_address(Image.fromarray(pixels)), words, image.shape[0], image.shape[1])
+    height, width = image.shape[:2]
+    return Picture(_address(Image.fromarray(pixels)), words, height, width)
 
 
 def heat(values: Floats, words: str) -> Picture:
     """One map of credit (height, width) in diverging colours, symmetric around zero."""
-    from matplotlib import colormaps
     from PIL import Image
 
+    middle = LEVELS // 2
+    shares = np.clip(values / _reach(values), -1, 1)
+    levels = np.round(middle + middle * shares).astype(np.uint8)
+    # A palette of colours and one byte a place: a third of the size of RGB, and exact.
+    picture = Image.fromarray(levels, mode="L")
+    picture.putpalette(_palette())
+    height, width = values.shape
+    return Picture(_address(picture), words, height, width)
+
+
+def _reach(values: Floats) -> float:
+    """The credit that gets the full colour."""
     strength = np.abs(values)
-    reach = float(np.quantile(strength, 0.995)) if values.size >= CLIPPED else float(strength.max())
-    reach = reach or float(strength.max()) or 1.0
-    level = np.round(127 + 127 * np.clip(values / reach, -1, 1)).astype(np.uint8)
-    palette = np.round(255 * np.asarray(colormaps[COLOURS](np.linspace(0, 1, 255)))[:, :3]).astype(
-        np.uint8
-    )
-    picture = Image.fromarray(level, mode="L")
-    picture.putpalette(palette.tobytes())
-    return Picture(_address(picture), words, values.shape[0], values.shape[1])
+    strongest = float(strength.max())
+    if values.size >= CLIPPED:
+        # A map with credit in few places has a zero here, and is then not clipped.
+        strongest = float(np.quantile(strength, 0.995)) or strongest
+    return strongest or 1.0
+
+
+def _palette() -> bytes:
+    from matplotlib import colormaps
+
+    colours = np.asarray(colormaps[COLOURS](np.linspace(0, 1, LEVELS)))
+    return np.round(255 * colours[:, :3]).astype(np.uint8).tobytes()
 
 
 def in_words(values: ArrayLike, names: Sequence[str]) -> str:
@@ -128,13 +195,17 @@ def in_words(values: ArrayLike, names: Sequence[str]) -> str:
     credit = np.asarray(values, dtype=np.float64)
     if not np.any(credit):
         return "no credit anywhere"
-    most, least = int(credit.argmax()), int(credit.argmin())
-    said = [f"most in favour {names[most]} ({credit[most]:+.3g})"] if credit[most] > 0 else []
-    said += [f"most against {names[least]} ({credit[least]:+.3g})"] if credit[least] < 0 else []
-    return ", ".join(said)
+    most = int(credit.argmax())
+    least = int(credit.argmin())
+    phrases = []
+    if credit[most] > 0:
+        phrases.append(f"most in favour {names[most]} ({credit[most]:+.3g})")
+    if credit[least] < 0:
+        phrases.append(f"most against {names[least]} ({credit[least]:+.3g})")
+    return ", ".join(phrases)
 
 
-def _address(picture: Any) -> str:
+def _address(picture: Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

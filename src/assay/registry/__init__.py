@@ -1,11 +1,14 @@
 """Everything by name.
 
 - `settings`: settings as text, read without evaluating code
+- `aliases`: names from papers and other libraries, and what answers them here
+- `registration`: a method or metric of your own, by hand (installed ones: `assay.extensions`)
 - `tables`: what there is, for a terminal and for the docs
 - `sources`: predictors and data by address
 """
 
+from assay.registry.registration import register
 from assay.registry.settings import parse
 from assay.registry.tables import Catalogue
 
-__all__ = ["Catalogue", "parse"]
+__all__ = ["Catalogue", "parse", "register"]

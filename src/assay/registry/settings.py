@@ -1,17 +1,23 @@
-"""Settings as text: what a `repr` says, read back without evaluating code."""
+"""Settings as text: what a `repr` says, read back without evaluating code.
+
+The grammar is Python's (its own parser builds the tree), but of the tree only names of this
+library, names known from elsewhere (`assay.registry.aliases`), literals and calls of such names
+are read: a text from a command line or a file can make settings, and can do nothing else.
+"""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
+import difflib
 import inspect
 import pkgutil
 from abc import ABCMeta
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from types import MappingProxyType
-from typing import Any, TypeVar
+from types import MappingProxyType, ModuleType
+from typing import Any, TypeVar, final
 
 import assay.features
 import assay.methods
@@ -19,137 +25,242 @@ import assay.metrics
 import assay.perturbations
 import assay.removals
 import assay.targets
+from assay import extensions
 from assay.errors import InputError, KindError, MissingError
+from assay.methods.base import Method
+from assay.metrics.base import Metric
+from assay.registry import aliases
+from assay.registry.aliases import Alias
 
 T = TypeVar("T")
 
+# Where classes with settings live: every file of these wings, and these files.
 _WINGS = (assay.methods, assay.metrics, assay.features, assay.removals)
 _FILES = (assay.targets, assay.perturbations)
 
 
-@cache
 def words() -> Mapping[str, type]:
-    """Every name that settings may use: of methods, metrics and what they are made of, features,
-    removals, targets.
+    """Every name that settings may use: methods, metrics and what they are made of, features,
+    removals, targets; also the methods and metrics that others have registered.
     """
+    registered: dict[str, type] = {**_other_methods(), **_other_metrics()}
+    # This library's own names come last, so that nobody can take them.
+    return MappingProxyType({**registered, **_own_words()})
+
+
+def methods() -> dict[str, type[Method]]:
+    """Every method by name: those of this library, then those of others."""
+    return {**assay.methods.METHODS, **_other_methods()}
+
+
+def metrics() -> dict[str, type[Metric]]:
+    """Every metric by name: those of this library, then those of others."""
+    return {**assay.metrics.METRICS, **_other_metrics()}
+
+
+def _other_methods() -> dict[str, type[Method]]:
+    return extensions.METHODS.classes(Method)
+
+
+def _other_metrics() -> dict[str, type[Metric]]:
+    return extensions.METRICS.classes(Metric)
+
+
+@cache
+def _own_words() -> Mapping[str, type]:
+    own: dict[str, type] = {}
+    for module in _modules():
+        for name, kind in vars(module).items():
+            # A class counts where it is defined, not where it is imported for use.
+            if getattr(kind, "__module__", "") == module.__name__ and _is_setting(kind):
+                own[name] = kind
+    return MappingProxyType(own)
+
+
+def _modules() -> list[ModuleType]:
     modules = list(_FILES)
     for wing in _WINGS:
         for entry in pkgutil.walk_packages(wing.__path__, f"{wing.__name__}."):
             try:
                 modules.append(import_module(entry.name))
-            except MissingError:  # an extra that is not installed: its names are not known here
+            # An extra that is not installed: its names are not known here.
+            except MissingError:
                 continue
-    known: dict[str, type] = {}
-    for module in modules:
-        for name, kind in vars(module).items():
-            if (
-                isinstance(kind, ABCMeta)
-                and kind.__module__ == module.__name__
-                and _is_setting(kind)
-            ):
-                known[name] = kind
-    return MappingProxyType(known)
+    return modules
 
 
-def _is_setting(kind: type) -> bool:
+def _is_setting(kind: Any) -> bool:
     """Whether a class is a final one with settings, rather than plain data or an abstract noun."""
     return (
-        dataclasses.is_dataclass(kind)
+        isinstance(kind, ABCMeta)
+        and dataclasses.is_dataclass(kind)
         and not inspect.isabstract(kind)
         and not kind.__name__.startswith("_")
     )
 
 
 def parse(text: str, kind: type[T]) -> T:
-    """The object that `text` describes, such as `Smoothed(Gradient(), noise=0.2)`; a bare name
-    takes its defaults.
+    """The object that `text` describes, such as `Smoothed(Gradient(), noise=0.2)`.
 
-    Names of this library, literals and calls of such names alone are read: no attribute, no
-    operator, nothing else. Errors: InputError for text that is no such thing or settings that its
-    class refuses, KindError for another kind.
+    A bare name takes its defaults. Names of this library, names from papers and other libraries
+    where something here answers them (`SmoothGrad`, in any case), literals and calls of such names
+    alone are read: no attribute, no operator, nothing else. Errors: InputError for text that is no
+    such thing, a name that nothing here answers, or settings that its class refuses; KindError for
+    another kind.
 
     >>> from assay.methods.base import Method
     >>> parse("Smoothed(Gradient, noise=0.2, draws=10)", Method)
     Smoothed(method=Gradient(), noise=0.2, draws=10, shape='gaussian')
+    >>> parse("smoothgrad", Method)
+    Smoothed(method=Gradient(), noise=0.1, draws=50, shape='gaussian')
     """
-    try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError) as error:
-        raise InputError(
-            expected="settings such as IntegratedGradients(steps=32)",
-            got=repr(text),
-            advice="",
-        ) from error
-    made = _made(tree.body, text)
-    if isinstance(made, type):
-        made = _called(made, [], {}, text)
-    if not isinstance(made, kind):
-        known = ", ".join(named(kind))
+    if not isinstance(text, str):
+        raise KindError(
+            expected=f"a {kind.__name__} as text",
+            got=type(text).__name__,
+            advice="Hand over its name or its repr, such as 'IntegratedGradients(steps=32)'.",
+        )
+    value = _Reader(text, kind).value()
+    # Only now: what a text means does not depend on what it is wanted for.
+    if not isinstance(value, kind):
         raise KindError(
             expected=f"a {kind.__name__}",
-            got=f"{type(made).__name__}: {text!r}",
-            advice=f"Known: {known}.",
+            got=f"{type(value).__name__}: {text!r}",
+            advice=f"Known: {', '.join(named(kind))}.",
         )
-    return made
+    return value
 
 
 def named(kind: type) -> list[str]:
     """The names that make a thing of this kind."""
-    return sorted(name for name, each in words().items() if issubclass(each, kind))
+    return sorted(name for name, known in words().items() if issubclass(known, kind))
 
 
-def _made(node: ast.expr, text: str) -> Any:
-    if isinstance(node, ast.Name):
-        return _word(node.id)
-    if isinstance(node, ast.Call):
-        if not isinstance(node.func, ast.Name) or any(
-            keyword.arg is None for keyword in node.keywords
-        ):
+@final
+@dataclasses.dataclass(frozen=True)
+class _Reader:
+    """Reads one text, for a thing of one kind, of which refusals then tell the names."""
+
+    text: str
+    kind: type
+
+    def value(self) -> Any:
+        name = self.text.strip()
+        # Names from elsewhere may hold what no Python name does: "grad-cam", "shap.KernelExplainer".
+        alias = aliases.find(name)
+        if alias is not None and "(" not in name and name not in words():
+            return self._made(self._behind(alias, name))
+        return self._value(self._tree())
+
+    def _tree(self) -> ast.expr:
+        try:
+            return ast.parse(self.text.strip(), mode="eval").body
+        # A text may come from a file of anybody: deep nesting ends in the last two.
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise InputError(
+                expected="settings such as IntegratedGradients(steps=32)",
+                got=repr(self.text),
+                advice=f"Write a name, or a call of one. Known: {', '.join(named(self.kind))}.",
+            ) from error
+
+    def _value(self, node: ast.expr) -> Any:
+        """What a node describes; a class takes its defaults."""
+        return self._made(self._class_or_value(node))
+
+    def _class_or_value(self, node: ast.expr) -> Any:
+        # The whole grammar: names, calls, tuples, lists, literals.
+        if isinstance(node, ast.Name):
+            return self._named(node.id)
+        if isinstance(node, ast.Call):
+            return self._call(node)
+        if isinstance(node, ast.Tuple):
+            return tuple(self._value(part) for part in node.elts)
+        if isinstance(node, ast.List):
+            return [self._value(part) for part in node.elts]
+        return self._literal(node)
+
+    def _literal(self, node: ast.expr) -> Any:
+        try:
+            return ast.literal_eval(node)
+        except ValueError as error:
+            raise InputError(
+                expected="a number, a text, a list or a name as setting",
+                got=f"{ast.unparse(node)!r}, {self.text!r}",
+                advice="Nothing is computed from text: write the value itself.",
+            ) from error
+
+    def _call(self, node: ast.Call) -> Any:
+        # `**mapping` is a keyword without a name.
+        unpacked = any(keyword.arg is None for keyword in node.keywords)
+        if unpacked or not isinstance(node.func, ast.Name):
             raise InputError(
                 expected="names of this library to be called",
-                got=f"{ast.unparse(node)!r} in {text!r}",
-                advice="",
+                got=f"{ast.unparse(node)!r} in {self.text!r}",
+                advice="Write Name(setting=value): no attributes, no unpacking.",
             )
-        positional = [_value(each, text) for each in node.args]
-        by_name = {str(keyword.arg): _value(keyword.value, text) for keyword in node.keywords}
-        return _called(_word(node.func.id), positional, by_name, text)
-    if isinstance(node, ast.Tuple):
-        return tuple(_value(each, text) for each in node.elts)
-    if isinstance(node, ast.List):
-        return [_value(each, text) for each in node.elts]
-    try:
-        return ast.literal_eval(node)
-    except ValueError as error:
-        said = ast.unparse(node)
+        positional = [self._value(argument) for argument in node.args]
+        by_name = {str(keyword.arg): self._value(keyword.value) for keyword in node.keywords}
+        target = self._named(node.func.id)
+        if isinstance(target, type):
+            return self._instance(target, positional, by_name)
+        # An alias that stands for settings, not for a class, leaves none to be given.
+        if positional or by_name:
+            raise InputError(
+                expected=f"{node.func.id} without settings",
+                got=repr(self.text),
+                advice=f"It stands for {target!r}: write that, with the settings you want.",
+            )
+        return target
+
+    def _named(self, name: str) -> Any:
+        """The class of a name, or what an alias stands for."""
+        known = words()
+        # Our own names by their exact spelling, before any alias: Lime is the class, lime an alias.
+        if name in known:
+            return known[name]
+        alias = aliases.find(name)
+        if alias is not None:
+            return self._behind(alias, name)
         raise InputError(
-            expected="a number, a text, a list or a name as setting",
-            got=f"{said!r}, {text!r}",
-            advice="",
-        ) from error
-
-
-def _value(node: ast.expr, text: str) -> Any:
-    made = _made(node, text)
-    return _called(made, [], {}, text) if isinstance(made, type) else made
-
-
-def _word(name: str) -> type:
-    if name not in words():
-        raise InputError(
-            expected=f"one of the names {', '.join(sorted(words()))}",
+            expected=f"one of the names of a {self.kind.__name__}",
             got=repr(name),
-            advice="",
+            advice=f"{_close(name)}Known: {', '.join(named(self.kind))}.",
         )
-    return words()[name]
+
+    def _behind(self, alias: Alias, name: str) -> Any:
+        if alias.answer != "settings":
+            raise InputError(
+                expected=f"one of the names of a {self.kind.__name__}",
+                got=repr(name),
+                advice=f"{alias.advice} Known: {', '.join(named(self.kind))}.",
+            )
+        # What stands in the table is text of the same grammar; refusals then quote that text.
+        reader = _Reader(alias.here, self.kind)
+        return reader._class_or_value(reader._tree())
+
+    def _made(self, target: Any) -> Any:
+        return self._instance(target, [], {}) if isinstance(target, type) else target
+
+    def _instance(self, kind: type, positional: list[Any], by_name: dict[str, Any]) -> Any:
+        # Bound beforehand: a TypeError out of the class itself would be a fault, and no refusal.
+        signature = inspect.signature(kind)
+        try:
+            signature.bind(*positional, **by_name)
+        except TypeError as error:
+            raise InputError(
+                expected=f"settings for {kind.__name__}{signature}",
+                got=f"{self.text!r}: {error}",
+                advice="Give the settings that have no default, by the names shown.",
+            ) from error
+        return kind(*positional, **by_name)
 
 
-def _called(kind: type, positional: list[Any], by_name: dict[str, Any], text: str) -> Any:
-    try:
-        inspect.signature(kind).bind(*positional, **by_name)
-    except TypeError as error:
-        raise InputError(
-            expected=f"{kind.__name__}{inspect.signature(kind)}",
-            got=f"{text!r}: {error}",
-            advice="",
-        ) from error
-    return kind(*positional, **by_name)
+def _close(name: str) -> str:
+    """The known names that are spelled like an unknown one, as the start of an advice."""
+    # Without case, and each once: an alias often differs from our own name by case alone.
+    spellings = {alias.name.casefold(): alias.name for alias in reversed(aliases.ALIASES)}
+    spellings |= {word.casefold(): word for word in words()}
+    matches = difflib.get_close_matches(name.casefold(), spellings, n=3)
+    if not matches:
+        return ""
+    return f"Did you mean {' or '.join(spellings[match] for match in matches)}? "

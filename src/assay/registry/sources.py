@@ -1,5 +1,8 @@
-"""Predictors and inputs by name, for the command line: `package.module:predictor`, and data from
-files.
+"""Predictors and inputs by address, for the command line.
+
+A predictor is addressed as setuptools addresses a script, `package.module:name`; inputs are files
+of numbers. Nothing is unpickled: a file of data cannot run code. An address does: it imports the
+module that it names.
 """
 
 from __future__ import annotations
@@ -7,44 +10,57 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from assay.errors import InputError, KindError
 
-_READ = (".npy", ".npz", ".csv", ".safetensors")
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_READABLE = (".npy", ".npz", ".csv", ".safetensors")
 
 
-def predictor(where: str) -> Any:
+def predictor(address: str) -> Any:
     """What `package.module:name` names; `name()` is called without arguments, so that a function
     may build it.
 
     >>> predictor("torch.nn:ReLU()")
     ReLU()
     """
-    module, _, path = where.partition(":")
-    name, call = (path[:-2], True) if path.endswith("()") else (path, False)
-    if not module or not all(
-        part.isidentifier() for part in (*module.split("."), *name.split("."))
-    ):
-        raise InputError(
-            expected="a predictor as package.module:name, or :name() to have it built",
-            got=repr(where),
-            advice="",
-        )
+    module, _, path = address.partition(":")
+    # Brackets at the end ask for a call without arguments: settings have no place in an address.
+    name = path.removesuffix("()")
+    _check_address(address, module, name)
+    # A command line starts where the user is: modules of that folder can be named, as by
+    # `python -m`. An installed script does not put that folder on the path by itself.
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        found: Any = import_module(module)
+        value: Any = import_module(module)
         for part in name.split("."):
-            found = getattr(found, part)
+            value = getattr(value, part)
     except (ImportError, AttributeError) as error:
         raise InputError(
-            f"Expected a predictor at {where}, looked from {Path.cwd()}: {error}."
+            expected=f"a predictor at {address}",
+            got=f"{error}, looked from {Path.cwd()}",
+            advice="Name a module that Python can import from here, and what it defines.",
         ) from error
-    return found() if call else found
+    if path.endswith("()"):
+        return value()
+    return value
+
+
+def _check_address(address: str, module: str, name: str) -> None:
+    parts = [*module.split("."), *name.split(".")]
+    if not all(part.isidentifier() for part in parts):
+        raise InputError(
+            expected="a predictor as package.module:name, or :name() to have it built",
+            got=repr(address),
+            advice="Settings cannot be given: name a function that builds it with them.",
+        )
 
 
 def inputs(path: Path) -> Any:
@@ -54,47 +70,69 @@ def inputs(path: Path) -> Any:
     `.npy` and `.npz` give tensors, `.safetensors` likewise, `.csv` a DataFrame. Nothing is
     unpickled.
     """
-    if path.suffix not in _READ:
+    if path.suffix not in _READABLE:
         raise InputError(
-            expected=f"inputs in a file that ends in {', '.join(_READ)}",
+            expected=f"inputs in a file that ends in {', '.join(_READABLE)}",
             got=repr(path.name),
-            advice="",
+            advice="Save them first: numpy.save, to_csv or safetensors.torch.save_file.",
         )
     if not path.is_file():
-        raise InputError(f"Expected inputs in {path}, where there is no file.")
+        raise InputError(
+            expected=f"inputs in {path}",
+            got="no file there",
+            advice=f"Give a path from {Path.cwd()}, or a whole one.",
+        )
     if path.suffix == ".csv":
         import pandas as pd
 
         return pd.read_csv(path)
     try:
-        parts = _tensors(path)
+        tensors = _tensors(path)
     except (ValueError, OSError) as error:
         raise InputError(
             expected=f"arrays of numbers in {path}",
             got=f"what cannot be read: {error}",
-            advice="",
+            advice="Save it again as plain numbers: objects and pickles are not read.",
         ) from error
-    return parts[0] if len(parts) == 1 else parts
+    # A model with one input takes a tensor, one with several takes them in order.
+    if len(tensors) == 1:
+        return tensors[0]
+    return tensors
 
 
 def _tensors(path: Path) -> tuple[torch.Tensor, ...]:
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        return _safetensors(path)
+    return _numpy(path)
 
-        try:
-            named = load_file(str(path))
-        except SafetensorError as error:
-            raise ValueError(str(error)) from error
-        return tuple(named[name] for name in sorted(named))
-    loaded = np.load(path, allow_pickle=False)
-    arrays = (
-        [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in sorted(loaded)]
-    )
-    if any(not (np.issubdtype(each.dtype, np.number) or each.dtype == np.bool_) for each in arrays):
+
+def _safetensors(path: Path) -> tuple[torch.Tensor, ...]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        by_name = load_file(str(path))
+    # A class of its own, outside the family of ValueError.
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    return tuple(by_name[name] for name in sorted(by_name))
+
+
+def _numpy(path: Path) -> tuple[torch.Tensor, ...]:
+    archive = np.load(path, allow_pickle=False)
+    # An .npy file is one array, an .npz file a mapping of several, read one by one.
+    arrays = [archive]
+    if not isinstance(archive, np.ndarray):
+        arrays = [archive[name] for name in sorted(archive)]
+    # Text arrays are not pickled, and would pass: torch would refuse them in its own words.
+    if not all(_holds_numbers(array) for array in arrays):
         raise KindError(
             expected=f"arrays of numbers in {path}",
-            got=", ".join(str(each.dtype) for each in arrays),
-            advice="",
+            got=", ".join(str(array.dtype) for array in arrays),
+            advice="Save numbers, or a table with text columns as .csv.",
         )
-    return tuple(torch.from_numpy(each) for each in arrays)
+    return tuple(torch.from_numpy(array) for array in arrays)
+
+
+def _holds_numbers(array: NDArray[Any]) -> bool:
+    return np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_
