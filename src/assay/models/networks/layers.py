@@ -1,5 +1,8 @@
 """A network cut at a layer: the part before it, run once, and the part behind it, asked again and
 again.
+
+Hooks read an activation and put another in its place, as Captum's layer methods do; where the
+network can be captured as a graph (`graph.split`), the part behind it runs alone instead.
 """
 
 from __future__ import annotations
@@ -11,11 +14,13 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from assay.engine import ChunkSearch
+from assay.engine import Chunks
 from assay.errors import AbilityError, KindError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, Model, checked, digest
 from assay.models.networks import graph
+
+_CARRIED = "carried "  # before the number of a tensor that travels beside the activation
 
 
 class Layered(Model):
@@ -70,12 +75,12 @@ class _Cut(Model):
         self.abilities = network.abilities - {Ability.LAYERS}
         self.device = network.device
         self.dtype = network.dtype
-        self.layouts = network.layouts
+        self.memory_formats = network.memory_formats
 
     def session(self, *, slopes: bool) -> Any:
         return self.network.session(slopes=slopes)
 
-    def pace(self, purpose: str) -> ChunkSearch:
+    def pace(self, purpose: str) -> Chunks:
         return self.network.pace(f"{self.name} {purpose}")
 
     def fingerprint(self) -> bytes:
@@ -103,7 +108,7 @@ class Upto(_Cut):
     def name(self) -> str:
         return f"{self.network.name} up to {self.layer}"
 
-    def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
+    def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
         reached: list[Any] = []
 
         def stop(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -112,11 +117,13 @@ class Upto(_Cut):
 
         with _hooked(self.network.layer(self.layer), stop):
             try:
-                self.network.plain(*arranged(rows, layout), **context)
+                self.network.plain(*arranged(rows, memory_format), **context)
             except _Reached:
                 return _activation(reached[0], self.layer, len(rows[0]))
         raise AbilityError(
-            f"Expected the forward of {self.network.name} to pass layer {self.layer!r}; it never did."
+            expected=f"the forward of {self.network.name} to pass layer {self.layer!r}",
+            got="one that never does",
+            advice="Cut at a layer that every forward calls.",
         )
 
     def cut_upto(self, layer: str) -> Model:
@@ -143,7 +150,10 @@ class After(_Cut):
         """In words, whether the part before the layer runs once."""
         if self.split is not None:
             return "the part before the layer ran once (captured as a graph)"
-        return "the network cannot be captured as a graph: the part before the layer was recomputed for every row"
+        return (
+            "the network cannot be captured as a graph: the part before the layer was recomputed "
+            "for every row"
+        )
 
     def capture(self, sample: Rows, context: Mapping[str, Any]) -> None:
         """Tries to capture the network as a graph, on a sample of rows."""
@@ -170,21 +180,21 @@ class After(_Cut):
             )
         return _activation(passed[0], self.layer, len(rows[0])), rows
 
-    def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
-        (activation,) = arranged(rows, layout)
-        carried = [
-            context[f"carried {index}"]
-            for index in range(sum(key.startswith("carried ") for key in context))
-        ]
+    def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
+        (activation,) = arranged(rows, memory_format)
+        carried_names = [name for name in context if name.startswith(_CARRIED)]
+        carried = [context[f"{_CARRIED}{index}"] for index in range(len(carried_names))]
         if self.split is not None:
             outputs = self.split.behind(activation, *carried)
         else:
-            given = {key: value for key, value in context.items() if not key.startswith("carried ")}
+            # What is carried are then the inputs: the forward runs from the start, and the hook
+            # exchanges the layer's output for the activation that is asked about.
+            original = {name: value for name, value in context.items() if name not in carried_names}
             with _hooked(self.network.layer(self.layer), lambda module, inputs, output: activation):
-                outputs = self.network.plain(*carried, **given)
+                outputs = self.network.plain(*carried, **original)
         return checked(self.network.output(outputs), len(activation), self.name)
 
 
 def names_of(carried: Sequence[Tensor]) -> dict[str, Tensor]:
     """Carried tensors under the names by which `After` finds them again."""
-    return {f"carried {index}": tensor for index, tensor in enumerate(carried)}
+    return {f"{_CARRIED}{index}": tensor for index, tensor in enumerate(carried)}
