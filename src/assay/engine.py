@@ -145,7 +145,7 @@ class Chunks(ABC):
     purpose: str = ""
     """The kind of work under which plans are noted; without one they are not."""
 
-    def sized(self, elements: int, share: float = 1.0) -> Chunks:
+    def sized(self, elements: int, share: float = 1.0) -> Chunks:  # may be overridden
         """The same, told that rows have so many elements, of which only a share is worked on."""
         return self
 
@@ -153,7 +153,7 @@ class Chunks(ABC):
     def next_plan(self) -> Plan:
         """The plan of the next chunk."""
 
-    def observe(self, plan: Plan, rows: int, seconds: float) -> None:
+    def observe(self, plan: Plan, rows: int, seconds: float) -> None:  # may be overridden
         """Learns from a finished chunk."""
 
     @abstractmethod
@@ -232,6 +232,7 @@ class ChunkSearch(Chunks):
 
     def next_plan(self) -> Plan:
         """The plan of the next chunk."""
+        # What the clock found before does not count where it must not be read.
         if self._clock_stands:
             return self._plan_by_size()
         if self.best is not None:
@@ -239,10 +240,12 @@ class ChunkSearch(Chunks):
         # A plan is run several times before it is judged.
         if self._tried is not None and self._trial.runs:
             return self._tried
+        # The memory formats are compared first, at the first size.
         for memory_format in range(self.memory_formats):
             plan = Plan(self.first, memory_format)
             if plan not in self._rates:
                 return plan
+        # Then the size doubles, in the format that was fastest.
         largest = max(plan.rows for plan in self._rates)
         fastest = max(self._rates, key=self._rates.__getitem__)
         return Plan(largest * 2, fastest.memory_format)
@@ -267,7 +270,8 @@ class ChunkSearch(Chunks):
         # The first run of a shape also builds its kernels, so the fastest of several runs counts.
         if self._trial.runs < self.runs_per_plan and seconds < _SLOW:
             return
-        rate, best_before = self._trial.rate, max(self._rates.values(), default=0.0)
+        rate = self._trial.rate
+        best_before = max(self._rates.values(), default=0.0)
         self._rates[plan] = rate
         self._trial = Trial()
         # Doubling has stopped paying once the chunk falls out of the cache; a tiny chunk is mostly
@@ -311,6 +315,7 @@ class Replay(Chunks):
             return last
         # The innermost tally is that of the answer: it knows how many chunks there have been.
         chunk = open_tallies[-1].chunks(self.purpose)
+        # Which of the runs holds that number.
         for rows, memory_format, chunks in self._runs:
             if chunk < chunks:
                 return Plan(rows, memory_format)

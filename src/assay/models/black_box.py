@@ -137,7 +137,10 @@ class Function(Model):
 
     def reading(self, raw: Any) -> Function:
         """The same function, called with tensors if that is what the inputs are."""
-        first = raw[0] if isinstance(raw, tuple | list) and raw else raw
+        # Of several inputs the first one tells.
+        first = raw
+        if isinstance(raw, tuple | list) and raw:
+            first = raw[0]
         reader = Function(
             self.function, self.output, self.chunking, self.device, isinstance(first, Tensor)
         )
@@ -146,13 +149,17 @@ class Function(Model):
         return reader
 
     def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
-        arguments = rows if self.tensors else tuple(map(_as_array, rows))
+        # Frames stay frames; tensors become arrays for who was given arrays.
+        arguments = rows
+        if not self.tensors:
+            arguments = tuple(map(_as_array, rows))
         outputs = self.output(self.function(*arguments, **context))
         return checked(_as_tensor(outputs, self.name), len(rows[0]), self.name).to(self.device)
 
     def fingerprint(self) -> bytes:
         code = getattr(self.function, "__code__", None)
         body = b""
+        # What it closes over is not read: two closures of one code look alike.
         if code is not None:
             body = code.co_code + repr(code.co_consts).encode()
         return digest(self.name.encode(), body)

@@ -14,6 +14,7 @@ from assay.models.base import Model
 from assay.models.black_box import Estimator, Function
 from assay.models.networks.network import Network
 
+# The most telling answer of an estimator comes first.
 _ANSWERS = ("predict_proba", "decision_function", "predict")
 
 
@@ -30,6 +31,7 @@ def _picker(output: str | int | Callable[[Any], Any] | None) -> Callable[[Any], 
     key: Any = output
 
     def pick(outputs: Any) -> Any:
+        # Outputs of Hugging Face are read by attribute, mappings and tuples by item.
         if isinstance(key, str) and hasattr(outputs, key):
             return getattr(outputs, key)
         try:
@@ -85,6 +87,7 @@ def wrap(
     place = torch.device(device) if device is not None else None
     if isinstance(predictor, nn.Module):
         return Network(predictor, _picker(output), chunking, place, speedups)
+    # An estimator may be callable, too: its answers count first.
     answers = [name for name in _ANSWERS if callable(getattr(predictor, name, None))]
     if answers and not isinstance(predictor, type):
         if output is not None and output not in answers:
@@ -133,6 +136,7 @@ def _checked_plan(plan: Any) -> dict[str, PlanRuns] | None:
             got=repr(plan),
             advice="Hand over what an answer says: wrap(model, plan=answer.facts['plan']).",
         )
+    # A copy: the caller's facts stay what they are.
     return {str(purpose): tuple(map(tuple, runs)) for purpose, runs in plan.items()}
 
 

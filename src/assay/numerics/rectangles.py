@@ -94,11 +94,10 @@ class PasteIndex:
         """The map of every row, (r, c, height, width), from patches (r, c, ...) and owners' maps
         (k, c, h, w).
         """
-        channels = maps.shape[1]
-        table = torch.cat(
-            [part.permute(0, 2, 3, 1).reshape(-1, channels) for part in (values, maps)]
-        )
-        return table.index_select(0, self.at).view(*self.shape, channels).permute(0, 3, 1, 2)
+        # One row of the table for each place, with all its channels: one gather for all of them.
+        table = torch.cat([_by_place(values), _by_place(maps)])
+        taken = table.index_select(0, self.at)
+        return taken.view(*self.shape, -1).permute(0, 3, 1, 2)
 
 
 @final
@@ -124,16 +123,18 @@ class Rectangles:
 
     def moved(self, down: int, across: int) -> Rectangles:
         """The same rectangles further down and across."""
-        top, left = self.top + down, self.left + across
+        top = self.top + down
+        left = self.left + across
         return self.with_bounds(top, left, self.height, self.width)
 
     def holds(self, other: Rectangles) -> bool:
         """Whether each of its rectangles holds that of the other."""
-        above = other.top < self.top
-        below = other.top + other.height > self.top + self.height
-        before = other.left < self.left
-        behind = other.left + other.width > self.left + self.width
-        return not any(bool(outside.any()) for outside in (above, below, before, behind))
+        down = other.top - self.top
+        across = other.left - self.left
+        # Neither before the first place, nor behind the last.
+        fits_down = (down >= 0) & (down <= self.height - other.height)
+        fits_across = (across >= 0) & (across <= self.width - other.width)
+        return bool((fits_down & fits_across).all())
 
     def affected_outputs(
         self, sides: tuple[Side, Side], shape: tuple[int, int]
@@ -146,7 +147,8 @@ class Rectangles:
         down, across = sides
         top, height = down.affected(self.top, self.height, shape[0])
         left, width = across.affected(self.left, self.width, shape[1])
-        if height * width > _MOST * down.length(shape[0]) * across.length(shape[1]):
+        outputs = down.length(shape[0]) * across.length(shape[1])
+        if height * width > _MOST * outputs:
             return None
         affected = self.with_bounds(top, left, height, width)
         # What those windows see, counted in the padded map, where the patch itself has moved.
@@ -163,24 +165,34 @@ class Rectangles:
         Row r of the table that the index reads is place (y, x) of a patch, counted patch by patch;
         behind all patches come the places of the maps, counted owner by owner.
         """
-        device, count = self.top.device, len(self.top)
-        y = other.top[:, None] + torch.arange(other.height, device=device)
-        x = other.left[:, None] + torch.arange(other.width, device=device)
+        count = len(self.top)
+        y, x = other.places()
         # The same places, counted from the patch's own corner.
-        patch_y, patch_x = y - self.top[:, None], x - self.left[:, None]
+        patch_y = y - self.top[:, None]
+        patch_x = x - self.left[:, None]
         inside_y = (patch_y >= 0) & (patch_y < self.height)
         inside_x = (patch_x >= 0) & (patch_x < self.width)
+        # Where each place would stand among the patches: line by line, patch by patch.
+        row = torch.arange(count, device=y.device)
+        patch_lines = (row[:, None] * self.height + patch_y) * self.width
+        in_patch = _crossed(patch_lines, patch_x)
+        # And among the owners' maps, which come behind all patches.
+        map_lines = (self.owner[:, None] * shape[0] + y) * shape[1]
+        behind_patches = count * self.height * self.width
+        in_map = behind_patches + _crossed(map_lines, x)
         inside = inside_y[:, :, None] & inside_x[:, None, :]
-        row = torch.arange(count, device=device)[:, None]
-        patch_lines = (row * self.height + patch_y) * self.width
-        in_patch = patch_lines[:, :, None] + patch_x[:, None, :]
-        map_lines = ((self.owner * shape[0])[:, None] + y) * shape[1]
-        in_map = count * self.height * self.width + map_lines[:, :, None] + x[:, None, :]
         at = torch.where(inside, in_patch, in_map).flatten()
         # Half the bytes where they suffice: reading the index is much of the work.
         if int(at.max()) < _INDEX_LIMIT:
             at = at.to(torch.int32)
         return PasteIndex(at, (count, other.height, other.width))
+
+    def places(self) -> tuple[Tensor, Tensor]:
+        """The rows (r, height) and columns (r, width) of the map that each rectangle covers."""
+        device = self.top.device
+        down = torch.arange(self.height, device=device)
+        across = torch.arange(self.width, device=device)
+        return self.top[:, None] + down, self.left[:, None] + across
 
     def paste_index_of_whole(self, shape: tuple[int, int]) -> PasteIndex:
         """The same over the whole map."""
@@ -189,20 +201,28 @@ class Rectangles:
 
     def crop_index(self, shape: tuple[int, int]) -> Tensor:
         """Where the rectangle of each row lies in images (r, c, h, w), counted without channels."""
-        device = self.top.device
-        y = self.top[:, None] + torch.arange(self.height, device=device)
-        x = self.left[:, None] + torch.arange(self.width, device=device)
-        row = torch.arange(len(self.top), device=device)[:, None]
-        lines = (row * shape[0] + y) * shape[1]
-        return (lines[:, :, None] + x[:, None, :]).flatten()
+        y, x = self.places()
+        row = torch.arange(len(y), device=y.device)
+        lines = (row[:, None] * shape[0] + y) * shape[1]
+        return _crossed(lines, x).flatten()
 
     def crop(self, rows: Tensor, index: Tensor | None = None) -> Tensor:
         """The rectangle of each row of images (r, c, h, w); `index` is its `crop_index`, if known."""
         if index is None:
             index = self.crop_index((rows.shape[2], rows.shape[3]))
-        table = rows.permute(0, 2, 3, 1).reshape(-1, rows.shape[1])
-        cropped = table.index_select(0, index)
-        return cropped.view(len(rows), self.height, self.width, -1).permute(0, 3, 1, 2)
+        cropped = _by_place(rows).index_select(0, index)
+        images = cropped.view(len(rows), self.height, self.width, -1)
+        return images.permute(0, 3, 1, 2)
+
+
+def _by_place(maps: Tensor) -> Tensor:
+    """Maps (r, c, h, w) as places (r * h * w, c); no copy where they lie in channels-last order."""
+    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+
+
+def _crossed(lines: Tensor, columns: Tensor) -> Tensor:
+    """Where lines (r, height) begin, plus columns (r, width): every place (r, height, width)."""
+    return lines[:, :, None] + columns[:, None, :]
 
 
 def boxes(down: Tensor, across: Tensor) -> Rectangles:

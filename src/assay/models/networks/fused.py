@@ -43,6 +43,7 @@ def fused(
     graph = capture(module)
     if graph is None:
         return None
+    # Folding comes first: it makes new convolutions, whose weights are then reordered.
     _fold_batch_norms(graph)
     _reorder_weights(graph)
     _overwrite(graph)
@@ -63,11 +64,15 @@ def _module_called_once(graph: fx.GraphModule, node: Any) -> nn.Module | None:
         for other in graph.graph.nodes
         if other.op == "call_module" and other.target == node.target
     ]
-    return graph.get_submodule(str(node.target)) if len(calls) == 1 else None
+    # Called twice, a change of it for one call would change the other.
+    if len(calls) != 1:
+        return None
+    return graph.get_submodule(str(node.target))
 
 
 def _exchange(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
     """Lets a node call a module of the form's own."""
+    # The old module stays where it is: the graph shares it with the network.
     name = f"fused_{node.name}"
     graph.add_submodule(name, module)
     node.target = name
@@ -109,7 +114,7 @@ def _overwrite(graph: fx.GraphModule) -> None:
         if _is_sum(node) and _may_take_sum(graph, node):
             node.target = operator.iadd
             continue
-        argument = node.args[0] if node.args else None
+        argument = next(iter(node.args), None)
         if not isinstance(argument, fx.Node) or len(argument.users) > 1:
             continue
         # The backward of a sum reads neither its arguments nor its output.

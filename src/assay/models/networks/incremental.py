@@ -137,8 +137,9 @@ class CleanActivations(fx.Interpreter):
         if n.op == "call_module":
             overwrites = bool(getattr(self.fetch_attr(str(n.target)), "inplace", False))
         # The node writes on a copy, so that the map of its argument is kept as it was.
-        argument = n.args[0] if overwrites else None
-        if isinstance(argument, fx.Node) and isinstance(self.env[argument], Tensor):
+        argument = next(iter(n.args), None)
+        is_map = isinstance(argument, fx.Node) and isinstance(self.env[argument], Tensor)
+        if overwrites and isinstance(argument, fx.Node) and is_map:
             self.env[argument] = self.env[argument].clone()
         self.maps[n] = super().run_node(n)
         return self.maps[n]
@@ -220,6 +221,7 @@ class IncrementalNetwork(fx.Interpreter):
         came before.
         """
         places = torch.stack([rectangles.top, rectangles.left, rectangles.owner])
+        # By value: each chunk brings new tensors, most often with the same places.
         where = places.cpu().numpy().tobytes()
         key = (where, rectangles.height, rectangles.width, shape)
         if len(self._arrangements) >= _ARRANGEMENTS and key not in self._arrangements:
@@ -233,6 +235,7 @@ class IncrementalNetwork(fx.Interpreter):
         patches = [node for node in n.all_input_nodes if isinstance(self.env[node], Patch)]
         if not patches:
             return super().run_node(n)
+        # Everything else puts whole maps together and goes on with them.
         local = LocalOperations(self, n).result()
         if local is not None:
             return local
@@ -287,6 +290,7 @@ class IncrementalNetwork(fx.Interpreter):
         )
         if not any(widths):
             return cast(Tensor, self._clean[node])
+        # Kept with the clean maps, since every chunk on the same inputs reads them.
         key = (node, widths, fill)
         if key not in self._padded:
             self._padded[key] = functional.pad(self._clean[node], widths, value=fill)
@@ -300,7 +304,7 @@ class LocalOperations:
     def __init__(self, network: IncrementalNetwork, node: fx.Node) -> None:
         self._network = network
         self._node = node
-        self._first = node.args[0] if node.args else None
+        self._first = next(iter(node.args), None)
 
     def result(self) -> Patch | None:
         """The patch behind the node, or None where it has to see whole maps."""
@@ -310,7 +314,9 @@ class LocalOperations:
             "call_method": self._method,
         }
         operation = by_kind.get(self._node.op)
-        return None if operation is None else operation()
+        if operation is None:
+            return None
+        return operation()
 
     @property
     def _patch(self) -> Patch | None:
@@ -351,7 +357,8 @@ class LocalOperations:
         return None
 
     def _function(self) -> Patch | None:
-        node, patch = self._node, self._patch
+        node = self._node
+        patch = self._patch
         target = cast(Callable[..., Any], node.target)
         if target is torch.cat:
             return self._concatenated()
@@ -368,7 +375,8 @@ class LocalOperations:
         return None
 
     def _method(self) -> Patch | None:
-        node, patch = self._node, self._patch
+        node = self._node
+        patch = self._patch
         if patch is None or len(node.all_input_nodes) != 1:
             return None
         if node.target in _POINTWISE_METHODS or _reverses_channels(node):
@@ -387,6 +395,7 @@ class LocalOperations:
             if widest is None:
                 return None
             return widest.with_values(operation(*self._over(cast(Any, arguments), widest)))
+        # A patch and something else: it must not matter where on the map the patch lies.
         other = next(value for value in values if not isinstance(value, Patch))
         if isinstance(other, Tensor) and not _alike_everywhere(other):
             return None
@@ -397,7 +406,7 @@ class LocalOperations:
     def _concatenated(self) -> Patch | None:
         """Channels of several patches, one behind the other."""
         parts: Any = self._node.args[0]
-        dim = self._further[0] if self._further else self._node.kwargs.get("dim", 0)
+        dim = next(iter(self._further), self._node.kwargs.get("dim", 0))
         if dim not in _CHANNELS or not all(isinstance(self._value(part), Patch) for part in parts):
             return None
         widest = self._widest(parts)
@@ -407,7 +416,8 @@ class LocalOperations:
 
     def _over(self, arguments: Iterable[fx.Node], widest: Patch) -> list[Tensor]:
         """The patches of some arguments, all over the rectangles of the widest."""
-        network, node = self._network, self._node
+        network = self._network
+        node = self._node
         return [network.pasted_over(node, part, widest.rectangles) for part in arguments]
 
     def _widest(self, arguments: Iterable[fx.Node]) -> Patch | None:
@@ -446,6 +456,7 @@ class LocalOperations:
 
         sides = _sides(pool.kernel_size, pool.stride, pool.padding, pool.dilation)
         if pool.ceil_mode:
+            # The clean map is padded at the far end until the last window fits.
             down, across = self._network.map_shape(self._source)
             sides = sides[0].rounded_up(down), sides[1].rounded_up(across)
         return self._windowed(patch, sides, float("-inf"), slide)
@@ -483,7 +494,8 @@ class LocalOperations:
         slide: Callable[[Tensor], Tensor],
     ) -> Patch | None:
         """A sliding window over what sees a patch; None where that is most of the map."""
-        network, source = self._network, self._source
+        network = self._network
+        source = self._source
         shape = network.map_shape(source)
         affected = network.once(
             "affected",

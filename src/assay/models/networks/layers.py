@@ -72,6 +72,7 @@ class _Cut(Model):
     def __init__(self, network: Layered, layer: str) -> None:
         self.network = network
         self.layer = layer
+        # Half a network is not cut again.
         self.abilities = network.abilities - {Ability.LAYERS}
         self.device = network.device
         self.dtype = network.dtype
@@ -81,6 +82,7 @@ class _Cut(Model):
         return self.network.session(slopes=slopes)
 
     def pace(self, purpose: str) -> Chunks:
+        # The network owns the searches, so that asking it again behind the layer starts warm.
         return self.network.pace(f"{self.name} {purpose}")
 
     def fingerprint(self) -> bytes:
@@ -111,10 +113,12 @@ class Upto(_Cut):
     def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
         reached: list[Any] = []
 
+        # What lies behind the layer is not run: an exception leaves the forward.
         def stop(module: nn.Module, inputs: Any, output: Any) -> None:
             reached.append(output)
             raise _Reached
 
+        # Hooks are heard by the plain module alone: a compiled one may have inlined the layer.
         with _hooked(self.network.layer(self.layer), stop):
             try:
                 self.network.plain(*arranged(rows, memory_format), **context)
@@ -162,9 +166,11 @@ class After(_Cut):
 
     def before(self, rows: Rows, context: Mapping[str, Any]) -> tuple[Tensor, Sequence[Tensor]]:
         """The activation of a chunk, and what is carried beside it."""
+        # Captured: what skips past the layer is worked out here, once.
         if self.split is not None:
             activation, *carried = self.split.before(*rows)
             return _activation(activation, self.layer, len(rows[0])), carried
+        # Not captured: a hook reads the activation, and the inputs themselves are carried.
         passed: list[Any] = []
         with _hooked(
             self.network.layer(self.layer), lambda module, inputs, output: passed.append(output)

@@ -64,11 +64,14 @@ class Network(cut.Layered):
         self.chunking = chunking or Chunking()
         self.device = device or (first.device if first is not None else torch.device("cpu"))
         self.dtype = first.dtype if first is not None else None
+        # Behind torch.compile the original module is kept under this name.
         self.plain = getattr(module, "_orig_mod", module)
+        # Hooks, and so layers, are not heard by scripted modules.
         scripted = isinstance(module, torch.jit.ScriptModule)
         self.abilities = frozenset({Ability.GRADIENT, Ability.LAYERS})
         if scripted:
             self.abilities = frozenset({Ability.GRADIENT})
+        # Channels-last is an order of images: worth trying where they are convolved.
         convolutions = any(isinstance(part, nn.Conv2d) for part in module.modules())
         self.memory_formats = 1 + convolutions
         self._forms: FastForms | None = None
@@ -92,6 +95,7 @@ class Network(cut.Layered):
                     "embedding."
                 ),
             )
+        # The module itself, where no faster form is open.
         runner: Callable[..., Any] = self.module
         if self._forms is not None:
             runner = self._forms.runner(memory_format)
@@ -107,6 +111,7 @@ class Network(cut.Layered):
             (images,) = arranged(rows, memory_format)
             outputs = self._forms.changed_outputs(images, change)
         if outputs is None:
+            # Not local, or not faster: whole images.
             return self.call(rows, context, memory_format)
         return checked(outputs, len(rows[0]), self.name)
 
