@@ -1,5 +1,11 @@
 """The one place that runs batches: it picks the chunk by measuring, halves it on out-of-memory,
 counts, and shows progress.
+
+The chunk is found by a line search on real work: the memory formats are compared at a first size,
+then the size doubles while that pays (`ChunkSearch`). It reads a clock, so two runs may choose
+differently, and sums of another shape round differently. Whoever needs the same bytes twice has
+three ways, none of which reads a clock: a fixed batch size, `reproducible()`, where the size follows
+from the number of elements, and `Replay`, which repeats the plans that an answer says it used.
 """
 
 from __future__ import annotations
@@ -7,22 +13,23 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, NamedTuple, TypeAlias, final
 
 import torch
 
-_FIRST = 32
+_FIRST = 32  # rows of a first chunk of which nothing is known
 
 _CACHE = 1 << 17  # elements of a first chunk, a guess of what the cache holds with its activations
 
-_MOST = (
-    1 << 19
-)  # elements of the largest chunk: a busy moment must not talk the search into hundreds of megabytes
+_MOST = 1 << 19  # elements of the largest chunk: a busy moment must not buy hundreds of megabytes
 
-_TINY = 0.005  # seconds below which a chunk costs more in bookkeeping than in work: it grows whatever was measured
+_REPRODUCIBLE_ROWS = (8, 1 << 12)  # fewest and most rows of a chunk that is chosen without a clock
+
+_TINY = 0.005  # seconds below which a chunk is mostly bookkeeping: it grows whatever was measured
 
 _SLOW = 1.0  # seconds from which one run of a chunk is enough to judge it
 
@@ -32,22 +39,50 @@ _SHOW_AFTER = 2.0  # seconds of forecast work
 
 
 @final
+class Plan(NamedTuple):
+    """How one chunk is run: its rows, and their memory format (0 plain, 1 channels-last)."""
+
+    rows: int
+    memory_format: int = 0
+
+
+PlanRuns: TypeAlias = Sequence[Sequence[int]]
+"""Plans in the order of their use, run-length coded: (rows, memory format, chunks) each."""
+
+
+@final
 @dataclass
 class Tally:
-    """Model rows spent: forward-only rows, and rows that also went backward."""
+    """What was spent: forward-only rows, rows that also went backward, and by which plans."""
 
     forwards: int = 0
     backwards: int = 0
+    plans: dict[str, list[list[int]]] = field(default_factory=dict)
+    """For each kind of work its plans in the order of their use, as `PlanRuns`."""
+
+    def add_plan(self, purpose: str, plan: Plan) -> None:
+        """Notes the plan of one more chunk."""
+        runs = self.plans.setdefault(purpose, [])
+        if runs and tuple(runs[-1][:2]) == plan:
+            runs[-1][2] += 1
+        else:
+            runs.append([*plan, 1])
+
+    def chunks(self, purpose: str) -> int:
+        """Chunks of one kind of work so far."""
+        return sum(run[2] for run in self.plans.get(purpose, ()))
 
 
 _tallies: ContextVar[tuple[Tally, ...]] = ContextVar("tallies", default=())
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
+_reproducible: ContextVar[bool] = ContextVar("reproducible", default=False)
+
 
 @contextlib.contextmanager
 def tally() -> Iterator[Tally]:
-    """Counts the model rows spent inside the block."""
+    """Counts the model rows spent inside the block, and notes the plans they were run by."""
     mine = Tally()
     token = _tallies.set((*_tallies.get(), mine))
     try:
@@ -67,6 +102,21 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def reproducible() -> Iterator[None]:
+    """The same bytes every time inside the block, on the same machine with the same threads.
+
+    Chunks and memory formats follow from the number of elements of a row instead of a clock; what
+    was found by the clock before is not used. Costs what a less fitting chunk costs. One model
+    alone: `wrap(model, reproducible=True)`.
+    """
+    token = _reproducible.set(True)
+    try:
+        yield
+    finally:
+        _reproducible.reset(token)
+
+
+@contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for all arithmetic inside the block.
 
@@ -74,7 +124,7 @@ def one_thread() -> Iterator[None]:
     busy machine take tenfold the time.
     """
     import scipy.linalg  # noqa: F401  a library of arithmetic can be held only once it is loaded
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # of scikit-learn
 
     with threadpool_limits(1):
         yield
@@ -82,82 +132,245 @@ def one_thread() -> Iterator[None]:
 
 def count(rows: int, *, backward: bool = False) -> None:
     """Adds rows to every tally that is open."""
-    for each in _tallies.get():
+    for open_tally in _tallies.get():
         if backward:
-            each.backwards += rows
+            open_tally.backwards += rows
         else:
-            each.forwards += rows
+            open_tally.forwards += rows
+
+
+class Chunks(ABC):
+    """How the rows of one kind of work are cut into chunks: what `run` asks before each of them."""
+
+    purpose: str = ""
+    """The kind of work under which plans are noted; without one they are not."""
+
+    def sized(self, elements: int, share: float = 1.0) -> Chunks:  # may be overridden
+        """The same, told that rows have so many elements, of which only a share is worked on."""
+        return self
+
+    @abstractmethod
+    def next_plan(self) -> Plan:
+        """The plan of the next chunk."""
+
+    def observe(self, plan: Plan, rows: int, seconds: float) -> None:  # may be overridden
+        """Learns from a finished chunk."""
+
+    @abstractmethod
+    def halve(self) -> None:
+        """Halves the chunk after the memory ran out."""
+
+
+@final
+@dataclass(frozen=True)
+class Trial:
+    """The runs of one plan so far: how many, and the rows a second of the fastest."""
+
+    runs: int = 0
+    rate: float = 0.0
+
+    def then(self, rate: float) -> Trial:
+        """With one run more."""
+        return Trial(self.runs + 1, max(self.rate, rate))
 
 
 @final
 @dataclass
-class ChunkSearch:
-    """The chunk and the memory layout that give the most rows a second, found on the first chunks
-    of real work.
+class ChunkSearch(Chunks):
+    """The plan that gives the most rows a second, found on the first chunks of real work.
 
-    The layouts are compared at the first size; then the size doubles while that pays. Chunks that
-    fit the cache beat chunks that fit the memory, often by three to one, and so the first size that
-    does not pay ends the search.
+    The memory formats are compared at the first size; then the size doubles while that pays. Chunks
+    that fit the cache beat chunks that fit the memory, often by three to one, and so the first size
+    that does not pay ends the search.
+
+    Settings:
+        memory_formats: how many may be tried.
+        first: rows of the first chunk.
+        limit: rows of the largest chunk.
+        fixed: rows of every chunk, in the plain format: nothing is searched.
+        best: the plan to run from now on, once it is known.
+        runs_per_plan: runs after which a plan is judged.
+        purpose: the kind of work, under which plans are noted.
+        by_size: whether the plan follows from the number of elements instead of a clock.
     """
 
-    layouts: int = 1
+    memory_formats: int = 1
     first: int = _FIRST
     limit: int = 1 << 16
     fixed: int | None = None
-    best: tuple[int, int] | None = None
-    tries: int = 2
-    _rates: dict[tuple[int, int], float] = field(default_factory=dict)
-    _runs: int = 0
-    _fastest: float = 0.0
-    _current: tuple[int, int] = (0, 0)
+    best: Plan | None = None
+    runs_per_plan: int = 2
+    purpose: str = ""
+    by_size: bool = False
+    _cells: float = 0.0
+    _rates: dict[Plan, float] = field(default_factory=dict)
+    _trial: Trial = field(default_factory=Trial)
+    _tried: Plan | None = None
+
+    def __post_init__(self) -> None:
+        if self.fixed is not None:
+            self.best = Plan(self.fixed)
 
     def sized(self, elements: int, share: float = 1.0) -> ChunkSearch:
-        """The same pace, whose search suits rows of so many elements, of which only a share is
-        worked on.
+        """The same search, told that rows have so many elements, of which only a share is worked
+        on.
         """
-        if not self._rates and not self._runs:
-            # Where a part is worked on, the first runs also find out where the parts lie.
-            self.tries = 2 if share == 1.0 else 4
-            self.first = 1 << max(3, min(6, (_CACHE // max(1, elements)).bit_length() - 1))
-            self.limit = min(self.limit, max(self.first, int(_MOST / max(1, elements * share))))
+        self._cells = max(1, elements * share)
+        if self._rates or self._trial.runs:
+            return self
+        # Patches also build their index tables in the first runs: four tell, where two do else.
+        self.runs_per_plan = 2 if share == 1.0 else 4
+        # A power of two between 8 and 64 rows whose elements fit the cache.
+        fitting = (_CACHE // max(1, elements)).bit_length() - 1
+        self.first = 1 << max(3, min(6, fitting))
+        self.limit = min(self.limit, max(self.first, int(_MOST / self._cells)))
         return self
 
-    def next_plan(self) -> tuple[int, int]:
-        """The next (chunk, layout) to run."""
+    @property
+    def _clock_stands(self) -> bool:
+        return self.fixed is None and (self.by_size or _reproducible.get())
+
+    def next_plan(self) -> Plan:
+        """The plan of the next chunk."""
+        # What the clock found before does not count where it must not be read.
+        if self._clock_stands:
+            return self._plan_by_size()
         if self.best is not None:
             return self.best
-        if self._runs:
-            return self._current
-        first = self.fixed or self.first
-        untried = next(
-            (layout for layout in range(self.layouts) if (first, layout) not in self._rates), None
-        )
-        if untried is not None:
-            return first, untried
-        size, layout = max(self._rates)[0], max(self._rates, key=self._rates.__getitem__)[1]
-        return size * 2, layout
+        # A plan is run several times before it is judged.
+        if self._tried is not None and self._trial.runs:
+            return self._tried
+        # The memory formats are compared first, at the first size.
+        for memory_format in range(self.memory_formats):
+            plan = Plan(self.first, memory_format)
+            if plan not in self._rates:
+                return plan
+        # Then the size doubles, in the format that was fastest.
+        largest = max(plan.rows for plan in self._rates)
+        fastest = max(self._rates, key=self._rates.__getitem__)
+        return Plan(largest * 2, fastest.memory_format)
 
-    def observe(self, plan: tuple[int, int], rows: int, seconds: float) -> None:
-        """Learns from a finished chunk; a chunk that was cut short teaches nothing."""
-        if self.best is not None or rows != plan[0]:
+    def _plan_by_size(self) -> Plan:
+        """The largest power of two whose elements fit the cache, in the last memory format: for
+        convolutions that is channels-last, in which they are fastest nearly everywhere.
+        """
+        fewest, most = _REPRODUCIBLE_ROWS
+        fitting = int(_CACHE / max(1.0, self._cells))
+        rows = 1 << max(fitting.bit_length() - 1, 0)
+        rows = min(max(rows, fewest), most, self.limit)
+        return Plan(rows, self.memory_formats - 1)
+
+    def observe(self, plan: Plan, rows: int, seconds: float) -> None:
+        """Learns from a finished chunk; one that was cut short teaches nothing."""
+        cut_short = rows != plan.rows
+        if self.best is not None or self._clock_stands or cut_short:
             return
-        self._current, self._runs = plan, self._runs + 1
-        self._fastest = max(self._fastest, rows / max(seconds, 1e-9))
-        # The first run of a shape also builds its kernels, and so every plan is run twice or more.
-        if self._runs < self.tries and seconds < _SLOW:
+        self._tried = plan
+        self._trial = self._trial.then(rows / max(seconds, 1e-9))
+        # The first run of a shape also builds its kernels, so the fastest of several runs counts.
+        if self._trial.runs < self.runs_per_plan and seconds < _SLOW:
             return
-        before, rate = max(self._rates.values(), default=0.0), self._fastest
-        self._rates[plan], self._runs, self._fastest = rate, 0, 0.0
-        slower = plan[0] > self.first and rate < _WORTH * before and plan[0] / rate >= _TINY
-        found = self.fixed is not None or plan[0] * 2 > self.limit or slower
-        if found and len(self._rates) >= self.layouts:
+        rate = self._trial.rate
+        best_before = max(self._rates.values(), default=0.0)
+        self._rates[plan] = rate
+        self._trial = Trial()
+        # Doubling has stopped paying once the chunk falls out of the cache; a tiny chunk is mostly
+        # bookkeeping and proves nothing.
+        doubled = plan.rows > self.first
+        stopped_paying = doubled and rate < _WORTH * best_before and plan.rows / rate >= _TINY
+        at_the_limit = plan.rows * 2 > self.limit
+        if (stopped_paying or at_the_limit) and len(self._rates) >= self.memory_formats:
             self.best = max(self._rates, key=self._rates.__getitem__)
 
     def halve(self) -> None:
         """Halves the chunk after the memory ran out."""
-        size, layout = self.next_plan()
-        self.limit = max(1, size // 2)
-        self.best = (self.limit, layout)
+        plan = self.next_plan()
+        self.limit = max(1, plan.rows // 2)
+        self.best = Plan(self.limit, plan.memory_format)
+
+
+@final
+class Replay(Chunks):
+    """The chunks of an earlier answer, one by one and without a clock.
+
+    The first chunk that an answer runs of this kind of work gets the first plan, and so on; when
+    the plans are used up, or outside of an answer, the last one goes on.
+    """
+
+    def __init__(self, purpose: str, runs: PlanRuns) -> None:
+        self.purpose = purpose
+        self._runs = runs
+        self._limit: int | None = None
+
+    def next_plan(self) -> Plan:
+        """The plan of the next chunk."""
+        plan = self._planned()
+        rows = plan.rows if self._limit is None else min(plan.rows, self._limit)
+        return Plan(rows, plan.memory_format)
+
+    def _planned(self) -> Plan:
+        open_tallies = _tallies.get()
+        last = Plan(*self._runs[-1][:2])
+        if not open_tallies:
+            return last
+        # The innermost tally is that of the answer: it knows how many chunks there have been.
+        chunk = open_tallies[-1].chunks(self.purpose)
+        # Which of the runs holds that number.
+        for rows, memory_format, chunks in self._runs:
+            if chunk < chunks:
+                return Plan(rows, memory_format)
+            chunk -= chunks
+        return last
+
+    def halve(self) -> None:
+        """Halves the chunk after the memory ran out, here if not in the earlier answer."""
+        self._limit = max(1, self.next_plan().rows // 2)
+
+
+@final
+@dataclass(frozen=True)
+class Chunking:
+    """What a model's owner says about chunks; nothing, by default: the clock finds them.
+
+    Settings:
+        batch_size: rows of every chunk, in the plain memory format.
+        plan: plans of an earlier answer by purpose (`Tally.plans`), which are repeated.
+        reproducible: whether chunks follow from the number of elements instead of a clock.
+    """
+
+    batch_size: int | None = None
+    plan: Mapping[str, PlanRuns] | None = None
+    reproducible: bool = False
+
+
+@final
+class ChunkSearches:
+    """The chunks of one model, kind of work by kind of work; its wrapper owns them."""
+
+    def __init__(self, chunking: Chunking, memory_formats: int, limit: int) -> None:
+        self._chunking = chunking
+        self._memory_formats = memory_formats
+        self._limit = limit
+        self._searches: dict[str, Chunks] = {}
+
+    def of(self, purpose: str) -> Chunks:
+        """The chunks of one kind of work, with all that has been learnt of it."""
+        if purpose not in self._searches:
+            self._searches[purpose] = self._new(purpose)
+        return self._searches[purpose]
+
+    def _new(self, purpose: str) -> Chunks:
+        chunking = self._chunking
+        if chunking.plan is not None and purpose in chunking.plan:
+            return Replay(purpose, chunking.plan[purpose])
+        return ChunkSearch(
+            memory_formats=self._memory_formats,
+            limit=self._limit,
+            fixed=chunking.batch_size,
+            purpose=purpose,
+            # Work that a plan does not know is not left to the clock either.
+            by_size=chunking.reproducible or chunking.plan is not None,
+        )
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -169,47 +382,74 @@ def _out_of_memory(error: BaseException) -> bool:
 def run(
     total: int,
     work: Callable[[int, int, int], None],
-    pace: ChunkSearch,
+    chunks: Chunks,
     what: str = "",
     unit: int = 1,
 ) -> None:
-    """Calls `work(start, stop, layout)` over 0..total in chunks of the model's best pace, whole
-    units where they hold one.
+    """Calls `work(start, stop, memory_format)` over 0..total, chunk by chunk.
+
+    `unit` rows that belong together share a chunk if one holds them; `what` names the bar.
     """
-    start, began = 0, time.perf_counter()
+    start = 0
     with contextlib.ExitStack() as stack:
-        bar: Callable[[int], None] | None = None
+        progress = _Progress(total, what, stack)
         while start < total:
-            plan = pace.next_plan()
-            step = max(plan[0] // unit, 1) * unit if plan[0] >= unit else plan[0]
-            stop = min(start + step, total)
-            tick = time.perf_counter()
+            plan = chunks.next_plan()
+            rows = _whole_units(plan.rows, unit)
+            stop = min(start + rows, total)
+            began = time.perf_counter()
             try:
-                work(start, stop, plan[1])
+                work(start, stop, plan.memory_format)
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error) or plan[0] <= 1:
+                if not _out_of_memory(error) or plan.rows <= 1:
                     raise
-                pace.halve()
+                chunks.halve()
                 continue
-            now = time.perf_counter()
-            pace.observe(
-                plan, plan[0] if stop - start == step else 0, (now - tick) * plan[0] / step
-            )
+            seconds = time.perf_counter() - began
+            # A chunk of whole units is judged as if it held all rows of its plan.
+            full = stop - start == rows
+            chunks.observe(plan, plan.rows if full else 0, seconds * plan.rows / rows)
+            _note(chunks.purpose, plan)
             start = stop
-            if (
-                bar is None
-                and start < total
-                and (now - began) * total / start > _SHOW_AFTER
-                and visible()
-            ):
-                bar = stack.enter_context(_bar(total, what))
-            if bar is not None:
-                bar(start)
+            progress.show(start)
+
+
+def _whole_units(rows: int, unit: int) -> int:
+    """The most rows up to `rows` that are whole units, where there is room for one."""
+    return rows // unit * unit if rows >= unit else rows
+
+
+def _note(purpose: str, plan: Plan) -> None:
+    """Notes the plan of a finished chunk in every tally that is open."""
+    if purpose:
+        for open_tally in _tallies.get():
+            open_tally.add_plan(purpose, plan)
 
 
 def visible() -> bool:
     """Whether anyone watches: a terminal or a notebook, and nobody asked for quiet."""
     return not _quiet.get() and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+
+
+@final
+class _Progress:
+    """A bar that appears once the work is forecast to be long, if anyone watches."""
+
+    def __init__(self, total: int, what: str, stack: contextlib.ExitStack) -> None:
+        self._total = total
+        self._what = what
+        self._stack = stack
+        self._began = time.perf_counter()
+        self._update: Callable[[int], None] | None = None
+
+    def show(self, done: int) -> None:
+        """Tells how many rows are done."""
+        if self._update is None and done < self._total:
+            forecast = (time.perf_counter() - self._began) * self._total / done
+            if forecast > _SHOW_AFTER and visible():
+                self._update = self._stack.enter_context(_bar(self._total, self._what))
+        if self._update is not None:
+            self._update(done)
 
 
 @contextlib.contextmanager
@@ -227,8 +467,10 @@ def _bar(total: int, what: str) -> Iterator[Callable[[int], None]]:
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
     ]
-    columns += [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what or "model rows", total=total)
         yield lambda done: progress.update(task, completed=done)

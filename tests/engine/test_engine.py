@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 import assay
 from assay import engine
-from assay.engine import ChunkSearch
+from assay.engine import ChunkSearch, Plan, Replay
 from toys import FEATURES, randn, tanh_net
 
 
@@ -32,7 +34,7 @@ def covered(
 
 @given(st.integers(1, 3000), st.one_of(st.none(), st.integers(1, 500)), st.integers(1, 2))
 def test_every_row_is_run_once_and_in_order(total: int, fixed: int | None, layouts: int) -> None:
-    spans = covered(total, ChunkSearch(layouts=layouts, fixed=fixed))
+    spans = covered(total, ChunkSearch(memory_formats=layouts, fixed=fixed))
     assert [a for a, _ in spans] == [0, *(b for _, b in spans[:-1])]
     assert spans[-1][1] == total
     if fixed is not None:
@@ -73,31 +75,34 @@ def test_other_errors_are_not_swallowed() -> None:
 
 @pytest.mark.parametrize("best", [64, 256])
 def test_the_pace_finds_the_fastest_chunk(best: int) -> None:
-    pace = ChunkSearch(layouts=2)
+    pace = ChunkSearch(memory_formats=2)
     for _ in range(60):
-        size, layout = pace.next_plan()
+        plan = pace.next_plan()
+        size, layout = plan
         rate = 1000.0 / (1 + abs(size - best) / best) * (1.5 if layout == 1 else 1.0)
-        pace.observe((size, layout), size, size / rate)
+        pace.observe(plan, size, size / rate)
     assert pace.best == (best, 1)
 
 
 def test_layouts_are_compared_where_rows_are_too_large_for_a_larger_chunk() -> None:
-    pace = ChunkSearch(layouts=2).sized(3 * 224 * 224)
+    pace = ChunkSearch(memory_formats=2).sized(3 * 224 * 224)
     for _ in range(20):
-        size, layout = pace.next_plan()
-        pace.observe((size, layout), size, size / (150.0 if layout == 1 else 100.0))
+        plan = pace.next_plan()
+        size, layout = plan
+        pace.observe(plan, size, size / (150.0 if layout == 1 else 100.0))
     assert pace.best == (pace.first, 1)
 
 
 def test_a_pace_of_patches_is_judged_when_the_places_are_known() -> None:
     """The first runs of a layout also find out where its patches lie: the fourth one tells."""
-    pace = ChunkSearch(layouts=2).sized(3 * 224 * 224, share=1 / 16)
+    pace = ChunkSearch(memory_formats=2).sized(3 * 224 * 224, share=1 / 16)
     runs = {0: 0, 1: 0}
     for _ in range(60):
-        size, layout = pace.next_plan()
+        plan = pace.next_plan()
+        size, layout = plan
         runs[layout] += 1
         rate = 100.0 if layout == 0 else (400.0 if runs[1] > 3 else 50.0)
-        pace.observe((size, layout), size, size / rate)
+        pace.observe(plan, size, size / rate)
     assert pace.best is not None
     assert pace.best[1] == 1
     assert pace.limit > ChunkSearch().sized(3 * 224 * 224).limit
@@ -120,6 +125,75 @@ def test_a_chunk_never_grows_past_the_memory_that_was_there() -> None:
     for _ in range(20):
         pace.observe(pace.next_plan(), pace.next_plan()[0], 1e-3)
     assert pace.next_plan()[0] <= limit
+
+
+# --- the same bytes twice
+
+
+@given(st.integers(1, 3000), st.integers(1, 300), st.integers(0, 10**6))
+def test_a_fixed_chunk_fixes_the_memory_format(total: int, fixed: int, seed: int) -> None:
+    formats: list[int] = []
+    search = ChunkSearch(memory_formats=2, fixed=fixed)
+    engine.run(total, lambda start, stop, memory_format: formats.append(memory_format), search)
+    assert set(formats) == {0}
+
+
+def test_without_a_clock_the_plan_follows_from_the_number_of_elements() -> None:
+    expected = {4: 4096, 784: 128, 3 * 32 * 32: 32, 3 * 224 * 224: 8}
+    for elements, rows in expected.items():
+        search = ChunkSearch(memory_formats=2, by_size=True).sized(elements)
+        for seconds in (1.0, 1e-3, 10.0, 1e-6):
+            assert search.next_plan() == (rows, 1)
+            search.observe(search.next_plan(), rows, seconds)
+    assert ChunkSearch(by_size=True, limit=16).sized(784).next_plan() == (16, 0)
+
+
+def test_inside_the_block_what_a_clock_found_is_not_used() -> None:
+    search = ChunkSearch(memory_formats=2, best=Plan(512)).sized(784)
+    assert search.next_plan() == (512, 0)
+    with engine.reproducible():
+        assert search.next_plan() == (128, 1)
+        assert ChunkSearch(fixed=7).sized(784).next_plan() == (7, 0)
+    assert search.next_plan() == (512, 0)
+
+
+def test_without_a_clock_memory_that_runs_out_still_halves() -> None:
+    def work(start: int, stop: int) -> None:
+        if stop - start > 5:
+            raise MemoryError
+
+    search = ChunkSearch(by_size=True).sized(784)
+    assert max(b - a for a, b in covered(100, search, work)) <= 5
+    replay = Replay("work", [[64, 0, 1]])
+    assert max(b - a for a, b in covered(100, replay, work)) <= 5
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=6), st.integers(0, 10**6))
+def test_a_replay_runs_the_chunks_of_a_search_whatever_the_shards(
+    totals: list[int], seed: int
+) -> None:
+    """Several runs of different sizes inside one answer, searched with times from a die."""
+
+    def spans(chunks: engine.Chunks) -> tuple[list[tuple[int, int, int]], Any]:
+        noted: list[tuple[int, int, int]] = []
+        with engine.tally() as spent:
+            for total in totals:
+                engine.run(total, lambda *span: noted.append(span), chunks)
+        return noted, spent.plans
+
+    search = ChunkSearch(memory_formats=2, first=4, purpose="work")
+    draws = torch.rand(1000, generator=torch.Generator().manual_seed(seed)).tolist()
+    clock = iter(itertools.accumulate(draws, initial=0.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.time, "perf_counter", lambda: next(clock))
+        first, plans = spans(search)
+    # Through a file and back, and twice: a replay starts anew with every answer.
+    plans = json.loads(json.dumps(plans))
+    replay = Replay("work", plans["work"])
+    for _ in range(2):
+        again, noted = spans(replay)
+        assert again == first
+        assert noted == plans
 
 
 def test_tallies_count_inside_each_other() -> None:

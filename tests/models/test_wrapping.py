@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 import assay
 import zoo
-from assay.engine import ChunkSearch
+from assay.engine import ChunkSearch, Plan
 from assay.errors import AbilityError, InputError, KindError, ModelError
-from assay.models.networks import network
+from assay.models.networks import fast_forms, network
 from toys import FEATURES, Residual, randn, randomised, state, tanh_net
 
 X = randn(40, FEATURES, dtype=torch.float64)
@@ -262,16 +262,18 @@ def resnet() -> Residual:
 def forms(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each capture gave a tuned form, which is then the one that every chunk is asked of."""
     made: list[bool] = []
-    real = network.fused
+    real = fast_forms.fused
 
     def noted(*args: Any) -> Any:
         form = real(*args)
         made.append(form is not None)
         return form
 
-    monkeypatch.setattr(network, "fused", noted)
+    monkeypatch.setattr(fast_forms, "fused", noted)
     monkeypatch.setattr(
-        network.Network, "pace", lambda self, purpose: ChunkSearch(layouts=2, best=(64, 1))
+        network.Network,
+        "pace",
+        lambda self, purpose: ChunkSearch(memory_formats=2, best=Plan(64, 1)),
     )
     return made
 

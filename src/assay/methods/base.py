@@ -202,6 +202,7 @@ class Method(ABC):
             "seconds": time.perf_counter() - start,
             "forwards": spent.forwards,
             "backwards": spent.backwards,
+            "plan": spent.plans,
         }
         if len(asked) > 1:
             facts["outputs"] = len(asked)

@@ -1,5 +1,9 @@
-"""A predictor, wrapped once at the door: what it can do, how it is called, and that it is left as
-it was found.
+"""The base of all models: what a predictor can do, how it is called, and that it is left as it was
+found.
+
+This is the interface for models of one's own (a remote service, another framework): subclass
+`Model`, write `call` and `fingerprint`, and hand the object to `Question`. Hooks that may be
+overridden are marked.
 """
 
 from __future__ import annotations
@@ -10,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from assay.engine import ChunkSearch
+from assay.engine import Chunking, Chunks, ChunkSearches
 from assay.errors import AbilityError, KindError, ModelError
 from assay.inputs.layout import Rows
 from assay.numerics.rectangles import Rectangles
@@ -31,102 +36,119 @@ class Ability(Enum):
 
 
 class Model(ABC):
-    """Any predictor. Subclasses say how one chunk of rows is answered; chunking is the engine's
-    business.
+    """Any predictor. A subclass writes `call` and `fingerprint`; everything else has a default.
+
+    `call` answers one chunk of rows, row by row independent of each other; how many rows come at
+    once is the engine's business. `fingerprint` hashes whatever decides the outputs, so that an
+    answer can say which model it is of. Whoever can do more says so by `abilities`, and whoever
+    changes something while it works puts it back at the end of `session`.
+
+    >>> class Tripled(Model):
+    ...     abilities = frozenset({Ability.GRADIENT})
+    ...
+    ...     def call(self, rows, context, memory_format=0):
+    ...         return 3 * rows[0]
+    ...
+    ...     def fingerprint(self):
+    ...         return b"tripled"
+    >>> from assay.question.question import Question
+    >>> Question(Tripled(), torch.ones(2, 1), target=0).prediction
+    tensor([3., 3.])
     """
 
-    abilities: frozenset[Ability] = frozenset()
-    device: torch.device = torch.device("cpu")
-    dtype: torch.dtype | None = None
-    takes_missing: bool = False
+    abilities: frozenset[Ability] = frozenset()  # may be overridden
+    device: torch.device = torch.device("cpu")  # may be overridden
+    dtype: torch.dtype | None = None  # may be overridden
+    """The number type of the weights, where there is one."""
+    takes_missing: bool = False  # may be overridden
     """Whether NaN is a value the predictor knows what to do with."""
-    incremental: bool = False
-    """Whether `call_near` may cost less than `call`."""
-    layouts: int = 1
-    """Memory layouts of a chunk that may be tried for speed; layout 0 is the plain one."""
+    incremental: bool = False  # may be overridden
+    """Whether `call_changed` may cost less than `call`."""
+    memory_formats: int = 1  # may be overridden
+    """Memory formats of a chunk that may be tried for speed: 0 is plain, 1 channels-last."""
+    largest_chunk: int = 1 << 16  # may be overridden
+    """Rows of the largest chunk that is tried."""
+    chunking: Chunking = Chunking()
+    """What `wrap` was told about chunks."""
 
     @property
-    @abstractmethod
-    def name(self) -> str:
+    def name(self) -> str:  # may be overridden
         """What the predictor is called in messages and provenance."""
+        return type(self).__name__
 
     @abstractmethod
-    def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
-        """The raw outputs (r, ...) of one chunk."""
+    def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
+        """The raw outputs (r, ...) of one chunk.
 
-    def call_changed(
-        self, rows: Rows, change: LocalChange, context: Mapping[str, Any], layout: int = 0
+        Args:
+            rows: one tensor (r, ...) for each of the model's inputs, or one table.
+            context: further arguments by name; nothing where the question has none.
+            memory_format: how the rows may be laid out; to ignore it is always right.
+        """
+
+    def call_changed(  # may be overridden
+        self, rows: Rows, change: LocalChange, context: Mapping[str, Any], memory_format: int = 0
     ) -> Tensor:
         """The same for images that differ from others in a patch only, which may cost less."""
-        return self.call(rows, context, layout)
-
-    @abstractmethod
-    def pace(self, purpose: str) -> ChunkSearch:
-        """The chunk sizes learnt so far for one kind of work."""
+        return self.call(rows, context, memory_format)
 
     @abstractmethod
     def fingerprint(self) -> bytes:
         """A hash of everything that decides the outputs, as far as it can be read."""
 
     @contextmanager
-    def session(self, *, slopes: bool) -> Iterator[None]:
+    def session(self, *, slopes: bool) -> Iterator[None]:  # may be overridden
         """Everything the model needs while it works; whatever is changed is put back, also after an
         exception.
         """
-        # no_grad rather than inference_mode: what a forward caches in its buffers must stay usable in training.
-        with torch.inference_mode(False), torch.enable_grad() if slopes else torch.no_grad():
+        gradients = torch.enable_grad() if slopes else torch.no_grad()
+        # Not inference_mode: what a forward caches in its buffers must stay usable in training.
+        with torch.inference_mode(False), gradients:
             yield
 
-    def prepare(self, rows: int, sample: Rows, context: Mapping[str, Any]) -> None:
+    def prepare(  # may be overridden
+        self, rows: int, sample: Rows, context: Mapping[str, Any]
+    ) -> None:
         """Told before long work how many rows will come, with a sample of them."""
+
+    def pace(self, purpose: str) -> Chunks:  # may be overridden
+        """The chunks of one kind of work, with what has been learnt of them so far."""
+        return self._searches.of(purpose)
+
+    @cached_property
+    def _searches(self) -> ChunkSearches:
+        return ChunkSearches(self.chunking, self.memory_formats, self.largest_chunk)
 
     def require(self, ability: Ability, who: str) -> None:
         """Refuses when the model lacks an ability."""
         if ability not in self.abilities:
-            have = (
-                ", ".join(sorted(each.value for each in self.abilities)) or "none beyond answering"
-            )
+            abilities = ", ".join(sorted(known.value for known in self.abilities))
             raise AbilityError(
-                f"{who} needs a model with the ability {ability.value!r}; {self.name} has: {have}."
+                expected=f"a model with the ability {ability.value!r} for {who}",
+                got=f"{self.name}, which has: {abilities or 'none beyond answering'}",
+                advice="Wrap a torch.nn.Module, or ask for what needs predictions alone.",
             )
 
-    def cut_after(self, layer: str) -> Any:
+    def cut_after(self, layer: str) -> Any:  # may be overridden
         """The rest of the model behind a layer."""
-        raise AbilityError(
-            f"{self.name} has no layers that could be named; wrap a torch.nn.Module."
-        )
+        raise self._without_layers(layer)
 
-    def cut_upto(self, layer: str) -> Model:
+    def cut_upto(self, layer: str) -> Model:  # may be overridden
         """The model that stops at a layer."""
-        raise AbilityError(
-            f"{self.name} has no layers that could be named; wrap a torch.nn.Module."
+        raise self._without_layers(layer)
+
+    def _without_layers(self, layer: str) -> AbilityError:
+        return AbilityError(
+            expected=f"a model with layers to cut at {layer!r}",
+            got=f"{self.name}, which has no layers that could be named",
+            advice="Hand over the torch.nn.Module itself.",
         )
 
 
 def checked(outputs: Any, rows: int, who: str) -> Tensor:
     """Outputs as one tensor with a row per input, or a refusal that says how to get there."""
     if not isinstance(outputs, Tensor):
-        if isinstance(outputs, list) and not any(hasattr(part, "shape") for part in outputs):
-            raise KindError(
-                expected=f"one tensor of outputs from {who}",
-                got=f"a list of {type(next(iter(outputs), None)).__name__}",
-                advice="Return scores or probabilities as an array: numpy.asarray(outputs).",
-            )
-        if isinstance(outputs, Mapping):
-            advice = (
-                f"wrap(model, output={next(iter(outputs), 'name')!r})"
-                if outputs
-                else "wrap(model, output=...)"
-            )
-        elif isinstance(outputs, tuple | list):
-            advice = "wrap(model, output=0) for its first part"
-        else:
-            advice = "wrap(model, output=lambda out: ...)"
-        raise KindError(
-            expected=f"one tensor of outputs from {who}",
-            got=type(outputs).__name__,
-            advice=f"Say which part is meant: {advice}.",
-        )
+        raise _not_one_tensor(outputs, who)
     if outputs.dim() == 0 or len(outputs) != rows:
         raise ModelError(
             expected=f"one output row for each of {rows} inputs from {who}",
@@ -136,14 +158,25 @@ def checked(outputs: Any, rows: int, who: str) -> Tensor:
     return outputs
 
 
+def _not_one_tensor(outputs: Any, who: str) -> KindError:
+    """The refusal of outputs that are no tensor, with the part that `wrap` may be told to pick."""
+    kind = type(outputs).__name__
+    advice = "Say which part is meant: wrap(model, output=lambda out: ...)."
+    if isinstance(outputs, list) and not any(hasattr(part, "shape") for part in outputs):
+        kind = f"a list of {type(next(iter(outputs), None)).__name__}"
+        advice = "Return scores or probabilities as an array: numpy.asarray(outputs)."
+    elif isinstance(outputs, Mapping):
+        part = repr(next(iter(outputs))) if outputs else "..."
+        advice = f"Say which part is meant: wrap(model, output={part})."
+    elif isinstance(outputs, tuple | list):
+        advice = "Say which part is meant: wrap(model, output=0) for its first part."
+    return KindError(expected=f"one tensor of outputs from {who}", got=kind, advice=advice)
+
+
 def finite(outputs: Tensor, who: str, where: str) -> Tensor:
     """The same outputs, all of them numbers."""
     if not bool(torch.isfinite(outputs).all()):
-        bad = (
-            (~torch.isfinite(outputs)).flatten(1).any(1)
-            if outputs.dim() > 1
-            else ~torch.isfinite(outputs)
-        )
+        bad = ~torch.isfinite(outputs.reshape(len(outputs), -1)).all(dim=1)
         raise ModelError(
             expected=f"finite outputs from {who}",
             got=f"NaN or infinity in {int(bad.sum())} of {len(outputs)} rows {where}",
@@ -166,10 +199,14 @@ def digest(*parts: bytes) -> bytes:
 @final
 @dataclass(frozen=True, eq=False)
 class LocalChange:
-    """What rows are near to: images by number, `count` in all, and rectangles of their owners
-    outside of which both agree.
+    """In which patches rows differ from their inputs.
+
+    Settings:
+        inputs: images (k, c, h, w) of inputs by number (k,).
+        count: how many inputs there are.
+        rectangles: outside of its rectangle each row equals the image of its owner.
     """
 
     inputs: Callable[[Tensor], Tensor]
     count: int
-    place: Rectangles
+    rectangles: Rectangles

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
@@ -9,54 +10,53 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.engine import ChunkSearch
+from assay.engine import Chunking
 from assay.errors import KindError
 from assay.inputs.layout import Rows
 from assay.models.base import Ability, Model, checked, digest
 
+# Rows of a table are small: chunks of very many still fit the memory.
+_LARGEST_CHUNK = 1 << 20
 
-def _numbers(outputs: Any, who: str) -> Any:
+
+def _as_tensor(outputs: Any, who: str) -> Any:
     """Arrays of numbers as tensors; anything else as it came, for the common check to refuse."""
-    if isinstance(outputs, Tensor):
+    if isinstance(outputs, Tensor) or not hasattr(outputs, "__array__"):
         return outputs
-    if isinstance(outputs, np.ndarray) or hasattr(outputs, "__array__"):
-        array = np.asarray(outputs)
-        if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
-            raise KindError(
-                expected=f"numbers from {who}",
-                got=array.dtype,
-                advice=(
-                    "Explain scores or probabilities rather than labels: wrap(model, "
-                    "output='predict_proba') or output='decision_function'."
-                ),
-            )
-        array = np.ascontiguousarray(array, dtype=np.float64)
-        return torch.from_numpy(array if array.flags.writeable else array.copy())
-    return outputs
-
-
-class _Opaque(Model):
-    """A predictor that can only be asked."""
-
-    def __init__(self, batch_size: int | None, device: torch.device | None) -> None:
-        self.device = device or torch.device("cpu")
-        self._batch_size = batch_size
-        self._paces: dict[str, ChunkSearch] = {}
-
-    def pace(self, purpose: str) -> ChunkSearch:
-        return self._paces.setdefault(purpose, ChunkSearch(fixed=self._batch_size, limit=1 << 20))
+    array = np.asarray(outputs)
+    if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
+        raise KindError(
+            expected=f"numbers from {who}",
+            got=array.dtype,
+            advice=(
+                "Explain scores or probabilities rather than labels: wrap(model, "
+                "output='predict_proba') or output='decision_function'."
+            ),
+        )
+    array = np.ascontiguousarray(array, dtype=np.float64)
+    # Torch warns of arrays that may not be written to.
+    if not array.flags.writeable:
+        array = array.copy()
+    return torch.from_numpy(array)
 
 
 @final
-class Estimator(_Opaque):
+class Estimator(Model):
     """An estimator, always called with the kind of table that it was fitted on."""
 
+    largest_chunk = _LARGEST_CHUNK
+
     def __init__(
-        self, estimator: Any, method: str, batch_size: int | None, device: torch.device | None
+        self,
+        estimator: Any,
+        method: str,
+        chunking: Chunking | None = None,
+        device: torch.device | None = None,
     ) -> None:
-        super().__init__(batch_size, device)
         self.estimator = estimator
         self.method = method
+        self.chunking = chunking or Chunking()
+        self.device = device or torch.device("cpu")
 
     @property
     def name(self) -> str:
@@ -66,34 +66,40 @@ class Estimator(_Opaque):
     def takes_missing(self) -> bool:  # type: ignore[override]
         """Whether the estimator says that it can take NaN."""
         tags = getattr(self.estimator, "__sklearn_tags__", None)
+        if not callable(tags):
+            return False
         try:
-            return bool(tags().input_tags.allow_nan) if callable(tags) else False
-        except (AttributeError, TypeError):
+            return bool(tags().input_tags.allow_nan)
+        except (AttributeError, TypeError):  # tags of another version
             return False
 
-    def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
+    def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
         if len(rows) != 1 or context:
             raise KindError(
                 expected=f"one table and no context for {self.name}",
                 got=f"{len(rows)} inputs and {len(context)} context",
-                advice="",
+                advice="Wrap a function that takes them all and calls the estimator.",
             )
-        table: Any = rows[0]
-        columns = getattr(self.estimator, "feature_names_in_", None)
-        if isinstance(table, Tensor):
-            table = table.detach().cpu().numpy()
-            if columns is not None:
-                import pandas as pd
+        outputs = getattr(self.estimator, self.method)(self._table(rows[0]))
+        return checked(_as_tensor(outputs, self.name), len(rows[0]), self.name)
 
-                table = pd.DataFrame(table, columns=list(columns))
-        elif columns is None and not isinstance(table, list):
-            table = table.to_numpy()
-        outputs = getattr(self.estimator, self.method)(table)
-        return checked(_numbers(outputs, self.name), len(rows[0]), self.name)
+    def _table(self, rows: Any) -> Any:
+        """Rows in the kind of table that the estimator was fitted on, so that it has no cause to
+        warn.
+        """
+        columns = getattr(self.estimator, "feature_names_in_", None)
+        if isinstance(rows, Tensor):
+            array = rows.detach().cpu().numpy()
+            if columns is None:
+                return array
+            import pandas as pd
+
+            return pd.DataFrame(array, columns=list(columns))
+        if columns is None and not isinstance(rows, list):
+            return rows.to_numpy()
+        return rows
 
     def fingerprint(self) -> bytes:
-        import pickle
-
         try:
             state = pickle.dumps(self.estimator)
         except Exception:  # an estimator that cannot be pickled is known by its settings alone
@@ -102,24 +108,28 @@ class Estimator(_Opaque):
 
 
 @final
-class Function(_Opaque):
+class Function(Model):
     """Any callable; it is called with what the question was given: tensors for tensors, arrays for
     arrays, frames for frames.
     """
+
+    largest_chunk = _LARGEST_CHUNK
 
     def __init__(
         self,
         function: Callable[..., Any],
         output: Callable[[Any], Any],
-        batch_size: int | None,
-        device: torch.device | None,
+        chunking: Chunking | None = None,
+        device: torch.device | None = None,
         tensors: bool = False,
     ) -> None:
-        super().__init__(batch_size, device)
         self.function = function
         self.output = output
+        self.chunking = chunking or Chunking()
+        self.device = device or torch.device("cpu")
         self.tensors = tensors
-        self.abilities = frozenset({Ability.GRADIENT}) if tensors else frozenset()
+        # Only what is called with tensors can have slopes.
+        self.abilities = frozenset({Ability.GRADIENT} if tensors else ())
 
     @property
     def name(self) -> str:
@@ -127,23 +137,33 @@ class Function(_Opaque):
 
     def reading(self, raw: Any) -> Function:
         """The same function, called with tensors if that is what the inputs are."""
-        first = raw[0] if isinstance(raw, tuple | list) and raw else raw
-        made = Function(
-            self.function, self.output, self._batch_size, self.device, isinstance(first, Tensor)
+        # Of several inputs the first one tells.
+        first = raw
+        if isinstance(raw, tuple | list) and raw:
+            first = raw[0]
+        reader = Function(
+            self.function, self.output, self.chunking, self.device, isinstance(first, Tensor)
         )
-        made._paces = self._paces
-        return made
+        # One memory for both: what is learnt of chunks stays with what was wrapped.
+        reader.__dict__["_searches"] = self._searches
+        return reader
 
-    def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
-        arrays = (
-            rows
-            if self.tensors
-            else tuple(r.cpu().numpy() if isinstance(r, Tensor) else r for r in rows)
-        )
-        outputs = _numbers(self.output(self.function(*arrays, **context)), self.name)
-        return checked(outputs, len(rows[0]), self.name).to(self.device)
+    def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
+        # Frames stay frames; tensors become arrays for who was given arrays.
+        arguments = rows
+        if not self.tensors:
+            arguments = tuple(map(_as_array, rows))
+        outputs = self.output(self.function(*arguments, **context))
+        return checked(_as_tensor(outputs, self.name), len(rows[0]), self.name).to(self.device)
 
     def fingerprint(self) -> bytes:
         code = getattr(self.function, "__code__", None)
-        body = code.co_code + repr(code.co_consts).encode() if code is not None else b""
+        body = b""
+        # What it closes over is not read: two closures of one code look alike.
+        if code is not None:
+            body = code.co_code + repr(code.co_consts).encode()
         return digest(self.name.encode(), body)
+
+
+def _as_array(rows: Any) -> Any:
+    return rows.cpu().numpy() if isinstance(rows, Tensor) else rows

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from assay.engine import Chunking, PlanRuns
 from assay.errors import InputError, KindError
 from assay.models.base import Model
 from assay.models.black_box import Estimator, Function
 from assay.models.networks.network import Network
 
+# The most telling answer of an estimator comes first.
 _ANSWERS = ("predict_proba", "decision_function", "predict")
 
 
-def _same(outputs: Any) -> Any:
+def _unchanged(outputs: Any) -> Any:
     return outputs
 
 
-def _part(output: str | int | Callable[[Any], Any] | None) -> Callable[[Any], Any]:
-    """Which part of a structured output is meant."""
+def _picker(output: str | int | Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+    """What picks the part of a structured output that is meant."""
     if output is None:
-        return _same
+        return _unchanged
     if callable(output):
         return output
     key: Any = output
 
     def pick(outputs: Any) -> Any:
+        # Outputs of Hugging Face are read by attribute, mappings and tuples by item.
         if isinstance(key, str) and hasattr(outputs, key):
             return getattr(outputs, key)
         try:
@@ -37,7 +40,7 @@ def _part(output: str | int | Callable[[Any], Any] | None) -> Callable[[Any], An
             raise KindError(
                 expected=f"outputs with a part {key!r}",
                 got=f"{type(outputs).__name__}: {error!r}",
-                advice="",
+                advice="Name a part that it has, or pick it: wrap(model, output=lambda out: ...).",
             ) from error
 
     return pick
@@ -49,14 +52,30 @@ def wrap(
     batch_size: int | Literal["auto"] = "auto",
     device: str | torch.device | None = None,
     output: str | int | Callable[[Any], Any] | None = None,
+    plan: Mapping[str, PlanRuns] | None = None,
+    reproducible: bool = False,
+    speedups: bool = True,
 ) -> Model:
     """A `Model` from a torch module, an estimator in the style of scikit-learn, or any callable on
     arrays or tensors.
 
-    `batch_size="auto"` finds the fastest chunk on the first rows of real work and halves it when
-    memory runs out. `output` says which part of a structured output is meant (a key, an index or a
-    callable); for an estimator, which of `predict_proba`, `decision_function` and `predict` is
-    explained (the first that exists, by default).
+    The wrapper owns what is learnt of the predictor: chunk sizes, and a network's faster forms.
+    `Question(net, ...)` wraps anew; who asks many questions wraps once, and hands the wrapper over
+    (what is wrapped already comes back as it is).
+
+    Settings:
+        batch_size: "auto" finds the fastest chunk on the first rows of real work and halves it when
+            memory runs out; a number is the size of every chunk, in the plain memory format.
+        device: where inputs are put; that of the weights by default.
+        output: which part of a structured output is meant (a key, an index or a callable); for an
+            estimator, which of `predict_proba`, `decision_function` and `predict` is explained (the
+            first that exists, by default).
+        plan: the `facts["plan"]` of an earlier answer; the same question then runs the same chunks
+            and gives the same bytes. Work that it does not name is cut as by `reproducible`.
+        reproducible: whether chunks follow from the number of elements of a row instead of a clock,
+            so that every run gives the same bytes; `assay.reproducible()` says it of all models.
+        speedups: whether a convolutional network may be asked in a fused form (docs/fused.md) and
+            about patches alone (docs/incremental.md).
 
     >>> import torch
     >>> wrap(torch.nn.Linear(3, 2)).name
@@ -64,29 +83,22 @@ def wrap(
     """
     if isinstance(predictor, Model):
         return predictor
-    if batch_size != "auto" and (
-        isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
-    ):
-        raise InputError(
-            expected="'auto' or a positive int as batch size",
-            got=repr(batch_size),
-            advice="",
-        )
-    rows = None if batch_size == "auto" else batch_size
+    chunking = _chunking(batch_size, plan, reproducible)
     place = torch.device(device) if device is not None else None
     if isinstance(predictor, nn.Module):
-        return Network(predictor, _part(output), rows, place)
+        return Network(predictor, _picker(output), chunking, place, speedups)
+    # An estimator may be callable, too: its answers count first.
     answers = [name for name in _ANSWERS if callable(getattr(predictor, name, None))]
     if answers and not isinstance(predictor, type):
         if output is not None and output not in answers:
             raise InputError(
                 expected=f"output to be one of {answers} for {type(predictor).__name__}",
                 got=repr(output),
-                advice="",
+                advice=f"Choose one: wrap(model, output={answers[0]!r}).",
             )
-        return Estimator(predictor, str(output or answers[0]), rows, place)
+        return Estimator(predictor, str(output or answers[0]), chunking, place)
     if callable(predictor) and not isinstance(predictor, type):
-        return Function(predictor, _part(output), rows, place)
+        return Function(predictor, _picker(output), chunking, place)
     raise KindError(
         expected=(
             f"a torch module, an estimator with one of {list(_ANSWERS)}, or a callable on arrays"
@@ -94,3 +106,50 @@ def wrap(
         got=type(predictor).__name__,
         advice="Hand over an instance rather than a class, or a function that predicts.",
     )
+
+
+def _chunking(batch_size: Any, plan: Any, reproducible: bool) -> Chunking:
+    """What is said of chunks, checked."""
+    if batch_size == "auto" and not isinstance(batch_size, bool):
+        return Chunking(plan=_checked_plan(plan), reproducible=reproducible)
+    if not _positive(batch_size):
+        raise InputError(
+            expected="'auto' or a positive int as batch size",
+            got=repr(batch_size),
+            advice="Leave it out, or say how many rows fit the memory: wrap(model, batch_size=64).",
+        )
+    if plan is not None:
+        raise InputError(
+            expected="a batch size or a plan",
+            got="both",
+            advice="Leave batch_size out: the plan says how many rows a chunk has.",
+        )
+    return Chunking(batch_size=batch_size)
+
+
+def _checked_plan(plan: Any) -> dict[str, PlanRuns] | None:
+    if plan is None:
+        return None
+    if not isinstance(plan, Mapping) or not all(map(_is_runs, plan.values())):
+        raise InputError(
+            expected="a plan: for each kind of work a list of [rows, memory format, chunks]",
+            got=repr(plan),
+            advice="Hand over what an answer says: wrap(model, plan=answer.facts['plan']).",
+        )
+    # A copy: the caller's facts stay what they are.
+    return {str(purpose): tuple(map(tuple, runs)) for purpose, runs in plan.items()}
+
+
+def _is_runs(runs: Any) -> bool:
+    return isinstance(runs, Sequence) and len(runs) > 0 and all(map(_is_run, runs))
+
+
+def _is_run(run: Any) -> bool:
+    if not isinstance(run, Sequence) or len(run) != 3:
+        return False
+    rows, memory_format, chunks = run
+    return _positive(rows) and _positive(chunks) and memory_format in (0, 1)
+
+
+def _positive(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number > 0

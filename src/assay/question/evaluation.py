@@ -218,9 +218,9 @@ class Evaluation:
         with self.model.session(slopes=purpose == "slopes"):
             sample, owners = make(torch.arange(min(total, 4), device=self.x.device))
             self.model.prepare(total, self.layout.fold(sample), self.context(owners))
-            search = self.model.pace(f"{purpose} of {self.layout.shapes}")
-            search = search.sized(self.layout.elements, share)
-            engine.run(total, work, search, self.model.name, unit)
+            chunks = self.model.pace(f"{purpose} of {self.layout.shapes}")
+            chunks = chunks.sized(self.layout.elements, share)
+            engine.run(total, work, chunks, self.model.name, unit)
 
     # --- what follows from them
 

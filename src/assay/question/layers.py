@@ -96,7 +96,7 @@ class BehindLayer:
             carried.append([tensor.detach() for tensor in beside])
 
         with source.model.session(slopes=False):
-            search = source.model.pace(f"before {self.model.layer} of {source.layout.shapes}")
-            search = search.sized(source.layout.elements)
-            engine.run(total, work, search, self.model.name)
+            chunks = source.model.pace(f"before {self.model.layer} of {source.layout.shapes}")
+            chunks = chunks.sized(source.layout.elements)
+            engine.run(total, work, chunks, self.model.name)
         return torch.cat(activations), [torch.cat(pieces) for pieces in zip(*carried)]

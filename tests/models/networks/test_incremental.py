@@ -198,7 +198,7 @@ def test_only_what_a_patch_reaches_is_convolved(monkeypatch: pytest.MonkeyPatch)
 def test_maps_are_put_together_only_where_they_must_be(
     make: Callable[[], nn.Module], whole: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A patch of four in 96 x 96 stays one through windows that are rounded up, means, frames and joined branches."""
+    """A patch of four in 96 x 96 stays one through rounded windows, means, frames and branches."""
     met: list[str] = []
     put_together = IncrementalNetwork._whole
 
@@ -277,9 +277,49 @@ def test_a_patch_lies_over_its_owners_map(owners: list[int]) -> None:
         row[:, top : top + 2, left : left + 4] = own
     assert torch.equal(place.crop(whole), values)
     other = Rectangles(torch.tensor([1, 2, 3]), torch.tensor([0, 1, 1]), 4, 5, number)
-    assert torch.equal(place.over(other, (7, 6)).take(values, base), other.crop(whole))
-    assert torch.equal(place.over_all((7, 6)).take(values, base), whole)
-    assert place.over(other, (7, 6)) is place.over(other, (7, 6))
+    assert torch.equal(place.paste_index(other, (7, 6)).take(values, base), other.crop(whole))
+    assert torch.equal(place.paste_index_of_whole((7, 6)).take(values, base), whole)
+
+
+def test_what_follows_from_rectangles_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second chunk with the same rectangles, of other inputs, gathers by the indices of the first."""
+    net, images = randomised(Branches()).double(), randn(6, 2, 24, 24, dtype=DOUBLE)
+    graph = capture(net)
+    assert graph is not None
+    asked = IncrementalNetwork(graph)
+    worked_out: list[int] = []
+    real = Rectangles.paste_index
+
+    def spied(self: Rectangles, *args: object) -> object:
+        worked_out.append(1)
+        return real(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Rectangles, "paste_index", spied)
+    counts = []
+    with torch.no_grad():
+        for first in (0, 3):
+            owners = torch.tensor([first, first + 1])
+            place = Rectangles(torch.tensor([0, 4]), torch.tensor([2, 5]), 2, 2, owners)
+            rows = patched(images, owners, place, 1)
+            change = LocalChange(lambda numbers: images[numbers], 6, place)
+            torch.testing.assert_close(asked.ask(rows, change), net(rows), rtol=0, atol=1e-10)
+            counts.append(len(worked_out))
+    assert counts[0] == counts[1] > 0
+
+
+def test_images_of_another_size_are_arranged_anew() -> None:
+    net = randomised(plain()).double()
+    graph = capture(net)
+    assert graph is not None
+    asked, owners = IncrementalNetwork(graph), torch.zeros(2, dtype=torch.int64)
+    place = Rectangles(torch.tensor([0, 4]), torch.tensor([2, 5]), 2, 2, owners)
+    with torch.no_grad():
+        for size in (12, 20):
+            images = randn(1, 2, size, size, dtype=DOUBLE)
+            rows = patched(images, owners, place, 1)
+            change = LocalChange(lambda numbers, images=images: images[numbers], 1, place)
+            torch.testing.assert_close(asked.ask(rows, change), net(rows), rtol=0, atol=1e-10)
+            asked.forget()
 
 
 def test_rectangles_hold_one_another_row_by_row() -> None:
@@ -290,7 +330,7 @@ def test_rectangles_hold_one_another_row_by_row() -> None:
     assert not wide.holds(Rectangles(torch.tensor([1, 2]), torch.tensor([0, 2]), 3, 1, none))
 
 
-# ------------------------------------------------------------------------------------------------------ in a question
+# --- in a question
 
 
 WINDOWS = torch.stack(
@@ -320,9 +360,9 @@ def question(net: nn.Module, n: int = 13, **more: object) -> assay.Question:
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("batch", ["auto", 7, 64])
+@pytest.mark.parametrize("rows", ["auto", 7, 64])
 def test_masks_of_small_windows_are_asked_as_patches(
-    removal: object, batch: object, monkeypatch: pytest.MonkeyPatch
+    removal: object, rows: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
     ask = IncrementalNetwork.ask
@@ -334,7 +374,8 @@ def test_masks_of_small_windows_are_asked_as_patches(
     monkeypatch.setattr(IncrementalNetwork, "ask", spied)
     net = randomised(Residual()).double()
     with assay.quiet():
-        values = question(assay.wrap(net, batch_size=batch), removal=removal).value(WINDOWS)  # type: ignore[arg-type]
+        plan = None if rows == "auto" else {"outputs of patches of ((1, 12, 12),)": [[rows, 1, 1]]}
+        values = question(assay.wrap(net, plan=plan), removal=removal).value(WINDOWS)  # type: ignore[arg-type]
         assert sum(asked) > 0
         monkeypatch.setattr("assay.question.masked_rows._MANY", 10**9)
         whole = question(assay.wrap(net), removal=removal).value(WINDOWS)

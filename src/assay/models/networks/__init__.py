@@ -1,9 +1,11 @@
 """Torch modules: left as they were found, cut at a layer, and made faster where that changes
 nothing.
 
-- `network`: the wrapper, its state and its sessions
+- `network`: the wrapper and its sessions
+- `module_state`: all that a session may change, kept and put back
 - `layers`: a network cut at a layer
 - `graph`: capture with torch.fx
+- `fast_forms`: the two faster forms behind one class, and when they are stale
 - `fused`: a captured network with its batch norms folded
-- `incremental`: rows that differ from their input in a patch, recomputed only where the patch reaches
+- `incremental`: rows that differ from their input in a patch, recomputed only where it reaches
 """

@@ -1,9 +1,11 @@
-"""A network in a form that answers the same, up to rounding, in less time.
+"""A network in a form that answers the same, up to rounding, in less time: the inference-time
+transformations of compilers, on a graph captured by torch.fx.
 
-In evaluation mode a batch norm behind a convolution is folded into its weights; convolutions keep
-their weights in the memory order that the images come in; a rectifier overwrites what nobody reads
-again. The network itself is not touched: the form is a graph of its own whose changed modules are
-copies.
+In evaluation mode a batch norm behind a convolution is folded into its weights (Jacob et al. 2018,
+section 3.2); convolutions keep their weights in the memory order that the images come in; a
+rectifier or a sum overwrites what nobody reads again. The network itself is not touched: the form
+is a graph of its own whose changed modules are copies. `docs/fused.md` derives it and says what it
+gains.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ from assay.models.networks.graph import agree, capture
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
-_SPARE = (
-    *_CONVOLUTIONS,
-    nn.Linear,
-    nn.modules.batchnorm._BatchNorm,
-)  # modules whose slope does not need their output
+_BatchNorm = nn.modules.batchnorm._BatchNorm
+
+# Modules whose backward pass does not read their output, so that it may be overwritten.
+_OUTPUT_UNREAD = (*_CONVOLUTIONS, nn.Linear, _BatchNorm)
+
+_RECTIFIERS = (functional.relu, torch.relu)
 
 
 def fused(
@@ -35,13 +38,14 @@ def fused(
     """The faster form of a module with convolutions, or None where it cannot be captured or does
     not answer the same.
     """
-    graph = (
-        capture(module) if any(isinstance(part, nn.Conv2d) for part in module.modules()) else None
-    )
+    if not any(isinstance(part, nn.Conv2d) for part in module.modules()):
+        return None
+    graph = capture(module)
     if graph is None:
         return None
-    _fold(graph)
-    _reorder(graph)
+    # Folding comes first: it makes new convolutions, whose weights are then reordered.
+    _fold_batch_norms(graph)
+    _reorder_weights(graph)
     _overwrite(graph)
     graph.recompile()
     try:
@@ -51,69 +55,93 @@ def fused(
     return graph if agree(answers, output(module(*sample))) else None
 
 
-def _called(graph: fx.GraphModule, node: Any) -> nn.Module | None:
+def _module_called_once(graph: fx.GraphModule, node: Any) -> nn.Module | None:
     """The module that a node calls, if it is called there only."""
     if not isinstance(node, fx.Node) or node.op != "call_module":
         return None
-    calls = sum(
-        other.op == "call_module" and other.target == node.target for other in graph.graph.nodes
-    )
-    return graph.get_submodule(str(node.target)) if calls == 1 else None
+    calls = [
+        other
+        for other in graph.graph.nodes
+        if other.op == "call_module" and other.target == node.target
+    ]
+    # Called twice, a change of it for one call would change the other.
+    if len(calls) != 1:
+        return None
+    return graph.get_submodule(str(node.target))
 
 
 def _exchange(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
     """Lets a node call a module of the form's own."""
-    name = f"tuned_{node.name}"
+    # The old module stays where it is: the graph shares it with the network.
+    name = f"fused_{node.name}"
     graph.add_submodule(name, module)
     node.target = name
 
 
-def _fold(graph: fx.GraphModule) -> None:
+def _fold_batch_norms(graph: fx.GraphModule) -> None:
+    """W' = W * gamma / sqrt(var + eps), b' = (b - mean) * gamma / sqrt(var + eps) + beta."""
     for node in list(graph.graph.nodes):
-        norm = _called(graph, node)
-        before = node.args[0] if isinstance(norm, nn.modules.batchnorm._BatchNorm) else None
-        conv = _called(graph, before)
-        if isinstance(before, fx.Node) and isinstance(conv, nn.Conv2d) and len(before.users) == 1:
-            if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
-                continue
-            _exchange(graph, before, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
-            node.replace_all_uses_with(before)
-            graph.graph.erase_node(node)
+        norm = _module_called_once(graph, node)
+        # Without running statistics a batch norm depends on its batch.
+        if not isinstance(norm, _BatchNorm) or norm.running_mean is None:
+            continue
+        before = node.args[0]
+        conv = _module_called_once(graph, before)
+        if not isinstance(conv, nn.Conv2d) or len(before.users) != 1:
+            continue
+        _exchange(graph, before, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
+        node.replace_all_uses_with(before)
+        graph.graph.erase_node(node)
 
 
-def _reorder(graph: fx.GraphModule) -> None:
+def _reorder_weights(graph: fx.GraphModule) -> None:
+    """Copies of the convolutions with weights in channels-last order, so that no call reorders."""
     for node in graph.graph.nodes:
-        conv = _called(graph, node)
-        if isinstance(conv, nn.Conv2d):
-            own = copy.copy(conv)
-            own._parameters = dict(conv._parameters)
-            weight = conv.weight.detach().clone(memory_format=torch.channels_last)
-            own._parameters["weight"] = nn.Parameter(weight, requires_grad=False)
-            _exchange(graph, node, own)
+        conv = _module_called_once(graph, node)
+        if not isinstance(conv, nn.Conv2d):
+            continue
+        # A shallow copy with parameters of its own: everything else stays shared.
+        reordered = copy.copy(conv)
+        reordered._parameters = dict(conv._parameters)
+        weight = conv.weight.detach().clone(memory_format=torch.channels_last)
+        reordered._parameters["weight"] = nn.Parameter(weight, requires_grad=False)
+        _exchange(graph, node, reordered)
 
 
 def _overwrite(graph: fx.GraphModule) -> None:
+    """Sums and rectifiers write on their first argument where nobody reads it again."""
     for node in graph.graph.nodes:
-        if (
-            node.op == "call_function"
-            and node.target is operator.add
-            and isinstance(node.args[0], fx.Node)
-        ):
-            sum_, other = node.args[0], node.args[1]
-            if (
-                len(sum_.users) == 1
-                and sum_ is not other
-                and isinstance(_called(graph, sum_), _SPARE)
-            ):
-                node.target = operator.iadd
-                continue
-        before = node.args[0] if node.args else None
-        if not isinstance(before, fx.Node) or len(before.users) > 1:
+        if _is_sum(node) and _may_take_sum(graph, node):
+            node.target = operator.iadd
             continue
-        added = before.op == "call_function" and before.target in (operator.add, operator.iadd)
-        if not added and not isinstance(_called(graph, before), _SPARE):
+        argument = next(iter(node.args), None)
+        if not isinstance(argument, fx.Node) or len(argument.users) > 1:
             continue
-        if type(_called(graph, node)) is nn.ReLU:
+        # The backward of a sum reads neither its arguments nor its output.
+        if not _is_sum(argument) and not _output_unread(graph, argument):
+            continue
+        if type(_module_called_once(graph, node)) is nn.ReLU:
             _exchange(graph, node, nn.ReLU(inplace=True))
-        elif node.op == "call_function" and node.target in (functional.relu, torch.relu):
-            node.target, node.kwargs = functional.relu, {"inplace": True}
+        elif node.op == "call_function" and node.target in _RECTIFIERS:
+            node.target = functional.relu
+            node.kwargs = {"inplace": True}
+
+
+def _is_sum(node: fx.Node) -> bool:
+    return node.op == "call_function" and node.target in (operator.add, operator.iadd)
+
+
+def _may_take_sum(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a plain sum may be written on its first argument."""
+    first, second = node.args
+    return (
+        node.target is operator.add
+        and isinstance(first, fx.Node)
+        and len(first.users) == 1
+        and first is not second
+        and _output_unread(graph, first)
+    )
+
+
+def _output_unread(graph: fx.GraphModule, node: fx.Node) -> bool:
+    return isinstance(_module_called_once(graph, node), _OUTPUT_UNREAD)

@@ -13,6 +13,12 @@ from typing import Any, final
 import torch
 from torch import Tensor, fx, nn
 
+_TOLERANCE = 1e-5  # of two forms of a network in single precision, relative to the largest output
+
+_TOLERANCE_DOUBLE = 1e-10  # the same in double precision
+
+_SMALLEST_SCALE = 1e-3  # outputs below this are compared absolutely
+
 
 @final
 class _Tracer(fx.Tracer):
@@ -23,9 +29,9 @@ class _Tracer(fx.Tracer):
         self._keep = keep
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_qualified_name in self._keep or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        if module_qualified_name in self._keep:
+            return True
+        return super().is_leaf_module(m, module_qualified_name)
 
 
 def capture(module: nn.Module, keep: frozenset[str] = frozenset()) -> fx.GraphModule | None:
@@ -49,11 +55,12 @@ def agree(ours: Any, theirs: Any) -> bool:
     """Whether two answers are the same up to rounding."""
     if not isinstance(ours, Tensor) or not isinstance(theirs, Tensor) or ours.shape != theirs.shape:
         return False
-    scale = float(theirs.abs().max()) if theirs.numel() else 1.0
-    tolerance = 1e-10 if theirs.dtype == torch.float64 else 1e-5
-    return bool(torch.isfinite(theirs).all()) and float(
-        (ours - theirs).abs().max()
-    ) <= tolerance * max(scale, 1e-3)
+    if not theirs.numel() or not bool(torch.isfinite(theirs).all()):
+        return False
+    scale = float(theirs.abs().max())
+    # Relative to the largest output: folded batch norms differ by some units in the last place.
+    tolerance = _TOLERANCE_DOUBLE if theirs.dtype == torch.float64 else _TOLERANCE
+    return float((ours - theirs).abs().max()) <= tolerance * max(scale, _SMALLEST_SCALE)
 
 
 @final
@@ -76,33 +83,39 @@ def split(
     captured = capture(module, frozenset({layer}))
     if captured is None:
         return None
-    nodes = list(captured.graph.nodes)
-    at = [node for node in nodes if node.op == "call_module" and node.target == layer]
-    if len(at) != 1:
+    calls = [node for node in captured.graph.nodes if _calls(node, layer)]
+    # A layer that is called twice has no one place to cut at.
+    if len(calls) != 1:
         return None
-    values = _Recorder(captured)
-    expected = output(values.run(*sample))
-    behind, carried = _behind(captured, at[0], values.seen)
-    before = _before(captured, at[0], carried)
+    (at,) = calls
+    recorder = _Recorder(captured)
+    expected = output(recorder.run(*sample))
+    dependencies = _Dependencies.of(captured, at, recorder.values)
+    before = _before(captured, at, dependencies.carried)
+    behind = _behind(captured, at, dependencies)
     parts = before(*sample)
-    # Rows in another order, and one of them twice, tell what is carried row by row from what only looks like it.
-    rows = (
-        torch.arange(len(expected), device=expected.device).flip(0).repeat(2)[: len(expected) + 1]
-    )
-    if not all(
-        isinstance(part, Tensor) and part.dim() and len(part) == len(expected) for part in parts
-    ):
+    if not all(_has_rows(part, len(expected)) for part in parts):
         return None
+    if not agree(output(behind(*parts)), expected):
+        return None
+    # Rows in another order, and one of them twice: what only looks as if it had a row per input,
+    # or has a number of rows built in, is found out.
+    mixed_up = torch.arange(len(expected), device=expected.device).flip(0).repeat(2)
+    rows = mixed_up[: len(expected) + 1]
     try:
         # Interpreted, since a graph that is called prints before it raises.
         mixed = output(fx.Interpreter(behind).run(*(part[rows] for part in parts)))
     except RuntimeError:
         return None
-    return (
-        Split(before, behind)
-        if agree(output(behind(*parts)), expected) and agree(mixed, expected[rows])
-        else None
-    )
+    return Split(before, behind) if agree(mixed, expected[rows]) else None
+
+
+def _calls(node: fx.Node, layer: str) -> bool:
+    return node.op == "call_module" and node.target == layer
+
+
+def _has_rows(part: Any, rows: int) -> bool:
+    return isinstance(part, Tensor) and part.dim() > 0 and len(part) == rows
 
 
 @final
@@ -111,64 +124,91 @@ class _Recorder(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
-        self.seen: dict[fx.Node, Any] = {}
+        self.values: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        self.seen[n] = value
+        self.values[n] = value
         return value
 
 
-def _behind(
-    captured: fx.GraphModule, at: fx.Node, seen: dict[fx.Node, Any]
-) -> tuple[fx.GraphModule, list[fx.Node]]:
-    """The graph of everything that depends on the layer, and the tensors of each row that it needs
-    beside it.
+@final
+@dataclass(frozen=True, eq=False)
+class _Dependencies:
+    """How the rest of a graph hangs on one of its nodes.
+
+    Settings:
+        downstream: nodes that depend on it, itself among them.
+        carried: tensors with a row for each input that downstream nodes need beside it.
+        recomputed: what they need that has no rows: sizes, constants, weights.
     """
-    below: set[fx.Node] = {at}
-    for node in captured.graph.nodes:
-        if any(argument in below for argument in node.all_input_nodes):
-            below.add(node)
-    fed: set[fx.Node] = set()
-    for node in captured.graph.nodes:
-        # What is made of weights and sizes alone has no rows, whatever its first dimension.
-        if isinstance(seen.get(node), Tensor) and (
-            node.op == "placeholder" or any(a in fed for a in node.all_input_nodes)
-        ):
-            fed.add(node)
-    carried: list[fx.Node] = []
-    copied: list[fx.Node] = []
 
-    def need(node: fx.Node) -> None:
-        if node in below or node in carried or node in copied:
-            return
-        if node in fed:
-            carried.append(node)
-            return
-        # Sizes and constants are worked out again: a batch size must be that of the chunk.
-        for argument in node.all_input_nodes:
-            need(argument)
-        copied.append(node)
+    downstream: frozenset[fx.Node]
+    carried: tuple[fx.Node, ...]
+    recomputed: frozenset[fx.Node]
 
-    for node in captured.graph.nodes:
-        if node in below and node is not at:
+    @classmethod
+    def of(cls, captured: fx.GraphModule, at: fx.Node, values: dict[fx.Node, Any]) -> _Dependencies:
+        downstream = _reached_from(captured, {at})
+        placeholders = {node for node in captured.graph.nodes if node.op == "placeholder"}
+        # Values that depend on no input are constants, even if their first dimension happens to
+        # equal the number of rows.
+        with_rows = _reached_from(captured, placeholders, values)
+        carried: list[fx.Node] = []
+        recomputed: list[fx.Node] = []
+
+        def need(node: fx.Node) -> None:
+            if node in downstream or node in carried or node in recomputed:
+                return
+            if node in with_rows:
+                carried.append(node)
+                return
+            # Sizes are worked out again: a batch size must be that of the chunk.
             for argument in node.all_input_nodes:
                 need(argument)
-    graph = fx.Graph()
-    made = {node: graph.placeholder(f"value{index}") for index, node in enumerate([at, *carried])}
+            recomputed.append(node)
+
+        for node in captured.graph.nodes:
+            if node in downstream and node is not at:
+                for argument in node.all_input_nodes:
+                    need(argument)
+        return cls(downstream, tuple(carried), frozenset(recomputed))
+
+
+def _reached_from(
+    captured: fx.GraphModule, roots: set[fx.Node], values: dict[fx.Node, Any] | None = None
+) -> frozenset[fx.Node]:
+    """The roots and all nodes that depend on them; with values, by way of tensors alone."""
+    reached: set[fx.Node] = set()
+    # Nodes come in the order of their execution, so one pass sees every argument first.
     for node in captured.graph.nodes:
-        if node in copied or (node in below and node is not at):
-            made[node] = graph.node_copy(node, made.__getitem__)
-    return fx.GraphModule(captured, graph), carried
+        if values is not None and not isinstance(values.get(node), Tensor):
+            continue
+        if node in roots or any(argument in reached for argument in node.all_input_nodes):
+            reached.add(node)
+    return frozenset(reached)
 
 
-def _before(captured: fx.GraphModule, at: fx.Node, carried: list[fx.Node]) -> fx.GraphModule:
+def _behind(captured: fx.GraphModule, at: fx.Node, dependencies: _Dependencies) -> fx.GraphModule:
+    """The graph from the node on; it takes the activation and what is carried beside it."""
     graph = fx.Graph()
-    made: dict[fx.Node, fx.Node] = {}
+    inputs = (at, *dependencies.carried)
+    copies = {node: graph.placeholder(f"value{index}") for index, node in enumerate(inputs)}
+    for node in captured.graph.nodes:
+        behind = node in dependencies.downstream and node is not at
+        if behind or node in dependencies.recomputed:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    return fx.GraphModule(captured, graph)
+
+
+def _before(captured: fx.GraphModule, at: fx.Node, carried: tuple[fx.Node, ...]) -> fx.GraphModule:
+    """The graph up to the node; it gives the activation and what is carried beside it."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
     for node in captured.graph.nodes:
         if node.op != "output":
-            made[node] = graph.node_copy(node, made.__getitem__)
-    graph.output(tuple(made[node] for node in [at, *carried]))
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(tuple(copies[node] for node in (at, *carried)))
     module = fx.GraphModule(captured, graph)
     module.graph.eliminate_dead_code()
     module.recompile()

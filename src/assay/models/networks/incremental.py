@@ -1,10 +1,13 @@
 """Incremental inference: rows that differ from their input inside a patch are recomputed where the
-patch reaches.
+patch reaches (Nakandala, Kumar and Papakonstantinou 2019).
 
 Behind a convolution a patch has grown by the kernel, and everything else is the input's own
-activation, computed once (Nakandala, Kumar and Papakonstantinou 2019). Exact up to rounding. Where
-a patch has grown over most of the map, or meets an operation that is not known to be local, the
-whole map is put together and the rest of the network runs as ever.
+activation, computed once. Exact up to rounding. Where a patch has grown over most of the map, or
+meets an operation that is not known to be local, the whole map is put together and the rest of the
+network runs as ever. `docs/incremental.md` derives it and says what it gains.
+
+The graph is interpreted node by node (`IncrementalNetwork`); `LocalOperations` says what a node
+makes of patches; `Arrangement` remembers where they lie.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeVar, cast, final
 
 import torch
 from torch import Tensor, fx, nn
@@ -22,37 +25,45 @@ from assay.models.base import LocalChange
 from assay.models.networks.graph import agree
 from assay.numerics.rectangles import PasteIndex, Rectangles, Side
 
-_AHEAD = 8  # inputs whose own maps are computed together
+T = TypeVar("T")
 
-_PLACES = 4  # arrangements of rectangles that are remembered: chunks of a size that divides the masks meet few
+_PREFETCHED = 8  # inputs whose clean activations are computed together
 
+_ARRANGEMENTS = 4  # remembered: with a chunk size that divides the number of masks few recur
+
+_CHECKED_ROWS = 4  # rows that are also asked of the whole graph before the first answer
+
+_CHANNELS = (1, -3)
+
+# Operations that treat every place of a map alike and look at no other.
 _POINTWISE = (
-    *(
-        nn.ReLU,
-        nn.ReLU6,
-        nn.LeakyReLU,
-        nn.ELU,
-        nn.GELU,
-        nn.SiLU,
-        nn.Hardswish,
-        nn.Sigmoid,
-        nn.Tanh,
-        nn.Softplus,
-    ),
-    *(nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm2d),
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Hardswish,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.Softplus,
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.BatchNorm2d,
 )
 
 _POINTWISE_FUNCTIONS = (
-    *(
-        torch.relu,
-        torch.sigmoid,
-        torch.tanh,
-        functional.relu,
-        functional.relu6,
-        functional.leaky_relu,
-        functional.gelu,
-    ),
-    *(functional.silu, functional.softplus, functional.hardswish),
+    torch.relu,
+    torch.sigmoid,
+    torch.tanh,
+    functional.relu,
+    functional.relu6,
+    functional.leaky_relu,
+    functional.gelu,
+    functional.silu,
+    functional.softplus,
+    functional.hardswish,
 )
 
 _POINTWISE_METHODS = (
@@ -65,8 +76,6 @@ _POINTWISE_METHODS = (
     "clamp_max",
     "contiguous",
 )
-
-_CHANNELS = (1, -3)
 
 _ARITHMETIC = (
     operator.add,
@@ -88,15 +97,33 @@ class Patch:
     """
 
     values: Tensor
-    place: Rectangles
+    rectangles: Rectangles
 
-    def on(self, values: Tensor) -> Patch:
-        """Other values in the same place."""
-        return Patch(values, self.place)
+    def with_values(self, values: Tensor) -> Patch:
+        """Other values in the same rectangles."""
+        return Patch(values, self.rectangles)
 
 
 @final
-class _Clean(fx.Interpreter):
+class Arrangement:
+    """Where the patches of a chunk begin, and what follows from it at every node of the graph: each
+    worked out once, since chunks with the same rectangles come again and again.
+    """
+
+    def __init__(self, rectangles: Rectangles) -> None:
+        self.rectangles = rectangles
+        self._results: dict[tuple[str, tuple[fx.Node, ...]], Any] = {}
+
+    def once(self, what: str, nodes: tuple[fx.Node, ...], compute: Callable[[], T]) -> T:
+        """What `compute` gives for these nodes; it must depend on nothing else."""
+        key = (what, nodes)
+        if key not in self._results:
+            self._results[key] = compute()
+        return cast(T, self._results[key])
+
+
+@final
+class CleanActivations(fx.Interpreter):
     """Runs a graph on the inputs themselves and keeps every map, as it was before anything
     overwrote it.
     """
@@ -109,12 +136,11 @@ class _Clean(fx.Interpreter):
         overwrites = n.target is operator.iadd or bool(n.kwargs.get("inplace"))
         if n.op == "call_module":
             overwrites = bool(getattr(self.fetch_attr(str(n.target)), "inplace", False))
-        if (
-            overwrites
-            and isinstance(n.args[0], fx.Node)
-            and isinstance(self.env[n.args[0]], Tensor)
-        ):
-            self.env[n.args[0]] = self.env[n.args[0]].clone()
+        # The node writes on a copy, so that the map of its argument is kept as it was.
+        argument = next(iter(n.args), None)
+        is_map = isinstance(argument, fx.Node) and isinstance(self.env[argument], Tensor)
+        if overwrites and isinstance(argument, fx.Node) and is_map:
+            self.env[argument] = self.env[argument].clone()
         self.maps[n] = super().run_node(n)
         return self.maps[n]
 
@@ -125,279 +151,433 @@ class IncrementalNetwork(fx.Interpreter):
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
+        # The clean maps of inputs first..first + count - 1, by node, and the same with padding.
         self._clean: dict[fx.Node, Any] = {}
-        self._padded: dict[Any, Tensor] = {}
-        self._places: dict[Any, Rectangles] = {}
-        self._first, self._known = 0, 0
-        self._asked = slice(0)
-        self._sound = False
+        self._padded: dict[tuple[fx.Node, tuple[int, ...], float], Tensor] = {}
+        self._first = 0
+        self._count = 0
+        # The inputs of the chunk at hand, counted from the first whose maps are kept.
+        self._owners = slice(0)
+        self._arrangements: dict[tuple[bytes, int, int, tuple[int, int]], Arrangement] = {}
+        self._arrangement: Arrangement
+        self._checked = False
+
+    # --- what is asked
 
     def ask(self, rows: Tensor, change: LocalChange) -> Any:
         """The outputs of images (r, c, h, w) that differ from their owners' inside a rectangle
         each.
         """
-        owner = change.place.owner
-        first, last = int(owner.min()), int(owner.max()) + 1
-        if first < self._first or last > self._first + self._known:
-            # Those that come next are run along.
-            clean, stop = _Clean(self.module), min(max(last, first + _AHEAD), change.count)  # type: ignore[arg-type]
-            clean.run(change.inputs(torch.arange(first, stop, device=rows.device)))
-            self._clean, self._first, self._known, self._padded = (
-                clean.maps,
-                first,
-                stop - first,
-                {},
-            )
-        self._asked = slice(first - self._first, last - self._first)
-        place = self._remembered(change.place.of(slice(None), owner - first))
-        return self.run(Patch(place.crop(rows), place))
-
-    def forget(self) -> None:
-        """Lets go of the inputs' own maps."""
-        self._clean, self._padded, self._first, self._known = {}, {}, 0, 0
-
-    def _remembered(self, place: Rectangles) -> Rectangles:
-        """The place that was asked about before, with all that is known of it."""
-        rows = torch.stack([place.top, place.left, place.owner]).cpu().numpy().tobytes()
-        key = (rows, place.height, place.width)
-        if len(self._places) >= _PLACES and key not in self._places:
-            self._places.clear()
-        return self._places.setdefault(key, place)
+        owner = change.rectangles.owner
+        first = int(owner.min())
+        last = int(owner.max()) + 1
+        if first < self._first or last > self._first + self._count:
+            self._compute_clean(first, last, change, rows.device)
+        self._owners = slice(first - self._first, last - self._first)
+        # Owners are counted within the chunk, so that chunks of other inputs are arranged alike.
+        rectangles = change.rectangles.of(slice(None), owner - first)
+        shape = (rows.shape[2], rows.shape[3])
+        arrangement = self._arrangement_of(rectangles, shape)
+        index = arrangement.once("crop", (), lambda: rectangles.crop_index(shape))
+        self._arrangement = arrangement
+        patches = arrangement.rectangles.crop(rows, index)
+        return self.run(Patch(patches, arrangement.rectangles))
 
     def fits(self, rows: Tensor, change: LocalChange, output: Callable[[Any], Any]) -> bool:
         """Whether some of the rows are answered as the graph itself answers them; asked once."""
-        if not self._sound:
-            few = LocalChange(
-                change.inputs, change.count, change.place.of(slice(4), change.place.owner[:4])
-            )
-            try:
-                ours = output(self.ask(rows[:4], few))
-            except RuntimeError:  # an operation that took a part for the whole
-                return False
-            self._sound = agree(ours, output(self.module(rows[:4])))
-        return self._sound
+        if self._checked:
+            return True
+        owners = change.rectangles.owner[:_CHECKED_ROWS]
+        rectangles = change.rectangles.of(slice(_CHECKED_ROWS), owners)
+        few = LocalChange(change.inputs, change.count, rectangles)
+        try:
+            local = output(self.ask(rows[:_CHECKED_ROWS], few))
+        except RuntimeError:  # an operation whose result depends on the size of the whole map
+            return False
+        self._checked = agree(local, output(self.module(rows[:_CHECKED_ROWS])))
+        return self._checked
+
+    def forget(self) -> None:
+        """Lets go of the inputs' clean maps."""
+        self._clean = {}
+        self._padded = {}
+        self._first = 0
+        self._count = 0
+
+    def _compute_clean(
+        self, first: int, last: int, change: LocalChange, device: torch.device
+    ) -> None:
+        # Chunks go through the inputs in order: the next ones are computed along.
+        stop = min(max(last, first + _PREFETCHED), change.count)
+        clean = CleanActivations(cast(fx.GraphModule, self.module))
+        clean.run(change.inputs(torch.arange(first, stop, device=device)))
+        self._clean = clean.maps
+        self._padded = {}
+        self._first = first
+        self._count = stop - first
+
+    def _arrangement_of(self, rectangles: Rectangles, shape: tuple[int, int]) -> Arrangement:
+        """The arrangement of these rectangles on images (h, w), the one that was remembered if they
+        came before.
+        """
+        places = torch.stack([rectangles.top, rectangles.left, rectangles.owner])
+        # By value: each chunk brings new tensors, most often with the same places.
+        where = places.cpu().numpy().tobytes()
+        key = (where, rectangles.height, rectangles.width, shape)
+        if len(self._arrangements) >= _ARRANGEMENTS and key not in self._arrangements:
+            self._arrangements.clear()
+        return self._arrangements.setdefault(key, Arrangement(rectangles))
+
+    # --- node by node
 
     def run_node(self, n: fx.Node) -> Any:
+        """What a node makes of its arguments: locally where it can, of whole maps where not."""
         patches = [node for node in n.all_input_nodes if isinstance(self.env[node], Patch)]
         if not patches:
             return super().run_node(n)
-        made = self._locally(n)
-        if made is None:
-            for node in patches:
-                self.env[node] = self._whole(node)
-            made = super().run_node(n)
-        return made
-
-    def _locally(self, n: fx.Node) -> Patch | None:
-        """What a node makes of patches, or None where it has to see whole maps."""
-        first = self.env[n.args[0]] if n.args and isinstance(n.args[0], fx.Node) else None
-        part = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
-        if isinstance(first, Patch) and isinstance(part, nn.Conv2d):
-            return self._convolved(n.args[0], first, part)  # type: ignore[arg-type]
-        if isinstance(first, Patch) and isinstance(part, nn.MaxPool2d | nn.AvgPool2d):
-            return self._pooled(n.args[0], first, part)  # type: ignore[arg-type]
-        if isinstance(first, Patch) and isinstance(part, nn.ConstantPad2d):
-            return _framed(first, part.padding)
-        if isinstance(first, Patch) and isinstance(part, _POINTWISE):
-            return first.on(part(first.values))
-        if n.target is functional.pad and isinstance(first, Patch):
-            return _framed(first, *_padding(n))
-        if (
-            n.op == "call_function"
-            and isinstance(first, Patch)
-            and n.target in _POINTWISE_FUNCTIONS
-        ):
-            return first.on(n.target(first.values, *n.args[1:], **n.kwargs))
-        if n.op == "call_method" and isinstance(first, Patch) and len(n.all_input_nodes) == 1:
-            if n.target in _POINTWISE_METHODS or _turns_channels(n):
-                return first.on(getattr(first.values, str(n.target))(*n.args[1:], **n.kwargs))
-            return None
-        if (
-            n.op == "call_function"
-            and n.target in _ARITHMETIC
-            and not n.kwargs
-            and len(n.args) == 2
-        ):
-            return self._combined(n)
-        if (
-            n.target is operator.getitem
-            and isinstance(first, Patch)
-            and len(n.all_input_nodes) == 1
-        ):
-            return self._sliced(n.args[0], first, n.args[1])  # type: ignore[arg-type]
-        return self._joined(n) if n.target is torch.cat else None
-
-    def _combined(self, n: fx.Node) -> Patch | None:
-        """A sum or product of two patches, or of a patch and what is the same at every place."""
-        values = [self.env[part] if isinstance(part, fx.Node) else part for part in n.args]
-        patches = [part for part in values if isinstance(part, Patch)]
-        if len(patches) == 2:
-            wide = _widest(patches)
-            if wide is None:
-                return None
-            parts = [self._over(node, patch, wide.place) for node, patch in zip(n.args, patches)]  # type: ignore[arg-type]
-            return wide.on(n.target(*parts))  # type: ignore[operator]
-        other = next(part for part in values if not isinstance(part, Patch))
-        if isinstance(other, Tensor) and (
-            other.dim() > 4 or any(side != 1 for side in (1, 1, *other.shape)[-2:])
-        ):
-            return None
-        if isinstance(other, Tensor) and other.dim() == 4 and len(other) != 1:
-            return None
-        return patches[0].on(
-            n.target(*(part.values if isinstance(part, Patch) else part for part in values))
-        )  # type: ignore[operator]
-
-    def _over(self, node: fx.Node, patch: Patch, place: Rectangles) -> Tensor:
-        """A patch over another place, with the inputs' own map around it."""
-        if patch.place is place:
-            return patch.values
-        base = self._clean[node]
-        return self._taken(patch.place.over(place, tuple(base.shape[2:])), base, patch)
+        # Everything else puts whole maps together and goes on with them.
+        local = LocalOperations(self, n).result()
+        if local is not None:
+            return local
+        for node in patches:
+            self.env[node] = self._whole(node)
+        return super().run_node(n)
 
     def _whole(self, node: fx.Node) -> Tensor:
         """A patch as the whole map that it is a part of."""
-        base, patch = self._clean[node], self.env[node]
-        return self._taken(patch.place.over_all(tuple(base.shape[2:])), base, patch)
+        patch = self.env[node]
+        shape = self.map_shape(node)
+        rectangles = patch.rectangles
+        index = self._arrangement.once(
+            "whole", (node,), lambda: rectangles.paste_index_of_whole(shape)
+        )
+        return self.pasted(index, self._clean[node], patch)
 
-    def _joined(self, n: fx.Node) -> Patch | None:
+    # --- what local operations ask
+
+    def map_shape(self, node: fx.Node) -> tuple[int, int]:
+        """Height and width of a node's map."""
+        height, width = self._clean[node].shape[2:]
+        return height, width
+
+    def once(self, what: str, nodes: tuple[fx.Node, ...], compute: Callable[[], T]) -> T:
+        """What follows from where the patches of the chunk lie, worked out once."""
+        return self._arrangement.once(what, nodes, compute)
+
+    def pasted(self, index: PasteIndex, maps: Tensor, patch: Patch) -> Tensor:
+        """A patch, and around it the maps of the chunk's inputs."""
+        return index.take(patch.values, maps[self._owners])
+
+    def pasted_over(self, node: fx.Node, argument: fx.Node, rectangles: Rectangles) -> Tensor:
+        """The patch of a node's argument over other rectangles, the input's own map around it."""
+        patch: Patch = self.env[argument]
+        if patch.rectangles is rectangles:
+            return patch.values
+        shape = self.map_shape(argument)
+        index = self.once(
+            "over", (node, argument), lambda: patch.rectangles.paste_index(rectangles, shape)
+        )
+        return self.pasted(index, self._clean[argument], patch)
+
+    def padded_map(self, node: fx.Node, sides: tuple[Side, Side], fill: float) -> Tensor:
+        """The clean maps of a node with the places that a window sees beyond their ends."""
+        down, across = sides
+        widths = (
+            across.padding,
+            across.padding + across.more,
+            down.padding,
+            down.padding + down.more,
+        )
+        if not any(widths):
+            return cast(Tensor, self._clean[node])
+        # Kept with the clean maps, since every chunk on the same inputs reads them.
+        key = (node, widths, fill)
+        if key not in self._padded:
+            self._padded[key] = functional.pad(self._clean[node], widths, value=fill)
+        return self._padded[key]
+
+
+@final
+class LocalOperations:
+    """What one node of the graph makes of patches, if it is local."""
+
+    def __init__(self, network: IncrementalNetwork, node: fx.Node) -> None:
+        self._network = network
+        self._node = node
+        self._first = next(iter(node.args), None)
+
+    def result(self) -> Patch | None:
+        """The patch behind the node, or None where it has to see whole maps."""
+        by_kind = {
+            "call_module": self._module,
+            "call_function": self._function,
+            "call_method": self._method,
+        }
+        operation = by_kind.get(self._node.op)
+        if operation is None:
+            return None
+        return operation()
+
+    @property
+    def _patch(self) -> Patch | None:
+        """The node's first argument, if that is a patch."""
+        value = self._value(self._first)
+        return value if isinstance(value, Patch) else None
+
+    @property
+    def _source(self) -> fx.Node:
+        """The node that the first argument comes from."""
+        return cast(fx.Node, self._first)
+
+    @property
+    def _further(self) -> tuple[Any, ...]:
+        return tuple(self._node.args[1:])
+
+    def _value(self, argument: Any) -> Any:
+        return self._network.env[argument] if isinstance(argument, fx.Node) else argument
+
+    # --- by kind of node
+
+    def _module(self) -> Patch | None:
+        patch = self._patch
+        module = self._network.fetch_attr(str(self._node.target))
+        if patch is None:
+            return None
+        if isinstance(module, nn.Conv2d):
+            return self._convolved(patch, module)
+        if isinstance(module, nn.MaxPool2d):
+            return self._max_pooled(patch, module)
+        if isinstance(module, nn.AvgPool2d):
+            return self._average_pooled(patch, module)
+        if isinstance(module, nn.ConstantPad2d):
+            # What it fills with is part of the clean map: only the place of the patch moves.
+            return _framed(patch, module.padding)
+        if isinstance(module, _POINTWISE):
+            return patch.with_values(module(patch.values))
+        return None
+
+    def _function(self) -> Patch | None:
+        node = self._node
+        patch = self._patch
+        target = cast(Callable[..., Any], node.target)
+        if target is torch.cat:
+            return self._concatenated()
+        if target in _ARITHMETIC and not node.kwargs and len(node.args) == 2:
+            return self._combined(target)
+        if patch is None:
+            return None
+        if target is functional.pad:
+            return _framed(patch, *_padding_settings(node))
+        if target in _POINTWISE_FUNCTIONS:
+            return patch.with_values(target(patch.values, *self._further, **node.kwargs))
+        if target is operator.getitem and len(node.all_input_nodes) == 1:
+            return self._sliced(patch, node.args[1])
+        return None
+
+    def _method(self) -> Patch | None:
+        node = self._node
+        patch = self._patch
+        if patch is None or len(node.all_input_nodes) != 1:
+            return None
+        if node.target in _POINTWISE_METHODS or _reverses_channels(node):
+            method = getattr(patch.values, str(node.target))
+            return patch.with_values(method(*self._further, **node.kwargs))
+        return None
+
+    # --- several patches
+
+    def _combined(self, operation: Callable[..., Any]) -> Patch | None:
+        """A sum or product of two patches, or of a patch and what is the same at every place."""
+        arguments = self._node.args
+        values = [self._value(argument) for argument in arguments]
+        if all(isinstance(value, Patch) for value in values):
+            widest = self._widest(cast(Any, arguments))
+            if widest is None:
+                return None
+            return widest.with_values(operation(*self._over(cast(Any, arguments), widest)))
+        # A patch and something else: it must not matter where on the map the patch lies.
+        other = next(value for value in values if not isinstance(value, Patch))
+        if isinstance(other, Tensor) and not _alike_everywhere(other):
+            return None
+        operands = [value.values if isinstance(value, Patch) else value for value in values]
+        patch = next(value for value in values if isinstance(value, Patch))
+        return patch.with_values(operation(*operands))
+
+    def _concatenated(self) -> Patch | None:
         """Channels of several patches, one behind the other."""
-        parts, dim = n.args[0], n.args[1] if len(n.args) > 1 else n.kwargs.get("dim", 0)
-        patches = [self.env[part] for part in parts]  # type: ignore[union-attr,index]
-        if dim not in _CHANNELS or not all(isinstance(part, Patch) for part in patches):
+        parts: Any = self._node.args[0]
+        dim = next(iter(self._further), self._node.kwargs.get("dim", 0))
+        if dim not in _CHANNELS or not all(isinstance(self._value(part), Patch) for part in parts):
             return None
-        wide = _widest(patches)
-        if wide is None:
+        widest = self._widest(parts)
+        if widest is None:
             return None
-        return wide.on(
-            torch.cat([self._over(node, part, wide.place) for node, part in zip(parts, patches)], 1)
-        )  # type: ignore[arg-type]
+        return widest.with_values(torch.cat(self._over(parts, widest), 1))
 
-    def _convolved(self, node: fx.Node, patch: Patch, conv: nn.Conv2d) -> Patch | None:
+    def _over(self, arguments: Iterable[fx.Node], widest: Patch) -> list[Tensor]:
+        """The patches of some arguments, all over the rectangles of the widest."""
+        network = self._network
+        node = self._node
+        return [network.pasted_over(node, part, widest.rectangles) for part in arguments]
+
+    def _widest(self, arguments: Iterable[fx.Node]) -> Patch | None:
+        """The patch whose rectangles hold those of all others, if there is one."""
+        patches: list[Patch] = [self._value(argument) for argument in arguments]
+        widest = max(patches, key=lambda patch: patch.values.shape[2:].numel())
+        rectangles = widest.rectangles
+        holds_all = self._network.once(
+            "widest",
+            (self._node,),
+            lambda: all(rectangles.holds(patch.rectangles) for patch in patches),
+        )
+        return widest if holds_all else None
+
+    # --- sliding windows
+
+    def _convolved(self, patch: Patch, conv: nn.Conv2d) -> Patch | None:
+        # Other paddings read the map at its far end, which is no place of the patch's own.
         if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             return None
 
-        def work(around: Tensor) -> Tensor:
+        def slide(seen: Tensor) -> Tensor:
             return functional.conv2d(
-                around, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups
+                seen, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups
             )
 
-        sides = zip(conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-        return self._windowed(node, patch, _sides(sides), 0.0, work)
+        sides = _sides(conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+        return self._windowed(patch, sides, 0.0, slide)
 
-    def _pooled(
-        self, node: fx.Node, patch: Patch, pool: nn.MaxPool2d | nn.AvgPool2d
-    ) -> Patch | None:
-        settings = [pool.kernel_size, pool.stride, pool.padding]
-        if isinstance(pool, nn.MaxPool2d):
-            if pool.return_indices:
-                return None
-            settings.append(pool.dilation)
-        elif pool.ceil_mode or (any(_pair(pool.padding)) and not pool.count_include_pad):
+    def _max_pooled(self, patch: Patch, pool: nn.MaxPool2d) -> Patch | None:
+        if pool.return_indices:
             return None
 
-        def work(around: Tensor) -> Tensor:
-            if isinstance(pool, nn.MaxPool2d):
-                return functional.max_pool2d(
-                    around, pool.kernel_size, pool.stride, 0, pool.dilation
-                )
+        def slide(seen: Tensor) -> Tensor:
+            return functional.max_pool2d(seen, pool.kernel_size, pool.stride, 0, pool.dilation)
+
+        sides = _sides(pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+        if pool.ceil_mode:
+            # The clean map is padded at the far end until the last window fits.
+            down, across = self._network.map_shape(self._source)
+            sides = sides[0].rounded_up(down), sides[1].rounded_up(across)
+        return self._windowed(patch, sides, float("-inf"), slide)
+
+    def _average_pooled(self, patch: Patch, pool: nn.AvgPool2d) -> Patch | None:
+        # A window at the end then divides by another number than one in the middle.
+        pads_uncounted = any(_pair(pool.padding)) and not pool.count_include_pad
+        if pool.ceil_mode or pads_uncounted:
+            return None
+
+        def slide(seen: Tensor) -> Tensor:
             return functional.avg_pool2d(
-                around, pool.kernel_size, pool.stride, 0, divisor_override=pool.divisor_override
+                seen, pool.kernel_size, pool.stride, 0, divisor_override=pool.divisor_override
             )
 
-        sides = _sides(zip(*map(_pair, settings)))
-        if pool.ceil_mode:
-            down, across = self._clean[node].shape[2:]
-            sides = sides[0].rounded_up(down), sides[1].rounded_up(across)
         return self._windowed(
-            node, patch, sides, float("-inf") if isinstance(pool, nn.MaxPool2d) else 0.0, work
+            patch, _sides(pool.kernel_size, pool.stride, pool.padding), 0.0, slide
         )
 
-    def _sliced(self, node: fx.Node, patch: Patch, index: Any) -> Patch | None:
+    def _sliced(self, patch: Patch, index: Any) -> Patch | None:
         """Some of the channels, or every so many places, from the first on."""
-        if (
-            isinstance(index, tuple)
-            and len(index) == 2
-            and index[0] == slice(None)
-            and isinstance(index[1], slice | list)
-        ):
-            return patch.on(patch.values[index])
-        if (
-            not isinstance(index, tuple)
-            or len(index) != 4
-            or not all(isinstance(part, slice) for part in index)
-        ):
+        if _picks_channels(index):
+            return patch.with_values(patch.values[index])
+        if not _picks_every_so_many_places(index):
             return None
-        if index[:2] != (slice(None), slice(None)) or any(
-            part.start or part.stop is not None or (part.step or 1) < 1 for part in index[2:]
-        ):
-            return None
-        sides = [(1, part.step or 1, 0, 1) for part in index[2:]]
-        return self._windowed(node, patch, _sides(sides), 0.0, lambda around: around[index])
+        strides = (index[2].step or 1, index[3].step or 1)
+        sides = _sides((1, 1), strides, (0, 0))
+        return self._windowed(patch, sides, 0.0, lambda seen: seen[index])
 
     def _windowed(
         self,
-        node: fx.Node,
         patch: Patch,
         sides: tuple[Side, Side],
         fill: float,
-        work: Callable[[Tensor], Tensor],
+        slide: Callable[[Tensor], Tensor],
     ) -> Patch | None:
-        """A sliding window over the places that see a patch; None where these are most of the map."""
-        base = self._clean[node]
-        seen = patch.place.seen(sides, tuple(base.shape[2:]))
-        if seen is None:
+        """A sliding window over what sees a patch; None where that is most of the map."""
+        network = self._network
+        source = self._source
+        shape = network.map_shape(source)
+        affected = network.once(
+            "affected",
+            (self._node,),
+            lambda: patch.rectangles.affected_outputs(sides, shape),
+        )
+        if affected is None:
             return None
-        ends = [
-            width for side in reversed(sides) for width in (side.padding, side.padding + side.more)
-        ]
-        key = (node, *ends, fill)
-        if key not in self._padded:
-            self._padded[key] = functional.pad(base, ends, value=fill) if any(ends) else base
-        gather, place = seen
-        return Patch(work(self._taken(gather, self._padded[key], patch)), place)
-
-    def _taken(self, gather: PasteIndex, base: Tensor, patch: Patch) -> Tensor:
-        return gather.take(patch.values, base[self._asked])
+        index, rectangles = affected
+        seen = network.pasted(index, network.padded_map(source, sides, fill), patch)
+        return Patch(slide(seen), rectangles)
 
 
-def _padding(n: fx.Node) -> tuple[Any, str, float]:
+def _alike_everywhere(tensor: Tensor) -> bool:
+    """Whether a tensor that meets maps holds one number for each channel, for all rows."""
+    height, width = (1, 1, *tensor.shape)[-2:]
+    if tensor.dim() > 4 or height != 1 or width != 1:
+        return False
+    return tensor.dim() < 4 or len(tensor) == 1
+
+
+def _picks_channels(index: Any) -> bool:
+    """Whether an index is [:, channels]."""
+    return (
+        isinstance(index, tuple)
+        and len(index) == 2
+        and index[0] == slice(None)
+        and isinstance(index[1], slice | list)
+    )
+
+
+def _picks_every_so_many_places(index: Any) -> bool:
+    """Whether an index is [:, :, ::down, ::across]."""
+    if not isinstance(index, tuple) or len(index) != 4:
+        return False
+    if not all(isinstance(part, slice) for part in index):
+        return False
+    if index[:2] != (slice(None), slice(None)):
+        return False
+    return not any(
+        part.start or part.stop is not None or (part.step or 1) < 1 for part in index[2:]
+    )
+
+
+def _padding_settings(node: fx.Node) -> tuple[Any, str, float]:
     """The widths of a padding, the last axes first, what kind it is, and with what it fills."""
-    given = dict(zip(("pad", "mode", "value"), n.args[1:])) | n.kwargs
-    return given["pad"], str(given.get("mode", "constant")), float(given.get("value") or 0.0)  # type: ignore[arg-type]
+    settings: dict[str, Any] = dict(zip(("pad", "mode", "value"), node.args[1:]))
+    settings |= node.kwargs
+    mode = str(settings.get("mode", "constant"))
+    return settings["pad"], mode, float(settings.get("value") or 0.0)
 
 
 def _framed(patch: Patch, widths: Any, mode: str = "constant", value: float = 0.0) -> Patch | None:
     """A patch of a map with places around it, and with further channels."""
-    left, top = ((*widths, 0, 0, 0, 0)[at] for at in (0, 2))
     if mode != "constant" or any(width < 0 for width in widths):
         return None
-    further = (
-        functional.pad(patch.values, (0, 0, 0, 0, *widths[4:]), value=value)
-        if any(widths[4:])
-        else patch.values
-    )
-    return Patch(further, patch.place.moved(top, left) if top or left else patch.place)
+    # Widths come in pairs from the last axis on: left, right, top, bottom, channels.
+    left, _, top = (*widths, 0, 0)[:3]
+    channels = widths[4:]
+    values = patch.values
+    if any(channels):
+        values = functional.pad(values, (0, 0, 0, 0, *channels), value=value)
+    rectangles = patch.rectangles
+    if top or left:
+        rectangles = rectangles.moved(top, left)
+    return Patch(values, rectangles)
 
 
-def _turns_channels(n: fx.Node) -> bool:
-    """Whether it puts the channels in reverse, and nothing else."""
-    dims: Any = (
-        n.args[1] if len(n.args) == 2 and isinstance(n.args[1], list | tuple) else n.args[1:]
-    )
-    return n.target == "flip" and not n.kwargs and all(dim in _CHANNELS for dim in dims)
+def _reverses_channels(node: fx.Node) -> bool:
+    """Whether a method puts the channels in reverse, and nothing else."""
+    dims: Any = node.args[1:]
+    if len(dims) == 1 and isinstance(dims[0], list | tuple):
+        dims = dims[0]
+    return node.target == "flip" and not node.kwargs and all(dim in _CHANNELS for dim in dims)
 
 
-def _pair(setting: int | tuple[int, int]) -> tuple[int, int]:
+def _pair(setting: Any) -> tuple[int, int]:
     return setting if isinstance(setting, tuple) else (setting, setting)
 
 
-def _sides(sides: Iterable[Any]) -> tuple[Side, Side]:
-    down, across = (Side(*side) for side in sides)
-    return down, across
-
-
-def _widest(patches: list[Patch]) -> Patch | None:
-    """The patch whose rectangles hold those of all others, if there is one."""
-    wide = max(patches, key=lambda patch: patch.values.shape[2:].numel())
-    return wide if all(wide.place.holds(patch.place) for patch in patches) else None
+def _sides(*settings: Any) -> tuple[Side, Side]:
+    """A window along both axes, from kernel, stride, padding and dilation: one number or two."""
+    pairs = [_pair(setting) for setting in settings]
+    down, across = zip(*pairs)
+    return Side(*down), Side(*across)

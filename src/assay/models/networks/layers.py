@@ -1,5 +1,8 @@
 """A network cut at a layer: the part before it, run once, and the part behind it, asked again and
 again.
+
+Hooks read an activation and put another in its place, as Captum's layer methods do; where the
+network can be captured as a graph (`graph.split`), the part behind it runs alone instead.
 """
 
 from __future__ import annotations
@@ -11,11 +14,13 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from assay.engine import ChunkSearch
+from assay.engine import Chunks
 from assay.errors import AbilityError, KindError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, Model, checked, digest
 from assay.models.networks import graph
+
+_CARRIED = "carried "  # before the number of a tensor that travels beside the activation
 
 
 class Layered(Model):
@@ -67,15 +72,17 @@ class _Cut(Model):
     def __init__(self, network: Layered, layer: str) -> None:
         self.network = network
         self.layer = layer
+        # Half a network is not cut again.
         self.abilities = network.abilities - {Ability.LAYERS}
         self.device = network.device
         self.dtype = network.dtype
-        self.layouts = network.layouts
+        self.memory_formats = network.memory_formats
 
     def session(self, *, slopes: bool) -> Any:
         return self.network.session(slopes=slopes)
 
-    def pace(self, purpose: str) -> ChunkSearch:
+    def pace(self, purpose: str) -> Chunks:
+        # The network owns the searches, so that asking it again behind the layer starts warm.
         return self.network.pace(f"{self.name} {purpose}")
 
     def fingerprint(self) -> bytes:
@@ -103,20 +110,24 @@ class Upto(_Cut):
     def name(self) -> str:
         return f"{self.network.name} up to {self.layer}"
 
-    def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
+    def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
         reached: list[Any] = []
 
+        # What lies behind the layer is not run: an exception leaves the forward.
         def stop(module: nn.Module, inputs: Any, output: Any) -> None:
             reached.append(output)
             raise _Reached
 
+        # Hooks are heard by the plain module alone: a compiled one may have inlined the layer.
         with _hooked(self.network.layer(self.layer), stop):
             try:
-                self.network.plain(*arranged(rows, layout), **context)
+                self.network.plain(*arranged(rows, memory_format), **context)
             except _Reached:
                 return _activation(reached[0], self.layer, len(rows[0]))
         raise AbilityError(
-            f"Expected the forward of {self.network.name} to pass layer {self.layer!r}; it never did."
+            expected=f"the forward of {self.network.name} to pass layer {self.layer!r}",
+            got="one that never does",
+            advice="Cut at a layer that every forward calls.",
         )
 
     def cut_upto(self, layer: str) -> Model:
@@ -143,7 +154,10 @@ class After(_Cut):
         """In words, whether the part before the layer runs once."""
         if self.split is not None:
             return "the part before the layer ran once (captured as a graph)"
-        return "the network cannot be captured as a graph: the part before the layer was recomputed for every row"
+        return (
+            "the network cannot be captured as a graph: the part before the layer was recomputed "
+            "for every row"
+        )
 
     def capture(self, sample: Rows, context: Mapping[str, Any]) -> None:
         """Tries to capture the network as a graph, on a sample of rows."""
@@ -152,9 +166,11 @@ class After(_Cut):
 
     def before(self, rows: Rows, context: Mapping[str, Any]) -> tuple[Tensor, Sequence[Tensor]]:
         """The activation of a chunk, and what is carried beside it."""
+        # Captured: what skips past the layer is worked out here, once.
         if self.split is not None:
             activation, *carried = self.split.before(*rows)
             return _activation(activation, self.layer, len(rows[0])), carried
+        # Not captured: a hook reads the activation, and the inputs themselves are carried.
         passed: list[Any] = []
         with _hooked(
             self.network.layer(self.layer), lambda module, inputs, output: passed.append(output)
@@ -170,21 +186,21 @@ class After(_Cut):
             )
         return _activation(passed[0], self.layer, len(rows[0])), rows
 
-    def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
-        (activation,) = arranged(rows, layout)
-        carried = [
-            context[f"carried {index}"]
-            for index in range(sum(key.startswith("carried ") for key in context))
-        ]
+    def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
+        (activation,) = arranged(rows, memory_format)
+        carried_names = [name for name in context if name.startswith(_CARRIED)]
+        carried = [context[f"{_CARRIED}{index}"] for index in range(len(carried_names))]
         if self.split is not None:
             outputs = self.split.behind(activation, *carried)
         else:
-            given = {key: value for key, value in context.items() if not key.startswith("carried ")}
+            # What is carried are then the inputs: the forward runs from the start, and the hook
+            # exchanges the layer's output for the activation that is asked about.
+            original = {name: value for name, value in context.items() if name not in carried_names}
             with _hooked(self.network.layer(self.layer), lambda module, inputs, output: activation):
-                outputs = self.network.plain(*carried, **given)
+                outputs = self.network.plain(*carried, **original)
         return checked(self.network.output(outputs), len(activation), self.name)
 
 
 def names_of(carried: Sequence[Tensor]) -> dict[str, Tensor]:
     """Carried tensors under the names by which `After` finds them again."""
-    return {f"carried {index}": tensor for index, tensor in enumerate(carried)}
+    return {f"{_CARRIED}{index}": tensor for index, tensor in enumerate(carried)}

@@ -1,0 +1,109 @@
+"""The faster forms of a network behind one class: the fused graph, and the same asked about patches.
+
+They are copies beside the network, made when work is long enough to pay for them and used only
+where they answer like it. `wrap(net, speedups=False)` does without them: the network itself is then
+their twin, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor, fx, nn
+
+from assay.inputs.layout import Rows
+from assay.models.base import LocalChange
+from assay.models.networks.fused import fused
+from assay.models.networks.graph import agree, listened
+from assay.models.networks.incremental import IncrementalNetwork
+
+_WORTH_FROM = 256  # rows of work below which capturing the graph costs more than it saves
+
+
+@final
+class FastForms:
+    """The faster forms of one module, and whether they still answer like it.
+
+    They are stale when a weight or buffer was exchanged or written to since they were made (by the
+    address and version counter of each tensor), or when a sample of rows is answered otherwise: what
+    is written through `.data`, or read from an attribute by the forward, leaves no trace in the
+    counters. Stale forms are made anew.
+    """
+
+    def __init__(self, module: nn.Module, output: Callable[[Any], Any]) -> None:
+        self._module = module
+        self._output = output
+        # Made from the weights of this version; None where the module cannot be captured.
+        self._version: tuple[tuple[int, int], ...] | None = None
+        self._fused: Callable[..., Any] | None = None
+        self._incremental: IncrementalNetwork | None = None
+        # In use while a session that has checked them is open.
+        self._open = False
+        self._patches = False
+
+    def open(self, rows: int, sample: Rows) -> None:
+        """Makes or checks the forms for work on so many rows; the sample is some of them."""
+        self.close()
+        if rows < _WORTH_FROM or listened(self._module):
+            return
+        version = self._current_version()
+        if version != self._version or not self._answers_like_module(sample):
+            self._make(sample)
+            self._version = version
+        self._open = self._fused is not None
+        self._patches = self._incremental is not None
+
+    def close(self) -> None:
+        """Stops using them, and lets go of what belongs to the inputs."""
+        if self._incremental is not None:
+            self._incremental.forget()
+        self._open = False
+        self._patches = False
+
+    def runner(self, memory_format: int) -> Callable[..., Any]:
+        """What to call on rows of a memory format.
+
+        The fused form keeps its weights in the channels-last order, so plain rows go to the module.
+        """
+        if self._open and memory_format and self._fused is not None:
+            return self._fused
+        return self._module
+
+    def changed_outputs(self, rows: Tensor, change: LocalChange) -> Tensor | None:
+        """The outputs of images in channels-last order that differ from inputs in patches, or None
+        where they cannot be had faster.
+        """
+        if not self._patches or self._incremental is None:
+            return None
+        if not self._incremental.fits(rows, change, self._output):
+            self._patches = False
+            return None
+        outputs: Tensor = self._output(self._incremental.ask(rows, change))
+        return outputs
+
+    def _make(self, sample: Rows) -> None:
+        self._fused = fused(self._module, sample, self._output)
+        self._incremental = None
+        if isinstance(self._fused, fx.GraphModule):
+            self._incremental = IncrementalNetwork(self._fused)
+
+    def _answers_like_module(self, sample: Rows) -> bool:
+        if self._fused is None:
+            return True
+        return agree(self._output(self._fused(*sample)), self._output(self._module(*sample)))
+
+    def _current_version(self) -> tuple[tuple[int, int], ...]:
+        tensors = (*self._module.parameters(), *self._module.buffers())
+        # Tensors of inference mode have no counter, and cannot be written to outside of it.
+        return tuple(
+            (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version)
+            for tensor in tensors
+        )
+
+
+def can_be_fast(module: nn.Module, dtype: torch.dtype | None) -> bool:
+    """Whether the forms pay for a module: convolutions over images, in single or double precision."""
+    convolutions = any(isinstance(part, nn.Conv2d) for part in module.modules())
+    return convolutions and dtype in (torch.float32, torch.float64)
