@@ -18,7 +18,7 @@ from assay.certificates.lipschitz import LipschitzCheck
 from assay.certificates.smoothing import MultiplicativeSmoothing
 from assay.certificates.soft_stability import SoftStability
 from assay.comparison.comparison import Comparison, compare
-from assay.engine import quiet
+from assay.engine import quiet, reproducible
 from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
 from assay.features.superpixels import Superpixels
@@ -145,6 +145,7 @@ __all__ = [
     "quiet",
     "register",
     "report",
+    "reproducible",
     "Rise",
     "SamplingShapley",
     "Score",

@@ -30,14 +30,12 @@ class AssayError(Exception):
     ('Expected at least one input, got 0. Hand over a row.', 'Hand over a row.')
     """
 
-    def __init__(
-        self, message: str = "", *, expected: str = "", got: object = "", advice: str = ""
-    ) -> None:
+    def __init__(self, *, expected: str, got: object, advice: str) -> None:
         self.expected = expected
         self.got = str(got)
         self.advice = advice
         self.asked = ""
-        super().__init__(message or f"Expected {expected}, got {self.got}. {advice}".rstrip())
+        super().__init__(f"Expected {expected}, got {self.got}. {advice}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions cross the borders of processes by their arguments, which are named here.

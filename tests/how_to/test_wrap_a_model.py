@@ -59,7 +59,7 @@ def test_the_twin_says_the_same(method: assay.Method) -> None:
 def test_no_call_has_more_rows_than_the_service_takes() -> None:
     client = Counting()
     assay.ExactShapley()(ask(Service(client), n=300))
-    assert max(client.calls) == 100
+    assert 32 <= max(client.calls) <= 100  # the search doubles while that pays
 
 
 def test_versions_are_told_apart() -> None:

@@ -8,7 +8,7 @@
 May be subclassed: `Removal`, and `Absent` where replacements depend on the mask.
 """
 
-from assay.removals.base import Absent, Removal
+from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.removals.conditional import Conditional
 from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
 from assay.removals.mask_token import MaskToken
@@ -19,6 +19,7 @@ __all__ = [
     "Baseline",
     "Blur",
     "Conditional",
+    "FixedAbsent",
     "MaskToken",
     "Mean",
     "Noise",

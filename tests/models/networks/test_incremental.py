@@ -24,7 +24,9 @@ DOUBLE = torch.float64
 
 
 class Branches(nn.Module):
-    """Strides, dilation, groups, pools, channels joined and scaled, and a shortcut that is cut out of its input."""
+    """Strides, dilation, groups, pools, channels joined and scaled, and a shortcut that is cut out
+    of its input.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +52,9 @@ class Branches(nn.Module):
 
 
 class Cut(nn.Module):
-    """A shortcut by slices and padding, as in the first residual networks, and a map read at one place."""
+    """A shortcut by slices and padding, as in the first residual networks, and a map read at one
+    place.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +81,9 @@ def plain(channels: int = 3) -> nn.Module:
 
 
 def pools() -> nn.Module:
-    """Windows that are rounded up at the far end, means of windows, and frames of one width or another."""
+    """Windows that are rounded up at the far end, means of windows, and frames of one width or
+    another.
+    """
     down = [
         nn.Conv2d(2, 4, 3),
         nn.MaxPool2d(3, 2, ceil_mode=True),
@@ -105,7 +111,9 @@ def pools_of(size: tuple[int, int]) -> nn.Module:
 
 
 class Framed(nn.Module):
-    """Functions that pad: with a number, with more channels, and by mirroring, which is no place of a patch's own."""
+    """Functions that pad: with a number, with more channels, and by mirroring, which is no place of
+    a patch's own.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -282,7 +290,9 @@ def test_a_patch_lies_over_its_owners_map(owners: list[int]) -> None:
 
 
 def test_what_follows_from_rectangles_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second chunk with the same rectangles, of other inputs, gathers by the indices of the first."""
+    """A second chunk with the same rectangles, of other inputs, gathers by the indices of the
+    first.
+    """
     net, images = randomised(Branches()).double(), randn(6, 2, 24, 24, dtype=DOUBLE)
     graph = capture(net)
     assert graph is not None
