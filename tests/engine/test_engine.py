@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -183,9 +184,9 @@ def test_a_replay_runs_the_chunks_of_a_search_whatever_the_shards(
 
     search = ChunkSearch(memory_formats=2, first=4, purpose="work")
     draws = torch.rand(1000, generator=torch.Generator().manual_seed(seed)).tolist()
-    clock = iter(itertools.accumulate(draws, initial=0.0))
+    clock = itertools.accumulate(itertools.cycle(draws))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine.time, "perf_counter", lambda: next(clock))
+        patch.setattr(engine, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
         first, plans = spans(search)
     # Through a file and back, and twice: a replay starts anew with every answer.
     plans = json.loads(json.dumps(plans))

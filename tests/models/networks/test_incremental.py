@@ -24,9 +24,7 @@ DOUBLE = torch.float64
 
 
 class Branches(nn.Module):
-    """Strides, dilation, groups, pools, channels joined and scaled, and a shortcut that is cut out
-    of its input.
-    """
+    """Strides, dilation, groups, pools, channels joined and scaled, and a shortcut cut out of it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,9 +109,7 @@ def pools_of(size: tuple[int, int]) -> nn.Module:
 
 
 class Framed(nn.Module):
-    """Functions that pad: with a number, with more channels, and by mirroring, which is no place of
-    a patch's own.
-    """
+    """Functions that pad: with a number, with channels, and by mirroring, which is not local."""
 
     def __init__(self) -> None:
         super().__init__()
