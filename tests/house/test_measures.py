@@ -1,4 +1,4 @@
-"""The source keeps the measures of its style guide; `python tests/house/measures.py` shows them file by file."""
+"""The source keeps the measures of its style guide; `measures.py` shows them file by file."""
 
 from __future__ import annotations
 
