@@ -36,7 +36,9 @@ def works() -> dict[str, Callable[[], Any]]:
     torch.set_num_threads(int(THREADS))
     residual = zoo.cifar_resnet(20)
     pictures = zoo.cifar10(count=20)[0]
+    residual_model = assay.wrap(residual)
     digits_net = zoo.DigitNet().eval()
+    digits_model = assay.wrap(digits_net)
     digits = zoo.mnist(count=50)[0]
     table = torch.rand(2000, 20, generator=torch.Generator().manual_seed(0)).double().numpy()
     answers = 10 * table[:, 0] * table[:, 1] + 5 * table[:, 2] + table[:, 3] ** 2
@@ -54,14 +56,14 @@ def works() -> dict[str, Callable[[], Any]]:
         return assay.KernelShap(budget=1024)(question).values
 
     def certify() -> Any:
-        question = assay.Question(
-            assay.wrap(digits_net, batch_size=512), digits[:8], features=assay.Patches(4)
-        )
+        question = assay.Question(digits_model, digits[:8], features=assay.Patches(4))
         return smoothing.certify(question, votes)
 
     return {
-        "integrated gradients, ResNet-20": lambda: gradients(residual, pictures),
-        "integrated gradients, small CNN": lambda: gradients(digits_net, digits),
+        "integrated gradients, ResNet-20, wrapped": lambda: gradients(residual_model, pictures),
+        "integrated gradients, ResNet-20, raw": lambda: gradients(residual, pictures),
+        "integrated gradients, small CNN, wrapped": lambda: gradients(digits_model, digits),
+        "integrated gradients, small CNN, raw": lambda: gradients(digits_net, digits),
         "KernelSHAP, boosted trees": lambda: kernel(boosted.predict),
         "KernelSHAP, free model": lambda: kernel(lambda rows: rows @ free),
         "certificates, small CNN": certify,

@@ -18,7 +18,6 @@ from torch import Tensor
 from assay.certificates.noise import NoiseDesign
 from assay.certificates.selections import as_masks
 from assay.certificates.votes import MOST_ROWS, cast_votes, check_probabilities
-from assay.engine import ChunkSearch
 from assay.errors import InputError, TargetError
 from assay.inputs.layout import Rows
 from assay.models.base import Ability, Model, digest, finite
@@ -53,7 +52,8 @@ class SmoothedModel(Model):
         self.scale = scale
         self._question = question
         self._tolerance = tolerance
-        self._paces: dict[str, ChunkSearch] = {}
+        # Each row asks the base model once per draw.
+        self.largest_chunk = _TOGETHER * 4
         self.device = self.base.device
         self.dtype = self.base.dtype
         # The argmax of a vote has no slope.
@@ -100,7 +100,7 @@ class SmoothedModel(Model):
 
     # --- a model that any question can hold
 
-    def call(self, rows: Rows, context: Mapping[str, Any], layout: int = 0) -> Tensor:
+    def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
         replacements = self._shared_replacements()
         present = self._present()
         x = self._flattened(rows)
@@ -185,9 +185,6 @@ class SmoothedModel(Model):
     def session(self, *, slopes: bool) -> Iterator[None]:
         with self.base.session(slopes=slopes):
             yield
-
-    def pace(self, purpose: str) -> ChunkSearch:
-        return self._paces.setdefault(purpose, ChunkSearch(limit=_TOGETHER * 4))
 
     def fingerprint(self) -> bytes:
         # The tolerance marks votes and changes none.

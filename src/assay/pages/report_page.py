@@ -524,6 +524,8 @@ def _verdict(ranking: Ranking) -> str:
 def _cost(name: str, answer: Attribution) -> Cost:
     # A copy, from which what has a column is taken out.
     facts = dict(answer.facts)
+    # Chunks and memory formats are for whoever repeats the run, not for readers.
+    facts.pop("plan", None)
     return Cost(
         name=name,
         kind=answer.kind,
