@@ -35,7 +35,7 @@ def works() -> dict[str, Callable[[], Any]]:
 
     torch.set_num_threads(int(THREADS))
     residual = zoo.cifar_resnet(20)
-    pictures = zoo.cifar10(count=20)[0]
+    pictures = zoo.cifar10(count=8)[0]
     residual_model = assay.wrap(residual)
     digits_net = zoo.DigitNet().eval()
     digits_model = assay.wrap(digits_net)

@@ -11,6 +11,7 @@ from the number of elements, and `Replay`, which repeats the plans that an answe
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -27,7 +28,12 @@ _CACHE = 1 << 17  # elements of a first chunk, a guess of what the cache holds w
 
 _MOST = 1 << 19  # elements of the largest chunk: a busy moment must not buy hundreds of megabytes
 
+_UNTIMED = (
+    3 << 17
+)  # elements of a chunk chosen without a clock: 128 rows of 3 x 32 x 32, 256 of 28 x 28
 _REPRODUCIBLE_ROWS = (8, 1 << 12)  # fewest and most rows of a chunk that is chosen without a clock
+
+_SEARCH_FROM = 1024  # rows of one kind of work from which looking for the best chunk pays
 
 _TINY = 0.005  # seconds below which a chunk is mostly bookkeeping: it grows whatever was measured
 
@@ -145,8 +151,12 @@ class Chunks(ABC):
     purpose: str = ""
     """The kind of work under which plans are noted; without one they are not."""
 
-    def sized(self, elements: int, share: float = 1.0) -> Chunks:  # may be overridden
-        """The same, told that rows have so many elements, of which only a share is worked on."""
+    def sized(  # may be overridden
+        self, elements: int, share: float = 1.0, total: int | None = None
+    ) -> Chunks:
+        """The same, told what comes: rows of so many elements, of which only a share is worked on,
+        and how many rows.
+        """
         return self
 
     @abstractmethod
@@ -181,7 +191,8 @@ class ChunkSearch(Chunks):
 
     The memory formats are compared at the first size; then the size doubles while that pays. Chunks
     that fit the cache beat chunks that fit the memory, often by three to one, and so the first size
-    that does not pay ends the search.
+    that does not pay ends the search. Trying what turns out slower costs some hundred rows, which
+    short work does not earn back: the first rows of a model are cut by size, without a clock.
 
     Settings:
         memory_formats: how many may be tried.
@@ -203,6 +214,7 @@ class ChunkSearch(Chunks):
     purpose: str = ""
     by_size: bool = False
     _cells: float = 0.0
+    _announced: float = math.inf
     _rates: dict[Plan, float] = field(default_factory=dict)
     _trial: Trial = field(default_factory=Trial)
     _tried: Plan | None = None
@@ -211,11 +223,12 @@ class ChunkSearch(Chunks):
         if self.fixed is not None:
             self.best = Plan(self.fixed)
 
-    def sized(self, elements: int, share: float = 1.0) -> ChunkSearch:
-        """The same search, told that rows have so many elements, of which only a share is worked
-        on.
-        """
+    def sized(self, elements: int, share: float = 1.0, total: int | None = None) -> ChunkSearch:
+        """The same search, told what comes; see `Chunks.sized`."""
         self._cells = max(1, elements * share)
+        if total is not None:
+            before = 0.0 if math.isinf(self._announced) else self._announced
+            self._announced = before + total
         if self._rates or self._trial.runs:
             return self
         # Patches also build their index tables in the first runs: four tell, where two do else.
@@ -228,7 +241,10 @@ class ChunkSearch(Chunks):
 
     @property
     def _clock_stands(self) -> bool:
-        return self.fixed is None and (self.by_size or _reproducible.get())
+        if self.fixed is not None:
+            return False
+        short = self.best is None and self._announced < _SEARCH_FROM
+        return short or self.by_size or _reproducible.get()
 
     def next_plan(self) -> Plan:
         """The plan of the next chunk."""
@@ -255,7 +271,7 @@ class ChunkSearch(Chunks):
         convolutions that is channels-last, in which they are fastest nearly everywhere.
         """
         fewest, most = _REPRODUCIBLE_ROWS
-        fitting = int(_CACHE / max(1.0, self._cells))
+        fitting = int(_UNTIMED / max(1.0, self._cells))
         rows = 1 << max(fitting.bit_length() - 1, 0)
         rows = min(max(rows, fewest), most, self.limit)
         return Plan(rows, self.memory_formats - 1)

@@ -219,7 +219,7 @@ class Evaluation:
             sample, owners = make(torch.arange(min(total, 4), device=self.x.device))
             self.model.prepare(total, self.layout.fold(sample), self.context(owners))
             chunks = self.model.pace(f"{purpose} of {self.layout.shapes}")
-            chunks = chunks.sized(self.layout.elements, share)
+            chunks = chunks.sized(self.layout.elements, share, total)
             engine.run(total, work, chunks, self.model.name, unit)
 
     # --- what follows from them

@@ -97,6 +97,6 @@ class BehindLayer:
 
         with source.model.session(slopes=False):
             chunks = source.model.pace(f"before {self.model.layer} of {source.layout.shapes}")
-            chunks = chunks.sized(source.layout.elements)
+            chunks = chunks.sized(source.layout.elements, total=total)
             engine.run(total, work, chunks, self.model.name)
         return torch.cat(activations), [torch.cat(pieces) for pieces in zip(*carried)]
