@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -95,8 +95,19 @@ def ask(case: Case, net: Any, x: Tensor, **more: Any) -> assay.Question:
 # --- what is promised, one property for each axiom; `test_the_axioms_it_claims_hold` asks them
 
 
+def examples(count: int) -> settings:
+    """The same networks every time, without a clock; also where no conftest has said so."""
+    return settings(
+        max_examples=count,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
 @given(seed=SEEDS)
-@settings(max_examples=8)
+@examples(8)
 def values_add_up_to_what_they_explain(case: Case, seed: int) -> None:
     net, x = tanh_net(seed).double(), randn(3, FEATURES, seed=seed + 1, dtype=DOUBLE)
     method = case.method
@@ -110,7 +121,7 @@ def values_add_up_to_what_they_explain(case: Case, seed: int) -> None:
 
 
 @given(seed=SEEDS, dummy=st.integers(0, FEATURES - 1))
-@settings(max_examples=6)
+@examples(6)
 def a_feature_without_influence_gets_nothing(case: Case, seed: int, dummy: int) -> None:
     net, x = tanh_net(seed).double(), randn(3, FEATURES, seed=seed + 1, dtype=DOUBLE)
     with torch.no_grad():
@@ -124,7 +135,7 @@ def a_feature_without_influence_gets_nothing(case: Case, seed: int, dummy: int) 
 
 
 @given(seed=SEEDS)
-@settings(max_examples=6)
+@examples(6)
 def features_of_the_same_influence_get_the_same(case: Case, seed: int) -> None:
     net = Alike(tanh_net(seed)).double().eval()
     x = randn(3, FEATURES, seed=seed + 1, dtype=DOUBLE)
@@ -138,7 +149,7 @@ def features_of_the_same_influence_get_the_same(case: Case, seed: int) -> None:
 
 
 @given(seed=SEEDS)
-@settings(max_examples=6)
+@examples(6)
 def the_answer_for_a_sum_is_the_sum_of_the_answers(case: Case, seed: int) -> None:
     f, g = tanh_net(seed).double(), tanh_net(seed + 1).double()
     x = randn(3, FEATURES, seed=seed + 2, dtype=DOUBLE)
@@ -148,7 +159,7 @@ def the_answer_for_a_sum_is_the_sum_of_the_answers(case: Case, seed: int) -> Non
 
 
 @given(seed=SEEDS)
-@settings(max_examples=5)
+@examples(5)
 def two_networks_that_compute_the_same_get_the_same(case: Case, seed: int) -> None:
     net, x = tanh_net(seed).double(), randn(3, FEATURES, seed=seed + 1, dtype=DOUBLE)
     one, other = (case.method(ask(case, each, x)).values for each in (net, doubled(net)))
