@@ -12,6 +12,7 @@ import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,9 +139,11 @@ def replaced(question: assay.Question, mask: Tensor | None = None) -> Tensor:
     return made.view(question.n, draws, -1)
 
 
-def test_every_removal_of_the_package_is_at_the_top() -> None:
+def test_every_removal_of_the_package_is_at_the_top_and_in_the_docs() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "questions.md").read_text("utf-8")
     for kind in KINDS:
         assert getattr(assay, kind.__name__) is kind
+        assert f"| `{kind.__name__}(" in page, f"{kind.__name__} has no row in docs/questions.md"
 
 
 # --- what replacements depend on
