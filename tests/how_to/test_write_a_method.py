@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import assay
+from contracts.test_axioms import test_the_axioms_it_claims_hold  # noqa: F401
 from contracts.test_methods import *  # noqa: F403  every question of the contract
 from how_to.how_to import PAGES, names
 from toys import FEATURES, Case, randn, tanh_net

@@ -8,10 +8,12 @@ import torch
 import assay
 from assay.comparison.comparison import compare
 from assay.errors import InputError, KindError
+from assay.methods import METHODS
 from assay.methods.base import Method
+from assay.metrics import METRICS
 from assay.metrics.base import Metric
 from assay.registry.aliases import ALIASES, LIBRARIES, Alias, find, normalised
-from assay.registry.settings import parse
+from assay.registry.settings import parse, words
 
 SETTINGS = [alias for alias in ALIASES if alias.answer == "settings"]
 OTHERS = [alias for alias in ALIASES if alias.answer != "settings"]
@@ -82,6 +84,15 @@ def test_one_name_means_one_thing() -> None:
     assert len(pairs) == len(set(pairs))
 
 
+@pytest.mark.parametrize("name", sorted([*METHODS, *METRICS]))
+def test_every_method_and_metric_is_known_by_its_name(name: str) -> None:
+    kind = {**METHODS, **METRICS}[name]
+    assert words().get(name) is kind, (
+        f"{name} of {kind.__module__} is on the list, but its name cannot be read as text. Has its "
+        "folder no __init__.py, or is the class no dataclass, abstract, or without its own name?"
+    )
+
+
 def test_our_own_names_come_first() -> None:
     for name, kind in {**assay.METHODS, **assay.METRICS}.items():
         found = find(name)
@@ -147,6 +158,6 @@ def test_an_unknown_name_is_refused_with_the_close_ones(text: str, close: str) -
 def test_a_name_like_no_other_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError) as refused:
         parse("Xyzzy", Metric)
-    assert refused.value.advice == "Known: Completeness, Infidelity, MaxSensitivity."
+    assert refused.value.advice == f"Known: {', '.join(sorted(METRICS))}."
     with pytest.raises(KindError, match="as text, got int"):
         parse(3, Method)  # type: ignore[arg-type]
