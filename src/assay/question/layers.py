@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import Protocol, final
 
 import torch
 from torch import Tensor
@@ -23,8 +23,27 @@ from assay.question.evaluation import Evaluation
 from assay.removals.base import FixedAbsent, Removal
 from assay.targets import Target
 
-if TYPE_CHECKING:
-    from assay.question.question import Question
+
+class Before(Protocol):
+    """What is read of the question before the layer (a `Question`, which is built on this file)."""
+
+    @property
+    def keys(self) -> Tensor:
+        """Each input's identity (n,)."""
+
+    @property
+    def digest(self) -> str:
+        """A hash of the whole question."""
+
+    @property
+    def replacements(self) -> int:
+        """How many replacements the removal has for each input."""
+
+    @property
+    def _evaluation(self) -> Evaluation: ...
+
+    def take(self, rows: Tensor) -> Before:
+        """The same question about some of its inputs."""
 
 
 @final
@@ -35,7 +54,7 @@ class BehindLayer:
     Stands in for an `Evaluation` whose activations are computed when they are first needed.
     """
 
-    before: Question
+    before: Before
     model: After
     layout: Layout
     features: Features
