@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "assay"
 WINGS = sorted(path.parent for path in SOURCE.rglob("__init__.py") if path.parent != SOURCE)
 ROOMS, ARROWS = 25, 120  # at most, on the plan of the wings
-IN_A_WING = 25  # rooms
+IN_A_WING = 16  # rooms
 
 
 def shown(path: Path) -> str:
