@@ -428,7 +428,7 @@ def test_layers_that_cannot_be_cut_at_are_refused(
 
 def test_a_layer_that_the_forward_never_passes_is_refused() -> None:
     question = assay.Question(randomised(Several()).double(), X, target=0)
-    with pytest.raises(AbilityError, match="never did"):
+    with pytest.raises(AbilityError, match="never does"):
         _ = question.upto("unused", 0).prediction
 
 
