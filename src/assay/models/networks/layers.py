@@ -115,7 +115,7 @@ class Upto(_Cut):
 
         # What lies behind the layer is not run: an exception leaves the forward.
         def stop(module: nn.Module, inputs: Any, output: Any) -> None:
-            reached.append(output)
+            reached.extend(graph.copies((output,)))
             raise _Reached
 
         # Hooks are heard by the plain module alone: a compiled one may have inlined the layer.
@@ -168,14 +168,17 @@ class After(_Cut):
         """The activation of a chunk, and what is carried beside it."""
         # Captured: what skips past the layer is worked out here, once.
         if self.split is not None:
-            activation, *carried = self.split.before(*rows)
+            activation, *carried = self.split.before.forward(*graph.copies(rows))
             return _activation(activation, self.layer, len(rows[0])), carried
         # Not captured: a hook reads the activation, and the inputs themselves are carried.
         passed: list[Any] = []
-        with _hooked(
-            self.network.layer(self.layer), lambda module, inputs, output: passed.append(output)
-        ):
-            self.network.plain(*rows, **context)
+
+        # A copy at once: what follows may write on the layer's output (a sum, a rectifier in place).
+        def read(module: nn.Module, inputs: Any, output: Any) -> None:
+            passed.extend(graph.copies((output,)))
+
+        with _hooked(self.network.layer(self.layer), read):
+            self.network.plain(*graph.copies(rows), **context)
         if len(passed) != 1:
             raise AbilityError(
                 expected=(
@@ -189,14 +192,18 @@ class After(_Cut):
     def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
         (activation,) = arranged(rows, memory_format)
         carried_names = [name for name in context if name.startswith(_CARRIED)]
-        carried = [context[f"{_CARRIED}{index}"] for index in range(len(carried_names))]
+        # Copies go on: the network may write on them, and they are asked about again.
+        carried = graph.copies(
+            [context[f"{_CARRIED}{index}"] for index in range(len(carried_names))]
+        )
+        (handed,) = graph.copies((activation,))
         if self.split is not None:
-            outputs = self.split.behind(activation, *carried)
+            outputs = self.split.behind.forward(handed, *carried)
         else:
             # What is carried are then the inputs: the forward runs from the start, and the hook
             # exchanges the layer's output for the activation that is asked about.
             original = {name: value for name, value in context.items() if name not in carried_names}
-            with _hooked(self.network.layer(self.layer), lambda module, inputs, output: activation):
+            with _hooked(self.network.layer(self.layer), lambda module, inputs, output: handed):
                 outputs = self.network.plain(*carried, **original)
         return checked(self.network.output(outputs), len(activation), self.name)
 
