@@ -211,11 +211,10 @@ class _Dependencies:
 
     @classmethod
     def of(cls, captured: fx.GraphModule, at: fx.Node, values: dict[fx.Node, Any]) -> _Dependencies:
-        downstream = _reached_from(captured, {at})
-        placeholders = {node for node in captured.graph.nodes if node.op == "placeholder"}
+        downstream = reached_from(captured, {at})
         # Values that depend on no input are constants, even if their first dimension happens to
         # equal the number of rows.
-        with_rows = _reached_from(captured, placeholders, values)
+        with_rows = reached_from(captured, inputs_of(captured), values)
         carried: list[fx.Node] = []
         recomputed: list[fx.Node] = []
 
@@ -237,7 +236,12 @@ class _Dependencies:
         return cls(downstream, tuple(carried), frozenset(recomputed))
 
 
-def _reached_from(
+def inputs_of(captured: fx.GraphModule) -> set[fx.Node]:
+    """The nodes that stand for the graph's arguments."""
+    return {node for node in captured.graph.nodes if node.op == "placeholder"}
+
+
+def reached_from(
     captured: fx.GraphModule, roots: set[fx.Node], values: dict[fx.Node, Any] | None = None
 ) -> frozenset[fx.Node]:
     """The roots and all nodes that depend on them; with values, by way of tensors alone."""
