@@ -389,7 +389,8 @@ class ChunkSearches:
         )
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that a chunk was too large."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
@@ -417,7 +418,7 @@ def run(
             try:
                 work(start, stop, plan.memory_format)
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error) or plan.rows <= 1:
+                if not out_of_memory(error) or plan.rows <= 1:
                     raise
                 chunks.halve()
                 continue

@@ -372,6 +372,70 @@ def test_a_background_passes_through_the_layer() -> None:
     torch.testing.assert_close(behind.base, net(rows)[:, 0].mean().detach().expand(5))
 
 
+class Overwritten(nn.Module):
+    """What a layer answers is written on by what follows, as in torchvision's residual blocks."""
+
+    def __init__(self, captured: bool) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2)
+        self.relu, self.head = nn.ReLU(inplace=True), nn.Linear(32, 3)
+        if not captured:
+            self.head.register_forward_hook(lambda module, inputs, output: None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(self.conv(x))
+        h = self.add(h, x)
+        out: Tensor = self.head(self.relu(h).flatten(1))
+        return out
+
+    def add(self, h: Tensor, x: Tensor) -> Tensor:
+        h += x
+        return h
+
+
+class OverwrittenByARectifier(Overwritten):
+    def add(self, h: Tensor, x: Tensor) -> Tensor:
+        return self.relu(h) + x
+
+
+class OverwrittenShortcut(Overwritten):
+    def add(self, h: Tensor, x: Tensor) -> Tensor:
+        shortcut = 2 * x
+        shortcut += h
+        return shortcut
+
+
+@pytest.mark.parametrize("captured", [True, False])
+@pytest.mark.parametrize("kind", [Overwritten, OverwrittenByARectifier, OverwrittenShortcut])
+def test_what_the_network_overwrites_behind_a_layer_is_asked_as_it_was(
+    kind: type[Overwritten], captured: bool
+) -> None:
+    net, x = randomised(kind(captured)).double(), randn(2, 2, 4, 4, seed=5, dtype=DOUBLE)
+    channels = assay.Labels(torch.arange(2)[:, None, None].expand(2, 4, 4))
+    behind = assay.Question(net, x, target=1).after("norm", features=channels)
+
+    def rest(h: Tensor, inputs: Tensor = x) -> Tensor:
+        h = net.add(h.clone(), inputs.clone())
+        out: Tensor = net.head(torch.relu(h).flatten(1))[:, 1]
+        return out
+
+    def before(inputs: Tensor) -> Tensor:
+        out: Tensor = net.norm(net.conv(inputs)).detach()
+        return out
+
+    h, gone = before(x), before(0 * x)
+    torch.testing.assert_close(behind.x, h.flatten(1))
+    torch.testing.assert_close(behind.prediction, net(x.clone())[:, 1].detach())
+    masks = [torch.arange(2)[None, :, None, None] == channel for channel in range(2)]
+    by_hand = torch.stack([rest(h) - rest(torch.where(mask, gone, h)) for mask in masks], 1)
+    torch.testing.assert_close(assay.Occlusion()(behind).values, by_hand.detach())
+    expected = layer_by_hand(before, rest, x, 0 * x, STEPS)
+    made = IG(behind).values
+    torch.testing.assert_close(made, expected.view(2, 2, 16).sum(2), rtol=0, atol=1e-10)
+    unit = assay.Question(net, x).upto("norm", (1, 2, 3))
+    torch.testing.assert_close(unit.prediction, h[:, 1, 2, 3])
+
+
 def test_the_network_is_left_as_found() -> None:
     for kind in (Residual, NoGraph):
         net = randomised(kind()).double()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from assay import engine
 from assay.features.partition import Features
-from assay.inputs.layout import Layout, arranged
+from assay.inputs.layout import Layout
 from assay.models.base import digest
 from assay.models.networks.layers import After, names_of
 from assay.question.evaluation import Evaluation
@@ -107,8 +107,8 @@ class BehindLayer:
 
         def work(start: int, stop: int, memory: int) -> None:
             rows, owners = make(torch.arange(start, stop, device=source.x.device))
-            folded = arranged(source.layout.fold(rows), memory)
-            activation, beside = self.model.before(folded, source.context(owners))
+            folded = source.layout.fold(rows)
+            activation, beside = self.model.before(folded, source.context(owners), memory)
             engine.count(len(rows))
             # A copy: the network may write on its own activations afterwards.
             activations.append(activation.detach().reshape(len(rows), -1).clone())

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 import assay
 from assay.models.networks import fast_forms
+from assay.models.networks.fused import fused
 from assay.models.networks.network import Network
 from toys import Residual, randn, randomised
 
@@ -78,3 +80,80 @@ def test_a_wrapper_owns_what_is_learnt_and_takes_it_along() -> None:
     del model, forms, made, other
     gc.collect()
     assert gone() is None
+
+
+METHODS = [assay.IntegratedGradients(64), assay.Occlusion(), assay.Gradient()]
+
+
+class Masked(nn.Module):
+    """A mask that is optional and left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 2, 3), nn.Linear(72, 3)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        h = torch.relu(self.conv(x))
+        if mask is not None:
+            h = h * mask
+        out: Tensor = self.fc(h.flatten(1))
+        return out
+
+
+class WrongTrace(Masked):
+    """A trace takes a branch that cannot run."""
+
+    error: type[Exception] = TypeError
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if not isinstance(x, Tensor):
+            x = self.fail(x)
+        return super().forward(x)
+
+    def fail(self, x: Any) -> Any:
+        return {TypeError: lambda: x + "no", AttributeError: lambda: x.nowhere}[self.error]()
+
+
+class WrongAttribute(WrongTrace):
+    error = AttributeError
+
+
+def normed(parametrization: Any) -> nn.Module:
+    conv = parametrization(nn.Conv2d(1, 2, 3))
+    return nn.Sequential(conv, nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
+
+
+MADE = {
+    "optional": Masked,
+    "type": WrongTrace,
+    "attribute": WrongAttribute,
+    "weight norm": lambda: normed(parametrizations.weight_norm),
+    "spectral norm": lambda: normed(parametrizations.spectral_norm),
+    "orthogonal": lambda: normed(parametrizations.orthogonal),
+}
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_a_form_that_cannot_be_made_is_done_without(
+    make: Any, method: assay.Method, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    net = make().double().eval()
+    x = randn(300 if isinstance(method, assay.Gradient) else 5, 1, 8, 8, seed=2, dtype=DOUBLE)
+
+    def ask(speedups: bool) -> Tensor:
+        model = assay.wrap(net, reproducible=True, speedups=speedups)
+        question = assay.Question(model, x, target=1, features=assay.Pixels())
+        return method(question).values
+
+    torch.testing.assert_close(ask(True), ask(False), rtol=0, atol=1e-10)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["optional", "weight norm", "spectral norm", "orthogonal"])
+def test_optional_arguments_and_computed_weights_keep_the_fast_form(kind: str) -> None:
+    net, x = MADE[kind]().double().eval(), randn(3, 1, 8, 8, dtype=DOUBLE)
+    form = fused(net, (x,), lambda out: out)
+    assert form is not None
+    torch.testing.assert_close(form(x), net(x))

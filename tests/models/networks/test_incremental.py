@@ -328,6 +328,40 @@ def test_images_of_another_size_are_arranged_anew() -> None:
             asked.forget()
 
 
+class Gated(nn.Module):
+    """A factor or term of each row, from a branch beside the map."""
+
+    def __init__(self, squeezed: bool, factor: bool) -> None:
+        super().__init__()
+        self.stem, self.side = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.squeezed, self.factor, self.head = squeezed, factor, nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.stem(x)
+        of_row = self.side(h).mean((2, 3), keepdim=True)
+        if self.squeezed:
+            of_row = of_row.sum(0)
+        h = of_row * h if self.factor else h - 50 * of_row
+        out: Tensor = self.head(h.abs().mean((2, 3)))
+        return out
+
+
+@pytest.mark.parametrize("factor", [True, False])
+@pytest.mark.parametrize("squeezed", [True, False])
+def test_a_factor_of_each_row_is_none_of_all_in_a_chunk_of_one_row(
+    squeezed: bool, factor: bool
+) -> None:
+    net, images = randomised(Gated(squeezed, factor)).double(), randn(1, 2, 20, 20, dtype=DOUBLE)
+    graph, owners = capture(net), torch.zeros(1, dtype=torch.int64)
+    assert graph is not None
+    place = Rectangles(torch.tensor([9]), torch.tensor([3]), 2, 2, owners)
+    rows = patched(images, owners, place, 1)
+    change = LocalChange(lambda numbers: images[numbers], 1, place)
+    with torch.no_grad():
+        outputs = IncrementalNetwork(graph).ask(rows, change)
+        torch.testing.assert_close(outputs, net(rows), rtol=0, atol=1e-10)
+
+
 def test_rectangles_hold_one_another_row_by_row() -> None:
     none = torch.zeros(2, dtype=torch.int64)
     wide = Rectangles(torch.tensor([0, 2]), torch.tensor([0, 3]), 4, 4, none)

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from assay.inputs.layout import Rows
 from assay.models.base import LocalChange
 from assay.models.networks.fused import fused
-from assay.models.networks.graph import agree, listened
+from assay.models.networks.graph import agree, copies, listened
 from assay.models.networks.incremental import IncrementalNetwork
 
 _WORTH_FROM = 256  # rows of work below which capturing the graph costs more than it saves
@@ -37,7 +37,7 @@ class FastForms:
         self._output = output
         # Made from the weights of this version; None where the module cannot be captured.
         self._version: tuple[tuple[int, int], ...] | None = None
-        self._fused: Callable[..., Any] | None = None
+        self._fused: fx.GraphModule | None = None
         self._incremental: IncrementalNetwork | None = None
         # In use while a session that has checked them is open.
         self._open = False
@@ -68,7 +68,9 @@ class FastForms:
         The fused form keeps its weights in the channels-last order, so plain rows go to the module.
         """
         if self._open and memory_format and self._fused is not None:
-            return self._fused
+            # Its forward, since a graph that is called prints before it raises.
+            forward: Callable[..., Any] = self._fused.forward
+            return forward
         return self._module
 
     def changed_outputs(self, rows: Tensor, change: LocalChange) -> Tensor | None:
@@ -86,13 +88,17 @@ class FastForms:
     def _make(self, sample: Rows) -> None:
         self._fused = fused(self._module, sample, self._output)
         self._incremental = None
-        if isinstance(self._fused, fx.GraphModule):
+        if self._fused is not None:
             self._incremental = IncrementalNetwork(self._fused)
 
     def _answers_like_module(self, sample: Rows) -> bool:
         if self._fused is None:
             return True
-        return agree(self._output(self._fused(*sample)), self._output(self._module(*sample)))
+        try:
+            answers = self._output(fx.Interpreter(self._fused).run(*copies(sample)))
+        except Exception:  # the forward may have changed, and a sample may fit the old one no more
+            return False
+        return agree(answers, self._output(self._module(*copies(sample))))
 
     def _current_version(self) -> tuple[tuple[int, int], ...]:
         tensors = (*self._module.parameters(), *self._module.buffers())

@@ -19,8 +19,9 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.parametrize import is_parametrized
 
-from assay.models.networks.graph import agree, capture
+from assay.models.networks.graph import agree, capture, copies
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -34,29 +35,35 @@ _RECTIFIERS = (functional.relu, torch.relu)
 
 def fused(
     module: nn.Module, sample: Sequence[Any], output: Callable[[Any], Any]
-) -> Callable[..., Any] | None:
+) -> fx.GraphModule | None:
     """The faster form of a module with convolutions, or None where it cannot be captured or does
     not answer the same.
     """
     if not any(isinstance(part, nn.Conv2d) for part in module.modules()):
         return None
-    graph = capture(module)
+    graph = capture(module, inputs=len(sample))
     if graph is None:
         return None
+    try:
+        _rewrite(graph)
+        # Interpreted, since a graph that is called prints before it raises.
+        answers = output(fx.Interpreter(graph).run(*copies(sample)))
+    except Exception:  # a wrong branch of the trace, or a module that cannot be rewritten
+        return None
+    return graph if agree(answers, output(module(*copies(sample)))) else None
+
+
+def _rewrite(graph: fx.GraphModule) -> None:
+    """The faster modules and operations in place of the network's own."""
     # Folding comes first: it makes new convolutions, whose weights are then reordered.
     _fold_batch_norms(graph)
     _reorder_weights(graph)
     _overwrite(graph)
     graph.recompile()
-    try:
-        answers = output(graph(*sample))
-    except RuntimeError:  # a sum that cannot overwrite its first part, since the second is larger
-        return None
-    return graph if agree(answers, output(module(*sample))) else None
 
 
 def _module_called_once(graph: fx.GraphModule, node: Any) -> nn.Module | None:
-    """The module that a node calls, if it is called there only."""
+    """The module that a node calls, if it is called there only and its weights are its own."""
     if not isinstance(node, fx.Node) or node.op != "call_module":
         return None
     calls = [
@@ -67,7 +74,9 @@ def _module_called_once(graph: fx.GraphModule, node: Any) -> nn.Module | None:
     # Called twice, a change of it for one call would change the other.
     if len(calls) != 1:
         return None
-    return graph.get_submodule(str(node.target))
+    called = graph.get_submodule(str(node.target))
+    # Weights that are computed (weight or spectral norm) cannot be exchanged for others.
+    return None if is_parametrized(called) else called
 
 
 def _exchange(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:

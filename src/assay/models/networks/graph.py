@@ -6,6 +6,7 @@ caller falls back and says so.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -22,11 +23,32 @@ _SMALLEST_SCALE = 1e-3  # outputs below this are compared absolutely
 
 @final
 class _Tracer(fx.Tracer):
-    """Traces through everything but torch's own modules and the layers that are asked for."""
+    """Traces through everything but torch's own modules and the layers that are asked for.
 
-    def __init__(self, keep: frozenset[str]) -> None:
+    Settings:
+        keep: names of layers that stay calls.
+        inputs: how many arguments are handed over; the rest have their defaults.
+    """
+
+    def __init__(self, keep: frozenset[str], inputs: int | None) -> None:
         super().__init__()
         self._keep = keep
+        self._inputs = inputs
+
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
+        function, arguments = super().create_args_for_root(root_fn, is_module, concrete_args)
+        if self._inputs is None:
+            return function, arguments
+        # A stand-in is not None, nor False: `mask is None` would take the other branch.
+        defaults = _defaults(root_fn)
+        for index in range(is_module + self._inputs, len(arguments)):
+            stand_in = arguments[index]
+            if stand_in.node.target in defaults:
+                self.graph.erase_node(stand_in.node)
+                arguments[index] = defaults[stand_in.node.target]
+        return function, arguments
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self._keep:
@@ -34,12 +56,31 @@ class _Tracer(fx.Tracer):
         return super().is_leaf_module(m, module_qualified_name)
 
 
-def capture(module: nn.Module, keep: frozenset[str] = frozenset()) -> fx.GraphModule | None:
-    """The module as a graph, or None where its forward cannot be traced or a hook listens to it."""
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """What the arguments of a function are when they are left out, by the names of the trace."""
+    defaults: dict[str, Any] = {}
+    for name, parameter in inspect.signature(inspect.unwrap(function)).parameters.items():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            defaults[f"*{name}"] = ()
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            defaults[f"**{name}"] = {}
+        elif parameter.default is not parameter.empty:
+            defaults[name] = parameter.default
+    return defaults
+
+
+def capture(
+    module: nn.Module, keep: frozenset[str] = frozenset(), inputs: int | None = None
+) -> fx.GraphModule | None:
+    """The module as a graph, or None where its forward cannot be traced or a hook listens to it.
+
+    A trace follows one branch of the forward, and perhaps not the one that the network takes:
+    whoever uses the graph compares it with the network first.
+    """
     if isinstance(module, torch.jit.ScriptModule | fx.GraphModule) or listened(module):
         return None
     try:
-        graph = _Tracer(keep).trace(module)
+        graph = _Tracer(keep, inputs).trace(module)
     except Exception:  # whatever a user's forward may raise on proxies: it then cannot be captured
         return None
     return fx.GraphModule(module, graph)
@@ -57,10 +98,17 @@ def agree(ours: Any, theirs: Any) -> bool:
         return False
     if not theirs.numel() or not bool(torch.isfinite(theirs).all()):
         return False
-    scale = float(theirs.abs().max())
+    scale = float(theirs.detach().abs().max())
     # Relative to the largest output: folded batch norms differ by some units in the last place.
     tolerance = _TOLERANCE_DOUBLE if theirs.dtype == torch.float64 else _TOLERANCE
-    return float((ours - theirs).abs().max()) <= tolerance * max(scale, _SMALLEST_SCALE)
+    return float((ours - theirs).detach().abs().max()) <= tolerance * max(scale, _SMALLEST_SCALE)
+
+
+def copies(tensors: Sequence[Any]) -> tuple[Any, ...]:
+    """Copies of the tensors among some arguments, for a forward that may write on them."""
+    return tuple(
+        argument.clone() if isinstance(argument, Tensor) else argument for argument in tensors
+    )
 
 
 @final
@@ -77,36 +125,50 @@ class Split:
 def split(
     module: nn.Module, layer: str, sample: Sequence[Any], output: Callable[[Any], Any]
 ) -> Split | None:
-    """The network split behind one layer, or None where it cannot be captured; what skips past the
-    layer is carried along.
+    """The network split behind one layer, or None where it cannot be captured or does not answer
+    the sample like the network; what skips past the layer is carried along.
     """
-    captured = capture(module, frozenset({layer}))
+    captured = capture(module, frozenset({layer}), len(sample))
     if captured is None:
         return None
+    try:
+        expected = output(module(*copies(sample)))
+        return _split(captured, layer, sample, output, expected)
+    except Exception:  # a wrong branch may raise anything: the graph is then not the network
+        return None
+
+
+def _split(
+    captured: fx.GraphModule,
+    layer: str,
+    sample: Sequence[Any],
+    output: Callable[[Any], Any],
+    expected: Any,
+) -> Split | None:
+    """The graph split behind one layer, if its halves answer a sample as the network has."""
     calls = [node for node in captured.graph.nodes if _calls(node, layer)]
     # A layer that is called twice has no one place to cut at.
     if len(calls) != 1:
         return None
     (at,) = calls
     recorder = _Recorder(captured)
-    expected = output(recorder.run(*sample))
+    # Against the network's own answer: a trace may have followed another branch.
+    if not agree(output(recorder.run(*copies(sample))), expected):
+        return None
     dependencies = _Dependencies.of(captured, at, recorder.values)
     before = _before(captured, at, dependencies.carried)
     behind = _behind(captured, at, dependencies)
-    parts = before(*sample)
+    # Interpreted, since a graph that is called prints before it raises.
+    parts = fx.Interpreter(before).run(*copies(sample))
     if not all(_has_rows(part, len(expected)) for part in parts):
         return None
-    if not agree(output(behind(*parts)), expected):
+    if not agree(output(fx.Interpreter(behind).run(*copies(parts))), expected):
         return None
     # Rows in another order, and one of them twice: what only looks as if it had a row per input,
     # or has a number of rows built in, is found out.
     mixed_up = torch.arange(len(expected), device=expected.device).flip(0).repeat(2)
     rows = mixed_up[: len(expected) + 1]
-    try:
-        # Interpreted, since a graph that is called prints before it raises.
-        mixed = output(fx.Interpreter(behind).run(*(part[rows] for part in parts)))
-    except RuntimeError:
-        return None
+    mixed = output(fx.Interpreter(behind).run(*(part[rows] for part in parts)))
     return Split(before, behind) if agree(mixed, expected[rows]) else None
 
 
@@ -149,11 +211,10 @@ class _Dependencies:
 
     @classmethod
     def of(cls, captured: fx.GraphModule, at: fx.Node, values: dict[fx.Node, Any]) -> _Dependencies:
-        downstream = _reached_from(captured, {at})
-        placeholders = {node for node in captured.graph.nodes if node.op == "placeholder"}
+        downstream = reached_from(captured, {at})
         # Values that depend on no input are constants, even if their first dimension happens to
         # equal the number of rows.
-        with_rows = _reached_from(captured, placeholders, values)
+        with_rows = reached_from(captured, inputs_of(captured), values)
         carried: list[fx.Node] = []
         recomputed: list[fx.Node] = []
 
@@ -175,7 +236,12 @@ class _Dependencies:
         return cls(downstream, tuple(carried), frozenset(recomputed))
 
 
-def _reached_from(
+def inputs_of(captured: fx.GraphModule) -> set[fx.Node]:
+    """The nodes that stand for the graph's arguments."""
+    return {node for node in captured.graph.nodes if node.op == "placeholder"}
+
+
+def reached_from(
     captured: fx.GraphModule, roots: set[fx.Node], values: dict[fx.Node, Any] | None = None
 ) -> frozenset[fx.Node]:
     """The roots and all nodes that depend on them; with values, by way of tensors alone."""

@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from assay.models.base import LocalChange
-from assay.models.networks.graph import agree
+from assay.models.networks.graph import agree, inputs_of, reached_from
 from assay.numerics.rectangles import PasteIndex, Rectangles, Side
 
 T = TypeVar("T")
@@ -151,6 +151,7 @@ class IncrementalNetwork(fx.Interpreter):
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
+        self._of_rows = reached_from(graph, inputs_of(graph))
         # The clean maps of inputs first..first + count - 1, by node, and the same with padding.
         self._clean: dict[fx.Node, Any] = {}
         self._padded: dict[tuple[fx.Node, tuple[int, ...], float], Tensor] = {}
@@ -192,7 +193,7 @@ class IncrementalNetwork(fx.Interpreter):
         few = LocalChange(change.inputs, change.count, rectangles)
         try:
             local = output(self.ask(rows[:_CHECKED_ROWS], few))
-        except RuntimeError:  # an operation whose result depends on the size of the whole map
+        except Exception:  # an operation that depends on the whole map may raise anything
             return False
         self._checked = agree(local, output(self.module(rows[:_CHECKED_ROWS])))
         return self._checked
@@ -254,6 +255,10 @@ class IncrementalNetwork(fx.Interpreter):
         return self.pasted(index, self._clean[node], patch)
 
     # --- what local operations ask
+
+    def is_of_rows(self, argument: Any) -> bool:
+        """Whether an argument of a node depends on the rows that are asked about."""
+        return argument in self._of_rows
 
     def map_shape(self, node: fx.Node) -> tuple[int, int]:
         """Height and width of a node's map."""
@@ -396,8 +401,15 @@ class LocalOperations:
                 return None
             return widest.with_values(operation(*self._over(cast(Any, arguments), widest)))
         # A patch and something else: it must not matter where on the map the patch lies.
-        other = next(value for value in values if not isinstance(value, Patch))
-        if isinstance(other, Tensor) and not _alike_everywhere(other):
+        at, other = next(
+            (argument, value)
+            for argument, value in zip(arguments, values)
+            if not isinstance(value, Patch)
+        )
+        # A chunk of one row does not turn a factor of each row into one of all.
+        if isinstance(other, Tensor) and (
+            self._network.is_of_rows(at) or not _alike_everywhere(other)
+        ):
             return None
         operands = [value.values if isinstance(value, Patch) else value for value in values]
         patch = next(value for value in values if isinstance(value, Patch))

@@ -14,7 +14,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from assay.engine import Chunks
+from assay.engine import Chunks, out_of_memory
 from assay.errors import AbilityError, KindError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, Model, checked, digest
@@ -33,6 +33,26 @@ class Layered(Model):
     @abstractmethod
     def layer(self, name: str) -> nn.Module:
         """The layer of that name, or a refusal with the names that come near."""
+
+
+def in_format(model: Model, memory_format: int, forward: Callable[[int], Any]) -> Any:
+    """What a forward gives for rows in a memory format, or in the plain one where the model takes
+    no other: `x.view(n, -1)` refuses the strides of channels-last images.
+    """
+    # What has refused once is not tried again; searches that began before may still propose it.
+    memory_format = min(memory_format, model.memory_formats - 1)
+    if memory_format == 0:
+        return forward(0)
+    try:
+        return forward(memory_format)
+    except RuntimeError as error:
+        # The engine answers this one with smaller chunks.
+        if out_of_memory(error):
+            raise
+    # What the plain format refuses as well is the network's own error.
+    outputs = forward(0)
+    model.memory_formats = 1
+    return outputs
 
 
 class _Reached(Exception):
@@ -111,17 +131,23 @@ class Upto(_Cut):
         return f"{self.network.name} up to {self.layer}"
 
     def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
+        activation: Tensor = in_format(
+            self, memory_format, lambda tried: self._forward(arranged(rows, tried), context)
+        )
+        return activation
+
+    def _forward(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:
         reached: list[Any] = []
 
         # What lies behind the layer is not run: an exception leaves the forward.
         def stop(module: nn.Module, inputs: Any, output: Any) -> None:
-            reached.append(output)
+            reached.extend(graph.copies((output,)))
             raise _Reached
 
         # Hooks are heard by the plain module alone: a compiled one may have inlined the layer.
         with _hooked(self.network.layer(self.layer), stop):
             try:
-                self.network.plain(*arranged(rows, memory_format), **context)
+                self.network.plain(*rows, **context)
             except _Reached:
                 return _activation(reached[0], self.layer, len(rows[0]))
         raise AbilityError(
@@ -164,18 +190,29 @@ class After(_Cut):
         if not context:
             self.split = graph.split(self.network.plain, self.layer, sample, self.network.output)
 
-    def before(self, rows: Rows, context: Mapping[str, Any]) -> tuple[Tensor, Sequence[Tensor]]:
+    def before(
+        self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0
+    ) -> tuple[Tensor, Sequence[Tensor]]:
         """The activation of a chunk, and what is carried beside it."""
+        parts: tuple[Tensor, Sequence[Tensor]] = in_format(
+            self, memory_format, lambda tried: self._before(arranged(rows, tried), context)
+        )
+        return parts
+
+    def _before(self, rows: Rows, context: Mapping[str, Any]) -> tuple[Tensor, Sequence[Tensor]]:
         # Captured: what skips past the layer is worked out here, once.
         if self.split is not None:
-            activation, *carried = self.split.before(*rows)
+            activation, *carried = self.split.before.forward(*graph.copies(rows))
             return _activation(activation, self.layer, len(rows[0])), carried
         # Not captured: a hook reads the activation, and the inputs themselves are carried.
         passed: list[Any] = []
-        with _hooked(
-            self.network.layer(self.layer), lambda module, inputs, output: passed.append(output)
-        ):
-            self.network.plain(*rows, **context)
+
+        # A copy at once: what follows may write on the layer's output (a sum, a rectifier in place).
+        def read(module: nn.Module, inputs: Any, output: Any) -> None:
+            passed.extend(graph.copies((output,)))
+
+        with _hooked(self.network.layer(self.layer), read):
+            self.network.plain(*graph.copies(rows), **context)
         if len(passed) != 1:
             raise AbilityError(
                 expected=(
@@ -187,18 +224,24 @@ class After(_Cut):
         return _activation(passed[0], self.layer, len(rows[0])), rows
 
     def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
-        (activation,) = arranged(rows, memory_format)
-        carried_names = [name for name in context if name.startswith(_CARRIED)]
-        carried = [context[f"{_CARRIED}{index}"] for index in range(len(carried_names))]
+        outputs = in_format(self, memory_format, lambda tried: self._forward(rows, context, tried))
+        return checked(outputs, len(rows[0]), self.name)
+
+    def _forward(self, rows: Rows, context: Mapping[str, Any], memory_format: int) -> Any:
+        names = [name for name in context if name.startswith(_CARRIED)]
+        carried = [context[f"{_CARRIED}{index}"] for index in range(len(names))]
+        # The part before the layer may have answered in another order than this one takes.
+        if memory_format == 0:
+            carried = [tensor.contiguous() for tensor in carried]
+        # Copies go on: the network may write on them, and they are asked about again.
+        activation, *beside = graph.copies((*arranged(rows, memory_format), *carried))
         if self.split is not None:
-            outputs = self.split.behind(activation, *carried)
-        else:
-            # What is carried are then the inputs: the forward runs from the start, and the hook
-            # exchanges the layer's output for the activation that is asked about.
-            original = {name: value for name, value in context.items() if name not in carried_names}
-            with _hooked(self.network.layer(self.layer), lambda module, inputs, output: activation):
-                outputs = self.network.plain(*carried, **original)
-        return checked(self.network.output(outputs), len(activation), self.name)
+            return self.network.output(self.split.behind.forward(activation, *beside))
+        # What is carried are then the inputs: the forward runs from the start, and the hook
+        # exchanges the layer's output for the activation that is asked about.
+        original = {name: value for name, value in context.items() if name not in names}
+        with _hooked(self.network.layer(self.layer), lambda module, inputs, output: activation):
+            return self.network.output(self.network.plain(*beside, **original))
 
 
 def names_of(carried: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -95,19 +95,24 @@ class Network(cut.Layered):
                     "embedding."
                 ),
             )
+        outputs = cut.in_format(
+            self, memory_format, lambda tried: self._forward(rows, context, tried)
+        )
+        return checked(outputs, len(rows[0]), self.name)
+
+    def _forward(self, rows: Rows, context: Mapping[str, Any], memory_format: int) -> Any:
         # The module itself, where no faster form is open.
         runner: Callable[..., Any] = self.module
         if self._forms is not None:
             runner = self._forms.runner(memory_format)
-        outputs = self.output(runner(*arranged(rows, memory_format), **context))
-        return checked(outputs, len(rows[0]), self.name)
+        return self.output(runner(*arranged(rows, memory_format), **context))
 
     def call_changed(
         self, rows: Rows, change: LocalChange, context: Mapping[str, Any], memory_format: int = 0
     ) -> Tensor:
         outputs = None
         # Clean maps are gathered place by place, which is cheap in the channels-last order alone.
-        if self._forms is not None and memory_format:
+        if self._forms is not None and min(memory_format, self.memory_formats - 1):
             (images,) = arranged(rows, memory_format)
             outputs = self._forms.changed_outputs(images, change)
         if outputs is None:
