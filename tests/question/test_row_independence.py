@@ -80,3 +80,34 @@ def test_outputs_that_cancel_up_to_rounding_are_no_influence() -> None:
 def test_targets_of_their_own_rows_pass(target: Any) -> None:
     for x in (randn(3, 4), torch.ones(3, 4)):
         assert assay.Question(tanh_net(), x, target=target).prediction.shape == (3,)
+
+
+class OneRow(nn.Module):
+    """An export for one row at a time, which cannot take two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(3, 3, 1)
+        self.head = nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.first(x).reshape(1, -1))
+        return out
+
+
+@pytest.mark.parametrize("method", [assay.Gradient(), assay.Occlusion()])
+@pytest.mark.parametrize("layer", [None, "first"])
+def test_a_model_of_one_row_is_never_asked_two(method: assay.Method, layer: str | None) -> None:
+    net, x = randomised(OneRow()), randn(3, 3, 4)
+    question = assay.Question(assay.wrap(net, batch_size=1), x, target=1)
+    answer = method(question if layer is None else question.after(layer))
+    for row in range(3):
+        alone = assay.Question(assay.wrap(net, batch_size=1), x[row : row + 1], target=1)
+        expected = method(alone if layer is None else alone.after(layer))
+        torch.testing.assert_close(answer.values[row], expected.values[0])
+
+
+def test_randomness_shows_in_a_model_of_one_row() -> None:
+    model = assay.wrap(lambda x: x.sum(1) + torch.rand(1), batch_size=1)
+    with pytest.raises(ModelError, match="fix the randomness"):
+        _ = assay.Question(model, randn(3, 4), target=0).prediction

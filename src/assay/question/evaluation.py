@@ -127,6 +127,11 @@ class Evaluation:
         aligned = {name: value[owners] for name, value in self.aligned.items()}
         return {**aligned, **self.shared}
 
+    @property
+    def most_rows(self) -> int | None:
+        """The rows that the model takes at once, where its owner said so."""
+        return self.model.chunking.batch_size
+
     # --- the two loops
 
     def outputs(
@@ -217,7 +222,8 @@ class Evaluation:
         if total == 0:
             return
         with self.model.session(slopes=purpose == "slopes"):
-            sample, owners = make(torch.arange(min(total, 4), device=self.x.device))
+            size = min(total, 4, self.most_rows or 4)
+            sample, owners = make(torch.arange(size, device=self.x.device))
             self.model.prepare(total, self.layout.fold(sample), self.context(owners))
             chunks = self.model.pace(f"{purpose} of {self.layout.shapes}")
             chunks = chunks.sized(self.layout.elements, share, total)
@@ -275,7 +281,8 @@ class Evaluation:
         """Asks two rows together and each alone, and refuses when their answers differ.
 
         Also refuses, at the cost of four rows, a target that does not fit the outputs or that mixes
-        rows.
+        rows. A model that takes one row at a time is asked the same row twice instead, which shows
+        randomness; its rows never meet.
         """
         pair, owners = self._two_unlike_rows()
 
@@ -287,11 +294,14 @@ class Evaluation:
             return outputs.detach().clone()
 
         with self.model.session(slopes=False):
-            together = ask(0, 1)
-            # Both of them: in what runs from row to row, the first has no row before it.
-            singles = [ask(0), ask(1)]
-        alone = torch.cat(singles)
-        gap = self._difference(together, alone)
+            if self.most_rows == 1:
+                singles = [ask(0)]
+                again = ask(0)
+            else:
+                again = ask(0, 1)
+                # Both of them: in what runs from row to row, the first has no row before it.
+                singles = [ask(0), ask(1)]
+        gap = self._difference(again, torch.cat(singles))
         if gap is not None:
             raise ModelError(
                 expected="the answer for an input not to depend on its neighbours",
@@ -348,8 +358,9 @@ class Evaluation:
             alone.append(chosen.score(outputs, torch.zeros_like(owners[:1])).detach())
         # The same outputs in both: what differs is the target's doing, not the model's rounding.
         outputs = torch.cat(singles)
-        chosen = target.take(owners).choose(outputs)
-        together = chosen.score(outputs, torch.arange(2, device=owners.device)).detach()
+        count = len(outputs)
+        chosen = target.take(owners[:count]).choose(outputs)
+        together = chosen.score(outputs, torch.arange(count, device=owners.device)).detach()
         gap = self._difference(together, torch.cat(alone))
         if gap is not None:
             raise TargetError(

@@ -559,7 +559,7 @@ class Question:
         """
         self._check_rows_independent()
         source = self._evaluation
-        rows = torch.arange(min(self.n, 2), device=self.x.device)
+        rows = torch.arange(min(self.n, 2, source.most_rows or 2), device=self.x.device)
         rest = source.model.cut_after(layer)
         # Two rows tell the shape of the layer, and whether the network can be captured as a graph.
         with source.model.session(slopes=False):

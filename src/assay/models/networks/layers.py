@@ -77,6 +77,7 @@ class _Cut(Model):
         self.device = network.device
         self.dtype = network.dtype
         self.memory_formats = network.memory_formats
+        self.chunking = network.chunking
 
     def session(self, *, slopes: bool) -> Any:
         return self.network.session(slopes=slopes)
