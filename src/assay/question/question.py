@@ -41,7 +41,7 @@ from assay.question.validation import (
     split_context,
 )
 from assay.removals.base import FixedAbsent, Removal
-from assay.targets import Neuron, Output, Predicted, Target, as_target
+from assay.targets import Output, Predicted, Target, as_target
 
 Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """A path: (input, step) indices (r,) to points (r, elements) and velocities there, None for 1."""
@@ -90,9 +90,9 @@ class Question:
             model = model.reading(inputs)
         target = Predicted() if target is None else as_target(target)
         # A neuron is an output of the network that stops at its layer.
-        if isinstance(target, Neuron):
-            model = model.cut_upto(target.layer)
-            target = Output(target.unit)
+        target, layer = target.at_layer()
+        if layer is not None:
+            model = model.cut_upto(layer)
         layout, self.features, self.removal = read_inputs(inputs, features, removal, model)
         x = check_finite(layout.flatten(inputs), model)
         aligned, shared = split_context(context or {}, len(x), model.device)
