@@ -83,11 +83,11 @@ def split(
     captured = capture(module, frozenset({layer}))
     if captured is None:
         return None
-    calls = [node for node in captured.graph.nodes if _calls(node, layer)]
+    layer_calls = [node for node in captured.graph.nodes if _calls(node, layer)]
     # A layer that is called twice has no one place to cut at.
-    if len(calls) != 1:
+    if len(layer_calls) != 1:
         return None
-    (at,) = calls
+    (at,) = layer_calls
     recorder = _Recorder(captured)
     expected = output(recorder.run(*sample))
     dependencies = _Dependencies.of(captured, at, recorder.values)
@@ -108,6 +108,14 @@ def split(
     except RuntimeError:
         return None
     return Split(before, behind) if agree(mixed, expected[rows]) else None
+
+
+def calls(module: nn.Module, layer: str) -> int | None:
+    """How often a forward calls the layer, or None where the network cannot be captured."""
+    captured = capture(module, frozenset({layer}))
+    if captured is None:
+        return None
+    return sum(_calls(node, layer) for node in captured.graph.nodes)
 
 
 def _calls(node: fx.Node, layer: str) -> bool:
