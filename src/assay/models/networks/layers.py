@@ -86,6 +86,10 @@ class _Cut(Model):
         # The network owns the searches, so that asking it again behind the layer starts warm.
         return self.network.pace(f"{self.name} {purpose}")
 
+    @property
+    def weights_version(self) -> Any:
+        return self.network.weights_version
+
     def fingerprint(self) -> bytes:
         return digest(self.network.fingerprint(), self.name.encode())
 
