@@ -62,6 +62,10 @@ class Target(ABC):
         """One target for all inputs, from this one and those chosen for the inputs behind it."""
         return self
 
+    def at_layer(self) -> tuple[Target, str | None]:  # may be overridden
+        """The target of the network that stops at a layer, and the layer; None for the whole."""
+        return self, None
+
     @abstractmethod
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         """Outputs (r, ...) of chunk rows that belong to the inputs `rows` (r,) -> (r,)."""
@@ -189,6 +193,12 @@ class _OfOutput(Target):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", as_target(self.output))
+        if self.output.at_layer()[1] is not None:
+            raise TargetError(
+                expected=f"one of the model's outputs in {type(self).__name__}",
+                got=repr(self.output),
+                advice="Units of a layer are no classes: explain the neuron itself.",
+            )
 
     def choose(self, outputs: Tensor) -> Target:
         if outputs.dim() != 2 or outputs.shape[1] < 2:
@@ -355,6 +365,17 @@ class Contrast(Target):
         a, b = self._pair
         return Contrast(a.sized(n), b.sized(n))
 
+    def at_layer(self) -> tuple[Target, str | None]:
+        a, layer = as_target(self.a).at_layer()
+        b, layer_of_b = as_target(self.b).at_layer()
+        if layer != layer_of_b:
+            raise TargetError(
+                expected="two neurons of one layer, or two outputs, in Contrast",
+                got=f"{self.a!r} and {self.b!r}",
+                advice="A question stops at one layer: Contrast(Neuron(layer, 0), Neuron(layer, 1)).",
+            )
+        return (self, None) if layer is None else (Contrast(a, b), layer)
+
     def take(self, rows: Tensor) -> Target:
         a, b = self._pair
         return Contrast(a.take(rows), b.take(rows))
@@ -392,6 +413,10 @@ class Negated(Target):
     def sized(self, n: int) -> Target:
         return Negated(self.target.sized(n))
 
+    def at_layer(self) -> tuple[Target, str | None]:
+        target, layer = self.target.at_layer()
+        return (self, None) if layer is None else (Negated(target), layer)
+
     def take(self, rows: Tensor) -> Target:
         return Negated(self.target.take(rows))
 
@@ -416,8 +441,16 @@ class Neuron(Target):
     layer: str
     unit: int | tuple[int, ...]
 
+    def at_layer(self) -> tuple[Target, str | None]:
+        return Output(self.unit), self.layer
+
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
-        return Output(self.unit).score(outputs, rows)
+        # Reached inside of a target that does not hand `at_layer` on: the outputs are the network's.
+        raise TargetError(
+            expected="the outputs of a network that stops at the neuron's layer",
+            got=f"{self!r} inside another target",
+            advice="Use it alone, in Negated or in Contrast, or ask question.upto(layer, unit).",
+        )
 
 
 @final

@@ -490,6 +490,33 @@ def test_layers_that_cannot_be_cut_at_are_refused(
         question.after(layer)
 
 
+@pytest.mark.parametrize("neuron", [False, True])
+def test_a_unit_of_a_layer_that_is_called_twice_is_refused(neuron: bool) -> None:
+    net = randomised(Several()).double()
+    target = assay.Neuron("twice", 0) if neuron else 0
+    question = assay.Question(net, X, target=target)
+    with pytest.raises(AbilityError, match="'twice' to be called once in a forward of Several"):
+        _ = (question if neuron else question.upto("twice", 0)).prediction
+
+
+class NarrowHead(nn.Module):
+    """A head that does not fit the inputs: only what lies before it can be asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(FEATURES, 3), nn.Linear(2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.first(x))
+        return out
+
+
+def test_what_lies_behind_a_unit_need_not_fit() -> None:
+    net = randomised(NarrowHead()).double()
+    question = assay.Question(net, X).upto("first", 1)
+    torch.testing.assert_close(question.prediction, net.first(X)[:, 1].detach())
+
+
 def test_a_layer_that_the_forward_never_passes_is_refused() -> None:
     question = assay.Question(randomised(Several()).double(), X, target=0)
     with pytest.raises(AbilityError, match="got one that never does"):

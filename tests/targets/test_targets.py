@@ -265,3 +265,45 @@ def test_the_maps_of_its_words_add_up_to_the_map_of_a_caption(method: assay.Meth
     torch.testing.assert_close(asked(Sequence(words)), sum(each[1:], each[0]), rtol=0, atol=1e-10)
     one = asked(lambda outputs: outputs[:, 1].log_softmax(1)[:, 1])
     torch.testing.assert_close(each[1], one, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("target", "by_hand"),
+    [
+        (assay.Negated(assay.Neuron("1", 2)), lambda h: -h[:, 2]),
+        (assay.Contrast(assay.Neuron("1", 2), assay.Neuron("1", 0)), lambda h: h[:, 2] - h[:, 0]),
+        (
+            assay.Contrast(assay.Negated(assay.Neuron("1", 2)), assay.Neuron("1", 0)),
+            lambda h: -h[:, 2] - h[:, 0],
+        ),
+    ],
+)
+def test_a_neuron_inside_another_target_is_the_neuron(target: Any, by_hand: Any) -> None:
+    net, x = tanh_net(), randn(3, 4)
+    torch.testing.assert_close(
+        assay.Question(net, x, target=target).prediction, by_hand(net[:2](x)).detach()
+    )
+
+
+class Doubled(assay.targets.Target):
+    """A target of somebody else that knows nothing of layers."""
+
+    inner = assay.Neuron("1", 2)
+
+    def score(self, outputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return 2 * self.inner.score(outputs, rows)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (lambda: assay.LogProb(assay.Neuron("1", 2)), "outputs in LogProb, got Neuron"),
+        (lambda: assay.LogOdds(assay.Negated(assay.Neuron("1", 2))), "outputs in LogOdds, got Neg"),
+        (lambda: assay.Contrast(assay.Neuron("1", 2), 0), "two neurons of one layer"),
+        (lambda: assay.Contrast(assay.Neuron("1", 2), assay.Neuron("0", 2)), "two neurons of one"),
+        (Doubled, "inside another target"),
+    ],
+)
+def test_a_neuron_is_never_taken_for_an_output(target: Any, message: str) -> None:
+    with pytest.raises(TargetError, match=message):
+        _ = assay.Question(tanh_net(), randn(3, 4), target=target()).prediction

@@ -79,8 +79,13 @@ class TensorLayout(Layout):
             tensor.detach().to(self.device, self.dtype).reshape(len(tensor), size)
             for tensor, size in zip(tensors, self.sizes)
         ]
-        # A single tensor is not copied.
-        return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
+        if len(rows) > 1:
+            return torch.cat(rows, dim=1)
+        (flat,) = rows
+        # What the caller may write to is copied: a buffer that is filled again moves no question.
+        if flat.untyped_storage().data_ptr() == tensors[0].untyped_storage().data_ptr():
+            return flat.clone(memory_format=torch.contiguous_format)
+        return flat
 
     def _check(self, tensor: Tensor, shape: tuple[int, ...]) -> None:
         if tuple(tensor.shape[1:]) != shape:

@@ -128,6 +128,7 @@ class Metric(ABC):
         with asking(self, question), torch.inference_mode(False), torch.no_grad():
             for attribution in attributions:
                 self._check_attribution(question, attribution)
+            _check_same_question(question, attributions)
             self.check(question, attributions)
             yield
 
@@ -178,3 +179,40 @@ class Metric(ABC):
                 "versions": versions(),
             },
         )
+
+
+def _check_same_question(question: Question, attributions: Sequence[Attribution]) -> None:
+    """Refuses the answer to another question, where an answer says which one it is of.
+
+    Questions of other inputs, models or removals have other digests. So has the same question with
+    its target chosen already, or with some of its inputs left out: where digests differ, the
+    target's values on the clean and on the absent inputs decide.
+    """
+    digests = [attribution.provenance.get("question") for attribution in attributions]
+    if not any(digests):
+        return
+    # Once for all answers: the model's weights are hashed.
+    own = question.digest
+    for attribution, digest in zip(attributions, digests):
+        if not digest or digest == own:
+            continue
+        if not (
+            _close(attribution.prediction, question.prediction)
+            and _close(attribution.base, question.base)
+        ):
+            raise InputError(
+                expected="an answer to this question",
+                got=f"an answer of {attribution.method} to another model, inputs or removal",
+                advice="Ask the method this very question: method(question), inputs in its order.",
+            )
+
+
+def _close(answered: Tensor, asked: Tensor) -> bool:
+    a = answered.to(asked.device, torch.float64)
+    b = asked.to(torch.float64)
+    if a.shape != b.shape:
+        return False
+    # Chunks of other sizes round otherwise; half precision counts three digits.
+    tolerance = 1e-4 if asked.dtype in (torch.float32, torch.float64) else 3e-2
+    scale = float(torch.cat([a, b]).abs().max())
+    return bool(((a - b).abs() <= tolerance * scale).all())

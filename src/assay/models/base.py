@@ -96,6 +96,11 @@ class Model(ABC):
     def fingerprint(self) -> bytes:
         """A hash of everything that decides the outputs, as far as it can be read."""
 
+    @property
+    def weights_version(self) -> Any:  # may be overridden
+        """Equal as long as the weights are, and cheap to compare; None where that cannot be told."""
+        return None
+
     @contextmanager
     def session(self, *, slopes: bool) -> Iterator[None]:  # may be overridden
         """Everything the model needs while it works; whatever is changed is put back, also after an

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from assay import engine
-from assay.errors import AbilityError, KindError, ModelError
+from assay.errors import AbilityError, KindError, ModelError, TargetError
 from assay.features.partition import Features, Partition
 from assay.inputs.layout import Layout
 from assay.models.base import LocalChange, Model, digest, finite
@@ -40,6 +40,7 @@ Read: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 _PATCH_COST = 1 / 16  # work and memory of a row of which a patch is asked, relative to a whole row
 _TOLERANCE = (1e-3, 1e-4)  # relative and absolute, between a row alone and beside another
 _HALF_TOLERANCE = (3e-2, 3e-2)  # the same in half precision
+_ROUNDINGS = 16  # units in the last place of the inputs that cancelling sums may be off by
 
 
 @final
@@ -125,6 +126,11 @@ class Evaluation:
         """The context of a chunk."""
         aligned = {name: value[owners] for name, value in self.aligned.items()}
         return {**aligned, **self.shared}
+
+    @property
+    def most_rows(self) -> int | None:
+        """The rows that the model takes at once, where its owner said so."""
+        return self.model.chunking.batch_size
 
     # --- the two loops
 
@@ -216,7 +222,8 @@ class Evaluation:
         if total == 0:
             return
         with self.model.session(slopes=purpose == "slopes"):
-            sample, owners = make(torch.arange(min(total, 4), device=self.x.device))
+            size = min(total, 4, self.most_rows or 4)
+            sample, owners = make(torch.arange(size, device=self.x.device))
             self.model.prepare(total, self.layout.fold(sample), self.context(owners))
             chunks = self.model.pace(f"{purpose} of {self.layout.shapes}")
             chunks = chunks.sized(self.layout.elements, share, total)
@@ -271,28 +278,31 @@ class Evaluation:
         return to_input_precision(self.removed_average(read)[:, 0], self.x)
 
     def check_rows_independent(self, target: Target) -> None:
-        """Asks two rows together and alone, and refuses when their answers differ.
+        """Asks two rows together and each alone, and refuses when their answers differ.
 
-        Also refuses, at the cost of three rows, a target that does not fit the outputs.
+        Also refuses, at the cost of four rows, a target that does not fit the outputs or that mixes
+        rows. A model that takes one row at a time is asked the same row twice instead, which shows
+        randomness; its rows never meet.
         """
-        n = len(self.x)
-        zero = torch.zeros(1, dtype=torch.int64, device=self.x.device)
-        second = self.x[1:2] if n > 1 else self.removed_rows(zero, zero)
-        pair = torch.cat([self.x[:1], second])
-        owners = torch.tensor([0, min(1, n - 1)], device=self.x.device)
+        pair, owners = self._two_unlike_rows()
 
-        def ask(part: slice) -> Tensor:
-            outputs = self.model.call(self.layout.fold(pair[part]), self.context(owners[part]))
+        def ask(*rows: int) -> Tensor:
+            # Indexing copies: a model that writes into its input spoils no other call.
+            index = torch.tensor(rows, device=self.x.device)
+            context = self.context(owners[index])
+            outputs = self.model.call(self.layout.fold(pair[index]), context)
             return outputs.detach().clone()
 
         with self.model.session(slopes=False):
-            together = ask(slice(0, 2))[:1].to(torch.float64)
-            alone = ask(slice(0, 1))
-        half = self.x.dtype in (torch.float16, torch.bfloat16)
-        rtol, atol = _HALF_TOLERANCE if half else _TOLERANCE
-        single = alone.to(torch.float64)
-        if not torch.allclose(together, single, rtol=rtol, atol=atol, equal_nan=True):
-            gap = float((together - single).abs().max())
+            if self.most_rows == 1:
+                singles = [ask(0)]
+                again = ask(0)
+            else:
+                again = ask(0, 1)
+                # Both of them: in what runs from row to row, the first has no row before it.
+                singles = [ask(0), ask(1)]
+        gap = self._difference(again, torch.cat(singles))
+        if gap is not None:
             raise ModelError(
                 expected="the answer for an input not to depend on its neighbours",
                 got=(
@@ -304,4 +314,57 @@ class Evaluation:
                     "in evaluation mode, or fix the randomness."
                 ),
             )
-        target.take(owners[:1]).choose(alone)
+        self._check_target(target, owners, singles)
+
+    def _two_unlike_rows(self) -> tuple[Tensor, Tensor]:
+        """Two rows that differ, where there are such, and the inputs they belong to (2,).
+
+        Like rows hide an influence of one on the other: a batch of them is its own mean.
+        """
+        n = len(self.x)
+        first = self.x[:1]
+        owners = torch.zeros(2, dtype=torch.int64, device=self.x.device)
+        unlike = (self.x[1:2] != first).any(dim=1)
+        if n > 2 and not bool(unlike.any()):
+            unlike = (self.x[1:] != first).any(dim=1)
+        if bool(unlike.any()):
+            owners[1] = unlike.nonzero()[0, 0] + 1
+            second = self.x[owners[1:]]
+        else:
+            second = self.removed_rows(owners[:1], owners[:1])
+        return torch.cat([first, second]), owners
+
+    def _difference(self, a: Tensor, b: Tensor) -> float | None:
+        """The largest difference of two answers of the same rows, or None where they agree."""
+        half = self.x.dtype in (torch.float16, torch.bfloat16)
+        rtol, atol = _HALF_TOLERANCE if half else _TOLERANCE
+        a, b = a.to(torch.float64), b.to(torch.float64)
+        # Small outputs count: the absolute tolerance shrinks with them, down to what rounding of
+        # numbers as large as the inputs may leave where they cancel.
+        unit = torch.finfo(self.x.dtype if half else torch.float32).eps
+        inputs = self.x[:1].to(torch.float64).nan_to_num()
+        rounding = min(1.0, _ROUNDINGS * unit * float(inputs.abs().max()) / atol)
+        outputs = float(b.nan_to_num().abs().max()) if b.numel() else 0.0
+        atol *= max(rounding, min(1.0, outputs))
+        if torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True):
+            return None
+        return float((a - b).abs().max())
+
+    def _check_target(self, target: Target, owners: Tensor, singles: list[Tensor]) -> None:
+        """Refuses a target whose score of a row depends on the rows beside it."""
+        alone = []
+        for row, outputs in enumerate(singles):
+            chosen = target.take(owners[row : row + 1]).choose(outputs)
+            alone.append(chosen.score(outputs, torch.zeros_like(owners[:1])).detach())
+        # The same outputs in both: what differs is the target's doing, not the model's rounding.
+        outputs = torch.cat(singles)
+        count = len(outputs)
+        chosen = target.take(owners[:count]).choose(outputs)
+        together = chosen.score(outputs, torch.arange(count, device=owners.device)).detach()
+        gap = self._difference(together, torch.cat(alone))
+        if gap is not None:
+            raise TargetError(
+                expected="a target that scores each row from its own outputs alone",
+                got=f"a difference of {gap:.3g} for the same row alone and beside another",
+                advice="Reduce every dimension but the first: lambda outputs: outputs[:, 0].",
+            )

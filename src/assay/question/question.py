@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, TargetError
+from assay.errors import InputError, ModelError, TargetError
 from assay.features.elements import Elements
 from assay.features.partition import Features, Partition, Pooling
 from assay.inputs.layout import Context, Layout
@@ -41,7 +41,7 @@ from assay.question.validation import (
     split_context,
 )
 from assay.removals.base import FixedAbsent, Removal
-from assay.targets import Neuron, Output, Predicted, Target, as_target
+from assay.targets import Output, Predicted, Target, as_target
 
 Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """A path: (input, step) indices (r,) to points (r, elements) and velocities there, None for 1."""
@@ -90,9 +90,9 @@ class Question:
             model = model.reading(inputs)
         target = Predicted() if target is None else as_target(target)
         # A neuron is an output of the network that stops at its layer.
-        if isinstance(target, Neuron):
-            model = model.cut_upto(target.layer)
-            target = Output(target.unit)
+        target, layer = target.at_layer()
+        if layer is not None:
+            model = model.cut_upto(layer)
         layout, self.features, self.removal = read_inputs(inputs, features, removal, model)
         x = check_finite(layout.flatten(inputs), model)
         aligned, shared = split_context(context or {}, len(x), model.device)
@@ -116,6 +116,7 @@ class Question:
         self.column: int | None = None
         # What has been asked of the model so far, each at most once.
         self._rows_checked = False
+        self._weights_version: Any = None
         self._keys: Tensor | None = None
         self._fixed_target: Target | None = None
         self._prediction: Tensor | None = None
@@ -132,6 +133,7 @@ class Question:
         derived.column = self.column
         # The same model asked about the same inputs need not be checked twice.
         derived._rows_checked = self._rows_checked
+        derived._weights_version = self._weights_version
         return derived
 
     # --- what it holds
@@ -253,6 +255,7 @@ class Question:
     @torch.inference_mode(False)
     def base(self) -> Tensor:
         """The target with everything removed, averaged over the draws of the removal: (n,)."""
+        self._check_weights()
         if self._base is None:
             self._base = self._evaluation.base(self.fixed_target)
         return self._base
@@ -260,6 +263,7 @@ class Question:
     @property
     def fixed_target(self) -> Target:
         """The target with everything chosen on the clean outputs: `Predicted()` is a class now."""
+        self._check_weights()
         return self._fixed_target or self.fix_target()[0]
 
     @torch.inference_mode(False)
@@ -268,6 +272,7 @@ class Question:
 
         Returns the target that is fixed now, and its values (n,).
         """
+        self._check_weights()
         if self._fixed_target is not None and self._prediction is not None:
             return self._fixed_target, self._prediction
         fixed: list[Target] = []
@@ -292,7 +297,23 @@ class Question:
             self.n, lambda numbers: (x[numbers], numbers), use, "on the clean inputs"
         )
 
+    def _check_weights(self) -> None:
+        """Remembers the weights that are asked first, and refuses to ask others later."""
+        version = self.model.weights_version
+        if self._weights_version is None:
+            self._weights_version = version
+        elif version != self._weights_version:
+            raise ModelError(
+                expected=f"the weights of {self.model.name} that this question was first asked of",
+                got="others: they were written to or moved since",
+                advice=(
+                    "What was asked before would not fit what is asked now. Make the question "
+                    "anew: Question(model, inputs)."
+                ),
+            )
+
     def _check_rows_independent(self) -> None:
+        self._check_weights()
         if not self._rows_checked:
             self._evaluation.check_rows_independent(self.target)
             self._rows_checked = True
@@ -559,7 +580,7 @@ class Question:
         """
         self._check_rows_independent()
         source = self._evaluation
-        rows = torch.arange(min(self.n, 2), device=self.x.device)
+        rows = torch.arange(min(self.n, 2, source.most_rows or 2), device=self.x.device)
         rest = source.model.cut_after(layer)
         # Two rows tell the shape of the layer, and whether the network can be captured as a graph.
         with source.model.session(slopes=False):

@@ -110,7 +110,8 @@ def split_context(
 
 
 def _aligned(name: str, value: Aligned, n: int, device: torch.device) -> Tensor:
-    tensor = torch.as_tensor(value.value).to(device)
+    # A copy, as of the inputs: what the caller writes later is not asked about.
+    tensor = torch.as_tensor(value.value).to(device, copy=True)
     if tensor.dim() == 0 or len(tensor) != n:
         raise InputError(
             expected=f"{n} rows in the aligned context {name!r}",

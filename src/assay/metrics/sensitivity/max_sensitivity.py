@@ -6,6 +6,7 @@ Lipschitz constant of Alvarez-Melis and Jaakkola (2018), which divides by how fa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, final
@@ -44,8 +45,8 @@ class MaxSensitivity(Metric):
     input; a method that samples is asked anew at every neighbour.
 
     Cost: `draws` explanations per input. Lower is better, but never alone: a constant explanation
-    has 0. Errors: SettingError for settings out of range, KindError for integer inputs, and
-    whatever the method refuses.
+    has 0. Errors: SettingError for settings out of range, KindError for integer inputs,
+    InputError for the answer of another method, and whatever the method refuses.
 
     >>> import torch, assay
     >>> question = assay.Question(torch.nn.Linear(4, 1), torch.randn(3, 4))
@@ -88,6 +89,8 @@ class MaxSensitivity(Metric):
 
     def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
         method = self._required_method()
+        for attribution in attributions:
+            self._check_method(method, attribution)
         if not question.x.is_floating_point():
             raise KindError(
                 expected="floating inputs for MaxSensitivity",
@@ -95,6 +98,16 @@ class MaxSensitivity(Metric):
                 advice="Convert real numbers with .float(); tokens cannot move a little.",
             )
         method.check(question)
+
+    def _check_method(self, method: Method, attribution: Attribution) -> None:
+        answered_by = attribution.provenance.get("method")
+        # Differences between two methods are no moves of an explanation.
+        if answered_by and _without_addresses(answered_by) != _without_addresses(repr(method)):
+            raise InputError(
+                expected=f"an answer of {method!r}, which is asked again at the neighbours",
+                got=f"one of {answered_by}",
+                advice="Name the method that answered: MaxSensitivity(method).",
+            )
 
     def _required_method(self) -> Method:
         if self.method is None:
@@ -171,3 +184,8 @@ class MaxSensitivity(Metric):
             "lipschitz": (change / length).amax(1),
         }
         return Reading(largest, None, details)
+
+
+def _without_addresses(description: str) -> str:
+    """What a method is called, without the memory addresses of functions among its settings."""
+    return re.sub(r" at 0x[0-9a-f]+", "", description)

@@ -7,7 +7,7 @@ their twin, row by row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, final
 
 import torch
@@ -101,12 +101,15 @@ class FastForms:
         return agree(answers, self._output(self._module(*copies(sample))))
 
     def _current_version(self) -> tuple[tuple[int, int], ...]:
-        tensors = (*self._module.parameters(), *self._module.buffers())
-        # Tensors of inference mode have no counter, and cannot be written to outside of it.
-        return tuple(
-            (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version)
-            for tensor in tensors
-        )
+        return version_of((*self._module.parameters(), *self._module.buffers()))
+
+
+def version_of(tensors: Iterable[Tensor]) -> tuple[tuple[int, int], ...]:
+    """The address and version counter of each tensor: what is written to them changes it."""
+    # Tensors of inference mode have no counter, and cannot be written to outside of it.
+    return tuple(
+        (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors
+    )
 
 
 def can_be_fast(module: nn.Module, dtype: torch.dtype | None) -> bool:

@@ -146,11 +146,11 @@ def _split(
     expected: Any,
 ) -> Split | None:
     """The graph split behind one layer, if its halves answer a sample as the network has."""
-    calls = [node for node in captured.graph.nodes if _calls(node, layer)]
+    layer_calls = [node for node in captured.graph.nodes if _calls(node, layer)]
     # A layer that is called twice has no one place to cut at.
-    if len(calls) != 1:
+    if len(layer_calls) != 1:
         return None
-    (at,) = calls
+    (at,) = layer_calls
     recorder = _Recorder(captured)
     # Against the network's own answer: a trace may have followed another branch.
     if not agree(output(recorder.run(*copies(sample))), expected):
@@ -170,6 +170,14 @@ def _split(
     rows = mixed_up[: len(expected) + 1]
     mixed = output(fx.Interpreter(behind).run(*(part[rows] for part in parts)))
     return Split(before, behind) if agree(mixed, expected[rows]) else None
+
+
+def calls(module: nn.Module, layer: str) -> int | None:
+    """How often a forward calls the layer, or None where the network cannot be captured."""
+    captured = capture(module, frozenset({layer}))
+    if captured is None:
+        return None
+    return sum(_calls(node, layer) for node in captured.graph.nodes)
 
 
 def _calls(node: fx.Node, layer: str) -> bool:

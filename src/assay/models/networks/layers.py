@@ -97,6 +97,7 @@ class _Cut(Model):
         self.device = network.device
         self.dtype = network.dtype
         self.memory_formats = network.memory_formats
+        self.chunking = network.chunking
 
     def session(self, *, slopes: bool) -> Any:
         return self.network.session(slopes=slopes)
@@ -104,6 +105,10 @@ class _Cut(Model):
     def pace(self, purpose: str) -> Chunks:
         # The network owns the searches, so that asking it again behind the layer starts warm.
         return self.network.pace(f"{self.name} {purpose}")
+
+    @property
+    def weights_version(self) -> Any:
+        return self.network.weights_version
 
     def fingerprint(self) -> bytes:
         return digest(self.network.fingerprint(), self.name.encode())
@@ -113,6 +118,13 @@ class _Cut(Model):
 
     def cut_upto(self, layer: str) -> Model:
         raise self._uncut(layer)
+
+    def _called_again(self, calls: str) -> AbilityError:
+        return AbilityError(
+            expected=f"layer {self.layer!r} to be called once in a forward of {self.network.name}",
+            got=calls,
+            advice="Cut at a layer that is called once, or give every use its own module.",
+        )
 
     def _uncut(self, layer: str) -> AbilityError:
         return AbilityError(
@@ -124,7 +136,13 @@ class _Cut(Model):
 
 @final
 class Upto(_Cut):
-    """The network that stops at a layer and answers with its activation."""
+    """The network that stops at a layer and answers with its activation.
+
+    A layer that is called again has no one activation, and is refused. The graph tells; where the
+    network cannot be captured, the first forward, which then runs to the end.
+    """
+
+    _called_once = False
 
     @property
     def name(self) -> str:
@@ -137,24 +155,37 @@ class Upto(_Cut):
         return activation
 
     def _forward(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:
+        if not self._called_once and not context:
+            self._called_once = graph.calls(self.network.plain, self.layer) == 1
         reached: list[Any] = []
 
-        # What lies behind the layer is not run: an exception leaves the forward.
+        # What lies behind the layer is not run: an exception leaves the forward. Where the graph
+        # does not tell, the first forward runs on, up to a second call of the layer if there is one.
         def stop(module: nn.Module, inputs: Any, output: Any) -> None:
             reached.extend(graph.copies((output,)))
-            raise _Reached
+            if self._called_once or len(reached) > 1:
+                raise _Reached
 
         # Hooks are heard by the plain module alone: a compiled one may have inlined the layer.
         with _hooked(self.network.layer(self.layer), stop):
             try:
                 self.network.plain(*rows, **context)
             except _Reached:
-                return _activation(reached[0], self.layer, len(rows[0]))
-        raise AbilityError(
-            expected=f"the forward of {self.network.name} to pass layer {self.layer!r}",
-            got="one that never does",
-            advice="Cut at a layer that every forward calls.",
-        )
+                pass
+            except Exception:
+                # What lies behind the layer is not asked about, and may not fit these inputs.
+                if not reached:
+                    raise
+        if not reached:
+            raise AbilityError(
+                expected=f"the forward of {self.network.name} to pass layer {self.layer!r}",
+                got="one that never does",
+                advice="Cut at a layer that every forward calls.",
+            )
+        if len(reached) > 1:
+            raise self._called_again("2 calls or more")
+        self._called_once = True
+        return _activation(reached[0], self.layer, len(rows[0]))
 
     def cut_upto(self, layer: str) -> Model:
         return self.network.cut_upto(layer)
@@ -214,13 +245,7 @@ class After(_Cut):
         with _hooked(self.network.layer(self.layer), read):
             self.network.plain(*graph.copies(rows), **context)
         if len(passed) != 1:
-            raise AbilityError(
-                expected=(
-                    f"layer {self.layer!r} to be called once in a forward of {self.network.name}"
-                ),
-                got=f"{len(passed)} calls",
-                advice="Cut at a layer that is called once, or give every use its own module.",
-            )
+            raise self._called_again(f"{len(passed)} calls")
         return _activation(passed[0], self.layer, len(rows[0])), rows
 
     def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:

@@ -17,7 +17,7 @@ from assay.errors import AbilityError, InputError, KindError, ModelError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, LocalChange, Model, checked, digest
 from assay.models.networks import layers as cut
-from assay.models.networks.fast_forms import FastForms, can_be_fast
+from assay.models.networks.fast_forms import FastForms, can_be_fast, version_of
 from assay.models.networks.module_state import ModuleState
 
 
@@ -166,6 +166,13 @@ class Network(cut.Layered):
         # A captured graph would have the context of the sample built in.
         if not context:
             self._forms.open(rows, sample)
+
+    @property
+    def weights_version(self) -> tuple[tuple[int, int], ...]:
+        """The addresses and counters of the parameters; buffers are put back after every session,
+        which counts as writing.
+        """
+        return version_of(self.module.parameters())
 
     def fingerprint(self) -> bytes:
         state = [

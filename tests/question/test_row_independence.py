@@ -1,0 +1,113 @@
+"""An answer depends on its own row alone: models and targets that mix rows are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import assay
+from assay.errors import ModelError, TargetError
+from toys import randn, randomised, tanh_net
+
+
+class TimeFirst(nn.Module):
+    """An LSTM whose `batch_first` was forgotten: rows are taken for time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(3, 4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.lstm(x)[0][:, -1])
+        return out
+
+
+def centred(scale: float) -> Callable[[Tensor], Tensor]:
+    return lambda x: scale * (x - x.mean(0)).sum(1)
+
+
+def one_of_four_differs(places: int) -> Tensor:
+    x = torch.tensor([[1.0, 2.0, 4.0]]).repeat(4, 1)
+    x[4 - places :] += 1
+    return x
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (randomised(TimeFirst()), randn(4, 5, 3)),
+        (lambda x: x.sum(1).cumsum(0), torch.ones(3, 2)),
+        (centred(1.0), one_of_four_differs(0)),
+        (centred(1.0), one_of_four_differs(1)),
+        (centred(1e-5), one_of_four_differs(3)),
+    ],
+    ids=["time first", "running sum", "all alike", "the first alike", "small outputs"],
+)
+def test_models_whose_rows_influence_each_other_are_refused(model: Any, x: Tensor) -> None:
+    with pytest.raises(ModelError, match="not to depend on its neighbours"):
+        _ = assay.Question(model, x, target=0).prediction
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        lambda outputs: outputs[:, 0] - outputs.mean(),
+        lambda outputs: outputs[:, 0].cumsum(0),
+        assay.Negated(lambda outputs: outputs[:, 0] / outputs[:, 0].abs().max()),
+    ],
+)
+def test_targets_that_mix_rows_are_refused(target: Any) -> None:
+    with pytest.raises(TargetError, match="each row from its own outputs alone"):
+        _ = assay.Question(tanh_net(), randn(3, 4), target=target).prediction
+
+
+def test_outputs_that_cancel_up_to_rounding_are_no_influence() -> None:
+    """Rounding that depends on the size of a chunk is not taken for an influence of rows."""
+    rounding = iter([3e-8, -3e-8, 0.0] * 10)
+    question = assay.Question(lambda x: x.sum(1) * 0 + next(rounding), randn(3, 4), target=0)
+    assert question.prediction.abs().max() < 1e-7
+
+
+@pytest.mark.parametrize(
+    "target",
+    [None, [2, 0, 1], assay.LogOdds(1), assay.Contrast(0, [1, 2, 0]), lambda y: y.logsumexp(1)],
+)
+def test_targets_of_their_own_rows_pass(target: Any) -> None:
+    for x in (randn(3, 4), torch.ones(3, 4)):
+        assert assay.Question(tanh_net(), x, target=target).prediction.shape == (3,)
+
+
+class OneRow(nn.Module):
+    """An export for one row at a time, which cannot take two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(3, 3, 1)
+        self.head = nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.first(x).reshape(1, -1))
+        return out
+
+
+@pytest.mark.parametrize("method", [assay.Gradient(), assay.Occlusion()])
+@pytest.mark.parametrize("layer", [None, "first"])
+def test_a_model_of_one_row_is_never_asked_two(method: assay.Method, layer: str | None) -> None:
+    net, x = randomised(OneRow()), randn(3, 3, 4)
+    question = assay.Question(assay.wrap(net, batch_size=1), x, target=1)
+    answer = method(question if layer is None else question.after(layer))
+    for row in range(3):
+        alone = assay.Question(assay.wrap(net, batch_size=1), x[row : row + 1], target=1)
+        expected = method(alone if layer is None else alone.after(layer))
+        torch.testing.assert_close(answer.values[row], expected.values[0])
+
+
+def test_randomness_shows_in_a_model_of_one_row() -> None:
+    model = assay.wrap(lambda x: x.sum(1) + torch.rand(1), batch_size=1)
+    with pytest.raises(ModelError, match="fix the randomness"):
+        _ = assay.Question(model, randn(3, 4), target=0).prediction
