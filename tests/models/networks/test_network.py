@@ -99,3 +99,35 @@ def test_what_the_plain_format_refuses_as_well_is_the_networks_own_error() -> No
     with pytest.raises((RuntimeError, AssayError), match="no more than two"):
         assay.Gradient()(assay.Question(model, randn(3, 3, 16, 16, dtype=DOUBLE), target=1))
     assert model.memory_formats == 2
+
+
+class Remembering(nn.Module):
+    """A recurrent network that keeps its state from one call to the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.fc = nn.GRU(3, 4, batch_first=True), nn.Linear(4, 2)
+        self.hidden: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.hidden is None or self.hidden.shape[1] != len(x):
+            self.hidden = torch.zeros(1, len(x), 4, dtype=x.dtype)
+        h, self.hidden = self.rnn(x, self.hidden)
+        out: Tensor = self.fc(h[:, -1])
+        return out
+
+
+@pytest.mark.parametrize("size", [16, 32, 128])
+@pytest.mark.parametrize("layer", [None, "fc"])
+def test_state_that_a_network_keeps_does_not_run_from_chunk_to_chunk(
+    size: int, layer: str | None
+) -> None:
+    net, x = randomised(Remembering()).double(), randn(2, 5, 3, dtype=DOUBLE)
+
+    def ask(size: int) -> Tensor:
+        question = assay.Question(assay.wrap(net, batch_size=size), x, target=1)
+        unit = question if layer is None else assay.Question(question.model, x).upto(layer, 1)
+        return assay.IntegratedGradients(64)(unit).values
+
+    torch.testing.assert_close(ask(size), ask(1000), rtol=0, atol=1e-12)
+    assert net.hidden is None

@@ -34,6 +34,10 @@ class Layered(Model):
     def layer(self, name: str) -> nn.Module:
         """The layer of that name, or a refusal with the names that come near."""
 
+    @abstractmethod
+    def start_afresh(self) -> None:
+        """Takes back what the forward before has written on the module, within a session."""
+
 
 def in_format(model: Model, memory_format: int, forward: Callable[[int], Any]) -> Any:
     """What a forward gives for rows in a memory format, or in the plain one where the model takes
@@ -157,6 +161,7 @@ class Upto(_Cut):
     def _forward(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:
         if not self._called_once and not context:
             self._called_once = graph.calls(self.network.plain, self.layer) == 1
+        self.network.start_afresh()
         reached: list[Any] = []
 
         # What lies behind the layer is not run: an exception leaves the forward. Where the graph
@@ -231,6 +236,7 @@ class After(_Cut):
         return parts
 
     def _before(self, rows: Rows, context: Mapping[str, Any]) -> tuple[Tensor, Sequence[Tensor]]:
+        self.network.start_afresh()
         # Captured: what skips past the layer is worked out here, once.
         if self.split is not None:
             activation, *carried = self.split.before.forward(*graph.copies(rows))
@@ -253,6 +259,7 @@ class After(_Cut):
         return checked(outputs, len(rows[0]), self.name)
 
     def _forward(self, rows: Rows, context: Mapping[str, Any], memory_format: int) -> Any:
+        self.network.start_afresh()
         names = [name for name in context if name.startswith(_CARRIED)]
         carried = [context[f"{_CARRIED}{index}"] for index in range(len(names))]
         # The part before the layer may have answered in another order than this one takes.

@@ -151,10 +151,14 @@ class ModuleState:
         for parameter in self.learning:
             parameter.requires_grad_(False)
 
-    def restore(self) -> None:
-        """Puts everything back."""
+    def restore_parts(self) -> None:
+        """Puts back what a forward has written, so that the next one starts as the first did."""
         for part in self.parts:
             part.restore()
+
+    def restore(self) -> None:
+        """Puts everything back."""
+        self.restore_parts()
         for trained in self.training:
             trained.training = True
         for parameter in self.learning:

@@ -78,6 +78,8 @@ class Network(cut.Layered):
         if speedups and can_be_fast(module, self.dtype):
             self._forms = FastForms(module, output)
         self.incremental = self._forms is not None
+        # As the module was found by the innermost session that is open.
+        self._state: ModuleState | None = None
 
     @property
     def name(self) -> str:
@@ -101,11 +103,17 @@ class Network(cut.Layered):
         return checked(outputs, len(rows[0]), self.name)
 
     def _forward(self, rows: Rows, context: Mapping[str, Any], memory_format: int) -> Any:
+        self.start_afresh()
         # The module itself, where no faster form is open.
         runner: Callable[..., Any] = self.module
         if self._forms is not None:
             runner = self._forms.runner(memory_format)
         return self.output(runner(*arranged(rows, memory_format), **context))
+
+    def start_afresh(self) -> None:
+        # Before a forward and not behind it: slopes may still need what the one before has written.
+        if self._state is not None:
+            self._state.restore_parts()
 
     def call_changed(
         self, rows: Rows, change: LocalChange, context: Mapping[str, Any], memory_format: int = 0
@@ -137,13 +145,16 @@ class Network(cut.Layered):
             isinstance(part, nn.RNNBase) for part in self.module.modules()
         )
         state = ModuleState.of(self.module)
+        outer = self._state
         try:
             state.freeze()
+            self._state = ModuleState.of(self.module)
             with super().session(slopes=slopes), torch.backends.cudnn.flags(enabled=not recurrent):
                 yield
         finally:
             if self._forms is not None:
                 self._forms.close()
+            self._state = outer
             state.restore()
 
     def _check_evaluation_mode(self) -> None:
