@@ -148,7 +148,8 @@ class Network(cut.Layered):
         outer = self._state
         try:
             state.freeze()
-            self._state = ModuleState.of(self.module)
+            # In evaluation mode freezing changes no attribute: the state as found serves both.
+            self._state = ModuleState.of(self.module) if state.training else state
             with super().session(slopes=slopes), torch.backends.cudnn.flags(enabled=not recurrent):
                 yield
         finally:
