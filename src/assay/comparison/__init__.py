@@ -2,6 +2,8 @@
 
 - `comparison`: every method by every metric on the same inputs and draws
 - `ranking`: where methods stand by one metric, and which differences are real
+
+`comparison` is over 500 lines: the table, how it is made, and what it says in words.
 """
 
 from assay.comparison.comparison import Comparison, compare

@@ -9,4 +9,6 @@
 - `rectangles`: patches of feature maps, where they reach and how they are pasted
 - `pieces`: long work in pieces of bounded memory
 - `precision`: number types of results, and how much of a difference is rounding
+
+`statistics` is over 500 lines: intervals and tests that share their resampling.
 """

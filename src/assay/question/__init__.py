@@ -5,6 +5,8 @@
 - `masked_rows`: the rows of inputs under masks
 - `layers`: the same question asked behind a layer
 - `validation`: what is checked before any model is asked
+
+`question` is over 500 lines: it is the noun that everyone touches, and its verbs belong together.
 """
 
 from assay.question.question import Question

@@ -8,4 +8,6 @@ nothing.
 - `fast_forms`: the two faster forms behind one class, and when they are stale
 - `fused`: a captured network with its batch norms folded
 - `incremental`: rows that differ from their input in a patch, recomputed only where it reaches
+
+`incremental` is over 500 lines: one interpreter, with what each kind of operation makes of a patch.
 """
