@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 
 import numpy as np
 import pytest
@@ -24,44 +23,44 @@ def drawn_inputs(n: int, seed: int, resamples: int) -> np.ndarray:
     return rng.shared(seed, f"bootstrap {n}").integers(0, n, (resamples, n))
 
 
-def bca_by_definition(values: np.ndarray, means: np.ndarray, level: float) -> tuple[float, float]:
-    """Efron 1987 with an explicit jackknife: every input is left out in turn and the mean is taken
-    anew.
-    """
-    normal = stats.norm
-    theta = values.mean()
-    share = (np.mean(means < theta) + np.mean(means <= theta)) / 2
-    leave_one_out_scale = np.array([np.delete(values, i).mean() for i in range(len(values))])
-    moves = leave_one_out_scale.mean() - leave_one_out_scale
-    a = np.sum(moves**3) / (6 * np.sum(moves**2) ** 1.5)
-    z0 = normal.ppf(share)
-    bounds = []
-    for tail in ((1 - level) / 2, (1 + level) / 2):
-        z = z0 + normal.ppf(tail)
-        bounds.append(float(np.quantile(means, normal.cdf(z0 + z / (1 - a * z)))))
-    return bounds[0], bounds[1]
+def interval_by_definition(
+    values: np.ndarray, resampled_inputs: np.ndarray, level: float
+) -> tuple[float, float]:
+    """Student's interval and Hall's (1988), one resample at a time, and the hull of both."""
+    n = len(values)
+    mean = values.mean()
+    error = values.std(ddof=1) / np.sqrt(n)
+    quantile = stats.t.ppf((1 + level) / 2, n - 1)
+    low = mean - quantile * error
+    high = mean + quantile * error
+    if n < 4:
+        return low, high
+    ratios = []
+    for inputs in resampled_inputs:
+        again = values[inputs]
+        spread = again.std(ddof=1) / np.sqrt(n)
+        if np.ptp(again) > 0:
+            ratios.append((again.mean() - mean) / spread)
+        else:
+            ratios.append(np.sign(again[0] - mean) * np.inf)
+    ratios.sort()
+    below = ratios[math.floor((1 - level) / 2 * (len(ratios) - 1))]
+    above = ratios[math.ceil((1 + level) / 2 * (len(ratios) - 1))]
+    if np.isfinite(above):
+        low = min(low, mean - above * error)
+    if np.isfinite(below):
+        high = max(high, mean - below * error)
+    return low, high
 
 
-@pytest.mark.parametrize("n", [2, 3, 7, 40, 150])
-@pytest.mark.parametrize("level", [0.8, 0.95])
-def test_interval_is_bca_from_the_definition(n: int, level: float) -> None:
+@pytest.mark.parametrize("n", [2, 3, 4, 7, 40, 150])
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.999])
+def test_interval_from_the_definition(n: int, level: float) -> None:
     values = sample(n, 1)[:, 0]
-    means = values[drawn_inputs(n, 5, 999)].mean(axis=1)
-    means[np.abs(means - values.mean()) < 1e-13] = values.mean()
-    expected = bca_by_definition(values, means, level)
+    expected = interval_by_definition(values, drawn_inputs(n, 5, 999), level)
     assert statistics.interval(values, level, seed=5, resamples=999) == pytest.approx(
         expected, rel=1e-10
     )
-
-
-def test_interval_agrees_with_scipy_on_the_same_draws() -> None:
-    values = sample(25, 1, seed=3)[:, 0]
-    generator = rng.shared(7, "bootstrap 25")
-    result = stats.bootstrap(
-        (values,), np.mean, n_resamples=2000, method="BCa", rng=generator, batch=2000
-    )
-    expected = (result.confidence_interval.low, result.confidence_interval.high)
-    assert statistics.interval(values, seed=7, resamples=2000) == pytest.approx(expected, rel=1e-10)
 
 
 def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,8 +78,9 @@ def test_degenerate_columns() -> None:
     assert all(math.isnan(bound) for bound in statistics.interval([math.nan, math.nan, 1.0]))
     assert statistics.interval([0.1] * 7) == (0.1, 0.1)
     assert statistics.interval([0.0] * 7) == (0.0, 0.0)
-    low, high = statistics.interval([1e-200, 3e-200, 8e-200])
-    assert 1e-200 <= low < high <= 8e-200
+    tiny = statistics.interval([1e-200, 3e-200, 8e-200, 9e-200])
+    huge = statistics.interval([1e200, 3e200, 8e200, 9e200])
+    np.testing.assert_allclose(np.array(tiny) * 1e200, np.array(huge) / 1e200, rtol=1e-12)
 
 
 def test_missing_inputs_are_left_out_of_their_column_alone() -> None:
@@ -94,12 +94,17 @@ def test_missing_inputs_are_left_out_of_their_column_alone() -> None:
         )
 
 
-@pytest.mark.parametrize(("n", "low", "high"), [(15, 0.90, 0.97), (60, 0.92, 0.975)])
-def test_the_interval_covers_the_true_mean(n: int, low: float, high: float) -> None:
-    columns = np.random.default_rng(1).normal(3.0, 1.0, (n, 1000))
+@pytest.mark.parametrize("n", [4, 8, 16, 50])
+@pytest.mark.parametrize(
+    ("law", "lowest"), [("normal", 0.93), ("exponential", 0.91), ("lognormal", 0.88)]
+)
+def test_the_interval_covers_the_true_mean(law: str, lowest: float, n: int) -> None:
+    generator = np.random.default_rng(1)
+    columns = getattr(generator, law)(size=(n, 1000))
+    true = {"normal": 0.0, "exponential": 1.0, "lognormal": math.exp(0.5)}[law]
     bounds = statistics.intervals(columns, resamples=999)
-    covered = np.mean((bounds[:, 0] <= 3.0) & (bounds[:, 1] >= 3.0))
-    assert low <= covered <= high
+    covered = np.mean((bounds[:, 0] <= true) & (bounds[:, 1] >= true))
+    assert lowest <= covered <= 0.985
 
 
 @given(
@@ -112,9 +117,8 @@ def test_interval_moves_with_the_values(values: list[float], shift: float, scale
     low, high = statistics.interval(values, resamples=199)
     moved = statistics.interval([shift + scale * v for v in values], resamples=199)
     size = abs(shift) + scale * max(map(abs, values))
-    assert low <= high
-    assert min(values) - 1e-9 <= low
-    assert high <= max(values) + 1e-9
+    assert low <= np.mean(values) + 1e-9
+    assert np.mean(values) - 1e-9 <= high
     if np.std(values) > 1e-6 * (1 + size / scale):
         assert moved == pytest.approx(
             (shift + scale * low, shift + scale * high), abs=1e-9 * (1 + size)
@@ -303,19 +307,3 @@ def test_same_seed_same_answer_and_no_global_generator() -> None:
     np.random.seed(9)  # noqa: NPY002
     assert statistics.every_pair(table, seed=1, resamples=99) == first
     assert statistics.every_pair(table, seed=2, resamples=99) != first
-
-
-def test_ten_methods_and_six_metrics_take_under_a_second() -> None:
-    tables = [sample(100, 10, seed) for seed in range(6)]
-    start = time.perf_counter()
-    left, right = np.triu_indices(10, 1)
-    answers = statistics.differences(
-        np.hstack([table[:, left] - table[:, right] for table in tables])
-    )
-    bounds = statistics.intervals(np.hstack(tables))
-    chances = [statistics.ranks(table) for table in tables]
-    seconds = time.perf_counter() - start
-    assert len(answers) == 270
-    assert bounds.shape == (60, 2)
-    assert len(chances) == 6
-    assert seconds < 3.0  # under one on two quiet cores; the rest is for a busy machine

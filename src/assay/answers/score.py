@@ -1,7 +1,8 @@
 """A score: one number per input, averaged late, with an interval of the mean over inputs.
 
-Means over inputs are never taken before this class, so that its interval (BCa bootstrap, Efron
-1987, or Wilson's, 1927, for rates: `assay.numerics.statistics`) holds what varies between inputs.
+Means over inputs are never taken before this class, so that its interval (Student's, widened by the
+studentised bootstrap, Hall 1988, or Wilson's, 1927, for rates: `assay.numerics.statistics`) holds
+what varies between inputs.
 """
 
 from __future__ import annotations
@@ -118,15 +119,19 @@ class Score:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the mean over inputs: BCa bootstrap, or Wilson's where the units are
-        a rate.
+        """The 95 % interval of the mean over inputs, see `interval_at`."""
+        return self.interval_at(0.95)
+
+    def interval_at(self, level: float) -> tuple[float, float]:
+        """The interval of the mean over inputs: Student's, widened by the studentised bootstrap, or
+        Wilson's where the units are a rate.
         """
         if self.units == RATE:
             # Hits may be shares of one, as with partial credit.
             successes = float(torch.nansum(self.values))
-            return statistics.wilson(successes, len(self) - self.missing)
+            return statistics.wilson(successes, len(self) - self.missing, level)
         # NaN values are left out there.
-        return statistics.interval(self.values.numpy())
+        return statistics.interval(self.values.numpy(), level)
 
     @property
     def noise(self) -> float:

@@ -2,7 +2,7 @@
 
 | what | algorithm | source |
 |---|---|---|
-| `interval`, `intervals` | bias-corrected and accelerated (BCa) bootstrap of a mean | Efron 1987 |
+| `interval`, `intervals` | Student's interval of a mean, widened by the studentised bootstrap | Hall 1988 |
 | `wilson` | score interval of a rate | Wilson 1927 |
 | `sign_flip` | permutation test of paired differences by their signs | Fisher 1935 |
 | `paired`, `every_pair`, `differences` | the above of two methods, with d_z and wins | Cohen 1988 |
@@ -44,6 +44,9 @@ BLOCK = 1 << 21
 # arithmetic differ by less than this, whatever the order of summation.
 _TIE = 1e-12
 
+# Values from which on resamples differ enough for a bootstrap: of three, one in nine is constant.
+_FEWEST = 4
+
 
 @final
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Paired:
 
     Fields:
         difference: the mean difference, in the metric's units.
-        low, high: its bias-corrected and accelerated bootstrap interval, same units.
+        low, high: its interval, as of `interval`, same units.
         p: the two-sided p value of the sign-flip test.
         effect: d_z = mean / standard deviation of the differences (Cohen 1988, section 2.3.5);
             infinite where every difference is the same.
@@ -72,12 +75,15 @@ class Paired:
 def interval(
     values: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 9999
 ) -> tuple[float, float]:
-    """The bias-corrected and accelerated bootstrap interval of a mean over inputs.
+    """The interval of a mean over inputs: Student's, widened by the studentised bootstrap.
 
-    The bounds are the quantiles Phi(z0 + (z0 + z) / (1 - a (z0 + z))) of the resampled means, with
-    z the normal quantiles of the level, z0 the bias and a the acceleration (Efron 1987, equations
-    2.3 and, by the jackknife, 6.6). NaN values are left out; fewer than two values have no
-    interval, (nan, nan). Under ten values the interval is known to be narrower than its level says.
+    The hull of mean -+ t s / sqrt(n) (Student 1908) and of (mean - q_high s / sqrt(n),
+    mean - q_low s / sqrt(n)), q the quantiles of (mean* - mean) / (s* / sqrt(n)) over resampled
+    inputs (Hall 1988, section 2). The first is right for few symmetric values, the second for
+    skewed ones, whose mean is more often far above the sample than below it. Measured coverage of
+    95 % from 4 to 50 values: normal .94 to .97, exponential .93 to .96, lognormal .91 to .95
+    (`docs/studies/intervals.md`). With two or three values resamples say nothing, and the interval
+    is Student's alone. NaN values are left out; fewer than two values have no interval, (nan, nan).
     No model evaluations.
 
     >>> interval([2.0, 2.0, 2.0])
@@ -93,7 +99,13 @@ def intervals(
     """`interval` of every column of a table (n, k), from the same resampled inputs: (k, 2)."""
     columns = _table(table)
     _check_level(level)
-    return _bca(columns, resampled(columns, seed, resamples), level)
+    _check_resamples(resamples)
+    bounds = np.full((columns.shape[1], 2), np.nan)
+    for rows, members in _missing_patterns(columns):
+        if len(rows) >= 2:
+            values = columns[np.ix_(rows, members)]
+            bounds[members] = _studentised(values, level, seed, resamples)
+    return bounds
 
 
 def resampled(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
@@ -103,12 +115,7 @@ def resampled(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
     All columns see the same draws. A column with NaN values draws among its other inputs.
     """
     columns = _table(table)
-    if resamples < 1:
-        raise InputError(
-            expected="at least 1 resample",
-            got=resamples,
-            advice="Use resamples=999 for a look, 9999 for a report.",
-        )
+    _check_resamples(resamples)
     means = np.full((resamples, columns.shape[1]), np.nan)
     for rows, members in _missing_patterns(columns):
         values = columns[np.ix_(rows, members)]
@@ -184,7 +191,7 @@ def every_pair(
 def differences(
     table: ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 9999
 ) -> list[Paired]:
-    """What each column of paired differences (n, k) says: mean, BCa interval, sign-flip p value,
+    """What each column of paired differences (n, k) says: mean, interval, sign-flip p value,
     effect and wins.
     """
     columns = _table(table)
@@ -214,13 +221,15 @@ def _summary(column: Floats, bounds: Floats, p: float) -> Paired:
 
 
 def sign_flip(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
-    """The two-sided permutation p value of every column of paired differences (n, k) having mean
-    zero: (k,).
+    """The two-sided permutation p value of every column of paired differences (n, k) being
+    symmetric about zero, as they are where two methods are alike: (k,).
 
     p = share of sign vectors s with |sum_i s_i d_i| >= |sum_i d_i| (Fisher 1935, section 21). Up to
     17 inputs all 2^n vectors are enumerated; beyond, `resamples` random ones are drawn for all
     columns, and p = (1 + hits) / (1 + resamples) (Phipson and Smyth 2010, equation 2). Differences
-    of zero count; a column without values has p = nan.
+    of zero count; a column without values has p = nan. Skewed differences of mean zero are not
+    symmetric, and are found significant too often (lognormal ones at 10 inputs in .16 of samples for
+    .05): `ranking` asks the interval as well.
 
     >>> sign_flip([[1.0, -1.0], [1.0, 1.0], [1.0, 0.0]]).tolist()
     [0.25, 1.0]
@@ -409,6 +418,15 @@ def _check_level(level: float) -> None:
         )
 
 
+def _check_resamples(resamples: int) -> None:
+    if resamples < 1:
+        raise InputError(
+            expected="at least 1 resample",
+            got=resamples,
+            advice="Use resamples=999 for a look, 9999 for a report.",
+        )
+
+
 def _check_symmetric(table: NDArray[np.bool_]) -> None:
     square = table.ndim == 2 and table.shape[0] == table.shape[1]
     if not square or bool(np.any(table != table.T)):
@@ -462,74 +480,61 @@ def _signs(n: int, seed: int, resamples: int) -> Iterator[Floats]:
         yield (1 - 2 * bits).astype(np.float64)
 
 
-def _bca(columns: Floats, means: Floats, level: float) -> Floats:
-    """BCa bounds (k, 2) of columns (n, k) whose resampled means are (resamples, k)."""
-    from scipy.special import ndtr, ndtri
+def _studentised(values: Floats, level: float, seed: int, resamples: int) -> Floats:
+    """The hull of Student's interval and the studentised bootstrap's: (k, 2) of values (n, k)."""
+    from scipy.special import stdtrit
 
-    count = np.count_nonzero(~np.isnan(columns), axis=0)
-    totals = np.nansum(columns, axis=0)
-    observed = np.where(count > 0, totals / np.maximum(count, 1), np.nan)
-    tolerance = _TIE * np.nanmax(np.abs(columns), axis=0, initial=0.0)
-    bias = ndtri(_share_below(means, observed, tolerance))
-    acceleration, constant = _acceleration(columns, observed, tolerance)
-    z = ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))[:, None]
-    shares = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
-    bounds = _quantiles(means, shares)
-    # A column whose values are all the same has that value as both bounds, to
-    # the last bit.
-    constants = np.nanmax(columns[:, constant], axis=0, initial=-np.inf)
-    bounds[constant] = constants[:, None]
-    bounds[count < 2] = np.nan
+    n = len(values)
+    observed = values.mean(axis=0)
+    # Powers of values have no overflow, and no cancellation, about the mean in units of the largest.
+    scale = np.max(np.abs(values - observed), axis=0)
+    constant = scale <= _TIE * np.max(np.abs(values), axis=0)
+    scale[constant] = 1.0
+    deviations = (values - observed) / scale
+    error = deviations.std(axis=0, ddof=1) / np.sqrt(n)
+    quantile = float(stdtrit(n - 1, (1 + level) / 2))
+    low = -quantile * error
+    high = quantile * error
+    if n >= _FEWEST:
+        shares = np.array([(1 - level) / 2, (1 + level) / 2])
+        ratios = _quantiles(_ratios(deviations, seed, resamples), shares)
+        # The largest ratios stand for means that were overestimated: they bound it from below.
+        # Where too few resamples have a spread of their own, a quantile is infinite and says nothing.
+        low = np.minimum(low, np.where(np.isfinite(ratios[1]), -ratios[1] * error, low))
+        high = np.maximum(high, np.where(np.isfinite(ratios[0]), -ratios[0] * error, high))
+    bounds = np.stack([observed + scale * low, observed + scale * high], axis=1)
+    # A column whose values are all the same has that value as both bounds, to the last bit.
+    bounds[constant] = values[0, constant][:, None]
     return bounds
 
 
-def _share_below(means: Floats, observed: Floats, tolerance: Floats) -> Floats:
-    """The share of resampled means (resamples, k) below the observed one, ties counted half: (k,).
+def _ratios(deviations: Floats, seed: int, resamples: int) -> Floats:
+    """The studentised means (resamples, k) of resampled deviations (n, k) from the mean.
 
-    It is kept half a resample away from 0 and 1, whose normal quantiles are infinite.
+    A resample without a spread of its own has the ratio 0 where its mean is the observed one, and
+    an infinite one elsewhere.
     """
-    resamples = len(means)
-    strictly = np.sum(means < observed - tolerance, axis=0)
-    at_most = np.sum(means <= observed + tolerance, axis=0)
-    share = (strictly + at_most) / (2 * resamples)
-    return cast(Floats, np.clip(share, 0.5 / resamples, 1 - 0.5 / resamples))
+    n = len(deviations)
+    ratios = np.empty((resamples, deviations.shape[1]))
+    for piece, counts in _bootstrap_counts(n, seed, resamples):
+        means = counts @ deviations / n
+        squares = counts @ deviations**2 / n
+        variance = np.maximum(squares - means**2, 0.0)
+        spread = np.sqrt(variance / (n - 1))
+        flat = spread <= _TIE
+        # Means that tie with the observed one are no evidence to either side.
+        means[np.abs(means) <= _TIE] = 0.0
+        infinite = np.where(means == 0.0, 0.0, np.copysign(np.inf, means))
+        ratios[piece] = np.where(flat, infinite, means / np.where(flat, 1.0, spread))
+    return ratios
 
 
-def _acceleration(
-    columns: Floats, observed: Floats, tolerance: Floats
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """The acceleration of every column's mean, and whether the column is constant: (k,), (k,).
-
-    a = sum l_i^3 / (6 (sum l_i^2)^(3/2)) with l_i the jackknife's influences, zero for a constant.
-    """
-    # The jackknife of a mean needs no recomputation: leaving input i out
-    # moves it by (x_i - mean) / (n - 1), and the factor 1 / (n - 1) cancels.
-    influence = np.nan_to_num(columns - observed)
-    largest = np.max(np.abs(influence), axis=0, initial=0.0)
-    constant = largest <= tolerance
-    # The acceleration has no scale, and cubes of small influences would
-    # vanish.
-    influence = influence / np.where(constant, 1.0, largest)
-    squares = np.sum(influence**2, axis=0)
-    cubes = np.sum(influence**3, axis=0)
-    acceleration: Floats = cubes / (6 * np.where(constant, 1.0, squares) ** 1.5)
-    return acceleration, constant
-
-
-def _quantiles(means: Floats, shares: Floats) -> Floats:
-    """Linearly interpolated quantiles, each column of means (resamples, k) at its own shares (2,
-    k): (k, 2).
-    """
-    ordered = np.sort(means, axis=0)
-    last = len(means) - 1
-    position = shares * last
-    # Columns without values have NaN positions: any index will do, their
-    # bounds become NaN.
-    floor = np.nan_to_num(np.floor(position))
-    floor = np.clip(floor, 0, max(last - 1, 0)).astype(np.intp)
-    low = np.take_along_axis(ordered, floor, axis=0)
-    high = np.take_along_axis(ordered, np.minimum(floor + 1, last), axis=0)
-    return cast(Floats, (low + (position - floor) * (high - low)).T.copy())
+def _quantiles(ratios: Floats, shares: Floats) -> Floats:
+    """The order statistics of every column of ratios (resamples, k) at the shares (2,): (2, k)."""
+    last = len(ratios) - 1
+    # Outwards to the next one: between a finite and an infinite ratio there is no middle.
+    places = [int(np.floor(shares[0] * last)), int(np.ceil(shares[1] * last))]
+    return cast(Floats, np.partition(ratios, places, axis=0)[places])
 
 
 def _effect(values: Floats) -> float:
