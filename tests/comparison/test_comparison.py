@@ -138,38 +138,67 @@ def test_references_stand_apart() -> None:
     asked = question()
     found = compare(
         asked,
-        [IntegratedGradients(steps=4), Gradient()],
-        [Completeness(), MaxSensitivity(draws=2)],
+        [IntegratedGradients(steps=4), InputXGradient()],
+        [Sum(), Completeness(), MaxSensitivity(draws=2)],
         references=True,
     )
-    first = found.attributions["IntegratedGradients(steps=4)"].values
-    names = ("Random", "Negated(IntegratedGradients(steps=4))", "Zero")
-    assert found.references == names
-    shuffled, negated, zero = (found.attributions[name].values for name in names)
-    torch.testing.assert_close(
-        shuffled.sort(dim=1).values, first.sort(dim=1).values, rtol=0, atol=0
-    )
-    assert not torch.equal(shuffled, first)
-    assert torch.equal(negated, -first)
-    assert zero.abs().sum() == 0
-    place = found.rankings["Completeness()"]
-    assert [each.method for each in place.references] == list(names)
-    assert {each.method for each in place.places} == {"IntegratedGradients(steps=4)", "Gradient()"}
-    assert len(place.pairs) == 1
+    methods = ("IntegratedGradients(steps=4)", "InputXGradient()")
+    assert found.references == ("Zero", *(f"Shuffled({method})" for method in methods))
+    assert found.attributions["Zero"].values.abs().sum() == 0
+    for method in methods:
+        own = found.attributions[method].values
+        shuffled = found.attributions[f"Shuffled({method})"].values
+        assert torch.equal(shuffled.sort(dim=1).values, own.sort(dim=1).values)
+        assert not torch.equal(shuffled, own)
+    ranked = found.rankings["Sum()"]
+    assert [place.method for place in ranked.references] == ["Zero"]
+    assert {place.method for place in ranked.places} == set(methods)
+    assert {(pair.first, pair.second) for pair in ranked.versus_shuffled} == {
+        (method, f"Shuffled({method})") for method in methods
+    }
+    assert {pair.second for pair in ranked.versus_zero} == {"Zero"}
+    # Shuffling keeps the sum: completeness is not held against anybody.
+    assert found.rankings["Completeness()"].versus_shuffled == ()
+    assert len(found.rankings["Completeness()"].versus_zero) == 2
     assert all(
-        ("asks the method again" in found.refusals[name, "MaxSensitivity(draws=2)"])
-        for name in names
+        "asks the method again" in found.refusals[name, "MaxSensitivity(draws=2)"]
+        for name in found.references
     )
-    assert found.rankings["MaxSensitivity(draws=2)"].versus_random == ()
+    assert found.rankings["MaxSensitivity(draws=2)"].versus_zero == ()
 
 
-def test_a_random_reference_does_not_depend_on_the_neighbours() -> None:
+def test_shuffled_credit_does_not_depend_on_the_neighbours() -> None:
     many, one = question(12), question(12).part(3, 4)
-    random = [
-        compare(q, [InputXGradient()], [Sum()], references=True).attributions["Random"].values
+    shuffled = [
+        compare(q, [InputXGradient()], [Sum()], references=True)
+        .attributions["Shuffled(InputXGradient())"]
+        .values
         for q in (many, one)
     ]
-    assert torch.equal(random[0][3:4], random[1])
+    assert torch.equal(shuffled[0][3:4], shuffled[1])
+
+
+def test_no_verdict_depends_on_who_is_listed_first() -> None:
+    torch.manual_seed(4)
+    net = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.Tanh(), torch.nn.Linear(32, 3)
+    )
+    asked = assay.Question(net, torch.rand(16, 1, 8, 8), features=assay.Pixels(), target=0)
+    methods = [
+        assay.IntegratedGradients(),
+        assay.Absolute(assay.Occlusion()),
+        assay.Occlusion(),
+    ]
+    metric = assay.Infidelity(scaled=True)
+    tables = [
+        compare(asked, order, [metric], references=True).rankings.popitem()[1]
+        for order in (methods, methods[::-1], [methods[1], methods[2], methods[0]])
+    ]
+    for found in tables[1:]:
+        assert found.places == tables[0].places
+        assert found.pairs == tables[0].pairs
+        assert found.not_better_than_shuffled == tables[0].not_better_than_shuffled
+        assert found.not_better_than_zero == tables[0].not_better_than_zero
 
 
 def test_names_attributions_and_duplicates() -> None:
@@ -249,24 +278,79 @@ def test_higher_can_be_better() -> None:
     assert found.places[0].best == 1.0
 
 
-def test_who_is_no_better_than_random() -> None:
+def test_who_is_no_better_than_shuffled_or_zero() -> None:
     base = np.random.default_rng(1).normal(size=20)
-    scores = {
-        "good": score(base - 1),
-        "same": score(base),
-        "bad": score(base + 1),
-        "Random": score(base),
-        "Zero": score(base + 2),
-    }
-    found = ranking("Gap", scores, ["Random", "Zero"])
-    assert found.not_better_than_random == ("same", "bad")
-    assert [place.method for place in found.references] == ["Random", "Zero"]
-    assert (
-        ranking(
-            "Gap", {k: v for k, v in scores.items() if k != "Random"}, ["Random", "Zero"]
-        ).versus_random
-        == ()
-    )
+    methods = {"good": score(base - 1), "same": score(base), "bad": score(base + 1)}
+    points = {f"Shuffled({name})": score(base) for name in methods} | {"Zero": score(base + 2)}
+    found = ranking("Gap", methods | points, list(points))
+    assert found.not_better_than_shuffled == ("bad", "same")
+    assert found.not_better_than_zero == ()
+    assert [place.method for place in found.references] == ["Zero"]
+    assert found.places[0].shuffled == pytest.approx(base.mean())
+    alone = ranking("Gap", methods, list(points))
+    assert (alone.versus_shuffled, alone.versus_zero) == ((), ())
+
+
+def test_a_mean_over_easy_inputs_does_not_win() -> None:
+    """A has no score on the twenty hard inputs, and is worse wherever it has one."""
+    generator = np.random.default_rng(0)
+    easy, hard = generator.normal(1, 0.2, 20), generator.normal(5, 0.2, 20)
+    a = np.concatenate([easy + 0.5, np.full(20, math.nan)])
+    b = np.concatenate([easy, hard]) + generator.normal(0, 0.05, 40)
+    found = ranking("Gap", {"A": score(a), "B": score(b)})
+    assert found.places[-1].mean < found.places[0].mean
+    assert (found.winner, found.leaders, found.beaten_by) == ("B", ("B",), ())
+    assert (found.common, found.n) == (20, 40)
+
+
+def test_a_difference_counts_with_its_sign() -> None:
+    """Few common inputs order the means; many others say that the second is better."""
+    generator = np.random.default_rng(0)
+    a, b, c = generator.normal(0, 0.1, (3, 400))
+    a[:2] -= 2
+    a[2:] += 1
+    c[2:] = math.nan
+    found = ranking("Gap", {"A": score(a), "B": score(b), "C": score(c)})
+    assert (found.winner, found.common) == ("A", 2)
+    assert found.beaten_by == ("B",)
+    assert "B" in found.leaders
+
+
+def test_a_refused_metric_keeps_its_direction() -> None:
+    asked = question()
+    found = compare(asked, [Constant()], [Infidelity(assay.GaussianNoise(0.1)), Completeness()])
+    assert ("Constant()", found.metrics[0]) in found.refusals
+    assert found.rankings[found.metrics[0]].direction == "lower"
+    assert set(found.to_pandas()["better"]) == {"lower"}
+
+
+def test_rounding_is_no_difference() -> None:
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(6, 1)
+    asked = assay.Question(linear, 10 * torch.randn(20, 6))
+    complete = [assay.ExactShapley(), assay.IntegratedGradients(), assay.SamplingShapley(4)]
+    found = compare(asked, complete, [Completeness(), Infidelity()])
+    for ranked in found.rankings.values():
+        assert [place.mean for place in ranked.places] == [0.0, 0.0, 0.0]
+        assert not any(pair.real for pair in ranked.pairs)
+
+
+def test_the_level_is_that_of_every_interval() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    half = ranking("Gap", {"a": score(values)}, level=0.5).places[0]
+    whole = ranking("Gap", {"a": score(values)}).places[0]
+    assert whole.low < half.low < half.high < whole.high
+    rate = Score("Hits", torch.ones(10), "higher", units="rate")
+    place = ranking("Hits", {"a": rate}, level=0.9).places[0]
+    assert (place.low, place.high) == statistics.wilson(10, 10, 0.9)
+    assert place.low == pytest.approx(0.787, abs=1e-3)
+
+
+def test_how_many_inputs_a_difference_takes() -> None:
+    two = ranking("Gap", {"a": score([1.0] * 4), "b": score([2.0] * 4)})
+    assert two.fewest_inputs(1) == 6
+    assert two.fewest_inputs(190) == 13
+    assert not two.pairs[0].real
 
 
 def test_missing_scores_do_not_win() -> None:
@@ -302,7 +386,8 @@ def test_tables_for_people() -> None:
     assert "Completeness ↓" in said
     assert "Sum ↑" in said
     assert "refused" in said
-    assert "Negated(Gradient)" in said
+    assert "Zero" in said
+    assert "Shuffled" not in said
     frame = found.differences()
     assert list(frame["metric"]) == ["Completeness()"]
     assert frame["p adjusted"][0] >= frame["p"][0]

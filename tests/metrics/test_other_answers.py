@@ -55,3 +55,13 @@ def test_the_answer_of_another_method_has_no_sensitivity() -> None:
     ):
         metric(QUESTION, METHOD(QUESTION))
     assert torch.isfinite(metric(QUESTION, assay.Gradient()(QUESTION)).values).all()
+
+
+def test_weights_are_not_added_up() -> None:
+    asked = assay.Question(lambda x: x.prod(1), torch.rand(3, 4))
+    magnitudes = assay.Absolute(assay.ExactShapley())(asked)
+    for metric in (assay.Completeness(), assay.Infidelity()):
+        with pytest.raises(assay.errors.InputError, match="weights without a unit"):
+            metric(asked, magnitudes)
+    # With a free factor they can be compared.
+    assert len(assay.Infidelity(scaled=True)(asked, magnitudes)) == 3

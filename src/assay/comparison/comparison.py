@@ -2,7 +2,9 @@
 
 The comparison is a blocked design: every method answers the same question, and every metric draws
 the same perturbations for all answers (common random numbers), so that methods can be compared
-input by input. What differs beyond chance is decided in `ranking`, by paired tests.
+input by input. What differs beyond chance is decided in `ranking`, by paired tests. With reference
+points every method is also compared with its own credit in another order, and with none at all: a
+method that is not better than these has explained nothing that this metric can see.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 import torch
 
 from assay.answers.attribution import Attribution
-from assay.answers.score import Score
-from assay.comparison.ranking import Place, Ranking, ranking
+from assay.answers.score import Direction, Score
+from assay.comparison.ranking import ZERO, Place, Ranking, ranking, shuffled
 from assay.errors import AssayError, InputError, KindError
 from assay.methods.base import Method
 from assay.metrics.base import Metric
@@ -48,13 +50,15 @@ class Comparison:
         question: what was asked.
         methods: the candidates, by label.
         metrics: the metrics, by label.
-        references: reference points by label; they take no part in the choice of a winner.
+        references: reference points by label, `Zero` and `Shuffled(method)` for each method; they
+            take no part in the choice of a winner.
         attributions: answers by label, those of the references among them.
         scores: by (method, metric).
         refusals: reasons by (method, metric); a method that could not answer at all has its
             refusal under every metric.
         seed: the seed of answers, scores and resampling.
         level: the confidence level of the intervals and tests.
+        directions: which way is better, by metric, also where a metric refused everybody.
 
     `rankings` holds the statistics.
     """
@@ -68,15 +72,29 @@ class Comparison:
     refusals: Mapping[tuple[str, str], str]
     seed: int = 0
     level: float = 0.95
+    directions: Mapping[str, Direction] = dataclasses.field(default_factory=dict)
 
     # Once: the tests of all pairs are what takes time here.
     @cached_property
     def rankings(self) -> dict[str, Ranking]:
         """Where the methods stand, by metric."""
         return {
-            metric: ranking(metric, self.by(metric), self.references, self.level, self.seed)
+            metric: ranking(
+                metric,
+                self.by(metric),
+                self.references,
+                self.level,
+                self.seed,
+                direction=self.directions.get(metric),
+            )
             for metric in self.metrics
         }
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The rows of a table: the methods, and the reference points that are of no one method."""
+        shuffles = {shuffled(method) for method in self.methods}
+        return (*self.methods, *(name for name in self.references if name not in shuffles))
 
     @property
     def _labels(self) -> tuple[str, ...]:
@@ -116,7 +134,7 @@ class Comparison:
         """
         import pandas
 
-        rows = [self._row(method, metric) for metric in self.metrics for method in self._labels]
+        rows = [self._row(method, metric) for metric in self.metrics for method in self.listed]
         return pandas.DataFrame(rows).set_index(["metric", "method"])
 
     def _row(self, method: str, metric: str) -> dict[str, Any]:
@@ -158,7 +176,8 @@ class Comparison:
         from rich.table import Table
         from rich.text import Text
 
-        title = "mean [95 % interval] groups; ↓ lower is better, ↑ higher is better"
+        interval = f"{100 * self.level:g} % interval"
+        title = f"mean [{interval}] groups; ↓ lower is better, ↑ higher is better"
         table = Table(title=title, caption=CAPTION, title_justify="left")
         table.add_column("method")
         for metric in self.metrics:
@@ -167,9 +186,10 @@ class Comparison:
             table.add_column(escape(heading), justify="right")
         for method in self.methods:
             table.add_row(Text(short(method)), *self._cells(method))
-        if self.references:
+        points = self.listed[len(self.methods) :]
+        if points:
             table.add_section()
-        for reference in self.references:
+        for reference in points:
             table.add_row(Text(short(reference), style="italic"), *self._cells(reference))
         return table
 
@@ -223,8 +243,9 @@ def compare(
             "IntegratedGradients(steps=32)", or a name from elsewhere such as "SmoothGrad".
         metrics: instances or text.
         seed: decides every draw.
-        references: adds a random explanation (the first answer with its features shuffled), the
-            first answer negated, and zero.
+        references: adds reference points to test against: each method's own credit shuffled among
+            the features of each input, and no credit at all. Metrics that do not see which feature
+            has the credit are spared the first.
         level: the confidence level of intervals and tests.
 
     Cost: that of each method, and of each metric for all methods together. Errors: InputError
@@ -248,13 +269,12 @@ def compare(
     answers, unanswered = _answers(question, askers, seed)
     extra: dict[str, Attribution] = {}
     if references:
-        # Shuffled and negated credit keep the first answer's unit and size.
-        first = next(iter(answers))
-        extra = _references(question, first, answers[first], seed)
+        extra = _references(question, answers, seed)
     scores: dict[tuple[str, str], Score] = {}
     refusals: dict[tuple[str, str], str] = {}
     for metric, judge in judges.items():
-        by_method, unscored = _scored(question, judge, askers, answers | extra, seed)
+        points = _visible(extra, judge, answers)
+        by_method, unscored = _scored(question, judge, askers, answers | points, seed)
         scores |= {(method, metric): score for method, score in by_method.items()}
         # No answer, no score: its reason stands under every metric.
         reasons = unanswered | unscored
@@ -269,6 +289,7 @@ def compare(
         refusals=refusals,
         seed=seed,
         level=level,
+        directions={metric: judge.direction for metric, judge in judges.items()},
     )
 
 
@@ -427,30 +448,44 @@ def _answers(
 
 
 def _references(
-    question: Question, label: str, answer: Attribution, seed: int
+    question: Question, answers: Mapping[str, Attribution], seed: int
 ) -> dict[str, Attribution]:
-    values = answer.values
+    """No credit at all, and each answer with its credit in another order."""
+    first = next(iter(answers.values()))
+    references = {ZERO: _point(first, ZERO, torch.zeros_like(first.values))}
     streams = rng.streams(seed, question.keys, "a random explanation")
-    # The order of uniform draws is a uniform permutation, one for each input by its own stream.
-    draws = streams.uniform((0, 1), values.shape[1], torch.float64)[:, 0]
-    order = draws.argsort(dim=1).to(values.device)
-    references = {
-        "Random": values.gather(1, order),
-        f"Negated({label})": -values,
-        "Zero": torch.zeros_like(values),
-    }
-    # Diagnostics of the first answer are not those of its references.
+    # The order of uniform draws is a uniform permutation, one for each input by its own stream and
+    # the same for all methods: their unit and size are their own.
+    draws = streams.uniform((0, 1), first.values.shape[1], torch.float64)[:, 0]
+    order = draws.argsort(dim=1).to(first.values.device)
+    for label, answer in answers.items():
+        name = shuffled(label)
+        references[name] = _point(answer, name, answer.values.gather(1, order))
+    return references
+
+
+def _visible(
+    references: Mapping[str, Attribution], judge: Metric, answers: Mapping[str, Attribution]
+) -> dict[str, Attribution]:
+    """The reference points that a metric can tell from the answers."""
+    shuffles = {shuffled(label) for label in answers}
     return {
-        name: dataclasses.replace(
-            answer,
-            values=credit,
-            gap=None,
-            standard_error=None,
-            facts={},
-            provenance={**answer.provenance, "method": name},
-        )
-        for name, credit in references.items()
+        name: point
+        for name, point in references.items()
+        if name not in shuffles or not judge.order_blind
     }
+
+
+def _point(answer: Attribution, name: str, values: torch.Tensor) -> Attribution:
+    """A reference point made of an answer, without the diagnostics that are not its own."""
+    return dataclasses.replace(
+        answer,
+        values=values,
+        gap=None,
+        standard_error=None,
+        facts={},
+        provenance={**answer.provenance, "method": name},
+    )
 
 
 def _scored(

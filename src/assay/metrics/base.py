@@ -67,6 +67,8 @@ class Metric(ABC):
     """Whether it asks the method anew: its answer to one method is no other's."""
     why: ClassVar[str] = ""  # may be overridden
     """Why an input may have no score, in words."""
+    order_blind: ClassVar[bool] = False  # may be overridden
+    """Whether it does not see which feature has which credit: shuffled credit scores alike."""
 
     @abstractmethod
     def read(

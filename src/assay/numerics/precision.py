@@ -12,6 +12,8 @@ from torch import Tensor
 
 _TOLERANCE = 1e-4  # relative: above what float32 leaves of the sums along a deep network
 
+_FLOOR = 16  # units in the last place below which a difference of sums says nothing
+
 _ROUNDINGS = 8  # machine epsilons that are excused where one is coarser than that (half, bfloat16)
 
 
@@ -26,3 +28,8 @@ def rounding_tolerance(x: Tensor) -> float:
     if not x.is_floating_point():
         return _TOLERANCE
     return max(_TOLERANCE, _ROUNDINGS * torch.finfo(x.dtype).eps)
+
+
+def rounding_floor(values: Tensor, size: Tensor) -> Tensor:
+    """What a sum of numbers of this size may be off by, in the number type of `values`."""
+    return _FLOOR * torch.finfo(values.dtype).eps * size

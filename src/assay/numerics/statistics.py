@@ -19,7 +19,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, cast, final
+from typing import TypeAlias, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -534,7 +534,7 @@ def _quantiles(ratios: Floats, shares: Floats) -> Floats:
     last = len(ratios) - 1
     # Outwards to the next one: between a finite and an infinite ratio there is no middle.
     places = [int(np.floor(shares[0] * last)), int(np.ceil(shares[1] * last))]
-    return cast(Floats, np.partition(ratios, places, axis=0)[places])
+    return np.partition(ratios, places, axis=0)[places]
 
 
 def _effect(values: Floats) -> float:

@@ -24,7 +24,7 @@ from assay.answers.attribution import Attribution
 from assay.answers.provenance import versions
 from assay.answers.score import Score
 from assay.comparison.comparison import Comparison, from_scores, short
-from assay.comparison.ranking import Pair, Place, Ranking
+from assay.comparison.ranking import ZERO, Pair, Place, Ranking
 from assay.errors import InputError, KindError
 from assay.numerics.statistics import Floats
 from assay.pages import strips
@@ -138,7 +138,7 @@ class MetricSection:
         zero: where zero lies on it, None where it does not.
         log: whether the strip is logarithmic.
         pairs: every two methods, the clearest difference first.
-        real: how many of these differences are significant.
+        real: how many of these differences are more than chance.
         missing: inputs without a score, by method.
         sampled: whether the metric draws.
         noisy: the metric's own standard error, for methods where it counts.
@@ -284,6 +284,7 @@ def _rendered(
         gallery=gallery,
         charts=charts,
         shown=shown,
+        percent=f"{100 * comparison.level:g} %",
         metrics=[_metric_section(comparison, name) for name in comparison.metrics],
         costs=[_cost(name, answer) for name, answer in answers.items() if answer.facts],
         refusals=_refusals(comparison),
@@ -363,7 +364,7 @@ def _gallery(
     """One row per input: its photo, its facts, and a map for every method."""
     question = comparison.question
     photos = pictures.photos(question, images)
-    # Maps of references would only be the first method's, shuffled and negated.
+    # Maps of references would only be the methods', shuffled, and nothing.
     answers = _candidates(comparison)
     maps = {name: pictures.credit_maps(question, answer) for name, answer in answers.items()}
     rows = []
@@ -494,28 +495,78 @@ def _noisy(place: Place, scores: Mapping[str, Score]) -> bool:
 
 
 def _verdict(ranking: Ranking) -> str:
-    """The result of one metric in a sentence or two."""
-    if not ranking.places or math.isnan(ranking.places[0].mean):
+    """The result of one metric in a few sentences."""
+    scored = [place for place in ranking.places if not math.isnan(place.mean)]
+    if not scored:
         return "No method has a score."
+    sentences = [_best(ranking, len(scored))]
+    if ranking.beaten_by:
+        names = _enumeration(ranking.beaten_by)
+        sentences.append(f"But {names} did better where both have a score, by more than chance.")
+    if 0 < ranking.common < ranking.n:
+        sentences.append(
+            f"Means are ordered on the {ranking.common} of {ranking.n} inputs that every method "
+            "has a score for."
+        )
+    sentences += _against_zero(ranking)
+    sentences += _against_shuffles(ranking)
+    return " ".join(sentences)
+
+
+def _best(ranking: Ranking, scored: int) -> str:
+    """Who is the best, and whether that is more than chance."""
     winner = short(ranking.winner)
-    # "Cannot be told apart" and not "equal": few inputs show few differences.
-    if len(ranking.places) == 1:
+    if scored == 1:
         return f"{winner} is the only method with a score."
+    if ranking.common == 0:
+        return "No input has a score by every method: means of different inputs rank nothing."
+    fewest = ranking.fewest_inputs(len(ranking.pairs))
+    if ranking.common < fewest:
+        return (
+            f"{winner} has the best mean. Between {scored} methods no difference can be shown "
+            f"on {ranking.common} input{'s' if ranking.common != 1 else ''}: it takes {fewest}."
+        )
+    # "Cannot be told apart" and not "equal": few inputs show few differences.
     equals = [name for name in ranking.leaders if name != ranking.winner]
     if not equals:
-        sentence = f"{winner} is the best, and the differences to all other methods are real."
-    elif len(equals) == len(ranking.places) - 1:
-        sentence = (
-            f"{winner} has the best mean, but it cannot be told apart from any other method here."
+        risk = 100 * (1 - ranking.level)
+        return (
+            f"{winner} is the best: it differs from every other method by more than chance "
+            f"(significant at {risk:.2g} %, adjusted for all pairs)."
         )
-    else:
-        sentence = (
-            f"{winner} has the best mean; it cannot be told apart from {_enumeration(equals)}."
-        )
-    if ranking.not_better_than_random:
-        names = _enumeration(ranking.not_better_than_random)
-        sentence += f" Not shown to be better than a random explanation: {names}."
-    return sentence
+    if len(equals) == scored - 1:
+        return f"{winner} has the best mean, but cannot be told apart from any other method here."
+    return f"{winner} has the best mean; it cannot be told apart from {_enumeration(equals)}."
+
+
+def _against_zero(ranking: Ranking) -> list[str]:
+    """Whether methods say more than nothing."""
+    zero = next((place for place in ranking.references if place.method == ZERO), None)
+    if zero is None or math.isnan(zero.mean):
+        return []
+    sign = 1 if ranking.direction == "lower" else -1
+    best = ranking.places[0]
+    if sign * zero.mean < sign * best.mean:
+        return [
+            f"Saying nothing (all zeros) scores better than the best of them: "
+            f"{_number(zero.mean)} against {_number(best.mean)}."
+        ]
+    names = _unproven(ranking, ranking.not_better_than_zero, len(ranking.versus_zero))
+    return [f"Not shown to be better than saying nothing: {names}."] if names else []
+
+
+def _against_shuffles(ranking: Ranking) -> list[str]:
+    """Whether it matters which feature has the credit."""
+    names = _unproven(ranking, ranking.not_better_than_shuffled, len(ranking.versus_shuffled))
+    return [f"Not shown to be better than their own credit shuffled: {names}."] if names else []
+
+
+def _unproven(ranking: Ranking, methods: Sequence[str], tests: int) -> str:
+    """The methods of a family of tests that could have shown something, and did not."""
+    # Where inputs are too few for any of them, silence says less wrong than a list of everybody.
+    if not methods or ranking.n < ranking.fewest_inputs(tests):
+        return ""
+    return _enumeration(methods)
 
 
 # --- diagnostics and refusals

@@ -2,6 +2,7 @@
 
 - `infidelity`: its account of random changes against the model's
 - `completeness`: its sum against f(x) - f(absent)
+- `units`: which credit can be added up at all
 """
 
 from assay.metrics.faithfulness.completeness import Completeness

@@ -15,6 +15,8 @@ import torch
 from assay.answers.attribution import Attribution
 from assay.answers.score import Direction
 from assay.metrics.base import Metric, Reading
+from assay.metrics.faithfulness.units import check_adds_up
+from assay.numerics.precision import rounding_floor
 from assay.question.question import Question
 
 
@@ -27,8 +29,9 @@ class Completeness(Metric):
     (Sundararajan et al. 2017, proposition 1).
 
     Details: `absolute` and `relative`, each (n,); 0 / 0 counts as 0, and a gap where there is
-    nothing to explain has no relative size. Never a yes or no: for attributions in other units than
-    the target's the number says how far they are from adding up, as they are.
+    nothing to explain has no relative size. Never a yes or no: of slopes the number says how far they
+    are from adding up, as they are. Weights, which have no unit, are refused. A gap within rounding
+    (16 units in the last place of what is added up) is 0.
 
     Units: target. Lower is better. Cost: one evaluation of x and of b per input.
 
@@ -41,6 +44,10 @@ class Completeness(Metric):
     direction: ClassVar[Direction] = "lower"
     units: ClassVar[str] = "target"
     cost: ClassVar[str] = "1 evaluation of the input and of its absence"
+    order_blind: ClassVar[bool] = True
+
+    def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
+        check_adds_up(attributions, "Completeness()")
 
     def read(
         self, question: Question, attributions: Sequence[Attribution], seed: int
@@ -53,6 +60,9 @@ class Completeness(Metric):
         for attribution in attributions:
             credit = attribution.values.to(torch.float64)
             gap = (credit.sum(1) - change).abs()
+            size = prediction.abs() + base.abs() + credit.abs().sum(1)
+            # Below that, a smaller gap is no better one.
+            gap = torch.where(gap <= rounding_floor(attribution.values, size), 0.0, gap)
             # Without a change there is nothing to be relative to.
             undefined = torch.where(gap > 0, torch.nan, 0.0)
             ratio = gap / change.abs()

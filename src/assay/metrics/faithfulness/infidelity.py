@@ -19,7 +19,9 @@ from assay.answers.attribution import Attribution, Kind
 from assay.answers.score import Direction
 from assay.errors import InputError, SettingError
 from assay.metrics.base import Metric, Reading
+from assay.metrics.faithfulness.units import check_adds_up
 from assay.numerics.pieces import pieces
+from assay.numerics.precision import rounding_floor
 from assay.perturbations import Perturbation, PerturbationBatch, SubsetToBaseline
 from assay.question.question import Question
 
@@ -74,6 +76,9 @@ class Infidelity(Metric):
             )
 
     def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
+        # A free factor gives weights a unit; without it their size would decide the score.
+        if not self.scaled:
+            check_adds_up(attributions, repr(self), "Infidelity(scaled=True) allows a free factor.")
         kinds = {attribution.kind for attribution in attributions}
         if Kind.SLOPE.value in kinds and not question.partition.identity:
             raise InputError(
@@ -110,11 +115,21 @@ class Infidelity(Metric):
             for attribution, moments in zip(attributions, moments_of_each):
                 account = _account(attribution, batch)
                 moments.add(account, change)
-        return [self._reading(moments, count) for moments in moments_of_each]
+        readings = []
+        for attribution, moments in zip(attributions, moments_of_each):
+            # What the account and the change may be off by, as sums that were rounded.
+            credit = attribution.values.to(torch.float64).abs().sum(1)
+            size = prediction[:, 0].abs() + torch.maximum(credit, (moments.ss / count).sqrt())
+            floor = rounding_floor(attribution.values, size)
+            readings.append(self._reading(moments, count, floor**2))
+        return readings
 
-    def _reading(self, moments: _Moments, count: int) -> Reading:
+    def _reading(self, moments: _Moments, count: int, floor: Tensor) -> Reading:
+        # Below the floor a smaller error is no better one.
         raw = moments.raw(count)
+        raw = torch.where(raw <= floor, 0.0, raw)
         scaled = moments.scaled(count)
+        scaled = torch.where(scaled <= floor, 0.0, scaled)
         beta = moments.beta()
         # What phi = 0 would have: E[d^2].
         power = moments.dd / count

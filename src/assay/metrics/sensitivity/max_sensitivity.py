@@ -21,6 +21,7 @@ from assay.methods.base import Method
 from assay.metrics.base import Metric, Reading
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
+from assay.numerics.precision import rounding_floor
 from assay.perturbations import Perturbation
 from assay.question.question import Question
 
@@ -158,9 +159,9 @@ class MaxSensitivity(Metric):
         # Only norms are kept of the neighbours: (n, draws) for each attribution.
         length = torch.cat(lengths, dim=1)
         readings = []
-        for parts, values in zip(changes, clean):
+        for parts, values, answer in zip(changes, clean, attributions):
             change = torch.cat(parts, dim=1)
-            readings.append(self._reading(change, values.norm(dim=1), length))
+            readings.append(self._reading(change, values.norm(dim=1), length, answer.values))
         return readings
 
     def _count(self, question: Question) -> int:
@@ -196,11 +197,16 @@ class MaxSensitivity(Metric):
         return sphere[..., :elements] * self.radius
 
     @staticmethod
-    def _reading(change: Tensor, norm: Tensor, length: Tensor) -> Reading:
-        """The score from changes (n, draws), the clean norms (n,) and lengths (n, draws)."""
+    def _reading(change: Tensor, norm: Tensor, length: Tensor, precision: Tensor) -> Reading:
+        """The score from changes (n, draws), the clean norms (n,) and lengths (n, draws).
+
+        `precision` is any tensor of the explanations' number type.
+        """
         # 0 / 0 counts as 0: zero explanations that stay zero do not move.
         ratio = change / norm.unsqueeze(1)
-        relative = torch.where(change > 0, ratio, 0.0)
+        # A move within rounding is none.
+        moved = change > rounding_floor(precision, norm).unsqueeze(1)
+        relative = torch.where(moved, ratio, 0.0)
         # No explanation to be relative to: the input has no score.
         no_norm = torch.isinf(relative)
         largest = torch.where(no_norm, torch.nan, relative).amax(1)
