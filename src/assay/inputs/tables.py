@@ -82,6 +82,16 @@ class TableLayout(Layout):
                 columns.append(_codes(raw[name], categories))
         return torch.from_numpy(np.stack(columns, axis=1)).to(self.device)
 
+    def filled(self, value: float) -> Tensor:
+        for name, categories in zip(self.columns, self.categories):
+            if categories is not None and not _is_code(value, categories):
+                raise InputError(
+                    expected=f"a category of column {name!r}, one of {list(categories)}",
+                    got=f"the number {value}",
+                    advice="Give one row of the table: Baseline(frame.iloc[[0]]).",
+                )
+        return super().filled(value).to(self.device)
+
     def fold(self, rows: Tensor) -> Rows:
         import pandas as pd
 
@@ -161,6 +171,11 @@ def _codes(column: pd.Series[Any], categories: Sequence[Any]) -> Floats:
             advice="Give the column a pandas categorical type that lists every category.",
         )
     return np.where(codes < 0, np.nan, codes)
+
+
+def _is_code(value: float, categories: Sequence[Any]) -> bool:
+    """Whether a number stands for a category, or, as NaN, for a missing one."""
+    return np.isnan(value) or (0 <= value < len(categories) and float(value).is_integer())
 
 
 def _number_column(values: NDArray[Any], dtype: Any) -> pd.Series[Any]:

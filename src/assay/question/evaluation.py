@@ -98,12 +98,12 @@ class Evaluation:
 
     def removed_rows(self, rows: Tensor, draws: Tensor) -> Tensor:
         """The inputs `rows` with every feature removed: (r, elements)."""
-        removed = self.absent.everything_removed(rows, draws)
         if self.partition.whole:
-            return removed
-        # Elements that no feature owns are never removed.
-        unowned = self.partition.of(rows) < 0
-        return torch.where(unowned, self.x[rows], removed)
+            return self.absent.everything_removed(rows, draws)
+        # Elements that no feature owns are never removed, and tell of what is.
+        x = self.x[rows]
+        unowned = (self.partition.of(rows) < 0).expand_as(x)
+        return self.absent.remove(x, unowned, rows, draws)
 
     def masked_rows(self, rows: Tensor, masks: Tensor, draws: Tensor) -> Tensor:
         """The inputs `rows` (r,), each under its own mask over features (r, features)."""
@@ -336,7 +336,7 @@ class Evaluation:
 
     def _difference(self, a: Tensor, b: Tensor) -> float | None:
         """The largest difference of two answers of the same rows, or None where they agree."""
-        half = self.x.dtype in (torch.float16, torch.bfloat16)
+        half = self.layout.half or self.x.dtype in (torch.float16, torch.bfloat16)
         rtol, atol = _HALF_TOLERANCE if half else _TOLERANCE
         a, b = a.to(torch.float64), b.to(torch.float64)
         # Small outputs count: the absolute tolerance shrinks with them, down to what rounding of

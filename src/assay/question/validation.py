@@ -16,6 +16,7 @@ from assay.errors import InputError, KindError
 from assay.features.elements import Elements
 from assay.features.partition import Features
 from assay.features.words import Words
+from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Aligned, Context, Layout, Shared
 from assay.inputs.reading import layout_of
 from assay.inputs.texts import TextLayout, is_text
@@ -111,7 +112,7 @@ def split_context(
 
 def _aligned(name: str, value: Aligned, n: int, device: torch.device) -> Tensor:
     # A copy, as of the inputs: what the caller writes later is not asked about.
-    tensor = torch.as_tensor(value.value).to(device, copy=True)
+    tensor = as_tensor(value.value).to(device, copy=True)
     if tensor.dim() == 0 or len(tensor) != n:
         raise InputError(
             expected=f"{n} rows in the aligned context {name!r}",
