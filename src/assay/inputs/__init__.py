@@ -7,6 +7,7 @@ predictor takes.
 - `arrays`: whatever holds numbers as one plain tensor, and the refusal of what only looks like it
 - `number_types`: which type holds the numbers of several tensors exactly
 - `names`: names of elements, made when they are asked for
+- `places`: which axes of an input are places, and which one holds its channels
 - `tensors`: one tensor or several, and NumPy arrays
 - `tables`: data frames, in the kind of table that the predictor was fitted on
 - `texts`: strings, one feature a word

@@ -19,6 +19,7 @@ from torch.nn import functional
 from assay.errors import InputError, SettingError
 from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Layout
+from assay.inputs.places import check_axes, places_of
 from assay.inputs.tensors import TensorLayout
 from assay.numerics import rng
 from assay.removals.base import Absent, FixedAbsent, Removal, short_repr
@@ -189,14 +190,18 @@ class Mean(Removal):
 @final
 @dataclass(frozen=True)
 class Blur(Removal):
-    """The image itself, blurred by a Gaussian (Fong and Vedaldi 2017).
+    """The image itself, blurred by a Gaussian (Fong and Vedaldi 2017); a series or a volume likewise.
 
-    The image goes on as its mirror behind the border.
+    The image goes on as its mirror behind the border. Channels are blurred one by one.
 
     Settings:
         sigma: standard deviation in pixels. The kernel reaches 4 of them to each side.
+        axes: what the axes of one input are, in letters: C for channels, T, D, H and W for time,
+            depth, height and width. Where nothing is said images are "CHW" or "HW", volumes
+            "CDHW". Channels last are "HWC", series "CT" or "TC".
 
-    Errors: SettingError for a sigma that is not positive, InputError for what is no floating image.
+    Errors: SettingError for a sigma that is not positive, InputError for what is no floating image
+    or looks as if its channels came last.
 
     >>> import torch, assay
     >>> mean = lambda x: x.flatten(1).mean(1)
@@ -207,9 +212,11 @@ class Blur(Removal):
     """
 
     sigma: float
+    axes: str | None = None
     follows = True
 
     def __post_init__(self) -> None:
+        check_axes(self.axes, "Blur")
         if not self.sigma > 0:
             raise SettingError(
                 expected="a blur of positive sigma in pixels",
@@ -218,19 +225,23 @@ class Blur(Removal):
             )
 
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
-        shape = layout.shapes[0]
-        is_image = len(layout.shapes) == 1 and len(shape) in (2, 3)
-        if not is_image or not x.is_floating_point():
+        if len(layout.shapes) != 1 or not x.is_floating_point():
             raise InputError(
                 expected="floating images (channels, height, width) to blur",
                 got=f"{layout.describe()} of {x.dtype}",
                 advice="Use Mean(rows) or Background(rows) for other inputs.",
             )
-        # A Gaussian is separable: first along the height, then the width.
-        images = x.reshape(-1, 1, *shape[-2:])
-        for dim in (2, 3):
-            images = self._along(images, dim)
-        return FixedAbsent(images.reshape(len(x), 1, -1))
+        places = places_of(layout, self.axes, "Blur")
+        images = places.channels_first(x)
+        shape = images.shape
+        # A Gaussian is separable: one axis after the other, each as the height or the width of an
+        # image.
+        *before, last = places.shape
+        for axis, length in enumerate(before):
+            behind = math.prod(places.shape[axis + 1 :])
+            images = self._along(images.reshape(-1, 1, length, behind), 2)
+        images = self._along(images.reshape(-1, 1, (before or [1])[-1], last), 3)
+        return FixedAbsent(places.flat(images.reshape(shape)).unsqueeze(1))
 
     def _along(self, images: Tensor, dim: int) -> Tensor:
         """The images (r, 1, height, width) blurred along one of their dimensions."""
