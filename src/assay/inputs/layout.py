@@ -90,6 +90,10 @@ class Layout(ABC):
         """One row (1, elements) that holds a number everywhere; refused where it cannot."""
         return torch.full((1, self.elements), of_64_bits(value), dtype=torch.float64)
 
+    def admitting(self, rows: Tensor) -> Layout:  # may be overridden
+        """The layout of the same inputs that also hands over rows such as these (..., elements)."""
+        return self
+
     def identities(self, rows: Tensor) -> Tensor:  # may be overridden
         """One key per row (n,), hashed from what the row says and not from how this layout encodes
         it.

@@ -20,7 +20,7 @@ from assay import engine
 from assay.errors import AbilityError, KindError, ModelError, TargetError
 from assay.features.partition import Features, Partition
 from assay.inputs.layout import Layout
-from assay.models.base import LocalChange, Model, digest, finite
+from assay.models.base import ABSENT, LocalChange, Model, digest, finite
 from assay.numerics.precision import to_input_precision
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.targets import Target
@@ -256,7 +256,7 @@ class Evaluation:
                 for output in outputs:
                     add(everyone, output.unsqueeze(0).expand(n, *output.shape))
 
-            self.outputs(draws, make, use)
+            self.outputs(draws, make, use, ABSENT)
         else:
 
             def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -266,7 +266,7 @@ class Evaluation:
             def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
                 add(owners, outputs)
 
-            self.outputs(n * draws, make, use)
+            self.outputs(n * draws, make, use, ABSENT)
         return sums[0] / draws
 
     def base(self, target: Target) -> Tensor:
