@@ -193,8 +193,8 @@ def finite(outputs: Tensor, who: str, where: str) -> Tensor:
         # The absent input is the library's making, and so the removal's to change.
         if where == ABSENT:
             advice = (
-                "The absent input is none that the model can take: choose another baseline, "
-                "Baseline(value), Mean(rows) or Background(rows)."
+                "The absent input is none that the model can take: choose another baseline or "
+                "removal, Baseline(value), Mean(rows) or Background(rows)."
             )
         raise ModelError(
             expected=f"finite outputs from {who}",
