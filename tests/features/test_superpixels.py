@@ -81,7 +81,7 @@ def test_superpixels_of_channels_last_are_those_of_channels_first(algorithm: Any
 
 
 def test_superpixels_of_a_series_are_refused() -> None:
-    with pytest.raises(InputError, match="height and a width.*Patches"):
+    with pytest.raises(InputError, match=r"height and a width.*Patches"):
         assay.Question(
             lambda x: x.flatten(1).sum(1),
             torch.rand(1, 2, 9),
