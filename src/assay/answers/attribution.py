@@ -8,7 +8,7 @@ delta of Captum). It knows where it came from, not how to draw itself; `storage`
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from numbers import Integral, Real
@@ -54,7 +54,7 @@ class Attribution:
     values: Tensor
     base: Tensor
     prediction: Tensor
-    names: tuple[str, ...]
+    names: Sequence[str]
     shape: tuple[int, ...]
     kind: str
     gap: Tensor | None = None
@@ -123,7 +123,7 @@ class Attribution:
             "standard_error": self.standard_error,
         }
         facts = {
-            "names": self.names,
+            "names": list(self.names),
             "shape": self.shape,
             "kind": self.kind,
             "facts": self.facts,

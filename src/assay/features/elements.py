@@ -15,6 +15,7 @@ from torch import Tensor
 
 from assay.errors import InputError, KindError
 from assay.features.partition import Features, Partition, as_labels
+from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Layout
 
 
@@ -76,9 +77,7 @@ class Columns(Features):
         return Partition(as_labels(labels, x), count, feature_names, (count,), identity=identity)
 
     def _column_names(self, layout: Layout) -> tuple[str, ...]:
-        names = layout.names
-        if self.names is not None:
-            names = tuple(map(str, self.names))
+        names = tuple(map(str, layout.names if self.names is None else self.names))
         if len(names) != layout.elements:
             raise InputError(
                 expected=f"{layout.elements} column names",
@@ -123,6 +122,25 @@ class Columns(Features):
         )
 
 
+def _check_one_reading(labels: Tensor) -> None:
+    """Refuses maps (channels, height, width) of as many inputs, unless both readings agree."""
+    if bool((labels == labels[:1]).all()):
+        return
+    # Maps of several inputs number their features alike; features of their own make channels.
+    used = [set(part[part >= 0].tolist()) for part in labels]
+    if len(set().union(*used)) == sum(map(len, used)):
+        return
+    count = len(labels)
+    raise InputError(
+        expected="a map of labels that can be read in one way",
+        got=f"shape {tuple(labels.shape)}, which is {count} channels of one map or {count} maps",
+        advice=(
+            f"For a map for each input write Labels(map[:, None].expand(-1, {count}, -1, -1)), for "
+            f"one map with labels for each channel Labels(map.expand({count}, -1, -1, -1))."
+        ),
+    )
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Labels(Features):
@@ -134,7 +152,8 @@ class Labels(Features):
             used in two of them is one feature that spans both.
         names: one for each label; the labels themselves where nothing is said.
 
-    Errors: KindError for labels that are no integers, InputError for maps that do not fit.
+    Errors: KindError for labels that are no integers, InputError for maps that do not fit or can be
+    read in two ways (as many maps as channels).
 
     >>> import torch, assay
     >>> halves = Labels(torch.tensor([0, 0, 1, -1]), names=("left", "right"))
@@ -155,7 +174,7 @@ class Labels(Features):
                 advice="Hand them over as a tuple, Labels((map, map)), in the order of the inputs.",
             )
         flat = [
-            self._flat(torch.as_tensor(label_map), shape, len(x))
+            self._flat(as_tensor(label_map), shape, len(x))
             for label_map, shape in zip(maps, layout.shapes)
         ]
         # One tensor may have a map for each input where another has one for all.
@@ -188,13 +207,16 @@ class Labels(Features):
     def _flat(labels: Tensor, shape: tuple[int, ...], n: int) -> Tensor:
         """The map of one tensor of the inputs as rows (1 or n, its elements)."""
         # Floats are a picture handed in by mistake: rounded, it would pass for a map.
-        if labels.is_floating_point() or labels.is_complex():
+        if labels.is_floating_point():
             raise KindError(
                 expected="integers as labels",
                 got=labels.dtype,
                 advice="Convert them with .long(), if they are whole numbers.",
             )
         sizes = tuple(labels.shape)
+        # As many maps as channels: one for each channel, or one for each input?
+        if len(shape) == 3 and sizes == shape == (n, *shape[1:]):
+            _check_one_reading(labels)
         # One map for all inputs is tried before a map for each.
         for rows, front in ((1, ()), (n, (n,))):
             if sizes == (*front, *shape):

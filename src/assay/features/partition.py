@@ -10,6 +10,7 @@ features. Methods see partitions alone, so that none of them knows what an image
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -40,7 +41,7 @@ class Partition:
 
     labels: Tensor
     count: int
-    names: tuple[str, ...]
+    names: Sequence[str]
     shape: tuple[int, ...]
     pooling: Pooling = "sum"
     identity: bool = False

@@ -8,13 +8,14 @@ back into what the predictor takes. What travels beside the inputs unexplained i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor
 
+from assay.inputs.arrays import of_64_bits
 from assay.numerics import rng
 
 Rows: TypeAlias = tuple[Any, ...]
@@ -69,8 +70,13 @@ class Layout(ABC):
 
     @property
     @abstractmethod
-    def names(self) -> tuple[str, ...]:
-        """One name per element."""
+    def names(self) -> Sequence[str]:
+        """One name per element; made when they are asked for."""
+
+    @property
+    def half(self) -> bool:  # may be overridden
+        """Whether the predictor takes any of it in half precision, and rounds as coarsely."""
+        return False
 
     @abstractmethod
     def flatten(self, raw: Any) -> Tensor:
@@ -79,6 +85,14 @@ class Layout(ABC):
     @abstractmethod
     def fold(self, rows: Tensor) -> Rows:
         """Rows (r, elements) to what the predictor takes."""
+
+    def filled(self, value: float) -> Tensor:  # may be overridden
+        """One row (1, elements) that holds a number everywhere; refused where it cannot."""
+        return torch.full((1, self.elements), of_64_bits(value), dtype=torch.float64)
+
+    def admitting(self, rows: Tensor) -> Layout:  # may be overridden
+        """The layout of the same inputs that also hands over rows such as these (..., elements)."""
+        return self
 
     def identities(self, rows: Tensor) -> Tensor:  # may be overridden
         """One key per row (n,), hashed from what the row says and not from how this layout encodes

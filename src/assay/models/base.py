@@ -178,17 +178,28 @@ def _not_one_tensor(outputs: Any, who: str) -> KindError:
     return KindError(expected=f"one tensor of outputs from {who}", got=kind, advice=advice)
 
 
+ABSENT = "with everything removed"
+"""Where rows are the absent inputs themselves, in refusals."""
+
+
 def finite(outputs: Tensor, who: str, where: str) -> Tensor:
     """The same outputs, all of them numbers."""
     if not bool(torch.isfinite(outputs).all()):
         bad = ~torch.isfinite(outputs.reshape(len(outputs), -1)).all(dim=1)
+        advice = (
+            "Check the inputs' preprocessing, and that the removal leaves values the model can "
+            "take."
+        )
+        # The absent input is the library's making, and so the removal's to change.
+        if where == ABSENT:
+            advice = (
+                "The absent input is none that the model can take: choose another baseline or "
+                "removal, Baseline(value), Mean(rows) or Background(rows)."
+            )
         raise ModelError(
             expected=f"finite outputs from {who}",
             got=f"NaN or infinity in {int(bad.sum())} of {len(outputs)} rows {where}",
-            advice=(
-                "Check the inputs' preprocessing, and that the removal leaves values the "
-                "model can take."
-            ),
+            advice=advice,
         )
     return outputs
 

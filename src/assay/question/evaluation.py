@@ -20,7 +20,7 @@ from assay import engine
 from assay.errors import AbilityError, KindError, ModelError, TargetError
 from assay.features.partition import Features, Partition
 from assay.inputs.layout import Layout
-from assay.models.base import LocalChange, Model, digest, finite
+from assay.models.base import ABSENT, LocalChange, Model, digest, finite
 from assay.numerics.precision import to_input_precision
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.targets import Target
@@ -98,12 +98,12 @@ class Evaluation:
 
     def removed_rows(self, rows: Tensor, draws: Tensor) -> Tensor:
         """The inputs `rows` with every feature removed: (r, elements)."""
-        removed = self.absent.everything_removed(rows, draws)
         if self.partition.whole:
-            return removed
-        # Elements that no feature owns are never removed.
-        unowned = self.partition.of(rows) < 0
-        return torch.where(unowned, self.x[rows], removed)
+            return self.absent.everything_removed(rows, draws)
+        # Elements that no feature owns are never removed, and tell of what is.
+        x = self.x[rows]
+        unowned = (self.partition.of(rows) < 0).expand_as(x)
+        return self.absent.remove(x, unowned, rows, draws)
 
     def masked_rows(self, rows: Tensor, masks: Tensor, draws: Tensor) -> Tensor:
         """The inputs `rows` (r,), each under its own mask over features (r, features)."""
@@ -256,7 +256,7 @@ class Evaluation:
                 for output in outputs:
                     add(everyone, output.unsqueeze(0).expand(n, *output.shape))
 
-            self.outputs(draws, make, use)
+            self.outputs(draws, make, use, ABSENT)
         else:
 
             def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -266,7 +266,7 @@ class Evaluation:
             def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
                 add(owners, outputs)
 
-            self.outputs(n * draws, make, use)
+            self.outputs(n * draws, make, use, ABSENT)
         return sums[0] / draws
 
     def base(self, target: Target) -> Tensor:
@@ -336,7 +336,7 @@ class Evaluation:
 
     def _difference(self, a: Tensor, b: Tensor) -> float | None:
         """The largest difference of two answers of the same rows, or None where they agree."""
-        half = self.x.dtype in (torch.float16, torch.bfloat16)
+        half = self.layout.half or self.x.dtype in (torch.float16, torch.bfloat16)
         rtol, atol = _HALF_TOLERANCE if half else _TOLERANCE
         a, b = a.to(torch.float64), b.to(torch.float64)
         # Small outputs count: the absolute tolerance shrinks with them, down to what rounding of

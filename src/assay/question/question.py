@@ -32,9 +32,11 @@ from assay.question.evaluation import Evaluation, Make, Use
 from assay.question.layers import BehindLayer
 from assay.question.masked_rows import MaskedRows
 from assay.question.validation import (
+    admitting,
     check_finite,
     check_masks,
     check_points,
+    check_replacements,
     read_inputs,
     require_type,
     rows_of,
@@ -96,12 +98,13 @@ class Question:
         layout, self.features, self.removal = read_inputs(inputs, features, removal, model)
         x = check_finite(layout.flatten(inputs), model)
         aligned, shared = split_context(context or {}, len(x), model.device)
+        absent = self.removal.bind(layout, x, lambda: layout.identities(x))
         evaluation = Evaluation(
             model=model,
-            layout=layout,
+            layout=admitting(layout, absent, x),
             x=x,
             partition=self.features.bind(layout, x),
-            absent=self.removal.bind(layout, x, lambda: layout.identities(x)),
+            absent=check_replacements(absent, model),
             aligned=aligned,
             shared=shared,
         )
@@ -546,6 +549,7 @@ class Question:
         if rows is None:
             rows = torch.arange(self.n, device=self.x.device)
         evaluation = self._evaluation.with_inputs(points, rows)
+        evaluation = replace(evaluation, layout=evaluation.layout.admitting(points))
         # A removal that is made from the input itself is made anew; behind a layer it stays.
         if self.removal.follows and not isinstance(self._source, BehindLayer):
             layout = evaluation.layout

@@ -16,11 +16,13 @@ from assay.errors import InputError, KindError
 from assay.features.elements import Elements
 from assay.features.partition import Features
 from assay.features.words import Words
+from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Aligned, Context, Layout, Shared
 from assay.inputs.reading import layout_of
+from assay.inputs.tables import TableLayout
 from assay.inputs.texts import TextLayout, is_text
 from assay.models.base import Model
-from assay.removals.base import Removal
+from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.removals.fixed import Baseline
 from assay.removals.mask_token import MaskToken
 
@@ -88,6 +90,36 @@ def check_finite(x: Tensor, model: Model) -> Tensor:
     return x
 
 
+def check_replacements(absent: Absent, model: Model) -> Absent:
+    """What stands in for the absent, without anything that a model cannot take."""
+    rows = absent.rows if isinstance(absent, FixedAbsent) else torch.zeros(0)
+    if not rows.is_floating_point():
+        return absent
+    forbidden = torch.isinf(rows) if model.takes_missing else ~torch.isfinite(rows)
+    if bool(forbidden.any()):
+        count = int(forbidden.flatten(0, 1).any(1).sum())
+        raise InputError(
+            expected="finite numbers in the place of what is absent",
+            got=f"NaN or infinity in {count} of {rows.shape[0] * rows.shape[1]} rows",
+            advice=(
+                "Fill the gaps, leave these rows out, or use an estimator that declares it can "
+                "take missing values."
+            ),
+        )
+    return absent
+
+
+def admitting(layout: Layout, absent: Absent, x: Tensor) -> Layout:
+    """The layout that hands over the inputs and what stands in for them alike in every chunk."""
+    if isinstance(absent, FixedAbsent):
+        return layout.admitting(absent.rows)
+    # What depends on the mask is of one kind under all of them.
+    if isinstance(layout, TableLayout):
+        rows = torch.arange(len(x), device=x.device)
+        return layout.admitting(absent.everything_removed(rows, torch.zeros_like(rows)))
+    return layout
+
+
 def split_context(
     context: Context, n: int, device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -111,7 +143,7 @@ def split_context(
 
 def _aligned(name: str, value: Aligned, n: int, device: torch.device) -> Tensor:
     # A copy, as of the inputs: what the caller writes later is not asked about.
-    tensor = torch.as_tensor(value.value).to(device, copy=True)
+    tensor = as_tensor(value.value).to(device, copy=True)
     if tensor.dim() == 0 or len(tensor) != n:
         raise InputError(
             expected=f"{n} rows in the aligned context {name!r}",

@@ -54,7 +54,7 @@ class Absent(ABC):
 
     @abstractmethod
     def everything_removed(self, rows: Tensor, draw: Tensor) -> Tensor:
-        """The inputs `rows` (r,) with everything removed: (r, elements)."""
+        """The inputs `rows` (r,) with everything removed: (r, elements), the caller's to write on."""
 
 
 def blend(x: Tensor, replacement: Tensor, present: Tensor) -> Tensor:
@@ -114,15 +114,18 @@ class FixedAbsent(Absent):
         return len(self.rows) == 1
 
     def everything_removed(self, rows: Tensor, draw: Tensor) -> Tensor:
-        # A single baseline is a view: nothing is copied.
+        # A copy always: a model may write on what it is given.
+        return self._replacements(rows, draw).clone()
+
+    def _replacements(self, rows: Tensor, draw: Tensor) -> Tensor:
+        """The same to read alone: a single baseline is a view of what is held."""
         if self.shared and self.draws == 1:
             return self.rows[0].expand(len(rows), -1)
         owners = torch.zeros_like(rows) if self.shared else rows
         return self.rows[owners, draw]
 
     def remove(self, x: Tensor, present: Tensor, rows: Tensor, draw: Tensor) -> Tensor:
-        replacement = self.everything_removed(rows, draw)
-        return blend(x, replacement, present)
+        return blend(x, self._replacements(rows, draw), present)
 
     def take(self, rows: Tensor) -> Absent:
         if self.shared:

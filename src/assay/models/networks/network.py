@@ -52,7 +52,9 @@ class Network(cut.Layered):
             )
         # The first weights tell device and number type; a module without any takes what comes.
         tensors = (*module.parameters(), *module.buffers())
-        first = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+        floating = [tensor for tensor in tensors if tensor.is_floating_point()]
+        # Eight bits are for storage: what is computed in tells, where there is such.
+        first = min(floating, key=lambda tensor: tensor.element_size() == 1, default=None)
         if first is not None and device is not None and first.device.type != device.type:
             raise InputError(
                 expected=f"the model on {device}",
