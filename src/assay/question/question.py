@@ -41,7 +41,7 @@ from assay.question.validation import (
     split_context,
 )
 from assay.removals.base import FixedAbsent, Removal
-from assay.targets import Output, Predicted, Target, as_target
+from assay.targets import LayerPart, Neuron, Output, Part, Predicted, Target, as_target
 
 Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """A path: (input, step) indices (r,) to points (r, elements) and velocities there, None for 1."""
@@ -92,7 +92,7 @@ class Question:
         # A neuron is an output of the network that stops at its layer.
         target, layer = target.at_layer()
         if layer is not None:
-            model = model.cut_upto(layer)
+            model = _stopped(model, layer)
         layout, self.features, self.removal = read_inputs(inputs, features, removal, model)
         x = check_finite(layout.flatten(inputs), model)
         aligned, shared = split_context(context or {}, len(x), model.device)
@@ -565,11 +565,14 @@ class Question:
         derived._prediction = self._prediction
         return derived
 
-    def upto(self, layer: str, unit: int | tuple[int, ...]) -> Question:
-        """The same question asked of one unit of a layer; the forward stops there."""
-        model = self.model.cut_upto(layer)
-        evaluation = replace(self._evaluation, model=model)
-        return self._derived(evaluation, self.n, Output(unit), self.truth)
+    def upto(self, layer: Any, unit: Any, output: Part | None = None) -> Question:
+        """The same question asked of one unit of a layer; the forward stops there.
+
+        `layer`, `unit` and `output` are those of `Neuron`.
+        """
+        target, place = Neuron(layer, unit, output).at_layer()
+        evaluation = replace(self._evaluation, model=_stopped(self.model, place))
+        return self._derived(evaluation, self.n, target.sized(self.n), self.truth)
 
     @torch.inference_mode(False)
     def after(self, layer: str, features: Features | None = None) -> Question:
@@ -601,6 +604,13 @@ class Question:
         inputs = f"{self.n} inputs of shape {self.layout.describe()}"
         settings = f"{self.target!r}, {self.features!r}, {self.removal!r}"
         return f"Question({self.model.name}, {inputs}, {settings})"
+
+
+def _stopped(model: Model, layer: Any) -> Model:
+    """The model that stops at a layer, or at a part of its output."""
+    if isinstance(layer, LayerPart):
+        return model.cut_upto(layer.layer, layer.output)
+    return model.cut_upto(layer)
 
 
 def _rows(values: Tensor | None, rows: Tensor) -> Tensor | None:
