@@ -125,7 +125,8 @@ class Output(Target):
         target = self.sized(len(outputs))
         index = target.index if isinstance(target, Output) else self.index
         if not isinstance(index, Tensor):
-            _check_inside(outputs, (index,) if isinstance(index, int) else tuple(index))
+            place: Any = (index,) if isinstance(index, int) else index
+            _check_inside(outputs, tuple(place))
             return target
         sizes = torch.tensor(tuple(outputs.shape[1:]) or (1,))
         places = index.cpu().reshape(len(index), -1)
@@ -600,10 +601,9 @@ class _Units(Target):
     def _inside(self, part: Any, size: int) -> slice:
         """The same units as a slice that counts upwards."""
         try:
-            if isinstance(part, slice):
-                chosen = sorted(range(size)[part])
-            else:
-                chosen = [range(size)[_whole(part)]]
+            key: Any = part if isinstance(part, slice) else _whole(part)
+            units: Any = range(size)[key]
+            chosen = sorted(units) if isinstance(part, slice) else [units]
             step = (chosen[1] - chosen[0]) if len(chosen) > 1 else 1
             return slice(chosen[0], chosen[-1] + 1, step)
         # No int, a slice of something else, a step of zero, no unit at all.
@@ -655,7 +655,8 @@ def _as_index(index: Any) -> int | tuple[int, ...] | Tensor:
                 got=repr(index),
                 advice="Give one int for each dimension; a list holds one target for each input.",
             ) from error
-    if isinstance(index, Integral) and not isinstance(index, bool):
+    # True is an int to Python, and no output.
+    if isinstance(index, Integral) and type(index) is not bool:
         return int(index)
     if isinstance(index, list) or hasattr(index, "__array__"):
         return _numbers(index, "one int per input")
@@ -676,7 +677,9 @@ def _whole(value: Any) -> int:
 def _numbers(values: Any, expected: str) -> Tensor:
     """Whole numbers as a tensor, whatever kind of array or list holds them."""
     try:
-        tensor = values if isinstance(values, Tensor) else torch.as_tensor(_array(values))
+        # Copies: what the caller writes later is not asked about.
+        is_tensor = isinstance(values, Tensor)
+        tensor = values.detach().clone() if is_tensor else torch.as_tensor(_array(values))
     except (TypeError, ValueError) as error:
         raise TargetError(
             expected=expected,

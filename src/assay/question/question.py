@@ -26,8 +26,10 @@ from assay.inputs.layout import Context, Layout
 from assay.inputs.tensors import TensorLayout
 from assay.models.base import Model
 from assay.models.black_box import Function
+from assay.models.networks.layers import After
 from assay.models.wrapping import wrap
 from assay.numerics.precision import to_input_precision
+from assay.question.arguments import read_masks, read_points, read_rows
 from assay.question.evaluation import Evaluation, Make, Use
 from assay.question.layers import BehindLayer
 from assay.question.masked_rows import MaskedRows
@@ -114,6 +116,8 @@ class Question:
         self.truth = truth
         self.notes: tuple[str, ...] = ()
         self.column: int | None = None
+        # Behind a layer the removal is one of the inputs before it, unless the layer has its own.
+        self._removes_inputs = not isinstance(source, BehindLayer) or source.removal is not None
         # What has been asked of the model so far, each at most once.
         self._rows_checked = False
         self._weights_version: Any = None
@@ -131,6 +135,7 @@ class Question:
         derived._fill(source, n, target, truth)
         derived.notes = self.notes
         derived.column = self.column
+        derived._removes_inputs = derived._removes_inputs and self._removes_inputs
         # The same model asked about the same inputs need not be checked twice.
         derived._rows_checked = self._rows_checked
         derived._weights_version = self._weights_version
@@ -192,9 +197,9 @@ class Question:
         """How many replacements the removal has for each input; values are averaged over them."""
         source = self._source
         # Behind a layer there are as many as before it, which is known without computing them.
-        if isinstance(source, BehindLayer):
-            return source.before.replacements
-        return source.absent.draws
+        if isinstance(source, BehindLayer) and source.replacements is not None:
+            return source.replacements
+        return self._evaluation.absent.draws
 
     @property
     def fixed_replacements(self) -> Tensor | None:
@@ -361,7 +366,8 @@ class Question:
         return to_input_precision(table[0], self.x).view(self.n, m, -1)
 
     def _masked_rows(self, masks: Tensor) -> MaskedRows:
-        masks = check_masks(masks, self.n, self.partition.count, self.x).to(self.x.device)
+        masks = read_masks(masks, self.x.device)
+        masks = check_masks(masks, self.n, self.partition.count, self.x)
         self.require_removal()
         return MaskedRows(self._evaluation, masks, self.n)
 
@@ -371,6 +377,7 @@ class Question:
 
         Cost: one row for each point, forward only.
         """
+        at = read_points(at, self.x)
         points, steps = check_points(at, self.n, self.x.shape[1])
         target = self.fixed_target
         scores = to_input_precision(torch.zeros(len(points), device=at.device), self.x)
@@ -390,7 +397,7 @@ class Question:
 
         Points are (n, elements) or (n, k, elements). Cost: a forward and backward pass for each.
         """
-        at = self.x if at is None else at
+        at = self.x if at is None else read_points(at, self.x)
         points, steps = check_points(at, self.n, self.x.shape[1])
         slopes = torch.zeros_like(points)
 
@@ -458,7 +465,8 @@ class Question:
     # --- questions made from it
 
     def take(self, rows: Tensor) -> Question:
-        """The same question about some of its inputs."""
+        """The same question about some of its inputs: their numbers, or a mask over all of them."""
+        rows = read_rows(rows, self.n, self.model.device)
         # Where activations have been computed, they are taken along; else they are computed later.
         computed = "_evaluation" in self.__dict__
         target = self.target.take(rows)
@@ -545,8 +553,8 @@ class Question:
         if rows is None:
             rows = torch.arange(self.n, device=self.x.device)
         evaluation = self._evaluation.with_inputs(points, rows)
-        # A removal that is made from the input itself is made anew; behind a layer it stays.
-        if self.removal.follows and not isinstance(self._source, BehindLayer):
+        # A removal that is made from the input itself is made anew; one before a layer stays.
+        if self.removal.follows and self._removes_inputs:
             layout = evaluation.layout
             absent = self.removal.bind(layout, points, lambda: layout.identities(points))
             evaluation = replace(evaluation, absent=absent)
@@ -575,30 +583,69 @@ class Question:
         return self._derived(evaluation, self.n, target.sized(self.n), self.truth)
 
     @torch.inference_mode(False)
-    def after(self, layer: str, features: Features | None = None) -> Question:
+    def after(
+        self,
+        layer: Any,
+        features: Features | None = None,
+        *,
+        output: Part | list[Part | None] | None = None,
+        removal: Removal | None = None,
+    ) -> Question:
         """The same question asked of the rest of the model behind a layer.
 
-        The layer's activations become the inputs; what is absent becomes the activation of the
-        absent input. Activations are computed when they are first needed.
+        The layer's activations become the inputs. Activations are computed when they are first
+        needed.
+
+        Settings:
+            layer: its name, as in `named_modules()`, or the module itself; a list of layers lies
+                side by side, as several inputs do, and `attribution.parts` cuts them apart again.
+            features: who receives credit; every unit where nothing is said.
+            output: which part, where the layer gives several tensors: its number, its key or its
+                attribute's name; a list has one for each layer, or several of one layer.
+            removal: what an absent activation is replaced by, such as Baseline(0.0) or Mean(rows)
+                of activations; the activation of the absent input where nothing is said.
+
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> from assay.removals.fixed import Baseline
+        >>> behind = Question(net, torch.ones(2, 3), target=0).after(net[1], removal=Baseline(0.0))
+        >>> bool(torch.allclose(behind.base, net[2].bias[0]))
+        True
         """
         self._check_rows_independent()
-        source = self._evaluation
-        rows = torch.arange(min(self.n, 2, source.most_rows or 2), device=self.x.device)
-        rest = source.model.cut_after(layer)
-        # Two rows tell the shape of the layer, and whether the network can be captured as a graph.
-        with source.model.session(slopes=False):
-            sample = source.layout.fold(source.x[rows])
-            context = source.context(rows)
-            rest.capture(sample, context)
-            activation, _ = rest.before(sample, context)
-        shape = tuple(activation.shape[1:])
-        layout = TensorLayout((shape,), (activation.dtype,), activation.device)
+        rest = self._evaluation.model.cut_after(layer, output)
+        layout = self._layout_behind(rest)
         features = require_type(Elements() if features is None else features, Features)
-        behind = self._derived(BehindLayer(self, rest, layout, features), self.n, self.target, None)
+        source = BehindLayer(self, rest, layout, features)
+        if removal is not None:
+            source = replace(source, removal=require_type(removal, Removal))
+        behind = self._derived(source, self.n, self.target, None)
+        behind._removes_inputs = removal is not None
         behind.features = features
+        behind.removal = self.removal if removal is None else removal
         behind.notes = (*self.notes, rest.how)
         behind._rows_checked = True
         return behind
+
+    def _layout_behind(self, rest: After) -> TensorLayout:
+        """How activations behind a layer lie in a row, learnt from two inputs."""
+        source = self._evaluation
+        rows = torch.arange(min(self.n, 2), device=self.x.device)
+        # One input serves as two, so that what only looks as if it had rows is found out.
+        if len(rows) == 1 and source.most_rows != 1:
+            rows = rows.repeat(2)
+        rows = rows[: source.most_rows or 2]
+        with source.model.session(slopes=False):
+            sample = source.layout.fold(source.x[rows])
+            context = source.context(rows)
+            # Two rows also tell whether the network can be captured as a graph.
+            rest.capture(sample, context)
+            rest.check_apart(sample, context)
+            layers, _ = rest.before(sample, context)
+            # A layer that turns its inputs has a row too many, or too few, for one of them.
+            rest.before(source.layout.fold(source.x[rows[:1]]), source.context(rows[:1]))
+        shapes = tuple(tuple(activation.shape[1:]) for activation in layers)
+        dtypes = tuple(activation.dtype for activation in layers)
+        return TensorLayout(shapes, dtypes, layers[0].device)
 
     def __repr__(self) -> str:
         inputs = f"{self.n} inputs of shape {self.layout.describe()}"

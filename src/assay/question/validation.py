@@ -99,7 +99,12 @@ def split_context(
             aligned[name] = _aligned(name, value, n, device)
         elif isinstance(value, Shared):
             constant = value.value
-            shared[name] = constant.to(device) if isinstance(constant, Tensor) else constant
+            # Arrays are copied, as what is aligned is; anything else the model receives as it is.
+            if isinstance(constant, Tensor):
+                constant = constant.detach().to(device, copy=True)
+            elif isinstance(constant, np.ndarray):
+                constant = constant.copy()
+            shared[name] = constant
         else:
             raise KindError(
                 expected=f"Aligned(tensor) or Shared(value) as context {name!r}",
