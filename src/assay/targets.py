@@ -480,6 +480,13 @@ class Neuron(Target):
     output: Part | None = None
 
     def at_layer(self) -> tuple[Target, Any]:
+        # No layer would be the whole network.
+        if self.layer is None:
+            raise KindError(
+                expected="the name of a layer, or the layer itself, in Neuron",
+                got="None",
+                advice="Name one, as in named_modules(): Neuron('layer4', unit).",
+            )
         if self.output is None:
             return self._units, self.layer
         return self._units, LayerPart(self.layer, self.output)
@@ -656,7 +663,8 @@ def _as_index(index: Any) -> int | tuple[int, ...] | Tensor:
                 advice="Give one int for each dimension; a list holds one target for each input.",
             ) from error
     # True is an int to Python, and no output.
-    if isinstance(index, Integral) and type(index) is not bool:
+    truth = isinstance(index, bool)
+    if isinstance(index, Integral) and not truth:
         return int(index)
     if isinstance(index, list) or hasattr(index, "__array__"):
         return _numbers(index, "one int per input")

@@ -85,7 +85,7 @@ def _read(values: Any, device: torch.device, expected: str, advice: str) -> Tens
     # What is absent, or named, is no array of numbers, whatever NumPy makes of it.
     if values is None or isinstance(values, _NO_NUMBERS):
         raise KindError(expected=expected, got=type(values).__name__, advice=advice)
-    tensor = values
+    tensor: Tensor = values
     if not isinstance(values, Tensor):
         try:
             tensor = torch.as_tensor(np.array(values))

@@ -382,10 +382,12 @@ def context_bytes(context: Mapping[str, Any]) -> bytes:
     parts = []
     for name in sorted(context):
         value = context[name]
-        if isinstance(value, Tensor | np.ndarray):
+        if isinstance(value, Tensor) and value.layout == torch.strided:
             parts.append(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            array = torch.as_tensor(value).cpu().to_dense().contiguous()
-            parts.append(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            parts.append(flat.view(torch.uint8).numpy().tobytes())
+        elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            parts.append(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
         else:
             # Objects print where they lie in memory, which tells nothing.
             plain = isinstance(value, str | bytes | int | float | tuple | None)

@@ -635,14 +635,14 @@ class Question:
             rows = rows.repeat(2)
         rows = rows[: source.most_rows or 2]
         with source.model.session(slopes=False):
-            sample = source.layout.fold(source.x[rows])
-            context = source.context(rows)
+            two, *each = (
+                (source.layout.fold(source.x[some]), source.context(some))
+                for some in (rows, *rows.split(1))
+            )
             # Two rows also tell whether the network can be captured as a graph.
-            rest.capture(sample, context)
-            rest.check_apart(sample, context)
-            layers, _ = rest.before(sample, context)
-            # A layer that turns its inputs has a row too many, or too few, for one of them.
-            rest.before(source.layout.fold(source.x[rows[:1]]), source.context(rows[:1]))
+            rest.capture(*two)
+            rest.check_apart(*two)
+            layers = rest.learn(two, each)
         shapes = tuple(tuple(activation.shape[1:]) for activation in layers)
         dtypes = tuple(activation.dtype for activation in layers)
         return TensorLayout(shapes, dtypes, layers[0].device)

@@ -11,17 +11,17 @@ import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
 
 from assay.engine import Chunks, out_of_memory
-from assay.errors import AbilityError, AssayError, InputError
+from assay.errors import AbilityError, AssayError, InputError, KindError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, Model, checked, digest
 from assay.models.networks import graph
-from assay.models.networks.places import Place, name_of, uncalled_advice
+from assay.models.networks.places import Place, name_of, uncalled_advice, with_rows
 
 _CARRIED = "carried "  # before the number of a tensor that travels beside the activation
 
@@ -56,6 +56,10 @@ def in_format(model: Model, memory_format: int, forward: Callable[[int], Any]) -
     outputs = forward(0)
     model.memory_formats = 1
     return outputs
+
+
+Sample: TypeAlias = tuple[Rows, Mapping[str, Any]]
+"""Some inputs and their context, as a network takes them."""
 
 
 class _Reached(Exception):
@@ -205,6 +209,8 @@ class After(_Cut):
     """
 
     split: graph.Split | None = None
+    _common: tuple[bool, ...] = ()
+    """Which layers give one activation for all inputs, such as embedded positions."""
 
     @property
     def name(self) -> str:
@@ -232,6 +238,59 @@ class After(_Cut):
                 self.network.plain, self.places[0].layer, sample, self.network.output
             )
 
+    def learn(self, two: Sample, each: Sequence[Sample]) -> Rows:
+        """Learns from two inputs, and from each of them alone, how activations count inputs.
+
+        Gives the activations of the two. Refuses what only looks as if it had a row for each.
+        """
+        if self.split is None and len(two[0][0]) > 1:
+            samples = (two, each[0])
+            shapes = [[tensor.shape for tensor in self._given(*sample)] for sample in samples]
+            self._common = tuple(of_two == of_one for of_two, of_one in zip(*shapes))
+        layers, _ = self.before(*two)
+        alone, _ = self.before(*each[0])
+        for place, beside, single in zip(self.places, layers, alone):
+            if beside.shape[1:] != single.shape[1:]:
+                raise KindError(
+                    expected=f"an activation with one row for each input out of layer {place}",
+                    got=f"shape {tuple(beside.shape)} for two and {tuple(single.shape)} for one",
+                    advice="Cut at a layer whose output counts inputs in its first dimension.",
+                )
+        if self.split is None:
+            self._check_answers(two, each, layers)
+        return layers
+
+    def _check_answers(self, two: Sample, each: Sequence[Sample], layers: Rows) -> None:
+        """Refuses an exchange after which the network answers otherwise."""
+        rows, context = two
+        whole = self.network.call(graph.copies(rows), context)
+        ours = self._answers(layers, rows, context)
+        same = graph.agree(ours, whole)
+        if same and any(self._common):
+            # With rows of their own, which they never had: each has to serve its own input.
+            unlike = tuple(
+                torch.cat([layer[:1], layer[1:] / 2]) if is_common else layer
+                for layer, is_common in zip(layers, self._common)
+            )
+            ours = self._answers(unlike, rows, context)
+            alone = [
+                self._answers(tuple(layer[row : row + 1] for layer in unlike), *one)
+                for row, one in enumerate(each)
+            ]
+            whole = torch.cat(alone)
+            same = graph.agree(ours, whole)
+        if not same and bool(torch.isfinite(whole).all()):
+            raise AbilityError(
+                expected=f"{self.name} to answer like the whole network",
+                got="another answer to the same inputs",
+                advice="Cut at a layer whose output counts inputs in its first dimension.",
+            )
+
+    def _answers(
+        self, layers: Rows, inputs: Sequence[Tensor], context: Mapping[str, Any]
+    ) -> Tensor:
+        return self.call(layers, {**context, **names_of(inputs)})
+
     def before(
         self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0
     ) -> tuple[Rows, Sequence[Tensor]]:
@@ -248,16 +307,26 @@ class After(_Cut):
             activation, *carried = self.split.before.forward(*graph.copies(rows))
             return (self.places[0].pick(activation, len(rows[0])),), carried
         # Not captured: hooks read the activations, and the inputs themselves are carried.
+        layers = []
+        for number, given in enumerate(self._given(rows, context)):
+            is_common = number < len(self._common) and self._common[number]
+            layers.append(with_rows(given, len(rows[0])) if is_common else given)
+            self.places[number].check_rows(layers[-1], len(rows[0]))
+        return tuple(layers), rows
+
+    def _given(self, rows: Rows, context: Mapping[str, Any]) -> list[Tensor]:
+        """What the layers give in one forward, as it is."""
+        self.network.start_afresh()
         passed: list[list[Tensor]] = [[] for _ in self.places]
 
         # A copy at once: what follows may write on the layer's output (a sum, a rectifier in place).
         def read(number: int, output: Any) -> None:
-            passed[number].append(self.places[number].pick(output, len(rows[0])).clone())
+            passed[number].append(self.places[number].find(output, len(rows[0])).clone())
 
         with _hooked(self.network.plain, self.places, read):
             self.network.plain(*graph.copies(rows), **context)
         self._check_called(list(map(len, passed)))
-        return tuple(activation for (activation,) in passed), rows
+        return [activation for (activation,) in passed]
 
     def check_apart(self, sample: Rows, context: Mapping[str, Any]) -> None:
         """Refuses layers of which one lies behind another: exchanged, it would hide the first."""
@@ -266,13 +335,13 @@ class After(_Cut):
         behind: list[Place] = []
 
         def watch(number: int, output: Any) -> Any:
-            activation = self.places[number].pick(output, len(sample[0]))
+            activation = self.places[number].find(output, len(sample[0]))
             if activation.requires_grad:
                 behind.append(self.places[number])
             if not activation.is_floating_point():
                 return None
             leaf = activation.detach().clone().requires_grad_()
-            return self.places[number].exchange(output, leaf.clone())
+            return self.places[number].replaced(output, leaf.clone())
 
         self.network.start_afresh()
         try:
@@ -314,7 +383,8 @@ class After(_Cut):
 
         def exchange(number: int, output: Any) -> Any:
             exchanged[number] += 1
-            return self.places[number].exchange(output, activations[number])
+            is_common = number < len(self._common) and self._common[number]
+            return self.places[number].exchange(output, activations[number], is_common)
 
         with _hooked(self.network.plain, self.places, exchange):
             outputs = self.network.output(self.network.plain(*beside, **original))

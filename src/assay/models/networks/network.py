@@ -18,7 +18,7 @@ from assay.models.base import Ability, LocalChange, Model, checked, digest
 from assay.models.networks import layers as cut
 from assay.models.networks.fast_forms import FastForms, can_be_fast, version_of
 from assay.models.networks.module_state import ModuleState
-from assay.models.networks.places import embeddings_of, places_of
+from assay.models.networks.places import embeddings_of, name_of, places_of
 
 
 def _acts_in_training(module: nn.Module) -> bool:
@@ -208,7 +208,7 @@ class Network(cut.Layered):
         if len(places) > 1:
             raise InputError(
                 expected="one layer to stop at, and one part of its output",
-                got=cut.name_of(places),
+                got=name_of(places),
                 advice="Ask for a unit of each by itself: question.upto(layer, unit).",
             )
         return cut.Upto(self, places)

@@ -39,6 +39,20 @@ class Place:
 
     def pick(self, output: Any, rows: int) -> Tensor:
         """The tensor, which has a row for each input, or a refusal that names what there is."""
+        return self.check_rows(self.find(output, rows), rows)
+
+    def check_rows(self, value: Tensor, rows: int) -> Tensor:
+        """The tensor, if it has a row for each input."""
+        if value.dim() == 0 or len(value) != rows:
+            raise KindError(
+                expected=f"an activation with one row for each of {rows} inputs out of layer {self}",
+                got=f"shape {tuple(value.shape)}",
+                advice="Cut at a layer whose output counts inputs in its first dimension.",
+            )
+        return value
+
+    def find(self, output: Any, rows: int) -> Tensor:
+        """The tensor, whatever its shape."""
         value = output
         for key in self.path:
             try:
@@ -55,27 +69,37 @@ class Place:
                 got=_described(value),
                 advice=_parts_advice(output, rows),
             )
-        if value.dim() == 0 or len(value) != rows:
-            raise KindError(
-                expected=f"an activation with one row for each of {rows} inputs out of layer {self}",
-                got=f"shape {tuple(value.shape)}",
-                advice="Cut at a layer whose output counts inputs in its first dimension.",
-            )
         return value
 
-    def exchange(self, output: Any, activation: Tensor) -> Any:
-        """The layer's output with the tensor exchanged for another of the same shape."""
-        theirs = self.pick(output, len(activation))
+    def exchange(self, output: Any, activation: Tensor, common: bool = False) -> Any:
+        """The layer's output with the tensor exchanged for another of the same shape.
+
+        What is `common` to all inputs, such as embedded positions, is exchanged for a row each.
+        """
+        theirs = self.find(output, len(activation))
+        if common:
+            theirs = with_rows(theirs, len(activation))
         if theirs.shape != activation.shape:
             raise AbilityError(
                 expected=f"layer {self} to give the same shape for every input",
-                got=f"{tuple(theirs.shape[1:])} after {tuple(activation.shape[1:])}",
+                got=f"{tuple(theirs.shape)} after {tuple(activation.shape)}",
                 advice="Cut at a layer whose activation does not depend on the inputs beside it.",
             )
-        return _with_part(output, self.path, activation)
+        return self.replaced(output, activation)
+
+    def replaced(self, output: Any, other: Tensor) -> Any:
+        """The layer's output with another tensor in this place."""
+        return _with_part(output, self.path, other)
 
     def __str__(self) -> str:
         return f"{self.layer!r}{_spelt(self.path)}"
+
+
+def with_rows(common: Tensor, rows: int) -> Tensor:
+    """What a layer gives for all inputs together, once for each: (r, ...)."""
+    # A first dimension of one stands for the inputs, as in broadcasting; else there is none.
+    one = common if common.dim() > 1 and len(common) == 1 else common.unsqueeze(0)
+    return one.expand(rows, *one.shape[1:])
 
 
 def name_of(places: tuple[Place, ...]) -> str:
@@ -179,7 +203,7 @@ def _submodule(network: nn.Module, name: str) -> nn.Module | None:
 
 def _name_of_module(network: nn.Module, who: str, layer: nn.Module) -> str:
     # A module that is registered twice goes by its first name.
-    names = {id(part): name for name, part in network.named_modules()}
+    names: dict[int, str] = {id(part): name for name, part in network.named_modules()}
     name = names.get(id(layer))
     if name:
         _check_not_scripted(network, who, name)
@@ -204,7 +228,8 @@ def _check_not_scripted(network: nn.Module, who: str, name: str) -> None:
     for parent in parents:
         part = network.get_submodule(parent)
         # What is traced, as against scripted, is heard itself, but nothing inside of it.
-        heard = parent == name and isinstance(part, torch.jit.TopLevelTracedModule)
+        traced = type(part).__name__ == "TopLevelTracedModule"
+        heard = parent == name and traced
         if isinstance(part, torch.jit.ScriptModule) and not heard:
             raise AbilityError(
                 expected=f"a layer of {who} that is heard when it is called",
