@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import assay
-from assay.errors import AssayError, InputError, KindError
+from assay.errors import AbilityError, AssayError, InputError, KindError, TargetError
 from toys import FEATURES, randn, seeded, tanh_net
 
 DOUBLE = torch.float64
@@ -493,3 +493,26 @@ def test_the_digest_tells_contexts_apart() -> None:
     ]
     assert len(set(digests)) == len(digests)
     assert digest(a=assay.Shared(2.0)) == digests[5]
+
+
+def test_outputs_are_numbered_by_whatever_holds_numbers() -> None:
+    question = verbs()
+    for columns in ([1], (1,), np.array([1]), torch.tensor([1]), 1, np.int64(1)):
+        (asked,) = question.for_outputs(columns)  # type: ignore[arg-type]
+        assert asked.target.index == 1  # type: ignore[attr-defined]
+    for columns in (["a"], "a", [0.5], [True], [[0]], {}, [-1], [9]):
+        with pytest.raises(AssayError, match="Expected"):
+            question.for_outputs(columns)  # type: ignore[arg-type]
+
+
+def test_a_target_without_a_value_on_the_inputs_is_refused() -> None:
+    x = torch.tensor([[1.0], [-1.0], [2.0]])
+    for method in (assay.Gradient(), assay.Occlusion()):
+        with pytest.raises(TargetError, match="NaN or infinity for 1 of 3"):
+            method(assay.Question(torch.nn.Identity(), x, target=lambda y: y[:, 0].sqrt()))
+
+
+@pytest.mark.parametrize("target", [lambda y: torch.ones(len(y)), lambda y: y[:, 0].detach()])
+def test_a_target_without_slopes_is_told_from_outputs_without_them(target: Any) -> None:
+    with pytest.raises(AbilityError, match="a target that can be differentiated"):
+        assay.Gradient()(assay.Question(tanh_net(), randn(2, FEATURES), target=target))

@@ -80,6 +80,19 @@ def read_rows(rows: Any, n: int, device: torch.device) -> Tensor:
     return numbers % n if low < 0 else numbers
 
 
+def read_columns(columns: Any) -> list[int]:
+    """Numbers of outputs."""
+    advice = "Give their numbers, such as question.for_outputs([0, 2])."
+    read = _read(columns, torch.device("cpu"), "the numbers of some outputs", advice)
+    if read.dtype == torch.bool or read.is_floating_point() or read.is_complex() or read.dim() > 1:
+        raise KindError(
+            expected="the numbers of some outputs",
+            got=f"{read.dtype} of shape {tuple(read.shape)}",
+            advice=advice,
+        )
+    return [int(column) for column in read.reshape(-1)]
+
+
 def _read(values: Any, device: torch.device, expected: str, advice: str) -> Tensor:
     """A tensor, from a tensor, an array or lists of numbers."""
     # What is absent, or named, is no array of numbers, whatever NumPy makes of it.

@@ -196,6 +196,12 @@ class Evaluation:
         leaf = rows.detach().requires_grad_()
         outputs = self.model.call(self.layout.fold(leaf), self.context(owners), memory)
         scores = score(finite(outputs, self.model.name, "on the way"), owners)
+        if outputs.requires_grad and not scores.requires_grad:
+            raise AbilityError(
+                expected="a target that can be differentiated",
+                got="one that is the same whatever the outputs are, or detaches them",
+                advice="Compute it from the outputs in torch, without .detach() or .item().",
+            )
         if not scores.requires_grad:
             raise AbilityError(
                 expected=f"outputs of {self.model.name} that can be differentiated",

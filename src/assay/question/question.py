@@ -29,7 +29,7 @@ from assay.models.black_box import Function
 from assay.models.networks.layers import After
 from assay.models.wrapping import wrap
 from assay.numerics.precision import to_input_precision
-from assay.question.arguments import read_masks, read_points, read_rows
+from assay.question.arguments import read_columns, read_masks, read_points, read_rows
 from assay.question.evaluation import Evaluation, Make, Use
 from assay.question.layers import BehindLayer
 from assay.question.masked_rows import MaskedRows
@@ -37,6 +37,7 @@ from assay.question.validation import (
     check_finite,
     check_masks,
     check_points,
+    finite_scores,
     read_inputs,
     require_type,
     rows_of,
@@ -287,7 +288,7 @@ class Question:
             target = self.target.take(owners).choose(outputs)
             rows = torch.arange(len(numbers), device=outputs.device)
             fixed.append(target)
-            values.append(target.score(outputs, rows).detach().clone())
+            values.append(finite_scores(target.score(outputs, rows), target).detach().clone())
 
         self._ask_clean(use)
         # Chunks choose for their own inputs: together they are one target for all.
@@ -515,7 +516,7 @@ class Question:
         predictions = to_input_precision(torch.cat(clean), self.x)
         bases = to_input_precision(self._evaluation.removed_average(read), self.x)
         count = math.prod(shapes[0])
-        chosen = range(count) if columns is None else columns
+        chosen = range(count) if columns is None else read_columns(columns)
         wrong = [column for column in chosen if not 0 <= column < count]
         if wrong:
             raise TargetError(

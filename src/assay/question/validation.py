@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, TargetError
 from assay.features.elements import Elements
 from assay.features.partition import Features
 from assay.features.words import Words
@@ -23,6 +23,7 @@ from assay.models.base import Model
 from assay.removals.base import Removal
 from assay.removals.fixed import Baseline
 from assay.removals.mask_token import MaskToken
+from assay.targets import Target
 
 
 def require_type(value: Any, kind: type[Any]) -> Any:
@@ -86,6 +87,18 @@ def check_finite(x: Tensor, model: Model) -> Tensor:
             ),
         )
     return x
+
+
+def finite_scores(scores: Tensor, target: Target) -> Tensor:
+    """What a target says of finite outputs on the inputs themselves, if it is a number."""
+    if not bool(torch.isfinite(scores).all()):
+        bad = ~torch.isfinite(scores)
+        raise TargetError(
+            expected=f"finite scores from {target!r} on the inputs",
+            got=f"NaN or infinity for {int(bad.sum())} of {len(scores)} of them",
+            advice="The model's outputs are finite: keep the target where it is defined.",
+        )
+    return scores
 
 
 def split_context(
