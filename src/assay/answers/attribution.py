@@ -73,6 +73,25 @@ class Attribution:
         """The values in the shape of the features: (n, height, width) for pixels and patches."""
         return self.values.reshape(len(self.values), *self.shape)
 
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """The values tensor by tensor, each in the shape of its input, where several tensors (or
+        several layers) were asked about together and every element is a feature; else `maps` alone.
+
+        >>> import assay
+        >>> f = lambda pixels, ages: pixels.sum((1, 2)) + ages.sum(1)
+        >>> question = assay.Question(f, (torch.ones(2, 3, 4), torch.ones(2, 5)))
+        >>> [tuple(part.shape) for part in assay.Gradient()(question).parts]
+        [(2, 3, 4), (2, 5)]
+        """
+        shapes = self.facts.get("shapes")
+        if not shapes:
+            return (self.maps,)
+        pieces = self.values.split(list(map(math.prod, shapes)), dim=1)
+        return tuple(
+            piece.reshape(len(self.values), *shape) for piece, shape in zip(pieces, shapes)
+        )
+
     def __len__(self) -> int:
         return len(self.values)
 

@@ -110,12 +110,14 @@ class Method(ABC):
         layout = question.layout
         dtypes = layout.dtypes if isinstance(layout, TensorLayout) else ()
         if any(not dtype.is_floating_point for dtype in dtypes):
+            first, *others = question.model.embeddings or ("embedding",)
+            also = f" (or {', '.join(others)})" if others else ""
             raise KindError(
                 expected=f"floating inputs for {self!r}",
                 got=", ".join(map(str, dtypes)),
                 advice=(
                     "Integers have no slope: ask behind the layer that embeds them, "
-                    "question.after('embedding'), hand what is not attributed over as context, "
+                    f"question.after({first!r}){also}, hand what is not attributed over as context, "
                     "or convert real numbers with .float()."
                 ),
             )
@@ -227,6 +229,9 @@ class Method(ABC):
         facts = {**facts, **join.notes}
         if question.notes:
             facts["layer"] = "; ".join(question.notes)
+        # Several tensors lie in one row of values, and are cut apart again by their shapes.
+        if join.partition.identity and len(question.layout.shapes) > 1:
+            facts["shapes"] = [list(shape) for shape in question.layout.shapes]
         prediction, base = torch.cat(join.predictions), torch.cat(join.bases)
         # Credit that is pooled by its mean does not add up to a difference.
         adds_up = join.partition.pooling == "sum" or join.partition.identity

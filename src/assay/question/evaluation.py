@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,12 +77,10 @@ class Evaluation:
             f"{target!r} {features!r} {removal!r} {self.layout.describe()} {self.model.name}"
         )
         labels = self.partition.labels.cpu().numpy().tobytes()
-        fixed = torch.zeros(0)
-        if isinstance(self.absent, FixedAbsent):
-            fixed = self.absent.rows.cpu()
-        replacements = fixed.contiguous().view(torch.uint8).numpy().tobytes()
         identities = keys.cpu().numpy().tobytes()
-        parts = (identities, described.encode(), labels, replacements)
+        parts = [identities, described.encode(), labels, replacement_bytes(self.absent)]
+        if self.aligned or self.shared:
+            parts.append(context_bytes({**self.aligned, **self.shared}))
         return digest(self.model.fingerprint(), *parts).hex()
 
     # --- rows
@@ -197,6 +196,12 @@ class Evaluation:
         leaf = rows.detach().requires_grad_()
         outputs = self.model.call(self.layout.fold(leaf), self.context(owners), memory)
         scores = score(finite(outputs, self.model.name, "on the way"), owners)
+        if outputs.requires_grad and not scores.requires_grad:
+            raise AbilityError(
+                expected="a target that can be differentiated",
+                got="one that is the same whatever the outputs are, or detaches them",
+                advice="Compute it from the outputs in torch, without .detach() or .item().",
+            )
         if not scores.requires_grad:
             raise AbilityError(
                 expected=f"outputs of {self.model.name} that can be differentiated",
@@ -368,3 +373,29 @@ class Evaluation:
                 got=f"a difference of {gap:.3g} for the same row alone and beside another",
                 advice="Reduce every dimension but the first: lambda outputs: outputs[:, 0].",
             )
+
+
+def replacement_bytes(absent: Absent) -> bytes:
+    """What a hash tells two removals apart by, where their replacements can be held."""
+    fixed = torch.zeros(0)
+    if isinstance(absent, FixedAbsent):
+        fixed = absent.rows.cpu()
+    return fixed.contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def context_bytes(context: Mapping[str, Any]) -> bytes:
+    """What a hash tells two contexts apart by: arrays by their bytes, plain values by their text."""
+    parts = []
+    for name in sorted(context):
+        value = context[name]
+        if isinstance(value, Tensor) and value.layout == torch.strided:
+            parts.append(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            parts.append(flat.view(torch.uint8).numpy().tobytes())
+        elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            parts.append(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
+        else:
+            # Objects print where they lie in memory, which tells nothing.
+            plain = isinstance(value, str | bytes | int | float | tuple | None)
+            parts.append(f"{name} {value!r}".encode() if plain else type(value).__name__.encode())
+    return digest(*parts)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, TargetError
 from assay.features.elements import Elements
 from assay.features.partition import Features
 from assay.features.words import Words
@@ -25,6 +25,7 @@ from assay.models.base import Model
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.removals.fixed import Baseline
 from assay.removals.mask_token import MaskToken
+from assay.targets import Target
 
 
 def require_type(value: Any, kind: type[Any]) -> Any:
@@ -120,6 +121,18 @@ def admitting(layout: Layout, absent: Absent, x: Tensor) -> Layout:
     return layout
 
 
+def finite_scores(scores: Tensor, target: Target) -> Tensor:
+    """What a target says of finite outputs on the inputs themselves, if it is a number."""
+    if not bool(torch.isfinite(scores).all()):
+        bad = ~torch.isfinite(scores)
+        raise TargetError(
+            expected=f"finite scores from {target!r} on the inputs",
+            got=f"NaN or infinity for {int(bad.sum())} of {len(scores)} of them",
+            advice="The model's outputs are finite: keep the target where it is defined.",
+        )
+    return scores
+
+
 def split_context(
     context: Context, n: int, device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -131,7 +144,12 @@ def split_context(
             aligned[name] = _aligned(name, value, n, device)
         elif isinstance(value, Shared):
             constant = value.value
-            shared[name] = constant.to(device) if isinstance(constant, Tensor) else constant
+            # Arrays are copied, as what is aligned is; anything else the model receives as it is.
+            if isinstance(constant, Tensor):
+                constant = constant.detach().to(device, copy=True)
+            elif isinstance(constant, np.ndarray):
+                constant = constant.copy()
+            shared[name] = constant
         else:
             raise KindError(
                 expected=f"Aligned(tensor) or Shared(value) as context {name!r}",
