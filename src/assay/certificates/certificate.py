@@ -202,6 +202,8 @@ class Certificate:
             return (
                 "The claims are about the model itself; every superset was asked.",
                 *common,
+                "The class at each superset is that of the outputs as they came: where the two "
+                "largest are within rounding, another machine or batch may give another class.",
             )
         noise = "the stored masks"
         if self.bound == "bernoulli":
@@ -214,7 +216,9 @@ class Certificate:
             "with the lowest class at a tie.",
             *common,
             f"Draws whose two largest outputs differ by less than {self.tolerance:g} of the largest "
-            "count as lost.",
+            "count as lost. Rounding up to that share of the outputs breaks no claim; the rounding "
+            "inside the model is not bounded, and may be larger where outputs are small "
+            "differences of large numbers.",
             f"The claims hold together {chance}.",
         )
 

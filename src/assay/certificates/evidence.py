@@ -12,6 +12,7 @@ from torch import Tensor
 
 from assay.features.elements import Labels
 from assay.inputs.tensors import TensorLayout
+from assay.models.black_box import Function
 from assay.question.question import Question
 from assay.removals.fixed import Background, Baseline
 
@@ -26,12 +27,14 @@ class Evidence:
     labels: Tensor  # the feature that owns each element, -1 for none: (elements,)
     parts: tuple[tuple[int, ...], ...]  # shapes of the tensors that a row folds into
     dtypes: tuple[str, ...]  # and their types
+    arrays: bool = False  # whether the model is a function that was called with NumPy's arrays
 
     @staticmethod
     def of(question: Question) -> Evidence | None:
         """The evidence of a question about one input, where its parts can be written down."""
         layout = question.layout
         replacements = question.fixed_replacements
+        model = question.model
         # Tables, texts, contexts and replacements that depend on the mask cannot be written down.
         if not isinstance(layout, TensorLayout):
             return None
@@ -43,6 +46,7 @@ class Evidence:
             labels=_detached(question.partition.labels[0]),
             parts=layout.parts,
             dtypes=tuple(_name(dtype) for dtype in layout.dtypes),
+            arrays=isinstance(model, Function) and not model.tensors,
         )
 
     def question(self, model: Any) -> Question:
@@ -50,6 +54,9 @@ class Evidence:
         dtypes = tuple(getattr(torch, name) for name in self.dtypes)
         layout = TensorLayout(self.parts, dtypes, torch.device("cpu"))
         inputs = layout.fold(self.x[None])
+        # A function computes otherwise on tensors: it is asked as it was asked before.
+        if self.arrays:
+            inputs = tuple(part.numpy() for part in inputs)
         absent = layout.fold(self.absent)
         labels = tuple(
             owners.reshape(shape)
@@ -69,6 +76,7 @@ class Evidence:
             "labels": _encoded(self.labels),
             "parts": self.parts,
             "dtypes": self.dtypes,
+            "arrays": self.arrays,
         }
 
     @staticmethod
@@ -80,6 +88,8 @@ class Evidence:
             labels=_decoded(*stored["labels"]),
             parts=tuple(map(tuple, stored["parts"])),
             dtypes=tuple(stored["dtypes"]),
+            # Files of before this was kept do not say: tensors.
+            arrays=stored.get("arrays", False),
         )
 
 
