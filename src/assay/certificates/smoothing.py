@@ -17,8 +17,8 @@ from torch import Tensor
 from assay.answers.attribution import Attribution
 from assay.certificates.certificate import Certificate
 from assay.certificates.claims import Inequality
-from assay.certificates.evidence import Evidence
 from assay.certificates.noise import NoiseDesign, check_levels, kept_levels
+from assay.certificates.saved.evidence import Evidence
 from assay.certificates.selections import selected
 from assay.certificates.smoothed_model import SmoothedModel
 from assay.certificates.votes import MOST_ROWS, PROBABILITY_UNITS, Ballots, cast_votes

@@ -56,8 +56,23 @@ class Votes:
         if draws.ndim == 2:
             return draws
         # A class is one vote for itself.
-        votes: Integers = np.eye(classes, dtype=np.int64)[draws]
+        votes: Integers = np.zeros((len(draws), classes), dtype=np.int64)
+        votes[np.arange(len(draws)), draws] = 1
         return votes
+
+    def contenders(self, classes: int) -> tuple[Integers, Integers]:
+        """The classes that decide, in order, and their scores (draws, contenders).
+
+        Those that got a vote, and one that got none in the place of all such: however many classes
+        a model has, what is computed from its votes is of their own size.
+        """
+        draws = np.asarray(self.draws, dtype=np.int64)
+        if draws.ndim == 2:
+            return np.arange(draws.shape[1]), draws
+        voted = np.unique(draws)
+        lacking = np.setdiff1d(np.arange(min(classes, len(voted) + 1)), voted)[:1]
+        labels: Integers = np.union1d(voted, lacking).astype(np.int64)
+        return labels, (draws[:, None] == labels).astype(np.int64)
 
     def doubtful(self) -> NDArray[np.bool_]:
         """Which draws are unsure: (draws,)."""

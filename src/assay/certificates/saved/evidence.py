@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import zlib
 from dataclasses import dataclass
 from typing import Any, final
@@ -15,6 +16,10 @@ from assay.inputs.tensors import TensorLayout
 from assay.models.black_box import Function
 from assay.question.question import Question
 from assay.removals.fixed import Background, Baseline
+
+_LARGE = 1 << 20  # bytes of a tensor from which it is looked at how well it packs
+
+_WELL_PACKED = 32  # how many times smaller a large tensor may become
 
 
 @final
@@ -80,17 +85,34 @@ class Evidence:
         }
 
     @staticmethod
-    def decoded(stored: dict[str, Any]) -> Evidence:
-        """What `encoded` wrote."""
-        return Evidence(
-            x=_decoded(*stored["x"]),
-            absent=_decoded(*stored["absent"]),
-            labels=_decoded(*stored["labels"]),
+    def decoded(stored: dict[str, Any], limit: int) -> Evidence:
+        """What `encoded` wrote, where its tensors take at most `limit` bytes together.
+
+        Errors: ValueError for anything else.
+        """
+        tensors = {name: stored[name] for name in ("x", "absent", "labels")}
+        # Before any of them is unpacked: a few bytes can stand for very many.
+        if sum(map(_bytes_of, tensors.values())) > limit:
+            raise ValueError(f"tensors of more than {limit} bytes")
+        evidence = Evidence(
+            **{name: _decoded(*parts) for name, parts in tensors.items()},
             parts=tuple(map(tuple, stored["parts"])),
             dtypes=tuple(stored["dtypes"]),
-            # Files of before this was kept do not say: tensors.
-            arrays=stored.get("arrays", False),
+            arrays=stored["arrays"],
         )
+        evidence._check()
+        return evidence
+
+    def _check(self) -> None:
+        """Refuses tensors that do not fold into one input."""
+        elements = sum(math.prod(shape) for shape in self.parts)
+        shapes = (tuple(self.x.shape), tuple(self.absent.shape[1:]), tuple(self.labels.shape))
+        if any(shape != (elements,) for shape in shapes) or len(self.absent) == 0:
+            raise ValueError(f"tensors of one input of {elements} elements, got {shapes}")
+        if len(self.dtypes) != len(self.parts) or not set(self.dtypes) <= _TYPES.keys():
+            raise ValueError("one number type of torch for each part")
+        if self.absent.dtype != self.x.dtype or self.labels.dtype != torch.int64:
+            raise ValueError("other number types")
 
 
 def _detached(tensor: Tensor) -> Tensor:
@@ -107,14 +129,49 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).partition(".")[2]
 
 
+_TYPES: dict[str, torch.dtype] = {
+    _name(dtype): dtype
+    for dtype in (
+        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    )
+}
+
+
 def _encoded(tensor: Tensor) -> list[Any]:
     # Bytes, not numpy numbers: numpy does not know bfloat16.
     raw = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    packed = base64.b64encode(zlib.compress(raw)).decode()
-    return [_name(tensor.dtype), list(tensor.shape), packed]
+    packed = zlib.compress(raw)
+    # Whoever reads it bounds what a file may grow to: very regular rows are kept as they are.
+    if len(raw) > _LARGE and len(packed) * _WELL_PACKED < len(raw):
+        packed = zlib.compress(raw, level=0)
+    return [_name(tensor.dtype), list(tensor.shape), base64.b64encode(packed).decode()]
+
+
+def _bytes_of(stored: list[Any]) -> int:
+    """How many bytes a stored tensor says it has."""
+    if len(stored) != 3:
+        raise ValueError("a type, a shape and bytes of each tensor")
+    dtype, shape, packed = stored
+    sizes = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+    if not sizes or not isinstance(packed, str) or not isinstance(dtype, str):
+        raise ValueError("a type, a shape and bytes of each tensor")
+    if dtype not in _TYPES:
+        raise ValueError(f"the number type {dtype[:20]!r}")
+    return int(math.prod(shape) * _TYPES[dtype].itemsize)
 
 
 def _decoded(dtype: str, shape: list[int], packed: str) -> Tensor:
+    count = _bytes_of([dtype, shape, packed])
+    if count == 0:
+        raise ValueError("a tensor without numbers")
+    unpacking = zlib.decompressobj()
+    try:
+        # One byte more than there may be, so that more of them are found out.
+        raw = unpacking.decompress(base64.b64decode(packed, validate=True), count + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if len(raw) != count or unpacking.unconsumed_tail:
+        raise ValueError(f"{count} bytes for the shape {shape}")
     # A bytearray, since torch takes over memory that can be written to.
-    raw = bytearray(zlib.decompress(base64.b64decode(packed)))
-    return torch.frombuffer(raw, dtype=getattr(torch, dtype)).reshape(shape)
+    return torch.frombuffer(bytearray(raw), dtype=_TYPES[dtype]).reshape(shape)
