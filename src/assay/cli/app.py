@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, final
@@ -18,6 +19,8 @@ from typer.core import TyperGroup
 
 from assay import engine
 from assay.answers.attribution import Attribution
+from assay.answers.files import writable
+from assay.answers.provenance import versions
 from assay.cli import demo as digits
 from assay.comparison.comparison import Comparison, compare
 from assay.errors import AssayError, InputError, KindError
@@ -53,11 +56,28 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Explains a model's prediction, measures how good the explanation is, "
         "and certifies what it can."
     ),
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"assay {versions()['assay']}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="which version")
+    ] = False,
+) -> None:
+    pass
+
 
 # --- arguments that commands share
 
@@ -131,6 +151,7 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Answers why the predictor says what it says about each input."""
+    _check_out(out)
     with _progress(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
         asker = parse(method, Method) if method else suited(question)
@@ -166,6 +187,7 @@ def score(
             got=len(metric),
             advice="Ask for each in a run of its own.",
         )
+    _check_out(out)
     # Before the model is loaded: a wrong file is told at once.
     attribution = _attribution(answer)
     with _progress(quiet):
@@ -195,6 +217,7 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Compares methods by metrics on the same inputs: a table, and one self-contained page."""
+    _check_out(out)
     with _progress(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
         comparison = compare(question, method, metric, seed, references=True)
@@ -212,6 +235,8 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Trains a small network on handwritten digits, and asks and measures every method."""
+    _check_out(out)
+    _check_out(picture)
     # One thread: sums split over threads round in another order, and the page is to be the same.
     with _progress(quiet), engine.one_thread():
         comparison = digits.run(seed)
@@ -226,6 +251,12 @@ def demo(
 
 
 # --- from text to objects
+
+
+def _check_out(path: Path | None) -> None:
+    """Makes the folder, or refuses, before there is any work to lose."""
+    if path is not None:
+        writable(path)
 
 
 def _question(
@@ -264,7 +295,7 @@ def _target(text: str | None) -> Target | None:
     if text is None:
         return None
     # A bare number is an output's index, as it is in the library.
-    if text.strip().lstrip("-").isdigit():
+    if re.fullmatch(r"-?[0-9]{1,18}", text.strip()):
         return as_target(int(text))
     return parse(text, Target)
 
@@ -328,7 +359,8 @@ def _print_credit(answer: Attribution, inputs: int = 10, features: int = 5) -> N
     from rich.text import Text
 
     title = f"{answer.method}: credit by feature, {len(answer)} inputs"
-    table = Table(title=title, title_justify="left")
+    # As text: a method's settings may look like markup.
+    table = Table(title=Text(title), title_justify="left")
     for column in ("input", "prediction", "base"):
         table.add_column(column, justify="right")
     table.add_column("most credit")
