@@ -76,7 +76,7 @@ def test_texts_that_are_too_deep_or_too_long_are_read_or_refused_in_few_words(te
         parse(text, Method)
     except AssayError as refusal:
         got = refusal.got
-        assert len(got) < 1000  # noqa: PT017
+        assert len(got) < 1000
 
 
 def test_reading_settings_computes_nothing():

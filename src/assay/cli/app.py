@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, final
 
@@ -37,6 +38,8 @@ from assay.removals.fixed import Background
 from assay.saved import load
 from assay.targets import Target, as_target
 
+_PACKAGE = Path(__file__).parent.parent
+
 
 @final
 class Refusing(TyperGroup):
@@ -45,10 +48,25 @@ class Refusing(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        # Refusals alone: any other exception is a fault of the library, and shows its traceback.
         except AssayError as refusal:
             typer.echo(f"{type(refusal).__name__}: {refusal}", err=True)
             raise typer.Exit(2) from refusal
+        # Any other exception shows its traceback: a fault of the library, or of the module that was
+        # named, which is then told.
+        except Exception as error:
+            place = _outside(error)
+            if place:
+                error.add_note(f"Raised in {place}, which is no part of assay.")
+            raise
+
+
+def _outside(error: Exception) -> str:
+    """Where an exception was raised, if that is neither this library nor what it stands on."""
+    frames = traceback.extract_tb(error.__traceback__)
+    # Installed packages lie below the interpreter's own folders.
+    installed = (str(_PACKAGE), sys.prefix, sys.base_prefix)
+    theirs = [frame for frame in frames if not frame.filename.startswith(installed)]
+    return f"{theirs[-1].filename}, line {theirs[-1].lineno}" if theirs else ""
 
 
 app = typer.Typer(
