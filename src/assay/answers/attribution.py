@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import torch
 from torch import Tensor
 
-from assay.answers.storage import read, write
+from assay.answers.header import MAPPING, TEXT, checked, damaged, listed, one_of, product, whole
+from assay.answers.storage import SavedAnswer, plain, read, write
 from assay.errors import InputError, KindError
 
 if TYPE_CHECKING:
@@ -148,6 +149,9 @@ class Attribution:
             "facts": self.facts,
             "provenance": self.provenance,
         }
+        given = {name: array for name, array in arrays.items() if array is not None}
+        # Nothing is written that could not be read again.
+        _checked(SavedAnswer("Attribution", given, plain(facts)), "the answer to save")
         write(path, "Attribution", arrays, facts)
 
     @classmethod
@@ -158,15 +162,12 @@ class Attribution:
         version cannot read.
         """
         saved = read(path, "Attribution")
-        return cls(
-            **saved.arrays,
-            # JSON has no tuples.
-            names=tuple(saved.facts["names"]),
-            shape=tuple(saved.facts["shape"]),
-            kind=saved.facts["kind"],
-            facts=saved.facts["facts"],
-            provenance=saved.facts["provenance"],
-        )
+        facts = _checked(saved, str(path))
+        # JSON has no tuples.
+        names = tuple(facts.pop("names"))
+        shape = tuple(facts.pop("shape"))
+        fields: dict[str, Any] = {**saved.arrays, **facts}
+        return cls(**fields, names=names, shape=shape)
 
     def __repr__(self) -> str:
         return f"Attribution({self.method}, {len(self)} inputs, {self.values.shape[1]} features)"
@@ -203,3 +204,52 @@ class Kind(Enum):
     """Target: what a feature adds. Global."""
     WEIGHT = "weight"
     """A saliency without a unit of its own."""
+
+
+_SCHEMA = {
+    "names": listed(TEXT),
+    "shape": listed(whole()),
+    "kind": one_of(*(kind.value for kind in Kind)),
+    "facts": MAPPING,
+    "provenance": MAPPING,
+}
+
+
+def _checked(saved: SavedAnswer, where: str) -> dict[str, Any]:
+    """The facts of a saved attribution, whose names, shape and arrays fit each other."""
+    facts = checked(saved.facts, _SCHEMA, where)
+    values = saved.arrays.get("values")
+    if values is None or values.dim() != 2:
+        raise damaged(where, "values (n, features)", "none of that shape")
+    n, features = values.shape
+    shapes = {
+        "values": (n, features),
+        "base": (n,),
+        "prediction": (n,),
+        "gap": (n,),
+        "standard_error": (n, features),
+    }
+    for name in ("base", "prediction"):
+        if name not in saved.arrays:
+            raise damaged(where, f"the array {name!r}", "none")
+    for name, array in saved.arrays.items():
+        _check_array(name, array, shapes.get(name), where)
+    if len(facts["names"]) != features or product(facts["shape"]) != features:
+        raise damaged(
+            where,
+            f"names and a shape of {features} features",
+            f"{len(facts['names'])} names and the shape {facts['shape']}",
+        )
+    return facts
+
+
+def _check_array(name: str, array: Tensor, shape: tuple[int, ...] | None, where: str) -> None:
+    if tuple(array.shape) != shape:
+        expected = f"an array {name!r} of shape {shape}"
+        if shape is None:
+            expected = "no other arrays"
+        raise damaged(where, expected, f"{name[:60]!r} of shape {tuple(array.shape)}")
+    # A standard error may be unknown.
+    finite = name == "standard_error" or bool(torch.isfinite(array).all())
+    if array.is_complex() or not finite:
+        raise damaged(where, f"finite numbers as {name!r}", "NaN, infinity or complex numbers")

@@ -172,8 +172,8 @@ class _Flipping:
         masks = np.tile(self.start, (len(candidates), 1))
         for row, flips in enumerate(candidates):
             masks[row, list(flips)] ^= True
-        asked = self.question.outputs(torch.from_numpy(masks))[0]
-        outputs = asked.to("cpu", torch.float64).numpy()
+        asked = self.question.outputs(torch.from_numpy(masks), rounded=False)[0]
+        outputs = asked.cpu().numpy()
         # The margin of a class is its lead over the strongest rival.
         rivals = np.delete(outputs, self.label, axis=1).max(axis=1)
         return outputs[:, self.label] - rivals, outputs.argmax(axis=1)

@@ -12,8 +12,8 @@ from typing import Any, final
 import numpy as np
 
 from assay.certificates.certificate import Certificate
-from assay.certificates.evidence import Evidence
 from assay.certificates.noise import Masks
+from assay.certificates.saved.evidence import Evidence
 from assay.certificates.selections import selected
 from assay.certificates.supersets import supersets
 from assay.certificates.votes import Votes, class_votes

@@ -129,7 +129,8 @@ def _scores_of_masks(
     """What gives the scores of masks, and the number of features."""
     if isinstance(model, Question):
         single = model.part(0, 1)
-        return lambda masks: single.outputs(masks)[0], single.partition.count
+        # Not rounded: changes are differences of outputs.
+        return lambda masks: single.outputs(masks, rounded=False)[0], single.partition.count
     if isinstance(model, SmoothedModel):
         return model.scores, model.design.features
     if features is None:

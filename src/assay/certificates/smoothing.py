@@ -17,8 +17,8 @@ from torch import Tensor
 from assay.answers.attribution import Attribution
 from assay.certificates.certificate import Certificate
 from assay.certificates.claims import Inequality
-from assay.certificates.evidence import Evidence
 from assay.certificates.noise import NoiseDesign, check_levels, kept_levels
+from assay.certificates.saved.evidence import Evidence
 from assay.certificates.selections import selected
 from assay.certificates.smoothed_model import SmoothedModel
 from assay.certificates.votes import MOST_ROWS, PROBABILITY_UNITS, Ballots, cast_votes
@@ -56,7 +56,8 @@ class MultiplicativeSmoothing:
         draws: how many, for "bernoulli" alone.
         confidence: with which all claims of a certificate hold, for "bernoulli" alone.
         tolerance: draws whose two largest outputs differ by less than this share of the largest
-            count against the claim; 1e-6 covers the rounding of single precision.
+            count against the claim; 1e-6 is the rounding of outputs in single precision, not of
+            sums inside a network that cancel.
 
     Cost: `levels` (or `draws`) rows per input for the whole and as many for each selection, forward
     only. Errors: SettingError for a keep rate outside {1/levels, ..., 1}; InputError for outputs

@@ -237,14 +237,16 @@ class Method(ABC):
         adds_up = join.partition.pooling == "sum" or join.partition.identity
         gap = None
         if Axiom.COMPLETENESS in self.axioms and adds_up:
-            gap = prediction - base - join.values.sum(1)
+            # Of what the model said, before it is rounded to the inputs' precision.
+            total = join.values.to(prediction.dtype).sum(1)
+            gap = (prediction - base - total).to(join.values.dtype)
         errors = None
         if join.errors:
             errors = torch.cat(join.errors).to(join.values.dtype)
         return Attribution(
             values=join.values,
-            base=base,
-            prediction=prediction,
+            base=base.to(join.values.dtype),
+            prediction=prediction.to(join.values.dtype),
             names=join.partition.names,
             shape=join.partition.shape,
             kind=self.kind.value,

@@ -22,7 +22,7 @@ from assay.errors import AbilityError, KindError, ModelError, TargetError
 from assay.features.partition import Features, Partition
 from assay.inputs.layout import Layout
 from assay.models.base import ABSENT, LocalChange, Model, digest, finite
-from assay.numerics.precision import to_input_precision
+from assay.numerics.precision import to_finer_precision
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.targets import Target
 
@@ -237,13 +237,16 @@ class Evaluation:
     # --- what follows from them
 
     def removed_average(self, read: Read) -> Tensor:
-        """`read` of the outputs with everything removed, averaged over the draws: (n, k), float64."""
+        """`read` of the outputs with everything removed, averaged over the draws: (n, k)."""
         n = len(self.x)
         draws = self.absent.draws
         sums: list[Tensor] = []
+        dtypes: list[torch.dtype] = []
 
         def add(owners: Tensor, outputs: Tensor) -> None:
-            values = read(outputs, owners).to(torch.float64)
+            own = read(outputs, owners)
+            dtypes.append(own.dtype)
+            values = own.to(torch.float64)
             if not sums:
                 shape = (n, values.shape[1])
                 sums.append(torch.zeros(shape, dtype=torch.float64, device=self.x.device))
@@ -272,7 +275,7 @@ class Evaluation:
                 add(owners, outputs)
 
             self.outputs(n * draws, make, use, ABSENT)
-        return sums[0] / draws
+        return to_finer_precision(sums[0] / draws, self.x, dtypes[0])
 
     def base(self, target: Target) -> Tensor:
         """The target with everything removed, averaged over the draws of the removal: (n,)."""
@@ -280,7 +283,7 @@ class Evaluation:
         def read(outputs: Tensor, owners: Tensor) -> Tensor:
             return target.score(outputs, owners).unsqueeze(1)
 
-        return to_input_precision(self.removed_average(read)[:, 0], self.x)
+        return self.removed_average(read)[:, 0]
 
     def check_rows_independent(self, target: Target) -> None:
         """Asks two rows together and each alone, and refuses when their answers differ.

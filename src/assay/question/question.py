@@ -28,7 +28,7 @@ from assay.models.base import Model
 from assay.models.black_box import Function
 from assay.models.networks.layers import After
 from assay.models.wrapping import wrap
-from assay.numerics.precision import to_input_precision
+from assay.numerics.precision import to_finer_precision, to_input_precision
 from assay.question.arguments import read_columns, read_masks, read_points, read_rows
 from assay.question.evaluation import Evaluation, Make, Use
 from assay.question.layers import BehindLayer
@@ -296,7 +296,8 @@ class Question:
         self._ask_clean(use)
         # Chunks choose for their own inputs: together they are one target for all.
         self._fixed_target = fixed[0].joined(fixed[1:])
-        self._prediction = to_input_precision(torch.cat(values), self.x)
+        own = torch.cat(values)
+        self._prediction = to_finer_precision(own, self.x, own.dtype)
         return self._fixed_target, self._prediction
 
     def _ask_clean(self, use: Use) -> None:
@@ -345,14 +346,15 @@ class Question:
         def read(outputs: Tensor, owners: Tensor) -> Tensor:
             return target.score(outputs, owners).unsqueeze(1)
 
-        masked.average(read, lambda: table)
-        return to_input_precision(table, self.x).view(self.n, m)
+        dtype = masked.average(read, lambda: table)
+        return to_finer_precision(table, self.x, dtype).view(self.n, m)
 
     @torch.inference_mode(False)
-    def outputs(self, masks: Tensor) -> Tensor:
+    def outputs(self, masks: Tensor, *, rounded: bool = True) -> Tensor:
         """Every output of the model under masks (m, features) or (n, m, features): (n, m, k).
 
-        Averaged over the removal's draws, as `value`, and at the same cost.
+        Averaged over the removal's draws, as `value`, and at the same cost. `rounded=False` leaves
+        the averages in double precision, for whoever compares them.
         """
         self._check_rows_independent()
         masked = self._masked_rows(masks)
@@ -366,8 +368,10 @@ class Question:
                 table.append(flat.new_zeros(self.n * m, flat.shape[1], dtype=torch.float64))
             return flat
 
-        masked.average(read, lambda: table[0])
-        return to_input_precision(table[0], self.x).view(self.n, m, -1)
+        dtype = masked.average(read, lambda: table[0])
+        if rounded:
+            table[0] = to_finer_precision(table[0], self.x, dtype)
+        return table[0].view(self.n, m, -1)
 
     def _masked_rows(self, masks: Tensor) -> MaskedRows:
         masks = read_masks(masks, self.x.device)
@@ -384,16 +388,21 @@ class Question:
         at = read_points(at, self.x)
         points, steps = check_points(at, self.n, self.x.shape[1])
         target = self.fixed_target
-        scores = to_input_precision(torch.zeros(len(points), device=at.device), self.x)
+        scores = torch.zeros(len(points), dtype=torch.float64, device=at.device)
+        dtypes: list[torch.dtype] = []
 
         def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
-            scores[numbers] = target.score(outputs, owners).to(scores.dtype)
+            own = target.score(outputs, owners)
+            dtypes.append(own.dtype)
+            scores[numbers] = own.to(torch.float64)
 
         def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
             return points[numbers], numbers // steps
 
         self.ask(len(points), make, use, "at a perturbed input")
-        return scores.view(at.shape[:-1])
+        if not dtypes:
+            return to_input_precision(scores, self.x).view(at.shape[:-1])
+        return to_finer_precision(scores, self.x, dtypes[0]).view(at.shape[:-1])
 
     @torch.inference_mode(False)
     def slope(self, at: Tensor | None = None) -> Tensor:
@@ -517,8 +526,9 @@ class Question:
             return outputs.reshape(len(outputs), -1)
 
         self._ask_clean(use)
-        predictions = to_input_precision(torch.cat(clean), self.x)
-        bases = to_input_precision(self._evaluation.removed_average(read), self.x)
+        own = torch.cat(clean)
+        predictions = to_finer_precision(own, self.x, own.dtype)
+        bases = self._evaluation.removed_average(read)
         count = math.prod(shapes[0])
         chosen = range(count) if columns is None else read_columns(columns)
         wrong = [column for column in chosen if not 0 <= column < count]

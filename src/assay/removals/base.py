@@ -21,6 +21,10 @@ from assay.inputs.layout import Layout
 # The integer type of as many bytes as a number has: numbers are switched as bits.
 _INTEGER_OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
+_MOST_ENTRIES = 32  # of a list that is written out
+
+_MOST_WRITTEN = 1000  # characters of its entries
+
 
 class Absent(ABC):
     """A removal bound to n inputs: some replacements for each, over which values are averaged.
@@ -164,8 +168,18 @@ class Removal(ABC):
 
 
 def short_repr(value: Any) -> str:
-    """Settings that are data, by kind and shape."""
+    """Settings that are data, by kind and shape; lists and tuples of many entries by their number.
+
+    >>> short_repr([0.5, 1.0]), short_repr([0.0] * 1000)
+    ('[0.5, 1.0]', '<list of 1000 entries>')
+    """
     shape = getattr(value, "shape", None)
-    if shape is None:
-        return repr(value)
-    return f"<{type(value).__name__} of shape {tuple(shape)}>"
+    if shape is not None:
+        return f"<{type(value).__name__} of shape {tuple(shape)}>"
+    if isinstance(value, list | tuple):
+        written = [short_repr(part) for part in value[: _MOST_ENTRIES + 1]]
+        # Also of entries that are themselves too many to be written.
+        much = sum(map(len, written)) > _MOST_WRITTEN or any(part[:1] == "<" for part in written)
+        if len(value) > _MOST_ENTRIES or much:
+            return f"<{type(value).__name__} of {len(value)} entries>"
+    return repr(value)
