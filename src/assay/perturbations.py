@@ -19,6 +19,7 @@ from torch import Tensor
 from assay.errors import InputError, SettingError
 from assay.numerics import rng
 from assay.question.question import Question
+from assay.settings import Settings
 
 
 @final
@@ -36,7 +37,7 @@ class PerturbationBatch:
     removed: Tensor | None
 
 
-class Perturbation(ABC):
+class Perturbation(Settings, ABC):
     """A law of I: the model is asked at x - I.
 
     A subclass is a frozen dataclass whose fields are its settings.

@@ -24,6 +24,7 @@ from assay.errors import SettingError
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
+from assay.settings import Settings
 
 _MASKS_AT_ONCE = 1024  # a search stops after the block in which it succeeds
 
@@ -59,7 +60,7 @@ class Counterexample:
 
 @final
 @dataclass(frozen=True)
-class Attack:
+class Attack(Settings):
     """The smallest addition (or removal) found that flips the class: an upper bound of the radius.
 
     Greedy by margin, random orders, then pruned.

@@ -23,11 +23,12 @@ from assay.errors import InputError, KindError, SettingError
 from assay.features.partition import Features
 from assay.inputs.reading import layout_of
 from assay.numerics import rng
+from assay.settings import Settings
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
+class MaskedDataset(Settings, Dataset[tuple[Tensor, Tensor]]):
     """Every sample of a dataset once for each keep share, random features replaced.
 
     A sample (x, y) becomes (where(keep[label], x, absent), y). Of n features round(n share +

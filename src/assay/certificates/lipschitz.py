@@ -21,6 +21,7 @@ from assay.certificates.supersets import subsets
 from assay.errors import InputError, SettingError
 from assay.numerics import rng
 from assay.question.question import Question
+from assay.settings import Settings
 
 ScoreMasks: TypeAlias = Callable[[Tensor], Tensor]
 """Masks (m, features) to class scores (m, classes)."""
@@ -52,7 +53,7 @@ class Steepness:
 
 @final
 @dataclass(frozen=True)
-class LipschitzCheck:
+class LipschitzCheck(Settings):
     """The largest change per flipped feature over pairs of masks, against a constant.
 
     Where all n 2^(n-1) pairs of neighbours fit in `pairs` they are all tried, which is exhaustive

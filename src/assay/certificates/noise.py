@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from assay.errors import InputError, SettingError
 from assay.numerics import rng
+from assay.settings import Settings
 
 Integers: TypeAlias = NDArray[np.int64]
 
@@ -81,7 +82,7 @@ def unpack(word: str, features: int) -> Masks:
 
 @final
 @dataclass(frozen=True)
-class NoiseDesign:
+class NoiseDesign(Settings):
     """The fixed list of keep masks that a smoothed classifier averages over.
 
     It is part of the classifier and stored with every certificate. kept / levels is the largest

@@ -25,6 +25,7 @@ from assay.certificates.votes import MOST_ROWS, PROBABILITY_UNITS, Ballots, cast
 from assay.errors import InputError, SettingError
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
+from assay.settings import Settings
 
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "design": ("structured", "stratified", "bernoulli"),
@@ -35,7 +36,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
 
 @final
 @dataclass(frozen=True)
-class MultiplicativeSmoothing:
+class MultiplicativeSmoothing(Settings):
     """The average of a base classifier's votes over keep masks, and certificates of it.
 
     f(x * a) = mean_j h(x * a * s_j), every feature kept in a share lambda = kept / levels of the

@@ -22,6 +22,7 @@ from assay.certificates.votes import class_votes
 from assay.errors import SettingError
 from assay.numerics import rng
 from assay.question.question import Question
+from assay.settings import Settings
 
 
 @final
@@ -46,7 +47,7 @@ class StabilityRates:
 
 @final
 @dataclass(frozen=True)
-class SoftStability:
+class SoftStability(Settings):
     """The probability that a random superset within a radius keeps the class, for any model.
 
     tau_r = P(f(x * a) ~ f(x * phi)), a uniform over {a >= phi, |a - phi|_1 <= r} (Jin, Xue, You,

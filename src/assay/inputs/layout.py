@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from assay.numerics import rng
+from assay.settings import Settings
 
 Rows: TypeAlias = tuple[Any, ...]
 """What a predictor is called with: tensors that share their first dimension, or one table."""
@@ -23,7 +24,7 @@ Rows: TypeAlias = tuple[Any, ...]
 
 @final
 @dataclass(frozen=True)
-class Aligned:
+class Aligned(Settings):
     """A context value with one row per input: an attention mask, a length.
 
     It follows its input through every chunk.
@@ -37,7 +38,7 @@ class Aligned:
 
 @final
 @dataclass(frozen=True)
-class Shared:
+class Shared(Settings):
     """A context value that is the same for all inputs: a constant matrix, a flag.
 
     Settings:

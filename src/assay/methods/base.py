@@ -27,6 +27,7 @@ from assay.features.partition import Partition
 from assay.inputs.tensors import TensorLayout
 from assay.models.base import Ability, finite
 from assay.question.question import Question
+from assay.settings import Settings
 
 
 class Axiom(Enum):
@@ -58,7 +59,7 @@ class Estimate:
     ends: tuple[Tensor, Tensor] | None = None
 
 
-class Method(ABC):
+class Method(Settings, ABC):
     """`Question -> Attribution`. A subclass is a frozen dataclass that writes `values`.
 
     `needs`, `kind` and `axioms` are what these settings need, give and keep: a class attribute

@@ -23,6 +23,7 @@ from assay.answers.score import Direction, Score
 from assay.errors import InputError, KindError, asking
 from assay.methods.base import Method
 from assay.question.question import Question
+from assay.settings import Settings
 
 
 @final
@@ -41,7 +42,7 @@ class Reading:
     details: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Metric(ABC):
+class Metric(Settings, ABC):
     """`(Question, Attribution) -> Score`.
 
     A subclass is a frozen dataclass whose fields are its settings, with an example and its cost in

@@ -41,6 +41,7 @@ from assay.numerics import rng
 from assay.numerics.pieces import pieces
 from assay.numerics.precision import to_input_precision
 from assay.question.question import Question
+from assay.settings import Settings
 
 Measure = Literal["unary", "set", "marginal", "shapley", "banzhaf"]
 
@@ -50,7 +51,7 @@ Draws = Literal["joint", "independent"]
 # --- quantities of interest
 
 
-class Quantity(ABC):
+class Quantity(Settings, ABC):
     """A quantity of interest that several individuals share: their values to one number."""
 
     @abstractmethod

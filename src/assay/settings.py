@@ -1,0 +1,469 @@
+"""Settings are checked by their annotations, here and for every class that has any.
+
+A method, a metric, a removal, ... is a frozen dataclass of settings. Before its own `__post_init__`
+compares a value with anything, the value is known to be of the kind that its annotation says: a
+class then asks "is it positive?" and never "is it a number at all?". A subclass of a base does
+nothing for it, here or in the code of others.
+
+What plainly means the same becomes what the annotation says: numbers of NumPy and tensors of one
+number become Python's (a `repr` reads back, and JSON can hold them), an int becomes a float where a
+float is meant, lists and arrays become tuples. A bool is no number, 2.0 is no whole number, and a
+word is no sequence of letters. Anything else is a `SettingKindError`. Of objects (a method inside
+another) and of words out of a few, the class itself speaks first, and may put another in its place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import numbers
+import sys
+import types
+import typing
+from collections import abc
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ForwardRef, Literal, TypeVar, Union, final
+
+import numpy as np
+import torch
+
+from assay.errors import AssayError, SettingKindError
+
+_SHOWN = 80  # characters of a value that a refusal shows
+
+
+class _Mismatch(Exception):
+    """A value that is not of the kind of a rule."""
+
+
+@final
+@dataclass(frozen=True)
+class Rule:
+    """What one annotation allows.
+
+    Settings:
+        words: the kind in words, "a whole number".
+        read: a value as the annotation means it, or `_Mismatch`.
+        late: which mismatches the class itself may speak of first, or put right.
+        own: a type whose values no other rule of a union may read.
+    """
+
+    words: str
+    read: Callable[[Any], Any]
+    late: Callable[[Any], bool] = lambda value: False
+    own: type | None = None
+
+
+class Settings:
+    """The base of all bases whose subclasses are frozen dataclasses of settings."""
+
+    def __post_init__(self, *given: Any) -> None:
+        check(self)
+        following = getattr(super(), "__post_init__", None)
+        if following is not None:
+            following(*given)
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        # The dataclass calls what it finds here: of the class itself, or of a second parent.
+        found: Any = cls.__post_init__
+        if found is not Settings.__post_init__ and not hasattr(found, "checks_settings"):
+            cls.__post_init__ = _checked(found)  # type: ignore[method-assign]
+
+
+def _checked(own: Callable[..., None]) -> Callable[..., None]:
+    """A `__post_init__` that finds settings of the annotated kinds."""
+
+    @functools.wraps(own)
+    def post_init(self: Any, *given: Any) -> None:
+        late = check(self, late=True)
+        if not late:
+            own(self, *given)
+            return
+        try:
+            own(self, *given)
+        except AssayError:
+            raise
+        # Whatever a class trips over here is what the refusal below says.
+        except Exception as error:
+            raise late[0] from error
+        check(self)
+
+    post_init.checks_settings = True  # type: ignore[attr-defined]
+    return post_init
+
+
+def check(settings: Any, *, late: bool = False) -> list[SettingKindError]:
+    """Puts every setting into the form of its annotation, or refuses it.
+
+    With `late`, the refusals that the class itself may forestall come back.
+    """
+    postponed: list[SettingKindError] = []
+    for field, rule in _rules(type(settings)):
+        value = getattr(settings, field.name, field.default)
+        # What a class writes itself is not held against it.
+        if value is field.default:
+            continue
+        try:
+            meant = rule.read(value)
+        except _Mismatch:
+            refusal = _refusal(type(settings), field, rule, value)
+            if not (late and rule.late(value)):
+                raise refusal from None
+            postponed.append(refusal)
+            continue
+        if meant is not value:
+            object.__setattr__(settings, field.name, meant)
+    return postponed
+
+
+# --- refusals
+
+
+def _refusal(kind: type, field: Any, rule: Rule, value: Any) -> SettingKindError:
+    return SettingKindError(
+        expected=f"{field.name} of {kind.__name__} to be {rule.words}",
+        got=shown(value),
+        advice=_advice(kind, field, rule, value),
+    )
+
+
+def shown(value: Any) -> str:
+    """A value as a refusal shows it: on one line, and not too long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a repr of somebody else
+        text = f"a {type(value).__name__}"
+    if len(text) <= _SHOWN:
+        return text
+    return f"{text[:_SHOWN]}... ({type(value).__name__})"
+
+
+def _advice(kind: type, field: Any, rule: Rule, value: Any) -> str:
+    """The line to write."""
+    for meant in _guesses(value):
+        try:
+            written = rule.read(meant)
+        except _Mismatch:
+            continue
+        return f"Write {kind.__name__}({field.name}={shown(written)})."
+    if isinstance(value, type):
+        return f"Hand over an instance, not a class: {field.name}={value.__name__}(...)."
+    if field.default is not dataclasses.MISSING:
+        return f"Leave it out: {kind.__name__}() has {field.name}={shown(field.default)}."
+    example = next((each for words, each in _EXAMPLES if words in rule.words), "...")
+    return f"Write it so: {kind.__name__}({field.name}={example})."
+
+
+_EXAMPLES = (
+    ("a tuple of whole numbers", "(0, 1)"),
+    ("a whole number", "1"),
+    ("a number", "0.5"),
+    ("a text", "'name'"),
+    ("a function", "lambda x: x"),
+)
+
+
+def _guesses(value: Any) -> Iterable[Any]:
+    """What may have been meant by a value of the wrong kind: 10 by 10.0, 8 by "8"."""
+    if isinstance(value, str):
+        for number in (int, float):
+            try:
+                yield number(value)
+            except ValueError:
+                continue
+    if isinstance(value, float) and value.is_integer():
+        yield int(value)
+
+
+# --- annotations as rules
+
+
+@functools.lru_cache(maxsize=512)
+def _rules(kind: type) -> tuple[tuple[dataclasses.Field[Any], Rule], ...]:
+    """The settings of a class, each with what its annotation allows."""
+    if not dataclasses.is_dataclass(kind):
+        return ()
+    return tuple(
+        (field, _of_field(kind, field)) for field in dataclasses.fields(kind) if field.init
+    )
+
+
+def _of_field(kind: type, field: dataclasses.Field[Any]) -> Rule:
+    annotation: Any = field.type
+    # An annotation is text of the module of the class that wrote it.
+    writer = next(
+        (base for base in kind.__mro__ if field.name in getattr(base, "__annotations__", {})), kind
+    )
+    names = {**vars(sys.modules.get(writer.__module__, typing)), **vars(writer)}
+    return rule_of(_resolved(annotation, names), names)
+
+
+def _resolved(annotation: Any, names: dict[str, Any]) -> Any:
+    """An annotation that may be text, as types; `Any` where a name is not known at run time."""
+    holder = types.SimpleNamespace(__annotations__={"setting": annotation})
+    try:
+        return typing.get_type_hints(holder, names)["setting"]
+    except Exception:  # an annotation of somebody else may be anything
+        return Any
+
+
+def rule_of(annotation: Any, names: dict[str, Any]) -> Rule:
+    """The rule of an annotation; names are those that text inside it may use."""
+    if annotation in _PLAIN:
+        return _PLAIN[annotation]
+    if isinstance(annotation, ForwardRef):
+        return _recursive(annotation.__forward_arg__, names)
+    origin = typing.get_origin(annotation)
+    arguments = typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return _union([rule_of(argument, names) for argument in arguments])
+    if origin is Literal:
+        return _literal(arguments)
+    if origin is tuple:
+        return _tuple(arguments, names)
+    if origin is abc.Sequence:
+        return _sequence(rule_of(arguments[0], names))
+    if origin in (abc.Mapping, dict):
+        return _mapping(*(rule_of(argument, names) for argument in arguments))
+    if origin is abc.Callable or annotation is abc.Callable:
+        return Rule("a function", _callable)
+    return _instance(origin or annotation)
+
+
+def _anything(value: Any) -> Any:
+    return value
+
+
+_ANYTHING = Rule("anything", _anything)
+
+
+def _scalar(value: Any) -> Any:
+    """A number of NumPy, or an array or tensor of a single one, as Python's; others as they are."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return value.item()
+    if isinstance(value, torch.Tensor) and value.dim() == 0 and value.device.type != "meta":
+        return value.detach().item()
+    return value
+
+
+def _whole(value: Any) -> int:
+    number = _scalar(value)
+    if type(number) is int:
+        return number
+    if isinstance(number, int) and not isinstance(number, bool):
+        return int(number)
+    raise _Mismatch
+
+
+def _real(value: Any) -> float:
+    number = _scalar(value)
+    if isinstance(number, bool) or not isinstance(number, numbers.Real):
+        raise _Mismatch
+    try:
+        real = number if type(number) is float else float(number)
+    # An int beyond all floats.
+    except OverflowError:
+        raise _Mismatch from None
+    # NaN is below nothing and above nothing: no setting means it.
+    if real != real:
+        raise _Mismatch
+    return real
+
+
+def _is_nan(value: Any) -> bool:
+    number = _scalar(value)
+    return isinstance(number, float) and number != number
+
+
+def _truth(value: Any) -> bool:
+    answer = _scalar(value)
+    if not isinstance(answer, bool):
+        raise _Mismatch
+    return answer
+
+
+def _text(value: Any) -> str:
+    text = _scalar(value)
+    if not isinstance(text, str):
+        raise _Mismatch
+    return text
+
+
+def _nothing(value: Any) -> None:
+    if value is not None:
+        raise _Mismatch
+
+
+def _callable(value: Any) -> Any:
+    # A class of settings can be called, but it was an instance that was meant.
+    is_class = isinstance(value, type) and issubclass(value, Settings)
+    if not callable(value) or is_class:
+        raise _Mismatch
+    return value
+
+
+_PLAIN: dict[Any, Rule] = {
+    Any: _ANYTHING,
+    object: _ANYTHING,
+    int: Rule("a whole number", _whole),
+    float: Rule("a number", _real, _is_nan),
+    bool: Rule("True or False", _truth),
+    str: Rule("a text", _text),
+    None: Rule("None", _nothing),
+    type(None): Rule("None", _nothing),
+    tuple: Rule("a tuple", lambda value: tuple(_items(value)), own=tuple),
+}
+
+_PLURALS = {"a whole number": "whole numbers", "a number": "numbers", "a text": "texts"}
+
+
+def _several(noun: str, rule: Rule) -> str:
+    """A container of what a rule allows, in words."""
+    if rule is _ANYTHING:
+        return noun
+    if rule.words in _PLURALS:
+        return f"{noun} of {_PLURALS[rule.words]}"
+    return f"{noun}, each {rule.words}"
+
+
+def _items(value: Any) -> list[Any]:
+    """The entries of what may stand for a tuple."""
+    if isinstance(value, list | tuple | range):
+        return list(value)
+    # Arrays, tensors, columns of a table.
+    if hasattr(value, "__array__") or isinstance(value, torch.Tensor):
+        try:
+            array = value.detach().cpu() if isinstance(value, torch.Tensor) else np.asarray(value)
+        except Exception:  # an `__array__` of somebody else
+            raise _Mismatch from None
+        if array.ndim > 0:
+            entries: list[Any] = array.tolist()
+            return entries
+    raise _Mismatch
+
+
+def _each(rule: Rule, entries: list[Any]) -> list[Any]:
+    try:
+        return [rule.read(entry) for entry in entries]
+    # A list that holds itself.
+    except RecursionError:
+        raise _Mismatch from None
+
+
+def _same(value: Any, entries: list[Any]) -> bool:
+    """Whether a container holds these very entries."""
+    return all(one is other for one, other in zip(value, entries, strict=True))
+
+
+def _tuple(arguments: tuple[Any, ...], names: dict[str, Any]) -> Rule:
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        rule = rule_of(arguments[0], names)
+
+        def read_all(value: Any) -> Any:
+            entries = _each(rule, _items(value))
+            return value if type(value) is tuple and _same(value, entries) else tuple(entries)
+
+        return Rule(_several("a tuple", rule), read_all, own=tuple)
+    rules = [rule_of(argument, names) for argument in arguments]
+
+    def read_few(value: Any) -> Any:
+        entries = _items(value)
+        if len(entries) != len(rules):
+            raise _Mismatch
+        return tuple(rule.read(entry) for rule, entry in zip(rules, entries))
+
+    words = ", ".join(rule.words for rule in rules)
+    return Rule(f"a tuple ({words})", read_few, own=tuple)
+
+
+def _sequence(rule: Rule) -> Rule:
+    def read(value: Any) -> Any:
+        if isinstance(value, abc.Sequence) and not isinstance(value, list | tuple | str | bytes):
+            return value
+        entries = _each(rule, _items(value))
+        if isinstance(value, list | tuple) and _same(value, entries):
+            return value
+        # A tuple may mean something else than a list: what comes as one stays one.
+        return tuple(entries) if isinstance(value, tuple) else entries
+
+    return Rule(_several("a list", rule), read)
+
+
+def _mapping(keys: Rule = _ANYTHING, values: Rule = _ANYTHING) -> Rule:
+    def read(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise _Mismatch
+        entries = {keys.read(key): values.read(entry) for key, entry in value.items()}
+        return value if _same(value.values(), list(entries.values())) else entries
+
+    return Rule(f"a dict from {keys.words} to {values.words}", read)
+
+
+def _literal(options: tuple[Any, ...]) -> Rule:
+    allowed = {type(option) for option in options}
+
+    def read(value: Any) -> Any:
+        word = _scalar(value)
+        if type(word) not in allowed or word not in options:
+            raise _Mismatch
+        return word
+
+    words = " or ".join(map(repr, options))
+    return Rule(words, read, lambda value: type(_scalar(value)) in allowed)
+
+
+def _instance(kind: Any) -> Rule:
+    if isinstance(kind, TypeVar) or not isinstance(kind, type):
+        return _ANYTHING
+
+    def read(value: Any) -> Any:
+        try:
+            fits = isinstance(value, kind)
+        # A protocol that is not for run time.
+        except TypeError:
+            return value
+        if not fits:
+            raise _Mismatch
+        return value
+
+    # A class says best itself what it is made of, and may make one of what was given.
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    return Rule(f"{article} {kind.__name__}", read, lambda value: True)
+
+
+def _recursive(name: str, names: dict[str, Any]) -> Rule:
+    """A type that holds itself: its rule is made when it is needed."""
+
+    def read(value: Any) -> Any:
+        return rule_of(_resolved(name, names), names).read(value)
+
+    return Rule("the same again", read)
+
+
+def _union(rules: list[Rule]) -> Rule:
+    """Any of several kinds: the one that takes the value as it is, or keeps its type, or the first."""
+
+    def read(value: Any) -> Any:
+        readings = []
+        owners = [rule for rule in rules if rule.own is type(value)]
+        for rule in owners or rules:
+            try:
+                meant = rule.read(value)
+            except _Mismatch:
+                continue
+            if meant is value:
+                return value
+            readings.append(meant)
+        if not readings:
+            raise _Mismatch
+        alike = [meant for meant in readings if type(meant) is type(value)]
+        # A list is more like an array than a tuple is, where both are allowed.
+        lists = [meant for meant in readings if isinstance(meant, list)]
+        return (alike or lists or readings)[0]
+
+    words = dict.fromkeys(rule.words for rule in rules)
+    return Rule(" or ".join(words), read, lambda value: any(rule.late(value) for rule in rules))
