@@ -23,7 +23,8 @@ import typing
 from collections import abc
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ForwardRef, Literal, TypeVar, Union, final
+from typing import Any, ForwardRef, Literal, TypeAlias, TypeVar, Union, final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ import torch
 from assay.errors import AssayError, SettingKindError
 
 _SHOWN = 80  # characters of a value that a refusal shows
+
+_WIDEST = 256  # bits of a whole number
 
 
 class _Mismatch(Exception):
@@ -180,14 +183,19 @@ def _guesses(value: Any) -> Iterable[Any]:
 # --- annotations as rules
 
 
-@functools.lru_cache(maxsize=512)
-def _rules(kind: type) -> tuple[tuple[dataclasses.Field[Any], Rule], ...]:
+Rules: TypeAlias = tuple[tuple[dataclasses.Field[Any], Rule], ...]
+
+_RULES: WeakKeyDictionary[type, Rules] = WeakKeyDictionary()
+
+
+def _rules(kind: type) -> Rules:
     """The settings of a class, each with what its annotation allows."""
-    if not dataclasses.is_dataclass(kind):
-        return ()
-    return tuple(
-        (field, _of_field(kind, field)) for field in dataclasses.fields(kind) if field.init
-    )
+    known = _RULES.get(kind)
+    if known is None:
+        fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        known = tuple((field, _of_field(kind, field)) for field in fields if field.init)
+        _RULES[kind] = known
+    return known
 
 
 def _of_field(kind: type, field: dataclasses.Field[Any]) -> Rule:
@@ -217,19 +225,14 @@ def rule_of(annotation: Any, names: dict[str, Any]) -> Rule:
         return _recursive(annotation.__forward_arg__, names)
     origin = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return _union([rule_of(argument, names) for argument in arguments])
     if origin is Literal:
         return _literal(arguments)
-    if origin is tuple:
-        return _tuple(arguments, names)
-    if origin is abc.Sequence:
-        return _sequence(rule_of(arguments[0], names))
-    if origin in (abc.Mapping, dict):
-        return _mapping(*(rule_of(argument, names) for argument in arguments))
-    if origin is abc.Callable or annotation is abc.Callable:
-        return Rule("a function", _callable)
-    return _instance(origin or annotation)
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return _tuple(rule_of(arguments[0], names))
+    several = _OF_SEVERAL.get(origin)
+    if several is not None:
+        return several([rule_of(argument, names) for argument in arguments])
+    return _PLAIN[origin] if origin in _PLAIN and origin else _instance(origin or annotation)
 
 
 def _anything(value: Any) -> Any:
@@ -252,19 +255,22 @@ def _scalar(value: Any) -> Any:
 
 def _whole(value: Any) -> int:
     number = _scalar(value)
-    if type(number) is int:
-        return number
-    if isinstance(number, int) and not isinstance(number, bool):
-        return int(number)
-    raise _Mismatch
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise _Mismatch
+    # Beyond these no seed is meant, and Python does not even write it down.
+    if number.bit_length() > _WIDEST:
+        raise _Mismatch
+    return number if type(number) is int else int(number)
 
 
 def _real(value: Any) -> float:
     number = _scalar(value)
+    if type(number) is float and number == number:
+        return number
     if isinstance(number, bool) or not isinstance(number, numbers.Real):
         raise _Mismatch
     try:
-        real = number if type(number) is float else float(number)
+        real = float(number)
     # An int beyond all floats.
     except OverflowError:
         raise _Mismatch from None
@@ -306,9 +312,19 @@ def _callable(value: Any) -> Any:
     return value
 
 
+def _sequence(value: Any) -> Any:
+    # What it holds is read where it is used: arrays and lists stay what they are.
+    is_text = isinstance(value, str | bytes)
+    if is_text or not (isinstance(value, abc.Sequence) or hasattr(value, "__array__")):
+        raise _Mismatch
+    return value
+
+
 _PLAIN: dict[Any, Rule] = {
     Any: _ANYTHING,
     object: _ANYTHING,
+    Callable: Rule("a function", _callable),
+    abc.Sequence: Rule("a list", _sequence),
     int: Rule("a whole number", _whole),
     float: Rule("a number", _real, _is_nan),
     bool: Rule("True or False", _truth),
@@ -359,41 +375,32 @@ def _same(value: Any, entries: list[Any]) -> bool:
     return all(one is other for one, other in zip(value, entries, strict=True))
 
 
-def _tuple(arguments: tuple[Any, ...], names: dict[str, Any]) -> Rule:
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        rule = rule_of(arguments[0], names)
+def _tuple(rule: Rule) -> Rule:
+    """Any number of entries, all of one kind."""
 
-        def read_all(value: Any) -> Any:
-            entries = _each(rule, _items(value))
-            return value if type(value) is tuple and _same(value, entries) else tuple(entries)
+    def read(value: Any) -> Any:
+        entries = _each(rule, _items(value))
+        return value if type(value) is tuple and _same(value, entries) else tuple(entries)
 
-        return Rule(_several("a tuple", rule), read_all, own=tuple)
-    rules = [rule_of(argument, names) for argument in arguments]
+    return Rule(_several("a tuple", rule), read, own=tuple)
 
-    def read_few(value: Any) -> Any:
+
+def _row(rules: list[Rule]) -> Rule:
+    """A tuple of so many entries, each of its own kind."""
+
+    def read(value: Any) -> Any:
         entries = _items(value)
         if len(entries) != len(rules):
             raise _Mismatch
         return tuple(rule.read(entry) for rule, entry in zip(rules, entries))
 
     words = ", ".join(rule.words for rule in rules)
-    return Rule(f"a tuple ({words})", read_few, own=tuple)
+    return Rule(f"a tuple ({words})", read, own=tuple)
 
 
-def _sequence(rule: Rule) -> Rule:
-    def read(value: Any) -> Any:
-        if isinstance(value, abc.Sequence) and not isinstance(value, list | tuple | str | bytes):
-            return value
-        entries = _each(rule, _items(value))
-        if isinstance(value, list | tuple) and _same(value, entries):
-            return value
-        # A tuple may mean something else than a list: what comes as one stays one.
-        return tuple(entries) if isinstance(value, tuple) else entries
+def _mapping(rules: list[Rule]) -> Rule:
+    keys, values = rules
 
-    return Rule(_several("a list", rule), read)
-
-
-def _mapping(keys: Rule = _ANYTHING, values: Rule = _ANYTHING) -> Rule:
     def read(value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise _Mismatch
@@ -461,9 +468,16 @@ def _union(rules: list[Rule]) -> Rule:
         if not readings:
             raise _Mismatch
         alike = [meant for meant in readings if type(meant) is type(value)]
-        # A list is more like an array than a tuple is, where both are allowed.
-        lists = [meant for meant in readings if isinstance(meant, list)]
-        return (alike or lists or readings)[0]
+        return (alike or readings)[0]
 
     words = dict.fromkeys(rule.words for rule in rules)
     return Rule(" or ".join(words), read, lambda value: any(rule.late(value) for rule in rules))
+
+
+_OF_SEVERAL: dict[Any, Callable[[list[Rule]], Rule]] = {
+    Union: _union,
+    types.UnionType: _union,
+    tuple: _row,
+    dict: _mapping,
+    abc.Mapping: _mapping,
+}

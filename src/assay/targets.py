@@ -18,25 +18,23 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from assay.errors import KindError, TargetError
-from assay.settings import Settings, shown
+from assay.settings import Settings
 
-# What a list holds is checked when the number of inputs is known, by `sized`.
-Index: TypeAlias = int | tuple[int, ...] | abc.Sequence[Any] | Tensor
+Index: TypeAlias = int | tuple[int, ...] | abc.Sequence[int] | Tensor
 """Which output: one for all inputs, one per input, or a place in outputs of several dimensions."""
 
-WordNumbers: TypeAlias = abc.Sequence[Any] | Tensor
-"""Words of a caption as numbers in the model's vocabulary, for all inputs or a row for each."""
+WordNumbers: TypeAlias = abc.Sequence[int] | Tensor
+"""Words of a caption as numbers in the model's vocabulary."""
 
 Targets: TypeAlias = abc.Sequence["Target"]
 """Targets that were chosen for parts of the inputs, in the order of the inputs."""
 
 
-class Target(Settings, ABC):
+class Target(ABC):
     """One number per row.
 
     `choose` fixes what depends on the clean outputs; from then on nothing is chosen again. A
@@ -97,7 +95,7 @@ class Output(Target):
             )
         if isinstance(index, int | tuple):
             return self
-        per_input = _tensor(index, "one int per input")
+        per_input = torch.as_tensor(index)
         is_whole = _is_whole(per_input)
         if per_input.dim() == 0 and is_whole:
             return Output(int(per_input))
@@ -189,7 +187,7 @@ class Predicted(Target):
         )
 
 
-class _OfOutput(Target):
+class _OfOutput(Settings, Target):
     """A function of all outputs around one of them."""
 
     output: Target
@@ -288,7 +286,7 @@ class Sequence(Target):
     @cached_property
     def _words(self) -> Tensor:
         """Words (steps,), or (n, steps)."""
-        return _tensor(self.words, "one word (an int) for each step")
+        return torch.as_tensor(self.words)
 
     def sized(self, n: int) -> Target:
         words = self._words
@@ -353,8 +351,8 @@ class Contrast(Target):
         b: what it is compared with, alike.
     """
 
-    a: Target | Index | Callable[[Tensor], Tensor]
-    b: Target | Index | Callable[[Tensor], Tensor]
+    a: Target | Index
+    b: Target | Index
 
     @property
     def _pair(self) -> tuple[Target, Target]:
@@ -479,19 +477,6 @@ class Function(Target):
         return scores
 
 
-def _tensor(values: Any, expected: str) -> Tensor:
-    """What is given per input, as a tensor; its type and shape are checked by who asks."""
-    try:
-        # By way of NumPy: columns of pandas are counted by position. A copy, as of the inputs.
-        return values if isinstance(values, Tensor) else torch.as_tensor(np.array(values))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TargetError(
-            expected=expected,
-            got=f"{type(values).__name__}: {shown(values)}",
-            advice="Give whole numbers, all rows of one length: target=[0, 2, 1].",
-        ) from error
-
-
 def _is_whole(values: Tensor) -> bool:
     """Whether numbers are of an integer type; truth values are not."""
     return not (values.is_floating_point() or values.dtype == torch.bool)
@@ -506,12 +491,11 @@ def as_target(value: Any) -> Target:
         return Output(value)
     # Arrays and numbers of NumPy, columns of pandas.
     if hasattr(value, "__array__"):
-        return Output(_tensor(value, "an int, ints per input or a callable as target"))
-    # A class can be called, too, but what it makes is no number.
-    if callable(value) and not isinstance(value, type):
+        return Output(torch.as_tensor(value))
+    if callable(value):
         return Function(value)
     raise KindError(
         expected="a target, an int, ints per input or a callable as target",
-        got=f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__,
+        got=type(value).__name__,
         advice="Use target=0 for the first output, or Predicted() for the largest.",
     )

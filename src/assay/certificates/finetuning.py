@@ -64,17 +64,17 @@ class MaskedDataset(Settings, Dataset[tuple[Tensor, Tensor]]):
                 got=self.shares,
                 advice="Such as shares=(0.5, 0.25); 1.0 leaves a sample as it is.",
             )
-        if not hasattr(self.data, "__len__") or len(self.data) == 0:
+        if _length(self.data) == 0:
             raise InputError(
                 expected="a dataset with a length and at least one sample (x, y)",
                 got=f"a {type(self.data).__name__} without one",
                 advice="Hand over a torch Dataset or a list of pairs.",
             )
-        sample = torch.as_tensor(self.data[0][0])
+        sample = _first_sample(self.data)
         labels = _labels(self.features, sample)
         # Labels of pixels are shared by the channels, which come before them.
         shape = sample.shape[sample.dim() - labels.dim() :]
-        if labels.is_floating_point() or labels.shape != shape:
+        if labels.is_floating_point() or labels.is_complex() or labels.shape != shape:
             raise SettingError(
                 expected=f"integer labels for samples of shape {tuple(sample.shape)}",
                 got=f"{labels.dtype} of shape {tuple(labels.shape)}",
@@ -125,6 +125,25 @@ class MaskedDataset(Settings, Dataset[tuple[Tensor, Tensor]]):
         # The jitter would hide a feature of samples that are to stay as they are.
         kept = torch.where(share == 1, float(features), kept)
         return uniforms[:, :-1].argsort(dim=1) < kept[:, None]
+
+
+def _length(data: Any) -> int:
+    try:
+        return len(data)
+    except TypeError:  # an iterator, a number
+        return 0
+
+
+def _first_sample(data: Any) -> Tensor:
+    try:
+        x, _ = data[0]
+        return torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError, LookupError) as error:
+        raise InputError(
+            expected="samples (x, y) of tensors or arrays, by number",
+            got=f"{type(error).__name__}: {error}",
+            advice="Hand over a torch Dataset or a list of pairs (x, y).",
+        ) from error
 
 
 def _labels(features: Features | Tensor, sample: Tensor) -> Tensor:

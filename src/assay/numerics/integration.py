@@ -23,6 +23,11 @@ Floats: TypeAlias = NDArray[np.float64]
 Rule: TypeAlias = Literal["gauss_legendre", "left", "right", "middle", "trapezoid"]
 
 
+_MOST_GAUSS = 8192  # nodes that are roots of a polynomial, found in cubic time
+
+_MOST = 1 << 20
+
+
 @cache
 def quadrature(rule: Rule, steps: int) -> tuple[Tensor, Tensor]:
     """Nodes in [0, 1] and weights that sum to one, float64: (steps,), (steps,).
@@ -42,6 +47,13 @@ def quadrature(rule: Rule, steps: int) -> tuple[Tensor, Tensor]:
             expected=f"one of the rules {', '.join(get_args(Rule))}",
             got=repr(rule),
             advice="Set rule='gauss_legendre', the most exact of them on a smooth path.",
+        )
+    most = _MOST_GAUSS if rule == "gauss_legendre" else _MOST
+    if steps > most:
+        raise InputError(
+            expected=f"at most {most} steps by the rule {rule!r}",
+            got=steps,
+            advice="Papers take 20 to 300: set steps=50.",
         )
     nodes, weights = _RULES[rule](steps)
     return torch.from_numpy(nodes), torch.from_numpy(weights)

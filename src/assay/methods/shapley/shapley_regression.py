@@ -249,8 +249,8 @@ class ShapleyRegression(Method):
         return table
 
     def __repr__(self) -> str:
-        rows = f"<rows of shape {np.shape(self.rows)}>"
-        answers = f"<answers of shape {np.shape(self.answers)}>"
+        rows = f"<rows of shape {_shape(self.rows)}>"
+        answers = f"<answers of shape {_shape(self.answers)}>"
         settings = f"{self.estimator!r}, {rows}, {answers}, orderings={self.orderings}"
         return f"ShapleyRegression({settings})"
 
@@ -262,6 +262,13 @@ class _Training:
 
     rows: Floats
     answers: NDArray[Any]
+
+
+def _shape(data: Any) -> tuple[int, ...]:
+    try:
+        return np.shape(data)
+    except ValueError:  # lists of several lengths
+        return (len(data),)
 
 
 def _columns(question: Question, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
