@@ -242,11 +242,9 @@ def _anything(value: Any) -> Any:
 _ANYTHING = Rule("anything", _anything)
 
 
-def _scalar(value: Any) -> Any:
+def scalar(value: Any) -> Any:
     """A number of NumPy, or an array or tensor of a single one, as Python's; others as they are."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray) and value.ndim == 0:
+    if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
         return value.item()
     if isinstance(value, torch.Tensor) and value.dim() == 0 and value.device.type != "meta":
         return value.detach().item()
@@ -254,7 +252,7 @@ def _scalar(value: Any) -> Any:
 
 
 def _whole(value: Any) -> int:
-    number = _scalar(value)
+    number = scalar(value)
     if isinstance(number, bool) or not isinstance(number, int):
         raise _Mismatch
     # Beyond these no seed is meant, and Python does not even write it down.
@@ -264,7 +262,7 @@ def _whole(value: Any) -> int:
 
 
 def _real(value: Any) -> float:
-    number = _scalar(value)
+    number = scalar(value)
     if type(number) is float and number == number:
         return number
     if isinstance(number, bool) or not isinstance(number, numbers.Real):
@@ -281,19 +279,19 @@ def _real(value: Any) -> float:
 
 
 def _is_nan(value: Any) -> bool:
-    number = _scalar(value)
+    number = scalar(value)
     return isinstance(number, float) and number != number
 
 
 def _truth(value: Any) -> bool:
-    answer = _scalar(value)
+    answer = scalar(value)
     if not isinstance(answer, bool):
         raise _Mismatch
     return answer
 
 
 def _text(value: Any) -> str:
-    text = _scalar(value)
+    text = scalar(value)
     if not isinstance(text, str):
         raise _Mismatch
     return text
@@ -407,20 +405,23 @@ def _mapping(rules: list[Rule]) -> Rule:
         entries = {keys.read(key): values.read(entry) for key, entry in value.items()}
         return value if _same(value.values(), list(entries.values())) else entries
 
-    return Rule(f"a dict from {keys.words} to {values.words}", read)
+    words = "a dict"
+    if values is not _ANYTHING:
+        words = f"a dict from {keys.words} to {values.words}"
+    return Rule(words, read)
 
 
 def _literal(options: tuple[Any, ...]) -> Rule:
     allowed = {type(option) for option in options}
 
     def read(value: Any) -> Any:
-        word = _scalar(value)
+        word = scalar(value)
         if type(word) not in allowed or word not in options:
             raise _Mismatch
         return word
 
     words = " or ".join(map(repr, options))
-    return Rule(words, read, lambda value: type(_scalar(value)) in allowed)
+    return Rule(words, read, lambda value: type(scalar(value)) in allowed)
 
 
 def _instance(kind: Any) -> Rule:
