@@ -143,6 +143,15 @@ def shown(value: Any) -> str:
     return f"{text[:_SHOWN]}... ({type(value).__name__})"
 
 
+def has_length(value: Any) -> bool:
+    """Whether a value counts what it holds: no iterator, no number, no array of a single one."""
+    try:
+        len(value)
+    except TypeError:
+        return False
+    return not isinstance(value, str | bytes | type)
+
+
 def _advice(kind: type, field: Any, rule: Rule, value: Any) -> str:
     """The line to write."""
     for meant in _guesses(value):
@@ -213,6 +222,8 @@ def _resolved(annotation: Any, names: dict[str, Any]) -> Any:
     holder = types.SimpleNamespace(__annotations__={"setting": annotation})
     try:
         return typing.get_type_hints(holder, names)["setting"]
+    except RecursionError:
+        raise
     except Exception:  # an annotation of somebody else may be anything
         return Any
 
@@ -444,12 +455,13 @@ def _instance(kind: Any) -> Rule:
 
 
 def _recursive(name: str, names: dict[str, Any]) -> Rule:
-    """A type that holds itself: its rule is made when it is needed."""
+    """A type that holds itself: its rule is made when it is needed, once."""
 
-    def read(value: Any) -> Any:
-        return rule_of(_resolved(name, names), names).read(value)
+    @functools.cache
+    def rule() -> Rule:
+        return rule_of(_resolved(name, names), names)
 
-    return Rule("the same again", read)
+    return Rule("a tuple of the same", lambda value: rule().read(value))
 
 
 def _union(rules: list[Rule]) -> Rule:
@@ -471,8 +483,8 @@ def _union(rules: list[Rule]) -> Rule:
         alike = [meant for meant in readings if type(meant) is type(value)]
         return (alike or readings)[0]
 
-    words = dict.fromkeys(rule.words for rule in rules)
-    return Rule(" or ".join(words), read, lambda value: any(rule.late(value) for rule in rules))
+    words = " or ".join(dict.fromkeys(rule.words for rule in rules))
+    return Rule(words, read, lambda value: any(rule.late(value) for rule in rules))
 
 
 _OF_SEVERAL: dict[Any, Callable[[list[Rule]], Rule]] = {

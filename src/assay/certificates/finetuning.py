@@ -23,7 +23,7 @@ from assay.errors import InputError, KindError, SettingError
 from assay.features.partition import Features
 from assay.inputs.reading import layout_of
 from assay.numerics import rng
-from assay.settings import Settings
+from assay.settings import Settings, has_length
 
 
 @final
@@ -64,7 +64,7 @@ class MaskedDataset(Settings, Dataset[tuple[Tensor, Tensor]]):
                 got=self.shares,
                 advice="Such as shares=(0.5, 0.25); 1.0 leaves a sample as it is.",
             )
-        if _length(self.data) == 0:
+        if not has_length(self.data) or len(self.data) == 0:
             raise InputError(
                 expected="a dataset with a length and at least one sample (x, y)",
                 got=f"a {type(self.data).__name__} without one",
@@ -80,6 +80,13 @@ class MaskedDataset(Settings, Dataset[tuple[Tensor, Tensor]]):
                 got=f"{labels.dtype} of shape {tuple(labels.shape)}",
                 advice="Give one label per element, or per pixel of an image.",
             )
+        if int(labels.max()) < 0:
+            raise SettingError(
+                expected="labels from 0 on, with -1 for elements that are never masked",
+                got=f"labels up to {int(labels.max())}",
+                advice="Number the features 0, 1, 2, ...: torch.arange(elements) for one each.",
+            )
+        _check_absent(self.absent, sample)
         # Rules such as `Patches` are read once, by the first sample.
         object.__setattr__(self, "features", labels.to(torch.int64))
 
@@ -127,13 +134,6 @@ class MaskedDataset(Settings, Dataset[tuple[Tensor, Tensor]]):
         return uniforms[:, :-1].argsort(dim=1) < kept[:, None]
 
 
-def _length(data: Any) -> int:
-    try:
-        return len(data)
-    except TypeError:  # an iterator, a number
-        return 0
-
-
 def _first_sample(data: Any) -> Tensor:
     try:
         x, _ = data[0]
@@ -143,6 +143,17 @@ def _first_sample(data: Any) -> Tensor:
             expected="samples (x, y) of tensors or arrays, by number",
             got=f"{type(error).__name__}: {error}",
             advice="Hand over a torch Dataset or a list of pairs (x, y).",
+        ) from error
+
+
+def _check_absent(absent: float | Tensor, sample: Tensor) -> None:
+    try:
+        torch.broadcast_to(torch.as_tensor(absent), sample.shape)
+    except RuntimeError as error:
+        raise SettingError(
+            expected=f"an absent value for samples of shape {tuple(sample.shape)}",
+            got=f"shape {tuple(torch.as_tensor(absent).shape)}",
+            advice="Give a number, or a tensor of the shape of one sample.",
         ) from error
 
 

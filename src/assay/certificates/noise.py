@@ -69,7 +69,11 @@ def pack(mask: NDArray[np.bool_]) -> str:
 
 def unpack(word: str, features: int) -> Masks:
     """The mask of a hexadecimal word: (features,) bool."""
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex(word), dtype=np.uint8))
+    try:
+        octets = bytes.fromhex(word)
+    except (TypeError, ValueError):  # no hexadecimal digits: no word, and refused as one
+        octets = b""
+    bits = np.unpackbits(np.frombuffer(octets, dtype=np.uint8))
     # The last byte is filled up with zeros.
     if not features <= bits.size < features + 8:
         raise InputError(
@@ -109,6 +113,14 @@ class NoiseDesign(Settings):
     kept: int
     levels: int
     kind: Kind = "masks"
+
+    def __post_init__(self) -> None:
+        if self.features < 1 or not self.rows:
+            raise SettingError(
+                expected="at least one feature and one draw",
+                got=f"{self.features} features and {len(self.rows)} draws",
+                advice="Build designs with NoiseDesign.of(masks), which packs them.",
+            )
 
     @cached_property
     def masks(self) -> Masks:

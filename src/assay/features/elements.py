@@ -123,9 +123,10 @@ class Columns(Features):
         """The number of a column that is called by its name or by its number."""
         if isinstance(member, str) and member in names:
             return names.index(member)
-        is_number = isinstance(member, int) and not isinstance(member, bool)
-        if is_number and 0 <= member < len(names):
-            return member
+        # True is an int to Python, and no column.
+        number = -1 if isinstance(member, str | bool) else member
+        if isinstance(number, int) and 0 <= number < len(names):
+            return number
         raise InputError(
             expected=f"columns out of {list(names)} in a group",
             got=repr(member),
