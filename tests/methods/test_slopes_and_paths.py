@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 import assay
+from assay.answers.attribution import Kind
+from assay.methods import wrappers
 from assay.numerics import rng
 from assay.numerics.integration import Rule, quadrature
 from assay.question import question as question_module
@@ -290,6 +292,178 @@ def test_the_product_with_the_way_comes_before_pooling() -> None:
     inner = assay.Smoothed(assay.Gradient(), draws=4)(question.by_elements(), seed=1)
     torch.testing.assert_close(made.values, question.pool(question.x * inner.values), **TIGHT)
     assert made.standard_error is not None
-    assert inner.standard_error is not None
-    squared = question.pool((question.x * inner.standard_error) ** 2).sqrt()
-    torch.testing.assert_close(made.standard_error, squared, **TIGHT)
+    # Elements of a patch share their draw: each draw is pooled before errors are taken.
+    elements = question.by_elements()
+    noise = rng.streams(1, question.keys, "smoothing").normal((0, 4), question.x.shape[1], DOUBLE)
+    pooled = []
+    for draw in range(4):
+        moved = elements.at(question.x + 0.1 * noise[:, draw])
+        pooled.append(question.pool(question.x * assay.Gradient().estimate(moved, 0).values))
+    by_hand = torch.stack(pooled).std(0) / 2
+    torch.testing.assert_close(made.standard_error, by_hand, **TIGHT)
+
+
+# --- local forms: the mean slope before it is multiplied by the way
+
+
+def test_the_local_form_of_integrated_gradients_is_the_mean_slope() -> None:
+    made = assay.IntegratedGradients(7, "middle", multiply=False)(ask())
+    by_hand = each(
+        lambda i: sum(w * slope(B[i] + a * (X[i] - B[i])) for a, w in nodes("middle", 7))
+    )
+    torch.testing.assert_close(made.values, by_hand, **TIGHT)
+    assert (made.kind, made.gap) == ("slope", None)
+    product = assay.TimesInput(assay.IntegratedGradients(7, "middle", multiply=False))(ask())
+    whole = assay.IntegratedGradients(7, "middle")(ask())
+    torch.testing.assert_close(product.values, whole.values, **TIGHT)
+
+
+def test_the_local_form_doubles_its_steps_like_the_whole() -> None:
+    local = assay.IntegratedGradients(2, "left", tolerance=0.01, multiply=False)(ask())
+    whole = assay.IntegratedGradients(2, "left", tolerance=0.01)(ask())
+    assert local.facts["steps"] == whole.facts["steps"] > 2
+    torch.testing.assert_close(local.values * (X - B), whole.values, **TIGHT)
+
+
+def test_local_forms_of_a_path_and_of_expected_gradients() -> None:
+    path = assay.Path(bent, steps=9, multiply=False)(ask())
+    by_hand = each(
+        lambda i: sum(
+            w * slope(bent(torch.tensor(a, dtype=DOUBLE), B[i], X[i]))
+            for a, w in nodes("gauss_legendre", 9)
+        )
+    )
+    torch.testing.assert_close(path.values, by_hand, **TIGHT)
+    assert path.kind == "slope"
+    linear = torch.nn.Linear(3, 1).double()
+    asked = assay.Question(
+        linear,
+        torch.randn(2, 3, dtype=DOUBLE),
+        removal=assay.Background(torch.randn(4, 3).double()),
+    )
+    expected = assay.ExpectedGradients(draws=8, multiply=False)(asked)
+    torch.testing.assert_close(expected.values, linear.weight.detach().expand(2, -1), **TIGHT)
+    assert expected.kind == "slope"
+
+
+# --- paths that do not lead where they say
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        lambda a, b, x: (b + a * (x - b)).detach(),
+        lambda a, b, x: b + a.round() * (x - b),
+        lambda a, b, x: torch.where(a < 0.5, b, x),
+    ],
+    ids=["detached", "rounded", "a jump"],
+)
+def test_a_path_that_cannot_be_differentiated_is_refused(path: Any) -> None:
+    with pytest.raises(assay.errors.InputError, match="velocities add up to x - b"):
+        assay.Path(path)(ask())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        lambda a, b: b,
+        lambda a, b, x: None,
+        lambda a, b, x: (b + a * (x - b)).numpy(),
+        lambda a, b, x: b + float(a[0]) * (x - b),
+    ],
+    ids=["two arguments", "nothing", "an array", "a number taken out"],
+)
+def test_a_path_of_a_wrong_form_is_refused(path: Any) -> None:
+    with pytest.raises(assay.errors.AssayError, match="path"):
+        assay.Path(path)(ask())
+
+
+def test_a_path_with_kinks_and_a_coarse_rule_answer() -> None:
+    def by_axes(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+        share = (a * FEATURES - torch.arange(FEATURES, dtype=x.dtype)).clamp(0, 1)
+        return b + share * (x - b)
+
+    made = assay.Path(by_axes, steps=400, rule="middle")(ask())
+    assert made.gap is not None
+    assert float(made.gap.abs().max()) < 1e-4
+    coarse = assay.Path(lambda a, b, x: b + a**2 * (x - b), steps=3, rule="left")(ask())
+    assert torch.isfinite(coarse.values).all()
+
+
+# --- statistics over noisy copies
+
+
+class Copies(assay.Method):
+    """Remembers what it was asked: values are x^3, a function with noise of its own shape."""
+
+    kind = Kind.SLOPE
+
+    def values(self, question: assay.Question, seed: int) -> Tensor:
+        return question.x**3
+
+
+@pytest.mark.parametrize("statistic", ["mean", "square", "variance"])
+def test_statistics_over_noisy_copies_by_hand(statistic: Any, monkeypatch: Any) -> None:
+    # Three draws a piece: what is accumulated goes over the borders of pieces.
+    monkeypatch.setattr(wrappers, "_NOISY_ELEMENTS", 3 * X.numel())
+    smoothed = assay.Smoothed(Copies(), noise=0.3, draws=11, statistic=statistic)
+    question = assay.Question(lambda x: x.sum(1), X)
+    made = smoothed(question, seed=5)
+    streams = rng.streams(5, question.keys, "smoothing")
+    cubes = (X.unsqueeze(1) + streams.normal((0, 11), FEATURES, DOUBLE) * 0.3) ** 3
+    squares = cubes**2
+    statistics = {
+        "mean": (cubes.mean(1), cubes.std(1) / 11**0.5),
+        "square": (squares.mean(1), squares.std(1) / 11**0.5),
+    }
+    if statistic == "variance":
+        variance = cubes.var(1)
+        fourth = ((cubes - cubes.mean(1, keepdim=True)) ** 4).mean(1)
+        error = ((fourth - variance**2 * 8 / 10) / 11).clamp_min(0).sqrt()
+        statistics["variance"] = (variance, error)
+    values, errors = statistics[statistic]
+    torch.testing.assert_close(made.values, values, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(made.standard_error, errors, rtol=1e-8, atol=1e-10)
+    assert made.kind == ("slope" if statistic == "mean" else "weight")
+
+
+def test_a_variance_is_never_negative_beside_a_large_mean() -> None:
+    x = torch.full((4, 5), 10.0)
+    question = assay.Question(lambda x: 1000 * x.sum(1) + (x**2).sum(1), x)
+    made = assay.Smoothed(assay.Gradient(), noise=0.001, draws=50, statistic="variance")(question)
+    # The slope is 1000 + 2 x: its variance is (2 * 0.001)^2.
+    assert float(made.values.min()) > 0
+    assert float(made.values.mean()) == pytest.approx(4e-6, rel=0.2)
+
+
+# --- standard errors of features that own several elements
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        assay.ExpectedGradients(10),
+        assay.TimesInput(assay.Smoothed(assay.Gradient(), noise=0.3, draws=20)),
+    ],
+    ids=["expected gradients", "smoothed"],
+)
+def test_elements_of_one_feature_share_their_draws(method: assay.Method) -> None:
+    weights = torch.linspace(0.5, 1.5, 16, dtype=DOUBLE)
+
+    def model(x: Tensor) -> Tensor:
+        return torch.exp(0.2 * (x @ weights))
+
+    rows = torch.rand(30, 1, generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
+    question = assay.Question(
+        model,
+        torch.ones(1, 16, dtype=DOUBLE),
+        features=assay.Labels(torch.zeros(16, dtype=torch.int64)),
+        removal=assay.Background(rows.expand(-1, 16))
+        if isinstance(method, assay.ExpectedGradients)
+        else None,
+    )
+    answers = [method(question, seed=seed) for seed in range(60)]
+    spread = float(torch.stack([answer.values for answer in answers]).std())
+    stated = float(torch.stack([answer.standard_error for answer in answers]).mean())
+    # Stratified draws are a little better than stated; a quarter of the spread was said before.
+    assert 0.7 * spread < stated < 2.5 * spread

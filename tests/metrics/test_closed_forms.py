@@ -470,3 +470,28 @@ def test_an_explanation_inside_one_linear_region_does_not_move() -> None:
     near(
         sensitivity(multi_layer(1.0, 2.5, 3.0), assay.Gradient(), radius=0.02, draws=20).values, 0.0
     )
+
+
+def test_sensitivity_to_neighbours_of_ones_own() -> None:
+    """f = |x|^2 has the slope 2 x: a step d moves it by 2 |d|, relative to 2 |x|."""
+    x = torch.tensor([[3.0, 4.0], [6.0, 8.0]], dtype=torch.float64)
+    asked = assay.Question(lambda x: (x**2).sum(1), x)
+    gradient = assay.Gradient()
+    steps = assay.MaxSensitivity(gradient, draws=3, neighbours=lambda x, draw: x + draw)
+    score = steps(asked, gradient(asked))
+    torch.testing.assert_close(score.values, 8**0.5 / torch.tensor([5.0, 10.0]).double())
+    torch.testing.assert_close(score.details["lipschitz"], torch.full((2,), 2.0).double())
+    # A finite list has as many neighbours as it has: here the absent input, at distance |x|.
+    absent = assay.MaxSensitivity(gradient, neighbours=DifferenceToBaseline())
+    torch.testing.assert_close(absent(asked, gradient(asked)).values, torch.ones(2).double())
+
+
+@pytest.mark.parametrize(
+    "neighbours",
+    [3, "noise", lambda x: x, lambda x, draw: x[:1], lambda x, draw: None, lambda x, draw: x / 0],
+)
+def test_neighbours_of_a_wrong_form_are_refused(neighbours: Any) -> None:
+    asked = assay.Question(lambda x: (x**2).sum(1), torch.ones(2, 2))
+    gradient = assay.Gradient()
+    with pytest.raises(assay.errors.AssayError, match="neighbours"):
+        assay.MaxSensitivity(gradient, neighbours=neighbours)(asked, gradient(asked))

@@ -3,8 +3,10 @@
 The fundamental theorem of calculus makes them complete: credit adds up to f(x) - f(absent)
 (Friedman 2004; Sundararajan, Taly and Yan 2017). The three methods differ in the way that is walked
 and in the weights of its points alone: straight (`IntegratedGradients`), anything (`Path`), straight
-from random rows of a background (`ExpectedGradients`, GradientSHAP). The integral itself is
-`Question.integrate`; quadrature rules are in `numerics/integration.py`.
+from random rows of a background (`ExpectedGradients`, GradientSHAP). Each has a local form
+(`multiply=False`): the mean slope on the way, before it is multiplied by the way (Ancona et al. 2018,
+section 3). The integral itself is `Question.integrate`; quadrature rules are in
+`numerics/integration.py`.
 """
 
 from __future__ import annotations
@@ -16,19 +18,29 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, SettingError
+from assay.answers.attribution import Kind
+from assay.errors import InputError, KindError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.models.base import Ability
 from assay.numerics import rng
 from assay.numerics.integration import Rule, quadrature
+from assay.numerics.pieces import pieces
 from assay.numerics.precision import rounding_tolerance
 from assay.question.question import Question
 
 _MOST_STEPS = 4096  # where doubling for a tolerance ends: 64 doubled six times
+_POINTS = 1 << 21  # numbers of a path's points held at once while its velocities are checked
+_TRAVELLED = 0.05  # share of the way that quadrature may miss on a path with kinks
+_FINE_STEPS = 256  # nodes at which a path is looked at where its own rule is too coarse
 
 _PATH_AXIOMS = frozenset(
     {Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE}
 )
+_LOCAL_AXIOMS = _PATH_AXIOMS - {Axiom.COMPLETENESS}
+
+
+def _kind(multiply: bool) -> Kind:
+    return Kind.CONTRIBUTION if multiply else Kind.SLOPE
 
 
 @final
@@ -45,6 +57,8 @@ class IntegratedGradients(Method):
         tolerance: where given, the steps of an input double, up to 4096, until its completeness gap
             is below it; `facts["steps"]` says how many the hardest input took, and
             `facts["converged"]` whether they sufficed.
+        multiply: whether the mean slope is multiplied by the way x - b; without it the answer is
+            local, in target per unit of input, and no longer complete.
 
     Cost: `steps` forward and backward passes per input. Values: (n, features), in units of the
     target. Errors: InputError for a removal with several replacements, AbilityError for a model
@@ -59,8 +73,8 @@ class IntegratedGradients(Method):
     steps: int = 64
     rule: Rule = "gauss_legendre"
     tolerance: float | None = None
+    multiply: bool = True
     needs = frozenset({Ability.GRADIENT})
-    axioms = _PATH_AXIOMS | {Axiom.SYMMETRY}
     cost: ClassVar[str] = "steps gradients"
 
     def __post_init__(self) -> None:
@@ -73,32 +87,50 @@ class IntegratedGradients(Method):
                 advice="It is a gap in units of the target: try 1e-3 of f(x) - f(absent).",
             )
 
+    @property
+    def kind(self) -> Kind:
+        return _kind(self.multiply)
+
+    @property
+    def axioms(self) -> frozenset[Axiom]:
+        # Equal inputs with equal slopes may lie on ways of different lengths: a mean slope is alike.
+        kept = _PATH_AXIOMS if self.multiply else _LOCAL_AXIOMS
+        return kept | {Axiom.SYMMETRY}
+
     def check(self, question: Question) -> None:
         super().check(question)
         question.require_one_replacement()
 
     def values(self, question: Question, seed: int) -> Tensor | Estimate:
         if self.tolerance is None:
-            return question.pool(self._credit(question, self.steps))
+            slopes = self._mean_slopes(question, self.steps)
+            return self._pooled(question, slopes)
         return self._converged(question, self.tolerance)
+
+    def _pooled(self, question: Question, slopes: Tensor) -> Tensor:
+        """Credit of features from the mean slopes of elements."""
+        if self.multiply:
+            return question.pool((question.x - question.absent) * slopes)
+        return question.pool(slopes)
 
     def _converged(self, question: Question, tolerance: float) -> Estimate:
         """Doubles the steps of the inputs whose credit does not add up yet."""
         steps = self.steps
+        way = question.x - question.absent
         difference = question.prediction.to(torch.float64) - question.base.to(torch.float64)
-        credit = self._credit(question, steps)
+        slopes = self._mean_slopes(question, steps)
         while True:
             # Every input goes on alone, so that its answer does not depend on its neighbours.
-            gaps = (difference - credit.sum(1)).abs()
+            gaps = (difference - (way * slopes).sum(1)).abs()
             unfinished = (gaps >= tolerance).nonzero().flatten()
             if len(unfinished) == 0 or steps * 2 > _MOST_STEPS:
                 notes = {"steps": steps, "converged": len(unfinished) == 0}
-                return Estimate(question.pool(credit), notes=notes)
+                return Estimate(self._pooled(question, slopes), notes=notes)
             steps *= 2
-            credit[unfinished] = self._credit(question.take(unfinished), steps)
+            slopes[unfinished] = self._mean_slopes(question.take(unfinished), steps)
 
-    def _credit(self, question: Question, steps: int) -> Tensor:
-        """Credit of elements (n, elements), float64."""
+    def _mean_slopes(self, question: Question, steps: int) -> Tensor:
+        """The mean slope of every element on the way (n, elements), float64."""
         start = question.absent
         way = question.x - start
         nodes, weights = quadrature(self.rule, steps)
@@ -109,7 +141,7 @@ class IntegratedGradients(Method):
             return points, None
 
         # The velocity is the same at every step: it is multiplied once, behind the sum.
-        return way * question.integrate(straight, weights)
+        return question.integrate(straight, weights)
 
 
 @final
@@ -125,9 +157,12 @@ class Path(Method):
             and inputs x (r, elements), with path(0) = b and path(1) = x; torch differentiates it.
         steps: nodes on the way.
         rule: the quadrature rule.
+        multiply: whether slopes are multiplied by the velocity g'(a); without it the answer is the
+            mean slope along the path, in target per unit of input.
 
     Cost: `steps` forward and backward passes per input. Values: (n, features), in units of the
-    target. Errors: InputError for a path that does not lead from the absent input to the input.
+    target. Errors: InputError for a path that does not lead from the absent input to the input, or whose
+    velocities do not add up to that way.
 
     >>> import torch, assay
     >>> question = assay.Question(lambda x: x[:, 0] * x[:, 1], torch.tensor([[3.0, 4.0]]))
@@ -138,13 +173,21 @@ class Path(Method):
     path: Callable[[Tensor, Tensor, Tensor], Tensor]
     steps: int = 64
     rule: Rule = "gauss_legendre"
+    multiply: bool = True
     needs = frozenset({Ability.GRADIENT})
-    axioms = _PATH_AXIOMS
     cost: ClassVar[str] = "steps gradients"
 
     def __post_init__(self) -> None:
         # Refuses rules and steps that are none.
         quadrature(self.rule, self.steps)
+
+    @property
+    def kind(self) -> Kind:
+        return _kind(self.multiply)
+
+    @property
+    def axioms(self) -> frozenset[Axiom]:
+        return _PATH_AXIOMS if self.multiply else _LOCAL_AXIOMS
 
     def check(self, question: Question) -> None:
         super().check(question)
@@ -157,21 +200,85 @@ class Path(Method):
         self._check_end(1.0, x, absent, x)
         nodes, weights = quadrature(self.rule, self.steps)
         alphas = nodes.to(x.device, x.dtype)
+        self._check_velocities(question)
 
-        def along(rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-            position = alphas[steps].unsqueeze(1)
-            # Forward differentiation gives points and velocities in one pass.
-            points, velocities = torch.func.jvp(  # type: ignore[misc]
-                lambda a: self.path(a, absent[rows], x[rows]),
-                (position,),
-                (torch.ones_like(position),),
-            )
-            return points.detach(), velocities.detach()
+        def along(rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor | None]:
+            points, velocities = self._walk(alphas[steps], absent[rows], x[rows])
+            return points, velocities if self.multiply else None
 
         return question.pool(question.integrate(along, weights))
 
+    def _walk(self, alphas: Tensor, absent: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Points and velocities (r, elements) at the positions alphas (r,)."""
+        position = alphas.unsqueeze(1)
+        # Forward differentiation gives points and velocities in one pass.
+        points, velocities = torch.func.jvp(  # type: ignore[misc]
+            lambda a: self._points(a, absent, x), (position,), (torch.ones_like(position),)
+        )
+        return points.detach(), velocities.detach()
+
+    def _points(self, position: Tensor, absent: Tensor, x: Tensor) -> Tensor:
+        """What the path says, or a refusal that names it."""
+        try:
+            points = self.path(position, absent, x)
+        except Exception as error:
+            raise InputError(
+                expected="a path(a, b, x) of points",
+                got=f"{type(error).__name__}: {error}",
+                advice="Write it in torch: lambda a, b, x: b + a * (x - b), a of shape (r, 1).",
+            ) from error
+        if not isinstance(points, Tensor):
+            raise KindError(
+                expected="a tensor of points from the path",
+                got=type(points).__name__,
+                advice="Write it in torch: lambda a, b, x: b + a * (x - b), a of shape (r, 1).",
+            )
+        return points
+
+    def _check_velocities(self, question: Question) -> None:
+        """Refuses, without asking the model, a path whose velocities do not lead to the input.
+
+        By the fundamental theorem they integrate to x - b, whatever the path; a path that torch
+        cannot differentiate (`.detach()`, a jump, a number taken out of the tensor) has velocities
+        of zero, and all credit would be zero with them.
+        """
+        way = (question.x - question.absent).to(torch.float64)
+        allowed = _TRAVELLED * float(way.abs().max()) + rounding_tolerance(question.x)
+        # A rule of few steps has an error of its own, which is not the path's: a fine one decides.
+        rules = [quadrature(self.rule, self.steps), quadrature("gauss_legendre", _FINE_STEPS)]
+        gaps = []
+        for nodes, weights in rules:
+            gap = float((self._travelled(question, nodes, weights) - way).abs().max())
+            if gap <= allowed:
+                return
+            gaps.append(gap)
+        raise InputError(
+            expected="a path whose velocities add up to x - b",
+            got=f"a sum up to {min(gaps):.3g} away from it, over {self.steps} steps",
+            advice=(
+                "Write the path in differentiable torch, without .detach(), .item() or jumps, or "
+                "raise steps if it winds."
+            ),
+        )
+
+    def _travelled(self, question: Question, nodes: Tensor, weights: Tensor) -> Tensor:
+        """The quadrature of the velocities (n, elements), float64."""
+        x = question.x
+        absent = question.absent
+        inputs = torch.arange(len(x), device=x.device)
+        alphas = nodes.to(x.device, x.dtype)
+        shares = weights.to(x.device, torch.float64)
+        travelled = torch.zeros_like(x, dtype=torch.float64)
+        for piece in pieces(len(nodes), x.numel(), _POINTS):
+            steps = torch.arange(piece.start, piece.stop, device=x.device)
+            rows = inputs.repeat_interleave(len(steps))
+            _, velocities = self._walk(alphas[steps].repeat(len(x)), absent[rows], x[rows])
+            per_input = velocities.to(torch.float64).view(len(x), len(steps), -1)
+            travelled += torch.einsum("k,nke->ne", shares[steps], per_input)
+        return travelled
+
     def _check_end(self, position: float, end: Tensor, absent: Tensor, x: Tensor) -> None:
-        point = self.path(torch.full_like(x[:, :1], position), absent, x)
+        point = self._points(torch.full_like(x[:, :1], position), absent, x)
         scale = float(end.abs().max()) + 1
         where = "the absent input" if position == 0.0 else "the input"
         if point.shape != x.shape:
@@ -199,6 +306,8 @@ class ExpectedGradients(Method):
     Settings:
         draws: points per input. Positions are stratified: draw k lies in (k, k + 1) / draws;
             baselines come in shuffled rounds, so that every row serves equally often.
+        multiply: whether slopes are multiplied by the way x - b; without it the answer is the mean
+            slope, in target per unit of input.
 
     Cost: `draws` forward and backward passes per input. Values: (n, features), in units of the
     target. The standard error takes draws as independent, which overstates that of a stratified
@@ -212,8 +321,9 @@ class ExpectedGradients(Method):
     """
 
     draws: int = 200
+    multiply: bool = True
     needs = frozenset({Ability.GRADIENT})
-    axioms = frozenset({Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE})
+    axioms = _LOCAL_AXIOMS
     cost: ClassVar[str] = "draws gradients"
 
     def __post_init__(self) -> None:
@@ -224,6 +334,10 @@ class ExpectedGradients(Method):
                 advice="One draw has no standard error: take some hundreds.",
             )
 
+    @property
+    def kind(self) -> Kind:
+        return _kind(self.multiply)
+
     def values(self, question: Question, seed: int) -> Estimate:
         x = question.x
         streams = rng.streams(seed, question.keys, "expected gradients")
@@ -232,20 +346,20 @@ class ExpectedGradients(Method):
         positions = (torch.arange(self.draws, device=x.device) + jitter) / self.draws
         positions = positions.to(x.dtype)
         baselines = _shuffled_rounds(streams, self.draws, question.replacements)
-        squares = torch.zeros_like(x, dtype=torch.float64)
+        # Elements of one draw share it: they are pooled before they are squared.
+        count = question.partition.count
+        squares = torch.zeros(len(x), count, dtype=torch.float64, device=x.device)
 
-        def way(rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        def way(rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor | None]:
             start = question.removed(rows, baselines[rows, steps])
             velocity = x[rows] - start
             points = torch.addcmul(start, positions[rows, steps].unsqueeze(1), velocity)
-            return points, velocity
+            return points, velocity if self.multiply else None
 
         weights = torch.full((self.draws,), 1.0 / self.draws, dtype=torch.float64)
-        mean = question.integrate(way, weights, squares=squares)
+        mean = question.pool(question.integrate(way, weights, squares=squares))
         variance = (squares - mean**2).clamp_min(0) / (self.draws - 1)
-        # Variances of elements add up, whatever the pooling of their credit.
-        standard_error = question.pool(variance, pooling="sum").sqrt()
-        return Estimate(question.pool(mean), standard_error)
+        return Estimate(mean, variance.sqrt())
 
 
 def _shuffled_rounds(streams: rng.Streams, draws: int, rows: int) -> Tensor:

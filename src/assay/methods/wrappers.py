@@ -1,13 +1,15 @@
 """Methods around another method: its absolute values, its product with the input, its mean over noise.
 
 Compose, do not multiply: SmoothGrad is `Smoothed(Gradient())`, smoothed integrated gradients is
-`Smoothed(IntegratedGradients())`, and neither needs a class of its own.
+`Smoothed(IntegratedGradients())`, VarGrad is `Smoothed(Gradient(), statistic="variance")`, and none
+needs a class of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import ClassVar, Literal, TypeAlias, final
 
 import torch
 from torch import Tensor
@@ -21,6 +23,9 @@ from assay.numerics.pieces import pieces
 from assay.question.question import Question
 
 _NOISY_ELEMENTS = 1 << 21  # noisy copies held at once: 8 MiB in float32
+
+ReadCopies: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Values (r, elements) at noisy copies of the inputs `owners` (r,), to numbers (r, features)."""
 
 
 class Around(Method):
@@ -97,7 +102,7 @@ class TimesInput(Around):
 
     >>> from assay import Gradient
     >>> TimesInput(Smoothed(Gradient(), noise=0.1))
-    TimesInput(method=Smoothed(method=Gradient(), noise=0.1, draws=50, shape='gaussian'))
+    TimesInput(method=Smoothed(method=Gradient(), noise=0.1, draws=50, shape='gaussian', statistic='mean'))
     """
 
     method: Method
@@ -117,13 +122,21 @@ class TimesInput(Around):
         return Kind.CONTRIBUTION
 
     def values(self, question: Question, seed: int) -> Estimate:
-        slopes = self.method.estimate(question.by_elements(), seed)
+        elements = question.by_elements()
         way = question.x - question.absent
+        if isinstance(self.method, Smoothed):
+
+            def contributions(slopes: Tensor, owners: Tensor) -> Tensor:
+                partition = question.partition.take(owners)
+                return partition.pool(way[owners] * slopes)
+
+            # Draw by draw: the errors of one feature's elements are not independent.
+            return self.method.statistic_of(elements, seed, contributions)
+        slopes = self.method.estimate(elements, seed)
         standard_error = None
         if slopes.standard_error is not None:
-            # Errors of elements are taken as independent: their squares add up.
-            squares = (way * slopes.standard_error) ** 2
-            standard_error = question.pool(squares, pooling="sum").sqrt()
+            # How the errors of elements go together is not known: at worst they add up.
+            standard_error = question.pool((way * slopes.standard_error).abs())
         return Estimate(question.pool(way * slopes.values), standard_error, slopes.notes)
 
 
@@ -132,7 +145,9 @@ class TimesInput(Around):
 class Smoothed(Around):
     """Another method averaged over noisy copies of the input (SmoothGrad).
 
-    phi = mean_k phi(x + e_k), e_k ~ N(0, noise^2)      (Smilkov et al. 2017, equation 1)
+    phi = mean_k phi(x + e_k), e_k ~ N(0, noise^2)      (Smilkov et al. 2017, equation 1);
+    mean_k phi(x + e_k)^2 (SmoothGrad squared, Hooker et al. 2019, section 3) and
+    sum_k (phi(x + e_k) - mean)^2 / (draws - 1) (VarGrad, Adebayo et al. 2018) by `statistic`
 
     Settings:
         method: the method that is asked at every copy.
@@ -140,19 +155,23 @@ class Smoothed(Around):
             half-side of a box (Yeh et al. 2019).
         draws: copies per input, two or more.
         shape: "gaussian" or "uniform".
+        statistic: what is taken over the copies: "mean", "square" (the mean square) or "variance"
+            (unbiased: the sum of squares over draws - 1). The last two have no sign and no sum.
 
     The noise comes from the seed and each input's own bytes. Cost: `draws` times that of the
-    method. Values: those of the method; the standard error is that of the mean over draws.
+    method. Values: those of the method, or their squares; the standard error is that of the
+    statistic over draws, of the variance by its fourth moment.
 
     >>> from assay import Gradient
     >>> Smoothed(Gradient(), noise=0.2, draws=10)
-    Smoothed(method=Gradient(), noise=0.2, draws=10, shape='gaussian')
+    Smoothed(method=Gradient(), noise=0.2, draws=10, shape='gaussian', statistic='mean')
     """
 
     method: Method
     noise: float = 0.1
     draws: int = 50
     shape: Literal["gaussian", "uniform"] = "gaussian"
+    statistic: Literal["mean", "square", "variance"] = "mean"
     cost: ClassVar[str] = "draws x inside"
 
     def __post_init__(self) -> None:
@@ -166,6 +185,12 @@ class Smoothed(Around):
                 got=f"noise={self.noise}, draws={self.draws}, shape={self.shape!r}",
                 advice="A tenth of the inputs' range and 50 draws are usual.",
             )
+        if self.statistic not in ("mean", "square", "variance"):
+            raise SettingError(
+                expected="the statistic 'mean', 'square' or 'variance' for Smoothed",
+                got=repr(self.statistic),
+                advice="SmoothGrad is 'mean', SmoothGrad squared 'square', VarGrad 'variance'.",
+            )
         if self.method.pools_inputs:
             raise SettingError(
                 expected="a method with an answer for each input inside Smoothed",
@@ -174,9 +199,17 @@ class Smoothed(Around):
             )
 
     @property
+    def kind(self) -> Kind:
+        # Squares have no sign, and their unit is no longer that of the method.
+        return self.method.kind if self.statistic == "mean" else Kind.WEIGHT
+
+    @property
     def axioms(self) -> frozenset[Axiom]:
         # Noise moves the sum away from f(x) - f(absent), and breaks ties between equal features.
-        return self.method.axioms - {Axiom.COMPLETENESS, Axiom.SYMMETRY}
+        kept = self.method.axioms - {Axiom.COMPLETENESS, Axiom.SYMMETRY}
+        if self.statistic == "mean":
+            return kept
+        return kept - {Axiom.LINEARITY, Axiom.MONOTONICITY}
 
     def check(self, question: Question) -> None:
         super().check(question)
@@ -188,27 +221,73 @@ class Smoothed(Around):
             )
 
     def values(self, question: Question, seed: int) -> Estimate:
+        return self.statistic_of(question, seed, lambda values, owners: values)
+
+    def statistic_of(self, question: Question, seed: int, read: ReadCopies) -> Estimate:
+        """The statistic of what `read` makes of the method's values at each noisy copy."""
         x = question.x
         n, elements = x.shape
         streams = rng.streams(seed, question.keys, "smoothing")
         inner_seed = rng.derive(seed, "smoothed")
-        shape = (n, question.partition.count)
-        total = torch.zeros(shape, dtype=torch.float64, device=x.device)
-        squares = torch.zeros_like(total)
+        moments = _Moments(self.draws, self.statistic)
         for piece in pieces(self.draws, n * elements, _NOISY_ELEMENTS):
             noise = self._noise(streams, (piece.start, piece.stop), x)
             copies = (x.unsqueeze(1) + noise).flatten(0, 1)
             owners = torch.arange(n, device=x.device).repeat_interleave(noise.shape[1])
             # The target stays what it is on the clean input: a noisy copy is not another class.
             answers = self.method.estimate(question.at(copies, owners), inner_seed)
-            values = answers.values.to(torch.float64).unflatten(0, (n, -1))
-            total += values.sum(1)
-            squares += (values**2).sum(1)
-        mean = total / self.draws
-        variance = (squares / self.draws - mean**2).clamp_min(0) * self.draws / (self.draws - 1)
-        return Estimate(mean, (variance / self.draws).sqrt())
+            values = read(answers.values, owners).to(torch.float64).unflatten(0, (n, -1))
+            moments.add(values)
+        return moments.estimate()
 
     def _noise(self, streams: rng.Streams, draws: tuple[int, int], x: Tensor) -> Tensor:
         if self.shape == "gaussian":
             return streams.normal(draws, x.shape[1], x.dtype) * self.noise
         return (streams.uniform(draws, x.shape[1], x.dtype) * 2 - 1) * self.noise
+
+
+@final
+class _Moments:
+    """Power sums of values (n, k, features) over their draws, and the statistics made of them."""
+
+    origin: Tensor
+
+    def __init__(self, draws: int, statistic: Literal["mean", "square", "variance"]) -> None:
+        self.draws = draws
+        self.statistic = statistic
+        self.sums: list[Tensor] = []
+
+    def add(self, values: Tensor) -> None:
+        """Adds the draws of one piece, float64."""
+        if self.statistic == "square":
+            values = values**2
+        if not self.sums:
+            first = values[:, 0]
+            self.sums = [torch.zeros_like(first) for _ in range(self._powers)]
+            self.origin = first.unsqueeze(1).clone()
+        # Powers about the first draw: those about 0 cancel where the mean is large.
+        if self.statistic == "variance":
+            values = values - self.origin
+        power = values
+        for total in self.sums:
+            total += power.sum(1)
+            power = power * values
+
+    @property
+    def _powers(self) -> int:
+        # The error of a variance is told by the fourth moment.
+        return 4 if self.statistic == "variance" else 2
+
+    def estimate(self) -> Estimate:
+        """The statistic with its standard error."""
+        draws = self.draws
+        first, second, *higher = [total / draws for total in self.sums]
+        variance = (second - first**2).clamp_min(0) * draws / (draws - 1)
+        if self.statistic != "variance":
+            return Estimate(first, (variance / draws).sqrt())
+        third, fourth = higher
+        # The fourth moment about the mean, from those about the first draw.
+        central = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
+        # Var(s^2) = (mu_4 - sigma^4 (k - 3) / (k - 1)) / k for k draws.
+        spread = central - variance**2 * (draws - 3) / (draws - 1)
+        return Estimate(variance, (spread.clamp_min(0) / draws).sqrt())

@@ -407,9 +407,9 @@ class Question:
     def integrate(self, way: Way, weights: Tensor, *, squares: Tensor | None = None) -> Tensor:
         """The line integral sum_k w_k grad f(point_k) * velocity_k: (n, elements), float64.
 
-        `squares` (n, elements), where given, receives sum_k w_k (grad f(point_k) * velocity_k)^2
-        beside it, for standard errors. Accumulated chunk by chunk. Cost: len(weights) forward and
-        backward passes per input.
+        `squares` (n, features), where given, receives sum_k w_k p_k^2 beside it, p_k the products
+        of step k pooled over what a feature owns, for standard errors. Accumulated chunk by chunk.
+        Cost: len(weights) forward and backward passes per input.
         """
         steps = len(weights)
         weights = weights.to(self.x.device, torch.float64)
@@ -435,7 +435,8 @@ class Question:
             shares[owners - first, position] = weights[numbers % steps]
             total[first:last] += shares @ products
             if squares is not None:
-                squares[first:last] += shares @ products**2
+                pooled = self.partition.take(owners).pool(products)
+                squares[first:last] += shares @ pooled**2
 
         self._evaluation.slopes(self.n * steps, make, self.fixed_target.score, use)
         return total

@@ -103,6 +103,16 @@ ALIASES: tuple[Alias, ...] = (
             "Smoothed(Gradient())",
             "`noise` is in units of the input, not a share of its range",
         ),
+        (
+            "SmoothGrad-Squared",
+            'Smoothed(Gradient(), statistic="square")',
+            "`noise` is in units of the input, not a share of its range",
+        ),
+        (
+            "VarGrad",
+            'Smoothed(Gradient(), statistic="variance")',
+            "the unbiased variance: over draws - 1",
+        ),
         ("IG", "IntegratedGradients", ""),
         ("GradientSHAP", "ExpectedGradients", "its baselines are `removal=Background(rows)`"),
         ("LeaveOneOut", "Occlusion()", "one feature at a time: `window=1`"),
@@ -143,8 +153,6 @@ ALIASES: tuple[Alias, ...] = (
     *_missing("papers", _CAM, "Grad-CAM", "Grad-CAM++", "Score-CAM"),
     *_missing("papers", _RELEVANCE, "Layer-wise relevance propagation"),
     *_missing("papers", _TREES, "TreeSHAP"),
-    *_missing("papers", "`Smoothed` has the mean over noisy copies alone", "VarGrad"),
-    *_missing("papers", "`Smoothed` has the mean over noisy copies alone", "SmoothGrad-Squared"),
     *_missing("papers", _INTERNAL, "TCAV", "Attention rollout"),
     *_missing("papers", "`Path` takes any path that is given beforehand", "Guided IG"),
     *_missing(

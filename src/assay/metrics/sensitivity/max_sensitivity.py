@@ -7,9 +7,9 @@ Lipschitz constant of Alvarez-Melis and Jaakkola (2018), which divides by how fa
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, final
+from typing import ClassVar, Literal, TypeAlias, final
 
 import torch
 from torch import Tensor
@@ -21,7 +21,11 @@ from assay.methods.base import Method
 from assay.metrics.base import Metric, Reading
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
+from assay.perturbations import Perturbation
 from assay.question.question import Question
+
+Neighbours: TypeAlias = Callable[[Tensor, int], Tensor]
+"""Inputs (n, elements) and the number of a draw to that neighbour of each input, the same shape."""
 
 
 @final
@@ -39,6 +43,9 @@ class MaxSensitivity(Metric):
             is no longer than that.
         draws: neighbours of each input. The maximum is a lower bound of the supremum that grows
             with them: compare at equal draws.
+        neighbours: other neighbours than those of the ball: a perturbation I, which gives x - I, or
+            a function of the inputs x (n, elements) and the number of the draw, which gives points
+            of the same shape. Radius and ball then have no part.
 
     Details, each (n,): `max`, `mean`, and `lipschitz`, the largest
     |phi(x + d) - phi(x)|_2 / |d|_2. 0 / 0 counts as 0. The target stays what it is on the clean
@@ -59,6 +66,7 @@ class MaxSensitivity(Metric):
     radius: float = 0.1
     ball: Literal["linf", "l2"] = "linf"
     draws: int = 50
+    neighbours: Perturbation | Neighbours | None = None
     direction: ClassVar[Direction] = "lower"
     units: ClassVar[str] = "relative"
     cost: ClassVar[str] = "draws explanations"
@@ -71,6 +79,13 @@ class MaxSensitivity(Metric):
                 expected="a method to ask again in MaxSensitivity",
                 got=repr(self.method),
                 advice="Hand over the method itself: MaxSensitivity(Gradient()).",
+            )
+        known = self.neighbours is None or isinstance(self.neighbours, Perturbation)
+        if not known and not callable(self.neighbours):
+            raise KindError(
+                expected="a perturbation or a function of (x, draw) as neighbours",
+                got=repr(self.neighbours),
+                advice="Write MaxSensitivity(method, neighbours=GaussianNoise(0.1)).",
             )
         if not self.radius > 0 or self.draws < 1 or self.ball not in ("linf", "l2"):
             raise SettingError(
@@ -127,9 +142,14 @@ class MaxSensitivity(Metric):
         clean = [answer.values.to(torch.float64) for answer in attributions]
         changes: list[list[Tensor]] = [[] for _ in attributions]
         lengths: list[Tensor] = []
-        for piece in pieces(self.draws, n * elements):
+        for piece in pieces(self._count(question), n * elements):
             draws = (piece.start, piece.stop)
-            moves = self._moves(streams, draws, elements, question.x.dtype)
+            if isinstance(self.neighbours, Perturbation):
+                moves = -self.neighbours.draw(question, seed, draws).step
+            elif self.neighbours is not None:
+                moves = _moves_of(self.neighbours, question.x, draws)
+            else:
+                moves = self._moves(streams, draws, elements, question.x.dtype)
             neighbours = self._explain(question, moves, seed)
             lengths.append(moves.to(torch.float64).norm(dim=2))
             for parts, values in zip(changes, clean):
@@ -142,6 +162,12 @@ class MaxSensitivity(Metric):
             change = torch.cat(parts, dim=1)
             readings.append(self._reading(change, values.norm(dim=1), length))
         return readings
+
+    def _count(self, question: Question) -> int:
+        """How many neighbours each input has; a finite list of perturbations has a size."""
+        if isinstance(self.neighbours, Perturbation):
+            return self.neighbours.size(question, self.draws)
+        return self.draws
 
     def _explain(self, question: Question, moves: Tensor, seed: int) -> Tensor:
         """The explanations at the neighbours: (n, k, features), float64."""
@@ -181,7 +207,8 @@ class MaxSensitivity(Metric):
         details = {
             "max": largest,
             "mean": relative.mean(1).nan_to_num(posinf=torch.nan),
-            "lipschitz": (change / length).amax(1),
+            # A neighbour that is the input itself does not move it: 0 / 0 counts as 0.
+            "lipschitz": torch.where(change > 0, change / length, 0.0).amax(1),
         }
         return Reading(largest, None, details)
 
@@ -189,3 +216,26 @@ class MaxSensitivity(Metric):
 def _without_addresses(description: str) -> str:
     """What a method is called, without the memory addresses of functions among its settings."""
     return re.sub(r" at 0x[0-9a-f]+", "", description)
+
+
+def _moves_of(function: Neighbours, x: Tensor, draws: tuple[int, int]) -> Tensor:
+    """Steps to the neighbours that a function gives: (n, k, elements)."""
+    points = [_neighbour(function, x, draw) for draw in range(*draws)]
+    return torch.stack(points, dim=1) - x.unsqueeze(1)
+
+
+def _neighbour(function: Neighbours, x: Tensor, draw: int) -> Tensor:
+    """One neighbour of each input (n, elements), from the function that was handed over."""
+    advice = "Its signature is neighbours(x, draw), such as lambda x, draw: x + 0.01 * draw."
+    expected = f"neighbours of shape {tuple(x.shape)} for draw {draw}"
+    try:
+        point = function(x.clone(), draw)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        raise InputError(expected=expected, got=message, advice=advice) from error
+    if not isinstance(point, Tensor):
+        raise KindError(expected=expected, got=type(point).__name__, advice=advice)
+    if point.shape != x.shape or not bool(torch.isfinite(point).all()):
+        message = f"shape {tuple(point.shape)}, or numbers that are not finite"
+        raise InputError(expected=expected, got=message, advice=advice)
+    return point.detach().to(x)
