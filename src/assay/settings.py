@@ -29,7 +29,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from assay.errors import AssayError, SettingKindError
+from assay.errors import AssayError, SettingError, SettingKindError
 
 _SHOWN = 80  # characters of a value that a refusal shows
 
@@ -111,7 +111,8 @@ def check(settings: Any, *, late: bool = False) -> list[SettingKindError]:
         try:
             meant = rule.read(value)
         except _Mismatch:
-            refusal = _refusal(type(settings), field, rule, value)
+            wanted = _Wanted(type(settings).__name__, field.name, rule, field.default)
+            refusal = wanted.refusal(value)
             if not (late and rule.late(value)):
                 raise refusal from None
             postponed.append(refusal)
@@ -121,15 +122,70 @@ def check(settings: Any, *, late: bool = False) -> list[SettingKindError]:
     return postponed
 
 
+def argument(of: str, name: str, value: Any, annotation: Any) -> Any:
+    """An argument of a function as its annotation means it, or a refusal: settings are not alone."""
+    rule = rule_of(annotation, {})
+    try:
+        return rule.read(value)
+    except _Mismatch:
+        raise _Wanted(of, name, rule).refusal(value) from None
+
+
+def checked_seed(seed: Any, of: str) -> int:
+    """A seed, which is a whole number and nothing else: a text or a fraction would be one in
+    silence.
+    """
+    whole: int = argument(of, "seed", seed, int)
+    return whole
+
+
+def checked_level(level: Any, of: str) -> float:
+    """The level of an interval or a test, between 0 and 1."""
+    share: float = argument(of, "level", level, float)
+    if not 0 < share < 1:
+        raise SettingError(
+            expected=f"a level between 0 and 1 for {of}",
+            got=share,
+            advice="Use 0.95 for a 95 % interval.",
+        )
+    return share
+
+
 # --- refusals
 
 
-def _refusal(kind: type, field: Any, rule: Rule, value: Any) -> SettingKindError:
-    return SettingKindError(
-        expected=f"{field.name} of {kind.__name__} to be {rule.words}",
-        got=shown(value),
-        advice=_advice(kind, field, rule, value),
-    )
+@final
+@dataclass(frozen=True)
+class _Wanted:
+    """What a refusal names: a setting of a class, or an argument of a function."""
+
+    of: str
+    name: str
+    rule: Rule
+    default: Any = dataclasses.MISSING
+
+    def refusal(self, value: Any) -> SettingKindError:
+        return SettingKindError(
+            expected=f"{self.name} of {self.of} to be {self.rule.words}",
+            got=shown(value),
+            advice=self._advice(value),
+        )
+
+    def _advice(self, value: Any) -> str:
+        """The line to write."""
+        for meant in _guesses(value):
+            try:
+                written = self.rule.read(meant)
+            except _Mismatch:
+                continue
+            return f"Write {self.of}({self.name}={shown(written)})."
+        if isinstance(value, type):
+            return f"Hand over an instance, not a class: {self.name}={value.__name__}(...)."
+        if self.default is not dataclasses.MISSING:
+            return f"Leave it out: {self.of}() has {self.name}={shown(self.default)}."
+        words = self.rule.words
+        example = next((each for known, each in _EXAMPLES if known in words), "...")
+        return f"Write it so: {self.of}({self.name}={example})."
 
 
 def shown(value: Any) -> str:
@@ -150,22 +206,6 @@ def has_length(value: Any) -> bool:
     except TypeError:
         return False
     return not isinstance(value, str | bytes | type)
-
-
-def _advice(kind: type, field: Any, rule: Rule, value: Any) -> str:
-    """The line to write."""
-    for meant in _guesses(value):
-        try:
-            written = rule.read(meant)
-        except _Mismatch:
-            continue
-        return f"Write {kind.__name__}({field.name}={shown(written)})."
-    if isinstance(value, type):
-        return f"Hand over an instance, not a class: {field.name}={value.__name__}(...)."
-    if field.default is not dataclasses.MISSING:
-        return f"Leave it out: {kind.__name__}() has {field.name}={shown(field.default)}."
-    example = next((each for words, each in _EXAMPLES if words in rule.words), "...")
-    return f"Write it so: {kind.__name__}({field.name}={example})."
 
 
 _EXAMPLES = (

@@ -24,7 +24,7 @@ from assay.errors import SettingError
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
-from assay.settings import Settings
+from assay.settings import Settings, checked_seed
 
 _MASKS_AT_ONCE = 1024  # a search stops after the block in which it succeeds
 
@@ -99,6 +99,7 @@ class Attack(Settings):
         self, question: Question, selection: Any, *, seed: int = 0
     ) -> tuple[Counterexample, ...]:
         """One counterexample, or none found, per input."""
+        seed = checked_seed(seed, "Attack")
         masks = selected(selection, question).numpy()
         shape = (self.restarts, question.partition.count)
         # Ranks of all features, so that every input takes the order of those it has left.

@@ -23,7 +23,7 @@ from assay.errors import InputError, KindError, SettingError
 from assay.features.partition import Features
 from assay.inputs.reading import layout_of
 from assay.numerics import rng
-from assay.settings import Settings, has_length
+from assay.settings import Settings, argument, checked_seed, has_length
 
 
 @final
@@ -219,6 +219,11 @@ def masked_finetuning(
             got=type(network).__name__,
             advice="Fit other models on masked rows themselves.",
         )
+    share = argument("masked_finetuning", "share", share, float)
+    epochs = argument("masked_finetuning", "epochs", epochs, int)
+    rate = argument("masked_finetuning", "rate", rate, float)
+    batch = argument("masked_finetuning", "batch", batch, int)
+    seed = checked_seed(seed, "masked_finetuning")
     if epochs < 1 or batch < 1 or not rate > 0:
         raise SettingError(
             expected="epochs and batch from 1 on and a positive rate",

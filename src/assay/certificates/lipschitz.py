@@ -21,7 +21,7 @@ from assay.certificates.supersets import subsets
 from assay.errors import InputError, SettingError
 from assay.numerics import rng
 from assay.question.question import Question
-from assay.settings import Settings
+from assay.settings import Settings, checked_seed
 
 ScoreMasks: TypeAlias = Callable[[Tensor], Tensor]
 """Masks (m, features) to class scores (m, classes)."""
@@ -96,6 +96,7 @@ class LipschitzCheck(Settings):
 
         A callable takes masks (m, features) to (m, classes), and needs `features`.
         """
+        seed = checked_seed(seed, "LipschitzCheck")
         score, count = _scores_of_masks(model, features)
         # n 2^(n-1) edges of the cube of masks.
         exhaustive = count <= _MOST_LISTED and count * 2 ** (count - 1) <= self.pairs

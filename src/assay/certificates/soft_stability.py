@@ -22,7 +22,7 @@ from assay.certificates.votes import class_votes
 from assay.errors import SettingError
 from assay.numerics import rng
 from assay.question.question import Question
-from assay.settings import Settings
+from assay.settings import Settings, checked_seed
 
 
 @final
@@ -124,6 +124,7 @@ class SoftStability(Settings):
         self, question: Question, selection: Any, *, seed: int = 0
     ) -> tuple[StabilityRates, ...]:
         """The rates of each input's selection, masks (n, features) or (features,)."""
+        seed = checked_seed(seed, "SoftStability")
         masks = selected(selection, question).numpy()
         draw = rng.shared(seed, "soft stability")
         # Drawn once for all inputs and radii: an input alone gets what it gets among others.

@@ -27,7 +27,7 @@ from assay.features.partition import Partition
 from assay.inputs.tensors import TensorLayout
 from assay.models.base import Ability, finite
 from assay.question.question import Question
-from assay.settings import Settings
+from assay.settings import Settings, checked_seed
 
 
 class Axiom(Enum):
@@ -141,6 +141,7 @@ class Method(Settings, ABC):
     @final
     def __call__(self, question: Question, *, seed: int = 0) -> Attribution:
         """The answer to a question."""
+        seed = checked_seed(seed, type(self).__name__)
         with self._asked(question):
             (answer,) = self._answers(
                 lambda: (question,), lambda shards: [self.values(shards[0], seed)], seed
@@ -157,6 +158,7 @@ class Method(Settings, ABC):
         Each answer is what the method says of the same question with that output as its target;
         its facts count the evaluations of all of them, and say for how many they were.
         """
+        seed = checked_seed(seed, type(self).__name__)
         with self._asked(question):
             return self._answers(
                 lambda: question.for_outputs(outputs),

@@ -23,7 +23,7 @@ from assay.answers.score import Direction, Score
 from assay.errors import InputError, KindError, asking
 from assay.methods.base import Method
 from assay.question.question import Question
-from assay.settings import Settings
+from assay.settings import Settings, checked_seed
 
 
 @final
@@ -102,6 +102,7 @@ class Metric(Settings, ABC):
 
         All of them are read from the same draws and the same answers of the model.
         """
+        seed = checked_seed(seed, type(self).__name__)
         shards: list[list[Reading]] = []
         with self._asking(question, attributions):
             start = 0
