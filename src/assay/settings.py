@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import numbers
 import sys
 import types
@@ -31,9 +32,14 @@ import torch
 
 from assay.errors import AssayError, SettingError, SettingKindError
 
+T = TypeVar("T")
+
 _SHOWN = 80  # characters of a value that a refusal shows
 
 _WIDEST = 256  # bits of a whole number
+
+
+_NO_DEFAULT = object()
 
 
 class _Mismatch(Exception):
@@ -151,6 +157,19 @@ def checked_level(level: Any, of: str) -> float:
     return share
 
 
+def with_defaults(kind: type[T]) -> T:
+    """An instance of a class whose settings all have defaults."""
+    try:
+        inspect.signature(kind).bind()
+    except TypeError as error:
+        raise SettingError(
+            expected=f"settings for {kind.__name__}{inspect.signature(kind)}",
+            got=f"the class alone: {error}",
+            advice=f"Make one: {kind.__name__}(...), with the settings that have no default.",
+        ) from error
+    return kind()
+
+
 # --- refusals
 
 
@@ -162,7 +181,7 @@ class _Wanted:
     of: str
     name: str
     rule: Rule
-    default: Any = dataclasses.MISSING
+    default: Any = _NO_DEFAULT
 
     def refusal(self, value: Any) -> SettingKindError:
         return SettingKindError(
@@ -181,7 +200,7 @@ class _Wanted:
             return f"Write {self.of}({self.name}={shown(written)})."
         if isinstance(value, type):
             return f"Hand over an instance, not a class: {self.name}={value.__name__}(...)."
-        if self.default is not dataclasses.MISSING:
+        if self.default is not _NO_DEFAULT and self.default is not dataclasses.MISSING:
             return f"Leave it out: {self.of}() has {self.name}={shown(self.default)}."
         words = self.rule.words
         example = next((each for known, each in _EXAMPLES if known in words), "...")

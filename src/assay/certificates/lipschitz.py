@@ -18,10 +18,10 @@ from torch import Tensor
 from assay.certificates.noise import Integers, Masks
 from assay.certificates.smoothed_model import SmoothedModel
 from assay.certificates.supersets import subsets
-from assay.errors import InputError, SettingError
+from assay.errors import InputError, KindError, SettingError
 from assay.numerics import rng
 from assay.question.question import Question
-from assay.settings import Settings, checked_seed
+from assay.settings import Settings, argument, checked_seed, shown
 
 ScoreMasks: TypeAlias = Callable[[Tensor], Tensor]
 """Masks (m, features) to class scores (m, classes)."""
@@ -134,13 +134,19 @@ def _scores_of_masks(
         return lambda masks: single.outputs(masks)[0], single.partition.count
     if isinstance(model, SmoothedModel):
         return model.scores, model.design.features
+    if not callable(model):
+        raise KindError(
+            expected="a Question, a smoothed model or a function of masks",
+            got=shown(model),
+            advice="Such as check(question), or check(lambda masks: scores, features=4).",
+        )
     if features is None:
         raise InputError(
             expected="the number of features of a callable on masks",
             got="none",
             advice="Write check(callable, features=n).",
         )
-    return model, features
+    return model, argument("check", "features", features, int)
 
 
 def _all_neighbours(count: int) -> tuple[Masks, Integers]:

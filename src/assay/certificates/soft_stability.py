@@ -22,7 +22,7 @@ from assay.certificates.votes import class_votes
 from assay.errors import SettingError
 from assay.numerics import rng
 from assay.question.question import Question
-from assay.settings import Settings, checked_seed
+from assay.settings import Settings, argument, checked_seed
 
 
 @final
@@ -117,6 +117,14 @@ class SoftStability(Settings):
         >>> [SoftStability.samples_for(error, 1 - error) for error in (0.1, 0.05, 0.01)]
         [150, 738, 26492]
         """
+        error = argument("samples_for", "error", error, float)
+        confidence = argument("samples_for", "confidence", confidence, float)
+        if not 0 < error < math.inf or not 0 < confidence < 1:
+            raise SettingError(
+                expected="an error above 0 and a confidence between 0 and 1",
+                got=f"error={error} and confidence={confidence}",
+                advice="Such as SoftStability.samples_for(0.05, 0.95).",
+            )
         # Rounding must not turn a whole number into the next one.
         return math.ceil(math.log(2 / (1 - confidence)) / (2 * error**2) - 1e-6)
 

@@ -24,7 +24,7 @@ from assay.metrics.base import Metric
 from assay.numerics import rng
 from assay.question.question import Question
 from assay.registry.settings import parse
-from assay.settings import argument, checked_level, checked_seed, shown
+from assay.settings import argument, checked_level, checked_seed, shown, with_defaults
 
 if TYPE_CHECKING:
     import pandas
@@ -341,13 +341,16 @@ def _check_question(question: Any, way: str) -> None:
 
 def _several(values: Any, what: str, way: str) -> Sequence[Any]:
     """A list of things; a text is one thing and no list, and an iterator is read once."""
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise KindError(
-            expected=f"a list of {what}",
-            got=shown(values),
-            advice=f"Write it with brackets: {way}.",
-        )
-    return list(values)
+    try:
+        if not isinstance(values, str | bytes | Mapping):
+            return list(values)
+    except TypeError:  # a number, an array of a single one
+        pass
+    raise KindError(
+        expected=f"a list of {what}",
+        got=shown(values),
+        advice=f"Write it with brackets: {way}.",
+    )
 
 
 def _of(kind: type, values: Iterable[Any]) -> Sequence[Any]:
@@ -414,6 +417,8 @@ def _labelled(values: Sequence[Any]) -> dict[str, Any]:
 def _find(wanted: object, labels: Sequence[str], noun: str) -> str:
     """The label of an instance, a label, or the name of a class that only one label starts with."""
     # The whole label first: it may also be the start of another one.
+    if not isinstance(wanted, str) and not dataclasses.is_dataclass(wanted):
+        wanted = shown(wanted)
     label = wanted if isinstance(wanted, str) else short_repr(wanted)
     if label in labels:
         return label
@@ -435,7 +440,7 @@ def _method(value: MethodLike) -> Method | Attribution:
         return parse(value, Method)
     # A class with its defaults, as its bare name would be.
     if isinstance(value, type) and issubclass(value, Method):
-        return parse(value.__name__, Method)
+        return with_defaults(value)
     if not isinstance(value, Method | Attribution):
         raise KindError(
             expected="a method, its name or an attribution",
@@ -449,7 +454,7 @@ def _metric(value: MetricLike) -> Metric:
     if isinstance(value, str):
         return parse(value, Metric)
     if isinstance(value, type) and issubclass(value, Metric):
-        return parse(value.__name__, Metric)
+        return with_defaults(value)
     if not isinstance(value, Metric):
         raise KindError(
             expected="a metric or its name",

@@ -15,8 +15,9 @@ from typing import Any, TypeAlias, final
 import torch
 from torch import Tensor
 
+from assay.errors import SettingKindError
 from assay.numerics import rng
-from assay.settings import Settings
+from assay.settings import Settings, has_length, shown
 
 Rows: TypeAlias = tuple[Any, ...]
 """What a predictor is called with: tensors that share their first dimension, or one table."""
@@ -30,10 +31,18 @@ class Aligned(Settings):
     It follows its input through every chunk.
 
     Settings:
-        value: the tensor, (n, ...), one row per input.
+        value: the tensor or array, (n, ...), one row per input.
     """
 
-    value: Tensor
+    value: Any
+
+    def __post_init__(self) -> None:
+        if not has_length(self.value) or isinstance(self.value, Mapping | set):
+            raise SettingKindError(
+                expected="a tensor with one row per input in Aligned",
+                got=shown(self.value),
+                advice="Write Aligned(mask), or Shared(value) for what all inputs share.",
+            )
 
 
 @final

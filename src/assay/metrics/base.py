@@ -23,7 +23,7 @@ from assay.answers.score import Direction, Score
 from assay.errors import InputError, KindError, asking
 from assay.methods.base import Method
 from assay.question.question import Question
-from assay.settings import Settings, checked_seed
+from assay.settings import Settings, checked_seed, shown
 
 
 @final
@@ -103,6 +103,12 @@ class Metric(Settings, ABC):
         All of them are read from the same draws and the same answers of the model.
         """
         seed = checked_seed(seed, type(self).__name__)
+        if not isinstance(attributions, list | tuple):
+            raise KindError(
+                expected="a list of Attributions",
+                got=shown(attributions),
+                advice="Write metric.each(question, [answer, other]), or metric(question, answer).",
+            )
         shards: list[list[Reading]] = []
         with self._asking(question, attributions):
             start = 0

@@ -35,6 +35,7 @@ from assay.question.validation import (
     check_finite,
     check_masks,
     check_points,
+    check_truth,
     read_inputs,
     require_type,
     rows_of,
@@ -95,7 +96,8 @@ class Question:
             model = model.cut_upto(layer)
         layout, self.features, self.removal = read_inputs(inputs, features, removal, model)
         x = check_finite(layout.flatten(inputs), model)
-        aligned, shared = split_context(context or {}, len(x), model.device)
+        context = {} if context is None else context
+        aligned, shared = split_context(context, len(x), model.device)
         evaluation = Evaluation(
             model=model,
             layout=layout,
@@ -105,7 +107,7 @@ class Question:
             aligned=aligned,
             shared=shared,
         )
-        self._fill(evaluation, len(x), target.sized(len(x)), truth)
+        self._fill(evaluation, len(x), target.sized(len(x)), check_truth(truth, len(x)))
 
     def _fill(self, source: Evaluation | BehindLayer, n: int, target: Target, truth: Any) -> None:
         self._source = source

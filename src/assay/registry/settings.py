@@ -28,6 +28,7 @@ import assay.targets
 from assay import extensions
 from assay.errors import InputError, KindError, MissingError
 from assay.methods.base import Method
+from assay.methods.choose import read_names_with
 from assay.metrics.base import Metric
 from assay.registry import aliases
 from assay.registry.aliases import Alias
@@ -129,6 +130,10 @@ def parse(text: str, kind: type[T]) -> T:
             advice=f"Known: {', '.join(named(kind))}.",
         )
     return value
+
+
+# `explain` takes methods by name, too.
+read_names_with(lambda text: parse(text, Method))
 
 
 def named(kind: type) -> list[str]:
