@@ -146,7 +146,37 @@ def _scores_of_masks(
             got="none",
             advice="Write check(callable, features=n).",
         )
-    return model, argument("check", "features", features, int)
+    count = argument("check", "features", features, int)
+    if count < 1:
+        raise InputError(
+            expected="a function of masks over at least one feature",
+            got=count,
+            advice="Write check(callable, features=n).",
+        )
+    return _scored(model), count
+
+
+def _scored(score: ScoreMasks) -> ScoreMasks:
+    """The function, whose own failures and shapes are refused by name."""
+
+    def scores(masks: Tensor) -> Tensor:
+        try:
+            found: Tensor = torch.as_tensor(score(masks))
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+            raise InputError(
+                expected=f"a function that scores masks of shape {tuple(masks.shape)}",
+                got=f"{type(error).__name__}: {error}",
+                advice="It takes masks (m, features) of bools, and gives scores (m, classes).",
+            ) from error
+        if found.dim() != 2 or len(found) != len(masks):
+            raise InputError(
+                expected=f"scores ({len(masks)}, classes) of a function of masks",
+                got=tuple(found.shape),
+                advice="It takes masks (m, features) of bools, and gives scores (m, classes).",
+            )
+        return found
+
+    return scores
 
 
 def _all_neighbours(count: int) -> tuple[Masks, Integers]:

@@ -189,7 +189,7 @@ class NoiseDesign(Settings):
     def structured(features: int, kept: int, levels: int, seed: int = 0) -> NoiseDesign:
         """Cyclic noise with independent uniform offsets, as published."""
         check_levels(kept, levels)
-        _check_features(features)
+        features = _count(features)
         seed = checked_seed(seed, "NoiseDesign.structured")
         offsets = rng.shared(seed, "noise offsets").integers(levels, size=features)
         return NoiseDesign.cyclic(offsets, kept, levels)
@@ -201,7 +201,7 @@ class NoiseDesign(Settings):
         The same guarantee, as it holds for any offsets; the masks vary more and in size less.
         """
         check_levels(kept, levels)
-        _check_features(features)
+        features = _count(features)
         seed = checked_seed(seed, "NoiseDesign.stratified")
         # Which feature takes which offset is random; that they are evenly spread is not.
         evenly = np.arange(features) * levels // features
@@ -213,7 +213,7 @@ class NoiseDesign(Settings):
     def bernoulli(features: int, kept: int, levels: int, draws: int, seed: int = 0) -> NoiseDesign:
         """Independent draws: a sample of the noise that keeps a feature with chance kept / levels."""
         check_levels(kept, levels)
-        _check_features(features)
+        features = _count(features)
         seed = checked_seed(seed, "NoiseDesign.bernoulli")
         draws = argument("NoiseDesign.bernoulli", "draws", draws, int)
         if draws < 1:
@@ -228,13 +228,16 @@ class NoiseDesign(Settings):
         return _packed(drawn < kept, kept, levels, "bernoulli")
 
 
-def _check_features(features: Any) -> None:
-    if argument("NoiseDesign", "features", features, int) < 1:
+def _count(features: Any) -> int:
+    """A number of features."""
+    count: int = argument("NoiseDesign", "features", features, int)
+    if count < 1:
         raise SettingError(
             expected="noise over at least one feature",
             got=features,
             advice="Give the number of the question's features: question.partition.count.",
         )
+    return count
 
 
 def _offsets(offsets: Any) -> Integers:

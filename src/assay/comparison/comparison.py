@@ -306,7 +306,7 @@ def from_scores(
     # Scores carry no label of their own; their order says whose they are.
     cells: dict[tuple[str, str], Score] = {}
     for metric, row in scores.items():
-        _of(Score, _several(row, f"scores by {metric}", way))
+        row = _of(Score, _several(row, f"scores by {metric}", way))
         if len(row) != len(answers):
             raise InputError(
                 expected=f"{len(answers)} scores by {metric}, one per attribution",

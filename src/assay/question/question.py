@@ -42,6 +42,7 @@ from assay.question.validation import (
     split_context,
 )
 from assay.removals.base import FixedAbsent, Removal
+from assay.settings import argument
 from assay.targets import Output, Predicted, Target, as_target
 
 Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
@@ -496,6 +497,7 @@ class Question:
         `columns` count outputs of several dimensions in row-major order. What the outputs are on
         the clean inputs, and with everything removed, is asked once for all of them.
         """
+        columns = argument("for_outputs", "outputs", columns, tuple[int, ...] | None)
         clean: list[Tensor] = []
         shapes: list[tuple[int, ...]] = []
 
