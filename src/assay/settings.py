@@ -46,6 +46,11 @@ class _Mismatch(Exception):
     """A value that is not of the kind of a rule."""
 
 
+def _never(value: Any) -> bool:
+    """No mismatch is the class's own to speak of."""
+    return False
+
+
 @final
 @dataclass(frozen=True)
 class Rule:
@@ -60,7 +65,7 @@ class Rule:
 
     words: str
     read: Callable[[Any], Any]
-    late: Callable[[Any], bool] = lambda value: False
+    late: Callable[[Any], bool] = _never
     own: type | None = None
 
 
@@ -73,8 +78,8 @@ class Settings:
         if following is not None:
             following(*given)
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         # The dataclass calls what it finds here: of the class itself, or of a second parent.
         found: Any = cls.__post_init__
         if found is not Settings.__post_init__ and not hasattr(found, "checks_settings"):

@@ -214,7 +214,7 @@ class Blur(Removal):
     def __post_init__(self) -> None:
         if not 0 < self.sigma <= _WIDEST:
             raise SettingError(
-                expected=f"a blur of positive sigma in pixels, {_WIDEST} at most",
+                expected=f"a blur of at most {_WIDEST} and positive sigma in pixels",
                 got=self.sigma,
                 advice="Give a standard deviation in pixels, such as an eighth of the width.",
             )
