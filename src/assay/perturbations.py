@@ -21,6 +21,7 @@ from assay.features.images import Patches, Pixels
 from assay.inputs.places import Places, check_axes, places_in
 from assay.numerics import rng
 from assay.question.question import Question
+from assay.settings import Settings
 
 
 @final
@@ -38,7 +39,7 @@ class PerturbationBatch:
     removed: Tensor | None
 
 
-class Perturbation(ABC):
+class Perturbation(Settings, ABC):
     """A law of I: the model is asked at x - I.
 
     A subclass is a frozen dataclass whose fields are its settings.

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from assay.engine import out_of_memory
 from assay.errors import AssayError, KindError, TargetError
+from assay.settings import Settings
 
 Index: TypeAlias = (
     int | tuple[int, ...] | abc.Sequence[int] | abc.Sequence[tuple[int, ...]] | Tensor
@@ -203,7 +204,7 @@ class Predicted(Target):
         )
 
 
-class _OfOutput(Target):
+class _OfOutput(Settings, Target):
     """A function of all outputs around one of them."""
 
     output: Target

@@ -21,6 +21,7 @@ from torch import Tensor
 from assay.answers.header import MAPPING, TEXT, checked, damaged, listed, one_of, product, whole
 from assay.answers.storage import SavedAnswer, plain, read, write
 from assay.errors import InputError, KindError
+from assay.settings import argument
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,6 +119,7 @@ class Attribution:
         >>> answer.top(1).tolist(), answer.top(0.5, by="magnitude").tolist()
         ([[True, False, False]], [[True, True, False]])
         """
+        by = argument("top", "by", by, Literal["value", "magnitude"])
         k = _feature_count(amount, self.values.shape[1])
         credit = self.values.abs() if by == "magnitude" else self.values
         # A stable sort leaves ties in the order of the features.

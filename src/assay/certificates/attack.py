@@ -24,6 +24,7 @@ from assay.errors import SettingError
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
+from assay.settings import Settings, checked_seed
 
 _MASKS_AT_ONCE = 1024  # a search stops after the block in which it succeeds
 
@@ -59,7 +60,7 @@ class Counterexample:
 
 @final
 @dataclass(frozen=True)
-class Attack:
+class Attack(Settings):
     """The smallest addition (or removal) found that flips the class: an upper bound of the radius.
 
     Greedy by margin, random orders, then pruned.
@@ -98,6 +99,7 @@ class Attack:
         self, question: Question, selection: Any, *, seed: int = 0
     ) -> tuple[Counterexample, ...]:
         """One counterexample, or none found, per input."""
+        seed = checked_seed(seed, "Attack")
         masks = selected(selection, question).numpy()
         shape = (self.restarts, question.partition.count)
         # Ranks of all features, so that every input takes the order of those it has left.

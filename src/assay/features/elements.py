@@ -6,17 +6,18 @@ columns of one field, none of which means anything without the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, SettingError
 from assay.features.partition import Features, Partition, as_labels
 from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Layout
+from assay.settings import scalar, shown
 
 
 @final
@@ -41,7 +42,8 @@ class Columns(Features):
 
     Settings:
         names: one for each column; those of the DataFrame where nothing is said.
-        groups: a group's name to its columns, by name or by number (one-hot columns of one field).
+        groups: a group's name to its columns, by name, by number or as a slice of numbers (one-hot
+            columns of one field).
             Columns in no group stand alone. A group stands where its first column does.
 
     Errors: InputError for what is no table, names that do not fit, columns in two groups.
@@ -53,8 +55,13 @@ class Columns(Features):
     (('age', 'colour'), [[0, 1, 1]])
     """
 
-    names: tuple[str, ...] | None = None
-    groups: Mapping[str, Sequence[str | int]] | None = None
+    names: tuple[Any, ...] | None = None
+    groups: Mapping[Any, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.groups is not None:
+            groups = {group: _listed(group, columns) for group, columns in self.groups.items()}
+            object.__setattr__(self, "groups", groups)
 
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         if len(layout.shapes) != 1 or len(layout.shapes[0]) != 1:
@@ -96,6 +103,8 @@ class Columns(Features):
         """The group of each column that is in one, by the column's number."""
         group_of: dict[int, str] = {}
         for group, members in (self.groups or {}).items():
+            if isinstance(members, slice):
+                members = range(len(names))[members]
             for member in members:
                 index = self._column(member, names)
                 # A mask could not say whether such a column is present.
@@ -113,8 +122,10 @@ class Columns(Features):
         """The number of a column that is called by its name or by its number."""
         if isinstance(member, str) and member in names:
             return names.index(member)
-        if isinstance(member, int) and 0 <= member < len(names):
-            return member
+        # True is an int to Python, and no column.
+        number = -1 if isinstance(member, str | bool) else member
+        if isinstance(number, int) and 0 <= number < len(names):
+            return number
         raise InputError(
             expected=f"columns out of {list(names)} in a group",
             got=repr(member),
@@ -141,6 +152,25 @@ def _check_one_reading(labels: Tensor) -> None:
     )
 
 
+def _listed(group: Any, columns: Any) -> list[Any] | slice:
+    """The columns of a group, one by one, or as a slice of numbers."""
+    if isinstance(columns, slice):
+        ends = (columns.start, columns.stop, columns.step)
+        if columns.step != 0 and all(end is None or isinstance(end, int) for end in ends):
+            return columns
+    elif isinstance(columns, list | tuple | set | frozenset | range):
+        # Numbers of NumPy become Python's.
+        return [scalar(column) for column in columns]
+    elif getattr(columns, "ndim", 0) == 1 and hasattr(columns, "tolist"):
+        listed: list[Any] = columns.tolist()
+        return listed
+    raise SettingError(
+        expected=f"a list of columns as group {group!r}",
+        got=shown(columns),
+        advice=f"Write Columns(groups={{{group!r}: ['red', 'blue']}}).",
+    )
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Labels(Features):
@@ -163,7 +193,7 @@ class Labels(Features):
     """
 
     map: Any
-    names: tuple[str, ...] | None = None
+    names: tuple[Any, ...] | None = None
 
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         maps = self.map if isinstance(self.map, tuple) else (self.map,)

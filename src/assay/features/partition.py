@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from assay.inputs.layout import Layout
+from assay.settings import Settings
 
 Pooling = Literal["sum", "mean"]
 
@@ -103,7 +104,7 @@ class Partition:
         return totals[:, :-1] / sizes[:, :-1].clamp_min(1)
 
 
-class Features(ABC):
+class Features(Settings, ABC):
     """A rule that says which elements of an input belong together and receive credit together.
 
     A subclass is a frozen dataclass whose fields are its settings.

@@ -15,8 +15,10 @@ from typing import Any, TypeAlias, final
 import torch
 from torch import Tensor
 
+from assay.errors import SettingKindError
 from assay.inputs.arrays import of_64_bits
 from assay.numerics import rng
+from assay.settings import Settings, has_length, shown
 
 Rows: TypeAlias = tuple[Any, ...]
 """What a predictor is called with: tensors that share their first dimension, or one table."""
@@ -24,21 +26,29 @@ Rows: TypeAlias = tuple[Any, ...]
 
 @final
 @dataclass(frozen=True)
-class Aligned:
+class Aligned(Settings):
     """A context value with one row per input: an attention mask, a length.
 
     It follows its input through every chunk.
 
     Settings:
-        value: the tensor, (n, ...), one row per input.
+        value: the tensor or array, (n, ...), one row per input.
     """
 
-    value: Tensor
+    value: Any
+
+    def __post_init__(self) -> None:
+        if not has_length(self.value) or isinstance(self.value, Mapping | set):
+            raise SettingKindError(
+                expected="a tensor with one row per input in Aligned",
+                got=shown(self.value),
+                advice="Write Aligned(mask), or Shared(value) for what all inputs share.",
+            )
 
 
 @final
 @dataclass(frozen=True)
-class Shared:
+class Shared(Settings):
     """A context value that is the same for all inputs: a constant matrix, a flag.
 
     Settings:

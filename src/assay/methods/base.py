@@ -27,6 +27,7 @@ from assay.features.partition import Partition
 from assay.inputs.tensors import TensorLayout
 from assay.models.base import Ability, finite
 from assay.question.question import Question
+from assay.settings import Settings, checked_seed
 
 
 class Axiom(Enum):
@@ -58,7 +59,7 @@ class Estimate:
     ends: tuple[Tensor, Tensor] | None = None
 
 
-class Method(ABC):
+class Method(Settings, ABC):
     """`Question -> Attribution`. A subclass is a frozen dataclass that writes `values`.
 
     `needs`, `kind` and `axioms` are what these settings need, give and keep: a class attribute
@@ -142,6 +143,7 @@ class Method(ABC):
     @final
     def __call__(self, question: Question, *, seed: int = 0) -> Attribution:
         """The answer to a question."""
+        seed = checked_seed(seed, type(self).__name__)
         with self._asked(question):
             (answer,) = self._answers(
                 lambda: (question,), lambda shards: [self.values(shards[0], seed)], seed
@@ -158,6 +160,7 @@ class Method(ABC):
         Each answer is what the method says of the same question with that output as its target;
         its facts count the evaluations of all of them, and say for how many they were.
         """
+        seed = checked_seed(seed, type(self).__name__)
         with self._asked(question):
             return self._answers(
                 lambda: question.for_outputs(outputs),

@@ -39,6 +39,7 @@ from assay.question.validation import (
     check_masks,
     check_points,
     check_replacements,
+    check_truth,
     finite_scores,
     read_inputs,
     require_type,
@@ -46,6 +47,7 @@ from assay.question.validation import (
     split_context,
 )
 from assay.removals.base import FixedAbsent, Removal
+from assay.settings import argument
 from assay.targets import LayerPart, Neuron, Output, Part, Predicted, Target, as_target
 
 Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
@@ -100,7 +102,8 @@ class Question:
             model = _stopped(model, layer)
         layout, self.features, self.removal = read_inputs(inputs, features, removal, model)
         x = check_finite(layout.flatten(inputs), model)
-        aligned, shared = split_context(context or {}, len(x), model.device)
+        context = {} if context is None else context
+        aligned, shared = split_context(context, len(x), model.device)
         absent = self.removal.bind(layout, x, lambda: layout.identities(x))
         evaluation = Evaluation(
             model=model,
@@ -111,7 +114,7 @@ class Question:
             aligned=aligned,
             shared=shared,
         )
-        self._fill(evaluation, len(x), target.sized(len(x)), truth)
+        self._fill(evaluation, len(x), target.sized(len(x)), check_truth(truth, len(x)))
 
     def _fill(self, source: Evaluation | BehindLayer, n: int, target: Target, truth: Any) -> None:
         self._source = source
@@ -515,6 +518,7 @@ class Question:
         `columns` count outputs of several dimensions in row-major order. What the outputs are on
         the clean inputs, and with everything removed, is asked once for all of them.
         """
+        columns = argument("for_outputs", "outputs", columns, tuple[int, ...] | None)
         clean: list[Tensor] = []
         shapes: list[tuple[int, ...]] = []
 

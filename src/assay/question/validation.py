@@ -6,6 +6,7 @@ else elements and a baseline of zero.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from assay.models.base import Model
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.removals.fixed import Baseline
 from assay.removals.mask_token import MaskToken
+from assay.settings import has_length, shown
 from assay.targets import Target
 
 
@@ -137,6 +139,12 @@ def split_context(
     context: Context, n: int, device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The context, sorted into what follows its input and what is the same for all."""
+    if not isinstance(context, Mapping) or not all(isinstance(name, str) for name in context):
+        raise KindError(
+            expected="the context as a dict from names of the model's arguments to values",
+            got=shown(context),
+            advice="Write context={'mask': Aligned(mask), 'scale': Shared(2.0)}.",
+        )
     aligned: dict[str, Tensor] = {}
     shared: dict[str, Any] = {}
     for name, value in context.items():
@@ -171,6 +179,20 @@ def _aligned(name: str, value: Aligned, n: int, device: torch.device) -> Tensor:
     return tensor
 
 
+def check_truth(truth: Any, n: int) -> Any:
+    """What is known of the inputs, if it has an entry for each."""
+    if truth is None:
+        return None
+    counted = has_length(truth) and not isinstance(truth, Mapping | set | frozenset)
+    if not counted or len(truth) != n:
+        raise InputError(
+            expected=f"a truth with one entry for each of {n} inputs",
+            got=f"{len(truth)} entries" if counted else shown(truth),
+            advice="Hand over a list, an array or a column, in the order of the inputs.",
+        )
+    return truth
+
+
 def rows_of(truth: Any, rows: Tensor) -> Any:
     """Some rows of whatever is known to be true of the inputs."""
     if truth is None:
@@ -181,7 +203,10 @@ def rows_of(truth: Any, rows: Tensor) -> Any:
     # A frame keeps its index, and is counted by position.
     if hasattr(truth, "iloc"):
         return truth.iloc[index]
-    return np.asarray(truth)[index]
+    try:
+        return np.asarray(truth)[index]
+    except ValueError:  # entries of several lengths, such as boxes
+        return [truth[row] for row in index]
 
 
 def check_points(at: Tensor, n: int, elements: int) -> tuple[Tensor, int]:

@@ -28,6 +28,7 @@ import assay.targets
 from assay import extensions
 from assay.errors import AssayError, InputError, KindError, MissingError, SettingError
 from assay.methods.base import Method
+from assay.methods.choose import read_names_with
 from assay.metrics.base import Metric
 from assay.registry import aliases
 from assay.registry.aliases import Alias
@@ -140,6 +141,10 @@ def parse(text: str, kind: type[T]) -> T:
 def _shown(text: str) -> str:
     """A text as far as a sentence can hold it."""
     return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")
+
+
+# `explain` takes methods by name, too.
+read_names_with(lambda text: parse(text, Method))
 
 
 def named(kind: type) -> list[str]:

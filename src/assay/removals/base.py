@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from assay.inputs.layout import Layout
+from assay.settings import Settings
 
 # The integer type of as many bytes as a number has: numbers are switched as bits.
 _INTEGER_OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -137,7 +138,7 @@ class FixedAbsent(Absent):
         return FixedAbsent(self.rows[rows])
 
 
-class Removal(ABC):
+class Removal(Settings, ABC):
     """A rule that says what stands in for what is absent.
 
     A subclass is a frozen dataclass whose fields are its settings.

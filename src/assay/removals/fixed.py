@@ -8,10 +8,12 @@ which what is absent is independent of what is present (Janzing, Minorics and Bl
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -27,6 +29,8 @@ from assay.removals.base import Absent, FixedAbsent, Removal, short_repr
 _REACH = (
     4  # a blur's kernel ends after so many standard deviations, with 3e-4 of the middle's weight
 )
+
+_WIDEST = 1 << 16  # pixels of a blur's standard deviation, far beyond any image
 
 
 def _read_rows(layout: Layout, raw: Any, purpose: str) -> Tensor:
@@ -78,6 +82,18 @@ class Baseline(Removal):
     """
 
     value: Any = 0.0
+
+    def __post_init__(self) -> None:
+        # A number of NumPy is Python's, so that the repr reads back.
+        if isinstance(self.value, np.generic):
+            object.__setattr__(self, "value", self.value.item())
+        too_large = isinstance(self.value, int) and abs(self.value) > sys.float_info.max
+        if too_large:
+            raise SettingError(
+                expected="a baseline that a float can hold",
+                got=f"an int of {self.value.bit_length()} bits",
+                advice="Write Baseline(0.0), or another value that the inputs may have.",
+            )
 
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
         value = self.value
@@ -217,9 +233,9 @@ class Blur(Removal):
 
     def __post_init__(self) -> None:
         check_axes(self.axes, "Blur")
-        if not self.sigma > 0:
+        if not 0 < self.sigma <= _WIDEST:
             raise SettingError(
-                expected="a blur of positive sigma in pixels",
+                expected=f"a blur of at most {_WIDEST} and positive sigma in pixels",
                 got=self.sigma,
                 advice="Give a standard deviation in pixels, such as an eighth of the width.",
             )
