@@ -21,7 +21,8 @@ from typing import Any, TypeAlias, final
 import torch
 from torch import Tensor
 
-from assay.errors import KindError, TargetError
+from assay.engine import out_of_memory
+from assay.errors import AssayError, KindError, TargetError
 
 Index: TypeAlias = int | tuple[int, ...] | abc.Sequence[int] | Tensor
 """Which output: one for all inputs, one per input, or a place in outputs of several dimensions."""
@@ -465,7 +466,20 @@ class Function(Target):
     function: Callable[[Tensor], Tensor]
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
-        scores: Any = self.function(outputs)
+        try:
+            scores: Any = self.function(outputs)
+        except Exception as error:
+            # The engine answers this one with smaller chunks.
+            if isinstance(error, AssayError) or out_of_memory(error):
+                raise
+            raise TargetError(
+                expected=f"the target function to take outputs of shape {tuple(outputs.shape)}",
+                got=f"{type(error).__name__}: {error}",
+                advice=(
+                    "Write it for (r, ...) outputs of any number of rows; what belongs to one input "
+                    "(a mask, a label) travels as Aligned context of a function around the model."
+                ),
+            ) from error
         if not isinstance(scores, Tensor) or tuple(scores.shape) != (len(outputs),):
             is_tensor = isinstance(scores, Tensor)
             raise TargetError(

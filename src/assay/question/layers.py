@@ -18,6 +18,8 @@ from assay import engine
 from assay.features.partition import Features
 from assay.inputs.layout import Layout
 from assay.models.base import digest
+from assay.models.failures import Asked, told
+from assay.models.identity import identity
 from assay.models.networks.layers import After, names_of
 from assay.question.evaluation import Evaluation
 from assay.removals.base import FixedAbsent, Removal
@@ -69,8 +71,9 @@ class BehindLayer:
 
     def digest(self, keys: Tensor, target: Target, features: Features, removal: Removal) -> str:
         """The hash of the question before, and of what is asked behind the layer."""
-        described = f"{self.model.name} {target!r} {features!r} {self.layout.describe()}"
-        return digest(self.before.digest.encode(), described.encode()).hex()
+        described = f"{self.model.name} {self.layout.describe()}"
+        held = identity(target, features)
+        return digest(self.before.digest.encode(), described.encode(), held).hex()
 
     def evaluation(self) -> Evaluation:
         """The inputs' activations, what travels beside them, and the activations of what is absent."""
@@ -86,7 +89,7 @@ class BehindLayer:
             owners = numbers // draws
             return source.removed_rows(owners, numbers % draws), owners
 
-        replaced, _ = self._activations(owned * draws, removed)
+        replaced, _ = self._activations(owned * draws, removed, "with everything removed")
         return Evaluation(
             model=self.model,
             layout=self.layout,
@@ -98,7 +101,7 @@ class BehindLayer:
         )
 
     def _activations(
-        self, total: int, make: Callable[[Tensor], tuple[Tensor, Tensor]]
+        self, total: int, make: Callable[[Tensor], tuple[Tensor, Tensor]], where: str = ""
     ) -> tuple[Tensor, list[Tensor]]:
         """Activations (total, elements) at the layer, and what is carried beside them."""
         source = self.before._evaluation
@@ -108,7 +111,9 @@ class BehindLayer:
         def work(start: int, stop: int, memory: int) -> None:
             rows, owners = make(torch.arange(start, stop, device=source.x.device))
             folded = source.layout.fold(rows)
-            activation, beside = self.model.before(folded, source.context(owners), memory)
+            context = source.context(owners)
+            with told(Asked(source.model, folded, context, where)):
+                activation, beside = self.model.before(folded, context, memory)
             engine.count(len(rows))
             # A copy: the network may write on its own activations afterwards.
             activations.append(activation.detach().reshape(len(rows), -1).clone())

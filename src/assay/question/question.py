@@ -28,10 +28,12 @@ from assay.models.base import Model
 from assay.models.black_box import Function
 from assay.models.wrapping import wrap
 from assay.numerics.precision import to_input_precision
-from assay.question.evaluation import Evaluation, Make, Use
+from assay.question.evaluation import Evaluation, Make, Use, check_ends, finite_scores
 from assay.question.layers import BehindLayer
 from assay.question.masked_rows import MaskedRows
 from assay.question.validation import (
+    arrays_of,
+    by_argument,
     check_finite,
     check_masks,
     check_points,
@@ -55,7 +57,8 @@ class Question:
 
     Settings:
         model: any predictor, or what `wrap` made of it.
-        inputs: a tensor, an array, a DataFrame, texts, or several tensors that share dimension 0.
+        inputs: a tensor, an array, a DataFrame, texts, or several tensors that share dimension 0,
+            as a tuple, or as a mapping from the names of the model's arguments.
         target: which number is explained; the predicted class where nothing is said.
         features: who receives credit; every element where nothing is said.
         removal: what an absent feature is replaced by; zeros where nothing is said.
@@ -84,7 +87,7 @@ class Question:
         *,
         context: Context | None = None,
     ) -> None:
-        model = wrap(model)
+        model, inputs = by_argument(wrap(model), inputs, context or {})
         # A plain function is called with the kind of array that was handed in.
         if isinstance(model, Function):
             model = model.reading(inputs)
@@ -105,6 +108,8 @@ class Question:
             aligned=aligned,
             shared=shared,
         )
+        if isinstance(model, Function):
+            model.asked_about(evaluation.sample, arrays_of(inputs, context or {}))
         self._fill(evaluation, len(x), target.sized(len(x)), truth)
 
     def _fill(self, source: Evaluation | BehindLayer, n: int, target: Target, truth: Any) -> None:
@@ -116,6 +121,8 @@ class Question:
         self.column: int | None = None
         # What has been asked of the model so far, each at most once.
         self._rows_checked = False
+        self._alone: dict[int, Tensor] = {}
+        self._precision: torch.dtype | None = None
         self._weights_version: Any = None
         self._keys: Tensor | None = None
         self._fixed_target: Target | None = None
@@ -134,6 +141,7 @@ class Question:
         # The same model asked about the same inputs need not be checked twice.
         derived._rows_checked = self._rows_checked
         derived._weights_version = self._weights_version
+        derived._precision = self.precision if self._prediction is not None else self._precision
         return derived
 
     # --- what it holds
@@ -287,14 +295,27 @@ class Question:
         self._ask_clean(use)
         # Chunks choose for their own inputs: together they are one target for all.
         self._fixed_target = fixed[0].joined(fixed[1:])
-        self._prediction = to_input_precision(torch.cat(values), self.x)
+        scores = finite_scores(torch.cat(values), self.target, "on the clean inputs")
+        self._prediction = self._evaluation.to_result_precision(scores, scores.dtype)
         return self._fixed_target, self._prediction
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The number type of answers: double where inputs are, or where the model's own numbers
+        are.
+        """
+        if self._prediction is not None:
+            return self._prediction.dtype
+        if self._precision is not None:
+            return self._precision
+        return to_input_precision(torch.zeros(0), self.x).dtype
 
     def _ask_clean(self, use: Use) -> None:
         self._check_rows_independent()
         x = self.x
+        compared = self._evaluation.compared(use, self._alone)
         self._evaluation.outputs(
-            self.n, lambda numbers: (x[numbers], numbers), use, "on the clean inputs"
+            self.n, lambda numbers: (x[numbers], numbers), compared, "on the clean inputs"
         )
 
     def _check_weights(self) -> None:
@@ -315,7 +336,7 @@ class Question:
     def _check_rows_independent(self) -> None:
         self._check_weights()
         if not self._rows_checked:
-            self._evaluation.check_rows_independent(self.target)
+            self._alone = self._evaluation.check_rows_independent(self.target)
             self._rows_checked = True
 
     # --- what it is asked
@@ -337,7 +358,9 @@ class Question:
             return target.score(outputs, owners).unsqueeze(1)
 
         masked.average(read, lambda: table)
-        return to_input_precision(table, self.x).view(self.n, m)
+        table = table.view(self.n, m)
+        check_ends(table, masks, self._prediction, self._base, self)
+        return table.to(self.precision)
 
     @torch.inference_mode(False)
     def outputs(self, masks: Tensor) -> Tensor:
@@ -349,8 +372,10 @@ class Question:
         masked = self._masked_rows(masks)
         m = masked.masks_per_input
         table: list[Tensor] = []
+        types: list[torch.dtype] = []
 
         def read(outputs: Tensor, owners: Tensor) -> Tensor:
+            types.append(outputs.dtype)
             flat = outputs.reshape(len(outputs), -1)
             # The number of outputs is known once the first of them are there.
             if not table:
@@ -358,7 +383,7 @@ class Question:
             return flat
 
         masked.average(read, lambda: table[0])
-        return to_input_precision(table[0], self.x).view(self.n, m, -1)
+        return self._evaluation.to_result_precision(table[0], types[0]).view(self.n, m, -1)
 
     def _masked_rows(self, masks: Tensor) -> MaskedRows:
         masks = check_masks(masks, self.n, self.partition.count, self.x).to(self.x.device)
@@ -373,7 +398,7 @@ class Question:
         """
         points, steps = check_points(at, self.n, self.x.shape[1])
         target = self.fixed_target
-        scores = to_input_precision(torch.zeros(len(points), device=at.device), self.x)
+        scores = torch.zeros(len(points), dtype=self.precision, device=at.device)
 
         def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
             scores[numbers] = target.score(outputs, owners).to(scores.dtype)
@@ -504,8 +529,10 @@ class Question:
             return outputs.reshape(len(outputs), -1)
 
         self._ask_clean(use)
-        predictions = to_input_precision(torch.cat(clean), self.x)
-        bases = to_input_precision(self._evaluation.removed_average(read), self.x)
+        outputs = torch.cat(clean)
+        convert = self._evaluation.to_result_precision
+        predictions = convert(outputs, outputs.dtype)
+        bases = convert(self._evaluation.removed_average(read), outputs.dtype)
         count = math.prod(shapes[0])
         chosen = range(count) if columns is None else columns
         wrong = [column for column in chosen if not 0 <= column < count]

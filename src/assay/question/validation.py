@@ -6,6 +6,7 @@ else elements and a baseline of zero.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from assay.inputs.layout import Aligned, Context, Layout, Shared
 from assay.inputs.reading import layout_of
 from assay.inputs.texts import TextLayout, is_text
 from assay.models.base import Model
+from assay.models.wrapping import by_name
 from assay.removals.base import Removal
 from assay.removals.fixed import Baseline
 from assay.removals.mask_token import MaskToken
@@ -59,6 +61,39 @@ def read_inputs(
         removal = Baseline(0.0) if removal is None else removal
         layout = layout_of(inputs, device=model.device, dtype=model.dtype)
     return layout, require_type(features, Features), require_type(removal, Removal)
+
+
+def by_argument(model: Model, inputs: Any, context: Context) -> tuple[Model, Any]:
+    """Inputs in a mapping as several by place, and the model that takes them under their names.
+
+    What the context names is no input: a tokenizer's whole answer may be handed over, with its
+    attention mask as context.
+    """
+    if not isinstance(inputs, Mapping):
+        return model, inputs
+    explained = {name: value for name, value in inputs.items() if name not in context}
+    if not explained or not all(isinstance(name, str) for name in explained):
+        raise InputError(
+            expected="a mapping from names of the model's arguments to tensors",
+            got=f"a mapping of {list(inputs)}",
+            advice="Hand over {'input_ids': ids}, and what is not explained as context.",
+        )
+    return by_name(model, tuple(explained)), tuple(explained.values())
+
+
+def arrays_of(inputs: Any, context: Context) -> frozenset[str]:
+    """Names of the context that a function takes as arrays: all of it beside arrays, else what came
+    as an array.
+    """
+    first = inputs
+    if isinstance(inputs, tuple | list) and inputs:
+        first = inputs[0]
+    beside_arrays = isinstance(first, np.ndarray)
+    return frozenset(
+        name
+        for name, value in context.items()
+        if isinstance(value, Aligned) and (beside_arrays or not isinstance(value.value, Tensor))
+    )
 
 
 def check_finite(x: Tensor, model: Model) -> Tensor:
