@@ -162,8 +162,7 @@ def checked(outputs: Any, rows: int, who: str) -> Tensor:
             expected=f"one output row for each of {rows} inputs from {who}",
             got=f"a tensor of shape {tuple(outputs.shape)}",
             advice=(
-                "The first dimension of inputs and outputs counts rows: x[None] adds it to a "
-                "single input."
+                "The first dimension of inputs and outputs counts rows; x[None] adds it to one input."
             ),
         )
     if outputs.numel() == 0 and rows:

@@ -339,7 +339,10 @@ def _forms(asked: Asked) -> Iterator[Change]:
     (whole,) = asked.whole()
     yield "x[None] (one input, with a dimension for the batch)", (whole[None],)
     if not whole.is_floating_point():
-        yield "x[None].float() (one input, with a dimension for the batch)", (whole[None].to(dtype),)
+        yield (
+            "x[None].float() (one input, with a dimension for the batch)",
+            (whole[None].to(dtype),),
+        )
     if whole.dim() == 3 and whole.shape[-1] in (1, 3, 4):
         image = whole.permute(2, 0, 1)[None].to(dtype)
         yield "x.permute(2, 0, 1)[None].float() (one image, its channels first)", (image,)

@@ -18,6 +18,7 @@ import hashlib
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -131,7 +132,7 @@ class _Reader:
             self._array(plain.view(torch.uint8).numpy())
 
     def _module(self, module: nn.Module) -> None:
-        self._mapping(module.state_dict())
+        self.hashed.update(_weights(module))
         self._tag("module", str(module))
         # Modules without weights of their own differ by what they hold (a factor, a table).
         for name, part in module.named_modules():
@@ -266,6 +267,34 @@ _SETTINGS = (
     Tensor,
     functools.partial,
 )
+
+
+_hashes: WeakKeyDictionary[nn.Module, tuple[Any, bytes]] = WeakKeyDictionary()
+"""Weights that were hashed before, with the addresses and counters by which they are told."""
+
+
+def _weights(module: nn.Module) -> bytes:
+    """The hash of a module's weights and buffers, made anew where they were written to or moved."""
+    state = module.state_dict()
+    version = _version(state)
+    if version is None:
+        return identity(dict(state))
+    known = _hashes.get(module)
+    if known is None or known[0] != version:
+        known = (version, identity(dict(state)))
+        _hashes[module] = known
+    return known[1]
+
+
+def _version(state: Mapping[str, Any]) -> Any:
+    """What changes with the weights, or None where that cannot be told."""
+    tensors = state.values()
+    if not all(isinstance(tensor, Tensor) and not tensor.is_inference() for tensor in tensors):
+        return None
+    try:
+        return tuple((name, one.data_ptr(), one._version, one.shape) for name, one in state.items())
+    except RuntimeError:  # sparse, or without numbers
+        return None
 
 
 def _kind(thing: Any) -> str:

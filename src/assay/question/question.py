@@ -125,6 +125,7 @@ class Question:
         self._precision: torch.dtype | None = None
         self._weights_version: Any = None
         self._keys: Tensor | None = None
+        self._digest: str | None = None
         self._fixed_target: Target | None = None
         self._prediction: Tensor | None = None
         self._base: Tensor | None = None
@@ -181,7 +182,11 @@ class Question:
     @property
     def digest(self) -> str:
         """A hash of the whole question: model, inputs, target, features, removal."""
-        return self._source.digest(self.keys, self.target, self.features, self.removal)
+        # Once: what is asked of a question later is asked of the model that was asked first.
+        if self._digest is None:
+            parts = (self.keys, self.target, self.features, self.removal)
+            self._digest = self._source.digest(*parts)
+        return self._digest
 
     @property
     def has_context(self) -> bool:
