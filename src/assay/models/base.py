@@ -156,22 +156,22 @@ def checked(outputs: Any, rows: int, who: str) -> Tensor:
     """Outputs as one tensor with a row per input, or a refusal that says how to get there."""
     if not isinstance(outputs, Tensor):
         raise _not_one_tensor(outputs, who)
-    outputs = real_numbers(outputs, who)
-    if outputs.dim() == 0 or len(outputs) != rows:
+    plain = real_numbers(outputs, who)
+    if plain.dim() == 0 or len(plain) != rows:
         raise ModelError(
             expected=f"one output row for each of {rows} inputs from {who}",
-            got=f"a tensor of shape {tuple(outputs.shape)}",
+            got=f"a tensor of shape {tuple(plain.shape)}",
             advice=(
                 "The first dimension of inputs and outputs counts rows; x[None] adds it to one input."
             ),
         )
-    if outputs.numel() == 0 and rows:
+    if plain.numel() == 0 and rows:
         raise ModelError(
             expected=f"at least one output for each input from {who}",
-            got=f"a tensor of shape {tuple(outputs.shape)}",
+            got=f"a tensor of shape {tuple(plain.shape)}",
             advice="Return scores, one column for each number that may be explained.",
         )
-    return outputs
+    return plain
 
 
 def real_numbers(outputs: Tensor, who: str) -> Tensor:

@@ -115,7 +115,7 @@ class _Reader:
             return
         flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         for start in range(0, len(flat), _PIECE):
-            self.hashed.update(flat[start : start + _PIECE])
+            self.hashed.update(flat[start : start + _PIECE].data)
 
     def _tensor(self, tensor: Tensor) -> None:
         self._tag("tensor", str(tensor.dtype), str(tuple(tensor.shape)), str(tensor.layout))

@@ -504,7 +504,7 @@ def finite_scores(scores: Tensor, target: Target, where: str) -> Tensor:
 
 
 def check_ends(
-    table: Tensor, masks: Tensor, prediction: Tensor, base: Tensor | None, question: Any
+    table: Tensor, masks: Tensor, prediction: Tensor | None, base: Tensor | None, question: Any
 ) -> None:
     """Refuses values (n, m) under masks that differ from what the model said before, where nothing
     is removed or everything is: the same rows were asked again, for nothing.

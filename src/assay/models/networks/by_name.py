@@ -20,6 +20,9 @@ class _ByName(nn.Module):
         names: the argument of each input, in order.
     """
 
+    behind: Any
+    names: Any
+
     def __init__(self, module: nn.Module, names: tuple[str, ...]) -> None:
         super().__init__()
         # Past nn.Module's own setattr: as a part it would change every layer's name.
