@@ -17,7 +17,7 @@ from assay.errors import AbilityError, InputError, KindError, ModelError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, LocalChange, Model, checked, digest
 from assay.models.networks import layers as cut
-from assay.models.networks.fast_forms import FastForms, can_be_fast, version_of
+from assay.models.networks.fast_forms import FastForms, Version, can_be_fast, version_of
 from assay.models.networks.module_state import ModuleState
 
 
@@ -180,7 +180,7 @@ class Network(cut.Layered):
             self._forms.open(rows, sample)
 
     @property
-    def weights_version(self) -> tuple[tuple[int, int], ...]:
+    def weights_version(self) -> tuple[Version, ...]:
         """The addresses and counters of the parameters; buffers are put back after every session,
         which counts as writing.
         """
