@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -157,3 +158,28 @@ def test_optional_arguments_and_computed_weights_keep_the_fast_form(kind: str) -
     form = fused(net, (x,), lambda out: out)
     assert form is not None
     torch.testing.assert_close(form(x), net(x))
+
+
+CONVERSIONS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "double": lambda net: net.double(),
+    "there and back": lambda net: net.bfloat16().float(),
+    "half": lambda net: net.half(),
+    "to": lambda net: net.to(torch.float64),
+}
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize("kind", CONVERSIONS)
+def test_a_network_that_was_converted_since_is_asked_as_it_is_now(kind: str, wrapped: bool) -> None:
+    net = randomised(Residual())
+    method = assay.Occlusion(window=2, stride=2)
+    model = assay.wrap(net) if wrapped else net
+    x = randn(12, 1, 12, 12, seed=2)
+    method(assay.Question(model, x, target=1))
+    CONVERSIONS[kind](net)
+    dtype = next(net.parameters()).dtype
+    made = method(assay.Question(model, x.to(dtype), target=1)).values
+    plain = assay.wrap(net, speedups=False, reproducible=True)
+    expected = method(assay.Question(plain, x.to(dtype), target=1)).values
+    near = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3}[dtype]
+    torch.testing.assert_close(made, expected, rtol=0, atol=near)

@@ -3,6 +3,8 @@ nothing.
 
 - `network`: the wrapper and its sessions
 - `module_state`: all that a session may change, kept and put back
+- `locks`: one thread at a time in a network
+- `fingerprint`: the hash that a network is known by
 - `layers`: a network cut at a layer
 - `graph`: capture with torch.fx
 - `fast_forms`: the two faster forms behind one class, and when they are stale

@@ -19,6 +19,9 @@ from assay.models.networks.fused import fits, fused, may_be_asked
 from assay.models.networks.graph import listened
 from assay.models.networks.incremental import IncrementalNetwork
 
+PRECISIONS = (torch.float32, torch.float64)
+"""In which the forms can be compared with their network."""
+
 Version: TypeAlias = tuple[int, int, torch.dtype, torch.device]
 """What tells whether one tensor is still what it was, see `version_of`."""
 
@@ -49,7 +52,7 @@ class FastForms:
     def open(self, rows: int, sample: Rows) -> None:
         """Makes or checks the forms for work on so many rows; the sample is some of them."""
         self.close()
-        if rows < _WORTH_FROM or listened(self._module):
+        if rows < _WORTH_FROM or listened(self._module) or not _of_full_precision(sample):
             return
         version = self._current_version()
         if version != self._version or not self._answers_like_module(sample):
@@ -104,6 +107,11 @@ class FastForms:
         return version_of((*self._module.parameters(), *self._module.buffers()))
 
 
+def _of_full_precision(sample: Rows) -> bool:
+    """Whether rows are in single or double precision, in which the forms can be compared."""
+    return all(getattr(rows, "dtype", None) in PRECISIONS for rows in sample)
+
+
 def version_of(tensors: Iterable[Tensor]) -> tuple[Version, ...]:
     """The address, version counter, number type and device of each tensor: what is written to it
     changes the counter, what is converted or moved the rest.
@@ -125,7 +133,6 @@ def _writes(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def can_be_fast(module: nn.Module, dtype: torch.dtype | None) -> bool:
-    """Whether the forms pay for a module: convolutions over images, in single or double precision."""
-    convolutions = any(isinstance(part, nn.Conv2d) for part in module.modules())
-    return convolutions and dtype in (torch.float32, torch.float64)
+def can_be_fast(module: nn.Module) -> bool:
+    """Whether the forms may pay for a module: convolutions over images."""
+    return any(isinstance(part, nn.Conv2d) for part in module.modules())

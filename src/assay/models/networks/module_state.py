@@ -104,6 +104,11 @@ class _PartState:
             buffer.restore()
 
 
+def in_training(part: nn.Module) -> bool:
+    """Whether a part is in train mode; a frozen script module has no mode."""
+    return bool(getattr(part, "training", False))
+
+
 def _same_objects(held: Any, contents: Any) -> bool:
     """Whether two containers of a kind hold the same objects, under the same keys."""
     if len(held) != len(contents):
@@ -141,7 +146,7 @@ class ModuleState:
             for parameter in module.parameters()
             if parameter.requires_grad and parameter.is_leaf and not parameter.is_inference()
         )
-        training = tuple(part for part in module.modules() if part.training)
+        training = tuple(part for part in module.modules() if in_training(part))
         return cls(parts, training, learning)
 
     def freeze(self) -> None:

@@ -7,18 +7,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from assay.engine import Chunking
 from assay.errors import AbilityError, InputError, KindError, ModelError
 from assay.inputs.layout import Rows, arranged
-from assay.models.base import Ability, LocalChange, Model, checked, digest
+from assay.models.base import Ability, LocalChange, Model, checked
 from assay.models.networks import layers as cut
-from assay.models.networks.fast_forms import FastForms, Version, can_be_fast, version_of
-from assay.models.networks.module_state import ModuleState
+from assay.models.networks.fast_forms import PRECISIONS, FastForms, Version, can_be_fast, version_of
+from assay.models.networks.fingerprint import Fingerprint
+from assay.models.networks.locks import alone_in
+from assay.models.networks.module_state import ModuleState, in_training
 
 
 def _acts_in_training(module: nn.Module) -> bool:
@@ -30,6 +33,25 @@ def _acts_in_training(module: nn.Module) -> bool:
     if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
         return float(module.dropout) > 0
     return isinstance(module, nn.RReLU)
+
+
+def _first_weights(module: nn.Module) -> Tensor | None:
+    """The tensor that tells device and number type; a module without any takes what comes."""
+    tensors = chain(module.parameters(), module.buffers())
+    return next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+
+
+def _exported_rows(module: nn.Module) -> int | None:
+    """The number of rows that an exported program has built in, if it has."""
+    if not isinstance(module, fx.GraphModule):
+        return None
+    for node in module.graph.nodes:
+        value = node.meta.get("val")
+        # A free dimension is a symbol there.
+        if node.op == "placeholder" and isinstance(value, Tensor) and value.dim():
+            rows = value.shape[0]
+            return rows if isinstance(rows, int) else None
+    return None
 
 
 @final
@@ -50,9 +72,7 @@ class Network(cut.Layered):
                 got=f"{type(module).__name__} with lazy ones",
                 advice="Call it once first.",
             )
-        # The first weights tell device and number type; a module without any takes what comes.
-        tensors = (*module.parameters(), *module.buffers())
-        first = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+        first = _first_weights(module)
         if first is not None and device is not None and first.device.type != device.type:
             raise InputError(
                 expected=f"the model on {device}",
@@ -62,8 +82,7 @@ class Network(cut.Layered):
         self.module = module
         self.output = output
         self.chunking = chunking or Chunking()
-        self.device = device or (first.device if first is not None else torch.device("cpu"))
-        self.dtype = first.dtype if first is not None else None
+        self._device = device
         # Behind torch.compile the original module is kept under this name.
         self.plain = getattr(module, "_orig_mod", module)
         # Hooks, and so layers, are not heard by scripted modules.
@@ -75,15 +94,33 @@ class Network(cut.Layered):
         convolutions = any(isinstance(part, nn.Conv2d) for part in module.modules())
         self.memory_formats = 1 + convolutions
         self._forms: FastForms | None = None
-        if speedups and can_be_fast(module, self.dtype):
+        if speedups and can_be_fast(module):
             self._forms = FastForms(module, output)
-        self.incremental = self._forms is not None
+        self._exported_rows = _exported_rows(self.plain)
+        self._fingerprint = Fingerprint(module, self.plain)
         # As the module was found by the innermost session that is open.
         self._state: ModuleState | None = None
 
     @property
     def name(self) -> str:
         return type(self.plain).__name__
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """Where the weights are now: `.to(...)` may move them after they were wrapped."""
+        first = None if self._device is not None else _first_weights(self.module)
+        return self._device or (first.device if first is not None else torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype | None:  # type: ignore[override]
+        """The number type of the weights as it is now; `.double()` may change it."""
+        first = _first_weights(self.module)
+        return first.dtype if first is not None else None
+
+    @property
+    def incremental(self) -> bool:  # type: ignore[override]
+        """Whether `call_changed` may cost less than `call`."""
+        return self._forms is not None and self.dtype in PRECISIONS
 
     def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
         foreign = next((row for row in rows if not isinstance(row, Tensor)), None)
@@ -95,6 +132,16 @@ class Network(cut.Layered):
                     "Hand over numbers, such as torch.as_tensor(frame.to_numpy()) with "
                     "features=Columns(names=...), or encode texts and explain behind the "
                     "embedding."
+                ),
+            )
+        if self._exported_rows not in (None, len(rows[0])):
+            raise ModelError(
+                expected=f"chunks of the {self._exported_rows} rows that {self.name} was exported for",
+                got=f"one of {len(rows[0])}",
+                advice=(
+                    "Export it with a free first dimension: torch.export.export(module, args, "
+                    "dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)); one of a single row takes "
+                    "wrap(model, batch_size=1)."
                 ),
             )
         outputs = cut.in_format(
@@ -130,6 +177,11 @@ class Network(cut.Layered):
 
     @contextmanager
     def session(self, *, slopes: bool) -> Iterator[None]:
+        with alone_in(self.module), self._alone_session(slopes=slopes):
+            yield
+
+    @contextmanager
+    def _alone_session(self, *, slopes: bool) -> Iterator[None]:
         self._check_evaluation_mode()
         if slopes and any(parameter.is_inference() for parameter in self.module.parameters()):
             raise ModelError(
@@ -159,7 +211,7 @@ class Network(cut.Layered):
             state.restore()
 
     def _check_evaluation_mode(self) -> None:
-        training = (part for part in self.module.modules() if part.training)
+        training = (part for part in self.module.modules() if in_training(part))
         acting = next((part for part in training if _acts_in_training(part)), None)
         if acting is not None:
             raise ModelError(
@@ -187,16 +239,8 @@ class Network(cut.Layered):
         return version_of(self.module.parameters())
 
     def fingerprint(self) -> bytes:
-        state = [
-            (name, tensor.detach().cpu().contiguous())
-            for name, tensor in self.module.state_dict().items()
-        ]
-        parts = [
-            name.encode() + t.reshape(-1).view(torch.uint8).numpy().tobytes()
-            for name, t in state
-            if t.numel()
-        ]
-        return digest(str(self.plain).encode(), *parts)
+        with alone_in(self.module):
+            return self._fingerprint.digest()
 
     def layer(self, name: str) -> nn.Module:
         """The layer of that name, or a refusal with the names that come near."""
