@@ -223,7 +223,10 @@ class Evaluation:
             return
         with self.model.session(slopes=purpose == "slopes"):
             size = min(total, 4, self.most_rows or 4)
-            sample, owners = make(torch.arange(size, device=self.x.device))
+            # From the first to the last, one by one: rows at a baseline may tell nothing of others.
+            spread = torch.linspace(0, total - 1, size, device=self.x.device, dtype=torch.float64)
+            made = [make(number) for number in spread.round().to(torch.int64).split(1)]
+            sample, owners = (torch.cat(parts) for parts in zip(*made))
             self.model.prepare(total, self.layout.fold(sample), self.context(owners))
             chunks = self.model.pace(f"{purpose} of {self.layout.shapes}")
             chunks = chunks.sized(self.layout.elements, share, total)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 
 import assay
 from assay.models.networks import fast_forms
@@ -115,6 +115,13 @@ class WrongTrace(Masked):
         return {TypeError: lambda: x + "no", AttributeError: lambda: x.nowhere}[self.error]()
 
 
+class OtherBranch(Masked):
+    """A trace takes a branch that runs as well, and answers otherwise."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().forward(x / 2 if isinstance(x, Tensor) else x)
+
+
 class WrongAttribute(WrongTrace):
     error = AttributeError
 
@@ -124,16 +131,34 @@ def normed(parametrization: Any) -> nn.Module:
     return nn.Sequential(conv, nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
 
 
+class Doubled(nn.Module):
+    """A parametrisation of one's own."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return 2 * weight
+
+
+def doubled(conv: nn.Conv2d) -> nn.Module:
+    parametrize.register_parametrization(conv, "weight", Doubled())
+    parametrize.register_parametrization(conv, "bias", Doubled())
+    return conv
+
+
 MADE = {
     "optional": Masked,
     "type": WrongTrace,
     "attribute": WrongAttribute,
+    "other branch": OtherBranch,
     "weight norm": lambda: normed(parametrizations.weight_norm),
     "spectral norm": lambda: normed(parametrizations.spectral_norm),
     "orthogonal": lambda: normed(parametrizations.orthogonal),
+    "of one's own": lambda: normed(doubled),
+    "weight norm by hooks": lambda: normed(weight_norm),
+    "spectral norm by hooks": lambda: normed(spectral_norm),
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm")
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 def test_a_form_that_cannot_be_made_is_done_without(
@@ -152,7 +177,9 @@ def test_a_form_that_cannot_be_made_is_done_without(
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("kind", ["optional", "weight norm", "spectral norm", "orthogonal"])
+@pytest.mark.parametrize(
+    "kind", ["optional", "weight norm", "spectral norm", "orthogonal", "of one's own"]
+)
 def test_optional_arguments_and_computed_weights_keep_the_fast_form(kind: str) -> None:
     net, x = MADE[kind]().double().eval(), randn(3, 1, 8, 8, dtype=DOUBLE)
     form = fused(net, (x,), lambda out: out)

@@ -85,10 +85,8 @@ class FastForms:
         """
         if not self._patches or self._incremental is None:
             return None
-        if not self._incremental.fits(rows, change, self._output):
-            self._patches = False
-            return None
-        outputs: Tensor = self._output(self._incremental.ask(rows, change))
+        outputs = self._incremental.checked_outputs(rows, change, self._output)
+        self._patches = outputs is not None
         return outputs
 
     def _make(self, sample: Rows) -> None:
