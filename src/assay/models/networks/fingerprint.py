@@ -105,10 +105,11 @@ def _is_empty(tensor: Tensor) -> bool:
 
 def _constants(frozen: torch.jit.ScriptModule) -> Iterator[tuple[str, Any]]:
     """What a frozen module has in the place of weights: its operations and the constants in them."""
+    graph: Any = frozen.graph
     try:
         # Not the graph as text, in which scripted classes are numbered as they came.
-        yield "operations", [node.kind() for node in frozen.graph.nodes()]
-        for index, node in enumerate(frozen.graph.findAllNodes("prim::Constant")):
+        yield "operations", [node.kind() for node in graph.nodes()]
+        for index, node in enumerate(graph.findAllNodes("prim::Constant")):
             kind = node.kindOf("value") if node.hasAttribute("value") else ""
             if kind in _CONSTANTS:
                 yield f"constant {index}", getattr(node, kind)("value")

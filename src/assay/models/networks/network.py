@@ -100,6 +100,9 @@ class Network(cut.Layered):
         self._fingerprint = Fingerprint(module, self.plain)
         # As the module was found by the innermost session that is open.
         self._state: ModuleState | None = None
+        # Until a first forward has told whether it writes to large tensors.
+        self._copies_large = True
+        self._asked = False
 
     @property
     def name(self) -> str:
@@ -161,6 +164,8 @@ class Network(cut.Layered):
         # Before a forward and not behind it: slopes may still need what the one before has written.
         if self._state is not None:
             self._state.restore_parts()
+            self._refuse_written(self._state)
+            self._asked = True
 
     def call_changed(
         self, rows: Rows, change: LocalChange, context: Mapping[str, Any], memory_format: int = 0
@@ -196,19 +201,37 @@ class Network(cut.Layered):
         recurrent = self.device.type == "cuda" and any(
             isinstance(part, nn.RNNBase) for part in self.module.modules()
         )
-        state = ModuleState.of(self.module)
+        state = ModuleState.of(self.module, large=self._copies_large)
         outer = self._state
         try:
             state.freeze()
-            # In evaluation mode freezing changes no attribute: the state as found serves both.
-            self._state = ModuleState.of(self.module) if state.training else state
+            self._state = state
             with super().session(slopes=slopes), torch.backends.cudnn.flags(enabled=not recurrent):
                 yield
+            self._refuse_written(state)
+            # One forward has told that nothing large is written to: from now on that is watched.
+            if self._asked:
+                self._copies_large = state.large_written
         finally:
             if self._forms is not None:
                 self._forms.close()
             self._state = outer
             state.restore()
+
+    def _refuse_written(self, state: ModuleState) -> None:
+        """Refuses a network whose forward writes to what cannot be put back."""
+        written = state.written()
+        if written is not None:
+            # The next session copies it, if it can be.
+            self._copies_large = True
+            raise ModelError(
+                expected=f"a forward of {self.name} that leaves its weights and state as they are",
+                got=f"one that has written to {written}",
+                advice=(
+                    "It is changed now, and answers would depend on their order. Work on a copy in "
+                    "the forward: state = self.state.clone()."
+                ),
+            )
 
     def _check_evaluation_mode(self) -> None:
         training = (part for part in self.module.modules() if in_training(part))
