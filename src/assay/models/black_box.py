@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, final
 
 import numpy as np
@@ -14,6 +15,8 @@ from assay.engine import Chunking
 from assay.errors import KindError
 from assay.inputs.layout import Rows
 from assay.models.base import Ability, Model, checked, digest
+from assay.models.networks.locks import alone_in
+from assay.models.networks.module_state import ModuleState, modules_in
 
 # Rows of a table are small: chunks of very many still fit the memory.
 _LARGEST_CHUNK = 1 << 20
@@ -128,6 +131,8 @@ class Function(Model):
         self.chunking = chunking or Chunking()
         self.device = device or torch.device("cpu")
         self.tensors = tensors
+        # The networks inside of it as the innermost session that is open has found them.
+        self._states: tuple[ModuleState, ...] = ()
         # Only what is called with tensors can have slopes.
         self.abilities = frozenset({Ability.GRADIENT} if tensors else ())
 
@@ -148,7 +153,28 @@ class Function(Model):
         reader.__dict__["_searches"] = self._searches
         return reader
 
+    @contextmanager
+    def session(self, *, slopes: bool) -> Iterator[None]:
+        """Networks inside the function are put back after every chunk, as one of their own is."""
+        modules = modules_in(self.function)
+        outer = self._states
+        with ExitStack() as held:
+            for module in modules:
+                held.enter_context(alone_in(module))
+            self._states = tuple(ModuleState.of(module, frozen=False) for module in modules)
+            held.enter_context(super().session(slopes=slopes))
+            try:
+                yield
+            finally:
+                self._put_back()
+                self._states = outer
+
+    def _put_back(self) -> None:
+        for state in self._states:
+            state.restore_parts()
+
     def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
+        self._put_back()
         # Frames stay frames; tensors become arrays for who was given arrays.
         arguments = rows
         if not self.tensors:

@@ -125,7 +125,31 @@ class Evaluation:
     def context(self, owners: Tensor) -> dict[str, Any]:
         """The context of a chunk."""
         aligned = {name: value[owners] for name, value in self.aligned.items()}
-        return {**aligned, **self.shared}
+        return {**aligned, **self._unwritten(self.shared, ())}
+
+    def _unwritten(self, value: Any, at: tuple[Any, ...]) -> Any:
+        """What all inputs share, as it was handed in: a model that writes on it has a copy.
+
+        The copy is made anew only where its counter says that it was written to.
+        """
+        if type(value) is dict:
+            return {key: self._unwritten(part, (*at, key)) for key, part in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(
+                self._unwritten(part, (*at, index)) for index, part in enumerate(value)
+            )
+        if not isinstance(value, Tensor):
+            return value
+        copy, version = self._handed_over.get(at, (None, 0))
+        if copy is None or copy._version != version:
+            copy = value.detach().clone()
+            self._handed_over[at] = (copy, copy._version)
+        return copy
+
+    @cached_property
+    def _handed_over(self) -> dict[tuple[Any, ...], tuple[Tensor, int]]:
+        """Copies of shared tensors, by where they stand in the context, with their counters."""
+        return {}
 
     @property
     def most_rows(self) -> int | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 import assay
 from assay.errors import ModelError
@@ -171,3 +173,84 @@ def test_what_was_not_written_to_keeps_its_counter() -> None:
     net(torch.randn(3, 4))
     state.restore()
     assert [tensor._version for tensor in net.buffers()] == before
+
+
+class Shifted(nn.Module):
+    """Writes on what it is given beside the inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, given: Any) -> Tensor:
+        scale = given if isinstance(given, Tensor) else given["scale"][0]
+        scale.mul_(0.5)
+        return self.fc(x * scale)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_all_inputs_share_is_the_same_in_every_chunk_and_stays(nested: bool) -> None:
+    net, scale = randomised(Shifted()).double(), torch.ones(4, dtype=DOUBLE)
+    given = assay.Shared({"scale": [scale]} if nested else scale)
+    model = assay.wrap(net, batch_size=7)
+    question = assay.Question(model, X, target=1, context={"given": given})
+    values = assay.IntegratedGradients(16)(question).values
+    torch.testing.assert_close(values, X * net.fc.weight[1].detach() / 2, rtol=0, atol=1e-12)
+    assert torch.equal(scale, torch.ones(4, dtype=DOUBLE))
+
+
+def trained() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).double().train()
+
+
+def keyword(x: Tensor, net: nn.Module) -> Tensor:
+    return net(x)  # type: ignore[no-any-return]
+
+
+IN_FUNCTIONS: dict[str, Callable[[nn.Module], Callable[[Tensor], Tensor]]] = {
+    "closure": lambda net: lambda x: net(x),
+    "method": lambda net: net.forward,
+    "partial": lambda net: partial(keyword, net=net),
+    "default": lambda net: lambda x, net=net: net(x),  # type: ignore[misc]
+}
+
+
+@pytest.mark.parametrize("kind", IN_FUNCTIONS)
+def test_running_statistics_inside_a_function_are_left_also_when_it_is_refused(kind: str) -> None:
+    net = trained()
+    before = [buffer.clone() for buffer in net.buffers()]
+    with pytest.raises((ModelError, ValueError)):
+        assay.Gradient()(assay.Question(IN_FUNCTIONS[kind](net), X, target=1))
+    assert all(torch.equal(now, then) for now, then in zip(net.buffers(), before))
+    assert all(part.training for part in net.modules())
+
+
+class Functional(nn.Module):
+    """A batch norm by its function, in train mode whatever the mode of the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+        self.register_buffer("running_mean", torch.zeros(4))
+        self.register_buffer("running_var", torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, var = self.running_mean, self.running_var
+        out: Tensor = self.fc(functional.batch_norm(x, mean, var, training=True))
+        return out
+
+
+def test_statistics_that_no_counter_tells_of_are_left() -> None:
+    net = randomised(Functional()).double()
+    with pytest.raises((ModelError, ValueError)):
+        assay.Gradient()(assay.Question(net, X, target=1))
+    assert net.running_mean.tolist() == [0.0] * 4
+    assert net.running_var.tolist() == [1.0] * 4
+
+
+def test_memory_of_a_network_inside_a_function_does_not_run_on() -> None:
+    net = randomised(Keeping(torch.zeros(3, dtype=DOUBLE), added)).double()
+    question = assay.Question(lambda x: net(x), X, target=1)
+    values = assay.ExactShapley()(question).values
+    torch.testing.assert_close(values, X * net.fc.weight[1].detach(), rtol=0, atol=1e-12)
+    assert float(net.held.sum()) == 0

@@ -21,8 +21,10 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from itertools import chain
 from types import FunctionType, MethodType, NoneType
 from typing import Any, final
@@ -46,6 +48,8 @@ _PLAIN = frozenset(
 # Objects of these hold no state of a network, or hold all of Python.
 _FOREIGN = sys.stdlib_module_names | {"torch", "numpy"}
 
+_STATISTICS = ("running_mean", "running_var")
+
 _CONTAINERS = (dict, OrderedDict, list, set, deque)
 
 
@@ -59,16 +63,20 @@ class _CopiedTensor:
     values: Tensor
     leaf: bool
     learns: bool
+    silent: bool
 
     @property
     def written(self) -> bool:
         """Whether it was written to, put back or not."""
+        if self.silent and not torch.equal(self.tensor, self.values):
+            return True
         return self.tensor._version != self.version
 
     @classmethod
-    def of(cls, tensor: Tensor) -> _CopiedTensor:
+    def of(cls, tensor: Tensor, silent: bool = False) -> _CopiedTensor:
+        """Copies a tensor; silent is one whose counter does not move when it is written to."""
         values = tensor.detach().clone()
-        return cls(tensor, tensor._version, values, tensor.is_leaf, tensor.requires_grad)
+        return cls(tensor, tensor._version, values, tensor.is_leaf, tensor.requires_grad, silent)
 
     def restore(self) -> None:
         # Copying only what was written to keeps the versions that other forms rely on.
@@ -174,9 +182,10 @@ class _Walk:
 
     Settings:
         large: bytes of larger tensors that may be copied.
+        frozen: whether train mode is off while the state is kept.
     """
 
-    def __init__(self, large: int) -> None:
+    def __init__(self, large: int, frozen: bool) -> None:
         self.attributes: list[_Attributes] = []
         self.containers: list[_Container] = []
         self.tensors: list[_CopiedTensor] = []
@@ -186,6 +195,9 @@ class _Walk:
         self.large: list[_CopiedTensor] = []
         self.empty = _Empty([])
         self._large = large
+        self._frozen = frozen
+        # Tensors whose counters do not move: running statistics, which torch's kernels write to.
+        self._silent: set[int] = set()
         self._seen: dict[int, Any] = {}
         self._waiting: list[Any] = []
         self._objects = 0
@@ -194,9 +206,12 @@ class _Walk:
         """A part of the module, whose train mode is the session's business."""
         self._seen[id(part)] = part
         before = dict(vars(part))
-        if before.get("training"):
+        if self._frozen and before.get("training"):
             before["training"] = False
         self.attributes.append(_Attributes(vars(part), before))
+        # In evaluation mode torch's own layers leave them.
+        if not (self._frozen and isinstance(part, nn.modules.batchnorm._NormBase)):
+            self._silent.update(id(part._buffers.get(name)) for name in _STATISTICS)
         self._wait(before.values())
 
     def finish(self) -> None:
@@ -248,7 +263,7 @@ class _Walk:
             return
         try:
             if tensor.numel() <= _SMALL:
-                self.tensors.append(_CopiedTensor.of(tensor))
+                self.tensors.append(_CopiedTensor.of(tensor, id(tensor) in self._silent))
                 return
             if tensor.nbytes <= self._large:
                 self.large.append(_CopiedTensor.of(tensor))
@@ -281,11 +296,11 @@ class ModuleState:
     learning: tuple[nn.Parameter, ...]
 
     @classmethod
-    def of(cls, module: nn.Module, large: bool = False) -> ModuleState:
+    def of(cls, module: nn.Module, large: bool = False, frozen: bool = True) -> ModuleState:
         """The state of a module and all its parts, as they are now; with copies of what is large,
-        too.
+        too. Frozen, it is in evaluation mode until everything is put back.
         """
-        walk = _Walk(_COPIED if large else 0)
+        walk = _Walk(_COPIED if large else 0, frozen)
         # The attributes of scripted parts live outside of Python, where no forward rebinds them.
         for part in module.modules():
             if isinstance(part, torch.jit.ScriptModule):
@@ -347,3 +362,28 @@ class ModuleState:
             trained.training = True
         for parameter in self.learning:
             parameter.requires_grad_(True)
+
+
+def modules_in(function: Any) -> list[nn.Module]:
+    """The modules that a function calls, as far as they can be seen: what it is bound to, closes
+    over, has as a default, or names among the globals of its file.
+    """
+    if isinstance(function, partial):
+        bound = (*function.args, *function.keywords.values())
+        return [*_only_modules(bound), *modules_in(function.func)]
+    held = [getattr(function, "__self__", None)]
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        held.extend(function.__defaults__ or ())
+        held.extend((function.__kwdefaults__ or {}).values())
+        held.extend(function.__globals__.get(name) for name in code.co_names)
+        for cell in function.__closure__ or ():
+            # A name that is bound later has an empty cell.
+            with suppress(ValueError):
+                held.append(cell.cell_contents)
+    return _only_modules(held)
+
+
+def _only_modules(values: Iterable[Any]) -> list[nn.Module]:
+    return [value for value in values if isinstance(value, nn.Module)]
