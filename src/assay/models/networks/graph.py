@@ -248,15 +248,28 @@ def _split(
         return None
     if not agree(output(fx.Interpreter(behind).run(*copies(parts))), expected):
         return None
-    # Rows in another order, and one of them twice: what only looks as if it had a row per input,
-    # or has a number of rows built in, is found out.
+    return (
+        Split(before, behind) if _takes_any_rows(before, behind, sample, output, expected) else None
+    )
+
+
+def _takes_any_rows(
+    before: fx.GraphModule,
+    behind: fx.GraphModule,
+    sample: Sequence[Any],
+    output: Callable[[Any], Any],
+    expected: Tensor,
+) -> bool:
+    """Whether rows in another order, and one of them twice, have their answers: what only looks as
+    if it had a row per input, or has a number of rows built in, is found out.
+    """
     mixed_up = torch.arange(len(expected), device=expected.device).flip(0).repeat(2)
     rows = mixed_up[: len(expected) + 1]
-    again = fx.Interpreter(before).run(*(argument[rows] for argument in sample))
-    if not all(_same_rows(part, mixed, rows) for part, mixed in zip(parts, again)):
-        return None
-    answers = output(fx.Interpreter(behind).run(*copies(again)))
-    return Split(before, behind) if agree(answers, expected[rows]) else None
+    parts = fx.Interpreter(before).run(*copies(sample))
+    mixed = fx.Interpreter(before).run(*(argument[rows] for argument in sample))
+    if not all(_same_rows(part, other, rows) for part, other in zip(parts, mixed)):
+        return False
+    return agree(output(fx.Interpreter(behind).run(*copies(mixed))), expected[rows])
 
 
 def _same_rows(part: Tensor, mixed: Any, rows: Tensor) -> bool:
