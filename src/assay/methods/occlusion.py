@@ -113,6 +113,17 @@ class Occlusion(Method):
             return frozenset({Axiom.LINEARITY, Axiom.DUMMY, Axiom.SYMMETRY})
         return frozenset({Axiom.LINEARITY})
 
+    def players(self, question: Question) -> Tensor | None:
+        changeable = question.changeable_features()
+        changed = changeable.any(dim=1, keepdim=True).expand_as(changeable)
+        # On a map windows cover places, whatever stands there.
+        if len(_map_shape(question)) > 1:
+            return changed
+        if all(length == 1 for length in _lengths(self.window)):
+            return changeable
+        # A shorter text is a shorter line: windows end where it does.
+        return changed & question.existing_features()
+
     def values(self, question: Question, seed: int) -> Tensor:
         covers = [axis.to(question.x.device) for axis in self._covers(_map_shape(question))]
         scores = torch.cat([question.value(masks) for masks in _window_masks(covers)], dim=1)

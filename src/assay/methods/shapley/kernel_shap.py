@@ -135,6 +135,9 @@ class KernelShap(MaskMethod):
         pairs = self._pairs(features)
         return paired_design(features, pairs, seed, self.weighting)
 
+    def players(self, question: Question) -> Tensor | None:
+        return question.changeable_features()
+
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return with_empty_and_full(self.design(features, seed).half)
 
@@ -281,6 +284,9 @@ class LowOrderShap(MaskMethod):
 
     axioms = SHAPLEY
     cost: ClassVar[str] = "2^features"
+
+    def players(self, question: Question) -> Tensor | None:
+        return question.changeable_features()
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return with_empty_and_full(_complete_design(features).half)

@@ -166,6 +166,12 @@ class LinearShap(Method):
                 advice="Each is walked both ways, and two pairs make an error known: use 512.",
             )
 
+    def players(self, question: Question) -> Tensor | None:
+        # A feature that no row changes still tells of the others that hang together with it.
+        if self.dependence == "gaussian":
+            return None
+        return question.changeable_features()
+
     def values(self, question: Question, seed: int) -> Tensor | Estimate:
         if self.dependence == "independent":
             return _independent(question, seed)

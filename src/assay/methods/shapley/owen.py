@@ -18,11 +18,12 @@ from functools import lru_cache
 from typing import ClassVar, TypeAlias, Union, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from assay.errors import InputError
-from assay.methods.base import Axiom
+from assay.methods.base import Axiom, Method
 from assay.methods.shapley.games import as_tensor
 from assay.methods.shapley.mask_method import MaskMethod, Solution
 from assay.question.question import Question
@@ -155,7 +156,26 @@ def contributions(hierarchy: Hierarchy, features: int) -> Contributions:
     )
 
 
-def _check_hierarchy(hierarchy: Hierarchy, features: int) -> None:
+def _renumbered(hierarchy: Hierarchy, numbers: Mapping[int, int]) -> Hierarchy:
+    """A hierarchy of the features that have a new number, under that number.
+
+    A feature that changes nothing leaves the values of the others as they are when it goes.
+    """
+    parts: list[int | Hierarchy] = []
+    for part in hierarchy:
+        if not isinstance(part, int):
+            group = _renumbered(part, numbers)
+            # A group of one is its member, and one of nobody is none.
+            if len(group) < 2:
+                parts.extend(group)
+            else:
+                parts.append(group)
+        elif part in numbers:
+            parts.append(numbers[part])
+    return tuple(parts)
+
+
+def _check_members(hierarchy: Hierarchy, features: int) -> None:
     listed = sorted(members(hierarchy))
     if listed != list(range(features)):
         raise InputError(
@@ -163,6 +183,10 @@ def _check_hierarchy(hierarchy: Hierarchy, features: int) -> None:
             got=listed,
             advice="List every feature in one group, or leave the hierarchy out for halves.",
         )
+
+
+def _check_hierarchy(hierarchy: Hierarchy, features: int) -> None:
+    _check_members(hierarchy, features)
     needed = coalitions_needed(hierarchy)
     if needed * features > _MAX_CELLS:
         raise InputError(
@@ -213,6 +237,27 @@ class OwenValues(MaskMethod):
 
     axioms = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.LINEARITY})
     cost: ClassVar[str] = "features^2 for halves"
+
+    def players(self, question: Question) -> Tensor | None:
+        return question.changeable_features()
+
+    def among(self, question: Question, players: Tensor) -> Iterator[tuple[Tensor, Method]]:
+        """Inputs with the same players go together: the hierarchy names them."""
+        partition = question.partition
+        if self.hierarchy is not None:
+            _check_members(self.hierarchy, partition.count)
+        # A shorter text is a shorter line, which is halved elsewhere; a map keeps its places.
+        existing = torch.ones_like(players)
+        if len(partition.shape) == 1:
+            existing = question.existing_features()
+        kinds, kind = torch.cat((players, existing), dim=1).unique(dim=0, return_inverse=True)
+        for number, both in enumerate(kinds):
+            playing, owned = (part.nonzero()[:, 0].tolist() for part in both.chunk(2))
+            whole = self.hierarchy or halves(partition.shape)
+            if self.hierarchy is None and len(owned) < partition.count and owned:
+                whole = _renumbered(halves((len(owned),)), dict(enumerate(owned)))
+            places = {feature: place for place, feature in enumerate(playing)}
+            yield (kind == number).nonzero()[:, 0], OwenValues(_renumbered(whole, places))
 
     def resolved(self, question: Question) -> OwenValues:
         if self.hierarchy is not None:

@@ -25,6 +25,7 @@ from assay.methods.shapley.mask_method import (
     Solution,
     standard_error,
 )
+from assay.question.question import Question
 
 
 @final
@@ -61,6 +62,9 @@ class PermutationShapley(MaskMethod):
                 got=self.orderings,
                 advice="Each is walked both ways: use 64.",
             )
+
+    def players(self, question: Question) -> Tensor | None:
+        return question.changeable_features()
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return self._walks(features, seed)[0]

@@ -38,6 +38,7 @@ from assay.numerics.gaussian_process import (
     maximum_a_posteriori,
     residuals,
 )
+from assay.question.question import Question
 
 _MAX_TRAINING = 300  # coalitions that choose the proxy's hyperparameters; all of them fit it
 
@@ -288,6 +289,9 @@ class ProxyShap(MaskMethod):
             )
         method = KernelShap(self.budget, weighting=self.weighting)
         return method.design(features, seed)
+
+    def players(self, question: Question) -> Tensor | None:
+        return question.changeable_features()
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return with_empty_and_full(self.design(features, seed).half)

@@ -64,8 +64,10 @@ class SamplingShapley(Method):
                 advice="A standard error needs a spread to measure: use 100.",
             )
 
+    def players(self, question: Question) -> Tensor | None:
+        return question.changeable_features()
+
     def values(self, question: Question, seed: int) -> Estimate:
-        question.require_removal()
         features = question.partition.count
         device = question.x.device
         orders = orderings(features, self.draws, seed)
