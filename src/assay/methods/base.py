@@ -287,7 +287,7 @@ class Method(ABC):
             f"{question.removal!r} leaves all {question.n} inputs as they are, so that every value "
             f"of {self!r} is 0. If this is not meant, say what is absent: "
             "Question(..., removal=Background(rows)).",
-            stacklevel=4,
+            stacklevel=6,
         )
 
     def _answer(
