@@ -147,7 +147,7 @@ class Lime(Method):
         cells_each = neighbourhood.size() * question.partition.count
         estimates = []
         for part in _parts(question, cells_each):
-            sample = neighbourhood.sample(part, seed)
+            sample = neighbourhood.sample(part, seed).without_constants()
             estimates.append(self._estimate(sample, seed))
         return _joined(estimates)
 

@@ -22,7 +22,10 @@ from assay.methods.shapley.coalitions import orderings
 from assay.methods.shapley.games import as_tensor
 from assay.methods.shapley.mask_method import widening
 from assay.numerics import rng
+from assay.numerics.precision import to_input_precision
 from assay.question.question import Question
+
+_ROUNDINGS = 16  # last places of the largest numbers that sums of outputs may be off by
 
 
 @final
@@ -83,8 +86,12 @@ class SamplingShapley(Method):
         for draw in range(self.draws):
             walk = _walk(question, ranks[draw], rows[draw], prediction)
             contributions[:, draw] = walk
-        total = prediction - question.base.to(torch.float64)
-        return Estimate(*_regression_adjusted(contributions, total))
+        base = question.base.to(torch.float64)
+        # Prediction and base are known to the last place of the results' own type.
+        unit = torch.finfo(to_input_precision(question.x[:0], question.x).dtype).eps
+        largest = contributions.abs().sum(dim=2).amax(dim=1)
+        rounding = _ROUNDINGS * unit * (prediction.abs() + base.abs() + largest)
+        return Estimate(*_regression_adjusted(contributions, prediction - base, rounding))
 
 
 def _balanced_rows(rows: int, draws: int, seed: int) -> NDArray[np.int64]:
@@ -139,8 +146,12 @@ def _worths_under_row(question: Question, masks: Tensor, row: Tensor) -> Tensor:
     return table.view(question.n, m)
 
 
-def _regression_adjusted(contributions: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+def _regression_adjusted(
+    contributions: Tensor, total: Tensor, rounding: Tensor
+) -> tuple[Tensor, Tensor]:
     """Draws (n, draws, features) to means that add up to `total` (n,), and their standard errors.
+
+    `rounding` (n,): a spread of the draws' sums up to which nothing can be told from it.
 
     The regression estimator of a mean, with a draw's sum as the auxiliary variable (Cochran 1977,
     section 7.3). The slopes of all features add up to one, hence completeness.
@@ -153,9 +164,11 @@ def _regression_adjusted(contributions: Tensor, total: Tensor) -> tuple[Tensor, 
     power = centred_sums.square().sum(dim=1, keepdim=True)
     products = (contributions - mean) * centred_sums
     covariance = products.sum(dim=1, keepdim=True)
-    # Without any spread of the sums there is nothing to
-    # adjust, and what rounding left over is shared evenly.
-    slope = torch.where(power > 0, covariance / power, 1.0 / features)
+    # Where all draws have the same sum, as with one row, there is nothing to adjust: what rounding
+    # left of a spread is no divisor, and what it left of the sum is shared evenly.
+    spread = power > draws * rounding[:, None, None].square()
+    divisor = torch.where(spread, power, 1.0)
+    slope = torch.where(spread, covariance / divisor, 1.0 / features)
     residuals = contributions - mean - slope * centred_sums
     # Two degrees of freedom are spent, on the mean and on the slope.
     freedom = draws - 2
