@@ -49,8 +49,10 @@ def gaussian_exact(
 
     v(S) = (C slope)_S . C_SS^+ (x - mean)_S for the covariance C; directions without variance say
     nothing of what is absent (C^+), and what is present counts as it is, also off the support of
-    the Gaussian: slope_S . (x - mean)_S is there in full, as for `Conditional`. `slope`, `offset` = x - mean (n, D), `covariance` (D, D), `owner` (D,) feature
-    of each element: (n, features), float64.
+    the Gaussian: slope_S . (x - mean)_S is there in full, as for `Conditional`.
+
+    `slope`, `offset` = x - mean (n, D), `covariance` (D, D), `owner` (D,) feature of each element:
+    (n, features), float64.
 
     >>> slope, offset = torch.tensor([[1.0, 0.0]]).double(), torch.ones(1, 2).double()
     >>> owner, covariance = torch.arange(2), torch.ones(2, 2).double()

@@ -48,6 +48,10 @@ _ROUNDS = 25  # of the optimiser
 _PRIOR_MEAN = np.array([-1.5, -6.0])
 _PRIOR_SD = np.array([1.5, 3.0])
 
+_FAR_WORSE = 10.0  # times the squared error of the regression that rule a proxy out
+
+_LEAST_FREEDOM = 1e-6  # 1 - leverage of a pair that alone decides a coefficient
+
 _GOLDEN_RATIO = 0.6180339887498949
 
 
@@ -210,7 +214,27 @@ def regression_adjusted(table: Floats, design: Design) -> tuple[Floats, Floats]:
     full = np.ones(design.features, dtype=np.bool_)
     signs = np.where(np.vstack((design.half, full)), 1.0, -1.0)
     proxy = fit_proxy(signs, odd / scale)
+    if _misleads(proxy, odd / scale, design):
+        values, error = regress(torch.from_numpy(table), design)
+        return values.numpy(), error.numpy()
     return _adjusted_by(proxy, odd, scale, design)
+
+
+def _misleads(proxy: Proxy, answers: Floats, design: Design) -> bool:
+    """Whether the proxy tells pairs from all others far worse than the plain regression does.
+
+    By leave-one-out errors (Rasmussen and Williams 2006, equation 5.12), which both know without
+    another fit. Of hundreds of features a process of products may take a sum for interactions of
+    high order, go through every answer, and miss the sum.
+    """
+    weights, variance = gaussian_process.leave_one_out(proxy.cholesky, answers)
+    proxy_errors = (weights / variance)[:-1]
+    offset = 2 * answers[-1] * (design.layer / design.features - 0.5)
+    odd = answers[:-1] - offset
+    fitted = design.centred @ (design.projector @ odd)
+    freedom = np.maximum(1.0 - design.leverage, _LEAST_FREEDOM)
+    regression_errors = (odd - fitted) / freedom
+    return bool(np.mean(proxy_errors**2) > _FAR_WORSE * np.mean(regression_errors**2))
 
 
 def _adjusted_by(proxy: Proxy, odd: Floats, scale: float, design: Design) -> tuple[Floats, Floats]:
