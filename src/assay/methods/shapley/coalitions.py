@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Literal, final
 
 import numpy as np
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from assay.methods.shapley.games import subsets_of_size
 from assay.numerics import rng
+from assay.numerics.caching import remembered
 
 Bools = NDArray[np.bool_]
 
@@ -38,6 +39,8 @@ Weighting = Literal["leverage", "kernel", "mixture"]
 _MAX_LISTED = 1 << 17
 
 _BLOCK = 256  # coalitions drawn at once at most
+
+_REMEMBERED = 1 << 26  # bytes of the latest designs, and of the latest orderings: 64 MiB each
 
 _FLOAT_BITS = 1000  # whole numbers of more bits may be too large for a float
 
@@ -122,7 +125,13 @@ class Design:
         return np.asarray(rank < per_layer[self.layer], dtype=np.bool_)
 
 
-@lru_cache(maxsize=64)
+def _design_bytes(design: Design) -> int:
+    """What a design holds once its regression has been used: masks, centred, projector, vectors."""
+    cells = design.pairs * design.features
+    return 17 * cells + 40 * design.pairs
+
+
+@remembered(_REMEMBERED, size=_design_bytes)
 def paired_design(
     features: int,
     pairs: int,
@@ -291,10 +300,14 @@ def _random_coalitions(
     return masks
 
 
-@lru_cache(maxsize=64)
-def orderings(features: int, count: int, seed: int) -> Integers:
-    """`count` random orderings of the features, (count, features): a prefix of any larger number."""
-    generator = rng.shared(seed, f"orderings of {features}")
+@remembered(_REMEMBERED, size=lambda orders: int(orders.nbytes))
+def orderings(features: int, count: int, seed: int, stream: str = "") -> Integers:
+    """`count` random orderings of the features, (count, features): a prefix of any larger number.
+
+    A method whose agreement with another would be taken for evidence draws from a `stream` of its
+    own.
+    """
+    generator = rng.shared(seed, f"{stream}orderings of {features}")
     sorted_orders = np.tile(np.arange(features), (count, 1))
     orders = generator.permuted(sorted_orders, axis=1)
     orders.flags.writeable = False

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar, TypeAlias, Union, final
 
 import numpy as np
@@ -26,6 +25,7 @@ from assay.errors import InputError
 from assay.methods.base import Axiom, Method
 from assay.methods.shapley.games import as_tensor
 from assay.methods.shapley.mask_method import MaskMethod, Solution
+from assay.numerics.caching import remembered
 from assay.question.question import Question
 
 Hierarchy: TypeAlias = tuple[Union[int, "Hierarchy"], ...]
@@ -137,7 +137,11 @@ def _weighted_contributions(
                 yield from _weighted_contributions(part, joined, share)
 
 
-@lru_cache(maxsize=4)
+def _listed_bytes(listed: Contributions) -> int:
+    return int(listed.masks.nbytes + 32 * len(listed.feature))
+
+
+@remembered(most_bytes=1 << 27, size=_listed_bytes)
 def contributions(hierarchy: Hierarchy, features: int) -> Contributions:
     """All marginal contributions of a hierarchy, every coalition listed once."""
     _check_hierarchy(hierarchy, features)

@@ -74,7 +74,7 @@ class SamplingShapley(Method):
     def values(self, question: Question, seed: int) -> Estimate:
         features = question.partition.count
         device = question.x.device
-        orders = orderings(features, self.draws, seed)
+        orders = orderings(features, self.draws, seed, "sampling ")
         ranks = as_tensor(np.argsort(orders, axis=1), question.x)
         row_numbers = _balanced_rows(question.replacements, self.draws, seed)
         rows = as_tensor(row_numbers, question.x)
