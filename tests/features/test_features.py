@@ -199,3 +199,20 @@ def test_a_strangers_rule_needs_bind_alone() -> None:
         torch.testing.assert_close(made.values.sum(1), made.prediction - made.base)
         part = assay.ExactShapley()(question.part(1, 2))
         torch.testing.assert_close(part.values, made.values[1:2])
+
+
+def test_superpixels_do_not_depend_on_the_units_of_colours() -> None:
+    draw = torch.Generator().manual_seed(0)
+    blocks = torch.rand(1, 3, 4, 4, generator=draw, dtype=torch.float64)
+    image = blocks.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+    image += 0.05 * torch.rand(1, 3, 32, 32, generator=draw, dtype=torch.float64)
+    for features in (assay.Superpixels(12), assay.Superpixels(algorithm="quickshift")):
+        maps = []
+        for scale, offset in ((1.0, 0.0), (256.0, 0.0), (0.5**10, 0.0)):
+            question = assay.Question(
+                lambda x: x.sum(dim=(1, 2, 3)), scale * image + offset, features=features
+            )
+            maps.append(question.partition.labels)
+        assert len(maps[0].unique()) > 1
+        assert torch.equal(maps[0], maps[1])
+        assert torch.equal(maps[0], maps[2])
