@@ -278,7 +278,10 @@ class ProxyShap(MaskMethod):
     likelihood (regression adjustment: Witter, Liu and Musco 2025, algorithm 1, there with boosted
     trees; a Gaussian process of games: Chau, Muandet and Sejdinovic 2023). g has exact Shapley
     values, and knows its own doubt: the standard error joins the posterior's to that of the
-    regression. Complete by construction; exact where every coalition is asked. It pays where games
+    regression. It takes the game for a smooth one: of jumps (rules, votes of few trees) the error says
+    too little, and `KernelShap` is the one to trust. Where the regression tells the asked coalitions
+    far better than the proxy, it answers alone. Complete by construction; exact where every coalition
+    is asked. It pays where games
     have structure and evaluations are dear: arithmetic is O(pairs^3) per input and output.
 
     Settings:
