@@ -48,13 +48,13 @@ def test_designs_of_many_seeds_stay_within_their_bytes() -> None:
     for seed in range(40):
         design = coalitions.paired_design(60, 4000, seed)
         assert design.projector.shape == (60, 4000)
-    assert coalitions.paired_design.bytes <= 1 << 26
+    assert coalitions.designs.bytes <= 1 << 26
     held = 0
-    for design, _ in coalitions.paired_design._kept.values():
+    for design, _ in coalitions.designs._kept.values():
         arrays = (design.half, design.layer, design.weight, design.rate)
         used = (design.centred, design.projector, design.leverage)
         held += sum(array.nbytes for array in (*arrays, *used))
-    assert held <= coalitions.paired_design.bytes
+    assert held <= coalitions.designs.bytes
     games.subsets(20)
     games.subsets(19)
     assert games.subsets.bytes <= 1 << 25

@@ -10,14 +10,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import update_wrapper
 from threading import Lock
-from typing import Any, Generic, ParamSpec, TypeVar, final
+from typing import Any, Generic, TypeVar, final
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
 @final
-class Remembered(Generic[P, R]):
+class Remembered(Generic[R]):
     """A function whose latest results are kept, at most `most_bytes` of them.
 
     Settings:
@@ -27,7 +26,9 @@ class Remembered(Generic[P, R]):
             twice in a row need not wait twice.
     """
 
-    def __init__(self, function: Callable[P, R], size: Callable[[R], int], most_bytes: int) -> None:
+    def __init__(
+        self, function: Callable[..., R], size: Callable[[R], int], most_bytes: int
+    ) -> None:
         update_wrapper(self, function)
         self.function = function
         self.size = size
@@ -36,14 +37,13 @@ class Remembered(Generic[P, R]):
         self._kept: OrderedDict[Hashable, tuple[R, int]] = OrderedDict()
         self._lock = Lock()
 
-    def __call__(self, *args: P.args, **settings: P.kwargs) -> R:
-        key = (args, tuple(sorted(settings.items())))
+    def __call__(self, *key: Hashable) -> R:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key][0]
         # Made outside of the lock: two threads may make the same, and one of them is kept.
-        result = self.function(*args, **settings)
+        result = self.function(*key)
         self._keep(key, result)
         return result
 
@@ -71,7 +71,7 @@ class Remembered(Generic[P, R]):
 
 def remembered(
     most_bytes: int, size: Callable[[Any], int]
-) -> Callable[[Callable[P, R]], Remembered[P, R]]:
+) -> Callable[[Callable[..., R]], Remembered[R]]:
     """Keeps the latest results of a function, at most so many bytes of them.
 
     >>> @remembered(most_bytes=20, size=len)
@@ -81,7 +81,7 @@ def remembered(
     (9, 8, 7, 15)
     """
 
-    def wrap(function: Callable[P, R]) -> Remembered[P, R]:
+    def wrap(function: Callable[..., R]) -> Remembered[R]:
         return Remembered(function, size, most_bytes)
 
     return wrap

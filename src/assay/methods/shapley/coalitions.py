@@ -131,7 +131,6 @@ def _design_bytes(design: Design) -> int:
     return 17 * cells + 40 * design.pairs
 
 
-@remembered(_REMEMBERED, size=_design_bytes)
 def paired_design(
     features: int,
     pairs: int,
@@ -144,6 +143,12 @@ def paired_design(
     is 1 / C(d, |S|)), by the Shapley kernel 1 / (k (d - k)) (`kernel`: Lundberg and Lee 2017,
     theorem 2), or by the mean of both (`mixture`).
     """
+    return designs(features, pairs, seed, weighting)
+
+
+@remembered(_REMEMBERED, size=_design_bytes)
+def designs(features: int, pairs: int, seed: int, weighting: Weighting) -> Design:
+    """The designs of `paired_design`, the latest of which are remembered."""
     counts = allocation(features, pairs, weighting)
     layers = np.arange(1, len(counts) + 1)
     # A single feature has no pair at all: an
