@@ -225,6 +225,11 @@ def allocation(features: int, pairs: int, weighting: Weighting) -> list[int]:
         left -= counts[-1]
     # Webster: the j-th pair of a size is worth its share over 2 j + 1, and the dearest win. Ties go
     # to the smaller size, whatever the number of pairs.
+    return _seated(counts, left, room, shares)
+
+
+def _seated(counts: list[int], left: int, room: list[int], shares: list[float]) -> list[int]:
+    """The counts with `left` more pairs, each for the size that offers most for it."""
     offers = []
     for index, count in enumerate(counts):
         if count < room[index]:

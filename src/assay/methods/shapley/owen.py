@@ -257,11 +257,17 @@ class OwenValues(MaskMethod):
         kinds, kind = torch.cat((players, existing), dim=1).unique(dim=0, return_inverse=True)
         for number, both in enumerate(kinds):
             playing, owned = (part.nonzero()[:, 0].tolist() for part in both.chunk(2))
-            whole = self.hierarchy or halves(partition.shape)
-            if self.hierarchy is None and len(owned) < partition.count and owned:
-                whole = _renumbered(halves((len(owned),)), dict(enumerate(owned)))
+            whole = self._whole(partition.shape, owned, partition.count)
             places = {feature: place for place, feature in enumerate(playing)}
             yield (kind == number).nonzero()[:, 0], OwenValues(_renumbered(whole, places))
+
+    def _whole(self, shape: tuple[int, ...], owned: list[int], count: int) -> Hierarchy:
+        """The hierarchy of the features that an input has, `owned` of `count`."""
+        if self.hierarchy is not None:
+            return self.hierarchy
+        if 0 < len(owned) < count:
+            return _renumbered(halves((len(owned),)), dict(enumerate(owned)))
+        return halves(shape)
 
     def resolved(self, question: Question) -> OwenValues:
         if self.hierarchy is not None:
