@@ -253,23 +253,28 @@ class Method(ABC):
         players = self.players(question)
         if players is None or bool(players.all()):
             return ask(self, shards)
-        parts = [_Parts(players) for _ in shards]
         for shard in shards:
             # Asked once for all groups, which take it along.
             shard.fix_target()
+        parts = [_Parts(players) for _ in shards]
         for rows, method in self.among(question, players):
-            playing = int(players[rows[0]].sum())
-            if playing in (0, players.shape[1]):
-                taken = [shard.take(rows) for shard in shards]
-            else:
-                taken = [shard.among(rows, players[rows]) for shard in shards]
-            if playing == 0:
-                estimates = [self.without_players(shard) for shard in taken]
-            else:
-                estimates = [_as_estimate(piece) for piece in ask(method, taken)]
+            estimates = method._of_group(shards, rows, players[rows], ask)
             for part, estimate in zip(parts, estimates):
                 part.add(rows, estimate)
         return [part.joined() for part in parts]
+
+    def _of_group(
+        self, shards: Sequence[Question], rows: Tensor, players: Tensor, ask: Ask
+    ) -> Sequence[Estimate]:
+        """The answers about inputs `rows` (r,) with as many `players` (r, features) each."""
+        playing = int(players[0].sum())
+        if playing == 0:
+            return [self.without_players(shard.take(rows)) for shard in shards]
+        if playing == players.shape[1]:
+            taken = [shard.take(rows) for shard in shards]
+        else:
+            taken = [shard.among(rows, players) for shard in shards]
+        return [_as_estimate(piece) for piece in ask(self, taken)]
 
     def _shards(self, question: Question) -> Iterator[Question]:
         return iter((question,)) if self.pools_inputs else question.shards()
@@ -401,6 +406,9 @@ class _Parts:
         standard_error = None
         if any(error is not None for error in errors):
             standard_error = self._spread(errors)
+        return Estimate(values, standard_error, self._notes(), players=self.players.sum(dim=1))
+
+    def _notes(self) -> dict[str, Any]:
         order = torch.cat(self.rows).argsort().tolist()
         notes: dict[str, Any] = {}
         for estimate in self.estimates:
@@ -410,7 +418,7 @@ class _Parts:
             # Lists have an entry for each input: they go back to the inputs' order.
             if isinstance(note, list) and len(note) == len(order):
                 notes[name] = [note[place] for place in order]
-        return Estimate(values, standard_error, notes, players=self.players.sum(dim=1))
+        return notes
 
     def _spread(self, parts: Sequence[Tensor | None]) -> Tensor:
         """Numbers of players as numbers of features."""
