@@ -6,6 +6,7 @@ A new method needs no line here if it can be made without settings; otherwise on
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,11 +104,6 @@ def counting(module: nn.Module, log: list[int]) -> nn.Module:
     return module
 
 
-class _Log:
-    def __init__(self, rows: list[int]) -> None:
-        self.rows = rows
-
-
 class Breaks(nn.Module):
     """Raises at one of its calls, in the middle of the forward, after it has written to itself."""
 
@@ -119,15 +115,16 @@ class Breaks(nn.Module):
         self.seen: list[Tensor] = []
         self.last: Tensor | None = None
         self.register_buffer("calls", torch.zeros(1))
-        self._left = _Log([at])
+        # No state that could be put back: how often it was called is the world's to know.
+        self._calls = itertools.count(1)
+        self._at = at
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(self.first(x))
         self.last = h
         self.seen.append(h)
         self.calls.add_(1)
-        self._left.rows[0] -= 1
-        if self._left.rows[0] < 0:
+        if next(self._calls) > self._at:
             raise RuntimeError("the forward broke on purpose")
         return self.inner(h)
 

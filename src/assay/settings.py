@@ -225,6 +225,9 @@ def shown(value: Any) -> str:
 
 def has_length(value: Any) -> bool:
     """Whether a value counts what it holds: no iterator, no number, no array of a single one."""
+    # Some arrays (sparse, nested) refuse to say; what they are is refused where they are read.
+    if hasattr(value, "ndim") or hasattr(value, "nnz"):
+        return getattr(value, "ndim", 2) > 0
     try:
         len(value)
     except TypeError:

@@ -75,10 +75,11 @@ def test_a_service_that_cannot_give_slopes_is_refused_where_they_are_needed() ->
         assay.Gradient()(ask(Service(Client())))
 
 
-def test_what_the_service_raises_reaches_the_caller() -> None:
+def test_what_the_service_raises_is_the_cause_of_the_refusal() -> None:
     class Broken(Client):
         def score(self, rows: list[Any]) -> list[Any]:
             raise ConnectionError("the service is away")
 
-    with pytest.raises(ConnectionError, match="the service is away"):
+    with pytest.raises(assay.errors.ModelError, match="the service is away") as caught:
         assay.ExactShapley()(ask(Service(Broken())))
+    assert isinstance(caught.value.__cause__, ConnectionError)

@@ -68,7 +68,7 @@ def test_a_short_text_beside_a_long_one_has_nothing_where_it_has_no_words() -> N
     alone = assay.ExactShapley()(assay.Question(points, ["good"]))
     assert crowd.values[0, 1:].abs().max() == 0
     torch.testing.assert_close(crowd.values[0, :1], alone.values[0])
-    torch.testing.assert_close(crowd.base, torch.zeros(2))
+    torch.testing.assert_close(crowd.base, torch.zeros(2, dtype=torch.float64))
 
 
 def test_identity_is_the_text_and_not_its_code() -> None:

@@ -265,7 +265,6 @@ def test_numbers_of_numpy_and_lists_are_taken(window: Any) -> None:
         (True, KindError),
         ((), KindError),
         ((2, "x"), KindError),
-        (np.array([2, 2]), KindError),
         (0, SettingError),
         (((2,), (0,)), SettingError),
     ],

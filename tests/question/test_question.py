@@ -516,3 +516,12 @@ def test_a_target_without_a_value_on_the_inputs_is_refused() -> None:
 def test_a_target_without_slopes_is_told_from_outputs_without_them(target: Any) -> None:
     with pytest.raises(AbilityError, match="a target that can be differentiated"):
         assay.Gradient()(assay.Question(tanh_net(), randn(2, FEATURES), target=target))
+
+
+def test_one_output_of_many_is_the_same_question_as_it_alone() -> None:
+    net = torch.nn.Linear(3, 2)
+    question = assay.Question(net, torch.ones(2, 3), target=0)
+    digests = [part.digest for part in question.for_outputs()]
+    alone = [assay.Question(net, torch.ones(2, 3), target=output).digest for output in (0, 1)]
+    assert digests == alone
+    assert alone[0] != alone[1]

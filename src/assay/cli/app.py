@@ -50,6 +50,10 @@ class Refusing(TyperGroup):
             return super().invoke(ctx)
         except AssayError as refusal:
             typer.echo(f"{type(refusal).__name__}: {refusal}", err=True)
+            # What the user's own predictor raised is found in the user's own file.
+            place = _outside(refusal.__cause__) if refusal.__cause__ else ""
+            if place:
+                typer.echo(f"Raised in {place}, which is no part of assay.", err=True)
             raise typer.Exit(2) from refusal
         # Any other exception shows its traceback: a fault of the library, or of the module that was
         # named, which is then told.
@@ -60,7 +64,7 @@ class Refusing(TyperGroup):
             raise
 
 
-def _outside(error: Exception) -> str:
+def _outside(error: BaseException) -> str:
     """Where an exception was raised, if that is neither this library nor what it stands on."""
     frames = traceback.extract_tb(error.__traceback__)
     # Installed packages lie below the interpreter's own folders.
@@ -94,7 +98,7 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="which version")
     ] = False,
 ) -> None:
-    pass
+    """Explains a model's prediction, measures how good that is, and certifies what it can."""
 
 
 # --- arguments that commands share

@@ -248,9 +248,12 @@ def _draw_panels(panels: Any, comparison: Comparison, shown: list[str]) -> None:
 
 
 def _heading(comparison: Comparison, label: str) -> str:
-    score = comparison.score(label, comparison.metrics[0])
-    low, high = score.interval
     name = label.partition("(")[0]
+    score = comparison.scores.get((label, comparison.metrics[0]))
+    # Weights have no unit in which they could be scored.
+    if score is None:
+        return f"{name}\n(weights)"
+    low, high = score.interval
     return f"{name}\n{_short(score.mean)} [{_short(low)}, {_short(high)}]"
 
 

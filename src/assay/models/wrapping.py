@@ -13,6 +13,7 @@ from assay.engine import Chunking, PlanRuns, out_of_memory
 from assay.errors import AssayError, InputError, KindError, ModelError
 from assay.models.base import Model
 from assay.models.black_box import Estimator, Function
+from assay.models.networks.by_name import behind_names
 from assay.models.networks.by_name import by_name as module_by_name
 from assay.models.networks.network import Network
 from assay.settings import argument as checked_argument
@@ -190,8 +191,8 @@ def by_name(model: Model, names: tuple[str, ...]) -> Model:
     """The same predictor, given its inputs under these names of arguments."""
     if isinstance(model, Network):
         # Named anew: the last names count.
-        module = getattr(model.module, "behind", model.module)
-        _check_names(getattr(module, "_orig_mod", module).forward, names, model.name)
+        module = behind_names(model.module)
+        _check_names(model.plain.forward, names, model.name)
         named = module_by_name(module, names)
         return Network(named, model.output, model.chunking, model.device, False)
     if isinstance(model, Function):

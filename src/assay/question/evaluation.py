@@ -45,6 +45,7 @@ _HALF_TOLERANCE = (3e-2, 3e-2)  # the same in half precision
 _SHOWN = 1 << 22  # elements of inputs up to which a refusal may try them as one input
 _AGAIN = 10.0  # rounding that is excused between two chunks of the same rows, in tolerances
 _LEAST = 1e-6  # the same where answers are 0
+_DEEPEST = 8  # containers within containers of shared context that are looked into
 _ROUNDINGS = 16  # units in the last place of the inputs that cancelling sums may be off by
 
 
@@ -134,6 +135,8 @@ class Evaluation:
 
         The copy is made anew only where its counter says that it was written to.
         """
+        if len(at) > _DEEPEST:
+            return value
         if type(value) is dict:
             return {key: self._unwritten(part, (*at, key)) for key, part in value.items()}
         if type(value) in (list, tuple):

@@ -94,7 +94,8 @@ class Question:
         *,
         context: Context | None = None,
     ) -> None:
-        model, inputs = by_argument(wrap(model), inputs, context or {})
+        context = {} if context is None else context
+        model, inputs = by_argument(wrap(model), inputs, context)
         # A plain function is called with the kind of array that was handed in.
         if isinstance(model, Function):
             model = model.reading(inputs)
@@ -105,7 +106,6 @@ class Question:
             model = _stopped(model, layer)
         layout, self.features, self.removal = read_inputs(inputs, features, removal, model)
         x = check_finite(layout.flatten(inputs), model)
-        context = {} if context is None else context
         aligned, shared = split_context(context, len(x), model.device)
         absent = self.removal.bind(layout, x, lambda: layout.identities(x))
         evaluation = Evaluation(

@@ -22,6 +22,7 @@ from assay.settings import Settings
 # The integer type of as many bytes as a number has: numbers are switched as bits.
 _INTEGER_OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
+_DEEPEST = 8  # lists within lists that are written out
 _MOST_ENTRIES = 32  # of a list that is written out
 
 _MOST_WRITTEN = 1000  # characters of its entries
@@ -168,7 +169,7 @@ class Removal(Settings, ABC):
         """
 
 
-def short_repr(value: Any) -> str:
+def short_repr(value: Any, depth: int = 0) -> str:
     """Settings that are data, by kind and shape; lists and tuples of many entries by their number.
 
     >>> short_repr([0.5, 1.0]), short_repr([0.0] * 1000)
@@ -177,8 +178,11 @@ def short_repr(value: Any) -> str:
     shape = getattr(value, "shape", None)
     if shape is not None:
         return f"<{type(value).__name__} of shape {tuple(shape)}>"
+    # Deeper than anything that is meant: a list may hold itself.
+    if isinstance(value, list | tuple) and depth > _DEEPEST:
+        return f"<{type(value).__name__}>"
     if isinstance(value, list | tuple):
-        written = [short_repr(part) for part in value[: _MOST_ENTRIES + 1]]
+        written = [short_repr(part, depth + 1) for part in value[: _MOST_ENTRIES + 1]]
         # Also of entries that are themselves too many to be written.
         much = sum(map(len, written)) > _MOST_WRITTEN or any(part[:1] == "<" for part in written)
         if len(value) > _MOST_ENTRIES or much:

@@ -653,7 +653,8 @@ def test_every_output_is_answered_as_if_it_were_asked_alone(method: Lime) -> Non
         for name in notes:
             np.testing.assert_allclose(answer.facts[name], alone.facts[name], rtol=0, atol=1e-12)
         assert ("stability" in answer.facts) == ("stability" in alone.facts)
-        assert answer.provenance == alone.provenance
+        # A function that counts its calls in a list is another one after each call.
+        assert {**answer.provenance, "question": ""} == {**alone.provenance, "question": ""}
 
 
 @pytest.mark.parametrize("around", [CoinMasks(64), SizeMasks(64)], ids=repr)

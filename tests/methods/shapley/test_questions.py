@@ -84,7 +84,8 @@ def same_as_alone(answer: Attribution, alone: Attribution) -> None:
         assert (shared is None) == (single is None), part
         if shared is not None:
             torch.testing.assert_close(shared, single, rtol=0, atol=TOLERANCE)
-    assert answer.provenance == alone.provenance
+    # A function that counts its calls in a list is another one after each call.
+    assert {**answer.provenance, "question": ""} == {**alone.provenance, "question": ""}
 
 
 def test_the_outputs_that_are_picked_are_answered() -> None:

@@ -16,6 +16,7 @@ from torch.ao import quantization
 import assay
 from assay.errors import ModelError
 from assay.models.networks import fingerprint
+from assay.models.networks.fingerprint import Fingerprint
 from toys import randn, tanh_net
 
 X = randn(3, 4)
@@ -182,7 +183,10 @@ def test_the_hash_of_a_plain_network_is_that_of_its_description_and_bytes() -> N
     expected = hashlib.blake2b(digest_size=16)
     for part in parts:
         expected.update(len(part).to_bytes(8, "little") + part)
-    assert assay.wrap(net).fingerprint() == expected.digest()
+    assert Fingerprint(net, net).digest() == expected.digest()
+    # What is picked of the outputs decides the answer as well.
+    picked = assay.wrap(net, output=lambda outputs: outputs[:, :1])
+    assert picked.fingerprint() != assay.wrap(net).fingerprint()
 
 
 def test_the_state_is_hashed_once_and_again_when_it_was_written_to(

@@ -7,11 +7,12 @@ found and heard, weights are hashed, and what a session changes is put back wher
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, final
 
 from torch import nn
 
 
+@final
 class _ByName(nn.Module):
     """Inputs in order, handed on as keywords.
 
@@ -36,11 +37,15 @@ class _ByName(nn.Module):
     def forward(self, *rows: Any, **context: Any) -> Any:
         return self.behind(**dict(zip(self.names, rows, strict=True)), **context)
 
-    def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
-        yield from self.behind.named_modules(*args, **kwargs)
+    def named_modules(
+        self, memo: Any = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Module]]:
+        yield from self.behind.named_modules(memo, prefix, remove_duplicate)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        return self.behind.state_dict(*args, **kwargs)
+    def state_dict(
+        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> Any:
+        return self.behind.state_dict(destination=destination, prefix=prefix, keep_vars=keep_vars)
 
     def __repr__(self) -> str:
         return f"{self.behind!r} by {', '.join(self.names)}"
@@ -48,7 +53,9 @@ class _ByName(nn.Module):
 
 def by_name(module: nn.Module, names: tuple[str, ...]) -> nn.Module:
     """The module, given its inputs under these names of arguments."""
-    # Messages and provenance say the name of the module behind.
-    kind = type(type(module).__name__, (_ByName,), {})
-    named: nn.Module = kind(module, names)
-    return named
+    return _ByName(module, names)
+
+
+def behind_names(module: nn.Module) -> nn.Module:
+    """The module itself, without the names it is called by."""
+    return module.behind if isinstance(module, _ByName) else module

@@ -58,8 +58,16 @@ class _Tracer(fx.Tracer):
                 arguments[index] = defaults[stand_in.node.target]
         return function, arguments
 
-    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
-        node = super().create_node(*args, **kwargs)
+    def create_node(
+        self,
+        kind: str,
+        target: Any,
+        args: Any,
+        kwargs: Any,
+        name: str | None = None,
+        type_expr: Any = None,
+    ) -> fx.Node:
+        node = super().create_node(kind, target, args, kwargs, name, type_expr)
         # Within no_grad, and in the forward of an autograd.Function, which knows slopes of its own.
         if not torch.is_grad_enabled():
             node.meta[_UNRECORDED] = True

@@ -30,6 +30,7 @@ class Layered(Model):
     """A network whose layers have names."""
 
     plain: nn.Module
+    called: nn.Module
     """The module without a compiler around it: hooks are heard by it alone."""
     output: Callable[[Any], Any]
 
@@ -177,7 +178,7 @@ class Upto(_Cut):
         # Hooks are heard by the plain module alone: a compiled one may have inlined the layer.
         with _hooked(self.network.plain, self.places, stop):
             try:
-                self.network.plain(*rows, **context)
+                self.network.called(*rows, **context)
             except _Reached:
                 pass
             except Exception:
@@ -235,7 +236,7 @@ class After(_Cut):
         """Tries to capture the network as a graph, on a sample of rows."""
         if not context and self._captured_whole:
             self.split = graph.split(
-                self.network.plain, self.places[0].layer, sample, self.network.output
+                self.network.called, self.places[0].layer, sample, self.network.output
             )
 
     def learn(self, two: Sample, each: Sequence[Sample]) -> Rows:
@@ -324,7 +325,7 @@ class After(_Cut):
             passed[number].append(self.places[number].find(output, len(rows[0])).clone())
 
         with _hooked(self.network.plain, self.places, read):
-            self.network.plain(*graph.copies(rows), **context)
+            self.network.called(*graph.copies(rows), **context)
         self._check_called(list(map(len, passed)))
         return [activation for (activation,) in passed]
 
@@ -346,7 +347,7 @@ class After(_Cut):
         self.network.start_afresh()
         try:
             with torch.enable_grad(), _hooked(self.network.plain, self.places, watch):
-                self.network.plain(*graph.copies(sample), **context)
+                self.network.called(*graph.copies(sample), **context)
         except AssayError:
             raise
         except Exception:
@@ -387,7 +388,7 @@ class After(_Cut):
             return self.places[number].exchange(output, activations[number], is_common)
 
         with _hooked(self.network.plain, self.places, exchange):
-            outputs = self.network.output(self.network.plain(*beside, **original))
+            outputs = self.network.output(self.network.called(*beside, **original))
         self._check_called(exchanged)
         return outputs
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
+from typing import final
 from weakref import WeakKeyDictionary
 
 from torch import nn
@@ -19,6 +20,7 @@ _numbers = count()
 _registry = threading.Lock()
 
 
+@final
 class _NetworkLock:
     """A lock that one thread may take several times, and its number in the order of making."""
 

@@ -18,6 +18,7 @@ from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, LocalChange, Model, checked, digest
 from assay.models.identity import identity
 from assay.models.networks import layers as cut
+from assay.models.networks.by_name import behind_names
 from assay.models.networks.fast_forms import PRECISIONS, FastForms, Version, can_be_fast, version_of
 from assay.models.networks.fingerprint import Fingerprint
 from assay.models.networks.locks import alone_in
@@ -90,7 +91,9 @@ class Network(cut.Layered):
         self.chunking = chunking or Chunking()
         self._device = device
         # Behind torch.compile the original module is kept under this name.
-        self.plain = getattr(module, "_orig_mod", module)
+        self.called = getattr(module, "_orig_mod", module)
+        # Names of arguments belong to the call: parts have theirs in the module itself.
+        self.plain = behind_names(self.called)
         # Hooks, and so layers, are not heard by scripted modules.
         scripted = isinstance(module, torch.jit.ScriptModule)
         self.abilities = frozenset({Ability.GRADIENT, Ability.LAYERS})
