@@ -15,7 +15,7 @@ from torch import Tensor
 
 from assay.errors import KindError
 from assay.inputs.layout import Layout
-from assay.inputs.texts import _MASK, TextLayout
+from assay.inputs.texts import TextLayout
 from assay.removals.base import Absent, FixedAbsent, Removal
 
 
@@ -49,7 +49,10 @@ class MaskToken(Removal):
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
         # Of texts only the code is written here: the layout knows the string by now.
         if isinstance(layout, TextLayout):
-            return FixedAbsent(torch.full_like(x[:1], _MASK).unsqueeze(1))
+            codes = layout.masked(x)
+            # Texts of one length have one row of masks in common.
+            shared = bool((codes == codes[:1]).all())
+            return FixedAbsent((codes[:1] if shared else codes).unsqueeze(1))
         if isinstance(self.token, str) or x.is_floating_point():
             raise KindError(
                 expected=f"integer tokens and a token's number for {self!r}",
