@@ -4,6 +4,7 @@ AssayError                       everything this library refuses
     InputError (ValueError)      inputs, masks or answers whose values cannot be used
         SettingError             settings of a method, metric, removal, ... that cannot be used
     KindError (TypeError)        something of the wrong kind
+        SettingKindError         a setting of the wrong kind; a SettingError, too
     TargetError (ValueError)     a target that the model's outputs cannot answer
     AbilityError (TypeError)     a method that needs what this model cannot do
     ModelError (RuntimeError)    a model that misbehaves
@@ -61,6 +62,10 @@ class KindError(AssayError, TypeError):
     """Something of the wrong kind: integers where slopes are asked for, a dict where a tensor is
     needed.
     """
+
+
+class SettingKindError(SettingError, KindError):
+    """A setting of the wrong kind, such as a word where a number is meant, told when it is made."""
 
 
 class TargetError(AssayError, ValueError):

@@ -17,8 +17,11 @@ import torch
 from torch import Tensor
 
 from assay.errors import InputError, SettingError
+from assay.features.images import Patches, Pixels
+from assay.inputs.places import Places, check_axes, places_in
 from assay.numerics import rng
 from assay.question.question import Question
+from assay.settings import Settings
 
 
 @final
@@ -36,7 +39,7 @@ class PerturbationBatch:
     removed: Tensor | None
 
 
-class Perturbation(ABC):
+class Perturbation(Settings, ABC):
     """A law of I: the model is asked at x - I.
 
     A subclass is a frozen dataclass whose fields are its settings.
@@ -215,23 +218,28 @@ class Squares(Perturbation):
     """Every axis-aligned square of some sides, at every position, is removed once.
 
     The law "Square" of Yeh et al. (2019, section 4). The feature map must be an image: elements or
-    pixels (height, width). On 28 x 28 the sides 1 to 10 make 5,605 squares.
+    pixels (height, width); of a series squares are stretches, of a volume cubes. On 28 x 28 the
+    sides 1 to 10 make 5,605 squares.
 
     Settings:
         sides: in pixels, each at least 1 and at most the image's smaller side.
         sampled: whether the draws are squares chosen uniformly (with replacement), in the place of
             all of them.
+        axes: what the axes of the feature map are where every element is a feature, as in
+            `Pixels`: "HWC" for channels last, "CT" for series.
 
     Errors: SettingError for sides below 1 or none, InputError for what is no image or too small.
 
     >>> Squares(sides=(3, 5))
-    Squares(sides=(3, 5), sampled=False)
+    Squares(sides=(3, 5), sampled=False, axes=None)
     """
 
     sides: tuple[int, ...] = field(default=tuple(range(1, 11)))
     sampled: bool = False
+    axes: str | None = None
 
     def __post_init__(self) -> None:
+        check_axes(self.axes, "Squares")
         if not self.sides or min(self.sides) < 1:
             raise SettingError(
                 expected="sides of at least 1 pixel",
@@ -261,49 +269,58 @@ class Squares(Perturbation):
         masks = self._masks(question, squares)
         return _removal_batch(question, masks)
 
-    def _grid(self, question: Question) -> tuple[int, int, int]:
-        """(channels, height, width) of the feature map; pixels count as one channel."""
+    def _places(self, question: Question) -> Places:
+        """The places of the feature map, and its channels."""
         shape = question.partition.shape
-        if len(shape) not in (2, 3):
-            raise InputError(
-                expected=f"features on an image for {self!r}",
-                got=f"a feature map of shape {shape}",
-                advice="Ask about Pixels().",
-            )
-        height, width = shape[-2:]
+        axes = self.axes
+        # Pixels and patches have no channels any more: their map is places alone.
+        places_alone = isinstance(question.features, Pixels | Patches)
+        if axes is not None and (places_alone or len(axes) != len(shape)):
+            axes = axes.replace("C", "")
+        if axes is None and places_alone:
+            places = Places(shape, 1, None)
+        else:
+            self._check_map(shape, axes)
+            places = places_in(shape, axes, "Squares")
         # A square lies inside the image as a whole.
-        largest = min(height, width)
+        largest = min(places.shape)
         if max(self.sides) > largest:
             raise InputError(
                 expected=f"sides from 1 to {largest}",
                 got=self.sides,
                 advice=f"Leave out sides above {largest}: Squares(sides=(...)).",
             )
-        channels = shape[0] if len(shape) == 3 else 1
-        return channels, height, width
+        return places
+
+    def _check_map(self, shape: tuple[int, ...], axes: str | None) -> None:
+        if axes is None and len(shape) not in (2, 3, 4):
+            raise InputError(
+                expected=f"features on an image for {self!r}",
+                got=f"a feature map of shape {shape}",
+                advice="Ask about Pixels(), of a series about Pixels(axes='CT').",
+            )
 
     def _squares(self, question: Question) -> Tensor:
-        """Every square as side, top, left: (squares, 3)."""
-        _, height, width = self._grid(question)
+        """Every square as side, top, left: (squares, 3), or with as many corners as axes."""
+        places = self._places(question)
         squares_of_sides = []
         # In this order they are numbered: by side, then row by row.
         for side in self.sides:
-            tops = torch.arange(height - side + 1)
-            lefts = torch.arange(width - side + 1)
-            squares = torch.cartesian_prod(torch.tensor([side]), tops, lefts)
+            corners = [torch.arange(length - side + 1) for length in places.shape]
+            squares = torch.cartesian_prod(torch.tensor([side]), *corners)
             squares_of_sides.append(squares)
         return torch.cat(squares_of_sides)
 
     def _masks(self, question: Question, squares: Tensor) -> Tensor:
         """Masks of the features inside squares (n or 1, k, 3): (n or 1, k, features)."""
-        channels, height, width = self._grid(question)
+        places = self._places(question)
         squares = squares.to(question.x.device)
-        # Each (n or 1, k, 1), against rows and columns of the image.
-        side, top, left = squares.unsqueeze(-2).unbind(-1)
-        row = torch.arange(height, device=side.device)
-        column = torch.arange(width, device=side.device)
-        in_rows = (row >= top) & (row < top + side)
-        in_columns = (column >= left) & (column < left + side)
-        inside = in_rows.unsqueeze(-1) & in_columns.unsqueeze(-2)
+        # Each (n or 1, k, 1), against the places along one axis.
+        side, *corners = squares.unsqueeze(-2).unbind(-1)
+        inside = torch.ones_like(side, dtype=torch.bool)
+        for corner, length in zip(corners, places.shape):
+            place = torch.arange(length, device=side.device)
+            along = (place >= corner) & (place < corner + side)
+            inside = (inside.unsqueeze(-1) & along.unsqueeze(-2)).flatten(-2)
         # A square goes through all channels.
-        return inside.flatten(-2).repeat(1, 1, channels)
+        return places.spread(inside)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assay.answers.attribution import Attribution
+from assay.answers.files import saved_file
+from assay.answers.header import shown
 from assay.answers.score import Score
 from assay.answers.storage import read
 from assay.errors import InputError
@@ -25,8 +27,8 @@ _NOUNS: dict[str, type[Attribution] | type[Score]] = {"Attribution": Attribution
 def load(path: str | PathLike[str]) -> Attribution | Score | Certificate:
     """What `.save(path)` wrote: an Attribution, a Score or a Certificate.
 
-    Errors: InputError for a file that is missing or holds something else, VersionError for one that
-    this version cannot read.
+    Errors: InputError for a file that is missing, damaged or holds something else, VersionError for
+    one that this version cannot read, KindError for what is no path.
 
     >>> import tempfile, torch, assay
     >>> answer = assay.Gradient()(assay.Question(torch.nn.Linear(2, 1), torch.ones(1, 2)))
@@ -35,13 +37,7 @@ def load(path: str | PathLike[str]) -> Attribution | Score | Certificate:
     ...     load(f"{folder}/answer.safetensors")
     Attribution(Gradient(), 1 inputs, 2 features)
     """
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(
-            expected="a file written by .save()",
-            got=f"{file}, where there is none",
-            advice="Look for a typing error in the path, or save an answer there first.",
-        )
+    file = saved_file(path)
     if _is_json(file):
         # Read here, so that whoever loads answers alone need not load the
         # certificates.
@@ -52,12 +48,19 @@ def load(path: str | PathLike[str]) -> Attribution | Score | Certificate:
     if noun not in _NOUNS:
         raise InputError(
             expected=f"a saved Attribution, Score or Certificate in {file}",
-            got=f"a {noun}",
+            got=f"a {shown(noun)}",
             advice="Read it with the version that wrote it.",
         )
     return _NOUNS[noun].load(file)
 
 
 def _is_json(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return opened.read(1) == b"{"
+    try:
+        with file.open("rb") as opened:
+            return opened.read(1) == b"{"
+    except OSError as error:
+        raise InputError(
+            expected="a file written by .save()",
+            got=f"{file} which cannot be read: {error.strerror}",
+            advice="Look whether you may read it.",
+        ) from error

@@ -11,20 +11,33 @@ imported by its module, `abc.Sequence`, and used in the three aliases at the hea
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections import abc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral
 from typing import Any, TypeAlias, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import KindError, TargetError
+from assay.engine import out_of_memory
+from assay.errors import AssayError, KindError, TargetError
+from assay.settings import Settings
 
-Index: TypeAlias = int | tuple[int, ...] | abc.Sequence[int] | Tensor
+Index: TypeAlias = (
+    int | tuple[int, ...] | abc.Sequence[int] | abc.Sequence[tuple[int, ...]] | Tensor
+)
 """Which output: one for all inputs, one per input, or a place in outputs of several dimensions."""
+
+Unit: TypeAlias = int | slice | tuple[int | slice, ...] | Callable[[Tensor], Tensor]
+"""Which units of a layer: one, the sum over some, or a function of all of them."""
+
+Part: TypeAlias = int | str | tuple[int | str, ...]
+"""Which part of an output of several tensors: by number, by key or name, or by the way to it."""
 
 WordNumbers: TypeAlias = abc.Sequence[int] | Tensor
 """Words of a caption as numbers in the model's vocabulary."""
@@ -62,8 +75,10 @@ class Target(ABC):
         """One target for all inputs, from this one and those chosen for the inputs behind it."""
         return self
 
-    def at_layer(self) -> tuple[Target, str | None]:  # may be overridden
-        """The target of the network that stops at a layer, and the layer; None for the whole."""
+    def at_layer(self) -> tuple[Target, Any]:  # may be overridden
+        """The target of the network that stops at a layer, and the layer (its name, the module, or
+        a `LayerPart`); None for the whole.
+        """
         return self, None
 
     @abstractmethod
@@ -77,62 +92,52 @@ class Output(Target):
     """One output: the same for all inputs, or one per input.
 
     Settings:
-        index: an int for all inputs, one int per input (a list, an array, a tensor), or a tuple
-            that points into outputs of several dimensions; negative ones count from the end.
+        index: an int for all inputs, one int per input (a list, an array, a column of a table), a
+            tuple that points into outputs of several dimensions, or a list of one such tuple for
+            each input; negative ones count from the end.
+
+    >>> outputs = torch.arange(12.0).reshape(2, 2, 3)
+    >>> Output([(0, 2), (1, -1)]).choose(outputs).score(outputs, torch.arange(2))
+    tensor([ 2., 11.])
     """
 
     index: Index
 
     def sized(self, n: int) -> Target:
-        index = self.index
-        is_array = isinstance(index, int | tuple | list) or hasattr(index, "__array__")
-        if isinstance(index, bool) or not is_array:
-            raise KindError(
-                expected="an int, one int per input or a tuple as output",
-                got=type(index).__name__,
-                advice="Use target=0 for the first output, target=labels for one per input.",
-            )
-        if isinstance(index, int | tuple):
-            return self
-        per_input = torch.as_tensor(index)
-        is_whole = _is_whole(per_input)
-        if per_input.dim() == 0 and is_whole:
-            return Output(int(per_input))
-        if not is_whole or tuple(per_input.shape) != (n,):
+        index = _as_index(self.index)
+        if not isinstance(index, Tensor):
+            return Output(index)
+        # An array of one number is that number; a list says one for each input.
+        alone = index.dim() == 1 and len(index) == 1 and not isinstance(self.index, list)
+        if index.dim() == 0 or (alone and n > 1):
+            return Output(int(index))
+        if index.dim() not in (1, 2) or len(index) != n or not index.numel():
             raise TargetError(
-                expected=f"one int per input, shape ({n},)",
-                got=f"{per_input.dtype} of shape {tuple(per_input.shape)}",
+                expected=f"one int per input, shape ({n},), or one tuple of ints for each",
+                got=f"{index.dtype} of shape {tuple(index.shape)}",
                 advice="Give each input its own, or one int for all of them.",
             )
-        return Output(per_input.to(torch.int64))
+        # A column is one int per input as well.
+        if index.dim() == 2 and index.shape[1] == 1:
+            index = index[:, 0]
+        return Output(index.to(torch.int64))
 
     def choose(self, outputs: Tensor) -> Target:
         target = self.sized(len(outputs))
         index = target.index if isinstance(target, Output) else self.index
         if not isinstance(index, Tensor):
-            self._check_inside(outputs, (index,) if isinstance(index, int) else tuple(index))
-            return self
-        for extreme in (int(index.min()), int(index.max())):
-            self._check_inside(outputs, (extreme,))
+            place: Any = (index,) if isinstance(index, int) else index
+            _check_inside(outputs, tuple(place))
+            return target
+        sizes = torch.tensor(tuple(outputs.shape[1:]) or (1,))
+        places = index.cpu().reshape(len(index), -1)
+        outside = torch.zeros(len(places), dtype=torch.bool)
+        if places.shape[1] == len(sizes):
+            outside = ((places < -sizes) | (places >= sizes)).any(1)
+        # The first that is outside; where there is none, they all have as many numbers.
+        _check_inside(outputs, tuple(places[int(outside.to(torch.int8).argmax())].tolist()))
         # gather knows no negative indices.
-        classes = outputs.shape[1] if outputs.dim() > 1 else 1
-        return Output(index.to(outputs.device) % classes)
-
-    def _check_inside(self, outputs: Tensor, index: tuple[int, ...]) -> None:
-        sizes = tuple(outputs.shape[1:]) or (1,)
-        if len(index) != len(sizes):
-            raise TargetError(
-                expected=f"a target that points at one of the outputs of shape {sizes}",
-                got=index,
-                advice=f"Give a tuple of {len(sizes)} ints, or a callable outputs -> (n,).",
-            )
-        for value, size in zip(index, sizes):
-            if not -size <= value < size:
-                raise TargetError(
-                    expected=f"a target inside outputs of shape {sizes}",
-                    got=f"{index}; the first output is 0",
-                    advice=f"Use 0 to {size - 1}, or -{size} to -1 from the end.",
-                )
+        return Output((places % sizes).view(index.shape).to(outputs.device))
 
     def take(self, rows: Tensor) -> Target:
         if not isinstance(self.index, Tensor):
@@ -152,9 +157,22 @@ class Output(Target):
         # A model may give one number per row without a dimension for it.
         if outputs.dim() == 1:
             outputs = outputs.unsqueeze(1)
-        if isinstance(self.index, Tensor):
-            return outputs.gather(1, self.index[rows].unsqueeze(1)).squeeze(1)
-        index = self.index if isinstance(self.index, tuple) else (self.index,)
+        try:
+            return self._pick(outputs, rows)
+        except (IndexError, RuntimeError):
+            # Scored without having been chosen on outputs of this shape: refused by name.
+            self.take(rows).choose(outputs)
+            raise
+
+    def _pick(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        index = self.index
+        if isinstance(index, Tensor) and index.dim() == 2:
+            # A place in outputs of several dimensions for each input.
+            each = torch.arange(len(outputs), device=outputs.device)
+            return outputs[(each, *index[rows].unbind(1))]
+        if isinstance(index, Tensor):
+            return outputs.gather(1, index[rows].unsqueeze(1)).squeeze(1)
+        index = index if isinstance(index, tuple) else (index,)
         return outputs[(slice(None), *index)]
 
     def __repr__(self) -> str:
@@ -186,7 +204,7 @@ class Predicted(Target):
         )
 
 
-class _OfOutput(Target):
+class _OfOutput(Settings, Target):
     """A function of all outputs around one of them."""
 
     output: Target
@@ -285,7 +303,7 @@ class Sequence(Target):
     @cached_property
     def _words(self) -> Tensor:
         """Words (steps,), or (n, steps)."""
-        return torch.as_tensor(self.words)
+        return _numbers(self.words, "one word (an int) for each step")
 
     def sized(self, n: int) -> Target:
         words = self._words
@@ -365,7 +383,7 @@ class Contrast(Target):
         a, b = self._pair
         return Contrast(a.sized(n), b.sized(n))
 
-    def at_layer(self) -> tuple[Target, str | None]:
+    def at_layer(self) -> tuple[Target, Any]:
         a, layer = as_target(self.a).at_layer()
         b, layer_of_b = as_target(self.b).at_layer()
         if layer != layer_of_b:
@@ -413,7 +431,7 @@ class Negated(Target):
     def sized(self, n: int) -> Target:
         return Negated(self.target.sized(n))
 
-    def at_layer(self) -> tuple[Target, str | None]:
+    def at_layer(self) -> tuple[Target, Any]:
         target, layer = self.target.at_layer()
         return (self, None) if layer is None else (Negated(target), layer)
 
@@ -430,19 +448,83 @@ class Negated(Target):
 
 @final
 @dataclass(frozen=True)
+class LayerPart:
+    """A part of a layer's output, where the layer gives several tensors."""
+
+    layer: Any
+    output: Part
+
+
+@final
+@dataclass(frozen=True)
 class Neuron(Target):
     """The activation of one unit of a layer; the question is asked of the model that stops there.
 
     Settings:
-        layer: the layer's name in the network, as in `named_modules()`.
-        unit: an int, or a tuple that points into an activation of several dimensions.
+        layer: the layer's name in the network, as in `named_modules()`, or the module itself.
+        unit: an int, or a tuple that points into an activation of several dimensions. Slices, alone
+            or in such a tuple, mean the sum over their units (as in Captum); a function of the
+            activation gives one number per row (r,); a list is one unit for each input.
+        output: which part, where the layer gives several tensors (the first of an LSTM is 0): its
+            number, its key or its attribute's name.
+
+    >>> import assay
+    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
+    >>> x = torch.ones(2, 3)
+    >>> some = assay.Question(net, x, target=Neuron("1", slice(0, 2))).prediction
+    >>> bool(torch.allclose(some, net(x)[:, :2].sum(1)))
+    True
     """
 
-    layer: str
-    unit: int | tuple[int, ...]
+    layer: Any
+    unit: Unit | Index | Target
+    output: Part | None = None
 
-    def at_layer(self) -> tuple[Target, str | None]:
-        return Output(self.unit), self.layer
+    def at_layer(self) -> tuple[Target, Any]:
+        # No layer would be the whole network.
+        if self.layer is None:
+            raise KindError(
+                expected="the name of a layer, or the layer itself, in Neuron",
+                got="None",
+                advice="Name one, as in named_modules(): Neuron('layer4', unit).",
+            )
+        if self.output is None:
+            return self._units, self.layer
+        return self._units, LayerPart(self.layer, self.output)
+
+    @property
+    def _units(self) -> Target:
+        """The target of the network that stops at the layer."""
+        unit: Any = (self.unit,) if isinstance(self.unit, slice) else self.unit
+        if isinstance(unit, tuple) and any(isinstance(part, slice) for part in unit):
+            return _Units(unit)
+        try:
+            target = as_target(unit)
+        except KindError as error:
+            raise KindError(
+                expected=f"a unit of layer {self._layer_name}",
+                got=error.got,
+                advice=(
+                    "Use an int, a tuple of ints, slices to add units up, or a function of the "
+                    "activation: Neuron(layer, 0)."
+                ),
+            ) from error
+        if target.at_layer()[1] is not None:
+            raise TargetError(
+                expected=f"a unit of layer {self._layer_name}",
+                got=repr(self.unit),
+                advice="A question stops at one layer: give the unit itself, Neuron(layer, 0).",
+            )
+        return target
+
+    @property
+    def _layer_name(self) -> str:
+        # A module's own repr may be pages long.
+        return repr(self.layer) if isinstance(self.layer, str) else type(self.layer).__name__
+
+    def __repr__(self) -> str:
+        part = "" if self.output is None else f", output={self.output!r}"
+        return f"Neuron({self._layer_name}, {self.unit!r}{part})"
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         # Reached inside of a target that does not hand `at_layer` on: the outputs are the network's.
@@ -465,32 +547,196 @@ class Function(Target):
     function: Callable[[Tensor], Tensor]
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
-        scores: Any = self.function(outputs)
-        if not isinstance(scores, Tensor) or tuple(scores.shape) != (len(outputs),):
-            is_tensor = isinstance(scores, Tensor)
+        try:
+            scores: Any = self.function(outputs)
+        except AssayError:
+            raise
+        except Exception as error:
+            # The engine answers this one with smaller chunks.
+            if out_of_memory(error):
+                raise
             raise TargetError(
-                expected=f"the target function to return a tensor of shape ({len(outputs)},)",
-                got=tuple(scores.shape) if is_tensor else type(scores).__name__,
-                advice="Reduce every dimension but the first: outputs.flatten(1).sum(1).",
+                expected=f"the target function to score outputs of shape {tuple(outputs.shape)}",
+                got=f"{type(error).__name__}: {error}",
+                advice=f"It sees any number of rows at once. {_OWN_TENSORS}",
+            ) from error
+        self._check(scores, len(outputs))
+        return scores  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _check(scores: Any, rows: int) -> None:
+        got = type(scores).__name__
+        advice = "Reduce every dimension but the first: outputs.flatten(1).sum(1)."
+        if isinstance(scores, Tensor):
+            got = str(tuple(scores.shape))
+            if scores.is_complex() or scores.dtype == torch.bool or scores.layout != torch.strided:
+                got = f"{scores.dtype} of shape {got}, {scores.layout}"
+                advice = "Give real numbers: .float() of truth values, .abs() of complex ones."
+            elif tuple(scores.shape) == (rows,):
+                return
+            elif scores.dim() == 1:
+                advice = f"Give one number for each row. {_OWN_TENSORS}"
+        raise TargetError(
+            expected=f"the target function to return a tensor of shape ({rows},)",
+            got=got,
+            advice=advice,
+        )
+
+
+_OWN_TENSORS = (
+    "A tensor with a row for each input travels as context of a function around both: "
+    "Question(lambda x, mask: (model(x) * mask).sum(1), x, context={'mask': Aligned(mask)})."
+)
+
+
+@final
+@dataclass(frozen=True)
+class _Units(Target):
+    """The sum over some units of a layer: ints and slices that point into its activation."""
+
+    index: tuple[Any, ...]
+
+    def choose(self, outputs: Tensor) -> Target:
+        sizes = tuple(outputs.shape[1:]) or (1,)
+        if len(self.index) != len(sizes):
+            raise TargetError(
+                expected=f"units of an activation of shape {sizes}",
+                got=self.index,
+                advice=f"Give a tuple of {len(sizes)} ints or slices, or a function.",
             )
-        return scores
+        return _Units(tuple(map(self._inside, self.index, sizes)))
+
+    def _inside(self, part: Any, size: int) -> slice:
+        """The same units as a slice that counts upwards."""
+        try:
+            key: Any = part if isinstance(part, slice) else _whole(part)
+            units: Any = range(size)[key]
+            chosen = sorted(units) if isinstance(part, slice) else [units]
+            step = (chosen[1] - chosen[0]) if len(chosen) > 1 else 1
+            return slice(chosen[0], chosen[-1] + 1, step)
+        # No int, a slice of something else, a step of zero, no unit at all.
+        except (TypeError, ValueError, IndexError) as error:
+            raise TargetError(
+                expected=f"units out of {size}, numbers 0 to {size - 1}",
+                got=f"{part!r} in {self.index}",
+                advice="Use ints, or slices that hold at least one unit.",
+            ) from error
+
+    def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        if outputs.dim() == 1:
+            outputs = outputs.unsqueeze(1)
+        return outputs[(slice(None), *self.index)].flatten(1).sum(1)
+
+    def __repr__(self) -> str:
+        return f"Units({self.index!r})"
+
+
+def _check_inside(outputs: Tensor, index: tuple[int, ...]) -> None:
+    """Refuses a place that outputs (n, ...) do not have."""
+    sizes = tuple(outputs.shape[1:]) or (1,)
+    if len(index) != len(sizes):
+        raise TargetError(
+            expected=f"a target that points at one of the outputs of shape {sizes}",
+            got=index,
+            advice=f"Give a tuple of {len(sizes)} ints, or a callable outputs -> (n,).",
+        )
+    for value, size in zip(index, sizes):
+        if not -size <= value < size:
+            advice = f"Use 0 to {size - 1}, or -{size} to -1 from the end."
+            if size == 1:
+                advice = "There is one output: use 0."
+            raise TargetError(
+                expected=f"a target inside outputs of shape {sizes}",
+                got=f"output number {index[0] if len(index) == 1 else index}; the first output is 0",
+                advice=advice,
+            )
+
+
+def _as_index(index: Any) -> int | tuple[int, ...] | Tensor:
+    """An index as an int, as a tuple of ints, or as integers per input."""
+    if isinstance(index, tuple):
+        try:
+            return tuple(map(_whole, index))
+        except TypeError as error:
+            raise TargetError(
+                expected="a tuple of ints that points into outputs of several dimensions",
+                got=repr(index),
+                advice="Give one int for each dimension; a list holds one target for each input.",
+            ) from error
+    # True is an int to Python, and no output.
+    truth = isinstance(index, bool)
+    if isinstance(index, Integral) and not truth:
+        return int(index)
+    if isinstance(index, list) or hasattr(index, "__array__"):
+        return _numbers(index, "one int per input")
+    raise KindError(
+        expected="an int, one int per input or a tuple as output",
+        got=type(index).__name__,
+        advice="Use target=0 for the first output, target=labels for one per input.",
+    )
+
+
+def _whole(value: Any) -> int:
+    """An int, from one of Python's, NumPy's or torch's; TypeError for anything else."""
+    if isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool:
+        raise TypeError("a truth value is no number of an output")
+    return operator.index(value)
+
+
+def _numbers(values: Any, expected: str) -> Tensor:
+    """Whole numbers as a tensor, whatever kind of array or list holds them."""
+    try:
+        # Copies: what the caller writes later is not asked about.
+        is_tensor = isinstance(values, Tensor)
+        tensor = values.detach().clone() if is_tensor else torch.as_tensor(_array(values))
+    except (TypeError, ValueError) as error:
+        raise TargetError(
+            expected=expected,
+            got=f"{type(values).__name__} of something else: {error}",
+            advice="Number the outputs 0, 1, 2, ...: one whole number for each input.",
+        ) from error
+    if not _is_whole(tensor):
+        raise TargetError(
+            expected=expected,
+            got=f"{tensor.dtype} of shape {tuple(tensor.shape)}",
+            advice="Give whole numbers: the first is 0.",
+        )
+    return tensor
+
+
+def _array(values: Any) -> np.ndarray[Any, Any]:
+    array = np.asarray(values)
+    # Objects may be whole numbers: columns of pandas that can hold missing ones.
+    if array.dtype == object:
+        whole = [_whole(value) for value in array.ravel()]
+        return np.array(whole, dtype=np.int64).reshape(array.shape)
+    # torch does not share the memory of what runs backwards, and has no larger unsigned numbers.
+    if array.dtype.kind in "iu":
+        return np.array(array, dtype=np.int64)
+    return array
 
 
 def _is_whole(values: Tensor) -> bool:
     """Whether numbers are of an integer type; truth values are not."""
-    return not (values.is_floating_point() or values.dtype == torch.bool)
+    return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
 
 
 def as_target(value: Any) -> Target:
     """A target from a target, an index or a callable."""
     if isinstance(value, Target):
         return value
+    if isinstance(value, type):
+        raise KindError(
+            expected="a target, an int, ints per input or a callable as target",
+            got=f"the class {value.__name__}",
+            advice=f"Make one: {value.__name__}(...).",
+        )
     # True is an int to Python, and no output.
     if isinstance(value, int | tuple | list | Tensor) and not isinstance(value, bool):
         return Output(value)
     # Arrays and numbers of NumPy, columns of pandas.
     if hasattr(value, "__array__"):
-        return Output(torch.as_tensor(value))
+        return Output(value)
     if callable(value):
         return Function(value)
     raise KindError(

@@ -4,6 +4,8 @@ adjoint.
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import dataclass
 from typing import Any
 
@@ -199,3 +201,127 @@ def test_a_strangers_rule_needs_bind_alone() -> None:
         torch.testing.assert_close(made.values.sum(1), made.prediction - made.base)
         part = assay.ExactShapley()(question.part(1, 2))
         torch.testing.assert_close(part.values, made.values[1:2])
+
+
+def test_as_many_maps_as_channels_are_read_in_no_way() -> None:
+    images = randn(3, 3, 2, 2)
+    maps = torch.tensor([[[0, 0], [1, 1]], [[0, 1], [0, 1]], [[0, 1], [2, 2]]])
+    with pytest.raises(InputError, match=r"one way.*3 channels of one map or 3 maps.*Labels\("):
+        partition(images, assay.Labels(maps))
+    # Both sentences of the advice.
+    each = partition(images, assay.Labels(maps[:, None].expand(-1, 3, -1, -1)))
+    assert each.labels.tolist() == [one.flatten().tolist() * 3 for one in maps]
+    one = partition(images, assay.Labels(maps.expand(3, -1, -1, -1)))
+    assert one.labels.tolist() == [maps.flatten().tolist()] * 3
+    # What means the same in both readings, and what is plainly one map of channels, is answered.
+    same = partition(images, assay.Labels(maps[:1].expand(3, -1, -1)))
+    assert same.labels.tolist() == [maps[0].flatten().tolist() * 3]
+    channels = torch.arange(3)[:, None, None].expand(3, 2, 2)
+    assert partition(images, assay.Labels(channels)).labels.tolist() == [
+        [0] * 4 + [1] * 4 + [2] * 4
+    ]
+    # Two images of three channels leave no doubt.
+    two = partition(images[:2], assay.Labels(maps[:2]))
+    assert two.labels.tolist() == [one.flatten().tolist() * 3 for one in maps[:2]]
+
+
+def test_names_of_elements_are_made_when_they_are_asked_for(tmp_path: Any) -> None:
+    images = torch.zeros(1, 3, 2, 4)
+    by_hand = [f"[{c},{i},{j}]" for c in range(3) for i in range(2) for j in range(4)]
+    made = partition(images, assay.Elements()).names
+    assert list(made) == by_hand
+    assert made == tuple(by_hand)
+    assert tuple(by_hand) == made
+    assert [made[i] for i in range(-24, 24)] == by_hand * 2
+    assert made[3:9:2] == tuple(by_hand[3:9:2])
+    assert (hash(made), repr(made)) == (hash(tuple(by_hand)), repr(tuple(by_hand)))
+    assert (made.index("[1,0,2]"), "[2,1,3]" in made, "x" in made) == (10, True, False)
+    assert made != tuple(by_hand[:-1])
+    with pytest.raises(IndexError):
+        made[24]
+    pair = partition((torch.zeros(2, 2), torch.zeros(2)), assay.Elements()).names
+    assert list(pair) == ["input0[0]", "input0[1]", "input1"]
+    assert (pair[0], pair[2]) == ("input0[0]", "input1")
+    assert partition(images, assay.Pixels()).names[5] == "[1,1]"
+    assert partition(images, assay.Patches(2)).names == ("[0,0]", "[0,1]")
+
+    question = assay.Question(lambda x: x.flatten(1).sum(1), images, removal=assay.Baseline(1.0))
+    answer = assay.TimesInput(assay.Gradient())(question)
+    answer.save(tmp_path / "answer")
+    back = assay.Attribution.load(tmp_path / "answer")
+    assert back.names == answer.names == made == back.names
+    assert list(answer.to_pandas().columns) == by_hand
+    assert pickle.loads(pickle.dumps(answer)).names == made
+    assert copy.deepcopy(answer).names == made
+
+
+def test_no_name_of_a_large_picture_is_made_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(*_: Any) -> str:
+        raise AssertionError("a name was made that nobody asked for")
+
+    monkeypatch.setattr("assay.inputs.names._called", made)
+    picture = torch.zeros(1, 3, 64, 64)
+    for features in (assay.Elements(), assay.Pixels(), assay.Patches(2)):
+        question = assay.Question(
+            lambda x: x.flatten(1).sum(1), picture, features=features, removal=assay.Baseline(1.0)
+        )
+        for method in (assay.Gradient(), assay.TimesInput(assay.Gradient())):
+            method(question).rows(slice(0, 1)).top(3)
+
+
+SHAPES = {"HWC": (4, 6, 3), "TC": (6, 3), "DHWC": (2, 4, 6, 3), "HCW": (4, 3, 6)}
+
+
+@pytest.mark.parametrize("axes", SHAPES)
+@pytest.mark.parametrize(
+    "make", [lambda axes: assay.Pixels(axes=axes), lambda axes: assay.Patches(4, axes)]
+)
+def test_channels_may_stand_anywhere(axes: str, make: Any) -> None:
+    """The same inputs with channels first, axis by axis the same features."""
+    last = randn(2, *SHAPES[axes])
+    first = last.movedim(1 + axes.index("C"), 1)
+    usual = "C" + axes.replace("C", "")
+    moved, plain = partition(last, make(axes)), partition(first, make(usual))
+    assert (moved.count, moved.shape, moved.names) == (plain.count, plain.shape, plain.names)
+    labels = moved.labels.reshape(SHAPES[axes]).movedim(axes.index("C"), 0)
+    assert labels.flatten().tolist() == plain.labels[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("shape", "features", "count", "labels"),
+    [
+        ((2, 5), assay.Pixels(axes="CT"), 5, [0, 1, 2, 3, 4] * 2),
+        ((5, 2), assay.Pixels(axes="TC"), 5, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]),
+        ((5,), assay.Pixels(axes="T"), 5, [0, 1, 2, 3, 4]),
+        ((2, 5), assay.Patches(2, axes="CT"), 3, [0, 0, 1, 1, 2] * 2),
+        ((2, 3, 2, 2), assay.Pixels(), 12, list(range(12)) * 2),
+        ((1, 2, 2, 4), assay.Patches(2), 2, [0, 0, 1, 1] * 4),
+        ((2, 2, 4), assay.Patches(2, axes="DHW"), 2, [0, 0, 1, 1] * 4),
+    ],
+)
+def test_series_and_volumes_have_places_too(
+    shape: tuple[int, ...], features: Any, count: int, labels: list[int]
+) -> None:
+    made = partition(randn(3, *shape), features)
+    assert (made.count, made.labels[0].tolist(), len(made.names)) == (count, labels, count)
+
+
+@pytest.mark.parametrize("shape", [(40, 60, 3), (8, 8, 1), (5, 7, 4), (2, 8, 8, 3)])
+@pytest.mark.parametrize("features", [assay.Pixels(), assay.Patches(2), assay.Superpixels(4)])
+def test_channels_that_seem_to_come_last_are_refused_by_name(
+    shape: tuple[int, ...], features: Any
+) -> None:
+    pytest.importorskip("skimage")
+    turned = "HWC" if len(shape) == 3 else "DHWC"
+    with pytest.raises(InputError, match=f"channels first.*axes='{turned}'.*axes='C"):
+        partition(randn(1, *shape), features)
+
+
+@pytest.mark.parametrize("axes", ["", "C", "HH", "XY", "chw", 3, ("H", "W")])
+@pytest.mark.parametrize("make", [assay.Pixels, assay.Patches, assay.Blur, assay.Squares])
+def test_letters_that_name_no_axes_are_refused(axes: Any, make: Any) -> None:
+    more = {assay.Patches: (2,), assay.Blur: (1.0,)}.get(make, ())
+    with pytest.raises(SettingError, match=r"^Expected axes in letters.*'HWC'"):
+        make(*more, axes=axes)
+    with pytest.raises(InputError, match="every axis of one input"):
+        partition(randn(1, 3, 4, 6), assay.Pixels(axes="HW"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -61,3 +63,27 @@ def test_quickshift_answers_too_and_tables_are_refused() -> None:
         assay.Question(mean, torch.zeros(2, 5), features=assay.Superpixels())
     with pytest.raises(InputError, match="algorithm"):
         assay.Superpixels(algorithm="sam")
+
+
+@pytest.mark.parametrize("algorithm", ["slic", "quickshift"])
+def test_superpixels_of_channels_last_are_those_of_channels_first(algorithm: Any) -> None:
+    image = torch.rand(2, 3, 16, 20, generator=torch.Generator().manual_seed(0))
+    model = lambda x: x.flatten(1).sum(1)  # noqa: E731
+    first = assay.Question(model, image, features=assay.Superpixels(6, algorithm=algorithm))
+    last = assay.Question(
+        model,
+        image.movedim(1, 3),
+        features=assay.Superpixels(6, algorithm=algorithm, axes="HWC"),
+    )
+    labels = last.partition.labels.reshape(2, 16, 20, 3).movedim(3, 1).flatten(1)
+    assert last.partition.count == first.partition.count
+    assert torch.equal(labels, first.partition.labels)
+
+
+def test_superpixels_of_a_series_are_refused() -> None:
+    with pytest.raises(InputError, match=r"height and a width.*Patches"):
+        assay.Question(
+            lambda x: x.flatten(1).sum(1),
+            torch.rand(1, 2, 9),
+            features=assay.Superpixels(4, axes="CT"),
+        )

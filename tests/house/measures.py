@@ -26,6 +26,7 @@ FAMILY = {
     "InputError",
     "SettingError",
     "KindError",
+    "SettingKindError",
     "TargetError",
     "AbilityError",
     "ModelError",

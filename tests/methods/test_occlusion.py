@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from assay import Background, Baseline, Elements, Labels, Pixels, Question
-from assay.errors import InputError
+from assay.errors import InputError, KindError, SettingError
 from assay.methods import occlusion
 from assay.methods.base import Axiom
 from assay.methods.occlusion import Occlusion
@@ -201,3 +203,81 @@ def test_single_features_keep_more_axioms_than_windows() -> None:
 def test_settings_that_cannot_work_are_refused(method: Callable[[], object], words: str) -> None:
     with pytest.raises(InputError, match=words):
         method()
+
+
+def sums(a: Tensor, b: Tensor) -> Tensor:
+    return a.flatten(1).sum(1) + (b**2).flatten(1).sum(1) * a.flatten(1)[:, 0]
+
+
+PICTURE = torch.arange(1.0, 10, dtype=torch.float64).reshape(1, 1, 3, 3)
+SERIES = torch.tensor([[1.0, -2.0, 3.0, 0.5]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "windows", "strides"),
+    [
+        (2, 1, ((1, 2, 2), (2,)), ((1, 1, 1), (1,))),
+        (1, 1, ((1, 1, 1), (1,)), ((1, 1, 1), (1,))),
+        (((1, 3, 2), (3,)), 1, ((1, 3, 2), (3,)), ((1, 1, 1), (1,))),
+        ([[1, 2, 2], 4], ((1, 2, 2), (3,)), ((1, 2, 2), (4,)), ((1, 2, 2), (3,))),
+        ((2, (3,)), ((1, 2, 2), 1), ((1, 2, 2), (3,)), ((1, 2, 2), (1,))),
+    ],
+)
+def test_windows_slide_tensor_by_tensor(
+    window: Any, stride: Any, windows: Any, strides: Any
+) -> None:
+    question = Question(sums, (PICTURE, SERIES), removal=Baseline(0.0))
+    expected = torch.cat(
+        [
+            by_hand(lambda a: sums(a, SERIES), PICTURE[0], windows[0], strides[0], 0.0),
+            by_hand(lambda b: sums(PICTURE, b), SERIES[0], windows[1], strides[1], 0.0),
+        ]
+    )
+    torch.testing.assert_close(Occlusion(window, stride)(question).values[0], expected)
+
+
+def test_a_window_over_two_pictures_is_the_window_over_each() -> None:
+    both = lambda a, b=None: a.sum((1, 2, 3)) + (0 if b is None else b.sum((1, 2, 3)))  # noqa: E731
+    ones = torch.ones(1, 1, 3, 3)
+    picture = PICTURE.float()
+    alone = [12.0, 14.0, 16.0, 18.0, 20.0, 22.0, 24.0, 26.0, 28.0]
+    assert Occlusion(2)(Question(both, picture)).values.tolist() == [alone]
+    pair = Occlusion(2)(Question(both, (picture, ones))).values
+    assert pair.tolist() == [alone + [4.0] * 9]
+    one = Occlusion(((1, 2, 2),))(Question(both, picture)).values
+    assert one.tolist() == [alone]
+
+
+@pytest.mark.parametrize("window", [np.int64(2), [2], (np.int32(2),), np.uint8(2)])
+def test_numbers_of_numpy_and_lists_are_taken(window: Any) -> None:
+    method = Occlusion(window)
+    expected = Occlusion(2)(asked([1.0, 2.0, 3.0])).values
+    assert torch.equal(method(asked([1.0, 2.0, 3.0])).values, expected)
+    assert eval(repr(method)) == method
+
+
+@pytest.mark.parametrize(
+    ("window", "kind"),
+    [
+        (2.5, KindError),
+        ("3", KindError),
+        (None, KindError),
+        (True, KindError),
+        ((), KindError),
+        ((2, "x"), KindError),
+        (np.array([2, 2]), KindError),
+        (0, SettingError),
+        (((2,), (0,)), SettingError),
+    ],
+)
+@pytest.mark.parametrize("name", ["window", "stride"])
+def test_lengths_of_a_wrong_kind_are_refused(window: Any, kind: Any, name: str) -> None:
+    with pytest.raises(kind, match=f"^Expected .*{name}"):
+        Occlusion(**{name: window})
+
+
+@pytest.mark.parametrize("window", [(2, 2), (1,), ((1, 2, 2),), ((1, 2, 2), (2,), (1,)), ((9,), 1)])
+def test_windows_that_could_be_meant_otherwise_are_refused(window: Any) -> None:
+    question = Question(sums, (PICTURE, SERIES))
+    with pytest.raises(InputError, match=r"^Expected "):
+        Occlusion(window)(question)

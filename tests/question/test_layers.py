@@ -4,7 +4,11 @@ forward stops where it is told.
 
 from __future__ import annotations
 
+import copy
+import tempfile
+from collections import OrderedDict, namedtuple
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,7 +17,7 @@ from torch import Tensor, nn
 
 import assay
 import zoo
-from assay.errors import AbilityError, KindError
+from assay.errors import AbilityError, InputError, KindError
 from assay.question import question as question_module
 from toys import FEATURES, Residual, counting, randn, randomised, state, tanh_net
 
@@ -529,3 +533,504 @@ def test_the_part_before_a_layer_runs_in_chunks_of_the_models_own_size() -> None
     log.clear()
     IG(behind)
     assert log == [2, 2, 1, 1]
+
+
+# --- parts of a layer's output
+
+
+@dataclass
+class Parts:
+    """What a block answers, by attribute."""
+
+    state: Tensor
+    weights: Tensor
+
+
+class Out(OrderedDict[str, Any]):
+    """A mapping with attributes that counts its parts, as outputs of the transformers library."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        return tuple(self.values())
+
+
+Pair = namedtuple("Pair", ["state", "weights"])
+
+
+class Block(nn.Module):
+    """A layer that gives a state and weights, in some form, the weights one row for all."""
+
+    def __init__(self, form: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.inner, self.form = nn.Linear(FEATURES, 4), form
+
+    def forward(self, x: Tensor) -> Any:
+        h = torch.tanh(self.inner(x))
+        return self.form(h, 2 * h)
+
+
+class Blocks(nn.Module):
+    def __init__(self, form: Any, state: Any, weights: Any) -> None:
+        super().__init__()
+        self.block, self.head = Block(form), nn.Linear(4, 3)
+        self.state, self.weights = state, weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.block(x)
+        h = self.state(out)
+        h += x[:, :4]  # written on, as residual streams are
+        result: Tensor = self.head(torch.tanh(h) * self.weights(out))
+        return result
+
+
+FORMS = {
+    "tuple": (lambda h, w: (h, w), lambda out: out[0], lambda out: out[1], 0, 1),
+    "list": (lambda h, w: [h, w], lambda out: out[0], lambda out: out[1], 0, -1),
+    "nested": (lambda h, w: (w, (h, None)), lambda out: out[1][0], lambda out: out[0], (1, 0), 0),
+    "named": (Pair, lambda out: out.state, lambda out: out.weights, "state", 1),
+    "mapping": (
+        lambda h, w: {"state": h, "weights": w},
+        lambda out: out["state"],
+        lambda out: out["weights"],
+        "state",
+        "weights",
+    ),
+    "attributes": (Parts, lambda out: out.state, lambda out: out.weights, "state", "weights"),
+    "library": (
+        lambda h, w: Out(state=h, weights=w),
+        lambda out: out.state,
+        lambda out: out.weights,
+        0,
+        "weights",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_part_of_an_output_is_asked_about_as_by_hand(form: str) -> None:
+    make, state, weights, first, second = FORMS[form]
+    net = randomised(Blocks(make, state, weights)).double()
+    x = randn(3, FEATURES, dtype=DOUBLE)
+    question = assay.Question(net, x, target=1)
+
+    def before(x: Tensor) -> Tensor:
+        return torch.tanh(net.block.inner(x))
+
+    def rest(h: Tensor, w: Tensor) -> Tensor:
+        out: Tensor = net.head(torch.tanh(h + x[:, :4]) * w)[:, 1]
+        return out
+
+    h, w = before(x).detach(), 2 * before(x).detach()
+    behind = question.after("block", output=first)
+    torch.testing.assert_close(behind.x, h)
+    torch.testing.assert_close(behind.prediction, net(x)[:, 1].detach())
+    expected = layer_by_hand(before, lambda h, _: rest(h, w), x, 0 * x, STEPS)
+    torch.testing.assert_close(IG(behind).values, expected, rtol=0, atol=1e-10)
+    leaves = h.clone().requires_grad_(), w.clone().requires_grad_()
+    slopes = torch.autograd.grad(rest(*leaves).sum(), leaves)
+    both = assay.Gradient()(question.after(net.block, output=[first, second]))
+    for part, slope in zip(both.parts, slopes, strict=True):
+        torch.testing.assert_close(part, slope)
+    for unit in (
+        question.upto("block", 2, output=first),
+        assay.Question(net, x, target=assay.Neuron(net.block, 2, output=first)),
+    ):
+        torch.testing.assert_close(unit.prediction, h[:, 2])
+
+
+def test_a_recurrent_network_and_attention_are_cut_at_their_outputs() -> None:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(3, 4, num_layers=2, batch_first=True)
+            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h, (last, _) = self.lstm(x)
+            h, _ = self.attention(h, h, h)
+            out: Tensor = self.head(h.mean(1) + last[-1])
+            return out
+
+    net, x = randomised(Reader()).double(), randn(2, 2, 3, dtype=DOUBLE)
+    question = assay.Question(net, x, target=0)
+
+    def lstm(x: Tensor) -> Tensor:
+        return net.lstm(x)[0].detach()
+
+    last = net.lstm(x)[1][0][-1].detach()
+
+    def rest(h: Tensor, x: Tensor) -> Tensor:
+        return net.head(net.attention(h, h, h)[0].mean(1) + last)[:, 0]
+
+    made = IG(question.after("lstm", output=0))
+    expected = layer_by_hand(lstm, rest, x, 0 * x, STEPS)
+    torch.testing.assert_close(made.values, expected, rtol=0, atol=1e-10)
+    # The state counts its layers first, of which there are as many as inputs here.
+    with pytest.raises(KindError, match="one row for each of 1 inputs out of layer 'lstm'"):
+        question.after("lstm", output=(1, 0))
+    for ask in (lambda: question.after("lstm"), lambda: question.upto("lstm", (0, 0)).prediction):
+        with pytest.raises(KindError, match=r"output=0 \(2, 2, 4\), output=\(1, 0\)"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (2, r"a part \[2\] of the output of layer 'block', got tuple\. .*output=0 \(2, 4\)"),
+        ("state", "a part"),
+        ((0, 0), "a part"),
+        (True, "got True"),
+        (0.5, "got 0.5"),
+        ((), "Leave output out"),
+        (slice(0, 1), "got slice"),
+    ],
+)
+def test_parts_that_an_output_does_not_have_are_refused(output: Any, message: str) -> None:
+    net = randomised(Blocks(*FORMS["tuple"][:3])).double()
+    question = assay.Question(net, X, target=0)
+    with pytest.raises(KindError, match=message):
+        question.after("block", output=output)
+    with pytest.raises(KindError, match="leave output out"):
+        question.after("head", output=0)
+    with pytest.raises(InputError, match="one layer to stop at"):
+        question.upto("block", 0, output=[0, 1])
+
+
+def test_packed_sequences_have_no_rows_to_cut_at() -> None:
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru, self.head = nn.GRU(3, 4, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            lengths = torch.ones(len(x), dtype=torch.int64)
+            packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+            h, _ = nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+            out: Tensor = self.head(h.mean(1))
+            return out
+
+    question = assay.Question(randomised(Packed()).double(), randn(2, 1, 3, dtype=DOUBLE), target=0)
+    for output in (0, (0, "data"), (0, 0)):
+        with pytest.raises(KindError, match="Expected"):
+            question.after("gru", output=output)
+
+
+# --- several layers
+
+
+class Embedded(nn.Module):
+    """Words and their places, embedded and added up; the sum is written onto the words' tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embeddings = nn.ModuleList([nn.Embedding(10, 3), nn.Embedding(7, 3)])
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        h = self.embeddings[0](ids)
+        h += self.embeddings[1](torch.arange(ids.shape[1]).expand_as(ids))
+        out: Tensor = self.head(torch.tanh(h).mean(1))
+        return out
+
+
+IDS = torch.tensor([[1, 2, 3], [4, 5, 0]])
+
+
+@pytest.mark.parametrize("by", ["name", "module"])
+def test_several_layers_are_explained_side_by_side(by: str) -> None:
+    net = randomised(Embedded()).double()
+    layers = ["embeddings.0", "embeddings.1"] if by == "name" else list(net.embeddings)
+    behind = assay.Question(net, IDS, target=0).after(layers)
+    words = net.embeddings[0](IDS).detach()
+    places = net.embeddings[1](torch.arange(3).expand_as(IDS)).detach()
+
+    def rest(words: Tensor, places: Tensor) -> Tensor:
+        out: Tensor = net.head(torch.tanh(words + places).mean(1))[:, 0]
+        return out
+
+    torch.testing.assert_close(behind.x, torch.cat([words.flatten(1), places.flatten(1)], 1))
+    torch.testing.assert_close(behind.prediction, net(IDS)[:, 0].detach())
+    leaves = words.clone().requires_grad_(), places.clone().requires_grad_()
+    slopes = torch.autograd.grad(rest(*leaves).sum(), leaves)
+    made = assay.Gradient()(behind)
+    for part, slope in zip(made.parts, slopes, strict=True):
+        torch.testing.assert_close(part, slope)
+    # The absent input is word 0 everywhere: its places are those of the input.
+    gone = net.embeddings[0](0 * IDS).detach()
+    torch.testing.assert_close(behind.base, rest(gone, places).detach())
+    total = torch.zeros_like(words)
+    for k in range(STEPS):
+        point = (gone + (k + 0.5) / STEPS * (words - gone)).requires_grad_()
+        total += torch.autograd.grad(rest(point, places).sum(), point)[0] / STEPS
+    made_words, made_places = IG(behind).parts
+    torch.testing.assert_close(made_words, (words - gone) * total, rtol=0, atol=1e-10)
+    assert not made_places.any()
+    with tempfile.TemporaryDirectory() as folder:
+        IG(behind).save(f"{folder}/answer.safetensors")
+        loaded = assay.Attribution.load(f"{folder}/answer.safetensors")
+    torch.testing.assert_close(loaded.parts[0], made_words)
+
+
+def test_a_part_of_an_answer_to_one_tensor_is_its_map() -> None:
+    made = assay.Gradient()(assay.Question(randomised(Residual()).double(), IMAGES, target=1))
+    (part,) = made.parts
+    torch.testing.assert_close(part, made.maps)
+
+
+def test_layers_of_which_one_hides_another_are_refused() -> None:
+    question = assay.Question(tanh_net().double(), X, target=0)
+    with pytest.raises(InputError, match="'1' lies behind another"):
+        question.after(["0", "1"])
+    with pytest.raises(InputError, match="'0' and '0'"):
+        question.after(["0", "0"])
+    with pytest.raises(InputError, match="0 layers"):
+        question.after([])
+    with pytest.raises(InputError, match="2 layers and 3 parts"):
+        question.after(["0", "1"], output=[None, None, None])
+    with pytest.raises(InputError, match="one layer to stop at"):
+        question.upto(["0", "1"], 0)
+
+
+# --- a removal of the layer's own
+
+
+def test_a_layer_may_have_a_removal_of_its_own() -> None:
+    net = tanh_net().double()
+    question = assay.Question(net, X, target=0)
+    h = net[:2](X).detach()
+    rows = randn(6, h.shape[1], seed=9, dtype=DOUBLE)
+    zero = question.after("1", removal=assay.Baseline(0.0))
+    torch.testing.assert_close(zero.base, net[2](0 * h)[:, 0].detach())
+    expected = layer_by_hand(lambda x: x, lambda h, _: net[2](h)[:, 0], h, 0 * h, STEPS)
+    torch.testing.assert_close(IG(zero).values, expected, rtol=0, atol=1e-10)
+    mean = question.after("1", removal=assay.Mean(rows))
+    torch.testing.assert_close(mean.base, net[2](rows.mean(0, keepdim=True))[:, 0].expand(5))
+    many = question.after("1", removal=assay.Background(rows))
+    assert many.replacements == 6
+    torch.testing.assert_close(many.base, net[2](rows)[:, 0].mean().detach().expand(5))
+    some = many.take([3, 1])
+    torch.testing.assert_close(some.base, many.base[:2])
+    digests = {question.after("1").digest, zero.digest, mean.digest, many.digest}
+    assert len(digests) == 4
+    assert mean.digest != question.after("1", removal=assay.Mean(rows + 1)).digest
+    with pytest.raises(KindError, match="removal such as"):
+        question.after("1", removal=0.0)
+
+
+def test_a_removal_made_from_the_input_is_not_made_from_an_activation() -> None:
+    conv = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(72, 2))
+    net = randomised(conv).double()
+    behind = assay.Question(net, IMAGES, target=0, removal=assay.Blur(1.0)).after("1")
+    moved = behind.by_elements().at(behind.x + 1)
+    torch.testing.assert_close(moved.base, behind.base)
+    own = assay.Question(net, IMAGES, target=0).after("1", removal=assay.Blur(1.0))
+    moved = own.at(own.x + 1)
+    anew = assay.Blur(1.0).bind(own.layout, own.x + 1, lambda: own.keys).rows[:, 0]
+    torch.testing.assert_close(moved.absent, anew)
+
+
+# --- layers as modules, and what is no layer of the network
+
+
+def test_a_layer_may_be_handed_over_itself() -> None:
+    net = tanh_net().double()
+    question = assay.Question(net, X, target=0)
+    for layer in ("1", net[1]):
+        torch.testing.assert_close(IG(question.after(layer)).values, IG(question.after("1")).values)
+        for unit in (
+            question.upto(layer, 3),
+            assay.Question(net, X, target=assay.Neuron(layer, 3)),
+        ):
+            torch.testing.assert_close(unit.prediction, net[:2](X)[:, 3].detach())
+    assert question.after(net[1]).digest == question.after("1").digest
+    assert repr(assay.Neuron(net[0], 1)) == "Neuron(Linear, 1)"
+
+
+class Tied(nn.Module):
+    """One module under two names, and one that only holds the weights of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = nn.Embedding(10, 3)
+        self.encoder = nn.Module()
+        self.encoder.embed = nn.Embedding(10, 3)
+        self.encoder.embed.weight = self.shared.weight
+        self.first = nn.Linear(3, 3)
+        self.again = self.first
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        out: Tensor = self.head(torch.tanh(self.again(self.encoder.embed(ids))).mean(1))
+        return out
+
+
+def test_layers_go_by_all_their_names() -> None:
+    net = randomised(Tied()).double()
+    question = assay.Question(net, IDS, target=0)
+    once = assay.Gradient()(question.after("first")).values
+    for layer in ("again", net.again):
+        torch.testing.assert_close(assay.Gradient()(question.after(layer)).values, once)
+    for ask in (lambda: question.after("shared"), lambda: question.upto("shared", 0).prediction):
+        with pytest.raises(
+            AbilityError, match=r"Its weights are used by encoder\.embed: cut there"
+        ):
+            ask()
+    with pytest.raises(KindError, match=r"question\.after\('encoder\.embed'\), hand"):
+        assay.Gradient()(question)
+
+
+def test_what_is_no_layer_is_refused_with_those_that_are() -> None:
+    net = randomised(Embedded()).double()
+    question = assay.Question(net, IDS, target=0)
+    with pytest.raises(KindError, match=r"after\('embeddings\.0'\) \(or embeddings\.1\), hand"):
+        assay.Gradient()(question)
+    containers = r"only holds layers: question\.after\(\['embeddings\.0', 'embeddings\.1'\]\)"
+    for layer in ("embeddings", net.embeddings):
+        with pytest.raises(AbilityError, match=containers):
+            question.after(layer)
+        with pytest.raises(AbilityError, match=containers):
+            _ = question.upto(layer, 0).prediction
+    foreign = [nn.Embedding(10, 3), net, copy.deepcopy(net).head]
+    for layer, near in zip(foreign, ["embeddings.0, embeddings.1", "embeddings, ", "head"]):
+        for ask in (question.after, lambda layer: question.upto(layer, 0)):
+            with pytest.raises(InputError, match=f"a layer inside of Embedded, .*near it: {near}"):
+                ask(layer)
+    for layer in (None, 3, 0.5, {}, [1], [None], object()):
+        with pytest.raises(KindError, match="the name of a layer of Embedded, or the layer itself"):
+            question.after(layer)
+        with pytest.raises(KindError, match="the name of a layer"):
+            assay.Question(net, IDS, target=assay.Neuron(layer, 0))
+    with pytest.raises(AbilityError, match="none, it is one layer itself"):
+        assay.Question(nn.Linear(FEATURES, 2).double(), X).after("first")
+
+
+@pytest.mark.parametrize("layer", ["0", "0.0", "0._orig_mod.0"])
+def test_layers_inside_a_compiled_part_are_heard(layer: str) -> None:
+    body = nn.Sequential(nn.Linear(FEATURES, 4), nn.Tanh())
+    plain = randomised(nn.Sequential(body, nn.Linear(4, 2))).double()
+    net = nn.Sequential(torch.compile(plain[0], backend="eager"), plain[1]).eval()
+    net(X)  # compiled by now
+    name = layer.replace("_orig_mod.", "")
+    made, expected = (
+        assay.Gradient()(assay.Question(model, X, target=0).after(place)).values
+        for model, place in ((net, layer), (plain, name))
+    )
+    torch.testing.assert_close(made, expected)
+    unit = assay.Question(net, X).upto(layer, 2)
+    torch.testing.assert_close(unit.prediction, assay.Question(plain, X).upto(name, 2).prediction)
+
+
+@pytest.mark.parametrize("make", ["script", "trace"])
+def test_layers_inside_a_scripted_part_are_refused(make: str) -> None:
+    body = nn.Sequential(nn.Linear(FEATURES, 4), nn.Tanh()).double().eval()
+    scripted = torch.jit.script(body) if make == "script" else torch.jit.trace(body, X)
+    net = nn.Sequential(scripted, nn.Linear(4, 2)).double().eval()
+    question = assay.Question(net, X, target=0)
+    for ask in (question.after, lambda layer: question.upto(layer, 0)):
+        with pytest.raises(
+            AbilityError, match=r"got '0\.0' in '0', which is compiled by torch\.jit"
+        ):
+            ask("0.0")
+
+
+class Fickle(nn.Module):
+    """What passes the layer depends on the inputs: some call it, some twice, some are cut short."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(FEATURES, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x) if bool((x[:, 0] < 100).all()) else x[:, :4]
+        out: Tensor = self.head(torch.tanh(h))
+        return out
+
+
+def test_an_exchange_that_did_not_happen_is_refused() -> None:
+    x = X.clone()
+    x[4, 0] = 200
+    question = assay.Question(randomised(Fickle()).double(), x, target=0)
+    with pytest.raises(AbilityError, match="'first' to be called once"):
+        _ = question.after("first").prediction
+
+
+class Trimmed(nn.Module):
+    """Padding is cut off behind the longest text of the chunk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Embedding(10, 4), nn.Linear(4, 2)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        longest = int((ids > 0).sum(1).max())
+        kept = self.first(ids[:, :longest]) * (ids[:, :longest, None] > 0)
+        out: Tensor = self.head(kept.sum(1))
+        return out
+
+
+def test_activations_whose_shape_depends_on_the_chunk_are_refused() -> None:
+    ids = torch.tensor([[1, 2, 0, 0], [3, 4, 0, 0], [5, 6, 7, 8]])
+    question = assay.Question(randomised(Trimmed()).double(), ids, target=0)
+    with pytest.raises(AbilityError, match="does not depend on the inputs beside it"):
+        _ = question.after("first").prediction
+
+
+class Placed(nn.Module):
+    """Words beside embedded places, which are the same for all inputs."""
+
+    def __init__(self, form: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.words, self.places, self.head = (
+            nn.Embedding(10, 3),
+            nn.Embedding(7, 3),
+            nn.Linear(3, 2),
+        )
+        self.form = form
+
+    def forward(self, ids: Tensor) -> Tensor:
+        h = self.words(ids) + self.places(self.form(torch.arange(ids.shape[1])))
+        out: Tensor = self.head(torch.tanh(h).mean(1))
+        return out
+
+
+@pytest.mark.parametrize("form", [lambda t: t, lambda t: t[None]], ids=["no rows", "one row"])
+@pytest.mark.parametrize("length", [2, 3])
+@pytest.mark.parametrize("n", [1, 2])
+def test_places_that_all_inputs_share_lie_beside_their_words(
+    form: Any, length: int, n: int
+) -> None:
+    net, ids = randomised(Placed(form)).double(), IDS[:n, :length] + 1
+    zero = assay.Baseline(0.0)
+    behind = assay.Question(net, ids, target=0).after(["words", "places"], removal=zero)
+    words = net.words(ids).detach().requires_grad_()
+    places = net.places(torch.arange(length).expand_as(ids)).detach().requires_grad_()
+    score = net.head(torch.tanh(words + places).mean(1))[:, 0]
+    slopes = torch.autograd.grad(score.sum(), (words, places))
+    torch.testing.assert_close(behind.prediction, score.detach())
+    torch.testing.assert_close(behind.base, net.head.bias[0].detach().expand(n))
+    for part, slope in zip(assay.Gradient()(behind).parts, slopes, strict=True):
+        torch.testing.assert_close(part, slope)
+    masks = torch.arange(6 * length)[None] < 3 * length  # the words alone
+    torch.testing.assert_close(
+        behind.value(masks)[:, 0], net.head(torch.tanh(words).mean(1))[:, 0].detach()
+    )
+
+
+class OneForAll(Placed):
+    """Places of the first input serve all of them, as long as they share them."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        places = self.places(torch.arange(ids.shape[1]))
+        h = self.words(ids) + places.reshape(-1, ids.shape[1], 3)[:1]
+        out: Tensor = self.head(torch.tanh(h).mean(1))
+        return out
+
+
+@pytest.mark.parametrize("layers", ["places", ["words", "places"]])
+def test_shared_activations_that_cannot_have_rows_are_refused(layers: Any) -> None:
+    question = assay.Question(randomised(OneForAll(lambda t: t)).double(), IDS, target=0)
+    with pytest.raises(AbilityError, match="to answer like the whole network"):
+        question.after(layers)

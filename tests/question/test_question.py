@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import assay
-from assay.errors import InputError, KindError
+from assay.errors import AbilityError, AssayError, InputError, KindError, TargetError
 from toys import FEATURES, randn, seeded, tanh_net
 
 DOUBLE = torch.float64
@@ -340,3 +340,179 @@ def test_nothing_is_asked_before_a_method_is() -> None:
     asked = len(calls)
     assert question.prediction.shape == (3,)
     assert len(calls) == asked  # and never again
+
+
+# --- what the verbs take
+
+
+def verbs() -> assay.Question:
+    return assay.Question(tanh_net(), randn(4, FEATURES), target=0)
+
+
+MASK = [[True] * (FEATURES - 1) + [False]]
+
+
+@pytest.mark.parametrize(
+    "hold", [np.array, torch.tensor, list, lambda masks: np.array(masks, float)]
+)
+def test_masks_are_read_from_whatever_holds_them(hold: Any) -> None:
+    question = verbs()
+    expected = question.value(torch.tensor(MASK))
+    torch.testing.assert_close(question.value(hold(MASK)), expected)
+    torch.testing.assert_close(question.outputs(hold(MASK)), question.outputs(torch.tensor(MASK)))
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        None,
+        "x",
+        {},
+        object(),
+        [["a"] * FEATURES],
+        [[True], [True, False]],
+        [[1] * FEATURES],
+        torch.ones(1, FEATURES, dtype=torch.complex64),
+        torch.ones(1, FEATURES).to_sparse(),
+        torch.full((1, FEATURES), 1.5),
+        torch.full((1, FEATURES), -0.1),
+        torch.full((1, FEATURES), float("nan")),
+        torch.ones(FEATURES, dtype=torch.bool),
+    ],
+    ids=str,
+)
+def test_masks_of_something_else_are_refused(masks: Any) -> None:
+    for ask in (verbs().value, verbs().outputs):
+        with pytest.raises(AssayError, match="Expected masks"):
+            ask(masks)
+
+
+@pytest.mark.parametrize("hold", [np.asarray, lambda at: at.tolist(), lambda at: at.double(), list])
+def test_points_are_read_from_whatever_holds_them(hold: Any) -> None:
+    question = verbs()
+    at = question.x + 0.5
+    torch.testing.assert_close(question.score(hold(at)), question.score(at))
+    torch.testing.assert_close(question.slope(hold(at)), question.slope(at))
+    assert question.slope(hold(at)).dtype == at.dtype
+
+
+@pytest.mark.parametrize(
+    "at",
+    ["x", {}, [["a"]], [[1.0], [1.0, 2.0]], torch.ones(4, FEATURES, dtype=torch.bool),
+     torch.ones(4, FEATURES) * 1j, torch.ones(4, FEATURES).to_sparse(), torch.ones(FEATURES),
+     torch.ones(3, FEATURES), 1.0],
+    ids=str,
+)  # fmt: skip
+def test_points_of_something_else_are_refused(at: Any) -> None:
+    for ask in (verbs().score, verbs().slope):
+        with pytest.raises(AssayError, match="Expected points"):
+            ask(at)
+    with pytest.raises(KindError, match="Expected points"):
+        verbs().score(None)  # type: ignore[arg-type]
+
+
+def test_fractions_are_no_points_of_whole_numbers() -> None:
+    question = assay.Question(lambda x: x.sum(1).float(), torch.tensor([[1, 2]]))
+    assert question.score(torch.tensor([[3.0, 4.0]])).tolist() == [7.0]
+    with pytest.raises(KindError, match="fractions"):
+        question.score(torch.tensor([[3.5, 4.0]]))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [2, 0],
+        (2, 0),
+        np.array([2, 0]),
+        np.array([2, 0], dtype=np.uint8),
+        torch.tensor([2, 0], dtype=torch.int32),
+        [-2, 0],
+        range(2, -1, -2),
+    ],
+    ids=str,
+)
+def test_some_inputs_are_taken_by_whatever_numbers_them(rows: Any) -> None:
+    question = verbs()
+    taken = question.take(rows)
+    assert taken.n == 2
+    torch.testing.assert_close(taken.x, question.x[[2, 0]])
+    torch.testing.assert_close(taken.prediction, question.prediction[[2, 0]])
+
+
+@pytest.mark.parametrize("mask", [np.array, torch.tensor, list])
+def test_some_inputs_are_taken_by_a_mask(mask: Any) -> None:
+    question = verbs()
+    for rows in (mask([True, False, True, False]), slice(0, None, 2)):
+        taken = question.take(rows)
+        assert taken.n == 2
+        torch.testing.assert_close(taken.prediction, question.prediction[[0, 2]])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [None, "x", {}, {1}, 2, 0.5, [0.5], [None], ["a"], [4], [-5], [[0]], [True], [True] * 5],
+    ids=str,
+)
+def test_inputs_that_are_not_there_are_refused(rows: Any) -> None:
+    with pytest.raises(AssayError, match="Expected the numbers of some of 4 inputs"):
+        verbs().take(rows)
+
+
+# --- what the caller writes later is not asked about
+
+
+def test_a_question_holds_what_it_was_given() -> None:
+    x, labels, matrix = torch.ones(2, 3), torch.tensor([0, 1]), torch.eye(3)
+    array = np.eye(3, dtype=np.float32)
+    model = lambda x, matrix, array: x @ matrix @ torch.tensor(array)  # noqa: E731
+    context = {"matrix": assay.Shared(matrix), "array": assay.Shared(array)}
+    question = assay.Question(model, x, target=labels, context=context)
+    labels.fill_(2)
+    matrix.zero_()
+    array.fill(0)
+    assert question.prediction.tolist() == [1.0, 1.0]
+    assert question.target.take(torch.tensor([1])).index.tolist() == [1]  # type: ignore[attr-defined]
+
+
+def test_the_digest_tells_contexts_apart() -> None:
+    model = lambda x, a, b=0: (x * a).sum(1) + 0 * torch.as_tensor(b).sum()  # noqa: E731
+
+    def digest(**context: Any) -> str:
+        return assay.Question(model, torch.ones(2, 3), context=context).digest
+
+    one = torch.ones(2, 3)
+    digests = [
+        digest(a=assay.Shared(one[:1])),
+        digest(a=assay.Shared(2 * one[:1])),
+        digest(a=assay.Aligned(one)),
+        digest(a=assay.Aligned(2 * one)),
+        digest(a=assay.Shared(one[:1].numpy())),
+        digest(a=assay.Shared(2.0)),
+        digest(a=assay.Shared(3.0)),
+        digest(a=assay.Shared(2.0), b=assay.Shared(np.array([1]))),
+    ]
+    assert len(set(digests)) == len(digests)
+    assert digest(a=assay.Shared(2.0)) == digests[5]
+
+
+def test_outputs_are_numbered_by_whatever_holds_numbers() -> None:
+    question = verbs()
+    for columns in ([1], (1,), np.array([1]), torch.tensor([1]), 1, np.int64(1)):
+        (asked,) = question.for_outputs(columns)  # type: ignore[arg-type]
+        assert asked.target.index == 1  # type: ignore[attr-defined]
+    for columns in (["a"], "a", [0.5], [True], [[0]], {}, [-1], [9]):
+        with pytest.raises(AssayError, match="Expected"):
+            question.for_outputs(columns)  # type: ignore[arg-type]
+
+
+def test_a_target_without_a_value_on_the_inputs_is_refused() -> None:
+    x = torch.tensor([[1.0], [-1.0], [2.0]])
+    for method in (assay.Gradient(), assay.Occlusion()):
+        with pytest.raises(TargetError, match="NaN or infinity for 1 of 3"):
+            method(assay.Question(torch.nn.Identity(), x, target=lambda y: y[:, 0].sqrt()))
+
+
+@pytest.mark.parametrize("target", [lambda y: torch.ones(len(y)), lambda y: y[:, 0].detach()])
+def test_a_target_without_slopes_is_told_from_outputs_without_them(target: Any) -> None:
+    with pytest.raises(AbilityError, match="a target that can be differentiated"):
+        assay.Gradient()(assay.Question(tanh_net(), randn(2, FEATURES), target=target))

@@ -10,6 +10,7 @@ import torch
 
 import assay
 from assay.errors import InputError, KindError
+from toys import randn
 
 
 def correlated(n: int = 3000) -> torch.Tensor:
@@ -146,3 +147,27 @@ def test_bad_settings_and_masks_are_refused() -> None:
         assay.IntegratedGradients()(
             assay.Question(lambda t: t @ BETA, x, removal=assay.Conditional(rows))
         )
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "kernel"])
+def test_what_nobody_owns_tells_of_what_is_absent_also_in_the_base(kind: str) -> None:
+    rows = randn(500, 3, seed=1, dtype=torch.float64)
+    rows[:, 1] += 0.9 * rows[:, 0]
+    x = torch.tensor([[2.0, 1.0, -1.0], [-1.0, 0.5, 0.0]], dtype=torch.float64)
+    asked = assay.Question(
+        lambda z: z[:, 0] + z[:, 1] * z[:, 2] + z[:, 1],
+        x,
+        features=assay.Labels(torch.tensor([-1, 0, 1])),
+        removal=assay.Conditional(rows, kind=kind),
+    )
+    nothing = asked.value(torch.zeros(1, 2, dtype=torch.bool))[:, 0]
+    torch.testing.assert_close(asked.base, nothing)
+    torch.testing.assert_close(assay.ExactShapley()(asked).gap, torch.zeros(2).double())
+    if kind == "gaussian":
+        # E[x_1 | x_0] by the regression of the rows, E[x_2] nearly apart from it.
+        covariance, mean = torch.cov(rows.T), rows.mean(0)
+        slope = covariance[0, 1:] / covariance[0, 0]
+        given = mean[1:] + slope * (x[:, :1] - mean[0])
+        residual = covariance[1, 2] - slope[0] * covariance[0, 2]
+        exact = x[:, 0] + given[:, 0] * given[:, 1] + residual + given[:, 0]
+        torch.testing.assert_close(asked.base, exact, rtol=0, atol=0.05)

@@ -338,3 +338,109 @@ def test_a_strangers_removal_needs_bind_alone() -> None:
     torch.testing.assert_close(asked.at(2 * X).absent, -2 * X)
     with pytest.raises(InputError, match="leaves 1 of 1 as they are"):
         question(Flipped(), torch.zeros(1, 4)).value(mask)
+
+
+def scribbling(x: Any) -> torch.Tensor:
+    """The sum of the positive part, written into what was handed over."""
+    x *= x > 0
+    x += 1
+    return torch.as_tensor(x).flatten(1).sum(1)
+
+
+def careful(x: Any) -> torch.Tensor:
+    return scribbling(torch.as_tensor(x).clone())
+
+
+ROWS = randn(12, 4, seed=3, dtype=torch.float64) - 1
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+@pytest.mark.parametrize("labels", [None, torch.tensor([0, 1, 1, -1])])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rows: assay.Baseline(-1.0),
+        lambda rows: assay.Baseline(rows[0]),
+        lambda rows: assay.Baseline(rows[:3]),
+        assay.Mean,
+        lambda rows: assay.Noise(1.0),
+        lambda rows: assay.Noise(1.0, draws=3),
+        lambda rows: assay.Background(rows[:1]),
+        assay.Background,
+        lambda rows: assay.Conditional(rows, draws=4),
+        lambda rows: assay.Conditional(rows, kind="kernel", draws=4),
+    ],
+)
+def test_a_model_that_writes_on_its_input_changes_nothing_that_is_held(
+    make: Any, labels: torch.Tensor | None, as_array: bool
+) -> None:
+    kind = (lambda x: x.numpy().copy()) if as_array else torch.Tensor.clone
+    x, rows = kind(X), kind(ROWS)
+    features = None if labels is None else assay.Labels(labels)
+    made, right = (
+        assay.Question(model, x, removal=make(rows), features=features)
+        for model in (scribbling, careful)
+    )
+    for _ in range(2):
+        for method in (assay.ExactShapley(), assay.Occlusion()):
+            torch.testing.assert_close(method(made).values, method(right).values)
+            torch.testing.assert_close(method(made).base, method(right).base)
+    assert np.array_equal(x, X)
+    assert np.array_equal(rows, ROWS)
+    torch.testing.assert_close(made.x, X, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (torch.tensor([[1.0], [2.0], [3.0]]), [[1.0] * 4, [2.0] * 4, [3.0] * 4]),
+        (torch.tensor([5.0]), [[5.0] * 4] * 3),
+        (np.array([[5.0]]), [[5.0] * 4] * 3),
+    ],
+)
+def test_a_dimension_of_one_is_repeated_along_the_inputs_own(
+    value: Any, expected: list[list[float]]
+) -> None:
+    assert question(assay.Baseline(value)).absent.tolist() == expected
+
+
+def test_a_baseline_may_be_one_number_for_each_channel() -> None:
+    images, colour = randn(2, 3, 2, 2), torch.tensor([1.0, 2.0, 3.0])
+    by_hand = colour.repeat_interleave(4).expand(2, -1)
+    for value in (colour[:, None, None], colour[None, :, None, None]):
+        torch.testing.assert_close(question(assay.Baseline(value), images).absent, by_hand)
+    pair = question(assay.Baseline((colour[:, None, None], 4.0)), (images, images[:, 0])).absent
+    torch.testing.assert_close(pair[:, :12], by_hand)
+    with pytest.raises(InputError, match=r"\(3,\).*the shape \(2, 1, 1, 1\)"):
+        question(assay.Baseline(colour), images)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape"),
+    [
+        (None, (3, 7, 5)),
+        ("HWC", (7, 5, 3)),
+        ("CT", (2, 9)),
+        ("TC", (9, 2)),
+        (None, (2, 3, 4, 5)),
+        ("DHWC", (3, 4, 5, 2)),
+        ("DHW", (3, 4, 5)),
+        ("T", (9,)),
+    ],
+)
+@pytest.mark.parametrize("sigma", [0.7, 3.0])
+def test_a_blur_goes_along_places_and_never_over_channels(
+    axes: str | None, shape: tuple[int, ...], sigma: float
+) -> None:
+    x = randn(2, *shape, dtype=torch.float64)
+    made = question(assay.Blur(sigma, axes), x).absent.view_as(x).numpy()
+    letters = axes or "CDHW"[: len(shape)] if len(shape) != 3 else axes or "CHW"
+    sigmas = [0.0, *(0.0 if letter == "C" else sigma for letter in letters)]
+    reach = [max(1, round(4 * sigma)) if each else 0 for each in sigmas]
+    expected = ndimage.gaussian_filter(x.numpy(), sigmas, mode="reflect", radius=reach)
+    np.testing.assert_allclose(made, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_blur_of_what_seems_channels_last_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"channels first for Blur.*axes='HWC'"):
+        question(assay.Blur(2.0), randn(1, 8, 9, 3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -89,7 +90,7 @@ def test_a_tuple_points_into_outputs_of_several_dimensions() -> None:
 @pytest.mark.parametrize(
     ("target", "outputs", "message"),
     [
-        (3, LOGITS, r"inside outputs of shape \(3,\), got \(3,\)"),
+        (3, LOGITS, r"inside outputs of shape \(3,\), got output number 3; the first output is 0"),
         (-4, LOGITS, "inside outputs"),
         ([0, 1, 2, 3, 0], LOGITS, "inside outputs"),
         (1, LOGITS[:, 0], r"inside outputs of shape \(1,\)"),
@@ -307,3 +308,202 @@ class Doubled(assay.targets.Target):
 def test_a_neuron_is_never_taken_for_an_output(target: Any, message: str) -> None:
     with pytest.raises(TargetError, match=message):
         _ = assay.Question(tanh_net(), randn(3, 4), target=target()).prediction
+
+
+# --- whatever holds whole numbers, and what does not
+
+GRID = randn(5, 2, 3, seed=1)  # five inputs, outputs of two dimensions
+PLACES = [(0, 2), (1, 1), (1, 0), (0, 0), (-1, -1)]
+
+
+@pytest.mark.parametrize(
+    "places", [PLACES, torch.tensor(PLACES), np.array(PLACES), [np.array(p) for p in PLACES]]
+)
+def test_every_input_may_have_its_own_place(places: Any) -> None:
+    expected = torch.stack([GRID[i][place] for i, place in enumerate(PLACES)])
+    torch.testing.assert_close(value(places, GRID), expected, rtol=0, atol=0)
+    whole = as_target(places).sized(5).choose(GRID)
+    some = torch.tensor([3, 1, 4])
+    taken = whole.take(some).score(GRID[some], torch.arange(3))
+    torch.testing.assert_close(taken, expected[some], rtol=0, atol=0)
+    parts = [as_target(places).sized(5).take(part).choose(GRID[part]) for part in ROWS.split(2)]
+    joined = parts[0].joined(parts[1:]).score(GRID, ROWS)
+    torch.testing.assert_close(joined, expected, rtol=0, atol=0)
+
+
+def test_places_of_inputs_are_asked_as_one_by_one() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(FEATURES, 6), torch.nn.Unflatten(1, (2, 3)))
+    x = randn(5, FEATURES)
+    made = assay.Gradient()(assay.Question(net, x, target=PLACES)).values
+    leaf = x.clone().requires_grad_()
+    total = sum(net(leaf)[i][place] for i, place in enumerate(PLACES))
+    (slope,) = torch.autograd.grad(total, leaf)
+    torch.testing.assert_close(made, slope)
+
+
+COUNTED_BACK = [-1, -2, 0, -3, 2]
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (COUNTED_BACK, LOGITS[ROWS, COUNTED_BACK]),
+        (torch.tensor([1]), LOGITS[:, 1]),
+        (np.array([1]), LOGITS[:, 1]),
+        (np.array(EACH, dtype=np.uint8), LOGITS[ROWS, EACH]),
+        (np.array(EACH[::-1])[::-1], LOGITS[ROWS, EACH]),
+        (np.array(EACH)[:, None], LOGITS[ROWS, EACH]),
+        ([np.int64(i) for i in EACH], LOGITS[ROWS, EACH]),
+        ([torch.tensor(i) for i in EACH], LOGITS[ROWS, EACH]),
+        ([(i,) for i in EACH], LOGITS[ROWS, EACH]),
+        (pd.Series(EACH, index=list("vwxyz")), LOGITS[ROWS, EACH]),
+        (pd.Series(EACH, index=[7, 3, 9, 1, 2]), LOGITS[ROWS, EACH]),
+        (pd.Series(EACH, dtype="Int64"), LOGITS[ROWS, EACH]),
+        (pd.DataFrame({"y": EACH}), LOGITS[ROWS, EACH]),
+        ((np.int64(1),), LOGITS[:, 1]),
+        (Contrast(pd.Series(EACH, index=list("vwxyz")), 0), LOGITS[ROWS, EACH] - LOGITS[:, 0]),
+    ],
+)
+def test_whole_numbers_are_read_from_whatever_holds_them(
+    target: Any, expected: torch.Tensor
+) -> None:
+    torch.testing.assert_close(value(target), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        [None] * 5,
+        ["a"] * 5,
+        [[0], [1, 2], [0], [0], [0]],
+        [0, (1, 2), 0, 0, 0],
+        (0.5,),
+        (slice(0, 2),),
+        ("a",),
+        (True,),
+        (None,),
+        ((0, 1), (1, 2)),
+        [True] * 5,
+        [1],
+        [],
+        [(), (), (), (), ()],
+        np.array([1.5] * 5),
+        torch.tensor([1j] * 5),
+        pd.Series(["good"] * 5),
+        pd.Series(EACH, dtype="category").astype(str),
+        pd.Series([0, 1, None, 1, 0], dtype="Int64"),
+        torch.tensor([[0, 1]]),
+        pd.DataFrame({"a": EACH, "b": EACH}),
+        np.zeros((5, 1, 1), dtype=int),
+    ],
+    ids=str,
+)
+def test_targets_of_something_else_are_refused_by_name(target: Any) -> None:
+    with pytest.raises(TargetError, match="Expected"):
+        value(target)
+
+
+def test_a_target_of_another_kind_is_told_how_to_be_made() -> None:
+    with pytest.raises(KindError, match=r"the class Predicted. Make one: Predicted\(\.\.\.\)"):
+        as_target(Predicted)
+
+
+@pytest.mark.parametrize("target", [1, [0, 1, 0, 0, 0], [-2, 0, 0, 0, 0]])
+def test_the_only_output_has_a_name_in_the_refusal(target: Any) -> None:
+    with pytest.raises(
+        TargetError, match=r"got output number (1|-2); .*There is one output: use 0"
+    ):
+        value(target, LOGITS[:, :1])
+    # scored without having been chosen, as by what retrains models of its own
+    with pytest.raises(TargetError, match="There is one output: use 0"):
+        as_target(target).sized(5).score(LOGITS[:, 0], ROWS)
+
+
+# --- functions
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda y: y[:, 7], r"score outputs of shape \(5, 3\), got IndexError"),
+        (lambda y: y @ torch.ones(9, dtype=y.dtype), "got RuntimeError"),
+        (lambda y: {}["score"], "got KeyError: 'score'"),
+        (lambda y: (y * torch.ones(2, 3)).sum(1), r"context=\{'mask': Aligned\(mask\)\}"),
+        (lambda y: y[:1].sum(1) * torch.ones(2), r"got \(2,\)\. .*Aligned"),
+        (lambda y: y[:, 0] * 1j, "complex"),
+        (lambda y: y[:, 0] > 0, "bool"),
+        (lambda y: y[:, 0].to_sparse(), "sparse"),
+        (lambda y: None, "got NoneType"),
+        (lambda y: y[:, 0].numpy(), "got ndarray"),
+        (lambda y: y.sum(), r"got \(\)"),
+        (lambda y: y[:, :1], r"got \(5, 1\)"),
+    ],
+)
+def test_functions_that_do_not_score_rows_are_refused(function: Any, message: str) -> None:
+    with pytest.raises(TargetError, match=message):
+        value(function)
+
+
+def test_what_a_target_function_raised_is_its_cause() -> None:
+    with pytest.raises(TargetError) as refused:
+        value(lambda y: y[:, 7])
+    assert isinstance(refused.value.__cause__, IndexError)
+    with pytest.raises(MemoryError):  # answered by the engine, with smaller chunks
+        value(lambda y: (_ for _ in ()).throw(MemoryError()))
+
+
+# --- units of a layer
+
+
+@pytest.mark.parametrize(
+    ("unit", "by_hand"),
+    [
+        (slice(0, 2), lambda h: h[:, 0] + h[:, 1]),
+        ((slice(0, 2),), lambda h: h[:, 0] + h[:, 1]),
+        ((slice(None, None, 3),), lambda h: h[:, 0] + h[:, 3] + h[:, 6]),
+        (slice(-1, None, -4), lambda h: h[:, 7] + h[:, 3]),
+        (slice(np.int64(6), None), lambda h: h[:, 6] + h[:, 7]),
+        (np.int64(5), lambda h: h[:, 5]),
+        ((np.int64(5),), lambda h: h[:, 5]),
+        (lambda h: h.square().sum(1), lambda h: h.square().sum(1)),
+        ([1, 0, 2, 7], lambda h: h[torch.arange(4), [1, 0, 2, 7]]),
+        (Contrast(0, 3), lambda h: h[:, 0] - h[:, 3]),
+    ],
+)
+def test_units_are_picked_added_up_or_put_together(unit: Any, by_hand: Any) -> None:
+    net, x = tanh_net(), randn(4, FEATURES)
+    leaf = x.clone().requires_grad_()
+    expected = by_hand(net[:2](leaf))
+    (slope,) = torch.autograd.grad(expected.sum(), leaf)
+    for question in (
+        assay.Question(net, x, target=assay.Neuron("1", unit)),
+        assay.Question(net, x).upto("1", unit),
+    ):
+        torch.testing.assert_close(question.prediction, expected.detach())
+        torch.testing.assert_close(assay.Gradient()(question).values, slope)
+
+
+def test_units_of_a_map_may_be_added_up_along_some_of_its_dimensions() -> None:
+    net, x = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 2), torch.nn.ReLU()), randn(2, 1, 5, 5)
+    question = assay.Question(net, x).upto("1", (2, slice(1, 3), slice(None)))
+    torch.testing.assert_close(question.prediction, net(x)[:, 2, 1:3].sum((1, 2)).detach())
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [slice(8, 9), slice("a", None), slice(0, 2, 0), (slice(0, 2), 0), (slice(0, 2), 9), (0.5,), 8],
+)
+def test_units_that_the_layer_does_not_have_are_refused(unit: Any) -> None:
+    with pytest.raises(TargetError, match="Expected"):
+        _ = assay.Question(tanh_net(), randn(4, FEATURES)).upto("1", unit).prediction
+
+
+@pytest.mark.parametrize("unit", [None, "a", 0.5, True, {}, ...])
+def test_units_of_the_wrong_kind_are_refused(unit: Any) -> None:
+    with pytest.raises(KindError, match="Expected a unit of layer '1'"):
+        assay.Question(tanh_net(), randn(4, FEATURES), target=assay.Neuron("1", unit))
+
+
+def test_a_neuron_of_a_neuron_is_refused() -> None:
+    with pytest.raises(TargetError, match="A question stops at one layer"):
+        assay.Question(tanh_net(), randn(4, FEATURES)).upto("1", assay.Neuron("0", 1))

@@ -3,7 +3,7 @@
 - `attribution`: credit per input and feature, with its diagnostics
 - `score`: one number per input, averaged late, with an interval
 - `provenance`: versions
-- `storage`: the file format
+- `storage`: the file format; `header`: its fields, checked; `files`: the paths
 """
 
 from assay.answers.attribution import Attribution, Kind

@@ -8,7 +8,7 @@ delta of Captum). It knows where it came from, not how to draw itself; `storage`
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from numbers import Integral, Real
@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import torch
 from torch import Tensor
 
-from assay.answers.storage import read, write
+from assay.answers.header import MAPPING, TEXT, checked, damaged, listed, one_of, product, whole
+from assay.answers.storage import SavedAnswer, plain, read, write
 from assay.errors import InputError, KindError
+from assay.settings import argument
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +56,7 @@ class Attribution:
     values: Tensor
     base: Tensor
     prediction: Tensor
-    names: tuple[str, ...]
+    names: Sequence[str]
     shape: tuple[int, ...]
     kind: str
     gap: Tensor | None = None
@@ -72,6 +74,25 @@ class Attribution:
     def maps(self) -> Tensor:
         """The values in the shape of the features: (n, height, width) for pixels and patches."""
         return self.values.reshape(len(self.values), *self.shape)
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """The values tensor by tensor, each in the shape of its input, where several tensors (or
+        several layers) were asked about together and every element is a feature; else `maps` alone.
+
+        >>> import assay
+        >>> f = lambda pixels, ages: pixels.sum((1, 2)) + ages.sum(1)
+        >>> question = assay.Question(f, (torch.ones(2, 3, 4), torch.ones(2, 5)))
+        >>> [tuple(part.shape) for part in assay.Gradient()(question).parts]
+        [(2, 3, 4), (2, 5)]
+        """
+        shapes = self.facts.get("shapes")
+        if not shapes:
+            return (self.maps,)
+        pieces = self.values.split(list(map(math.prod, shapes)), dim=1)
+        return tuple(
+            piece.reshape(len(self.values), *shape) for piece, shape in zip(pieces, shapes)
+        )
 
     def __len__(self) -> int:
         return len(self.values)
@@ -98,6 +119,7 @@ class Attribution:
         >>> answer.top(1).tolist(), answer.top(0.5, by="magnitude").tolist()
         ([[True, False, False]], [[True, True, False]])
         """
+        by = argument("top", "by", by, Literal["value", "magnitude"])
         k = _feature_count(amount, self.values.shape[1])
         credit = self.values.abs() if by == "magnitude" else self.values
         # A stable sort leaves ties in the order of the features.
@@ -123,12 +145,15 @@ class Attribution:
             "standard_error": self.standard_error,
         }
         facts = {
-            "names": self.names,
+            "names": list(self.names),
             "shape": self.shape,
             "kind": self.kind,
             "facts": self.facts,
             "provenance": self.provenance,
         }
+        given = {name: array for name, array in arrays.items() if array is not None}
+        # Nothing is written that could not be read again.
+        _checked(SavedAnswer("Attribution", given, plain(facts)), "the answer to save")
         write(path, "Attribution", arrays, facts)
 
     @classmethod
@@ -139,15 +164,12 @@ class Attribution:
         version cannot read.
         """
         saved = read(path, "Attribution")
-        return cls(
-            **saved.arrays,
-            # JSON has no tuples.
-            names=tuple(saved.facts["names"]),
-            shape=tuple(saved.facts["shape"]),
-            kind=saved.facts["kind"],
-            facts=saved.facts["facts"],
-            provenance=saved.facts["provenance"],
-        )
+        facts = _checked(saved, str(path))
+        # JSON has no tuples.
+        names = tuple(facts.pop("names"))
+        shape = tuple(facts.pop("shape"))
+        fields: dict[str, Any] = {**saved.arrays, **facts}
+        return cls(**fields, names=names, shape=shape)
 
     def __repr__(self) -> str:
         return f"Attribution({self.method}, {len(self)} inputs, {self.values.shape[1]} features)"
@@ -184,3 +206,52 @@ class Kind(Enum):
     """Target: what a feature adds. Global."""
     WEIGHT = "weight"
     """A saliency without a unit of its own."""
+
+
+_SCHEMA = {
+    "names": listed(TEXT),
+    "shape": listed(whole()),
+    "kind": one_of(*(kind.value for kind in Kind)),
+    "facts": MAPPING,
+    "provenance": MAPPING,
+}
+
+
+def _checked(saved: SavedAnswer, where: str) -> dict[str, Any]:
+    """The facts of a saved attribution, whose names, shape and arrays fit each other."""
+    facts = checked(saved.facts, _SCHEMA, where)
+    values = saved.arrays.get("values")
+    if values is None or values.dim() != 2:
+        raise damaged(where, "values (n, features)", "none of that shape")
+    n, features = values.shape
+    shapes = {
+        "values": (n, features),
+        "base": (n,),
+        "prediction": (n,),
+        "gap": (n,),
+        "standard_error": (n, features),
+    }
+    for name in ("base", "prediction"):
+        if name not in saved.arrays:
+            raise damaged(where, f"the array {name!r}", "none")
+    for name, array in saved.arrays.items():
+        _check_array(name, array, shapes.get(name), where)
+    if len(facts["names"]) != features or product(facts["shape"]) != features:
+        raise damaged(
+            where,
+            f"names and a shape of {features} features",
+            f"{len(facts['names'])} names and the shape {facts['shape']}",
+        )
+    return facts
+
+
+def _check_array(name: str, array: Tensor, shape: tuple[int, ...] | None, where: str) -> None:
+    if tuple(array.shape) != shape:
+        expected = f"an array {name!r} of shape {shape}"
+        if shape is None:
+            expected = "no other arrays"
+        raise damaged(where, expected, f"{name[:60]!r} of shape {tuple(array.shape)}")
+    # A standard error may be unknown.
+    finite = name == "standard_error" or bool(torch.isfinite(array).all())
+    if array.is_complex() or not finite:
+        raise damaged(where, f"finite numbers as {name!r}", "NaN, infinity or complex numbers")

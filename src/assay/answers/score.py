@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 import torch
 from torch import Tensor
 
+from assay.answers.header import MAPPING, TEXT, checked, damaged, one_of
 from assay.answers.storage import read, write
 from assay.errors import InputError
 from assay.numerics import statistics
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 Direction: TypeAlias = Literal["lower", "higher"]
 
 RATE = "rate"  # the units of a share of inputs, whose interval is Wilson's
+
+_SCHEMA = {
+    "name": TEXT,
+    "direction": one_of("lower", "higher"),
+    "units": TEXT,
+    "why": TEXT,
+    "provenance": MAPPING,
+}
 
 _DETAIL = "details/"  # what the arrays of `details` are called by in a file, before their names
 
@@ -195,6 +204,15 @@ class Score:
         version cannot read.
         """
         saved = read(path, "Score")
+        where = str(path)
+        facts = checked(saved.facts, _SCHEMA, where)
+        for key, array in saved.arrays.items():
+            if key not in ("values", "error") and not key.startswith(_DETAIL):
+                raise damaged(where, "the arrays of a score", repr(key[:60]))
+            if array.is_complex() or array.dim() != 1:
+                raise damaged(where, f"numbers, one per input, as {key!r}", "others")
+        if "values" not in saved.arrays:
+            raise damaged(where, "the array 'values'", "none")
         details = {
             key.removeprefix(_DETAIL): column
             for key, column in saved.arrays.items()
@@ -204,7 +222,7 @@ class Score:
             values=saved.arrays["values"],
             error=saved.arrays.get("error"),
             details=details,
-            **saved.facts,
+            **facts,
         )
 
 

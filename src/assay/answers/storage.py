@@ -4,6 +4,9 @@ The header holds three texts: `noun` (which class it is), `format` (of this layo
 `facts` (all that is not an array, as JSON). Nothing is pickled, so that a file of unknown origin
 can be read without running code of its own (https://huggingface.co/docs/safetensors).
 
+Whatever a file says is checked before anything is made of it (`answers.header`). Reading takes at
+most some 40 times the file's size: the arrays once, and JSON as Python's lists.
+
 One rule of versions: a file is read if its format is `FORMAT`, else refused; `FORMAT` rises by one
 whenever the header or the arrays change. Certificates are JSON alone, with a format of their own.
 """
@@ -16,8 +19,11 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any, final
 
+import numpy as np
 from torch import Tensor
 
+from assay.answers.files import saved_file, write_file
+from assay.answers.header import damaged, parsed, shown
 from assay.errors import InputError, VersionError
 
 # "1" kept the facts under another key. A text, as all that a header of
@@ -48,7 +54,7 @@ def write(
     facts: Mapping[str, Any],
 ) -> None:
     """Writes one file; arrays that are None are left out."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     # safetensors writes memory as it lies: strides and devices must be gone.
     tensors = {
@@ -56,8 +62,26 @@ def write(
         for name, array in arrays.items()
         if array is not None
     }
-    header = {"noun": noun, "format": FORMAT, "facts": json.dumps(facts)}
-    save_file(tensors, str(path), header)
+    header = {"noun": noun, "format": FORMAT, "facts": json.dumps(plain(facts))}
+    # As bytes: safetensors would write a file that its owner alone may read.
+    write_file(path, save(tensors, header))
+
+
+def plain(value: Any) -> Any:
+    """Facts as JSON can hold them: NumPy's numbers and arrays as Python's, what is neither as text.
+
+    >>> plain({"seed": np.int64(3), "plan": (1, 2), "rows": {4: None}})
+    {'seed': 3, 'plan': [1, 2], 'rows': {'4': None}}
+    """
+    if isinstance(value, np.generic | np.ndarray | Tensor):
+        return plain(value.tolist())
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(part) for part in value]
+    return repr(value)
 
 
 def read(path: str | PathLike[str], noun: str | None = None) -> SavedAnswer:
@@ -68,20 +92,22 @@ def read(path: str | PathLike[str], noun: str | None = None) -> SavedAnswer:
     """
     from safetensors import SafetensorError, safe_open
 
+    where = saved_file(path)
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with safe_open(str(where), framework="pt") as file:
             header = dict(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    # Types that torch does not know, shapes that it cannot hold, a file that may not be read.
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise InputError(
             expected="a file written by .save()",
-            got=f"{path} which cannot be read: {error}",
+            got=f"{path} which cannot be read: {shown(error)}",
             advice="Save the answer again: answer.save(path).",
         ) from error
     if "noun" not in header or noun not in (None, header["noun"]):
         raise InputError(
             expected=f"a saved {noun or 'answer'} in {path}",
-            got=header.get("noun", "another kind of file"),
+            got=shown(header.get("noun", "another kind of file")),
             advice="Read whatever was saved with assay.load(path).",
         )
     # The noun is looked at first: a stranger's file has no format of ours to
@@ -89,7 +115,10 @@ def read(path: str | PathLike[str], noun: str | None = None) -> SavedAnswer:
     if header.get("format") != FORMAT:
         raise VersionError(
             expected=f"a file of format {FORMAT} in {path}",
-            got=f"format {header.get('format')}",
+            got=f"format {shown(header.get('format'))}",
             advice="Read it with the version that wrote it, or ask again and save the new answer.",
         )
-    return SavedAnswer(header["noun"], arrays, json.loads(header["facts"]))
+    facts = parsed(header.get("facts", ""), str(path))
+    if not isinstance(facts, dict):
+        raise damaged(str(path), "a mapping of facts", shown(facts))
+    return SavedAnswer(header["noun"], arrays, facts)

@@ -2,7 +2,7 @@
 
 - `smoothing`: multiplicative smoothing (MuS) and its certificates; `smoothed_model`: the model alone
 - `noise`: designs of the noise; `votes`: the model's votes over them; `radii`: the inequalities
-- `claims`, `certificate`, `evidence`: what follows, as data that can be verified again
+- `claims`, `certificate`, `saved`: what follows, as data that can be verified again
 - `hard_stability`, `soft_stability`, `attack`: stability of a selection without smoothing
 - `selections`, `supersets`: how a selection is read, and which masks lie above it
 - `lipschitz`: the bound of smoothing, checked; `finetuning`: models that cope with masked inputs

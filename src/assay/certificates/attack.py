@@ -24,6 +24,7 @@ from assay.errors import SettingError
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
+from assay.settings import Settings, checked_seed
 
 _MASKS_AT_ONCE = 1024  # a search stops after the block in which it succeeds
 
@@ -59,7 +60,7 @@ class Counterexample:
 
 @final
 @dataclass(frozen=True)
-class Attack:
+class Attack(Settings):
     """The smallest addition (or removal) found that flips the class: an upper bound of the radius.
 
     Greedy by margin, random orders, then pruned.
@@ -98,6 +99,7 @@ class Attack:
         self, question: Question, selection: Any, *, seed: int = 0
     ) -> tuple[Counterexample, ...]:
         """One counterexample, or none found, per input."""
+        seed = checked_seed(seed, "Attack")
         masks = selected(selection, question).numpy()
         shape = (self.restarts, question.partition.count)
         # Ranks of all features, so that every input takes the order of those it has left.
@@ -172,8 +174,8 @@ class _Flipping:
         masks = np.tile(self.start, (len(candidates), 1))
         for row, flips in enumerate(candidates):
             masks[row, list(flips)] ^= True
-        asked = self.question.outputs(torch.from_numpy(masks))[0]
-        outputs = asked.to("cpu", torch.float64).numpy()
+        asked = self.question.outputs(torch.from_numpy(masks), rounded=False)[0]
+        outputs = asked.cpu().numpy()
         # The margin of a class is its lead over the strongest rival.
         rivals = np.delete(outputs, self.label, axis=1).max(axis=1)
         return outputs[:, self.label] - rivals, outputs.argmax(axis=1)

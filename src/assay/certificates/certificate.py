@@ -18,15 +18,15 @@ from typing import Any, final
 import numpy as np
 import torch
 
+from assay.answers.files import write_file
 from assay.certificates.claims import Claims, Inequality, VoteInequality
-from assay.certificates.evidence import Evidence
 from assay.certificates.noise import Masks, NoiseDesign
+from assay.certificates.saved.evidence import Evidence
+from assay.certificates.saved.reading import FORMAT, read
 from assay.certificates.supersets import supersets
 from assay.certificates.votes import Ballots, Votes, cast_votes
-from assay.errors import InputError, VersionError
+from assay.errors import InputError
 from assay.question.question import Question
-
-FORMAT = 1  # of the saved file; a file of another one is refused
 
 
 @final
@@ -202,6 +202,8 @@ class Certificate:
             return (
                 "The claims are about the model itself; every superset was asked.",
                 *common,
+                "The class at each superset is that of the outputs as they came: where the two "
+                "largest are within rounding, another machine or batch may give another class.",
             )
         noise = "the stored masks"
         if self.bound == "bernoulli":
@@ -214,7 +216,9 @@ class Certificate:
             "with the lowest class at a tie.",
             *common,
             f"Draws whose two largest outputs differ by less than {self.tolerance:g} of the largest "
-            "count as lost.",
+            "count as lost. Rounding up to that share of the outputs breaks no claim; the rounding "
+            "inside the model is not bounded, and may be larger where outputs are small "
+            "differences of large numbers.",
             f"The claims hold together {chance}.",
         )
 
@@ -316,25 +320,14 @@ class Certificate:
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Writes JSON; `Certificate.load` reads it back."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        write_file(path, self.to_json().encode("utf-8"))
         return Path(path)
 
     @staticmethod
     def load(path: str | PathLike[str]) -> Certificate:
         """Reads what `save` wrote; claims that do not follow from the stored votes are refused."""
-        facts = _read(path)
-        names = [part.name for part in fields(Claims)]
-        stored = Claims(**{name: facts.pop(name) for name in names})
-        # Words for whoever reads the file; they follow from the rest.
-        facts.pop("assumptions")
-        certificate = Certificate(
-            selection=tuple(facts.pop("selection")),
-            at_selection=Votes.from_lists(**facts.pop("at_selection")),
-            at_whole=Votes.from_lists(**facts.pop("at_whole")),
-            design=_design(facts.pop("design")),
-            evidence=_evidence(facts.pop("evidence")),
-            **facts,
-        )
+        facts, stored = read(path)
+        certificate = Certificate(**facts)
         if certificate.claims != stored:
             raise InputError(
                 expected=f"claims that follow from the stored votes in {path}",
@@ -347,41 +340,3 @@ class Certificate:
 def _changed(before: Votes, after: Votes) -> int:
     """How many draws were answered otherwise."""
     return sum(old != new for old, new in zip(before.draws, after.draws))
-
-
-def _read(path: str | PathLike[str]) -> dict[str, Any]:
-    """The fields of a saved certificate, of the format that this version writes."""
-    advice = "Hand over what Certificate.save wrote."
-    text = Path(path).read_text(encoding="utf-8")
-    try:
-        facts = json.loads(text)
-    except ValueError as error:
-        raise InputError(
-            expected=f"a certificate as JSON in {path}",
-            got=f"something else: {error}",
-            advice=advice,
-        ) from error
-    if not isinstance(facts, dict) or facts.pop("kind", None) != "Certificate":
-        raise InputError(
-            expected=f"a certificate in {path}",
-            got="other JSON",
-            advice=advice,
-        )
-    version = facts.pop("format", None)
-    if version != FORMAT:
-        raise VersionError(
-            expected=f"a certificate of format {FORMAT} in {path}",
-            got=f"format {version}",
-            advice="Certify again.",
-        )
-    return facts
-
-
-def _design(stored: dict[str, Any] | None) -> NoiseDesign | None:
-    if stored is None:
-        return None
-    return NoiseDesign(**{**stored, "rows": tuple(stored["rows"])})
-
-
-def _evidence(stored: dict[str, Any] | None) -> Evidence | None:
-    return None if stored is None else Evidence.decoded(stored)

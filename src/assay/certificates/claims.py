@@ -61,9 +61,9 @@ class VoteInequality:
 
     def stability(self, votes: Votes, side: Side) -> Stability:
         """The class at one end, and the radius up to which flipping keeps it."""
-        scores = self._scores(votes)
+        labels, scores = self._contenders(votes)
         if self.inequality == "bernoulli":
-            return self._independent(scores, votes, side)
+            return self._independent(labels, scores, votes, side)
         top = radii.winner(scores)
         unsure = votes.doubtful()
         lead = radii.leads(scores, top, self.scale, self._rounding, unsure)
@@ -77,9 +77,11 @@ class VoteInequality:
         else:
             masks = self.design.masks[:, self.free]
             radius = radii.vote_aware_radius(lead, masks, self.scale)
-        return Stability(top, radius, certain)
+        return Stability(int(labels[top]), radius, certain)
 
-    def _independent(self, scores: Integers, votes: Votes, side: Side) -> Stability:
+    def _independent(
+        self, labels: Integers, scores: Integers, votes: Votes, side: Side
+    ) -> Stability:
         """The radius under independent noise, from a bound on the expected gap."""
         top = radii.winner(scores)
         # By how much any class's sum of scores may be off.
@@ -87,7 +89,7 @@ class VoteInequality:
         loose = doubtful * self.scale + self._rounding * len(scores)
         # The two ends are claimed together: each may fail half as often.
         miss = (1 - self.confidence) / 2
-        gap = radii.expected_gap(scores, top, self.scale, miss, loose)
+        gap = radii.expected_gap(scores, top, self.scale, miss, loose, self.classes)
         design = self.design
         radius = radii.bernoulli_radius(
             gap,
@@ -96,7 +98,7 @@ class VoteInequality:
             self.room,
             side,
         )
-        return Stability(top, radius, certain=gap > 0)
+        return Stability(int(labels[top]), radius, certain=gap > 0)
 
     @property
     def _rounding(self) -> int:
@@ -105,16 +107,20 @@ class VoteInequality:
             return 0
         return math.ceil(self.tolerance * self.scale)
 
-    def _scores(self, votes: Votes) -> Integers:
-        scores = votes.table(self.classes)
-        expected = (len(self.design.rows), self.classes)
-        if scores.shape != expected:
+    def _contenders(self, votes: Votes) -> tuple[Integers, Integers]:
+        draws = np.asarray(votes.draws, dtype=np.int64)
+        count = len(self.design.rows)
+        expected = (count,) if self.scale == 1 else (count, self.classes)
+        inside = (
+            draws.size > 0 and draws.min() >= 0 and (draws.ndim == 2 or draws.max() < self.classes)
+        )
+        if draws.shape != expected or not inside:
             raise InputError(
-                expected=f"the scores of {expected[1]} classes in each of {expected[0]} draws",
-                got=f"scores of shape {scores.shape}",
+                expected=f"the scores of {self.classes} classes in each of {count} draws",
+                got=f"votes of shape {draws.shape}",
                 advice="Hand over the votes of this design, as MultiplicativeSmoothing casts them.",
             )
-        return scores
+        return votes.contenders(self.classes)
 
 
 @final

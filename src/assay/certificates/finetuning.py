@@ -23,11 +23,12 @@ from assay.errors import InputError, KindError, SettingError
 from assay.features.partition import Features
 from assay.inputs.reading import layout_of
 from assay.numerics import rng
+from assay.settings import Settings, argument, checked_seed, has_length
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
+class MaskedDataset(Settings, Dataset[tuple[Tensor, Tensor]]):
     """Every sample of a dataset once for each keep share, random features replaced.
 
     A sample (x, y) becomes (where(keep[label], x, absent), y). Of n features round(n share +
@@ -63,22 +64,29 @@ class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
                 got=self.shares,
                 advice="Such as shares=(0.5, 0.25); 1.0 leaves a sample as it is.",
             )
-        if not hasattr(self.data, "__len__") or len(self.data) == 0:
+        if not has_length(self.data) or len(self.data) == 0:
             raise InputError(
                 expected="a dataset with a length and at least one sample (x, y)",
                 got=f"a {type(self.data).__name__} without one",
                 advice="Hand over a torch Dataset or a list of pairs.",
             )
-        sample = torch.as_tensor(self.data[0][0])
+        sample = _first_sample(self.data)
         labels = _labels(self.features, sample)
         # Labels of pixels are shared by the channels, which come before them.
         shape = sample.shape[sample.dim() - labels.dim() :]
-        if labels.is_floating_point() or labels.shape != shape:
+        if labels.is_floating_point() or labels.is_complex() or labels.shape != shape:
             raise SettingError(
                 expected=f"integer labels for samples of shape {tuple(sample.shape)}",
                 got=f"{labels.dtype} of shape {tuple(labels.shape)}",
                 advice="Give one label per element, or per pixel of an image.",
             )
+        if int(labels.max()) < 0:
+            raise SettingError(
+                expected="labels from 0 on, with -1 for elements that are never masked",
+                got=f"labels up to {int(labels.max())}",
+                advice="Number the features 0, 1, 2, ...: torch.arange(elements) for one each.",
+            )
+        _check_absent(self.absent, sample)
         # Rules such as `Patches` are read once, by the first sample.
         object.__setattr__(self, "features", labels.to(torch.int64))
 
@@ -124,6 +132,29 @@ class MaskedDataset(Dataset[tuple[Tensor, Tensor]]):
         # The jitter would hide a feature of samples that are to stay as they are.
         kept = torch.where(share == 1, float(features), kept)
         return uniforms[:, :-1].argsort(dim=1) < kept[:, None]
+
+
+def _first_sample(data: Any) -> Tensor:
+    try:
+        x, _ = data[0]
+        return torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError, LookupError) as error:
+        raise InputError(
+            expected="samples (x, y) of tensors or arrays, by number",
+            got=f"{type(error).__name__}: {error}",
+            advice="Hand over a torch Dataset or a list of pairs (x, y).",
+        ) from error
+
+
+def _check_absent(absent: float | Tensor, sample: Tensor) -> None:
+    try:
+        torch.broadcast_to(torch.as_tensor(absent), sample.shape)
+    except RuntimeError as error:
+        raise SettingError(
+            expected=f"an absent value for samples of shape {tuple(sample.shape)}",
+            got=f"shape {tuple(torch.as_tensor(absent).shape)}",
+            advice="Give a number, or a tensor of the shape of one sample.",
+        ) from error
 
 
 def _labels(features: Features | Tensor, sample: Tensor) -> Tensor:
@@ -188,6 +219,11 @@ def masked_finetuning(
             got=type(network).__name__,
             advice="Fit other models on masked rows themselves.",
         )
+    share = argument("masked_finetuning", "share", share, float)
+    epochs = argument("masked_finetuning", "epochs", epochs, int)
+    rate = argument("masked_finetuning", "rate", rate, float)
+    batch = argument("masked_finetuning", "batch", batch, int)
+    seed = checked_seed(seed, "masked_finetuning")
     if epochs < 1 or batch < 1 or not rate > 0:
         raise SettingError(
             expected="epochs and batch from 1 on and a positive rate",

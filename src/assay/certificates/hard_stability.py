@@ -12,18 +12,19 @@ from typing import Any, final
 import numpy as np
 
 from assay.certificates.certificate import Certificate
-from assay.certificates.evidence import Evidence
 from assay.certificates.noise import Masks
+from assay.certificates.saved.evidence import Evidence
 from assay.certificates.selections import selected
 from assay.certificates.supersets import supersets
 from assay.certificates.votes import Votes, class_votes
 from assay.errors import InputError
 from assay.question.question import Question
+from assay.settings import Settings
 
 
 @final
 @dataclass(frozen=True)
-class HardStability:
+class HardStability(Settings):
     """The true radii of a selection, by asking the model about every superset.
 
     Incremental: the largest r such that all a >= phi with |a - phi|_1 <= r have the class of phi;

@@ -18,9 +18,10 @@ from torch import Tensor
 from assay.certificates.noise import Integers, Masks
 from assay.certificates.smoothed_model import SmoothedModel
 from assay.certificates.supersets import subsets
-from assay.errors import InputError, SettingError
+from assay.errors import InputError, KindError, SettingError
 from assay.numerics import rng
 from assay.question.question import Question
+from assay.settings import Settings, argument, checked_seed, shown
 
 ScoreMasks: TypeAlias = Callable[[Tensor], Tensor]
 """Masks (m, features) to class scores (m, classes)."""
@@ -52,7 +53,7 @@ class Steepness:
 
 @final
 @dataclass(frozen=True)
-class LipschitzCheck:
+class LipschitzCheck(Settings):
     """The largest change per flipped feature over pairs of masks, against a constant.
 
     Where all n 2^(n-1) pairs of neighbours fit in `pairs` they are all tried, which is exhaustive
@@ -95,6 +96,7 @@ class LipschitzCheck:
 
         A callable takes masks (m, features) to (m, classes), and needs `features`.
         """
+        seed = checked_seed(seed, "LipschitzCheck")
         score, count = _scores_of_masks(model, features)
         # n 2^(n-1) edges of the cube of masks.
         exhaustive = count <= _MOST_LISTED and count * 2 ** (count - 1) <= self.pairs
@@ -129,16 +131,53 @@ def _scores_of_masks(
     """What gives the scores of masks, and the number of features."""
     if isinstance(model, Question):
         single = model.part(0, 1)
-        return lambda masks: single.outputs(masks)[0], single.partition.count
+        # Not rounded: changes are differences of outputs.
+        return lambda masks: single.outputs(masks, rounded=False)[0], single.partition.count
     if isinstance(model, SmoothedModel):
         return model.scores, model.design.features
+    if not callable(model):
+        raise KindError(
+            expected="a Question, a smoothed model or a function of masks",
+            got=shown(model),
+            advice="Such as check(question), or check(lambda masks: scores, features=4).",
+        )
     if features is None:
         raise InputError(
             expected="the number of features of a callable on masks",
             got="none",
             advice="Write check(callable, features=n).",
         )
-    return model, features
+    count = argument("check", "features", features, int)
+    if count < 1:
+        raise InputError(
+            expected="a function of masks over at least one feature",
+            got=count,
+            advice="Write check(callable, features=n).",
+        )
+    return _scored(model), count
+
+
+def _scored(score: ScoreMasks) -> ScoreMasks:
+    """The function, whose own failures and shapes are refused by name."""
+
+    def scores(masks: Tensor) -> Tensor:
+        try:
+            found: Tensor = torch.as_tensor(score(masks))
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+            raise InputError(
+                expected=f"a function that scores masks of shape {tuple(masks.shape)}",
+                got=f"{type(error).__name__}: {error}",
+                advice="It takes masks (m, features) of bools, and gives scores (m, classes).",
+            ) from error
+        if found.dim() != 2 or len(found) != len(masks):
+            raise InputError(
+                expected=f"scores ({len(masks)}, classes) of a function of masks",
+                got=tuple(found.shape),
+                advice="It takes masks (m, features) of bools, and gives scores (m, classes).",
+            )
+        return found
+
+    return scores
 
 
 def _all_neighbours(count: int) -> tuple[Masks, Integers]:

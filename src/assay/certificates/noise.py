@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from assay.errors import InputError, SettingError
 from assay.numerics import rng
+from assay.settings import Settings, argument, checked_seed, shown
 
 Integers: TypeAlias = NDArray[np.int64]
 
@@ -33,6 +34,14 @@ def kept_levels(share: float, levels: int) -> int:
     >>> kept_levels(0.29, 100)
     29
     """
+    share = argument("kept_levels", "share", share, float)
+    levels = argument("kept_levels", "levels", levels, int)
+    if not 0 < share <= 1:
+        raise SettingError(
+            expected="a share above 0 and at most 1",
+            got=share,
+            advice="Such as MultiplicativeSmoothing.at(0.25, levels=64).",
+        )
     kept = round(share * levels)
     if abs(share * levels - kept) > _ROUNDING:
         raise SettingError(
@@ -68,7 +77,11 @@ def pack(mask: NDArray[np.bool_]) -> str:
 
 def unpack(word: str, features: int) -> Masks:
     """The mask of a hexadecimal word: (features,) bool."""
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex(word), dtype=np.uint8))
+    try:
+        octets = bytes.fromhex(word)
+    except (TypeError, ValueError):  # no hexadecimal digits: no word, and refused as one
+        octets = b""
+    bits = np.unpackbits(np.frombuffer(octets, dtype=np.uint8))
     # The last byte is filled up with zeros.
     if not features <= bits.size < features + 8:
         raise InputError(
@@ -81,7 +94,7 @@ def unpack(word: str, features: int) -> Masks:
 
 @final
 @dataclass(frozen=True)
-class NoiseDesign:
+class NoiseDesign(Settings):
     """The fixed list of keep masks that a smoothed classifier averages over.
 
     It is part of the classifier and stored with every certificate. kept / levels is the largest
@@ -108,6 +121,14 @@ class NoiseDesign:
     kept: int
     levels: int
     kind: Kind = "masks"
+
+    def __post_init__(self) -> None:
+        if self.features < 1 or not self.rows:
+            raise SettingError(
+                expected="at least one feature and one draw",
+                got=f"{self.features} features and {len(self.rows)} draws",
+                advice="Build designs with NoiseDesign.of(masks), which packs them.",
+            )
 
     @cached_property
     def masks(self) -> Masks:
@@ -136,7 +157,10 @@ class NoiseDesign:
 
         |f(a) - f(a')| <= sum over flipped features i of mean_j S[j, i].
         """
-        table = np.asarray(masks)
+        try:
+            table = np.asarray(masks)
+        except ValueError:  # rows of several lengths
+            table = np.asarray(None)
         if table.ndim != 2 or table.size == 0 or not np.isin(table, (0, 1)).all():
             raise InputError(
                 expected="masks (draws, features) of zeros and ones",
@@ -156,7 +180,7 @@ class NoiseDesign:
         exactly.
         """
         check_levels(kept, levels)
-        ring = np.asarray(offsets, dtype=np.int64)
+        ring = _offsets(offsets)
         # Draw j turns all features by j steps; a feature is kept on an arc of `kept` of them.
         positions = ring[None, :] + np.arange(levels)[:, None]
         return _packed(positions % levels < kept, kept, levels, "structured")
@@ -165,6 +189,8 @@ class NoiseDesign:
     def structured(features: int, kept: int, levels: int, seed: int = 0) -> NoiseDesign:
         """Cyclic noise with independent uniform offsets, as published."""
         check_levels(kept, levels)
+        features = _count(features)
+        seed = checked_seed(seed, "NoiseDesign.structured")
         offsets = rng.shared(seed, "noise offsets").integers(levels, size=features)
         return NoiseDesign.cyclic(offsets, kept, levels)
 
@@ -175,6 +201,8 @@ class NoiseDesign:
         The same guarantee, as it holds for any offsets; the masks vary more and in size less.
         """
         check_levels(kept, levels)
+        features = _count(features)
+        seed = checked_seed(seed, "NoiseDesign.stratified")
         # Which feature takes which offset is random; that they are evenly spread is not.
         evenly = np.arange(features) * levels // features
         offsets = rng.shared(seed, "noise offsets").permutation(evenly)
@@ -185,6 +213,9 @@ class NoiseDesign:
     def bernoulli(features: int, kept: int, levels: int, draws: int, seed: int = 0) -> NoiseDesign:
         """Independent draws: a sample of the noise that keeps a feature with chance kept / levels."""
         check_levels(kept, levels)
+        features = _count(features)
+        seed = checked_seed(seed, "NoiseDesign.bernoulli")
+        draws = argument("NoiseDesign.bernoulli", "draws", draws, int)
         if draws < 1:
             raise SettingError(
                 expected="at least one draw",
@@ -195,6 +226,32 @@ class NoiseDesign:
         stream = rng.shared(seed, "noise draws")
         drawn = stream.integers(levels, size=(draws, features))
         return _packed(drawn < kept, kept, levels, "bernoulli")
+
+
+def _count(features: Any) -> int:
+    """A number of features."""
+    count: int = argument("NoiseDesign", "features", features, int)
+    if count < 1:
+        raise SettingError(
+            expected="noise over at least one feature",
+            got=features,
+            advice="Give the number of the question's features: question.partition.count.",
+        )
+    return count
+
+
+def _offsets(offsets: Any) -> Integers:
+    try:
+        ring = np.asarray(offsets)
+    except ValueError:  # rows of several lengths
+        ring = np.asarray(None)
+    if ring.ndim != 1 or not np.issubdtype(ring.dtype, np.integer):
+        raise InputError(
+            expected="a whole number for each feature as offsets",
+            got=shown(offsets),
+            advice="Give one of 0 to levels - 1 for each: NoiseDesign.cyclic((0, 1, 2, 3), 2, 4).",
+        )
+    return ring.astype(np.int64)
 
 
 def _packed(masks: Masks, kept: int, levels: int, kind: Kind) -> NoiseDesign:

@@ -132,13 +132,22 @@ def binomial_bounds(
     return np.maximum(lower - _ROUNDING, 0.0), np.minimum(upper + _ROUNDING, 1.0)
 
 
-def expected_gap(scores: Integers, top: int, scale: int, miss: float, loose: int = 0) -> Fraction:
+def expected_gap(
+    scores: Integers,
+    top: int,
+    scale: int,
+    miss: float,
+    loose: int = 0,
+    classes: int | None = None,
+) -> Fraction:
     """A lower bound on the expected lead of class `top` from independent draws.
 
     Wrong with probability at most `miss`. Votes (`scale` 1) are bounded by Clopper and Pearson
     (1934), probabilities by Hoeffding (1963). Each class's sum of scores may be off by `loose`.
+    `classes` are those of the model, of which `scores` may leave out some that got no votes.
     """
-    draws, classes = scores.shape
+    draws = len(scores)
+    classes = scores.shape[1] if classes is None else classes
     # Both sides of every class: the leader is read off the same draws.
     miss_each = miss / (2 * classes)
     sums = scores.sum(axis=0)

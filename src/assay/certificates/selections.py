@@ -10,13 +10,21 @@ from torch import Tensor
 
 from assay.errors import InputError, KindError
 from assay.question.question import Question
+from assay.settings import shown
 
 
 def as_masks(values: Any) -> Tensor:
     """A tensor or anything like an array, as a tensor on the CPU."""
     if isinstance(values, Tensor):
         return values.cpu()
-    return torch.as_tensor(np.asarray(values)).cpu()
+    try:
+        return torch.as_tensor(np.asarray(values)).cpu()
+    except (TypeError, ValueError) as error:
+        raise KindError(
+            expected="a selection as masks of bools",
+            got=shown(values),
+            advice="Use answer.top(0.25), or scores > 0.",
+        ) from error
 
 
 def selected(selection: Any, question: Question) -> Tensor:

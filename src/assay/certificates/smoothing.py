@@ -17,14 +17,15 @@ from torch import Tensor
 from assay.answers.attribution import Attribution
 from assay.certificates.certificate import Certificate
 from assay.certificates.claims import Inequality
-from assay.certificates.evidence import Evidence
 from assay.certificates.noise import NoiseDesign, check_levels, kept_levels
+from assay.certificates.saved.evidence import Evidence
 from assay.certificates.selections import selected
 from assay.certificates.smoothed_model import SmoothedModel
 from assay.certificates.votes import MOST_ROWS, PROBABILITY_UNITS, Ballots, cast_votes
-from assay.errors import InputError, SettingError
+from assay.errors import InputError, KindError, SettingError
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
+from assay.settings import Settings, argument, has_length, shown
 
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "design": ("structured", "stratified", "bernoulli"),
@@ -35,7 +36,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
 
 @final
 @dataclass(frozen=True)
-class MultiplicativeSmoothing:
+class MultiplicativeSmoothing(Settings):
     """The average of a base classifier's votes over keep masks, and certificates of it.
 
     f(x * a) = mean_j h(x * a * s_j), every feature kept in a share lambda = kept / levels of the
@@ -56,7 +57,8 @@ class MultiplicativeSmoothing:
         draws: how many, for "bernoulli" alone.
         confidence: with which all claims of a certificate hold, for "bernoulli" alone.
         tolerance: draws whose two largest outputs differ by less than this share of the largest
-            count against the claim; 1e-6 covers the rounding of single precision.
+            count against the claim; 1e-6 is the rounding of outputs in single precision, not of
+            sums inside a network that cancel.
 
     Cost: `levels` (or `draws`) rows per input for the whole and as many for each selection, forward
     only. Errors: SettingError for a keep rate outside {1/levels, ..., 1}; InputError for outputs
@@ -114,6 +116,7 @@ class MultiplicativeSmoothing:
     @classmethod
     def over(cls, design: NoiseDesign, **settings: Any) -> MultiplicativeSmoothing:
         """Smoothing over a fixed design: its largest keep rate is the Lipschitz constant."""
+        design = argument("MultiplicativeSmoothing.over", "design", design, NoiseDesign)
         return cls(design.kept, design.levels, design, **settings)
 
     @classmethod
@@ -165,6 +168,12 @@ class MultiplicativeSmoothing:
 
         The votes on the whole are cast once for all.
         """
+        if not has_length(selections) or len(selections) == 0:
+            raise KindError(
+                expected="a list of selections",
+                got=shown(selections),
+                advice="Write certify_all(question, [answer.top(1), answer.top(2)]).",
+            )
         checked = [selected(selection, question) for selection in selections]
         masks = torch.stack(checked, dim=1)  # (n, selections, features)
         design = self.noise(question.partition.count)
@@ -198,6 +207,9 @@ class MultiplicativeSmoothing:
         One per input, None where there is no such k. Every k is tried from the smallest on, since a
         larger selection can lose the property. Cost: twice `levels` rows for each input and k.
         """
+        radius = argument("sparsest", "radius", radius, int)
+        sizes = argument("sparsest", "sizes", sizes, tuple[int, ...] | None)
+        attribution = argument("sparsest", "attribution", attribution, Attribution)
         smallest: dict[int, int] = {}
         if sizes is None:
             sizes = range(1, question.partition.count + 1)

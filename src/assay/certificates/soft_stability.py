@@ -22,6 +22,7 @@ from assay.certificates.votes import class_votes
 from assay.errors import SettingError
 from assay.numerics import rng
 from assay.question.question import Question
+from assay.settings import Settings, argument, checked_seed
 
 
 @final
@@ -46,7 +47,7 @@ class StabilityRates:
 
 @final
 @dataclass(frozen=True)
-class SoftStability:
+class SoftStability(Settings):
     """The probability that a random superset within a radius keeps the class, for any model.
 
     tau_r = P(f(x * a) ~ f(x * phi)), a uniform over {a >= phi, |a - phi|_1 <= r} (Jin, Xue, You,
@@ -116,6 +117,14 @@ class SoftStability:
         >>> [SoftStability.samples_for(error, 1 - error) for error in (0.1, 0.05, 0.01)]
         [150, 738, 26492]
         """
+        error = argument("samples_for", "error", error, float)
+        confidence = argument("samples_for", "confidence", confidence, float)
+        if not 0 < error < math.inf or not 0 < confidence < 1:
+            raise SettingError(
+                expected="an error above 0 and a confidence between 0 and 1",
+                got=f"error={error} and confidence={confidence}",
+                advice="Such as SoftStability.samples_for(0.05, 0.95).",
+            )
         # Rounding must not turn a whole number into the next one.
         return math.ceil(math.log(2 / (1 - confidence)) / (2 * error**2) - 1e-6)
 
@@ -123,6 +132,7 @@ class SoftStability:
         self, question: Question, selection: Any, *, seed: int = 0
     ) -> tuple[StabilityRates, ...]:
         """The rates of each input's selection, masks (n, features) or (features,)."""
+        seed = checked_seed(seed, "SoftStability")
         masks = selected(selection, question).numpy()
         draw = rng.shared(seed, "soft stability")
         # Drawn once for all inputs and radii: an input alone gets what it gets among others.

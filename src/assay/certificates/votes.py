@@ -56,8 +56,23 @@ class Votes:
         if draws.ndim == 2:
             return draws
         # A class is one vote for itself.
-        votes: Integers = np.eye(classes, dtype=np.int64)[draws]
+        votes: Integers = np.zeros((len(draws), classes), dtype=np.int64)
+        votes[np.arange(len(draws)), draws] = 1
         return votes
+
+    def contenders(self, classes: int) -> tuple[Integers, Integers]:
+        """The classes that decide, in order, and their scores (draws, contenders).
+
+        Those that got a vote, and one that got none in the place of all such: however many classes
+        a model has, what is computed from its votes is of their own size.
+        """
+        draws = np.asarray(self.draws, dtype=np.int64)
+        if draws.ndim == 2:
+            return np.arange(draws.shape[1]), draws
+        voted = np.unique(draws)
+        lacking = np.setdiff1d(np.arange(min(classes, len(voted) + 1)), voted)[:1]
+        labels: Integers = np.union1d(voted, lacking).astype(np.int64)
+        return labels, (draws[:, None] == labels).astype(np.int64)
 
     def doubtful(self) -> NDArray[np.bool_]:
         """Which draws are unsure: (draws,)."""
@@ -100,7 +115,8 @@ def cast_votes(question: Question, masks: Tensor, scale: int, tolerance: float) 
     choices: list[Integers] = []
     margins: list[NDArray[np.float64]] = []
     for piece in pieces(masks.shape[1], question.n, MOST_ROWS):
-        outputs = question.outputs(masks[:, piece])
+        # Not rounded: the class of the model is the one of its own numbers.
+        outputs = question.outputs(masks[:, piece], rounded=False)
         classes = outputs.shape[-1]
         _check_classes(classes, name)
         choices.append(_choices(outputs, scale, name))
@@ -151,15 +167,14 @@ def _choices(outputs: Tensor, scale: int, name: str) -> Integers:
         classes: Integers = outputs.argmax(-1).cpu().numpy()
         return classes
     check_probabilities(outputs, name)
-    units = (outputs.to(torch.float64) * scale).round().clamp(0, scale)
+    units = (outputs * scale).round().clamp(0, scale)
     scores: Integers = units.to(torch.int64).cpu().numpy()
     return scores
 
 
 def _relative_margins(outputs: Tensor) -> NDArray[np.float64]:
     """The distance of the two largest outputs, relative to the larger in size: (n, m)."""
-    # In double precision: the difference of two close singles is what is measured.
-    best = outputs.to(torch.float64).topk(2, dim=-1).values
+    best = outputs.topk(2, dim=-1).values
     size = best.abs().amax(-1).clamp_min(_TINY)
     distance = best[..., 0] - best[..., 1]
     margins: NDArray[np.float64] = (distance / size).cpu().numpy()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, final
 
@@ -18,6 +20,8 @@ from typer.core import TyperGroup
 
 from assay import engine
 from assay.answers.attribution import Attribution
+from assay.answers.files import writable
+from assay.answers.provenance import versions
 from assay.cli import demo as digits
 from assay.comparison.comparison import Comparison, compare
 from assay.errors import AssayError, InputError, KindError
@@ -34,6 +38,8 @@ from assay.removals.fixed import Background
 from assay.saved import load
 from assay.targets import Target, as_target
 
+_PACKAGE = Path(__file__).parent.parent
+
 
 @final
 class Refusing(TyperGroup):
@@ -42,10 +48,25 @@ class Refusing(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        # Refusals alone: any other exception is a fault of the library, and shows its traceback.
         except AssayError as refusal:
             typer.echo(f"{type(refusal).__name__}: {refusal}", err=True)
             raise typer.Exit(2) from refusal
+        # Any other exception shows its traceback: a fault of the library, or of the module that was
+        # named, which is then told.
+        except Exception as error:
+            place = _outside(error)
+            if place:
+                error.add_note(f"Raised in {place}, which is no part of assay.")
+            raise
+
+
+def _outside(error: Exception) -> str:
+    """Where an exception was raised, if that is neither this library nor what it stands on."""
+    frames = traceback.extract_tb(error.__traceback__)
+    # Installed packages lie below the interpreter's own folders.
+    installed = (str(_PACKAGE), sys.prefix, sys.base_prefix)
+    theirs = [frame for frame in frames if not frame.filename.startswith(installed)]
+    return f"{theirs[-1].filename}, line {theirs[-1].lineno}" if theirs else ""
 
 
 app = typer.Typer(
@@ -53,11 +74,28 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Explains a model's prediction, measures how good the explanation is, "
         "and certifies what it can."
     ),
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"assay {versions()['assay']}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="which version")
+    ] = False,
+) -> None:
+    pass
+
 
 # --- arguments that commands share
 
@@ -131,6 +169,7 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Answers why the predictor says what it says about each input."""
+    _check_out(out)
     with _progress(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
         asker = parse(method, Method) if method else suited(question)
@@ -166,6 +205,7 @@ def score(
             got=len(metric),
             advice="Ask for each in a run of its own.",
         )
+    _check_out(out)
     # Before the model is loaded: a wrong file is told at once.
     attribution = _attribution(answer)
     with _progress(quiet):
@@ -195,6 +235,7 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Compares methods by metrics on the same inputs: a table, and one self-contained page."""
+    _check_out(out)
     with _progress(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
         comparison = compare(question, method, metric, seed, references=True)
@@ -212,6 +253,8 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Trains a small network on handwritten digits, and asks and measures every method."""
+    _check_out(out)
+    _check_out(picture)
     # One thread: sums split over threads round in another order, and the page is to be the same.
     with _progress(quiet), engine.one_thread():
         comparison = digits.run(seed)
@@ -226,6 +269,12 @@ def demo(
 
 
 # --- from text to objects
+
+
+def _check_out(path: Path | None) -> None:
+    """Makes the folder, or refuses, before there is any work to lose."""
+    if path is not None:
+        writable(path)
 
 
 def _question(
@@ -264,7 +313,7 @@ def _target(text: str | None) -> Target | None:
     if text is None:
         return None
     # A bare number is an output's index, as it is in the library.
-    if text.strip().lstrip("-").isdigit():
+    if re.fullmatch(r"-?[0-9]{1,18}", text.strip()):
         return as_target(int(text))
     return parse(text, Target)
 
@@ -328,7 +377,8 @@ def _print_credit(answer: Attribution, inputs: int = 10, features: int = 5) -> N
     from rich.text import Text
 
     title = f"{answer.method}: credit by feature, {len(answer)} inputs"
-    table = Table(title=title, title_justify="left")
+    # As text: a method's settings may look like markup.
+    table = Table(title=Text(title), title_justify="left")
     for column in ("input", "prediction", "base"):
         table.add_column(column, justify="right")
     table.add_column("most credit")

@@ -10,7 +10,7 @@ method that is not better than these has explained nothing that this metric can 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, final
@@ -26,6 +26,7 @@ from assay.metrics.base import Metric
 from assay.numerics import rng
 from assay.question.question import Question
 from assay.registry.settings import parse
+from assay.settings import argument, checked_level, checked_seed, shown, with_defaults
 
 if TYPE_CHECKING:
     import pandas
@@ -257,6 +258,12 @@ def compare(
     >>> compare(question, ["IntegratedGradients"], ["Completeness"])
     Comparison(1 methods by 1 metrics on 5 inputs; best: IntegratedGradients by Completeness)
     """
+    _check_question(question, "compare(question, methods, metrics)")
+    methods = _several(methods, "methods", 'compare(question, ["Gradient"], ["Infidelity"])')
+    metrics = _several(metrics, "metrics", 'compare(question, ["Gradient"], ["Infidelity"])')
+    seed = checked_seed(seed, "compare")
+    level = checked_level(level, "compare")
+    references = argument("compare", "references", references, bool)
     if not methods or not metrics:
         raise InputError(
             expected="at least one method and one metric",
@@ -303,14 +310,24 @@ def from_scores(
     """A comparison of what was answered and scored by hand: for each metric, one score per
     attribution, in order.
     """
-    answers: dict[str, Attribution] = {}
-    if isinstance(attributions, Mapping):
-        answers |= attributions
-    else:
-        answers |= _labelled(attributions)
+    way = "(question, attributions, {metric: scores})"
+    _check_question(question, way)
+    seed = checked_seed(seed, "a comparison")
+    level = checked_level(level, "a comparison")
+    if not isinstance(attributions, Mapping):
+        attributions = _labelled(_of(Attribution, _several(attributions, "attributions", way)))
+    answers: dict[str, Attribution] = {str(label): each for label, each in attributions.items()}
+    _of(Attribution, answers.values())
+    if not isinstance(scores, Mapping):
+        raise KindError(
+            expected="scores by metric, as a dict",
+            got=shown(scores),
+            advice=f"Hand over {way}.",
+        )
     # Scores carry no label of their own; their order says whose they are.
     cells: dict[tuple[str, str], Score] = {}
     for metric, row in scores.items():
+        row = _of(Score, _several(row, f"scores by {metric}", way))
         if len(row) != len(answers):
             raise InputError(
                 expected=f"{len(answers)} scores by {metric}, one per attribution",
@@ -329,6 +346,48 @@ def from_scores(
         seed=seed,
         level=level,
     )
+
+
+# --- what was handed in
+
+
+def _check_question(question: Any, way: str) -> None:
+    if not isinstance(question, Question):
+        raise KindError(
+            expected="a Question",
+            got=shown(question),
+            advice=f"Build one, Question(model, inputs, target=...), and write {way}.",
+        )
+
+
+def _several(values: Any, what: str, way: str) -> Sequence[Any]:
+    """A list of things; a text is one thing and no list, and an iterator is read once."""
+    try:
+        if not isinstance(values, str | bytes | Mapping):
+            return list(values)
+    except TypeError:  # a number, an array of a single one
+        pass
+    raise KindError(
+        expected=f"a list of {what}",
+        got=shown(values),
+        advice=f"Write it with brackets: {way}.",
+    )
+
+
+def _of(kind: type, values: Iterable[Any]) -> Sequence[Any]:
+    """The values, if all are of the kind."""
+    listed = list(values)
+    for value in listed:
+        if not isinstance(value, kind):
+            raise KindError(
+                expected=f"a list of {kind.__name__}s",
+                got=shown(value),
+                advice=f"Ask for them: each of them is {_ASKED[kind]}.",
+            )
+    return listed
+
+
+_ASKED: dict[type, str] = {Attribution: "method(question)", Score: "metric(question, answer)"}
 
 
 # --- labels
@@ -379,6 +438,8 @@ def _labelled(values: Sequence[Any]) -> dict[str, Any]:
 def _find(wanted: object, labels: Sequence[str], noun: str) -> str:
     """The label of an instance, a label, or the name of a class that only one label starts with."""
     # The whole label first: it may also be the start of another one.
+    if not isinstance(wanted, str) and not dataclasses.is_dataclass(wanted):
+        wanted = shown(wanted)
     label = wanted if isinstance(wanted, str) else short_repr(wanted)
     if label in labels:
         return label
@@ -398,10 +459,13 @@ def _find(wanted: object, labels: Sequence[str], noun: str) -> str:
 def _method(value: MethodLike) -> Method | Attribution:
     if isinstance(value, str):
         return parse(value, Method)
+    # A class with its defaults, as its bare name would be.
+    if isinstance(value, type) and issubclass(value, Method):
+        return with_defaults(value)
     if not isinstance(value, Method | Attribution):
         raise KindError(
             expected="a method, its name or an attribution",
-            got=f"{type(value).__name__}: {value!r}",
+            got=f"{type(value).__name__}: {shown(value)}",
             advice='Hand over an instance such as Gradient(), or its name "Gradient".',
         )
     return value
@@ -410,10 +474,12 @@ def _method(value: MethodLike) -> Method | Attribution:
 def _metric(value: MetricLike) -> Metric:
     if isinstance(value, str):
         return parse(value, Metric)
+    if isinstance(value, type) and issubclass(value, Metric):
+        return with_defaults(value)
     if not isinstance(value, Metric):
         raise KindError(
             expected="a metric or its name",
-            got=f"{type(value).__name__}: {value!r}",
+            got=f"{type(value).__name__}: {shown(value)}",
             advice='Hand over an instance such as Infidelity(), or its name "Infidelity".',
         )
     return value

@@ -6,16 +6,18 @@ columns of one field, none of which means anything without the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, SettingError
 from assay.features.partition import Features, Partition, as_labels
+from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Layout
+from assay.settings import scalar, shown
 
 
 @final
@@ -40,7 +42,8 @@ class Columns(Features):
 
     Settings:
         names: one for each column; those of the DataFrame where nothing is said.
-        groups: a group's name to its columns, by name or by number (one-hot columns of one field).
+        groups: a group's name to its columns, by name, by number or as a slice of numbers (one-hot
+            columns of one field).
             Columns in no group stand alone. A group stands where its first column does.
 
     Errors: InputError for what is no table, names that do not fit, columns in two groups.
@@ -52,8 +55,13 @@ class Columns(Features):
     (('age', 'colour'), [[0, 1, 1]])
     """
 
-    names: tuple[str, ...] | None = None
-    groups: Mapping[str, Sequence[str | int]] | None = None
+    names: tuple[Any, ...] | None = None
+    groups: Mapping[Any, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.groups is not None:
+            groups = {group: _listed(group, columns) for group, columns in self.groups.items()}
+            object.__setattr__(self, "groups", groups)
 
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         if len(layout.shapes) != 1 or len(layout.shapes[0]) != 1:
@@ -76,9 +84,7 @@ class Columns(Features):
         return Partition(as_labels(labels, x), count, feature_names, (count,), identity=identity)
 
     def _column_names(self, layout: Layout) -> tuple[str, ...]:
-        names = layout.names
-        if self.names is not None:
-            names = tuple(map(str, self.names))
+        names = tuple(map(str, layout.names if self.names is None else self.names))
         if len(names) != layout.elements:
             raise InputError(
                 expected=f"{layout.elements} column names",
@@ -97,6 +103,8 @@ class Columns(Features):
         """The group of each column that is in one, by the column's number."""
         group_of: dict[int, str] = {}
         for group, members in (self.groups or {}).items():
+            if isinstance(members, slice):
+                members = range(len(names))[members]
             for member in members:
                 index = self._column(member, names)
                 # A mask could not say whether such a column is present.
@@ -114,13 +122,53 @@ class Columns(Features):
         """The number of a column that is called by its name or by its number."""
         if isinstance(member, str) and member in names:
             return names.index(member)
-        if isinstance(member, int) and 0 <= member < len(names):
-            return member
+        # True is an int to Python, and no column.
+        number = -1 if isinstance(member, str | bool) else member
+        if isinstance(number, int) and 0 <= number < len(names):
+            return number
         raise InputError(
             expected=f"columns out of {list(names)} in a group",
             got=repr(member),
             advice=f"Name one of these, or give its number, 0 to {len(names) - 1}.",
         )
+
+
+def _check_one_reading(labels: Tensor) -> None:
+    """Refuses maps (channels, height, width) of as many inputs, unless both readings agree."""
+    if bool((labels == labels[:1]).all()):
+        return
+    # Maps of several inputs number their features alike; features of their own make channels.
+    used = [set(part[part >= 0].tolist()) for part in labels]
+    if len(set().union(*used)) == sum(map(len, used)):
+        return
+    count = len(labels)
+    raise InputError(
+        expected="a map of labels that can be read in one way",
+        got=f"shape {tuple(labels.shape)}, which is {count} channels of one map or {count} maps",
+        advice=(
+            f"For a map for each input write Labels(map[:, None].expand(-1, {count}, -1, -1)), for "
+            f"one map with labels for each channel Labels(map.expand({count}, -1, -1, -1))."
+        ),
+    )
+
+
+def _listed(group: Any, columns: Any) -> list[Any] | slice:
+    """The columns of a group, one by one, or as a slice of numbers."""
+    if isinstance(columns, slice):
+        ends = (columns.start, columns.stop, columns.step)
+        if columns.step != 0 and all(end is None or isinstance(end, int) for end in ends):
+            return columns
+    elif isinstance(columns, list | tuple | set | frozenset | range):
+        # Numbers of NumPy become Python's.
+        return [scalar(column) for column in columns]
+    elif getattr(columns, "ndim", 0) == 1 and hasattr(columns, "tolist"):
+        listed: list[Any] = columns.tolist()
+        return listed
+    raise SettingError(
+        expected=f"a list of columns as group {group!r}",
+        got=shown(columns),
+        advice=f"Write Columns(groups={{{group!r}: ['red', 'blue']}}).",
+    )
 
 
 @final
@@ -134,7 +182,8 @@ class Labels(Features):
             used in two of them is one feature that spans both.
         names: one for each label; the labels themselves where nothing is said.
 
-    Errors: KindError for labels that are no integers, InputError for maps that do not fit.
+    Errors: KindError for labels that are no integers, InputError for maps that do not fit or can be
+    read in two ways (as many maps as channels).
 
     >>> import torch, assay
     >>> halves = Labels(torch.tensor([0, 0, 1, -1]), names=("left", "right"))
@@ -144,7 +193,7 @@ class Labels(Features):
     """
 
     map: Any
-    names: tuple[str, ...] | None = None
+    names: tuple[Any, ...] | None = None
 
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         maps = self.map if isinstance(self.map, tuple) else (self.map,)
@@ -155,7 +204,7 @@ class Labels(Features):
                 advice="Hand them over as a tuple, Labels((map, map)), in the order of the inputs.",
             )
         flat = [
-            self._flat(torch.as_tensor(label_map), shape, len(x))
+            self._flat(as_tensor(label_map), shape, len(x))
             for label_map, shape in zip(maps, layout.shapes)
         ]
         # One tensor may have a map for each input where another has one for all.
@@ -188,13 +237,16 @@ class Labels(Features):
     def _flat(labels: Tensor, shape: tuple[int, ...], n: int) -> Tensor:
         """The map of one tensor of the inputs as rows (1 or n, its elements)."""
         # Floats are a picture handed in by mistake: rounded, it would pass for a map.
-        if labels.is_floating_point() or labels.is_complex():
+        if labels.is_floating_point():
             raise KindError(
                 expected="integers as labels",
                 got=labels.dtype,
                 advice="Convert them with .long(), if they are whole numbers.",
             )
         sizes = tuple(labels.shape)
+        # As many maps as channels: one for each channel, or one for each input?
+        if len(shape) == 3 and sizes == shape == (n, *shape[1:]):
+            _check_one_reading(labels)
         # One map for all inputs is tried before a map for each.
         for rows, front in ((1, ()), (n, (n,))):
             if sizes == (*front, *shape):

@@ -1,13 +1,13 @@
-"""Credit per pixel or per square patch of an image.
+"""Credit per pixel or per square patch of an image, or of a series or a volume likewise.
 
-Both are grids over (height, width) that all channels share: a pixel is removed in all its colours
-at once. For credit of each channel by itself there is `Elements`.
+Both are grids over the places, (height, width) of an image, that all channels share: a pixel is
+removed in all its colours at once. For credit of each channel by itself there is `Elements`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from itertools import product
 from typing import final
 
 import torch
@@ -16,24 +16,13 @@ from torch import Tensor
 from assay.errors import InputError, SettingError
 from assay.features.partition import Features, Partition, Pooling, as_labels
 from assay.inputs.layout import Layout
+from assay.inputs.names import ElementNames
+from assay.inputs.places import check_axes, places_of
 
 
-def image_shape(layout: Layout, asker: str) -> tuple[int, int, int]:
-    """(channels, height, width) of inputs that are images; one channel where none is named."""
-    shape = layout.shapes[0]
-    if len(layout.shapes) != 1 or len(shape) not in (2, 3):
-        raise InputError(
-            expected=f"images of shape (channels, height, width) or (height, width) for {asker}",
-            got=layout.describe(),
-            advice="Use Elements(), Columns() or Labels(map) for inputs that are no images.",
-        )
-    height, width = shape[-2:]
-    channels = shape[0] if len(shape) == 3 else 1
-    return channels, height, width
-
-
-def _grid_names(height: int, width: int) -> tuple[str, ...]:
-    return tuple(f"[{row},{column}]" for row, column in product(range(height), range(width)))
+def grid_names(shape: tuple[int, ...]) -> ElementNames:
+    """Names of places, such as [2,3]."""
+    return ElementNames((("", shape),))
 
 
 @final
@@ -44,8 +33,12 @@ class Pixels(Features):
     Settings:
         pooling: "sum" adds the credit of a pixel's channels, so that totals stay what they are;
             "mean" averages it.
+        axes: what the axes of one input are, in letters: C for channels, T, D, H and W for time,
+            depth, height and width. Where nothing is said images are "CHW" or "HW", volumes
+            "CDHW". Channels last are "HWC", series "CT" or "TC".
 
-    Errors: SettingError for another pooling, InputError for what is no image.
+    Errors: SettingError for another pooling or other letters, InputError for what is no image, and
+    for what looks as if its channels came last.
 
     >>> import torch, assay
     >>> mean = lambda x: x.flatten(1).mean(1)
@@ -55,8 +48,10 @@ class Pixels(Features):
     """
 
     pooling: Pooling = "sum"
+    axes: str | None = None
 
     def __post_init__(self) -> None:
+        check_axes(self.axes, "Pixels")
         if self.pooling not in ("sum", "mean"):
             raise SettingError(
                 expected="pooling 'sum' or 'mean'",
@@ -65,30 +60,32 @@ class Pixels(Features):
             )
 
     def bind(self, layout: Layout, x: Tensor) -> Partition:
-        channels, height, width = image_shape(layout, "Pixels")
-        count = height * width
-        # Elements lie channel by channel: each repeats the labels of the grid.
-        labels = torch.arange(count).repeat(channels)
+        places = places_of(layout, self.axes, "Pixels")
+        # Every channel bears the labels of the grid.
+        labels = places.spread(torch.arange(places.count))
         return Partition(
             labels=as_labels(labels, x),
-            count=count,
-            names=_grid_names(height, width),
-            shape=(height, width),
+            count=places.count,
+            names=grid_names(places.shape),
+            shape=places.shape,
             pooling=self.pooling,
-            identity=channels == 1,  # a pixel is then an element
+            identity=places.channels == 1,  # a pixel is then an element
         )
 
 
 @final
 @dataclass(frozen=True)
 class Patches(Features):
-    """Squares of an image, all channels together.
+    """Squares of an image, all channels together; stretches of a series, cubes of a volume.
 
     Settings:
         size: the side in pixels. Squares at the far borders are cut where it does not divide the
             image.
+        axes: what the axes of one input are, as in `Pixels`: "HWC" for channels last, "CT" for
+            series.
 
-    Errors: SettingError for a side below 1, InputError for what is no image or smaller than a side.
+    Errors: SettingError for a side below 1, InputError for what is no image or smaller than a side,
+    and for what looks as if its channels came last.
 
     >>> import torch, assay
     >>> mean = lambda x: x.flatten(1).mean(1)
@@ -97,8 +94,10 @@ class Patches(Features):
     """
 
     size: int
+    axes: str | None = None
 
     def __post_init__(self) -> None:
+        check_axes(self.axes, "Patches")
         if self.size < 1:
             raise SettingError(
                 expected="a patch side of at least 1 pixel",
@@ -107,20 +106,20 @@ class Patches(Features):
             )
 
     def bind(self, layout: Layout, x: Tensor) -> Partition:
-        channels, height, width = image_shape(layout, "Patches")
-        if self.size > max(height, width):
+        places = places_of(layout, self.axes, "Patches")
+        longest = max(places.shape)
+        if self.size > longest:
             raise InputError(
-                expected=f"a patch side from 1 to {max(height, width)}",
+                expected=f"a patch side from 1 to {longest}",
                 got=self.size,
                 advice="Choose a side that fits the image.",
             )
         # Rounded up: what is left at the far borders makes patches too.
-        rows = -(-height // self.size)
-        columns = -(-width // self.size)
-        row = torch.arange(height) // self.size
-        column = torch.arange(width) // self.size
-        grid = row[:, None] * columns + column[None, :]
+        patches = tuple(-(-length // self.size) for length in places.shape)
+        grid = torch.zeros((), dtype=torch.int64)
+        for length, count in zip(places.shape, patches):
+            along = torch.arange(length) // self.size
+            grid = grid.unsqueeze(-1) * count + along
         # As for pixels: every channel repeats the grid.
-        labels = grid.reshape(-1).repeat(channels)
-        names = _grid_names(rows, columns)
-        return Partition(as_labels(labels, x), rows * columns, names, (rows, columns))
+        labels = as_labels(places.spread(grid.reshape(-1)), x)
+        return Partition(labels, math.prod(patches), grid_names(patches), patches)

@@ -10,6 +10,7 @@ features. Methods see partitions alone, so that none of them knows what an image
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from assay.inputs.layout import Layout
+from assay.settings import Settings
 
 Pooling = Literal["sum", "mean"]
 
@@ -42,7 +44,7 @@ class Partition:
 
     labels: Tensor
     count: int
-    names: tuple[str, ...]
+    names: Sequence[str]
     shape: tuple[int, ...]
     pooling: Pooling = "sum"
     identity: bool = False
@@ -108,7 +110,7 @@ class Partition:
         return totals[:, :-1] / sizes[:, :-1].clamp_min(1)
 
 
-class Features(ABC):
+class Features(Settings, ABC):
     """A rule that says which elements of an input belong together and receive credit together.
 
     A subclass is a frozen dataclass whose fields are its settings.

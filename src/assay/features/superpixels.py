@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from assay.errors import InputError, MissingError, SettingError
-from assay.features.images import image_shape
 from assay.features.partition import Features, Partition
 from assay.inputs.layout import Layout
+from assay.inputs.places import check_axes, places_of
 
 _FLAT = 1e-12  # a colour range below this is a flat image, which is not scaled up to noise
 
@@ -32,23 +32,30 @@ class Superpixels(Features):
     are scaled to [0, 1] per image first. An image may end up with fewer regions than others; the
     features it lacks own nothing and receive 0. Needs the extra `images`.
 
+    SLIC may find fewer regions than it is asked for, far fewer where colours change from pixel to
+    pixel (of pure noise it may make one); `question.partition.count` says how many there are, and
+    a higher compactness gives more.
+
     Settings:
         segments: about how many regions SLIC looks for; quickshift finds its own number.
         compactness: the weight of place against colour in SLIC's distance; higher is squarer.
         algorithm: "slic", whose regions are of even size, or "quickshift", which is LIME's.
+        axes: what the axes of one input are, as in `Pixels`: "HWC" for channels last.
 
     Errors: SettingError for settings out of range, InputError for what is no image, MissingError
     without scikit-image.
 
     >>> Superpixels(40)
-    Superpixels(segments=40, compactness=10.0, algorithm='slic')
+    Superpixels(segments=40, compactness=10.0, algorithm='slic', axes=None)
     """
 
     segments: int = 50
     compactness: float = 10.0
     algorithm: Literal["slic", "quickshift"] = "slic"
+    axes: str | None = None
 
     def __post_init__(self) -> None:
+        check_axes(self.axes, "Superpixels")
         if (
             self.segments < 2
             or not self.compactness > 0
@@ -67,7 +74,13 @@ class Superpixels(Features):
             )
 
     def bind(self, layout: Layout, x: Tensor) -> Partition:
-        shape = image_shape(layout, "Superpixels")
+        places = places_of(layout, self.axes, "Superpixels")
+        if len(places.shape) != 2:
+            raise InputError(
+                expected="images for Superpixels, with a height and a width",
+                got=f"places of shape {places.shape}",
+                advice="Use Patches(size, axes=...) for series and volumes.",
+            )
         if not x.is_floating_point():
             raise InputError(
                 expected="floating images for Superpixels",
@@ -75,10 +88,10 @@ class Superpixels(Features):
                 advice="Convert them with .float(), and wrap a model that takes integers.",
             )
         # scikit-image takes arrays on the CPU.
-        images = x.detach().to("cpu", torch.float64).reshape(len(x), *shape)
+        images = places.channels_first(x.detach().to("cpu", torch.float64))
         maps = torch.stack([self._regions(image) for image in images])
         # All channels of a pixel bear its region's label: (n, channels * height * width).
-        labels = maps.flatten(1).repeat(1, shape[0]).to(x.device)
+        labels = places.spread(maps.flatten(1)).to(x.device)
         # As many features as the image with the most regions has.
         count = int(labels.max()) + 1
         names = tuple(f"region {index}" for index in range(count))

@@ -4,6 +4,10 @@ Inside a question every input is one row of a matrix; a `Layout` folds rows back
 predictor takes.
 
 - `layout`: the base of all layouts, and the context that travels beside the inputs (`Aligned`, `Shared`)
+- `arrays`: whatever holds numbers as one plain tensor, and the refusal of what only looks like it
+- `number_types`: which type holds the numbers of several tensors exactly
+- `names`: names of elements, made when they are asked for
+- `places`: which axes of an input are places, and which one holds its channels
 - `tensors`: one tensor or several, and NumPy arrays
 - `tables`: data frames, in the kind of table that the predictor was fitted on
 - `texts`: strings, one feature a word

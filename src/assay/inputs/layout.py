@@ -8,14 +8,17 @@ back into what the predictor takes. What travels beside the inputs unexplained i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor
 
+from assay.errors import SettingKindError
+from assay.inputs.arrays import of_64_bits
 from assay.numerics import rng
+from assay.settings import Settings, has_length, shown
 
 Rows: TypeAlias = tuple[Any, ...]
 """What a predictor is called with: tensors that share their first dimension, or one table."""
@@ -23,21 +26,29 @@ Rows: TypeAlias = tuple[Any, ...]
 
 @final
 @dataclass(frozen=True)
-class Aligned:
+class Aligned(Settings):
     """A context value with one row per input: an attention mask, a length.
 
     It follows its input through every chunk.
 
     Settings:
-        value: the tensor, (n, ...), one row per input.
+        value: the tensor or array, (n, ...), one row per input.
     """
 
-    value: Tensor
+    value: Any
+
+    def __post_init__(self) -> None:
+        if not has_length(self.value) or isinstance(self.value, Mapping | set):
+            raise SettingKindError(
+                expected="a tensor with one row per input in Aligned",
+                got=shown(self.value),
+                advice="Write Aligned(mask), or Shared(value) for what all inputs share.",
+            )
 
 
 @final
 @dataclass(frozen=True)
-class Shared:
+class Shared(Settings):
     """A context value that is the same for all inputs: a constant matrix, a flag.
 
     Settings:
@@ -69,8 +80,13 @@ class Layout(ABC):
 
     @property
     @abstractmethod
-    def names(self) -> tuple[str, ...]:
-        """One name per element."""
+    def names(self) -> Sequence[str]:
+        """One name per element; made when they are asked for."""
+
+    @property
+    def half(self) -> bool:  # may be overridden
+        """Whether the predictor takes any of it in half precision, and rounds as coarsely."""
+        return False
 
     @abstractmethod
     def flatten(self, raw: Any) -> Tensor:
@@ -79,6 +95,14 @@ class Layout(ABC):
     @abstractmethod
     def fold(self, rows: Tensor) -> Rows:
         """Rows (r, elements) to what the predictor takes."""
+
+    def filled(self, value: float) -> Tensor:  # may be overridden
+        """One row (1, elements) that holds a number everywhere; refused where it cannot."""
+        return torch.full((1, self.elements), of_64_bits(value), dtype=torch.float64)
+
+    def admitting(self, rows: Tensor) -> Layout:  # may be overridden
+        """The layout of the same inputs that also hands over rows such as these (..., elements)."""
+        return self
 
     def identities(self, rows: Tensor) -> Tensor:  # may be overridden
         """One key per row (n,), hashed from what the row says and not from how this layout encodes

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from assay.errors import InputError
+from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Layout
 from assay.inputs.tables import table_layout
-from assay.inputs.tensors import TensorLayout, as_tensor, tensor_parts
+from assay.inputs.tensors import TensorLayout, tensor_parts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,9 @@ def _is_frame(raw: Any) -> TypeGuard[pd.DataFrame]:
 
 def _input_dtype(tensor: Tensor, model_dtype: torch.dtype | None) -> torch.dtype:
     if model_dtype is None or not tensor.is_floating_point():
+        return tensor.dtype
+    # Weights may be stored in eight bits; nothing is computed in them.
+    if model_dtype.itemsize == 1:
         return tensor.dtype
     return model_dtype
 

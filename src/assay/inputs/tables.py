@@ -8,7 +8,7 @@ so that pipelines with encoders of their own see what they were fitted on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assay.errors import InputError, KindError
+from assay.inputs.arrays import EXACT
 from assay.inputs.layout import Layout, Rows
 from assay.numerics import rng
 
@@ -82,6 +83,26 @@ class TableLayout(Layout):
                 columns.append(_codes(raw[name], categories))
         return torch.from_numpy(np.stack(columns, axis=1)).to(self.device)
 
+    def filled(self, value: float) -> Tensor:
+        for name, categories in zip(self.columns, self.categories):
+            if categories is not None and not _is_code(value, categories):
+                raise InputError(
+                    expected=f"a category of column {name!r}, one of {list(categories)}",
+                    got=f"the number {value}",
+                    advice="Give one row of the table: Baseline(frame.iloc[[0]]).",
+                )
+        return super().filled(value).to(self.device)
+
+    def admitting(self, rows: Tensor) -> TableLayout:
+        # Decided once, for all rows: those of one chunk know nothing of another's fractions.
+        fractional = (rows != rows.round()) & torch.isfinite(rows)
+        fractional = fractional.reshape(-1, len(self.columns)).any(0)
+        dtypes = tuple(
+            np.dtype(np.float64) if _is_integer(dtype) and is_fractional else dtype
+            for dtype, is_fractional in zip(self.dtypes, fractional.tolist())
+        )
+        return replace(self, dtypes=dtypes)
+
     def fold(self, rows: Tensor) -> Rows:
         import pandas as pd
 
@@ -111,12 +132,43 @@ class TableLayout(Layout):
 
 def table_layout(frame: pd.DataFrame, device: torch.device) -> TableLayout:
     """The layout of a data frame."""
+    _check_columns(frame)
     return TableLayout(
         columns=tuple(frame.columns),
         dtypes=tuple(frame.dtypes),
         categories=tuple(_categories(frame[name]) for name in frame.columns),
         device=device,
     )
+
+
+def _check_columns(frame: pd.DataFrame) -> None:
+    """Refuses frames whose columns cannot be told apart, or do not hold one value a row."""
+    if len(frame.columns) == 0:
+        raise InputError(
+            expected="a table of at least one column",
+            got="none",
+            advice="Select the columns that the model takes: frame[columns].",
+        )
+    repeated = frame.columns[frame.columns.duplicated()]
+    if len(repeated):
+        raise InputError(
+            expected="columns whose names differ",
+            got=f"{repeated[0]!r} more than once",
+            advice="Rename them: frame.columns = [...].",
+        )
+    for name, dtype in frame.dtypes.items():
+        if getattr(dtype, "name", "").startswith("Sparse"):
+            raise KindError(
+                expected=f"a dense column {name!r}",
+                got=dtype,
+                advice="Convert it: frame.sparse.to_dense().",
+            )
+        if getattr(dtype, "kind", "") == "c":
+            raise KindError(
+                expected=f"real numbers in column {name!r}",
+                got=dtype,
+                advice="Make two columns of it, frame[name].to_numpy().real and .imag.",
+            )
 
 
 def _categories(column: pd.Series[Any]) -> Categories | None:
@@ -143,7 +195,21 @@ def _numbers(column: pd.Series[Any]) -> Floats:
             got=column.dtype,
             advice="Convert it with pandas.to_numeric.",
         )
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    # Rows are floats: a number that they round would be another number to the model.
+    if _is_integer(column.dtype) and bool((np.abs(numbers) >= EXACT).any()):
+        _check_exact(column)
+    return numbers
+
+
+def _check_exact(column: pd.Series[Any]) -> None:
+    for number in map(int, column.dropna()):
+        if abs(number) > EXACT:
+            raise InputError(
+                expected=f"whole numbers up to 2**53 in column {column.name!r}",
+                got=f"{number}, which a float does not hold",
+                advice="A number that only names something is a category: column.astype(str).",
+            )
 
 
 def _codes(column: pd.Series[Any], categories: Sequence[Any]) -> Floats:
@@ -163,16 +229,26 @@ def _codes(column: pd.Series[Any], categories: Sequence[Any]) -> Floats:
     return np.where(codes < 0, np.nan, codes)
 
 
+def _is_code(value: float, categories: Sequence[Any]) -> bool:
+    """Whether a number stands for a category, or, as NaN, for a missing one."""
+    return np.isnan(value) or (0 <= value < len(categories) and float(value).is_integer())
+
+
 def _number_column(values: NDArray[Any], dtype: Any) -> pd.Series[Any]:
     """Numbers in the column's own type, or as floats where that would round them."""
     import pandas as pd
 
     # A blend of rows can leave the integers: such a column is handed over as
     # floats, never rounded in silence.
-    is_integer = np.issubdtype(getattr(dtype, "numpy_dtype", dtype), np.integer)
-    if is_integer and not bool(np.all(values == np.round(values))):
+    if _is_integer(dtype) and not bool(np.all(values == np.round(values))):
         dtype = np.float64
     return pd.Series(values).astype(dtype)
+
+
+def _is_integer(dtype: Any) -> bool:
+    """Whether a column holds whole numbers; pandas' own types say which of NumPy's they are like."""
+    like = getattr(dtype, "numpy_dtype", dtype)
+    return isinstance(like, np.dtype) and np.issubdtype(like, np.integer)
 
 
 def _category_column(values: NDArray[Any], dtype: Any, categories: Sequence[Any]) -> Any:

@@ -1,11 +1,12 @@
 """Tensors and arrays as flat rows, and back.
 
-Several tensors are laid side by side (concatenated along the elements) in their common number type,
-by the promotion rules of PyTorch, and cut apart again into their own shapes and types.
+Several tensors are laid side by side (concatenated along the elements) in a number type that holds
+them all exactly, and cut apart again into their own shapes and types.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -13,8 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, KindError
+from assay.errors import InputError
+from assay.inputs.arrays import as_tensor, of_64_bits
 from assay.inputs.layout import Layout, Rows
+from assay.inputs.names import ElementNames
+from assay.inputs.number_types import check_fits, common_type, is_half
 
 
 @final
@@ -47,23 +51,20 @@ class TensorLayout(Layout):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The common number type of the flat rows."""
-        common = self.dtypes[0]
-        for other in self.dtypes[1:]:
-            common = torch.promote_types(common, other)
-        # Truth values have no differences and no sums.
-        if common == torch.bool:
-            return torch.int64
-        return common
+        """The number type of the flat rows, which holds every tensor's numbers exactly."""
+        return common_type(self.dtypes)
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def half(self) -> bool:
+        return is_half(self.dtypes)
+
+    @property
+    def names(self) -> Sequence[str]:
+        prefixes = [f"input{number}" for number in range(len(self.parts))]
+        # A single tensor needs no name of its own.
         if len(self.parts) == 1:
-            return tuple(_element_names("", self.parts[0]))
-        names: list[str] = []
-        for number, shape in enumerate(self.parts):
-            names += _element_names(f"input{number}", shape)
-        return tuple(names)
+            prefixes = [""]
+        return ElementNames(tuple(zip(prefixes, self.parts)))
 
     def flatten(self, raw: Any) -> Tensor:
         tensors = [as_tensor(part) for part in tensor_parts(raw)]
@@ -73,8 +74,8 @@ class TensorLayout(Layout):
                 got=len(tensors),
                 advice="Hand them over as one tuple, in the order of the inputs.",
             )
-        for tensor, shape in zip(tensors, self.parts):
-            self._check(tensor, shape)
+        for number, tensor in enumerate(tensors):
+            self._check(tensor, number)
         rows = [
             tensor.detach().to(self.device, self.dtype).reshape(len(tensor), size)
             for tensor, size in zip(tensors, self.sizes)
@@ -87,64 +88,53 @@ class TensorLayout(Layout):
             return flat.clone(memory_format=torch.contiguous_format)
         return flat
 
-    def _check(self, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    def filled(self, value: float) -> Tensor:
+        """One row (1, elements) that holds a number everywhere."""
+        number = as_tensor(np.asarray(of_64_bits(value)))
+        return self.flatten(tuple(number.expand(1, *shape) for shape in self.parts))
+
+    def _check(self, tensor: Tensor, number: int) -> None:
+        shape = self.parts[number]
         if tuple(tensor.shape[1:]) != shape:
             raise InputError(
                 expected=f"rows of shape {shape} like the inputs",
                 got=f"a tensor of shape {tuple(tensor.shape)}",
                 advice="The first dimension counts rows; add it with x[None] for a single one.",
             )
-        if self.dtype.is_floating_point or not tensor.is_floating_point():
-            return
-        # Floats may stand for integers, such as token numbers out of a float
-        # table, if none is cut.
-        if not bool((tensor == tensor.round()).all()):
-            raise InputError(
-                expected=f"whole numbers in the place of inputs of {self.dtype}",
-                got="fractions",
-                advice="Give integers, or explain floating inputs.",
-            )
+        check_fits(tensor, self.dtypes[number], self.dtype, self._which(number))
+
+    def _which(self, number: int) -> str:
+        """What a tensor is called in refusals."""
+        return f"input{number}" if len(self.parts) > 1 else "the input"
 
     def fold(self, rows: Tensor) -> Rows:
         columns = rows.split(self.sizes, dim=1) if len(self.parts) > 1 else (rows,)
+        for number, part in enumerate(columns):
+            self._check_whole(part, number)
         return tuple(
             part.reshape(len(rows), *shape).to(dtype)
             for part, shape, dtype in zip(columns, self.parts, self.dtypes, strict=True)
         )
 
+    def _check_whole(self, part: Tensor, number: int) -> None:
+        """Refuses fractions in the place of whole numbers, which travel as floats beside floats."""
+        dtype = self.dtypes[number]
+        if dtype.is_floating_point or not part.is_floating_point():
+            return
+        if not bool((part == part.round()).all()):
+            raise InputError(
+                expected=f"whole numbers in the place of {self._which(number)}, which is {dtype}",
+                got="fractions: a blend, a mean or noise",
+                advice=(
+                    "Switch features instead of blending them, with Background(rows) or "
+                    "Baseline(value), or hand what is not explained over as "
+                    "context={name: Aligned(value)}."
+                ),
+            )
+
 
 def _size(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=np.int64))
-
-
-def _element_names(prefix: str, shape: tuple[int, ...]) -> list[str]:
-    """Names such as input0[2,3]; a tensor of one number per input is called by its prefix, or x."""
-    if not shape:
-        return [prefix or "x"]
-    indices = (map(int, np.unravel_index(flat, shape)) for flat in range(_size(shape)))
-    return [f"{prefix}[{','.join(map(str, index))}]" for index in indices]
-
-
-def as_tensor(value: Any) -> Tensor:
-    """A tensor of the same numbers; anything that is no array of numbers is refused."""
-    if isinstance(value, Tensor):
-        # Tensors made in inference mode can never take part in a gradient: their
-        # copies can.
-        return value.clone() if value.is_inference() else value
-    try:
-        array = np.asarray(value, order="C")
-        # torch shares an array's memory and would warn of one that it must not
-        # write to.
-        return torch.as_tensor(array if array.flags.writeable else array.copy())
-    except (TypeError, ValueError) as error:
-        raise KindError(
-            expected="a tensor, an array of numbers or a DataFrame",
-            got=type(value).__name__,
-            advice=(
-                "Encode texts and categories first, or hand a DataFrame to an estimator "
-                "that takes one."
-            ),
-        ) from error
 
 
 def tensor_parts(raw: Any) -> list[Any]:

@@ -191,6 +191,16 @@ class TextLayout(Layout):
             row[: len(pieces)] = torch.tensor(numbers, dtype=torch.int64)
         return rows.to(self.device)
 
+    def filled(self, value: float) -> Tensor:
+        # A number stands for a word by its code.
+        if not 0 <= value < len(self.pieces):
+            raise InputError(
+                expected=f"the code of a word, from 0 to {len(self.pieces) - 1}",
+                got=value,
+                advice='Write MaskToken("") to drop words, or MaskToken("[MASK]").',
+            )
+        return torch.full((1, self.length), int(value), dtype=torch.int64, device=self.device)
+
     def _check(self, pieces: Sequence[Piece], codes: dict[Piece, int]) -> None:
         advice = "Ask a new question of the other texts: Question(model, texts)."
         if len(pieces) > self.length:

@@ -27,6 +27,7 @@ from assay.features.partition import Partition
 from assay.inputs.tensors import TensorLayout
 from assay.models.base import Ability, finite
 from assay.question.question import Question
+from assay.settings import Settings, checked_seed
 
 
 class Axiom(Enum):
@@ -58,7 +59,7 @@ class Estimate:
     ends: tuple[Tensor, Tensor] | None = None
 
 
-class Method(ABC):
+class Method(Settings, ABC):
     """`Question -> Attribution`. A subclass is a frozen dataclass that writes `values`.
 
     `needs`, `kind` and `axioms` are what these settings need, give and keep: a class attribute
@@ -110,12 +111,14 @@ class Method(ABC):
         layout = question.layout
         dtypes = layout.dtypes if isinstance(layout, TensorLayout) else ()
         if any(not dtype.is_floating_point for dtype in dtypes):
+            first, *others = question.model.embeddings or ("embedding",)
+            also = f" (or {', '.join(others)})" if others else ""
             raise KindError(
                 expected=f"floating inputs for {self!r}",
                 got=", ".join(map(str, dtypes)),
                 advice=(
                     "Integers have no slope: ask behind the layer that embeds them, "
-                    "question.after('embedding'), hand what is not attributed over as context, "
+                    f"question.after({first!r}){also}, hand what is not attributed over as context, "
                     "or convert real numbers with .float()."
                 ),
             )
@@ -140,6 +143,7 @@ class Method(ABC):
     @final
     def __call__(self, question: Question, *, seed: int = 0) -> Attribution:
         """The answer to a question."""
+        seed = checked_seed(seed, type(self).__name__)
         with self._asked(question):
             (answer,) = self._answers(
                 lambda: (question,), lambda shards: [self.values(shards[0], seed)], seed
@@ -156,6 +160,7 @@ class Method(ABC):
         Each answer is what the method says of the same question with that output as its target;
         its facts count the evaluations of all of them, and say for how many they were.
         """
+        seed = checked_seed(seed, type(self).__name__)
         with self._asked(question):
             return self._answers(
                 lambda: question.for_outputs(outputs),
@@ -227,19 +232,24 @@ class Method(ABC):
         facts = {**facts, **join.notes}
         if question.notes:
             facts["layer"] = "; ".join(question.notes)
+        # Several tensors lie in one row of values, and are cut apart again by their shapes.
+        if join.partition.identity and len(question.layout.shapes) > 1:
+            facts["shapes"] = [list(shape) for shape in question.layout.shapes]
         prediction, base = torch.cat(join.predictions), torch.cat(join.bases)
         # Credit that is pooled by its mean does not add up to a difference.
         adds_up = join.partition.pooling == "sum" or join.partition.identity
         gap = None
         if Axiom.COMPLETENESS in self.axioms and adds_up:
-            gap = prediction - base - join.values.sum(1)
+            # Of what the model said, before it is rounded to the inputs' precision.
+            total = join.values.to(prediction.dtype).sum(1)
+            gap = (prediction - base - total).to(join.values.dtype)
         errors = None
         if join.errors:
             errors = torch.cat(join.errors).to(join.values.dtype)
         return Attribution(
             values=join.values,
-            base=base,
-            prediction=prediction,
+            base=base.to(join.values.dtype),
+            prediction=prediction.to(join.values.dtype),
             names=join.partition.names,
             shape=join.partition.shape,
             kind=self.kind.value,

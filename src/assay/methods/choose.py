@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from assay.answers.attribution import Attribution
 from assay.errors import KindError
 from assay.features.partition import Features
+from assay.inputs.layout import Context
 from assay.inputs.tensors import TensorLayout
 from assay.methods.base import Method
 from assay.methods.paths import ExpectedGradients, IntegratedGradients
 from assay.models.base import Ability
 from assay.question.question import Question
 from assay.removals.base import Removal
+from assay.settings import shown, with_defaults
 
 _ENUMERATED = 11  # features whose 2^11 coalitions cost no more than the sampled method's budget
 
@@ -24,7 +27,9 @@ def explain(
     *,
     features: Features | None = None,
     removal: Removal | None = None,
-    method: Method | None = None,
+    truth: Any = None,
+    context: Context | None = None,
+    method: Method | type[Method] | str | None = None,
     seed: int = 0,
 ) -> Attribution:
     """The answer of a sensible method for what this model can do; `answer.method` says which.
@@ -33,8 +38,10 @@ def explain(
     background of rows), exact Shapley values for at most 11 features, and KernelSHAP beyond.
 
     Settings:
-        predictor, inputs, target, features, removal: as in `Question`, also their refusals.
-        method: asks a method of your choice instead.
+        predictor, inputs, target, features, removal, truth, context: as in `Question`, also their
+            refusals.
+        method: asks a method of your choice instead: an instance, a class (with its defaults), or
+            text as in `compare`, such as "KernelShap(budget=512)" or "SmoothGrad".
         seed: decides the draws of a method that samples.
 
     Cost: 64 (200) gradients, 2^features or 2050 evaluations per input. Values (n, features), in
@@ -51,9 +58,36 @@ def explain(
             got="a Question",
             advice="Ask a method: Gradient()(question).",
         )
-    question = Question(predictor, inputs, target, features, removal)
-    chosen = method or suited(question)
+    # Before any model is asked: a misspelt name is not to cost an hour.
+    chosen = None if method is None else as_method(method)
+    question = Question(predictor, inputs, target, features, removal, truth, context=context)
+    if chosen is None:
+        chosen = suited(question)
     return chosen(question, seed=seed)
+
+
+def as_method(method: Any) -> Method:
+    """A method from an instance, from its class or from text."""
+    if isinstance(method, str):
+        for read in _READERS:
+            return read(method)
+    if isinstance(method, type) and issubclass(method, Method):
+        return with_defaults(method)
+    if not isinstance(method, Method):
+        raise KindError(
+            expected="a method, its class or its name",
+            got=shown(method),
+            advice='Hand over an instance such as Gradient(), or its name "Gradient".',
+        )
+    return method
+
+
+_READERS: list[Callable[[str], Method]] = []
+
+
+def read_names_with(reader: Callable[[str], Method]) -> None:
+    """How text becomes a method is said by the registry, which stands above the methods."""
+    _READERS[:] = [reader]
 
 
 def suited(question: Question) -> Method:

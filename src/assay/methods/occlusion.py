@@ -11,15 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, final
+from numbers import Integral
+from typing import Any, ClassVar, TypeAlias, final
 
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, SettingError
+from assay.errors import InputError, KindError, SettingError
 from assay.methods.base import Axiom, Method
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
+
+Lengths: TypeAlias = int | tuple[int, ...]
+"""One number for every axis, or one for each."""
 
 _MASK_CELLS = 1 << 24  # elements of one piece of the window masks: 16 MiB as bool
 
@@ -75,15 +79,18 @@ class Occlusion(Method):
 
     Settings:
         window: features that are removed together, one number for every axis of the feature map, or
-            one per axis; a single number longer than an axis covers that axis whole. With 1 this is
-            f(x) - f(x without j), the leave-one-out or feature ablation score.
+            one per axis; a single number longer than an axis covers that axis whole. Over several
+            tensors windows slide tensor by tensor: a single number serves all of them, a tuple of
+            tuples such as ((2, 2), (3,)) gives each its own. With 1 this is f(x) - f(x without j),
+            the leave-one-out or feature ablation score.
         stride: from one window to the next, likewise; the last window of an axis is cut off at the
             border.
 
     Cost: one evaluation per window (times the draws of the removal).
     Values: (n, features), in units of the target; a window's score goes to each of its features in
-    full, undivided. Errors: InputError where a window is longer than its axis, or a stride is
-    longer than its window (features between two windows would never be removed).
+    full, undivided. Errors: KindError for what is no whole number, InputError where a window is
+    longer than its axis, or a stride is longer than its window (features between two windows would
+    never be removed).
 
     >>> from assay import Question
     >>> model = lambda x: 2 * x[:, 0] + x[:, 1] * x[:, 2]
@@ -92,59 +99,131 @@ class Occlusion(Method):
     tensor([[2., 6., 6.]])
     """
 
-    window: int | tuple[int, ...] = 1
-    stride: int | tuple[int, ...] = 1
+    window: Lengths | tuple[Lengths, ...] = 1
+    stride: Lengths | tuple[Lengths, ...] = 1
 
     cost: ClassVar[str] = "windows"
 
     def __post_init__(self) -> None:
-        for name, setting in (("window", self.window), ("stride", self.stride)):
-            if any(length < 1 for length in _lengths(setting)):
-                raise SettingError(
-                    expected=f"a {name} of at least 1",
-                    got=repr(setting),
-                    advice=f"Count features: {name}=1 for every axis, or one number for each.",
-                )
+        # Lists and NumPy's integers are taken, and kept as what reads back from text.
+        object.__setattr__(self, "window", _read("window", self.window))
+        object.__setattr__(self, "stride", _read("stride", self.stride))
 
     @property
     def axioms(self) -> frozenset[Axiom]:
         # A window over several features gives a dummy the score of its neighbours.
-        if all(length == 1 for length in _lengths(self.window)):
+        if set(_flat(self.window)) <= {1}:
             return frozenset({Axiom.LINEARITY, Axiom.DUMMY, Axiom.SYMMETRY})
         return frozenset({Axiom.LINEARITY})
 
     def values(self, question: Question, seed: int) -> Tensor:
-        covers = [axis.to(question.x.device) for axis in self._covers(_map_shape(question))]
-        scores = torch.cat([question.value(masks) for masks in _window_masks(covers)], dim=1)
         prediction = question.prediction[:, None].to(torch.float64)
-        losses = prediction - scores.to(torch.float64)
-        windows_per_feature = overlap_sum(covers, torch.ones_like(losses[:1]))
-        return overlap_sum(covers, losses) / windows_per_feature
+        features = question.partition.count
+        credit = []
+        first = 0
+        # Windows slide over one tensor at a time: two tensors have no neighbours in common.
+        for window, stride, shape in self._maps(question):
+            covers = [axis.to(question.x.device) for axis in self._covers(window, stride, shape)]
+            masks = (_among(part, first, features) for part in _window_masks(covers))
+            scores = torch.cat([question.value(part) for part in masks], dim=1)
+            losses = prediction - scores.to(torch.float64)
+            windows_per_feature = overlap_sum(covers, torch.ones_like(losses[:1]))
+            credit.append(overlap_sum(covers, losses) / windows_per_feature)
+            first += math.prod(shape)
+        return torch.cat(credit, dim=1)
 
-    def _covers(self, shape: tuple[int, ...]) -> list[Tensor]:
+    def _maps(self, question: Question) -> Iterator[tuple[Lengths, Lengths, tuple[int, ...]]]:
+        """Window, stride and shape of each map of features that windows slide over."""
+        shapes = _map_shapes(question)
+        windows = _per_tensor("window", self.window, shapes)
+        strides = _per_tensor("stride", self.stride, shapes)
+        return zip(windows, strides, shapes)
+
+    @staticmethod
+    def _covers(window: Lengths, stride: Lengths, shape: tuple[int, ...]) -> list[Tensor]:
         """The windows along each axis of the feature map."""
-        windows = _per_axis("window", self.window, shape)
-        strides = _per_axis("stride", self.stride, shape)
+        windows = _per_axis("window", window, shape)
+        strides = _per_axis("stride", stride, shape)
         covers = []
-        for window, stride, length in zip(windows, strides, shape):
-            if window > length:
+        for wide, step, length in zip(windows, strides, shape):
+            if wide > length:
                 raise InputError(
                     expected=f"a window inside the feature map {shape}",
-                    got=self.window,
+                    got=window,
                     advice=f"Use at most {length} along the axis of length {length}.",
                 )
-            if stride > window and window < length:
+            if step > wide and wide < length:
                 raise InputError(
-                    expected=f"a stride of at most the window, {window}",
-                    got=stride,
+                    expected=f"a stride of at most the window, {wide}",
+                    got=step,
                     advice="Features between two windows would never be removed.",
                 )
-            covers.append(cover(length, window, stride))
+            covers.append(cover(length, wide, step))
         return covers
 
 
-def _lengths(setting: int | tuple[int, ...]) -> tuple[int, ...]:
-    return setting if isinstance(setting, tuple) else (setting,)
+def _read(name: str, setting: Any) -> Any:
+    """Whole numbers, in tuples where they were in tuples or lists."""
+    if isinstance(setting, list | tuple) and setting:
+        return tuple(_read(name, part) for part in setting)
+    # True is an int to Python.
+    if isinstance(setting, bool) or not isinstance(setting, Integral):
+        raise KindError(
+            expected=f"whole numbers as {name} of Occlusion",
+            got=repr(setting),
+            advice=f"Count features: {name}=3 for every axis, or {name}=(3, 3) for one axis each.",
+        )
+    if setting < 1:
+        raise SettingError(
+            expected=f"a {name} of at least 1",
+            got=repr(setting),
+            advice=f"Count features: {name}=1 for every axis, or one number for each.",
+        )
+    return int(setting)
+
+
+def _flat(setting: Any) -> Iterator[int]:
+    """Every length in a setting."""
+    if isinstance(setting, int):
+        yield setting
+        return
+    for part in setting:
+        yield from _flat(part)
+
+
+def _map_shapes(question: Question) -> list[tuple[int, ...]]:
+    """The feature map, or one for each of several tensors whose elements are the features."""
+    shapes = question.layout.shapes
+    if len(shapes) > 1 and question.partition.identity:
+        return [shape or (1,) for shape in shapes]
+    return [_map_shape(question)]
+
+
+def _per_tensor(name: str, setting: Any, shapes: list[tuple[int, ...]]) -> list[Lengths]:
+    """The window or stride of each tensor."""
+    if isinstance(setting, int):
+        return [setting] * len(shapes)
+    each = any(isinstance(part, tuple) for part in setting)
+    # Among several tensors (2, 3) could be one for each, or one for each axis.
+    if not each and len(shapes) == 1:
+        return [setting]
+    if not each or len(setting) != len(shapes):
+        example = ", ".join(str((2,) * len(shape)) for shape in shapes)
+        raise InputError(
+            expected=f"one {name} for each tensor, of the maps {shapes}",
+            got=setting,
+            advice=f"Give a tuple of tuples, such as {name}=({example},), or one number for all.",
+        )
+    return list(setting)
+
+
+def _among(masks: Tensor, first: int, features: int) -> Tensor:
+    """Masks over the features of one tensor as masks over all, where the others are present."""
+    if masks.shape[1] == features:
+        return masks
+    whole = masks.new_ones(len(masks), features)
+    whole[:, first : first + masks.shape[1]] = masks
+    return whole
 
 
 def _map_shape(question: Question) -> tuple[int, ...]:
@@ -156,7 +235,7 @@ def _map_shape(question: Question) -> tuple[int, ...]:
     return (partition.count,)
 
 
-def _per_axis(name: str, setting: int | tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+def _per_axis(name: str, setting: Lengths, shape: tuple[int, ...]) -> tuple[int, ...]:
     """One number for each axis; a single one is cut to the axis."""
     if isinstance(setting, int):
         return tuple(min(setting, length) for length in shape)

@@ -23,7 +23,7 @@ from assay.errors import InputError, KindError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.models.base import Ability
 from assay.numerics import rng
-from assay.numerics.integration import Rule, quadrature
+from assay.numerics.integration import Rule, check_quadrature, quadrature
 from assay.numerics.pieces import pieces
 from assay.numerics.precision import rounding_tolerance
 from assay.question.question import Question
@@ -78,8 +78,7 @@ class IntegratedGradients(Method):
     cost: ClassVar[str] = "steps gradients"
 
     def __post_init__(self) -> None:
-        # Refuses rules and steps that are none.
-        quadrature(self.rule, self.steps)
+        check_quadrature(self.rule, self.steps)
         if self.tolerance is not None and not self.tolerance > 0:
             raise SettingError(
                 expected="a positive tolerance or None",
@@ -178,8 +177,7 @@ class Path(Method):
     cost: ClassVar[str] = "steps gradients"
 
     def __post_init__(self) -> None:
-        # Refuses rules and steps that are none.
-        quadrature(self.rule, self.steps)
+        check_quadrature(self.rule, self.steps)
 
     @property
     def kind(self) -> Kind:

@@ -23,6 +23,7 @@ from assay.answers.score import Direction, Score
 from assay.errors import InputError, KindError, asking
 from assay.methods.base import Method
 from assay.question.question import Question
+from assay.settings import Settings, checked_seed, shown
 
 
 @final
@@ -41,7 +42,7 @@ class Reading:
     details: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Metric(ABC):
+class Metric(Settings, ABC):
     """`(Question, Attribution) -> Score`.
 
     A subclass is a frozen dataclass whose fields are its settings, with an example and its cost in
@@ -103,6 +104,13 @@ class Metric(ABC):
 
         All of them are read from the same draws and the same answers of the model.
         """
+        seed = checked_seed(seed, type(self).__name__)
+        if not isinstance(attributions, list | tuple):
+            raise KindError(
+                expected="a list of Attributions",
+                got=shown(attributions),
+                advice="Write metric.each(question, [answer, other]), or metric(question, answer).",
+            )
         shards: list[list[Reading]] = []
         with self._asking(question, attributions):
             start = 0

@@ -134,17 +134,23 @@ class Model(ABC):
                 advice="Wrap a torch.nn.Module, or ask for what needs predictions alone.",
             )
 
-    def cut_after(self, layer: str) -> Any:  # may be overridden
-        """The rest of the model behind a layer."""
+    @property
+    def embeddings(self) -> tuple[str, ...]:  # may be overridden
+        """The names of layers that embed numbers of words, for refusals."""
+        return ()
+
+    def cut_after(self, layer: Any, output: Any = None) -> Any:  # may be overridden
+        """The rest of the model behind a layer, or behind a part of its output."""
         raise self._without_layers(layer)
 
-    def cut_upto(self, layer: str) -> Model:  # may be overridden
-        """The model that stops at a layer."""
+    def cut_upto(self, layer: Any, output: Any = None) -> Model:  # may be overridden
+        """The model that stops at a layer, and answers with its output or with a part of it."""
         raise self._without_layers(layer)
 
-    def _without_layers(self, layer: str) -> AbilityError:
+    def _without_layers(self, layer: Any) -> AbilityError:
+        name = repr(layer) if isinstance(layer, str) else type(layer).__name__
         return AbilityError(
-            expected=f"a model with layers to cut at {layer!r}",
+            expected=f"a model with layers to cut at {name}",
             got=f"{self.name}, which has no layers that could be named",
             advice="Hand over the torch.nn.Module itself.",
         )
@@ -178,17 +184,28 @@ def _not_one_tensor(outputs: Any, who: str) -> KindError:
     return KindError(expected=f"one tensor of outputs from {who}", got=kind, advice=advice)
 
 
+ABSENT = "with everything removed"
+"""Where rows are the absent inputs themselves, in refusals."""
+
+
 def finite(outputs: Tensor, who: str, where: str) -> Tensor:
     """The same outputs, all of them numbers."""
     if not bool(torch.isfinite(outputs).all()):
         bad = ~torch.isfinite(outputs.reshape(len(outputs), -1)).all(dim=1)
+        advice = (
+            "Check the inputs' preprocessing, and that the removal leaves values the model can "
+            "take."
+        )
+        # The absent input is the library's making, and so the removal's to change.
+        if where == ABSENT:
+            advice = (
+                "The absent input is none that the model can take: choose another baseline or "
+                "removal, Baseline(value), Mean(rows) or Background(rows)."
+            )
         raise ModelError(
             expected=f"finite outputs from {who}",
             got=f"NaN or infinity in {int(bad.sum())} of {len(outputs)} rows {where}",
-            advice=(
-                "Check the inputs' preprocessing, and that the removal leaves values the "
-                "model can take."
-            ),
+            advice=advice,
         )
     return outputs
 

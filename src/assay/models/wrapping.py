@@ -13,6 +13,7 @@ from assay.errors import InputError, KindError
 from assay.models.base import Model
 from assay.models.black_box import Estimator, Function
 from assay.models.networks.network import Network
+from assay.settings import argument, scalar, shown
 
 # The most telling answer of an estimator comes first.
 _ANSWERS = ("predict_proba", "decision_function", "predict")
@@ -84,7 +85,10 @@ def wrap(
     if isinstance(predictor, Model):
         return predictor
     chunking = _chunking(batch_size, plan, reproducible)
-    place = torch.device(device) if device is not None else None
+    place = None if device is None else _place(device)
+    reproducible = argument("wrap", "reproducible", reproducible, bool)
+    speedups = argument("wrap", "speedups", speedups, bool)
+    _check_output(output)
     if isinstance(predictor, nn.Module):
         return Network(predictor, _picker(output), chunking, place, speedups)
     # An estimator may be callable, too: its answers count first.
@@ -108,14 +112,40 @@ def wrap(
     )
 
 
+def _place(device: Any) -> torch.device:
+    """A device that is there."""
+    try:
+        place = torch.device(device)
+        # Named is not there: an empty tensor finds out, and costs nothing.
+        torch.empty(0, device=place)
+    except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            expected="a device of this machine, such as 'cpu' or 'cuda:0'",
+            got=f"{shown(device)}: {str(error).splitlines()[0]}",
+            advice="Leave it out: inputs go where the weights are.",
+        ) from error
+    return place
+
+
+def _check_output(output: Any) -> None:
+    is_key = isinstance(output, str | int) and not isinstance(output, bool)
+    if output is not None and not is_key and not callable(output):
+        raise KindError(
+            expected="a key, an index or a function as output",
+            got=shown(output),
+            advice="Write wrap(model, output='logits'), or pick it: output=lambda out: out[0].",
+        )
+
+
 def _chunking(batch_size: Any, plan: Any, reproducible: bool) -> Chunking:
     """What is said of chunks, checked."""
-    if batch_size == "auto" and not isinstance(batch_size, bool):
+    if isinstance(batch_size, str) and batch_size == "auto":
         return Chunking(plan=_checked_plan(plan), reproducible=reproducible)
+    batch_size = scalar(batch_size)
     if not _positive(batch_size):
         raise InputError(
             expected="'auto' or a positive int as batch size",
-            got=repr(batch_size),
+            got=shown(batch_size),
             advice="Leave it out, or say how many rows fit the memory: wrap(model, batch_size=64).",
         )
     if plan is not None:
@@ -133,7 +163,7 @@ def _checked_plan(plan: Any) -> dict[str, PlanRuns] | None:
     if not isinstance(plan, Mapping) or not all(map(_is_runs, plan.values())):
         raise InputError(
             expected="a plan: for each kind of work a list of [rows, memory format, chunks]",
-            got=repr(plan),
+            got=shown(plan),
             advice="Hand over what an answer says: wrap(model, plan=answer.facts['plan']).",
         )
     # A copy: the caller's facts stay what they are.

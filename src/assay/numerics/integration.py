@@ -1,6 +1,6 @@
 """Quadrature rules on [0, 1]: nodes and weights of a line integral.
 
-Gauss-Legendre nodes (by NumPy) integrate polynomials up to the degree 2 steps - 1 exactly; the
+Gauss-Legendre nodes (by NumPy, many by SciPy) integrate polynomials up to the degree 2 steps - 1 exactly; the
 others are the Riemann sums and the trapezoid rule at equal steps. To read on: Davis and Rabinowitz,
 "Methods of numerical integration" (1984), chapter 2.
 """
@@ -22,6 +22,12 @@ Floats: TypeAlias = NDArray[np.float64]
 
 Rule: TypeAlias = Literal["gauss_legendre", "left", "right", "middle", "trapezoid"]
 
+MOST_STEPS = 1 << 20  # equal steps
+
+MOST_NODES = 1 << 13  # of Gauss and Legendre, whose cost grows with their square: some seconds
+
+_FEW = 256  # nodes up to which NumPy's are found as fast
+
 
 @cache
 def quadrature(rule: Rule, steps: int) -> tuple[Tensor, Tensor]:
@@ -31,6 +37,13 @@ def quadrature(rule: Rule, steps: int) -> tuple[Tensor, Tensor]:
     >>> nodes.tolist(), weights.tolist()
     ([0.0, 0.5, 1.0], [0.25, 0.5, 0.25])
     """
+    check_quadrature(rule, steps)
+    nodes, weights = _RULES[rule](steps)
+    return torch.from_numpy(nodes), torch.from_numpy(weights)
+
+
+def check_quadrature(rule: Rule, steps: int) -> None:
+    """Refuses rules and steps that are none, without computing any node."""
     if steps < 2:
         raise InputError(
             expected="at least 2 steps",
@@ -43,12 +56,23 @@ def quadrature(rule: Rule, steps: int) -> tuple[Tensor, Tensor]:
             got=repr(rule),
             advice="Set rule='gauss_legendre', the most exact of them on a smooth path.",
         )
-    nodes, weights = _RULES[rule](steps)
-    return torch.from_numpy(nodes), torch.from_numpy(weights)
+    most = MOST_NODES if rule == "gauss_legendre" else MOST_STEPS
+    if steps > most:
+        raise InputError(
+            expected=f"at most {most} steps of the rule {rule!r}",
+            got=steps,
+            advice="Papers take 20 to 300: set steps=50.",
+        )
 
 
 def _gauss_legendre(steps: int) -> tuple[Floats, Floats]:
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    if steps <= _FEW:
+        nodes, weights = np.polynomial.legendre.leggauss(steps)
+    else:
+        from scipy.special import roots_legendre
+
+        # The same up to rounding, from a tridiagonal matrix in the place of a dense one.
+        nodes, weights = roots_legendre(steps)
     # From [-1, 1] to [0, 1].
     return (nodes + 1) / 2, weights / weights.sum()
 

@@ -1,8 +1,10 @@
 """Rounding: in which number type results are given, and how much of a difference is rounding.
 
-Sums are taken in double precision inside and handed back in the inputs' own precision; what a
-network computes in single precision depends on the order of its sums (Higham, "Accuracy and
-stability of numerical algorithms", 2002, chapter 4).
+Sums are taken in double precision inside, and what the model says keeps its own precision until
+differences have been taken: a double that is rounded first loses what the difference was about.
+Finished values are handed back in the inputs' precision. What a network computes in single precision
+depends on the order of its sums (Higham, "Accuracy and stability of numerical algorithms", 2002,
+chapter 4).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from torch import Tensor
 _TOLERANCE = 1e-4  # relative: above what float32 leaves of the sums along a deep network
 
 _FLOOR = 16  # units in the last place below which a difference of sums says nothing
+_NARROW = (torch.float16, torch.bfloat16, torch.float32)  # what single precision holds exactly
 
 _ROUNDINGS = 8  # machine epsilons that are excused where one is coarser than that (half, bfloat16)
 
@@ -21,6 +24,16 @@ def to_input_precision(values: Tensor, like: Tensor) -> Tensor:
     """Results in the inputs' number type; half precision and integers answer in single precision."""
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
     return values.to(dtype)
+
+
+def to_finer_precision(values: Tensor, like: Tensor, outputs: torch.dtype) -> Tensor:
+    """What the model says, in the finer of two number types: that of the inputs, that of its outputs.
+
+    A function that computes in double precision on single or whole inputs is not rounded to them.
+    """
+    if outputs in _NARROW:
+        return to_input_precision(values, like)
+    return values.to(torch.float64)
 
 
 def rounding_tolerance(x: Tensor) -> float:

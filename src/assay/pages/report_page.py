@@ -32,6 +32,8 @@ from assay.pages.strips import Mark
 from assay.pictures import images as pictures
 from assay.pictures.images import Picture
 from assay.question.question import Question
+from assay.settings import argument, has_length
+from assay.settings import shown as describe
 
 Scored: TypeAlias = tuple[
     Question, Sequence[Attribution] | Mapping[str, Attribution], Mapping[str, Sequence[Score]]
@@ -233,6 +235,15 @@ def report(
     escaped. Cost: no model evaluations beyond the clean outputs. Errors: KindError for what is no
     comparison, InputError for images or labels that do not fit the inputs.
     """
+    target = Path(argument("report", "path", path, str | PathLike))
+    title = argument("report", "title", title, str)
+    inputs = argument("report", "inputs", inputs, int)
+    if inputs < 1:
+        raise InputError(
+            expected="at least one input to be drawn",
+            got=inputs,
+            advice="Leave it out for 16.",
+        )
     if not isinstance(comparison, Comparison):
         if not isinstance(comparison, tuple) or len(comparison) != 3:
             raise KindError(
@@ -244,14 +255,21 @@ def report(
     _check_labels(labels, comparison.question)
     page = _rendered(comparison, images, labels, title, inputs)
     # Nothing is written before the page is whole: a refusal leaves no file behind.
-    target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8")
     return target
 
 
 def _check_labels(labels: Sequence[str] | None, question: Question) -> None:
-    if labels is not None and len(labels) != question.n:
+    if labels is None:
+        return
+    if not has_length(labels):
+        raise KindError(
+            expected=f"a list of {question.n} labels",
+            got=describe(labels),
+            advice="Give a text for every input of the question, in its order.",
+        )
+    if len(labels) != question.n:
         raise InputError(
             expected=f"one label for each of {question.n} inputs",
             got=len(labels),

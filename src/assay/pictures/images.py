@@ -21,6 +21,7 @@ from assay.answers.attribution import Attribution
 from assay.errors import InputError
 from assay.numerics.statistics import Floats
 from assay.question.question import Question
+from assay.settings import shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -112,7 +113,14 @@ def _inputs_as_images(question: Question) -> NDArray[np.float64]:
 def _as_array(images: ArrayLike) -> NDArray[np.float64]:
     if isinstance(images, torch.Tensor):
         images = images.detach().cpu()
-    return np.asarray(images, dtype=np.float64)
+    try:
+        return np.asarray(images, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            expected="images as an array of numbers, all of one shape",
+            got=f"{shown(images)}: {error}",
+            advice="Hand over what people should see: (n, height, width) or (n, height, width, 3).",
+        ) from error
 
 
 def _channels_last(array: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@
 - `evaluation`: chunks of rows sent to the model
 - `masked_rows`: the rows of inputs under masks
 - `layers`: the same question asked behind a layer
+- `arguments`: masks, points and numbers of inputs, read from whatever holds them
 - `validation`: what is checked before any model is asked
 
 `question` is over 500 lines: it is the noun that everyone touches, and its verbs belong together.

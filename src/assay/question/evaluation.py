@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,8 +21,8 @@ from assay import engine
 from assay.errors import AbilityError, KindError, ModelError, TargetError
 from assay.features.partition import Features, Partition
 from assay.inputs.layout import Layout
-from assay.models.base import LocalChange, Model, digest, finite
-from assay.numerics.precision import to_input_precision
+from assay.models.base import ABSENT, LocalChange, Model, digest, finite
+from assay.numerics.precision import to_finer_precision
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.targets import Target
 
@@ -76,12 +77,10 @@ class Evaluation:
             f"{target!r} {features!r} {removal!r} {self.layout.describe()} {self.model.name}"
         )
         labels = self.partition.labels.cpu().numpy().tobytes()
-        fixed = torch.zeros(0)
-        if isinstance(self.absent, FixedAbsent):
-            fixed = self.absent.rows.cpu()
-        replacements = fixed.contiguous().view(torch.uint8).numpy().tobytes()
         identities = keys.cpu().numpy().tobytes()
-        parts = (identities, described.encode(), labels, replacements)
+        parts = [identities, described.encode(), labels, replacement_bytes(self.absent)]
+        if self.aligned or self.shared:
+            parts.append(context_bytes({**self.aligned, **self.shared}))
         return digest(self.model.fingerprint(), *parts).hex()
 
     # --- rows
@@ -98,12 +97,12 @@ class Evaluation:
 
     def removed_rows(self, rows: Tensor, draws: Tensor) -> Tensor:
         """The inputs `rows` with every feature removed: (r, elements)."""
-        removed = self.absent.everything_removed(rows, draws)
         if self.partition.whole:
-            return removed
-        # Elements that no feature owns are never removed.
-        unowned = self.partition.of(rows) < 0
-        return torch.where(unowned, self.x[rows], removed)
+            return self.absent.everything_removed(rows, draws)
+        # Elements that no feature owns are never removed, and tell of what is.
+        x = self.x[rows]
+        unowned = (self.partition.of(rows) < 0).expand_as(x)
+        return self.absent.remove(x, unowned, rows, draws)
 
     def masked_rows(self, rows: Tensor, masks: Tensor, draws: Tensor) -> Tensor:
         """The inputs `rows` (r,), each under its own mask over features (r, features)."""
@@ -197,6 +196,12 @@ class Evaluation:
         leaf = rows.detach().requires_grad_()
         outputs = self.model.call(self.layout.fold(leaf), self.context(owners), memory)
         scores = score(finite(outputs, self.model.name, "on the way"), owners)
+        if outputs.requires_grad and not scores.requires_grad:
+            raise AbilityError(
+                expected="a target that can be differentiated",
+                got="one that is the same whatever the outputs are, or detaches them",
+                advice="Compute it from the outputs in torch, without .detach() or .item().",
+            )
         if not scores.requires_grad:
             raise AbilityError(
                 expected=f"outputs of {self.model.name} that can be differentiated",
@@ -232,13 +237,16 @@ class Evaluation:
     # --- what follows from them
 
     def removed_average(self, read: Read) -> Tensor:
-        """`read` of the outputs with everything removed, averaged over the draws: (n, k), float64."""
+        """`read` of the outputs with everything removed, averaged over the draws: (n, k)."""
         n = len(self.x)
         draws = self.absent.draws
         sums: list[Tensor] = []
+        dtypes: list[torch.dtype] = []
 
         def add(owners: Tensor, outputs: Tensor) -> None:
-            values = read(outputs, owners).to(torch.float64)
+            own = read(outputs, owners)
+            dtypes.append(own.dtype)
+            values = own.to(torch.float64)
             if not sums:
                 shape = (n, values.shape[1])
                 sums.append(torch.zeros(shape, dtype=torch.float64, device=self.x.device))
@@ -256,7 +264,7 @@ class Evaluation:
                 for output in outputs:
                     add(everyone, output.unsqueeze(0).expand(n, *output.shape))
 
-            self.outputs(draws, make, use)
+            self.outputs(draws, make, use, ABSENT)
         else:
 
             def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -266,8 +274,8 @@ class Evaluation:
             def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
                 add(owners, outputs)
 
-            self.outputs(n * draws, make, use)
-        return sums[0] / draws
+            self.outputs(n * draws, make, use, ABSENT)
+        return to_finer_precision(sums[0] / draws, self.x, dtypes[0])
 
     def base(self, target: Target) -> Tensor:
         """The target with everything removed, averaged over the draws of the removal: (n,)."""
@@ -275,7 +283,7 @@ class Evaluation:
         def read(outputs: Tensor, owners: Tensor) -> Tensor:
             return target.score(outputs, owners).unsqueeze(1)
 
-        return to_input_precision(self.removed_average(read)[:, 0], self.x)
+        return self.removed_average(read)[:, 0]
 
     def check_rows_independent(self, target: Target) -> None:
         """Asks two rows together and each alone, and refuses when their answers differ.
@@ -336,7 +344,7 @@ class Evaluation:
 
     def _difference(self, a: Tensor, b: Tensor) -> float | None:
         """The largest difference of two answers of the same rows, or None where they agree."""
-        half = self.x.dtype in (torch.float16, torch.bfloat16)
+        half = self.layout.half or self.x.dtype in (torch.float16, torch.bfloat16)
         rtol, atol = _HALF_TOLERANCE if half else _TOLERANCE
         a, b = a.to(torch.float64), b.to(torch.float64)
         # Small outputs count: the absolute tolerance shrinks with them, down to what rounding of
@@ -368,3 +376,29 @@ class Evaluation:
                 got=f"a difference of {gap:.3g} for the same row alone and beside another",
                 advice="Reduce every dimension but the first: lambda outputs: outputs[:, 0].",
             )
+
+
+def replacement_bytes(absent: Absent) -> bytes:
+    """What a hash tells two removals apart by, where their replacements can be held."""
+    fixed = torch.zeros(0)
+    if isinstance(absent, FixedAbsent):
+        fixed = absent.rows.cpu()
+    return fixed.contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def context_bytes(context: Mapping[str, Any]) -> bytes:
+    """What a hash tells two contexts apart by: arrays by their bytes, plain values by their text."""
+    parts = []
+    for name in sorted(context):
+        value = context[name]
+        if isinstance(value, Tensor) and value.layout == torch.strided:
+            parts.append(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            parts.append(flat.view(torch.uint8).numpy().tobytes())
+        elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            parts.append(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
+        else:
+            # Objects print where they lie in memory, which tells nothing.
+            plain = isinstance(value, str | bytes | int | float | tuple | None)
+            parts.append(f"{name} {value!r}".encode() if plain else type(value).__name__.encode())
+    return digest(*parts)

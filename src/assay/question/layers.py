@@ -1,26 +1,29 @@
 """A question asked behind a layer: the activations there take the place of the inputs.
 
 Layer attributions (Captum's `LayerIntegratedGradients` and its kin) are the same methods, asked of
-the rest of the network. What is absent becomes the activation of the absent input; what skips past
-the layer travels beside it as context.
+the rest of the network. What is absent becomes the activation of the absent input, or what a removal
+of the layer's own says; what skips past the layer travels beside it as context. Several layers lie
+side by side, as several inputs do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 import torch
 from torch import Tensor
 
 from assay import engine
+from assay.errors import AbilityError
 from assay.features.partition import Features
-from assay.inputs.layout import Layout
+from assay.inputs.layout import Rows
+from assay.inputs.tensors import TensorLayout
 from assay.models.base import digest
 from assay.models.networks.layers import After, names_of
-from assay.question.evaluation import Evaluation
-from assay.removals.base import FixedAbsent, Removal
+from assay.question.evaluation import Evaluation, replacement_bytes
+from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.targets import Target
 
 
@@ -56,12 +59,19 @@ class BehindLayer:
 
     before: Before
     model: After
-    layout: Layout
+    layout: TensorLayout
     features: Features
+    removal: Removal | None = None
+    """What stands in for absent activations; those of the absent input where nothing is said."""
+
+    @property
+    def replacements(self) -> int | None:
+        """How many replacements there are, where that is known before activations are."""
+        return self.before.replacements if self.removal is None else None
 
     def take(self, rows: Tensor) -> BehindLayer:
         """The same for some of the inputs."""
-        return BehindLayer(self.before.take(rows), self.model, self.layout, self.features)
+        return replace(self, before=self.before.take(rows))
 
     def identities(self) -> Tensor:
         """An activation keeps the identity of the input that it came from."""
@@ -70,32 +80,43 @@ class BehindLayer:
     def digest(self, keys: Tensor, target: Target, features: Features, removal: Removal) -> str:
         """The hash of the question before, and of what is asked behind the layer."""
         described = f"{self.model.name} {target!r} {features!r} {self.layout.describe()}"
-        return digest(self.before.digest.encode(), described.encode()).hex()
+        parts = [self.before.digest.encode(), described.encode()]
+        if self.removal is not None:
+            parts.append(f"{self.removal!r}".encode())
+            parts.append(replacement_bytes(self.evaluation().absent))
+        return digest(*parts).hex()
 
     def evaluation(self) -> Evaluation:
         """The inputs' activations, what travels beside them, and the activations of what is absent."""
         source = self.before._evaluation
         n = len(source.x)
         x, carried = self._activations(n, lambda numbers: (source.x[numbers], numbers))
+        return Evaluation(
+            model=self.model,
+            layout=self.layout,
+            x=x,
+            partition=self.features.bind(self.layout, x),
+            absent=self._absent(x),
+            aligned={**source.aligned, **names_of(carried)},
+            shared=source.shared,
+        )
+
+    def _absent(self, x: Tensor) -> Absent:
+        """What stands in for the activations x (n, elements)."""
+        if self.removal is not None:
+            return self.removal.bind(self.layout, x, self.identities)
+        source = self.before._evaluation
         # One set of absent activations serves all inputs where nothing of their own is left in them.
         draws = source.absent.draws
         alike = source.absent.shared and not source.aligned and source.partition.whole
-        owned = 1 if alike else n
+        owned = 1 if alike else len(x)
 
         def removed(numbers: Tensor) -> tuple[Tensor, Tensor]:
             owners = numbers // draws
             return source.removed_rows(owners, numbers % draws), owners
 
         replaced, _ = self._activations(owned * draws, removed)
-        return Evaluation(
-            model=self.model,
-            layout=self.layout,
-            x=x,
-            partition=self.features.bind(self.layout, x),
-            absent=FixedAbsent(replaced.view(owned, draws, self.layout.elements)),
-            aligned={**source.aligned, **names_of(carried)},
-            shared=source.shared,
-        )
+        return FixedAbsent(replaced.view(owned, draws, self.layout.elements))
 
     def _activations(
         self, total: int, make: Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -108,10 +129,11 @@ class BehindLayer:
         def work(start: int, stop: int, memory: int) -> None:
             rows, owners = make(torch.arange(start, stop, device=source.x.device))
             folded = source.layout.fold(rows)
-            activation, beside = self.model.before(folded, source.context(owners), memory)
+            layers, beside = self.model.before(folded, source.context(owners), memory)
             engine.count(len(rows))
+            self._check_shapes(layers)
             # A copy: the network may write on its own activations afterwards.
-            activations.append(activation.detach().reshape(len(rows), -1).clone())
+            activations.append(self.layout.flatten(layers))
             carried.append([tensor.detach() for tensor in beside])
 
         with source.model.session(slopes=False):
@@ -119,3 +141,12 @@ class BehindLayer:
             chunks = chunks.sized(source.layout.elements, total=total)
             engine.run(total, work, chunks, self.model.name)
         return torch.cat(activations), [torch.cat(pieces) for pieces in zip(*carried)]
+
+    def _check_shapes(self, layers: Rows) -> None:
+        shapes = tuple(tuple(layer.shape[1:]) for layer in layers)
+        if shapes != self.layout.shapes:
+            raise AbilityError(
+                expected=f"activations of shape {self.layout.describe()} {self.model.name}",
+                got=" and ".join(map(str, shapes)),
+                advice="Cut at a layer whose activation does not depend on the inputs beside it.",
+            )

@@ -26,22 +26,29 @@ from assay.inputs.layout import Context, Layout
 from assay.inputs.tensors import TensorLayout
 from assay.models.base import Model
 from assay.models.black_box import Function
+from assay.models.networks.layers import After
 from assay.models.wrapping import wrap
-from assay.numerics.precision import to_input_precision
+from assay.numerics.precision import to_finer_precision, to_input_precision
+from assay.question.arguments import read_columns, read_masks, read_points, read_rows
 from assay.question.evaluation import Evaluation, Make, Use
 from assay.question.layers import BehindLayer
 from assay.question.masked_rows import MaskedRows
 from assay.question.validation import (
+    admitting,
     check_finite,
     check_masks,
     check_points,
+    check_replacements,
+    check_truth,
+    finite_scores,
     read_inputs,
     require_type,
     rows_of,
     split_context,
 )
 from assay.removals.base import FixedAbsent, Removal
-from assay.targets import Output, Predicted, Target, as_target
+from assay.settings import argument
+from assay.targets import LayerPart, Neuron, Output, Part, Predicted, Target, as_target
 
 Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """A path: (input, step) indices (r,) to points (r, elements) and velocities there, None for 1."""
@@ -92,20 +99,22 @@ class Question:
         # A neuron is an output of the network that stops at its layer.
         target, layer = target.at_layer()
         if layer is not None:
-            model = model.cut_upto(layer)
+            model = _stopped(model, layer)
         layout, self.features, self.removal = read_inputs(inputs, features, removal, model)
         x = check_finite(layout.flatten(inputs), model)
-        aligned, shared = split_context(context or {}, len(x), model.device)
+        context = {} if context is None else context
+        aligned, shared = split_context(context, len(x), model.device)
+        absent = self.removal.bind(layout, x, lambda: layout.identities(x))
         evaluation = Evaluation(
             model=model,
-            layout=layout,
+            layout=admitting(layout, absent, x),
             x=x,
             partition=self.features.bind(layout, x),
-            absent=self.removal.bind(layout, x, lambda: layout.identities(x)),
+            absent=check_replacements(absent, model),
             aligned=aligned,
             shared=shared,
         )
-        self._fill(evaluation, len(x), target.sized(len(x)), truth)
+        self._fill(evaluation, len(x), target.sized(len(x)), check_truth(truth, len(x)))
 
     def _fill(self, source: Evaluation | BehindLayer, n: int, target: Target, truth: Any) -> None:
         self._source = source
@@ -114,6 +123,8 @@ class Question:
         self.truth = truth
         self.notes: tuple[str, ...] = ()
         self.column: int | None = None
+        # Behind a layer the removal is one of the inputs before it, unless the layer has its own.
+        self._removes_inputs = not isinstance(source, BehindLayer) or source.removal is not None
         # What has been asked of the model so far, each at most once.
         self._rows_checked = False
         self._weights_version: Any = None
@@ -131,6 +142,7 @@ class Question:
         derived._fill(source, n, target, truth)
         derived.notes = self.notes
         derived.column = self.column
+        derived._removes_inputs = derived._removes_inputs and self._removes_inputs
         # The same model asked about the same inputs need not be checked twice.
         derived._rows_checked = self._rows_checked
         derived._weights_version = self._weights_version
@@ -192,9 +204,9 @@ class Question:
         """How many replacements the removal has for each input; values are averaged over them."""
         source = self._source
         # Behind a layer there are as many as before it, which is known without computing them.
-        if isinstance(source, BehindLayer):
-            return source.before.replacements
-        return source.absent.draws
+        if isinstance(source, BehindLayer) and source.replacements is not None:
+            return source.replacements
+        return self._evaluation.absent.draws
 
     @property
     def fixed_replacements(self) -> Tensor | None:
@@ -282,12 +294,13 @@ class Question:
             target = self.target.take(owners).choose(outputs)
             rows = torch.arange(len(numbers), device=outputs.device)
             fixed.append(target)
-            values.append(target.score(outputs, rows).detach().clone())
+            values.append(finite_scores(target.score(outputs, rows), target).detach().clone())
 
         self._ask_clean(use)
         # Chunks choose for their own inputs: together they are one target for all.
         self._fixed_target = fixed[0].joined(fixed[1:])
-        self._prediction = to_input_precision(torch.cat(values), self.x)
+        own = torch.cat(values)
+        self._prediction = to_finer_precision(own, self.x, own.dtype)
         return self._fixed_target, self._prediction
 
     def _ask_clean(self, use: Use) -> None:
@@ -336,14 +349,15 @@ class Question:
         def read(outputs: Tensor, owners: Tensor) -> Tensor:
             return target.score(outputs, owners).unsqueeze(1)
 
-        masked.average(read, lambda: table)
-        return to_input_precision(table, self.x).view(self.n, m)
+        dtype = masked.average(read, lambda: table)
+        return to_finer_precision(table, self.x, dtype).view(self.n, m)
 
     @torch.inference_mode(False)
-    def outputs(self, masks: Tensor) -> Tensor:
+    def outputs(self, masks: Tensor, *, rounded: bool = True) -> Tensor:
         """Every output of the model under masks (m, features) or (n, m, features): (n, m, k).
 
-        Averaged over the removal's draws, as `value`, and at the same cost.
+        Averaged over the removal's draws, as `value`, and at the same cost. `rounded=False` leaves
+        the averages in double precision, for whoever compares them.
         """
         self._check_rows_independent()
         masked = self._masked_rows(masks)
@@ -357,11 +371,14 @@ class Question:
                 table.append(flat.new_zeros(self.n * m, flat.shape[1], dtype=torch.float64))
             return flat
 
-        masked.average(read, lambda: table[0])
-        return to_input_precision(table[0], self.x).view(self.n, m, -1)
+        dtype = masked.average(read, lambda: table[0])
+        if rounded:
+            table[0] = to_finer_precision(table[0], self.x, dtype)
+        return table[0].view(self.n, m, -1)
 
     def _masked_rows(self, masks: Tensor) -> MaskedRows:
-        masks = check_masks(masks, self.n, self.partition.count, self.x).to(self.x.device)
+        masks = read_masks(masks, self.x.device)
+        masks = check_masks(masks, self.n, self.partition.count, self.x)
         self.require_removal()
         return MaskedRows(self._evaluation, masks, self.n)
 
@@ -371,18 +388,24 @@ class Question:
 
         Cost: one row for each point, forward only.
         """
+        at = read_points(at, self.x)
         points, steps = check_points(at, self.n, self.x.shape[1])
         target = self.fixed_target
-        scores = to_input_precision(torch.zeros(len(points), device=at.device), self.x)
+        scores = torch.zeros(len(points), dtype=torch.float64, device=at.device)
+        dtypes: list[torch.dtype] = []
 
         def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
-            scores[numbers] = target.score(outputs, owners).to(scores.dtype)
+            own = target.score(outputs, owners)
+            dtypes.append(own.dtype)
+            scores[numbers] = own.to(torch.float64)
 
         def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
             return points[numbers], numbers // steps
 
         self.ask(len(points), make, use, "at a perturbed input")
-        return scores.view(at.shape[:-1])
+        if not dtypes:
+            return to_input_precision(scores, self.x).view(at.shape[:-1])
+        return to_finer_precision(scores, self.x, dtypes[0]).view(at.shape[:-1])
 
     @torch.inference_mode(False)
     def slope(self, at: Tensor | None = None) -> Tensor:
@@ -390,7 +413,7 @@ class Question:
 
         Points are (n, elements) or (n, k, elements). Cost: a forward and backward pass for each.
         """
-        at = self.x if at is None else at
+        at = self.x if at is None else read_points(at, self.x)
         points, steps = check_points(at, self.n, self.x.shape[1])
         slopes = torch.zeros_like(points)
 
@@ -459,7 +482,8 @@ class Question:
     # --- questions made from it
 
     def take(self, rows: Tensor) -> Question:
-        """The same question about some of its inputs."""
+        """The same question about some of its inputs: their numbers, or a mask over all of them."""
+        rows = read_rows(rows, self.n, self.model.device)
         # Where activations have been computed, they are taken along; else they are computed later.
         computed = "_evaluation" in self.__dict__
         target = self.target.take(rows)
@@ -494,6 +518,7 @@ class Question:
         `columns` count outputs of several dimensions in row-major order. What the outputs are on
         the clean inputs, and with everything removed, is asked once for all of them.
         """
+        columns = argument("for_outputs", "outputs", columns, tuple[int, ...] | None)
         clean: list[Tensor] = []
         shapes: list[tuple[int, ...]] = []
 
@@ -505,10 +530,11 @@ class Question:
             return outputs.reshape(len(outputs), -1)
 
         self._ask_clean(use)
-        predictions = to_input_precision(torch.cat(clean), self.x)
-        bases = to_input_precision(self._evaluation.removed_average(read), self.x)
+        own = torch.cat(clean)
+        predictions = to_finer_precision(own, self.x, own.dtype)
+        bases = self._evaluation.removed_average(read)
         count = math.prod(shapes[0])
-        chosen = range(count) if columns is None else columns
+        chosen = range(count) if columns is None else read_columns(columns)
         wrong = [column for column in chosen if not 0 <= column < count]
         if wrong:
             raise TargetError(
@@ -546,8 +572,9 @@ class Question:
         if rows is None:
             rows = torch.arange(self.n, device=self.x.device)
         evaluation = self._evaluation.with_inputs(points, rows)
-        # A removal that is made from the input itself is made anew; behind a layer it stays.
-        if self.removal.follows and not isinstance(self._source, BehindLayer):
+        evaluation = replace(evaluation, layout=evaluation.layout.admitting(points))
+        # A removal that is made from the input itself is made anew; one before a layer stays.
+        if self.removal.follows and self._removes_inputs:
             layout = evaluation.layout
             absent = self.removal.bind(layout, points, lambda: layout.identities(points))
             evaluation = replace(evaluation, absent=absent)
@@ -566,42 +593,91 @@ class Question:
         derived._prediction = self._prediction
         return derived
 
-    def upto(self, layer: str, unit: int | tuple[int, ...]) -> Question:
-        """The same question asked of one unit of a layer; the forward stops there."""
-        model = self.model.cut_upto(layer)
-        evaluation = replace(self._evaluation, model=model)
-        return self._derived(evaluation, self.n, Output(unit), self.truth)
+    def upto(self, layer: Any, unit: Any, output: Part | None = None) -> Question:
+        """The same question asked of one unit of a layer; the forward stops there.
+
+        `layer`, `unit` and `output` are those of `Neuron`.
+        """
+        target, place = Neuron(layer, unit, output).at_layer()
+        evaluation = replace(self._evaluation, model=_stopped(self.model, place))
+        return self._derived(evaluation, self.n, target.sized(self.n), self.truth)
 
     @torch.inference_mode(False)
-    def after(self, layer: str, features: Features | None = None) -> Question:
+    def after(
+        self,
+        layer: Any,
+        features: Features | None = None,
+        *,
+        output: Part | list[Part | None] | None = None,
+        removal: Removal | None = None,
+    ) -> Question:
         """The same question asked of the rest of the model behind a layer.
 
-        The layer's activations become the inputs; what is absent becomes the activation of the
-        absent input. Activations are computed when they are first needed.
+        The layer's activations become the inputs. Activations are computed when they are first
+        needed.
+
+        Settings:
+            layer: its name, as in `named_modules()`, or the module itself; a list of layers lies
+                side by side, as several inputs do, and `attribution.parts` cuts them apart again.
+            features: who receives credit; every unit where nothing is said.
+            output: which part, where the layer gives several tensors: its number, its key or its
+                attribute's name; a list has one for each layer, or several of one layer.
+            removal: what an absent activation is replaced by, such as Baseline(0.0) or Mean(rows)
+                of activations; the activation of the absent input where nothing is said.
+
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> from assay.removals.fixed import Baseline
+        >>> behind = Question(net, torch.ones(2, 3), target=0).after(net[1], removal=Baseline(0.0))
+        >>> bool(torch.allclose(behind.base, net[2].bias[0]))
+        True
         """
         self._check_rows_independent()
-        source = self._evaluation
-        rows = torch.arange(min(self.n, 2, source.most_rows or 2), device=self.x.device)
-        rest = source.model.cut_after(layer)
-        # Two rows tell the shape of the layer, and whether the network can be captured as a graph.
-        with source.model.session(slopes=False):
-            sample = source.layout.fold(source.x[rows])
-            context = source.context(rows)
-            rest.capture(sample, context)
-            activation, _ = rest.before(sample, context)
-        shape = tuple(activation.shape[1:])
-        layout = TensorLayout((shape,), (activation.dtype,), activation.device)
+        rest = self._evaluation.model.cut_after(layer, output)
+        layout = self._layout_behind(rest)
         features = require_type(Elements() if features is None else features, Features)
-        behind = self._derived(BehindLayer(self, rest, layout, features), self.n, self.target, None)
+        source = BehindLayer(self, rest, layout, features)
+        if removal is not None:
+            source = replace(source, removal=require_type(removal, Removal))
+        behind = self._derived(source, self.n, self.target, None)
+        behind._removes_inputs = removal is not None
         behind.features = features
+        behind.removal = self.removal if removal is None else removal
         behind.notes = (*self.notes, rest.how)
         behind._rows_checked = True
         return behind
+
+    def _layout_behind(self, rest: After) -> TensorLayout:
+        """How activations behind a layer lie in a row, learnt from two inputs."""
+        source = self._evaluation
+        rows = torch.arange(min(self.n, 2), device=self.x.device)
+        # One input serves as two, so that what only looks as if it had rows is found out.
+        if len(rows) == 1 and source.most_rows != 1:
+            rows = rows.repeat(2)
+        rows = rows[: source.most_rows or 2]
+        with source.model.session(slopes=False):
+            two, *each = (
+                (source.layout.fold(source.x[some]), source.context(some))
+                for some in (rows, *rows.split(1))
+            )
+            # Two rows also tell whether the network can be captured as a graph.
+            rest.capture(*two)
+            rest.check_apart(*two)
+            layers = rest.learn(two, each)
+        shapes = tuple(tuple(activation.shape[1:]) for activation in layers)
+        dtypes = tuple(activation.dtype for activation in layers)
+        return TensorLayout(shapes, dtypes, layers[0].device)
 
     def __repr__(self) -> str:
         inputs = f"{self.n} inputs of shape {self.layout.describe()}"
         settings = f"{self.target!r}, {self.features!r}, {self.removal!r}"
         return f"Question({self.model.name}, {inputs}, {settings})"
+
+
+def _stopped(model: Model, layer: Any) -> Model:
+    """The model that stops at a layer, or at a part of its output."""
+    if isinstance(layer, LayerPart):
+        return model.cut_upto(layer.layer, layer.output)
+    return model.cut_upto(layer)
 
 
 def _rows(values: Tensor | None, rows: Tensor) -> Tensor | None:

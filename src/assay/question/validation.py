@@ -6,24 +6,29 @@ else elements and a baseline of zero.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, TargetError
 from assay.features.elements import Elements
 from assay.features.partition import Features
 from assay.features.words import Words
+from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Aligned, Context, Layout, Shared
 from assay.inputs.reading import layout_of
+from assay.inputs.tables import TableLayout
 from assay.inputs.texts import TextLayout, refuse_column_of_texts, texts_of
 from assay.models.base import Model
-from assay.removals.base import Removal
+from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.removals.conditional import Conditional
 from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
 from assay.removals.mask_token import MaskToken
+from assay.settings import has_length, shown
+from assay.targets import Target
 
 
 def require_type(value: Any, kind: type[Any]) -> Any:
@@ -108,10 +113,58 @@ def check_finite(x: Tensor, model: Model) -> Tensor:
     return x
 
 
+def check_replacements(absent: Absent, model: Model) -> Absent:
+    """What stands in for the absent, without anything that a model cannot take."""
+    rows = absent.rows if isinstance(absent, FixedAbsent) else torch.zeros(0)
+    if not rows.is_floating_point():
+        return absent
+    forbidden = torch.isinf(rows) if model.takes_missing else ~torch.isfinite(rows)
+    if bool(forbidden.any()):
+        count = int(forbidden.flatten(0, 1).any(1).sum())
+        raise InputError(
+            expected="finite numbers in the place of what is absent",
+            got=f"NaN or infinity in {count} of {rows.shape[0] * rows.shape[1]} rows",
+            advice=(
+                "Fill the gaps, leave these rows out, or use an estimator that declares it can "
+                "take missing values."
+            ),
+        )
+    return absent
+
+
+def admitting(layout: Layout, absent: Absent, x: Tensor) -> Layout:
+    """The layout that hands over the inputs and what stands in for them alike in every chunk."""
+    if isinstance(absent, FixedAbsent):
+        return layout.admitting(absent.rows)
+    # What depends on the mask is of one kind under all of them.
+    if isinstance(layout, TableLayout):
+        rows = torch.arange(len(x), device=x.device)
+        return layout.admitting(absent.everything_removed(rows, torch.zeros_like(rows)))
+    return layout
+
+
+def finite_scores(scores: Tensor, target: Target) -> Tensor:
+    """What a target says of finite outputs on the inputs themselves, if it is a number."""
+    if not bool(torch.isfinite(scores).all()):
+        bad = ~torch.isfinite(scores)
+        raise TargetError(
+            expected=f"finite scores from {target!r} on the inputs",
+            got=f"NaN or infinity for {int(bad.sum())} of {len(scores)} of them",
+            advice="The model's outputs are finite: keep the target where it is defined.",
+        )
+    return scores
+
+
 def split_context(
     context: Context, n: int, device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The context, sorted into what follows its input and what is the same for all."""
+    if not isinstance(context, Mapping) or not all(isinstance(name, str) for name in context):
+        raise KindError(
+            expected="the context as a dict from names of the model's arguments to values",
+            got=shown(context),
+            advice="Write context={'mask': Aligned(mask), 'scale': Shared(2.0)}.",
+        )
     aligned: dict[str, Tensor] = {}
     shared: dict[str, Any] = {}
     for name, value in context.items():
@@ -119,7 +172,12 @@ def split_context(
             aligned[name] = _aligned(name, value, n, device)
         elif isinstance(value, Shared):
             constant = value.value
-            shared[name] = constant.to(device) if isinstance(constant, Tensor) else constant
+            # Arrays are copied, as what is aligned is; anything else the model receives as it is.
+            if isinstance(constant, Tensor):
+                constant = constant.detach().to(device, copy=True)
+            elif isinstance(constant, np.ndarray):
+                constant = constant.copy()
+            shared[name] = constant
         else:
             raise KindError(
                 expected=f"Aligned(tensor) or Shared(value) as context {name!r}",
@@ -131,7 +189,7 @@ def split_context(
 
 def _aligned(name: str, value: Aligned, n: int, device: torch.device) -> Tensor:
     # A copy, as of the inputs: what the caller writes later is not asked about.
-    tensor = torch.as_tensor(value.value).to(device, copy=True)
+    tensor = as_tensor(value.value).to(device, copy=True)
     if tensor.dim() == 0 or len(tensor) != n:
         raise InputError(
             expected=f"{n} rows in the aligned context {name!r}",
@@ -139,6 +197,20 @@ def _aligned(name: str, value: Aligned, n: int, device: torch.device) -> Tensor:
             advice="Hand over one row per input, or Shared(value) for what all inputs share.",
         )
     return tensor
+
+
+def check_truth(truth: Any, n: int) -> Any:
+    """What is known of the inputs, if it has an entry for each."""
+    if truth is None:
+        return None
+    counted = has_length(truth) and not isinstance(truth, Mapping | set | frozenset)
+    if not counted or len(truth) != n:
+        raise InputError(
+            expected=f"a truth with one entry for each of {n} inputs",
+            got=f"{len(truth)} entries" if counted else shown(truth),
+            advice="Hand over a list, an array or a column, in the order of the inputs.",
+        )
+    return truth
 
 
 def rows_of(truth: Any, rows: Tensor) -> Any:
@@ -151,7 +223,10 @@ def rows_of(truth: Any, rows: Tensor) -> Any:
     # A frame keeps its index, and is counted by position.
     if hasattr(truth, "iloc"):
         return truth.iloc[index]
-    return np.asarray(truth)[index]
+    try:
+        return np.asarray(truth)[index]
+    except ValueError:  # entries of several lengths, such as boxes
+        return [truth[row] for row in index]
 
 
 def check_points(at: Tensor, n: int, elements: int) -> tuple[Tensor, int]:

@@ -26,8 +26,9 @@ import assay.perturbations
 import assay.removals
 import assay.targets
 from assay import extensions
-from assay.errors import InputError, KindError, MissingError
+from assay.errors import AssayError, InputError, KindError, MissingError, SettingError
 from assay.methods.base import Method
+from assay.methods.choose import read_names_with
 from assay.metrics.base import Metric
 from assay.registry import aliases
 from assay.registry.aliases import Alias
@@ -37,6 +38,8 @@ T = TypeVar("T")
 # Where classes with settings live: every file of these wings, and these files.
 _WINGS = (assay.methods, assay.metrics, assay.features, assay.removals)
 _FILES = (assay.targets, assay.perturbations)
+
+_MOST_SHOWN = 200  # characters of a text that a refusal quotes
 
 
 def words() -> Mapping[str, type]:
@@ -120,15 +123,28 @@ def parse(text: str, kind: type[T]) -> T:
             got=type(text).__name__,
             advice="Hand over its name or its repr, such as 'IntegratedGradients(steps=32)'.",
         )
-    value = _Reader(text, kind).value()
+    try:
+        value = _Reader(text, kind).value()
+    # Nested more deeply than Python can read, in whichever part of it.
+    except (RecursionError, MemoryError) as error:
+        raise _unreadable(text, kind) from error
     # Only now: what a text means does not depend on what it is wanted for.
     if not isinstance(value, kind):
         raise KindError(
             expected=f"a {kind.__name__}",
-            got=f"{type(value).__name__}: {text!r}",
+            got=f"{type(value).__name__}: {_shown(text)}",
             advice=f"Known: {', '.join(named(kind))}.",
         )
     return value
+
+
+def _shown(text: str) -> str:
+    """A text as far as a sentence can hold it."""
+    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")
+
+
+# `explain` takes methods by name, too.
+read_names_with(lambda text: parse(text, Method))
 
 
 def named(kind: type) -> list[str]:
@@ -157,11 +173,7 @@ class _Reader:
             return ast.parse(self.text.strip(), mode="eval").body
         # A text may come from a file of anybody: deep nesting ends in the last two.
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise InputError(
-                expected="settings such as IntegratedGradients(steps=32)",
-                got=repr(self.text),
-                advice=f"Write a name, or a call of one. Known: {', '.join(named(self.kind))}.",
-            ) from error
+            raise _unreadable(self.text, self.kind) from error
 
     def _value(self, node: ast.expr) -> Any:
         """What a node describes; a class takes its defaults."""
@@ -182,10 +194,11 @@ class _Reader:
     def _literal(self, node: ast.expr) -> Any:
         try:
             return ast.literal_eval(node)
-        except ValueError as error:
+        # Also a list as the key of a mapping, which has no hash.
+        except (ValueError, TypeError, SyntaxError) as error:
             raise InputError(
                 expected="a number, a text, a list or a name as setting",
-                got=f"{ast.unparse(node)!r}, {self.text!r}",
+                got=f"something else in {_shown(self.text)}",
                 advice="Nothing is computed from text: write the value itself.",
             ) from error
 
@@ -195,7 +208,7 @@ class _Reader:
         if unpacked or not isinstance(node.func, ast.Name):
             raise InputError(
                 expected="names of this library to be called",
-                got=f"{ast.unparse(node)!r} in {self.text!r}",
+                got=f"something else in {_shown(self.text)}",
                 advice="Write Name(setting=value): no attributes, no unpacking.",
             )
         positional = [self._value(argument) for argument in node.args]
@@ -207,7 +220,7 @@ class _Reader:
         if positional or by_name:
             raise InputError(
                 expected=f"{node.func.id} without settings",
-                got=repr(self.text),
+                got=_shown(self.text),
                 advice=f"It stands for {target!r}: write that, with the settings you want.",
             )
         return target
@@ -223,8 +236,8 @@ class _Reader:
             return self._behind(alias, name)
         raise InputError(
             expected=f"one of the names of a {self.kind.__name__}",
-            got=repr(name),
-            advice=f"{_close(name)}Known: {', '.join(named(self.kind))}.",
+            got=_shown(name),
+            advice=f"{_close(name, self.kind)}Known: {', '.join(named(self.kind))}.",
         )
 
     def _behind(self, alias: Alias, name: str) -> Any:
@@ -249,18 +262,45 @@ class _Reader:
         except TypeError as error:
             raise InputError(
                 expected=f"settings for {kind.__name__}{signature}",
-                got=f"{self.text!r}: {error}",
+                got=f"{_shown(self.text)}: {error}",
                 advice="Give the settings that have no default, by the names shown.",
             ) from error
-        return kind(*positional, **by_name)
+        try:
+            return kind(*positional, **by_name)
+        except AssayError:
+            raise
+        # Of another kind than the class computes with: a text where a number is compared.
+        except Exception as error:
+            raise SettingError(
+                expected=f"settings that {kind.__name__} can use",
+                got=f"{_shown(self.text)}: {_shown(str(error))}",
+                advice=f"They are {kind.__name__}{signature}.",
+            ) from error
 
 
-def _close(name: str) -> str:
-    """The known names that are spelled like an unknown one, as the start of an advice."""
-    # Without case, and each once: an alias often differs from our own name by case alone.
-    spellings = {alias.name.casefold(): alias.name for alias in reversed(aliases.ALIASES)}
-    spellings |= {word.casefold(): word for word in words()}
-    matches = difflib.get_close_matches(name.casefold(), spellings, n=3)
-    if not matches:
-        return ""
-    return f"Did you mean {' or '.join(spellings[match] for match in matches)}? "
+def _unreadable(text: str, kind: type) -> InputError:
+    return InputError(
+        expected="settings such as IntegratedGradients(steps=32)",
+        got=_shown(text),
+        advice=f"Write a name, or a call of one. Known: {', '.join(named(kind))}.",
+    )
+
+
+def _close(name: str, kind: type) -> str:
+    """The known names that are spelled like an unknown one, as the start of an advice.
+
+    Of the wanted kind where there are such: a metric is no good advice to whoever names a method.
+    """
+    right = set(named(kind))
+    for words_of_kind in (right, set(words())):
+        # Without case, and each once: an alias often differs from our own name by case alone.
+        spellings = {
+            alias.name.casefold(): alias.name
+            for alias in reversed(aliases.ALIASES)
+            if words_of_kind is not right or alias.here.partition("(")[0] in right
+        }
+        spellings |= {word.casefold(): word for word in words_of_kind}
+        matches = difflib.get_close_matches(name[:_MOST_SHOWN].casefold(), spellings, n=3)
+        if matches:
+            return f"Did you mean {' or '.join(spellings[match] for match in matches)}? "
+    return ""

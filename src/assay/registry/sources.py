@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from assay.errors import InputError, KindError
+from assay.errors import AssayError, InputError, KindError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,12 +83,13 @@ def inputs(path: Path) -> Any:
             advice=f"Give a path from {Path.cwd()}, or a whole one.",
         )
     if path.suffix == ".csv":
-        import pandas as pd
-
-        return pd.read_csv(path)
+        return _table(path)
     try:
         tensors = _tensors(path)
-    except (ValueError, OSError) as error:
+    except AssayError:
+        raise
+    # NumPy, zipfile and torch each have exceptions of their own for a damaged file.
+    except Exception as error:
         raise InputError(
             expected=f"arrays of numbers in {path}",
             got=f"what cannot be read: {error}",
@@ -98,6 +99,27 @@ def inputs(path: Path) -> Any:
     if len(tensors) == 1:
         return tensors[0]
     return tensors
+
+
+def _table(path: Path) -> Any:
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path)
+    # Empty, binary or ragged: ValueErrors of pandas and of Python's decoder.
+    except (ValueError, OSError, MemoryError) as error:
+        raise InputError(
+            expected=f"a table with a line of column names in {path}",
+            got=f"what cannot be read: {' '.join(str(error).split())}",
+            advice="Write it by DataFrame.to_csv(path, index=False): one line a row, in UTF-8.",
+        ) from error
+    if frame.empty:
+        raise InputError(
+            expected=f"rows under the column names of {path}",
+            got="none",
+            advice="Add a line for each input.",
+        )
+    return frame
 
 
 def _tensors(path: Path) -> tuple[torch.Tensor, ...]:
@@ -119,7 +141,8 @@ def _safetensors(path: Path) -> tuple[torch.Tensor, ...]:
 
 
 def _numpy(path: Path) -> tuple[torch.Tensor, ...]:
-    archive = np.load(path, allow_pickle=False)
+    # Opened into memory as it is: a header may claim more than the file holds.
+    archive = np.load(path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None)
     # An .npy file is one array, an .npz file a mapping of several, read one by one.
     arrays = [archive]
     if not isinstance(archive, np.ndarray):
@@ -131,8 +154,9 @@ def _numpy(path: Path) -> tuple[torch.Tensor, ...]:
             got=", ".join(str(array.dtype) for array in arrays),
             advice="Save numbers, or a table with text columns as .csv.",
         )
-    return tuple(torch.from_numpy(array) for array in arrays)
+    return tuple(torch.from_numpy(np.array(array)) for array in arrays)
 
 
 def _holds_numbers(array: NDArray[Any]) -> bool:
-    return np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_
+    real = np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
+    return bool(real or array.dtype == np.bool_)

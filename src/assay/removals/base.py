@@ -17,9 +17,14 @@ import torch
 from torch import Tensor
 
 from assay.inputs.layout import Layout
+from assay.settings import Settings
 
 # The integer type of as many bytes as a number has: numbers are switched as bits.
 _INTEGER_OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+_MOST_ENTRIES = 32  # of a list that is written out
+
+_MOST_WRITTEN = 1000  # characters of its entries
 
 
 class Absent(ABC):
@@ -54,7 +59,7 @@ class Absent(ABC):
 
     @abstractmethod
     def everything_removed(self, rows: Tensor, draw: Tensor) -> Tensor:
-        """The inputs `rows` (r,) with everything removed: (r, elements)."""
+        """The inputs `rows` (r,) with everything removed: (r, elements), the caller's to write on."""
 
 
 def blend(x: Tensor, replacement: Tensor, present: Tensor) -> Tensor:
@@ -114,15 +119,18 @@ class FixedAbsent(Absent):
         return len(self.rows) == 1
 
     def everything_removed(self, rows: Tensor, draw: Tensor) -> Tensor:
-        # A single baseline is a view: nothing is copied.
+        # A copy always: a model may write on what it is given.
+        return self._replacements(rows, draw).clone()
+
+    def _replacements(self, rows: Tensor, draw: Tensor) -> Tensor:
+        """The same to read alone: a single baseline is a view of what is held."""
         if self.shared and self.draws == 1:
             return self.rows[0].expand(len(rows), -1)
         owners = torch.zeros_like(rows) if self.shared else rows
         return self.rows[owners, draw]
 
     def remove(self, x: Tensor, present: Tensor, rows: Tensor, draw: Tensor) -> Tensor:
-        replacement = self.everything_removed(rows, draw)
-        return blend(x, replacement, present)
+        return blend(x, self._replacements(rows, draw), present)
 
     def take(self, rows: Tensor) -> Absent:
         if self.shared:
@@ -130,7 +138,7 @@ class FixedAbsent(Absent):
         return FixedAbsent(self.rows[rows])
 
 
-class Removal(ABC):
+class Removal(Settings, ABC):
     """A rule that says what stands in for what is absent.
 
     A subclass is a frozen dataclass whose fields are its settings.
@@ -161,8 +169,18 @@ class Removal(ABC):
 
 
 def short_repr(value: Any) -> str:
-    """Settings that are data, by kind and shape."""
+    """Settings that are data, by kind and shape; lists and tuples of many entries by their number.
+
+    >>> short_repr([0.5, 1.0]), short_repr([0.0] * 1000)
+    ('[0.5, 1.0]', '<list of 1000 entries>')
+    """
     shape = getattr(value, "shape", None)
-    if shape is None:
-        return repr(value)
-    return f"<{type(value).__name__} of shape {tuple(shape)}>"
+    if shape is not None:
+        return f"<{type(value).__name__} of shape {tuple(shape)}>"
+    if isinstance(value, list | tuple):
+        written = [short_repr(part) for part in value[: _MOST_ENTRIES + 1]]
+        # Also of entries that are themselves too many to be written.
+        much = sum(map(len, written)) > _MOST_WRITTEN or any(part[:1] == "<" for part in written)
+        if len(value) > _MOST_ENTRIES or much:
+            return f"<{type(value).__name__} of {len(value)} entries>"
+    return repr(value)

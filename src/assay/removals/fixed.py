@@ -7,23 +7,30 @@ which what is absent is independent of what is present (Janzing, Minorics and Bl
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from assay.errors import InputError, SettingError
+from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Layout
-from assay.inputs.tensors import TensorLayout, as_tensor
+from assay.inputs.places import check_axes, places_of
+from assay.inputs.tensors import TensorLayout
 from assay.numerics import rng
 from assay.removals.base import Absent, FixedAbsent, Removal, short_repr
 
 _REACH = (
     4  # a blur's kernel ends after so many standard deviations, with 3e-4 of the middle's weight
 )
+
+_WIDEST = 1 << 16  # pixels of a blur's standard deviation, far beyond any image
 
 
 def _read_rows(layout: Layout, raw: Any, purpose: str) -> Tensor:
@@ -61,7 +68,8 @@ class Baseline(Removal):
 
     Settings:
         value: one number for every element, one input's worth of numbers, or one such for each
-            input; several tensors take a tuple of these. 0 is the usual choice where inputs are
+            input; several tensors take a tuple of these. A dimension of 1 is repeated along the
+            input's own. 0 is the usual choice where inputs are
             centred; for images it is black or grey, whatever their scaling makes of it.
 
     Errors: InputError for values that do not fit the inputs' shape or type, or are not finite.
@@ -75,14 +83,26 @@ class Baseline(Removal):
 
     value: Any = 0.0
 
+    def __post_init__(self) -> None:
+        # A number of NumPy is Python's, so that the repr reads back.
+        if isinstance(self.value, np.generic):
+            object.__setattr__(self, "value", self.value.item())
+        too_large = isinstance(self.value, int) and abs(self.value) > sys.float_info.max
+        if too_large:
+            raise SettingError(
+                expected="a baseline that a float can hold",
+                got=f"an int of {self.value.bit_length()} bits",
+                advice="Write Baseline(0.0), or another value that the inputs may have.",
+            )
+
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
         value = self.value
         # True is an int to Python, and is read as a tensor of bools here.
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return FixedAbsent(self._filled(x, value).unsqueeze(1))
+            return FixedAbsent(self._filled(layout, x, value).unsqueeze(1))
         # Tables and texts are read as inputs are; tensors may leave out dimensions.
         if isinstance(layout, TensorLayout):
-            value = self._parts(layout)
+            value = self._parts(layout, len(x))
         rows = _read_rows(layout, value, "the baseline")
         _check_finite(rows, "the baseline")
         if len(rows) not in (1, len(x)):
@@ -94,19 +114,19 @@ class Baseline(Removal):
         return FixedAbsent(rows.unsqueeze(1))
 
     @staticmethod
-    def _filled(x: Tensor, value: float) -> Tensor:
+    def _filled(layout: Layout, x: Tensor, value: float) -> Tensor:
         """One row (1, elements) of a number."""
-        if not x.is_floating_point() and not float(value).is_integer():
+        if not x.is_floating_point() and not (math.isfinite(value) and float(value).is_integer()):
             raise InputError(
                 expected=f"a whole number as baseline of inputs of {x.dtype}",
                 got=value,
                 advice="Choose a whole number, or convert the inputs with .float().",
             )
-        row = torch.full_like(x[:1], value)
+        row = layout.filled(value).to(x.device, x.dtype)
         _check_finite(row, "the baseline")
         return row
 
-    def _parts(self, layout: TensorLayout) -> tuple[Tensor, ...]:
+    def _parts(self, layout: TensorLayout, n: int) -> tuple[Tensor, ...]:
         """One baseline for each tensor of the inputs, all with the same number of rows."""
         # A list is one row of numbers, except where there are several tensors.
         listed = isinstance(self.value, list) and len(layout.shapes) > 1
@@ -119,21 +139,32 @@ class Baseline(Removal):
                 advice="Give Baseline((value, value)) one for each, in the order of the inputs.",
             )
         shapes = layout.shapes
-        parts = [self._leading(*pair) for pair in zip(values, shapes)]
+        parts = [self._leading(part, shape, n) for part, shape in zip(values, shapes)]
         rows = max(len(part) for part in parts)
         # One tensor may have a baseline for all inputs, another one for each.
         return tuple(_with_rows(part, rows) for part in parts)
 
     @staticmethod
-    def _leading(part: Any, shape: tuple[int, ...]) -> Tensor:
+    def _leading(part: Any, shape: tuple[int, ...], n: int) -> Tensor:
         """The baseline of one tensor with the inputs in front: (1 or n, *shape)."""
         tensor = as_tensor(part)
         # A number fills the tensor, one input's worth stands for all inputs.
         if tensor.dim() == 0:
             return tensor.expand(1, *shape)
-        if tuple(tensor.shape) == shape:
-            return tensor.unsqueeze(0)
-        return tensor
+        if tensor.dim() == len(shape):
+            tensor = tensor.unsqueeze(0)
+        # A dimension of 1 is repeated along the input's own, as one number for each channel is.
+        pairs = zip(tensor.shape[1:], shape)
+        if tensor.dim() != len(shape) + 1 or any(own not in (1, full) for own, full in pairs):
+            raise InputError(
+                expected=f"a baseline with rows of shape {shape}, 1 for all inputs or {n}",
+                got=tuple(as_tensor(part).shape),
+                advice=(
+                    "A dimension of 1 is repeated: one number for each input has the shape "
+                    f"{(n, *(1 for _ in shape))}."
+                ),
+            )
+        return tensor.expand(-1, *shape)
 
     def __repr__(self) -> str:
         return f"Baseline({short_repr(self.value)})"
@@ -175,14 +206,18 @@ class Mean(Removal):
 @final
 @dataclass(frozen=True)
 class Blur(Removal):
-    """The image itself, blurred by a Gaussian (Fong and Vedaldi 2017).
+    """The image itself, blurred by a Gaussian (Fong and Vedaldi 2017); a series or a volume likewise.
 
-    The image goes on as its mirror behind the border.
+    The image goes on as its mirror behind the border. Channels are blurred one by one.
 
     Settings:
         sigma: standard deviation in pixels. The kernel reaches 4 of them to each side.
+        axes: what the axes of one input are, in letters: C for channels, T, D, H and W for time,
+            depth, height and width. Where nothing is said images are "CHW" or "HW", volumes
+            "CDHW". Channels last are "HWC", series "CT" or "TC".
 
-    Errors: SettingError for a sigma that is not positive, InputError for what is no floating image.
+    Errors: SettingError for a sigma that is not positive, InputError for what is no floating image
+    or looks as if its channels came last.
 
     >>> import torch, assay
     >>> mean = lambda x: x.flatten(1).mean(1)
@@ -193,30 +228,36 @@ class Blur(Removal):
     """
 
     sigma: float
+    axes: str | None = None
     follows = True
 
     def __post_init__(self) -> None:
-        if not self.sigma > 0:
+        check_axes(self.axes, "Blur")
+        if not 0 < self.sigma <= _WIDEST:
             raise SettingError(
-                expected="a blur of positive sigma in pixels",
+                expected=f"a blur of at most {_WIDEST} and positive sigma in pixels",
                 got=self.sigma,
                 advice="Give a standard deviation in pixels, such as an eighth of the width.",
             )
 
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
-        shape = layout.shapes[0]
-        is_image = len(layout.shapes) == 1 and len(shape) in (2, 3)
-        if not is_image or not x.is_floating_point():
+        if len(layout.shapes) != 1 or not x.is_floating_point():
             raise InputError(
                 expected="floating images (channels, height, width) to blur",
                 got=f"{layout.describe()} of {x.dtype}",
                 advice="Use Mean(rows) or Background(rows) for other inputs.",
             )
-        # A Gaussian is separable: first along the height, then the width.
-        images = x.reshape(-1, 1, *shape[-2:])
-        for dim in (2, 3):
-            images = self._along(images, dim)
-        return FixedAbsent(images.reshape(len(x), 1, -1))
+        places = places_of(layout, self.axes, "Blur")
+        images = places.channels_first(x)
+        shape = images.shape
+        # A Gaussian is separable: one axis after the other, each as the height or the width of an
+        # image.
+        *before, last = places.shape
+        for axis, length in enumerate(before):
+            behind = math.prod(places.shape[axis + 1 :])
+            images = self._along(images.reshape(-1, 1, length, behind), 2)
+        images = self._along(images.reshape(-1, 1, (before or [1])[-1], last), 3)
+        return FixedAbsent(places.flat(images.reshape(shape)).unsqueeze(1))
 
     def _along(self, images: Tensor, dim: int) -> Tensor:
         """The images (r, 1, height, width) blurred along one of their dimensions."""

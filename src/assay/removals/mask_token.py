@@ -60,4 +60,4 @@ class MaskToken(Removal):
                 advice="Use Baseline(value) for real numbers.",
             )
         # One mask for all inputs: (1, 1, elements).
-        return FixedAbsent(torch.full_like(x[:1], self.token).unsqueeze(1))
+        return FixedAbsent(layout.filled(self.token).to(x.dtype).unsqueeze(1))

@@ -8,6 +8,7 @@ classifier". Three decisions stand in three places: where to look (`neighbourhoo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, final, get_args
@@ -108,9 +109,9 @@ class Lime(Method):
                 got=repr(self.neighbourhood),
                 advice="Leave the proxy out.",
             )
-        if not self.ridge >= 0:
+        if not 0 <= self.ridge < math.inf:
             raise SettingError(
-                expected="a ridge of at least 0",
+                expected="a ridge of at least 0, and finite",
                 got=self.ridge,
                 advice="0 is plain least squares; 0.01 is mild for answers and columns of scale one.",
             )

@@ -25,6 +25,7 @@ from assay.answers.attribution import Kind
 from assay.errors import InputError, KindError, SettingError
 from assay.numerics.designs import Draw, Floats
 from assay.question.question import Question
+from assay.settings import Settings
 from assay.targets import Output
 
 
@@ -105,7 +106,7 @@ class Sample:
         )
 
 
-class Neighbourhood(ABC):
+class Neighbourhood(Settings, ABC):
     """A way to draw around an input, with a weight for each draw."""
 
     kind: ClassVar[Kind]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from assay.answers.attribution import Kind
-from assay.errors import InputError, SettingError
+from assay.errors import InputError, SettingError, SettingKindError
 from assay.methods.lime.neighbourhood import (
     Neighbourhood,
     Sample,
@@ -29,6 +29,7 @@ from assay.numerics import rng
 from assay.numerics.designs import Draw, uniforms
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
+from assay.settings import has_length, shown
 
 
 @final
@@ -158,6 +159,12 @@ class Instances(Neighbourhood):
 
     def __post_init__(self) -> None:
         check_settings(2, self.d)
+        if not has_length(self.rows):
+            raise SettingKindError(
+                expected="rows of data for Instances, in the form of the inputs",
+                got=shown(self.rows),
+                advice="Hand over a tensor, an array or a DataFrame: Instances(rows).",
+            )
 
     def size(self) -> int:
         return len(self.rows)

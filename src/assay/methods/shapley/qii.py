@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Protocol, final
+from typing import ClassVar, Literal, Protocol, TypeAlias, final
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ from assay.numerics import rng
 from assay.numerics.pieces import pieces
 from assay.numerics.precision import to_input_precision
 from assay.question.question import Question
+from assay.settings import Settings, shown
 
 Measure = Literal["unary", "set", "marginal", "shapley", "banzhaf"]
 
@@ -50,7 +51,7 @@ Draws = Literal["joint", "independent"]
 # --- quantities of interest
 
 
-class Quantity(ABC):
+class Quantity(Settings, ABC):
     """A quantity of interest that several individuals share: their values to one number."""
 
     @abstractmethod
@@ -63,12 +64,24 @@ class Quantity(ABC):
         return False
 
 
+Rows: TypeAlias = tuple[int, ...] | tuple[bool, ...]
+"""Some of the inputs: their numbers, or a mask over all of them (a list, an array, a column)."""
+
+
 def _members(rows: Sequence[int], n: int) -> list[int]:
+    if rows and isinstance(rows[0], bool):
+        if len(rows) != n:
+            raise InputError(
+                expected=f"a mask over the {n} inputs of the question as a group",
+                got=f"{len(rows)} truth values",
+                advice="Take the mask of the rows that are asked about, or number the members.",
+            )
+        rows = [row for row, is_member in enumerate(rows) if is_member]
     inside = all(0 <= row < n for row in rows)
     if not rows or len(set(rows)) < len(rows) or not inside:
         raise InputError(
             expected=f"different rows of the {n} inputs as a group",
-            got=tuple(rows),
+            got=shown(tuple(rows)),
             advice=f"Number each member once, from 0 to {n - 1}.",
         )
     return list(rows)
@@ -80,13 +93,13 @@ class Group(Quantity):
     """The average outcome of a group, E[f | X in the group].
 
     Settings:
-        rows: the members' numbers among the question's inputs; None for all of them.
+        rows: the members' numbers among the question's inputs, or a mask over them; None for all.
 
     >>> Group((0, 2)).of(torch.tensor([[1.0], [5.0], [3.0]])).tolist()
     [[2.0]]
     """
 
-    rows: tuple[int, ...] | None = None
+    rows: Rows | None = None
 
     @property
     def linear(self) -> bool:
@@ -104,7 +117,7 @@ class Disparity(Quantity):
     """The gap between two groups, |E[f | X in first] - E[f | X in second]|.
 
     Settings:
-        first: the numbers of its members among the question's inputs.
+        first: the numbers of its members among the question's inputs, or a mask over them.
         second: those of the other group; None for everyone else.
         absolute: whether the sign is left out, as in the paper.
 
@@ -112,8 +125,8 @@ class Disparity(Quantity):
     [[3.0]]
     """
 
-    first: tuple[int, ...]
-    second: tuple[int, ...] | None = None
+    first: Rows
+    second: Rows | None = None
     absolute: bool = True
 
     @property

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from assay.errors import InputError
+from assay.errors import InputError, SettingKindError
 from assay.methods.base import Estimate, Method
 from assay.methods.shapley.coalitions import Floats
 from assay.methods.shapley.exact import ExactShapley
@@ -28,6 +28,7 @@ from assay.methods.shapley.games import (
 from assay.methods.shapley.mask_method import MaskMethod
 from assay.methods.shapley.permutation import PermutationShapley
 from assay.question.question import Question
+from assay.settings import shown
 
 _MAX_REFITS = 1 << 12  # estimators fitted for one answer
 
@@ -176,6 +177,15 @@ class ShapleyRegression(Method):
     axioms = frozenset()
     cost: ClassVar[str] = "2^features refits"
 
+    def __post_init__(self) -> None:
+        is_estimator = hasattr(self.estimator, "fit") and hasattr(self.estimator, "get_params")
+        if isinstance(self.estimator, type) or not is_estimator:
+            raise SettingKindError(
+                expected="a scikit-learn estimator for ShapleyRegression",
+                got=shown(self.estimator),
+                advice="Hand over an instance, such as LinearRegression(): it is cloned and fitted.",
+            )
+
     def values(self, question: Question, seed: int) -> Estimate:
         features = question.partition.count
         solver = self._solver()
@@ -205,7 +215,16 @@ class ShapleyRegression(Method):
     def _training_data(self, question: Question) -> _Training:
         flat = question.layout.flatten(self.rows)
         rows = flat.to(torch.float64).cpu().numpy()
-        answers = np.asarray(self.answers)
+        try:
+            answers = np.asarray(self.answers)
+        except ValueError:  # lists of several lengths
+            answers = np.asarray(None)
+        if answers.ndim == 0:
+            raise InputError(
+                expected="training answers as an array or a list, one for each row",
+                got=shown(self.answers),
+                advice="Hand over what the estimator is fitted to: y_train.",
+            )
         if len(rows) != len(answers):
             raise InputError(
                 expected="rows and answers of the same examples",
@@ -249,8 +268,8 @@ class ShapleyRegression(Method):
         return table
 
     def __repr__(self) -> str:
-        rows = f"<rows of shape {np.shape(self.rows)}>"
-        answers = f"<answers of shape {np.shape(self.answers)}>"
+        rows = f"<rows of shape {_shape(self.rows)}>"
+        answers = f"<answers of shape {_shape(self.answers)}>"
         settings = f"{self.estimator!r}, {rows}, {answers}, orderings={self.orderings}"
         return f"ShapleyRegression({settings})"
 
@@ -262,6 +281,13 @@ class _Training:
 
     rows: Floats
     answers: NDArray[Any]
+
+
+def _shape(data: Any) -> tuple[int, ...]:
+    try:
+        return np.shape(data)
+    except ValueError:  # lists of several lengths
+        return (len(data),)
 
 
 def _columns(question: Question, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -335,4 +361,11 @@ def _refit(estimator: Any, training: _Training, present: NDArray[np.bool_]) -> A
         model = DummyClassifier(strategy="prior")
     else:
         model = DummyRegressor()
-    return model.fit(rows, training.answers)
+    try:
+        return model.fit(rows, training.answers)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            expected=f"rows and answers that {type(estimator).__name__} can be fitted to",
+            got=f"{type(error).__name__}: {error}",
+            advice="Hand over the training data that estimator.fit(rows, answers) takes.",
+        ) from error

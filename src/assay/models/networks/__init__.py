@@ -4,6 +4,7 @@ nothing.
 - `network`: the wrapper and its sessions
 - `module_state`: all that a session may change, kept and put back
 - `layers`: a network cut at a layer
+- `places`: layers by name or as modules, and parts of their outputs
 - `graph`: capture with torch.fx
 - `fast_forms`: the two faster forms behind one class, and when they are stale
 - `fused`: a captured network with its batch norms folded

@@ -7,18 +7,21 @@ network can be captured as a graph (`graph.split`), the part behind it runs alon
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, final
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeAlias, final
 
+import torch
 from torch import Tensor, nn
 
 from assay.engine import Chunks, out_of_memory
-from assay.errors import AbilityError, KindError
+from assay.errors import AbilityError, AssayError, InputError, KindError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, Model, checked, digest
 from assay.models.networks import graph
+from assay.models.networks.places import Place, name_of, uncalled_advice, with_rows
 
 _CARRIED = "carried "  # before the number of a tensor that travels beside the activation
 
@@ -29,10 +32,6 @@ class Layered(Model):
     plain: nn.Module
     """The module without a compiler around it: hooks are heard by it alone."""
     output: Callable[[Any], Any]
-
-    @abstractmethod
-    def layer(self, name: str) -> nn.Module:
-        """The layer of that name, or a refusal with the names that come near."""
 
     @abstractmethod
     def start_afresh(self) -> None:
@@ -59,43 +58,41 @@ def in_format(model: Model, memory_format: int, forward: Callable[[int], Any]) -
     return outputs
 
 
+Sample: TypeAlias = tuple[Rows, Mapping[str, Any]]
+"""Some inputs and their context, as a network takes them."""
+
+
 class _Reached(Exception):
     """Stops a forward at the layer that was asked for."""
 
 
-def _activation(value: Any, layer: str, rows: int) -> Tensor:
-    if isinstance(value, Tensor) and (value.dim() == 0 or len(value) != rows):
-        raise KindError(
-            expected=(
-                f"an activation with one row for each of {rows} inputs out of layer {layer!r}"
-            ),
-            got=f"shape {tuple(value.shape)}",
-            advice="Cut at a layer whose output counts inputs in its first dimension.",
-        )
-    if not isinstance(value, Tensor):
-        raise KindError(
-            expected=f"one tensor out of layer {layer!r}",
-            got=type(value).__name__,
-            advice="Cut at a layer that returns one tensor.",
-        )
-    return value
-
-
 @contextmanager
-def _hooked(layer: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
-    handle = layer.register_forward_hook(hook)
-    try:
+def _hooked(
+    network: nn.Module, places: Sequence[Place], hook: Callable[[int, Any], Any]
+) -> Iterator[None]:
+    """Hands what the layers give to `hook(place's number, output)`, which may give another."""
+
+    def heard(number: int) -> Callable[..., Any]:
+        return lambda module, inputs, output: hook(number, output)
+
+    with ExitStack() as stack:
+        for number, place in enumerate(places):
+            handle = network.get_submodule(place.layer).register_forward_hook(heard(number))
+            stack.callback(handle.remove)
+        # Hooks inside of a compiled part are not heard. Nothing is compiled where torch's compiler
+        # has not been loaded, which takes seconds.
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
-    finally:
-        handle.remove()
 
 
 class _Cut(Model):
     """What the two halves of a network share with it."""
 
-    def __init__(self, network: Layered, layer: str) -> None:
+    def __init__(self, network: Layered, places: tuple[Place, ...]) -> None:
         self.network = network
-        self.layer = layer
+        self.places = places
+        self.layer = name_of(places)
         # Half a network is not cut again.
         self.abilities = network.abilities - {Ability.LAYERS}
         self.device = network.device
@@ -117,22 +114,26 @@ class _Cut(Model):
     def fingerprint(self) -> bytes:
         return digest(self.network.fingerprint(), self.name.encode())
 
-    def cut_after(self, layer: str) -> Any:
+    def cut_after(self, layer: Any, output: Any = None) -> Any:
         raise self._uncut(layer)
 
-    def cut_upto(self, layer: str) -> Model:
+    def cut_upto(self, layer: Any, output: Any = None) -> Model:
         raise self._uncut(layer)
 
-    def _called_again(self, calls: str) -> AbilityError:
+    def _not_once(self, place: Place, calls: int, many: str = "") -> AbilityError:
+        advice = "Cut at a layer that is called once, or give every use its own module."
+        if calls == 0:
+            advice = uncalled_advice(self.network.plain, (place,))
         return AbilityError(
-            expected=f"layer {self.layer!r} to be called once in a forward of {self.network.name}",
-            got=calls,
-            advice="Cut at a layer that is called once, or give every use its own module.",
+            expected=f"layer {place} to be called once in a forward of {self.network.name}",
+            got=many or f"{calls} calls",
+            advice=advice,
         )
 
-    def _uncut(self, layer: str) -> AbilityError:
+    def _uncut(self, layer: Any) -> AbilityError:
+        name = repr(layer) if isinstance(layer, str) else type(layer).__name__
         return AbilityError(
-            expected=f"a whole network to cut at {layer!r}",
+            expected=f"a whole network to cut at {name}",
             got=self.name,
             advice="Ask the question of the network.",
         )
@@ -160,19 +161,21 @@ class Upto(_Cut):
 
     def _forward(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:
         if not self._called_once and not context:
-            self._called_once = graph.calls(self.network.plain, self.layer) == 1
+            self._called_once = graph.calls(self.network.plain, self.places[0].layer) == 1
         self.network.start_afresh()
-        reached: list[Any] = []
+        (place,) = self.places
+        reached: list[Tensor] = []
 
         # What lies behind the layer is not run: an exception leaves the forward. Where the graph
         # does not tell, the first forward runs on, up to a second call of the layer if there is one.
-        def stop(module: nn.Module, inputs: Any, output: Any) -> None:
-            reached.extend(graph.copies((output,)))
+        def stop(number: int, output: Any) -> None:
+            again = bool(reached)
+            reached.append(output if again else place.pick(output, len(rows[0])).clone())
             if self._called_once or len(reached) > 1:
                 raise _Reached
 
         # Hooks are heard by the plain module alone: a compiled one may have inlined the layer.
-        with _hooked(self.network.layer(self.layer), stop):
+        with _hooked(self.network.plain, self.places, stop):
             try:
                 self.network.plain(*rows, **context)
             except _Reached:
@@ -183,17 +186,17 @@ class Upto(_Cut):
                     raise
         if not reached:
             raise AbilityError(
-                expected=f"the forward of {self.network.name} to pass layer {self.layer!r}",
+                expected=f"the forward of {self.network.name} to pass layer {place}",
                 got="one that never does",
-                advice="Cut at a layer that every forward calls.",
+                advice=uncalled_advice(self.network.plain, self.places),
             )
         if len(reached) > 1:
-            raise self._called_again("2 calls or more")
+            raise self._not_once(place, 2, "2 calls or more")
         self._called_once = True
-        return _activation(reached[0], self.layer, len(rows[0]))
+        return reached[0]
 
-    def cut_upto(self, layer: str) -> Model:
-        return self.network.cut_upto(layer)
+    def cut_upto(self, layer: Any, output: Any = None) -> Model:
+        return self.network.cut_upto(layer, output)
 
 
 @final
@@ -206,6 +209,8 @@ class After(_Cut):
     """
 
     split: graph.Split | None = None
+    _common: tuple[bool, ...] = ()
+    """Which layers give one activation for all inputs, such as embedded positions."""
 
     @property
     def name(self) -> str:
@@ -216,43 +221,143 @@ class After(_Cut):
         """In words, whether the part before the layer runs once."""
         if self.split is not None:
             return "the part before the layer ran once (captured as a graph)"
-        return (
-            "the network cannot be captured as a graph: the part before the layer was recomputed "
-            "for every row"
-        )
+        recomputed = "the part before the layer was recomputed for every row"
+        if self._captured_whole:
+            return f"the network cannot be captured as a graph: {recomputed}"
+        return f"several layers, or a part of an output, are exchanged on the way: {recomputed}"
+
+    @property
+    def _captured_whole(self) -> bool:
+        """Whether the layer's output is one tensor, behind which a graph can be split."""
+        return len(self.places) == 1 and not self.places[0].path
 
     def capture(self, sample: Rows, context: Mapping[str, Any]) -> None:
         """Tries to capture the network as a graph, on a sample of rows."""
-        if not context:
-            self.split = graph.split(self.network.plain, self.layer, sample, self.network.output)
+        if not context and self._captured_whole:
+            self.split = graph.split(
+                self.network.plain, self.places[0].layer, sample, self.network.output
+            )
+
+    def learn(self, two: Sample, each: Sequence[Sample]) -> Rows:
+        """Learns from two inputs, and from each of them alone, how activations count inputs.
+
+        Gives the activations of the two. Refuses what only looks as if it had a row for each.
+        """
+        if self.split is None and len(two[0][0]) > 1:
+            samples = (two, each[0])
+            shapes = [[tensor.shape for tensor in self._given(*sample)] for sample in samples]
+            self._common = tuple(of_two == of_one for of_two, of_one in zip(*shapes))
+        layers, _ = self.before(*two)
+        alone, _ = self.before(*each[0])
+        for place, beside, single in zip(self.places, layers, alone):
+            if beside.shape[1:] != single.shape[1:]:
+                raise KindError(
+                    expected=f"an activation with one row for each input out of layer {place}",
+                    got=f"shape {tuple(beside.shape)} for two and {tuple(single.shape)} for one",
+                    advice="Cut at a layer whose output counts inputs in its first dimension.",
+                )
+        if self.split is None:
+            self._check_answers(two, each, layers)
+        return layers
+
+    def _check_answers(self, two: Sample, each: Sequence[Sample], layers: Rows) -> None:
+        """Refuses an exchange after which the network answers otherwise."""
+        rows, context = two
+        whole = self.network.call(graph.copies(rows), context)
+        ours = self._answers(layers, rows, context)
+        same = graph.agree(ours, whole)
+        if same and any(self._common):
+            # With rows of their own, which they never had: each has to serve its own input.
+            unlike = tuple(
+                torch.cat([layer[:1], layer[1:] / 2]) if is_common else layer
+                for layer, is_common in zip(layers, self._common)
+            )
+            ours = self._answers(unlike, rows, context)
+            alone = [
+                self._answers(tuple(layer[row : row + 1] for layer in unlike), *one)
+                for row, one in enumerate(each)
+            ]
+            whole = torch.cat(alone)
+            same = graph.agree(ours, whole)
+        if not same and bool(torch.isfinite(whole).all()):
+            raise AbilityError(
+                expected=f"{self.name} to answer like the whole network",
+                got="another answer to the same inputs",
+                advice="Cut at a layer whose output counts inputs in its first dimension.",
+            )
+
+    def _answers(
+        self, layers: Rows, inputs: Sequence[Tensor], context: Mapping[str, Any]
+    ) -> Tensor:
+        return self.call(layers, {**context, **names_of(inputs)})
 
     def before(
         self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0
-    ) -> tuple[Tensor, Sequence[Tensor]]:
-        """The activation of a chunk, and what is carried beside it."""
-        parts: tuple[Tensor, Sequence[Tensor]] = in_format(
+    ) -> tuple[Rows, Sequence[Tensor]]:
+        """The activations of a chunk, layer by layer, and what is carried beside them."""
+        parts: tuple[Rows, Sequence[Tensor]] = in_format(
             self, memory_format, lambda tried: self._before(arranged(rows, tried), context)
         )
         return parts
 
-    def _before(self, rows: Rows, context: Mapping[str, Any]) -> tuple[Tensor, Sequence[Tensor]]:
+    def _before(self, rows: Rows, context: Mapping[str, Any]) -> tuple[Rows, Sequence[Tensor]]:
         self.network.start_afresh()
         # Captured: what skips past the layer is worked out here, once.
         if self.split is not None:
             activation, *carried = self.split.before.forward(*graph.copies(rows))
-            return _activation(activation, self.layer, len(rows[0])), carried
-        # Not captured: a hook reads the activation, and the inputs themselves are carried.
-        passed: list[Any] = []
+            return (self.places[0].pick(activation, len(rows[0])),), carried
+        # Not captured: hooks read the activations, and the inputs themselves are carried.
+        layers = []
+        for number, given in enumerate(self._given(rows, context)):
+            is_common = number < len(self._common) and self._common[number]
+            layers.append(with_rows(given, len(rows[0])) if is_common else given)
+            self.places[number].check_rows(layers[-1], len(rows[0]))
+        return tuple(layers), rows
+
+    def _given(self, rows: Rows, context: Mapping[str, Any]) -> list[Tensor]:
+        """What the layers give in one forward, as it is."""
+        self.network.start_afresh()
+        passed: list[list[Tensor]] = [[] for _ in self.places]
 
         # A copy at once: what follows may write on the layer's output (a sum, a rectifier in place).
-        def read(module: nn.Module, inputs: Any, output: Any) -> None:
-            passed.extend(graph.copies((output,)))
+        def read(number: int, output: Any) -> None:
+            passed[number].append(self.places[number].find(output, len(rows[0])).clone())
 
-        with _hooked(self.network.layer(self.layer), read):
+        with _hooked(self.network.plain, self.places, read):
             self.network.plain(*graph.copies(rows), **context)
-        if len(passed) != 1:
-            raise self._called_again(f"{len(passed)} calls")
-        return _activation(passed[0], self.layer, len(rows[0])), rows
+        self._check_called(list(map(len, passed)))
+        return [activation for (activation,) in passed]
+
+    def check_apart(self, sample: Rows, context: Mapping[str, Any]) -> None:
+        """Refuses layers of which one lies behind another: exchanged, it would hide the first."""
+        if len(self.places) == 1:
+            return
+        behind: list[Place] = []
+
+        def watch(number: int, output: Any) -> Any:
+            activation = self.places[number].find(output, len(sample[0]))
+            if activation.requires_grad:
+                behind.append(self.places[number])
+            if not activation.is_floating_point():
+                return None
+            leaf = activation.detach().clone().requires_grad_()
+            return self.places[number].replaced(output, leaf.clone())
+
+        self.network.start_afresh()
+        try:
+            with torch.enable_grad(), _hooked(self.network.plain, self.places, watch):
+                self.network.plain(*graph.copies(sample), **context)
+        except AssayError:
+            raise
+        except Exception:
+            # A forward that takes no gradients is not one that fails: nothing hangs on a gradient.
+            return
+        if behind:
+            raise InputError(
+                expected="layers that lie side by side",
+                got=f"{self.layer}, of which {behind[0]} lies behind another",
+                advice="Ask behind one after the other: question.after(layer) for each.",
+            )
 
     def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
         outputs = in_format(self, memory_format, lambda tried: self._forward(rows, context, tried))
@@ -266,14 +371,30 @@ class After(_Cut):
         if memory_format == 0:
             carried = [tensor.contiguous() for tensor in carried]
         # Copies go on: the network may write on them, and they are asked about again.
-        activation, *beside = graph.copies((*arranged(rows, memory_format), *carried))
+        copies = graph.copies((*arranged(rows, memory_format), *carried))
+        activations = copies[: len(self.places)]
+        beside = copies[len(self.places) :]
         if self.split is not None:
-            return self.network.output(self.split.behind.forward(activation, *beside))
-        # What is carried are then the inputs: the forward runs from the start, and the hook
-        # exchanges the layer's output for the activation that is asked about.
+            return self.network.output(self.split.behind.forward(*activations, *beside))
+        # What is carried are then the inputs: the forward runs from the start, and hooks exchange
+        # what the layers give for the activations that are asked about.
         original = {name: value for name, value in context.items() if name not in names}
-        with _hooked(self.network.layer(self.layer), lambda module, inputs, output: activation):
-            return self.network.output(self.network.plain(*beside, **original))
+        exchanged = [0] * len(self.places)
+
+        def exchange(number: int, output: Any) -> Any:
+            exchanged[number] += 1
+            is_common = number < len(self._common) and self._common[number]
+            return self.places[number].exchange(output, activations[number], is_common)
+
+        with _hooked(self.network.plain, self.places, exchange):
+            outputs = self.network.output(self.network.plain(*beside, **original))
+        self._check_called(exchanged)
+        return outputs
+
+    def _check_called(self, calls: Sequence[int]) -> None:
+        for place, count in zip(self.places, calls):
+            if count != 1:
+                raise self._not_once(place, count)
 
 
 def names_of(carried: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ was found.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, final
@@ -13,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from assay.engine import Chunking
-from assay.errors import AbilityError, InputError, KindError, ModelError
+from assay.errors import InputError, KindError, ModelError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, LocalChange, Model, checked, digest
 from assay.models.networks import layers as cut
 from assay.models.networks.fast_forms import FastForms, can_be_fast, version_of
 from assay.models.networks.module_state import ModuleState
+from assay.models.networks.places import embeddings_of, name_of, places_of
 
 
 def _acts_in_training(module: nn.Module) -> bool:
@@ -52,7 +52,9 @@ class Network(cut.Layered):
             )
         # The first weights tell device and number type; a module without any takes what comes.
         tensors = (*module.parameters(), *module.buffers())
-        first = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+        floating = [tensor for tensor in tensors if tensor.is_floating_point()]
+        # Eight bits are for storage: what is computed in tells, where there is such.
+        first = min(floating, key=lambda tensor: tensor.element_size() == 1, default=None)
         if first is not None and device is not None and first.device.type != device.type:
             raise InputError(
                 expected=f"the model on {device}",
@@ -198,25 +200,21 @@ class Network(cut.Layered):
         ]
         return digest(str(self.plain).encode(), *parts)
 
-    def layer(self, name: str) -> nn.Module:
-        """The layer of that name, or a refusal with the names that come near."""
-        self.require(Ability.LAYERS, f"layer {name!r}")
-        known = {key: part for key, part in self.plain.named_modules() if key}
-        if name not in known:
-            similar = difflib.get_close_matches(name, known, n=5, cutoff=0.3)
-            near = similar or list(known)[:8]
-            raise AbilityError(
-                expected=f"the name of a layer of {self.name}",
-                got=repr(name),
-                advice=f"Layers near it: {', '.join(near)}.",
+    def cut_after(self, layer: Any, output: Any = None) -> cut.After:
+        self.require(Ability.LAYERS, "layers to cut at")
+        return cut.After(self, places_of(self.plain, self.name, layer, output))
+
+    def cut_upto(self, layer: Any, output: Any = None) -> Model:
+        self.require(Ability.LAYERS, "layers to cut at")
+        places = places_of(self.plain, self.name, layer, output)
+        if len(places) > 1:
+            raise InputError(
+                expected="one layer to stop at, and one part of its output",
+                got=name_of(places),
+                advice="Ask for a unit of each by itself: question.upto(layer, unit).",
             )
-        layer: nn.Module = known[name]
-        return layer
+        return cut.Upto(self, places)
 
-    def cut_after(self, layer: str) -> cut.After:
-        self.layer(layer)
-        return cut.After(self, layer)
-
-    def cut_upto(self, layer: str) -> Model:
-        self.layer(layer)
-        return cut.Upto(self, layer)
+    @property
+    def embeddings(self) -> tuple[str, ...]:
+        return embeddings_of(self.plain)

@@ -1,0 +1,82 @@
+"""Squares on every kind of feature map: images with channels anywhere, series and volumes."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import assay
+from assay.errors import InputError
+from assay.perturbations import Squares
+from toys import randn
+
+
+def question(x: Tensor, features: Any = None) -> assay.Question:
+    return assay.Question(lambda x: x.flatten(1).sum(1), x, features=features)
+
+
+def by_hand(letters: str, shape: tuple[int, ...], side: int) -> set[tuple[int, ...]]:
+    """The elements inside of every square, corner by corner."""
+    places = [axis for axis, letter in enumerate(letters) if letter != "C"]
+    elements = torch.arange(torch.Size(shape).numel()).reshape(shape)
+    squares = set()
+    for corner in product(*(range(shape[axis] - side + 1) for axis in places)):
+        inside = [slice(None)] * len(shape)
+        for axis, start in zip(places, corner):
+            inside[axis] = slice(start, start + side)
+        squares.add(tuple(elements[tuple(inside)].flatten().tolist()))
+    return squares
+
+
+@pytest.mark.parametrize(
+    ("axes", "letters", "shape"),
+    [
+        (None, "HW", (4, 5)),
+        (None, "CHW", (3, 4, 5)),
+        (None, "CDHW", (2, 3, 4, 5)),
+        ("HWC", "HWC", (4, 5, 3)),
+        ("CT", "CT", (2, 6)),
+        ("TC", "TC", (6, 2)),
+        ("DHW", "DHW", (3, 4, 5)),
+        ("T", "T", (6,)),
+    ],
+)
+@pytest.mark.parametrize("side", [1, 2])
+def test_every_square_is_removed_once_through_all_channels(
+    axes: str | None, letters: str, shape: tuple[int, ...], side: int
+) -> None:
+    law = Squares((side,), axes=axes)
+    # Element by element, and by places that own their channels.
+    features = [assay.Elements()]
+    if axes != "T":
+        features.append(assay.Pixels(axes=letters))
+    for each in features:
+        asked = question(randn(1, *shape) + 3, each)
+        count = law.size(asked, 0)
+        step = law.draw(asked, 0, (0, count)).step[0]
+        squares = [tuple(row.nonzero().flatten().tolist()) for row in step]
+        assert set(squares) == by_hand(letters, shape, side)
+        assert len(squares) == len(set(squares)) == count
+
+
+def test_sampled_squares_of_a_series_are_stretches() -> None:
+    asked = question(randn(2, 3, 8) + 3, assay.Pixels(axes="CT"))
+    removed = Squares((3,), sampled=True).draw(asked, 0, (0, 9)).removed
+    assert removed is not None
+    assert removed.sum(2).eq(3).all()
+    assert (removed.int().diff(dim=2).abs().sum(2) <= 2).all()
+
+
+def test_squares_ask_what_the_axes_are() -> None:
+    with pytest.raises(InputError, match="axes='HWC'"):
+        Squares((2,)).size(question(randn(1, 5, 7, 3)), 0)
+    with pytest.raises(InputError, match="features on an image"):
+        Squares((2,)).size(question(randn(1, 5)), 0)
+    with pytest.raises(InputError, match="features on an image"):
+        Squares((2,)).size(question(randn(1, 5), assay.Columns()), 0)
+    with pytest.raises(InputError, match="sides from 1 to 4"):
+        Squares((5,)).size(question(randn(1, 4, 6)), 0)
