@@ -28,6 +28,8 @@ _CACHE = 1 << 17  # elements of a first chunk, a guess of what the cache holds w
 
 _MOST = 1 << 19  # elements of the largest chunk: a busy moment must not buy hundreds of megabytes
 
+_UNMEASURED = 1 << 22  # elements of a chunk before its memory is known: 32 MB in double precision
+
 _UNTIMED = (
     3 << 17
 )  # elements of a chunk chosen without a clock: 128 rows of 3 x 32 x 32, 256 of 28 x 28
@@ -214,6 +216,7 @@ class ChunkSearch(Chunks):
     purpose: str = ""
     by_size: bool = False
     _cells: float = 0.0
+    _affordable_rows: int = 1 << 16
     _announced: float = math.inf
     _rates: dict[Plan, float] = field(default_factory=dict)
     _trial: Trial = field(default_factory=Trial)
@@ -226,6 +229,7 @@ class ChunkSearch(Chunks):
     def sized(self, elements: int, share: float = 1.0, total: int | None = None) -> ChunkSearch:
         """The same search, told what comes; see `Chunks.sized`."""
         self._cells = max(1, elements * share)
+        self._affordable_rows = _affordable(elements)
         if total is not None:
             before = 0.0 if math.isinf(self._announced) else self._announced
             self._announced = before + total
@@ -235,7 +239,7 @@ class ChunkSearch(Chunks):
         self.runs_per_plan = 2 if share == 1.0 else 4
         # A power of two between 8 and 64 rows whose elements fit the cache.
         fitting = (_CACHE // max(1, elements)).bit_length() - 1
-        self.first = 1 << max(3, min(6, fitting))
+        self.first = min(1 << max(3, min(6, fitting)), _affordable(elements))
         self.limit = min(self.limit, max(self.first, int(_MOST / self._cells)))
         return self
 
@@ -273,7 +277,7 @@ class ChunkSearch(Chunks):
         fewest, most = _REPRODUCIBLE_ROWS
         fitting = int(_UNTIMED / max(1.0, self._cells))
         rows = 1 << max(fitting.bit_length() - 1, 0)
-        rows = min(max(rows, fewest), most, self.limit)
+        rows = min(max(rows, fewest), most, self.limit, self._affordable_rows)
         return Plan(rows, self.memory_formats - 1)
 
     def observe(self, plan: Plan, rows: int, seconds: float) -> None:
@@ -303,6 +307,14 @@ class ChunkSearch(Chunks):
         plan = self.next_plan()
         self.limit = max(1, plan.rows // 2)
         self.best = Plan(self.limit, plan.memory_format)
+
+
+def _affordable(elements: int) -> int:
+    """The most rows, a power of two, that a first chunk may have: what a network makes of a row of
+    many elements is many times as large, and memory that runs out late is halved late.
+    """
+    rows = max(1, _UNMEASURED // max(1, elements))
+    return 1 << (rows.bit_length() - 1)
 
 
 @final

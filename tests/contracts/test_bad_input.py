@@ -281,7 +281,7 @@ BAD = {
     "no row for each input": Bad(
         lambda m: assay.Question(m, X),
         ModelError,
-        "one output row for each of 2",
+        "one output row for each of 1",
         r"\(4,\)",
         "first dimension",
         lambda x: x.sum(0),

@@ -1,58 +1,84 @@
-"""What a model says keeps its own precision until differences have been taken."""
+"""Answers keep the precision of what the model said, and the same rows are answered the same way."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from assay.methods.shapley.exact import ExactShapley
-from assay.methods.shapley.sampling import SamplingShapley
-from assay.metrics.faithfulness.completeness import Completeness
-from assay.metrics.faithfulness.infidelity import Infidelity
-from assay.question.question import Question
+import assay
+from assay.engine import ChunkSearch
+from assay.errors import ModelError
+from toys import randn, randomised
 
-TYPES = [np.float64, np.float32, np.float16, np.int64]
-
-
-def seconds(x: np.ndarray) -> np.ndarray:
-    """Seconds since 1970, in double precision: of sixty times a product, on 1.7e9 of them."""
-    x = np.asarray(x, dtype=np.float64)
-    return 1.7e9 + 60.0 * x[:, 0] * x[:, 1]
-
-
-@pytest.mark.parametrize("dtype", TYPES, ids=lambda dtype: dtype.__name__)
-def test_differences_of_large_outputs_are_those_of_the_model(dtype):
-    question = Question(seconds, np.array([[1, 2, 3]], dtype))
-    exact = ExactShapley()(question)
-    # Both share 60 * 1 * 2; the third feature never matters.
-    assert exact.values.tolist() == [[60.0, 60.0, 0.0]]
-    assert float(exact.gap) == 0.0
-    sampled = SamplingShapley(draws=10)(question)
-    assert sampled.values.tolist() == [[60.0, 60.0, 0.0]]
-    # Answers are given in the precision of the inputs.
-    own = torch.float64 if dtype is np.float64 else torch.float32
-    assert {exact.values.dtype, exact.base.dtype, exact.prediction.dtype, exact.gap.dtype} == {own}
+METHODS = [
+    assay.ExactShapley(),
+    assay.KernelShap(),
+    assay.PermutationShapley(),
+    assay.SamplingShapley(draws=10),
+]
 
 
-@pytest.mark.parametrize("dtype", TYPES, ids=lambda dtype: dtype.__name__)
-def test_metrics_compare_what_the_model_said(dtype):
-    def linear(x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x, dtype=np.float64)
-        return 1.7e9 + 60.0 * x[:, 0] + 7.0 * x[:, 1]
-
-    question = Question(linear, np.array([[1, 2, 3]], dtype))
-    credit = ExactShapley()(question)
-    assert torch.allclose(credit.values.double(), torch.tensor([[60.0, 14.0, 0.0]]).double())
-    # A linear account of a linear model misses nothing.
-    assert Completeness()(question, credit).mean < 1e-6
-    assert Infidelity(draws=20)(question, credit).mean < 1e-9
+def far(a: Any) -> Any:
+    """1e8 and something: single precision has steps of 8 there."""
+    a = a.astype(np.float64)
+    return 1e8 + a[:, 0] + 2 * a[:, 1] + 0.5 * a[:, 0] * a[:, 2]
 
 
-def test_single_precision_stays_what_it_was():
-    net = torch.nn.Linear(3, 2)
-    question = Question(net, torch.ones(2, 3), target=0)
-    masks = torch.eye(3) > 0
-    assert question.prediction.dtype == question.base.dtype == torch.float32
-    assert question.value(masks).dtype == question.outputs(masks).dtype == torch.float32
-    assert question.score(question.x).dtype == torch.float32
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_small_differences_of_large_outputs_are_kept(method: Any, dtype: Any) -> None:
+    made = method(assay.Question(far, np.array([[3, 4, 5]], dtype=dtype)))
+    # By hand: 3 + 7.5 / 2, 8, and 7.5 / 2.
+    np.testing.assert_allclose(made.values, [[6.75, 8.0, 3.75]], atol=1e-6)
+    assert abs(float(made.gap[0])) < 1e-6
+
+
+def test_counts_of_words_far_from_zero() -> None:
+    made = assay.explain(lambda t: np.array([1e8 + len(s.split()) for s in t]), ["a b c"])
+    np.testing.assert_allclose(made.values, [[1, 1, 1]])
+
+
+def test_networks_in_single_precision_answer_in_it() -> None:
+    net = randomised(nn.Linear(3, 2))
+    made = assay.ExactShapley()(assay.Question(net, randn(2, 3), target=0))
+    assert made.values.dtype == made.prediction.dtype == torch.float32
+    runtime = lambda a: a.sum(1, dtype=np.float32)  # noqa: E731  a runtime on arrays alike
+    single = assay.Question(runtime, np.ones((1, 3), dtype=np.float32))
+    assert single.prediction.dtype == torch.float32
+
+
+def test_certificates_see_differences_far_from_zero() -> None:
+    def rule(x: Any) -> Any:
+        return np.stack([np.full(len(x), 1e8), 1e8 + x.sum(1) - 2.5], axis=1)
+
+    for ones in (np.ones((1, 6)), np.ones((1, 6), np.float32), np.ones((1, 6), np.int64)):
+        question = assay.Question(rule, ones)
+        (certificate,) = assay.HardStability().certify(question, torch.arange(6) < 1)
+        assert (certificate.incremental, certificate.full) == (1, False)
+
+
+def test_a_model_that_remembers_breaks_its_promise() -> None:
+    asked = {"times": 0}
+
+    def remembers(x: Tensor) -> Tensor:
+        asked["times"] += 1
+        return x.sum(1) + (0.5 if asked["times"] > 5 else 0.0)
+
+    with pytest.raises(ModelError, match=r"a difference of 0\.5 from what it said with nothing"):
+        assay.ExactShapley()(assay.Question(remembers, torch.ones(1, 3)))
+
+
+def test_an_influence_that_takes_three_rows_is_seen() -> None:
+    with pytest.raises(ModelError, match="not to depend on its neighbours"):
+        _ = assay.Question(lambda x: x.sum(1) + (len(x) > 2), torch.ones(4, 3)).prediction
+
+
+def test_first_chunks_of_large_rows_are_small() -> None:
+    for elements, most in ((3 * 224 * 224, 8), (3 * 1024 * 1024, 1), (3 * 4096 * 4096, 1)):
+        timed = ChunkSearch().sized(elements)
+        assert timed.next_plan().rows <= most
+        assert ChunkSearch(by_size=True).sized(elements).next_plan().rows <= most

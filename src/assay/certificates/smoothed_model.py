@@ -56,6 +56,8 @@ class SmoothedModel(Model):
         self.largest_chunk = _TOGETHER * 4
         self.device = self.base.device
         self.dtype = self.base.dtype
+        # Averages are taken in double; the numbers are those of the base.
+        self.single = self.base.single or self.base.dtype == torch.float32
         # The argmax of a vote has no slope.
         kept = {Ability.GRADIENT} if scale > 1 else set()
         self.abilities = self.base.abilities & kept

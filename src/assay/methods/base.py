@@ -219,11 +219,10 @@ class Method(Settings, ABC):
         return iter((question,)) if self.pools_inputs else question.shards()
 
     def _checked(self, given: Tensor | Estimate, question: Question) -> Estimate:
-        """Finite, detached, and in the number type of the inputs."""
+        """Finite, detached, and in the number type of answers to the question."""
         estimate = given if isinstance(given, Estimate) else Estimate(given)
         values = finite(estimate.values.detach(), repr(self), "of its own values")
-        double = question.x.dtype == torch.float64
-        values = values.to(torch.float64 if double else torch.float32)
+        values = values.to(question.precision)
         return Estimate(values, estimate.standard_error, estimate.notes, estimate.ends)
 
     def _answer(

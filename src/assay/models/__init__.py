@@ -3,6 +3,8 @@
 - `base`: what a model can do (`Ability`) and how it is called
 - `wrapping`: the door, the one place where the kind of a predictor is found out
 - `black_box`: estimators and plain functions
+- `identity`: what decides the outputs, as one hash
+- `failures`: what a predictor raises, as a refusal that says what helps
 - `networks`: torch modules
 
 May be subclassed: `Model`.

@@ -60,6 +60,8 @@ class Model(ABC):
     device: torch.device = torch.device("cpu")  # may be overridden
     dtype: torch.dtype | None = None  # may be overridden
     """The number type of the weights, where there is one."""
+    single: bool = False
+    """Whether its numbers are of single precision although its outputs come in double."""
     takes_missing: bool = False  # may be overridden
     """Whether NaN is a value the predictor knows what to do with."""
     incremental: bool = False  # may be overridden
@@ -160,13 +162,72 @@ def checked(outputs: Any, rows: int, who: str) -> Tensor:
     """Outputs as one tensor with a row per input, or a refusal that says how to get there."""
     if not isinstance(outputs, Tensor):
         raise _not_one_tensor(outputs, who)
-    if outputs.dim() == 0 or len(outputs) != rows:
+    plain = real_numbers(outputs, who)
+    if plain.dim() == 0 or len(plain) != rows:
         raise ModelError(
             expected=f"one output row for each of {rows} inputs from {who}",
-            got=f"a tensor of shape {tuple(outputs.shape)}",
-            advice="The first dimension of inputs and outputs counts rows.",
+            got=f"a tensor of shape {tuple(plain.shape)}",
+            advice=(
+                "The first dimension of inputs and outputs counts rows; x[None] adds it to one input."
+            ),
         )
-    return outputs
+    if plain.numel() == 0 and rows:
+        raise ModelError(
+            expected=f"at least one output for each input from {who}",
+            got=f"a tensor of shape {tuple(plain.shape)}",
+            advice="Return scores, one column for each number that may be explained.",
+        )
+    return plain
+
+
+def real_numbers(outputs: Tensor, who: str) -> Tensor:
+    """The same numbers in a type that arithmetic keeps, or the refusal of what has no such type.
+
+    Truth values become 0 and 1, as NumPy has them. Narrow integers become wide ones: a difference of
+    two bytes is no byte.
+    """
+    for is_one, what, advice in _UNREAL:
+        if is_one(outputs):
+            raise KindError(
+                expected=f"real numbers in plain tensors from {who}", got=what, advice=advice
+            )
+    dtype = outputs.dtype
+    if dtype in _KEPT:
+        return outputs
+    if dtype.is_floating_point or dtype == torch.bool:
+        return outputs.to(torch.float32)
+    return outputs.to(torch.float64 if dtype == torch.uint64 else torch.int64)
+
+
+_KEPT = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
+
+_UNREAL: tuple[tuple[Callable[[Tensor], bool], str, str], ...] = (
+    (
+        lambda outputs: outputs.is_nested,
+        "a nested tensor",
+        "Pad it: torch.nested.to_padded_tensor(outputs, 0.0).",
+    ),
+    (
+        lambda outputs: outputs.layout is not torch.strided,
+        "a sparse one, or one in a layout of its own",
+        "Return outputs.to_dense(), or wrap(model, output=lambda out: out.to_dense()).",
+    ),
+    (
+        lambda outputs: outputs.is_quantized,
+        "quantised ones",
+        "Return outputs.dequantize(), or wrap(model, output=lambda out: out.dequantize()).",
+    ),
+    (
+        lambda outputs: outputs.is_meta,
+        "a tensor on the device meta, which holds no numbers",
+        "Load the weights, and put model and inputs on a device that holds data.",
+    ),
+    (
+        lambda outputs: outputs.is_complex(),
+        "complex ones",
+        "Say which number is meant: wrap(model, output=lambda out: out.abs()), or out.real.",
+    ),
+)
 
 
 def _not_one_tensor(outputs: Any, who: str) -> KindError:
@@ -176,6 +237,12 @@ def _not_one_tensor(outputs: Any, who: str) -> KindError:
     if isinstance(outputs, list) and not any(hasattr(part, "shape") for part in outputs):
         kind = f"a list of {type(next(iter(outputs), None)).__name__}"
         advice = "Return scores or probabilities as an array: numpy.asarray(outputs)."
+        # Detectors give a record for each picture; no array can be made of those.
+        if not _is_numbers(outputs):
+            advice = (
+                "Make one number or row of numbers of each input's record: wrap(model, "
+                "output=lambda out: torch.stack([part['scores'].sum() for part in out]))."
+            )
     elif isinstance(outputs, Mapping):
         part = repr(next(iter(outputs))) if outputs else "..."
         advice = f"Say which part is meant: wrap(model, output={part})."
@@ -186,6 +253,13 @@ def _not_one_tensor(outputs: Any, who: str) -> KindError:
 
 ABSENT = "with everything removed"
 """Where rows are the absent inputs themselves, in refusals."""
+
+
+def _is_numbers(outputs: Any) -> bool:
+    """Whether a list holds numbers, or lists of them."""
+    if isinstance(outputs, list | tuple):
+        return all(map(_is_numbers, outputs))
+    return isinstance(outputs, int | float)
 
 
 def finite(outputs: Tensor, who: str, where: str) -> Tensor:
@@ -204,7 +278,7 @@ def finite(outputs: Tensor, who: str, where: str) -> Tensor:
             )
         raise ModelError(
             expected=f"finite outputs from {who}",
-            got=f"NaN or infinity in {int(bad.sum())} of {len(outputs)} rows {where}",
+            got=f"NaN or infinity in {int(bad.sum())} of {len(outputs)} rows {where}".rstrip(),
             advice=advice,
         )
     return outputs

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
+import numbers
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from assay.engine import Chunking
-from assay.errors import KindError
+from assay.errors import KindError, ModelError
 from assay.inputs.layout import Rows
 from assay.models.base import Ability, Model, checked, digest
+from assay.models.identity import identity
 
 # Rows of a table are small: chunks of very many still fit the memory.
 _LARGEST_CHUNK = 1 << 20
@@ -23,21 +25,55 @@ def _as_tensor(outputs: Any, who: str) -> Any:
     """Arrays of numbers as tensors; anything else as it came, for the common check to refuse."""
     if isinstance(outputs, Tensor) or not hasattr(outputs, "__array__"):
         return outputs
+    _check_no_holes(outputs, who)
     array = np.asarray(outputs)
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
-        raise KindError(
-            expected=f"numbers from {who}",
-            got=array.dtype,
-            advice=(
-                "Explain scores or probabilities rather than labels: wrap(model, "
-                "output='predict_proba') or output='decision_function'."
-            ),
-        )
+    if array.dtype.kind == "O":
+        array = _plain_numbers(array)
+    if array.dtype.kind not in "biuf":
+        raise KindError(expected=f"numbers from {who}", got=array.dtype, advice=_way_to(array))
     array = np.ascontiguousarray(array, dtype=np.float64)
     # Torch warns of arrays that may not be written to.
     if not array.flags.writeable:
         array = array.copy()
     return torch.from_numpy(array)
+
+
+def _check_no_holes(outputs: Any, who: str) -> None:
+    """Refuses masked arrays: the numbers under a mask are none."""
+    if np.ma.isMaskedArray(outputs) and np.ma.getmaskarray(outputs).any():
+        raise ModelError(
+            expected=f"a number for each input from {who}",
+            got="a masked array with holes",
+            advice="Fill them: outputs.filled(0.0), or another number that they stand for.",
+        )
+
+
+def _plain_numbers(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array of Python's numbers as one of floats; anything else as it came."""
+    if all(isinstance(number, numbers.Real) for number in array.reshape(-1)):
+        return array.astype(np.float64)
+    return array
+
+
+def _way_to(array: np.ndarray[Any, Any]) -> str:
+    """What helps where an array holds no real numbers."""
+    if array.dtype.kind == "c":
+        return "Say which number is meant: numpy.abs(outputs), or outputs.real."
+    if array.dtype.kind in "mM":
+        return "Return a number of days or seconds: outputs / numpy.timedelta64(1, 's')."
+    if array.dtype.kind == "V":
+        return "Return one of the record's fields: outputs['name']."
+    return (
+        "Explain scores or probabilities rather than labels: wrap(model, output='predict_proba') or "
+        "output='decision_function' of an estimator; of a function, one column of floats for each "
+        "label."
+    )
+
+
+def _is_single(outputs: Any) -> bool:
+    """Whether an array is of single precision or less, as network runtimes on arrays give it."""
+    dtype = getattr(outputs, "dtype", None)
+    return isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize <= 4
 
 
 @final
@@ -81,6 +117,7 @@ class Estimator(Model):
                 advice="Wrap a function that takes them all and calls the estimator.",
             )
         outputs = getattr(self.estimator, self.method)(self._table(rows[0]))
+        self.single = _is_single(outputs)
         return checked(_as_tensor(outputs, self.name), len(rows[0]), self.name)
 
     def _table(self, rows: Any) -> Any:
@@ -100,11 +137,7 @@ class Estimator(Model):
         return rows
 
     def fingerprint(self) -> bytes:
-        try:
-            state = pickle.dumps(self.estimator)
-        except Exception:  # an estimator that cannot be pickled is known by its settings alone
-            state = repr(self.estimator).encode()
-        return digest(self.name.encode(), state)
+        return digest(self.name.encode(), identity(self.estimator))
 
 
 @final
@@ -122,18 +155,51 @@ class Function(Model):
         chunking: Chunking | None = None,
         device: torch.device | None = None,
         tensors: bool = False,
+        names: tuple[str, ...] = (),
     ) -> None:
         self.function = function
         self.output = output
         self.chunking = chunking or Chunking()
         self.device = device or torch.device("cpu")
         self.tensors = tensors
-        # Only what is called with tensors can have slopes.
-        self.abilities = frozenset({Ability.GRADIENT} if tensors else ())
+        self.names = names
+        # Names of the context that is handed over as arrays, since it came as such.
+        self.as_arrays: frozenset[str] = frozenset()
+        self._sample: tuple[Rows, Mapping[str, Any]] | None = None
+        self._known: bytes | None = None
 
     @property
     def name(self) -> str:
         return getattr(self.function, "__qualname__", type(self.function).__name__)
+
+    @property
+    def abilities(self) -> frozenset[Ability]:  # type: ignore[override]
+        """Only what is called with tensors, and stays in torch, has slopes."""
+        return frozenset({Ability.GRADIENT} if self.tensors and self._hangs_on_graph else ())
+
+    @cached_property
+    def _hangs_on_graph(self) -> bool:
+        """Whether outputs can be differentiated; the function is asked about one row to tell.
+
+        What fails for another reason counts as able: whoever asks is then told the reason.
+        """
+        if self._sample is None:
+            return True
+        rows, context = self._sample
+        leaves = tuple(row.detach().clone() for row in rows)
+        if not all(leaf.is_floating_point() for leaf in leaves):
+            return True
+        with self.session(slopes=True):
+            for leaf in leaves:
+                leaf.requires_grad_()
+            try:
+                # A clone of a leaf may be written to.
+                outputs = self.call(tuple(leaf.clone() for leaf in leaves), context)
+            except RuntimeError as error:
+                return "numpy() on Tensor that requires grad" not in str(error)
+            except Exception:  # told when it is asked in earnest
+                return True
+        return outputs.requires_grad
 
     def reading(self, raw: Any) -> Function:
         """The same function, called with tensors if that is what the inputs are."""
@@ -141,28 +207,54 @@ class Function(Model):
         first = raw
         if isinstance(raw, tuple | list) and raw:
             first = raw[0]
-        reader = Function(
-            self.function, self.output, self.chunking, self.device, isinstance(first, Tensor)
-        )
+        return self._as(isinstance(first, Tensor), self.names)
+
+    def on_arrays(self) -> Function:
+        """The same function, called with arrays."""
+        return self._as(False, self.names)
+
+    def under(self, names: tuple[str, ...]) -> Function:
+        """The same function, given its inputs under these names of arguments."""
+        return self._as(self.tensors, names)
+
+    def _as(self, tensors: bool, names: tuple[str, ...]) -> Function:
+        made = Function(self.function, self.output, self.chunking, self.device, tensors, names)
         # One memory for both: what is learnt of chunks stays with what was wrapped.
-        reader.__dict__["_searches"] = self._searches
-        return reader
+        made.__dict__["_searches"] = self._searches
+        return made
+
+    def asked_about(
+        self, sample: Callable[[], tuple[Rows, Mapping[str, Any]]], as_arrays: frozenset[str]
+    ) -> None:
+        """Told what it will be asked about: one row, its context, and which of that came as arrays."""
+        if self.tensors:
+            self._sample = sample()
+        else:
+            self.as_arrays = as_arrays
 
     def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
+        # What it counts or remembers while it works makes it no other function.
+        if self._known is None:
+            self._known = self.fingerprint()
         # Frames stay frames; tensors become arrays for who was given arrays.
         arguments = rows
         if not self.tensors:
             arguments = tuple(map(_as_array, rows))
-        outputs = self.output(self.function(*arguments, **context))
+        beside = {
+            name: _as_array(value) if name in self.as_arrays else value
+            for name, value in context.items()
+        }
+        if self.names:
+            beside |= zip(self.names, arguments, strict=True)
+            arguments = ()
+        outputs = self.output(self.function(*arguments, **beside))
+        self.single = _is_single(outputs)
         return checked(_as_tensor(outputs, self.name), len(rows[0]), self.name).to(self.device)
 
     def fingerprint(self) -> bytes:
-        code = getattr(self.function, "__code__", None)
-        body = b""
-        # What it closes over is not read: two closures of one code look alike.
-        if code is not None:
-            body = code.co_code + repr(code.co_consts).encode()
-        return digest(self.name.encode(), body)
+        if self._known is not None:
+            return self._known
+        return digest(self.name.encode(), identity(self.function, self.output, self.names))
 
 
 def _as_array(rows: Any) -> Any:

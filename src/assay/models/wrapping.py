@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from assay.engine import Chunking, PlanRuns
-from assay.errors import InputError, KindError
+from assay.engine import Chunking, PlanRuns, out_of_memory
+from assay.errors import AssayError, InputError, KindError, ModelError
 from assay.models.base import Model
 from assay.models.black_box import Estimator, Function
+from assay.models.networks.by_name import by_name as module_by_name
 from assay.models.networks.network import Network
-from assay.settings import argument, scalar, shown
+from assay.settings import argument as checked_argument
+from assay.settings import scalar, shown
 
 # The most telling answer of an estimator comes first.
 _ANSWERS = ("predict_proba", "decision_function", "predict")
@@ -28,7 +31,7 @@ def _picker(output: str | int | Callable[[Any], Any] | None) -> Callable[[Any], 
     if output is None:
         return _unchanged
     if callable(output):
-        return output
+        return _picking(output)
     key: Any = output
 
     def pick(outputs: Any) -> Any:
@@ -47,12 +50,41 @@ def _picker(output: str | int | Callable[[Any], Any] | None) -> Callable[[Any], 
     return pick
 
 
+def _picking(output: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The caller's own pick; what it raises is told apart from what the predictor raises."""
+
+    def pick(outputs: Any) -> Any:
+        try:
+            return output(outputs)
+        except Exception as error:
+            # The engine answers this one with smaller chunks.
+            if isinstance(error, AssayError) or out_of_memory(error):
+                raise
+            raise ModelError(
+                expected="output= to pick a part of what the predictor gives",
+                got=f"{type(error).__name__}: {error} for {_described(outputs)}",
+                advice="Pick a part that is there: wrap(model, output=lambda out: ...).",
+            ) from error
+
+    return pick
+
+
+def _described(outputs: Any) -> str:
+    kind = type(outputs).__name__
+    if isinstance(outputs, Mapping):
+        return f"a {kind} with {', '.join(map(repr, outputs))}"
+    if hasattr(outputs, "shape"):
+        return f"a {kind} of shape {tuple(outputs.shape)}"
+    return f"a {kind}"
+
+
 def wrap(
     predictor: Any,
     *,
     batch_size: int | Literal["auto"] = "auto",
     device: str | torch.device | None = None,
     output: str | int | Callable[[Any], Any] | None = None,
+    argument: str | Sequence[str] | None = None,
     plan: Mapping[str, PlanRuns] | None = None,
     reproducible: bool = False,
     speedups: bool = True,
@@ -71,6 +103,8 @@ def wrap(
         output: which part of a structured output is meant (a key, an index or a callable); for an
             estimator, which of `predict_proba`, `decision_function` and `predict` is explained (the
             first that exists, by default).
+        argument: the name of the argument that takes the inputs (several names for several inputs),
+            where it is not the first.
         plan: the `facts["plan"]` of an earlier answer; the same question then runs the same chunks
             and gives the same bytes. Work that it does not name is cut as by `reproducible`.
         reproducible: whether chunks follow from the number of elements of a row instead of a clock,
@@ -83,11 +117,24 @@ def wrap(
     'Linear'
     """
     if isinstance(predictor, Model):
-        return predictor
+        return predictor if argument is None else by_name(predictor, _names(argument))
+    model = _wrapped(predictor, batch_size, device, output, plan, reproducible, speedups)
+    return model if argument is None else by_name(model, _names(argument))
+
+
+def _wrapped(
+    predictor: Any,
+    batch_size: Any,
+    device: Any,
+    output: Any,
+    plan: Any,
+    reproducible: bool,
+    speedups: bool,
+) -> Model:
     chunking = _chunking(batch_size, plan, reproducible)
     place = None if device is None else _place(device)
-    reproducible = argument("wrap", "reproducible", reproducible, bool)
-    speedups = argument("wrap", "speedups", speedups, bool)
+    reproducible = checked_argument("wrap", "reproducible", reproducible, bool)
+    speedups = checked_argument("wrap", "speedups", speedups, bool)
     _check_output(output)
     if isinstance(predictor, nn.Module):
         return Network(predictor, _picker(output), chunking, place, speedups)
@@ -100,7 +147,9 @@ def wrap(
                 got=repr(output),
                 advice=f"Choose one: wrap(model, output={answers[0]!r}).",
             )
-        return Estimator(predictor, str(output or answers[0]), chunking, place)
+        method = str(output or answers[0])
+        _check_no_labels(predictor, method, answers)
+        return Estimator(predictor, method, chunking, place)
     if callable(predictor) and not isinstance(predictor, type):
         return Function(predictor, _picker(output), chunking, place)
     raise KindError(
@@ -135,6 +184,91 @@ def _check_output(output: Any) -> None:
             got=shown(output),
             advice="Write wrap(model, output='logits'), or pick it: output=lambda out: out[0].",
         )
+
+
+def by_name(model: Model, names: tuple[str, ...]) -> Model:
+    """The same predictor, given its inputs under these names of arguments."""
+    if isinstance(model, Network):
+        # Named anew: the last names count.
+        module = getattr(model.module, "behind", model.module)
+        _check_names(getattr(module, "_orig_mod", module).forward, names, model.name)
+        named = module_by_name(module, names)
+        return Network(named, model.output, model.chunking, model.device, False)
+    if isinstance(model, Function):
+        _check_names(model.function, names, model.name)
+        return model.under(names)
+    raise KindError(
+        expected=f"inputs by place for {model.name}, which takes none by name",
+        got=f"names, {', '.join(map(repr, names))}",
+        advice=(
+            "Hand over the tensor, or several as a tuple; an estimator takes a table: "
+            "pandas.DataFrame(inputs)."
+        ),
+    )
+
+
+def _names(argument: Any) -> tuple[str, ...]:
+    names = (argument,) if isinstance(argument, str) else argument
+    is_names = isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
+    if not is_names or not names or len(set(names)) < len(names):
+        raise InputError(
+            expected="the name of an argument, or one name for each input",
+            got=repr(argument),
+            advice="Name it as the forward does: wrap(model, argument='pixel_values').",
+        )
+    return tuple(names)
+
+
+def _check_names(called: Any, names: tuple[str, ...], who: str) -> None:
+    """Refuses names that the signature does not have."""
+    try:
+        parameters = inspect.signature(called).parameters
+    except (TypeError, ValueError):  # made in C, or by a compiler: the call will tell
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    unknown = [name for name in names if name not in parameters]
+    if unknown:
+        raise InputError(
+            expected=f"names of arguments of {who}",
+            got=", ".join(map(repr, unknown)),
+            advice=f"It takes: {', '.join(parameters)}.",
+        )
+
+
+def _check_no_labels(estimator: Any, method: str, answers: Sequence[str]) -> None:
+    """Refuses to explain labels as if 7 were more than 3.
+
+    Only what is surely labels: the `predict` of a classifier of three classes or more, or of
+    something that finds clusters. Two labels are the answer to one question, and a function's whole
+    numbers may be counts: those are explained as they are.
+    """
+    if method != "predict":
+        return
+    kind = _estimator_kind(estimator)
+    classes = getattr(estimator, "classes_", None)
+    few = classes is None or len(classes) <= 2
+    if kind == "clusterer" or (kind == "classifier" and not few):
+        instead = [name for name in answers if name != "predict"]
+        advice = (
+            "Say which label is meant: wrap(lambda rows: (model.predict(rows) == label) * 1.0)."
+        )
+        if instead:
+            advice = f"Explain scores: wrap(model, output={instead[0]!r})."
+        raise KindError(
+            expected=f"numbers of which more is more from {type(estimator).__name__}.predict",
+            got="labels",
+            advice=advice,
+        )
+
+
+def _estimator_kind(estimator: Any) -> str | None:
+    tags = getattr(estimator, "__sklearn_tags__", None)
+    try:
+        kind = tags().estimator_type if callable(tags) else None
+    except Exception:  # tags of another version, or of something else
+        kind = None
+    return kind or getattr(estimator, "_estimator_type", None)
 
 
 def _chunking(batch_size: Any, plan: Any, reproducible: bool) -> Chunking:

@@ -15,7 +15,6 @@ from torch import Tensor
 _TOLERANCE = 1e-4  # relative: above what float32 leaves of the sums along a deep network
 
 _FLOOR = 16  # units in the last place below which a difference of sums says nothing
-_NARROW = (torch.float16, torch.bfloat16, torch.float32)  # what single precision holds exactly
 
 _ROUNDINGS = 8  # machine epsilons that are excused where one is coarser than that (half, bfloat16)
 
@@ -24,16 +23,6 @@ def to_input_precision(values: Tensor, like: Tensor) -> Tensor:
     """Results in the inputs' number type; half precision and integers answer in single precision."""
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
     return values.to(dtype)
-
-
-def to_finer_precision(values: Tensor, like: Tensor, outputs: torch.dtype) -> Tensor:
-    """What the model says, in the finer of two number types: that of the inputs, that of its outputs.
-
-    A function that computes in double precision on single or whole inputs is not rounded to them.
-    """
-    if outputs in _NARROW:
-        return to_input_precision(values, like)
-    return values.to(torch.float64)
 
 
 def rounding_tolerance(x: Tensor) -> float:

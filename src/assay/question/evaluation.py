@@ -10,19 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from assay import engine
-from assay.errors import AbilityError, KindError, ModelError, TargetError
+from assay.errors import AbilityError, AssayError, KindError, ModelError, TargetError
 from assay.features.partition import Features, Partition
-from assay.inputs.layout import Layout
-from assay.models.base import ABSENT, LocalChange, Model, digest, finite
-from assay.numerics.precision import to_finer_precision
+from assay.inputs.layout import Layout, Rows
+from assay.models.base import ABSENT, LocalChange, Model, digest, finite, real_numbers
+from assay.models.failures import Asked, slopes_refusal, told
+from assay.models.identity import identity
+from assay.numerics.precision import rounding_tolerance, to_input_precision
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.targets import Target
 
@@ -41,6 +42,9 @@ Read: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 _PATCH_COST = 1 / 16  # work and memory of a row of which a patch is asked, relative to a whole row
 _TOLERANCE = (1e-3, 1e-4)  # relative and absolute, between a row alone and beside another
 _HALF_TOLERANCE = (3e-2, 3e-2)  # the same in half precision
+_SHOWN = 1 << 22  # elements of inputs up to which a refusal may try them as one input
+_AGAIN = 10.0  # rounding that is excused between two chunks of the same rows, in tolerances
+_LEAST = 1e-6  # the same where answers are 0
 _ROUNDINGS = 16  # units in the last place of the inputs that cancelling sums may be off by
 
 
@@ -73,14 +77,13 @@ class Evaluation:
 
     def digest(self, keys: Tensor, target: Target, features: Features, removal: Removal) -> str:
         """A hash of model, inputs, target, features and removal."""
-        described = (
-            f"{target!r} {features!r} {removal!r} {self.layout.describe()} {self.model.name}"
-        )
+        described = f"{self.layout.describe()} {self.model.name}"
+        # Settings and context by what is in them: a repr shows the shape of rows, or an address.
+        held = identity(target, features, removal, dict(self.aligned), dict(self.shared))
         labels = self.partition.labels.cpu().numpy().tobytes()
         identities = keys.cpu().numpy().tobytes()
-        parts = [identities, described.encode(), labels, replacement_bytes(self.absent)]
-        if self.aligned or self.shared:
-            parts.append(context_bytes({**self.aligned, **self.shared}))
+        replacements = replacement_bytes(self.absent)
+        parts = (identities, described.encode(), held, labels, replacements)
         return digest(self.model.fingerprint(), *parts).hex()
 
     # --- rows
@@ -126,10 +129,32 @@ class Evaluation:
         aligned = {name: value[owners] for name, value in self.aligned.items()}
         return {**aligned, **self.shared}
 
+    def sample(self) -> tuple[Rows, dict[str, Any]]:
+        """The first input, folded, and its context."""
+        first = torch.zeros(1, dtype=torch.int64, device=self.x.device)
+        return self.layout.fold(self.x[:1]), self.context(first)
+
+    def to_result_precision(self, values: Tensor, answered: torch.dtype) -> Tensor:
+        """Results in the inputs' number type, or in double where the model `answered` in that.
+
+        Single precision has steps of 8 at 1e8: what was answered in double keeps its differences.
+        """
+        double = answered in (torch.float64, torch.int64) and not self.model.single
+        if double:
+            return values.to(torch.float64)
+        return to_input_precision(values, self.x)
+
     @property
     def most_rows(self) -> int | None:
         """The rows that the model takes at once, where its owner said so."""
         return self.model.chunking.batch_size
+
+    def _asked(self, rows: Tensor, owners: Tensor, where: str) -> Asked:
+        """Rows as the model is asked about them, with what a refusal says of them."""
+        whole = None
+        if self.x.numel() <= _SHOWN and not self.aligned:
+            whole = partial(self.layout.fold, self.x)
+        return Asked(self.model, self.layout.fold(rows), self.context(owners), where, whole)
 
     # --- the two loops
 
@@ -151,13 +176,14 @@ class Evaluation:
         def work(start: int, stop: int, memory: int) -> None:
             numbers = torch.arange(start, stop, device=self.x.device)
             rows, owners = make(numbers)
-            folded = self.layout.fold(rows)
-            context = self.context(owners)
-            if changes is None:
-                outputs = self.model.call(folded, context, memory)
-            else:
-                change = changes(numbers, owners, memory)
-                outputs = self.model.call_changed(folded, change, context, memory)
+            asked = self._asked(rows, owners, where)
+            # What making the patches raises is not the model's.
+            change = None if changes is None else changes(numbers, owners, memory)
+            with told(asked):
+                if change is None:
+                    outputs = self.model.call(asked.rows, asked.context, memory)
+                else:
+                    outputs = self.model.call_changed(asked.rows, change, asked.context, memory)
             engine.count(len(rows))
             use(numbers, owners, finite(outputs, self.model.name, where))
 
@@ -194,26 +220,41 @@ class Evaluation:
                 advice="Integers have no slope: convert real numbers with .float().",
             )
         leaf = rows.detach().requires_grad_()
-        outputs = self.model.call(self.layout.fold(leaf), self.context(owners), memory)
+        asked = self._asked(leaf, owners, "on the way")
+        with told(asked):
+            outputs = self.model.call(asked.rows, asked.context, memory)
         scores = score(finite(outputs, self.model.name, "on the way"), owners)
-        if outputs.requires_grad and not scores.requires_grad:
-            raise AbilityError(
-                expected="a target that can be differentiated",
-                got="one that is the same whatever the outputs are, or detaches them",
-                advice="Compute it from the outputs in torch, without .detach() or .item().",
-            )
         if not scores.requires_grad:
-            raise AbilityError(
-                expected=f"outputs of {self.model.name} that can be differentiated",
-                got="detached ones",
+            raise self._without_graph(outputs)
+        try:
+            # Rows do not influence each other, so the slope of the sum is the slope of each row.
+            (slopes,) = torch.autograd.grad(scores.sum(), leaf, allow_unused=True)
+        except Exception as error:
+            # The engine answers this one with smaller chunks.
+            if isinstance(error, AssayError) or engine.out_of_memory(error):
+                raise
+            raise slopes_refusal(error, asked) from error
+        return torch.zeros_like(leaf) if slopes is None else slopes
+
+    def _without_graph(self, outputs: Tensor) -> AbilityError:
+        """The refusal of scores that hang on no graph: the model's doing, or the target's."""
+        if outputs.requires_grad:
+            return AbilityError(
+                expected="a target that can be differentiated by the model's outputs",
+                got="a constant, or detached numbers",
                 advice=(
-                    "Keep the forward in torch, without .detach(), .numpy() or no_grad, or "
-                    "use a method that only asks for predictions."
+                    "Make it of the outputs in torch, without .detach(), .numpy() or a comparison: "
+                    "target=lambda outputs: outputs[:, 0]."
                 ),
             )
-        # Rows do not influence each other, so the slope of the sum is the slope of each row.
-        (slopes,) = torch.autograd.grad(scores.sum(), leaf, allow_unused=True)
-        return torch.zeros_like(leaf) if slopes is None else slopes
+        return AbilityError(
+            expected=f"outputs of {self.model.name} that can be differentiated",
+            got="detached ones",
+            advice=(
+                "Keep the forward in torch, without .detach(), .numpy() or no_grad, or "
+                "use a method that only asks for predictions."
+            ),
+        )
 
     def _run(
         self,
@@ -241,12 +282,9 @@ class Evaluation:
         n = len(self.x)
         draws = self.absent.draws
         sums: list[Tensor] = []
-        dtypes: list[torch.dtype] = []
 
         def add(owners: Tensor, outputs: Tensor) -> None:
-            own = read(outputs, owners)
-            dtypes.append(own.dtype)
-            values = own.to(torch.float64)
+            values = read(outputs, owners).to(torch.float64)
             if not sums:
                 shape = (n, values.shape[1])
                 sums.append(torch.zeros(shape, dtype=torch.float64, device=self.x.device))
@@ -275,54 +313,108 @@ class Evaluation:
                 add(owners, outputs)
 
             self.outputs(n * draws, make, use, ABSENT)
-        return to_finer_precision(sums[0] / draws, self.x, dtypes[0])
+        return sums[0] / draws
 
     def base(self, target: Target) -> Tensor:
         """The target with everything removed, averaged over the draws of the removal: (n,)."""
 
+        types: list[torch.dtype] = []
+
         def read(outputs: Tensor, owners: Tensor) -> Tensor:
-            return target.score(outputs, owners).unsqueeze(1)
+            scores = target.score(outputs, owners)
+            types.append(scores.dtype)
+            return scores.unsqueeze(1)
 
-        return self.removed_average(read)[:, 0]
+        base = finite_scores(self.removed_average(read)[:, 0], target, ABSENT)
+        return self.to_result_precision(base, types[0])
 
-    def check_rows_independent(self, target: Target) -> None:
+    def check_rows_independent(self, target: Target) -> dict[int, Tensor]:
         """Asks two rows together and each alone, and refuses when their answers differ.
 
         Also refuses, at the cost of four rows, a target that does not fit the outputs or that mixes
         rows. A model that takes one row at a time is asked the same row twice instead, which shows
-        randomness; its rows never meet.
+        randomness; its rows never meet. Gives what was said of inputs alone, by their numbers.
         """
         pair, owners = self._two_unlike_rows()
+        wheres = ["on the clean inputs", "on the clean inputs"]
+        # Where all inputs are alike, the second row is what is left when everything is removed.
+        clean = bool(owners[1])
+        if not clean:
+            wheres[1] = ABSENT
 
         def ask(*rows: int) -> Tensor:
             # Indexing copies: a model that writes into its input spoils no other call.
             index = torch.tensor(rows, device=self.x.device)
-            context = self.context(owners[index])
-            outputs = self.model.call(self.layout.fold(pair[index]), context)
-            return outputs.detach().clone()
+            asked = self._asked(pair[index], owners[index], wheres[rows[0]])
+            with told(asked):
+                return self.model.call(asked.rows, asked.context).detach().clone()
 
         with self.model.session(slopes=False):
             if self.most_rows == 1:
                 singles = [ask(0)]
                 again = ask(0)
             else:
-                again = ask(0, 1)
                 # Both of them: in what runs from row to row, the first has no row before it.
                 singles = [ask(0), ask(1)]
-        gap = self._difference(again, torch.cat(singles))
-        if gap is not None:
-            raise ModelError(
-                expected="the answer for an input not to depend on its neighbours",
-                got=(
-                    f"a difference of {gap:.3g} from {self.model.name} for the same row alone "
-                    "and beside another"
-                ),
-                advice=(
-                    "Statistics over the batch or randomness are at work: put such layers "
-                    "in evaluation mode, or fix the randomness."
-                ),
-            )
+                again = self._together(lambda: ask(0, 1))
+        self._check_alike(again, singles)
         self._check_target(target, owners, singles)
+        alone = {0: singles[0]}
+        if clean and len(singles) > 1:
+            alone[int(owners[1])] = singles[1]
+        return alone
+
+    def _check_alike(self, together: Tensor, singles: list[Tensor]) -> None:
+        """Refuses rows that were answered in another way alone."""
+        if len({answer.shape[1:] for answer in (together, *singles)}) > 1:
+            shapes = [str(tuple(answer.shape)) for answer in (together, *singles)]
+            raise ModelError(
+                expected=f"as many outputs for every row from {self.model.name}",
+                got=" and ".join(shapes),
+                advice="Pad them to one length, or reduce them: wrap(model, output=...).",
+            )
+        gap = self._difference(together, torch.cat(singles))
+        if gap is None:
+            return
+        raise ModelError(
+            expected="the answer for an input not to depend on its neighbours",
+            got=(
+                f"a difference of {gap:.3g} from {self.model.name} for the same row alone "
+                "and beside another"
+            ),
+            advice=(
+                "Statistics over the batch or randomness are at work: put such layers "
+                "in evaluation mode, or fix the randomness. What influences rows in company "
+                "alone (scores of all pairs, quantisation by the batch) is answered one by one: "
+                "wrap(model, batch_size=1)."
+            ),
+        )
+
+    def _together(self, ask: Callable[[], Tensor]) -> Tensor:
+        """What the model says of two rows that it has answered one by one."""
+        try:
+            return ask()
+        except ModelError as error:
+            raise ModelError(
+                expected=f"{self.model.name} to answer two rows at once, as it did each alone",
+                got=error.got,
+                advice="It takes one row at a time: wrap(model, batch_size=1).",
+            ) from (error.__cause__ or error)
+
+    def compared(self, use: Use, alone: Mapping[int, Tensor]) -> Use:
+        """The same use of clean outputs, which first compares them with what was said of inputs
+        alone: an influence may take more rows than two.
+        """
+
+        def compared(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            first, last = int(owners[0]), int(owners[-1])
+            for owner, single in alone.items():
+                if first <= owner <= last and len(outputs) > 2:
+                    again = outputs[owner - first : owner - first + 1]
+                    self._check_alike(again, [single])
+            use(numbers, owners, outputs)
+
+        return compared
 
     def _two_unlike_rows(self) -> tuple[Tensor, Tensor]:
         """Two rows that differ, where there are such, and the inputs they belong to (2,).
@@ -365,6 +457,8 @@ class Evaluation:
             chosen = target.take(owners[row : row + 1]).choose(outputs)
             alone.append(chosen.score(outputs, torch.zeros_like(owners[:1])).detach())
         # The same outputs in both: what differs is the target's doing, not the model's rounding.
+        for scores in alone:
+            _check_plain(scores)
         outputs = torch.cat(singles)
         count = len(outputs)
         chosen = target.take(owners[:count]).choose(outputs)
@@ -386,19 +480,60 @@ def replacement_bytes(absent: Absent) -> bytes:
     return fixed.contiguous().view(torch.uint8).numpy().tobytes()
 
 
-def context_bytes(context: Mapping[str, Any]) -> bytes:
-    """What a hash tells two contexts apart by: arrays by their bytes, plain values by their text."""
-    parts = []
-    for name in sorted(context):
-        value = context[name]
-        if isinstance(value, Tensor) and value.layout == torch.strided:
-            parts.append(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            flat = value.detach().cpu().contiguous().reshape(-1)
-            parts.append(flat.view(torch.uint8).numpy().tobytes())
-        elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
-            parts.append(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
-        else:
-            # Objects print where they lie in memory, which tells nothing.
-            plain = isinstance(value, str | bytes | int | float | tuple | None)
-            parts.append(f"{name} {value!r}".encode() if plain else type(value).__name__.encode())
-    return digest(*parts)
+def _check_plain(scores: Tensor) -> None:
+    """Refuses scores of a target that are no plain real numbers."""
+    try:
+        real_numbers(scores, "the target")
+    except KindError as error:
+        raise TargetError(
+            expected=error.expected,
+            got=error.got,
+            advice="Make one real number of each row: target=lambda outputs: outputs[:, 0].abs().",
+        ) from error
+
+
+def finite_scores(scores: Tensor, target: Target, where: str) -> Tensor:
+    """The same scores, all of them numbers."""
+    bad = ~torch.isfinite(scores)
+    if bool(bad.any()):
+        raise TargetError(
+            expected=f"finite numbers from {target!r}",
+            got=f"NaN or infinity for {int(bad.sum())} of {len(scores)} inputs {where}",
+            advice=(
+                "The outputs are finite, the target made of them is not: keep logarithms and "
+                "quotients away from zero, or use another removal."
+            ),
+        )
+    return scores
+
+
+def check_ends(
+    table: Tensor, masks: Tensor, prediction: Tensor | None, base: Tensor | None, question: Any
+) -> None:
+    """Refuses values (n, m) under masks that differ from what the model said before, where nothing
+    is removed or everything is: the same rows were asked again, for nothing.
+    """
+    if masks.dtype != torch.bool:
+        return
+    for chosen, before, what in (
+        (masks.all(-1), prediction, "with nothing removed"),
+        (~masks.any(-1), base, "with everything removed"),
+    ):
+        if before is None or not bool(chosen.any()):
+            continue
+        chosen = chosen.to(table.device).expand(table.shape)
+        expected = before.to(torch.float64)[:, None].expand(table.shape)
+        scale = torch.maximum(table.abs().amax(1, keepdim=True), expected.abs()).expand(table.shape)
+        slack = _AGAIN * rounding_tolerance(question.x) * scale + _LEAST
+        off = chosen & ((table - expected).abs() > slack)
+        if bool(off.any()):
+            gap = float((table - expected).abs()[off].max())
+            raise ModelError(
+                expected=f"{question.model.name} to answer the same rows the same way again",
+                got=f"a difference of {gap:.3g} from what it said {what} before",
+                advice=(
+                    "It remembers earlier calls, draws at random, or lets rows influence each "
+                    "other: reset its state in the forward, fix the randomness, or say "
+                    "wrap(model, batch_size=1)."
+                ),
+            )

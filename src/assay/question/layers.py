@@ -20,7 +20,9 @@ from assay.errors import AbilityError
 from assay.features.partition import Features
 from assay.inputs.layout import Rows
 from assay.inputs.tensors import TensorLayout
-from assay.models.base import digest
+from assay.models.base import ABSENT, digest
+from assay.models.failures import Asked, told
+from assay.models.identity import identity
 from assay.models.networks.layers import After, names_of
 from assay.question.evaluation import Evaluation, replacement_bytes
 from assay.removals.base import Absent, FixedAbsent, Removal
@@ -79,10 +81,11 @@ class BehindLayer:
 
     def digest(self, keys: Tensor, target: Target, features: Features, removal: Removal) -> str:
         """The hash of the question before, and of what is asked behind the layer."""
-        described = f"{self.model.name} {target!r} {features!r} {self.layout.describe()}"
-        parts = [self.before.digest.encode(), described.encode()]
+        described = f"{self.model.name} {self.layout.describe()}"
+        held = identity(target, features)
+        parts = [self.before.digest.encode(), described.encode(), held]
         if self.removal is not None:
-            parts.append(f"{self.removal!r}".encode())
+            parts.append(identity(self.removal))
             parts.append(replacement_bytes(self.evaluation().absent))
         return digest(*parts).hex()
 
@@ -115,11 +118,11 @@ class BehindLayer:
             owners = numbers // draws
             return source.removed_rows(owners, numbers % draws), owners
 
-        replaced, _ = self._activations(owned * draws, removed)
+        replaced, _ = self._activations(owned * draws, removed, ABSENT)
         return FixedAbsent(replaced.view(owned, draws, self.layout.elements))
 
     def _activations(
-        self, total: int, make: Callable[[Tensor], tuple[Tensor, Tensor]]
+        self, total: int, make: Callable[[Tensor], tuple[Tensor, Tensor]], where: str = ""
     ) -> tuple[Tensor, list[Tensor]]:
         """Activations (total, elements) at the layer, and what is carried beside them."""
         source = self.before._evaluation
@@ -129,7 +132,9 @@ class BehindLayer:
         def work(start: int, stop: int, memory: int) -> None:
             rows, owners = make(torch.arange(start, stop, device=source.x.device))
             folded = source.layout.fold(rows)
-            layers, beside = self.model.before(folded, source.context(owners), memory)
+            context = source.context(owners)
+            with told(Asked(source.model, folded, context, where)):
+                layers, beside = self.model.before(folded, context, memory)
             engine.count(len(rows))
             self._check_shapes(layers)
             # A copy: the network may write on its own activations afterwards.

@@ -49,18 +49,12 @@ class MaskedRows:
         """m, whether masks are shared or not."""
         return self.masks.shape[-2]
 
-    def average(self, read: Read, table: Callable[[], Tensor]) -> torch.dtype:
-        """Writes read(outputs, owners) (r, k), averaged over the draws, into the table (n * m, k).
-
-        Returns the number type of what was read.
-        """
+    def average(self, read: Read, table: Callable[[], Tensor]) -> None:
+        """Writes read(outputs, owners) (r, k), averaged over the draws, into the table (n * m, k)."""
         draws = self.draws
-        dtypes: list[torch.dtype] = []
 
         def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
-            own = read(outputs, owners)
-            dtypes.append(own.dtype)
-            values = own.to(torch.float64)
+            values = read(outputs, owners).to(torch.float64)
             first = int(numbers[0])
             last = int(numbers[-1]) + 1
             # A chunk of whole masks is a mean over a dimension; one that cuts through draws adds up.
@@ -79,7 +73,6 @@ class MaskedRows:
             unit=draws,
             changes=self._local_changes(total),
         )
-        return dtypes[0]
 
     # --- rows of a chunk
 

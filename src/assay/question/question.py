@@ -28,19 +28,20 @@ from assay.models.base import Model
 from assay.models.black_box import Function
 from assay.models.networks.layers import After
 from assay.models.wrapping import wrap
-from assay.numerics.precision import to_finer_precision, to_input_precision
+from assay.numerics.precision import to_input_precision
 from assay.question.arguments import read_columns, read_masks, read_points, read_rows
-from assay.question.evaluation import Evaluation, Make, Use
+from assay.question.evaluation import Evaluation, Make, Use, check_ends, finite_scores
 from assay.question.layers import BehindLayer
 from assay.question.masked_rows import MaskedRows
 from assay.question.validation import (
     admitting,
+    arrays_of,
+    by_argument,
     check_finite,
     check_masks,
     check_points,
     check_replacements,
     check_truth,
-    finite_scores,
     read_inputs,
     require_type,
     rows_of,
@@ -62,7 +63,8 @@ class Question:
 
     Settings:
         model: any predictor, or what `wrap` made of it.
-        inputs: a tensor, an array, a DataFrame, texts, or several tensors that share dimension 0.
+        inputs: a tensor, an array, a DataFrame, texts, or several tensors that share dimension 0,
+            as a tuple, or as a mapping from the names of the model's arguments.
         target: which number is explained; the predicted class where nothing is said.
         features: who receives credit; every element where nothing is said.
         removal: what an absent feature is replaced by; zeros where nothing is said.
@@ -91,7 +93,7 @@ class Question:
         *,
         context: Context | None = None,
     ) -> None:
-        model = wrap(model)
+        model, inputs = by_argument(wrap(model), inputs, context or {})
         # A plain function is called with the kind of array that was handed in.
         if isinstance(model, Function):
             model = model.reading(inputs)
@@ -114,6 +116,8 @@ class Question:
             aligned=aligned,
             shared=shared,
         )
+        if isinstance(model, Function):
+            model.asked_about(evaluation.sample, arrays_of(inputs, context))
         self._fill(evaluation, len(x), target.sized(len(x)), check_truth(truth, len(x)))
 
     def _fill(self, source: Evaluation | BehindLayer, n: int, target: Target, truth: Any) -> None:
@@ -127,8 +131,11 @@ class Question:
         self._removes_inputs = not isinstance(source, BehindLayer) or source.removal is not None
         # What has been asked of the model so far, each at most once.
         self._rows_checked = False
+        self._alone: dict[int, Tensor] = {}
+        self._precision: torch.dtype | None = None
         self._weights_version: Any = None
         self._keys: Tensor | None = None
+        self._digest: str | None = None
         self._fixed_target: Target | None = None
         self._prediction: Tensor | None = None
         self._base: Tensor | None = None
@@ -146,6 +153,7 @@ class Question:
         # The same model asked about the same inputs need not be checked twice.
         derived._rows_checked = self._rows_checked
         derived._weights_version = self._weights_version
+        derived._precision = self.precision if self._prediction is not None else self._precision
         return derived
 
     # --- what it holds
@@ -185,7 +193,11 @@ class Question:
     @property
     def digest(self) -> str:
         """A hash of the whole question: model, inputs, target, features, removal."""
-        return self._source.digest(self.keys, self.target, self.features, self.removal)
+        # Once: what is asked of a question later is asked of the model that was asked first.
+        if self._digest is None:
+            parts = (self.keys, self.target, self.features, self.removal)
+            self._digest = self._source.digest(*parts)
+        return self._digest
 
     @property
     def has_context(self) -> bool:
@@ -294,20 +306,32 @@ class Question:
             target = self.target.take(owners).choose(outputs)
             rows = torch.arange(len(numbers), device=outputs.device)
             fixed.append(target)
-            values.append(finite_scores(target.score(outputs, rows), target).detach().clone())
+            values.append(target.score(outputs, rows).detach().clone())
 
         self._ask_clean(use)
         # Chunks choose for their own inputs: together they are one target for all.
         self._fixed_target = fixed[0].joined(fixed[1:])
-        own = torch.cat(values)
-        self._prediction = to_finer_precision(own, self.x, own.dtype)
+        scores = finite_scores(torch.cat(values), self.target, "on the clean inputs")
+        self._prediction = self._evaluation.to_result_precision(scores, scores.dtype)
         return self._fixed_target, self._prediction
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The number type of answers: double where inputs are, or where the model's own numbers
+        are.
+        """
+        if self._prediction is not None:
+            return self._prediction.dtype
+        if self._precision is not None:
+            return self._precision
+        return to_input_precision(torch.zeros(0), self.x).dtype
 
     def _ask_clean(self, use: Use) -> None:
         self._check_rows_independent()
         x = self.x
+        compared = self._evaluation.compared(use, self._alone)
         self._evaluation.outputs(
-            self.n, lambda numbers: (x[numbers], numbers), use, "on the clean inputs"
+            self.n, lambda numbers: (x[numbers], numbers), compared, "on the clean inputs"
         )
 
     def _check_weights(self) -> None:
@@ -328,7 +352,7 @@ class Question:
     def _check_rows_independent(self) -> None:
         self._check_weights()
         if not self._rows_checked:
-            self._evaluation.check_rows_independent(self.target)
+            self._alone = self._evaluation.check_rows_independent(self.target)
             self._rows_checked = True
 
     # --- what it is asked
@@ -349,8 +373,10 @@ class Question:
         def read(outputs: Tensor, owners: Tensor) -> Tensor:
             return target.score(outputs, owners).unsqueeze(1)
 
-        dtype = masked.average(read, lambda: table)
-        return to_finer_precision(table, self.x, dtype).view(self.n, m)
+        masked.average(read, lambda: table)
+        table = table.view(self.n, m)
+        check_ends(table, masks, self._prediction, self._base, self)
+        return table.to(self.precision)
 
     @torch.inference_mode(False)
     def outputs(self, masks: Tensor, *, rounded: bool = True) -> Tensor:
@@ -363,17 +389,19 @@ class Question:
         masked = self._masked_rows(masks)
         m = masked.masks_per_input
         table: list[Tensor] = []
+        types: list[torch.dtype] = []
 
         def read(outputs: Tensor, owners: Tensor) -> Tensor:
+            types.append(outputs.dtype)
             flat = outputs.reshape(len(outputs), -1)
             # The number of outputs is known once the first of them are there.
             if not table:
                 table.append(flat.new_zeros(self.n * m, flat.shape[1], dtype=torch.float64))
             return flat
 
-        dtype = masked.average(read, lambda: table[0])
+        masked.average(read, lambda: table[0])
         if rounded:
-            table[0] = to_finer_precision(table[0], self.x, dtype)
+            table[0] = self._evaluation.to_result_precision(table[0], types[0])
         return table[0].view(self.n, m, -1)
 
     def _masked_rows(self, masks: Tensor) -> MaskedRows:
@@ -391,21 +419,16 @@ class Question:
         at = read_points(at, self.x)
         points, steps = check_points(at, self.n, self.x.shape[1])
         target = self.fixed_target
-        scores = torch.zeros(len(points), dtype=torch.float64, device=at.device)
-        dtypes: list[torch.dtype] = []
+        scores = torch.zeros(len(points), dtype=self.precision, device=at.device)
 
         def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
-            own = target.score(outputs, owners)
-            dtypes.append(own.dtype)
-            scores[numbers] = own.to(torch.float64)
+            scores[numbers] = target.score(outputs, owners).to(scores.dtype)
 
         def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
             return points[numbers], numbers // steps
 
         self.ask(len(points), make, use, "at a perturbed input")
-        if not dtypes:
-            return to_input_precision(scores, self.x).view(at.shape[:-1])
-        return to_finer_precision(scores, self.x, dtypes[0]).view(at.shape[:-1])
+        return scores.view(at.shape[:-1])
 
     @torch.inference_mode(False)
     def slope(self, at: Tensor | None = None) -> Tensor:
@@ -530,9 +553,10 @@ class Question:
             return outputs.reshape(len(outputs), -1)
 
         self._ask_clean(use)
-        own = torch.cat(clean)
-        predictions = to_finer_precision(own, self.x, own.dtype)
-        bases = self._evaluation.removed_average(read)
+        outputs = torch.cat(clean)
+        convert = self._evaluation.to_result_precision
+        predictions = convert(outputs, outputs.dtype)
+        bases = convert(self._evaluation.removed_average(read), outputs.dtype)
         count = math.prod(shapes[0])
         chosen = range(count) if columns is None else read_columns(columns)
         wrong = [column for column in chosen if not 0 <= column < count]

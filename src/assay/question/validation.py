@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, KindError, TargetError
+from assay.errors import InputError, KindError
 from assay.features.elements import Elements
 from assay.features.partition import Features
 from assay.features.words import Words
@@ -23,12 +23,12 @@ from assay.inputs.reading import layout_of
 from assay.inputs.tables import TableLayout
 from assay.inputs.texts import TextLayout, refuse_column_of_texts, texts_of
 from assay.models.base import Model
+from assay.models.wrapping import by_name
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.removals.conditional import Conditional
 from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
 from assay.removals.mask_token import MaskToken
 from assay.settings import has_length, shown
-from assay.targets import Target
 
 
 def require_type(value: Any, kind: type[Any]) -> Any:
@@ -68,22 +68,37 @@ def read_inputs(
     return layout, require_type(features, Features), require_type(removal, Removal)
 
 
-def _text_layout(texts: list[str], features: Any, removal: Any, device: torch.device) -> TextLayout:
-    """Texts, split as the features say, with the removal's token in the place of absent words."""
-    split = features.split if isinstance(features, Words) else "words"
-    layout = TextLayout.of(texts, device, split)
-    if isinstance(removal, MaskToken):
-        return removal.masked(layout)
-    if isinstance(removal, Background | Baseline | Blur | Conditional | Mean | Noise):
+def by_argument(model: Model, inputs: Any, context: Context) -> tuple[Model, Any]:
+    """Inputs in a mapping as several by place, and the model that takes them under their names.
+
+    What the context names is no input: a tokenizer's whole answer may be handed over, with its
+    attention mask as context.
+    """
+    if not isinstance(inputs, Mapping):
+        return model, inputs
+    explained = {name: value for name, value in inputs.items() if name not in context}
+    if not explained or not all(isinstance(name, str) for name in explained):
         raise InputError(
-            expected="a removal of words for texts",
-            got=repr(removal),
-            advice=(
-                'MaskToken("") drops an absent word, MaskToken("[MASK]") writes a mask: words have '
-                "neither numbers nor places in common with those of other texts."
-            ),
+            expected="a mapping from names of the model's arguments to tensors",
+            got=f"a mapping of {list(inputs)}",
+            advice="Hand over {'input_ids': ids}, and what is not explained as context.",
         )
-    return layout
+    return by_name(model, tuple(explained)), tuple(explained.values())
+
+
+def arrays_of(inputs: Any, context: Context) -> frozenset[str]:
+    """Names of the context that a function takes as arrays: all of it beside arrays, else what came
+    as an array.
+    """
+    first = inputs
+    if isinstance(inputs, tuple | list) and inputs:
+        first = inputs[0]
+    beside_arrays = isinstance(first, np.ndarray)
+    return frozenset(
+        name
+        for name, value in context.items()
+        if isinstance(value, Aligned) and (beside_arrays or not isinstance(value.value, Tensor))
+    )
 
 
 def check_finite(x: Tensor, model: Model) -> Tensor:
@@ -141,18 +156,6 @@ def admitting(layout: Layout, absent: Absent, x: Tensor) -> Layout:
         rows = torch.arange(len(x), device=x.device)
         return layout.admitting(absent.everything_removed(rows, torch.zeros_like(rows)))
     return layout
-
-
-def finite_scores(scores: Tensor, target: Target) -> Tensor:
-    """What a target says of finite outputs on the inputs themselves, if it is a number."""
-    if not bool(torch.isfinite(scores).all()):
-        bad = ~torch.isfinite(scores)
-        raise TargetError(
-            expected=f"finite scores from {target!r} on the inputs",
-            got=f"NaN or infinity for {int(bad.sum())} of {len(scores)} of them",
-            advice="The model's outputs are finite: keep the target where it is defined.",
-        )
-    return scores
 
 
 def split_context(
@@ -268,3 +271,21 @@ def check_masks(masks: Any, n: int, features: int, x: Tensor) -> Tensor:
 
 def _is_mask_type(dtype: torch.dtype) -> bool:
     return dtype == torch.bool or dtype.is_floating_point
+
+
+def _text_layout(texts: list[str], features: Any, removal: Any, device: torch.device) -> TextLayout:
+    """Texts, split as the features say, with the removal's token in the place of absent words."""
+    split = features.split if isinstance(features, Words) else "words"
+    layout = TextLayout.of(texts, device, split)
+    if isinstance(removal, MaskToken):
+        return removal.masked(layout)
+    if isinstance(removal, Background | Baseline | Blur | Conditional | Mean | Noise):
+        raise InputError(
+            expected="a removal of words for texts",
+            got=repr(removal),
+            advice=(
+                'MaskToken("") drops an absent word, MaskToken("[MASK]") writes a mask: words have '
+                "neither numbers nor places in common with those of other texts."
+            ),
+        )
+    return layout

@@ -2,6 +2,7 @@
 nothing.
 
 - `network`: the wrapper and its sessions
+- `by_name`: a module that is given its inputs by the names of its arguments
 - `module_state`: all that a session may change, kept and put back
 - `layers`: a network cut at a layer
 - `places`: layers by name or as modules, and parts of their outputs

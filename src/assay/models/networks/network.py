@@ -15,6 +15,7 @@ from assay.engine import Chunking
 from assay.errors import InputError, KindError, ModelError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, LocalChange, Model, checked, digest
+from assay.models.identity import identity
 from assay.models.networks import layers as cut
 from assay.models.networks.fast_forms import FastForms, can_be_fast, version_of
 from assay.models.networks.module_state import ModuleState
@@ -189,16 +190,7 @@ class Network(cut.Layered):
         return version_of(self.module.parameters())
 
     def fingerprint(self) -> bytes:
-        state = [
-            (name, tensor.detach().cpu().contiguous())
-            for name, tensor in self.module.state_dict().items()
-        ]
-        parts = [
-            name.encode() + t.reshape(-1).view(torch.uint8).numpy().tobytes()
-            for name, t in state
-            if t.numel()
-        ]
-        return digest(str(self.plain).encode(), *parts)
+        return digest(identity(self.plain, self.output))
 
     def cut_after(self, layer: Any, output: Any = None) -> cut.After:
         self.require(Ability.LAYERS, "layers to cut at")

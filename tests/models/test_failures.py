@@ -1,0 +1,306 @@
+"""What a predictor, its slopes or a target raises is told once, with the line that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.utils.checkpoint
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+import assay
+from assay.errors import AbilityError, AssayError, KindError, ModelError, TargetError
+from toys import randn, randomised
+
+Gradient, Occlusion, Exact = assay.Gradient(), assay.Occlusion(), assay.ExactShapley()
+X = randn(2, 4)
+ROWS = randn(60, 3).numpy()
+FRAME = pd.DataFrame(ROWS, columns=list("abc"))
+CLASSES = np.digitize(ROWS[:, 0], [-0.5, 0.5])
+CONV = randomised(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 2)))
+WORDS = randomised(nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(12, 2)))
+LINEAR = randomised(nn.Linear(4, 2))
+
+
+class Two(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x.sum(1) + y.sum(1)
+
+
+class Pictures(nn.Module):
+    """Explained is the second argument."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, input_ids: Any = None, pixel_values: Any = None) -> Tensor:
+        if pixel_values is None:
+            raise ValueError("You have to specify pixel_values")
+        out: Tensor = self.linear(pixel_values)
+        return out if input_ids is None else out + input_ids.sum(1, keepdim=True)
+
+
+class Exported(nn.Module):
+    """Made for one row at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.linear(x.reshape(1, -1))
+        return out
+
+
+class WithoutBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+def overwritten(x: Tensor) -> Tensor:
+    e = x.exp()
+    e += 1
+    return e.sum(1)
+
+
+def reentrant(x: Tensor) -> Tensor:
+    out: Tensor = torch.utils.checkpoint.checkpoint(lambda t: t.sin().sum(1), x, use_reentrant=True)
+    return out
+
+
+def own_gradient(x: Tensor) -> Tensor:
+    x = x.clone()
+    return torch.autograd.grad((x**2).sum(), x)[0].sum(1)
+
+
+def lost(x: Any) -> Any:
+    raise OSError("connection lost")
+
+
+def on_arrays(x: Any) -> Any:
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"requires ndarray, got {type(x)}")
+    return x.sum(1)
+
+
+def fitted(table: Any) -> LogisticRegression:
+    return LogisticRegression().fit(table, CLASSES)
+
+
+def ask(
+    method: Any, model: Any, inputs: Any, target: Any = 0, **settings: Any
+) -> Callable[[], Any]:
+    return lambda: method(assay.Question(model, inputs, target, **settings))
+
+
+BYTES = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+IDS = torch.tensor([[1, 2, 3]])
+FORWARDS = {
+    "no batch": (ask(Gradient, LINEAR, X[0]), r"x\[None\]"),
+    "image without batch": (ask(Gradient, CONV, randn(3, 8, 8)), r"x\[None\]"),
+    "bytes": (ask(Occlusion, CONV, BYTES), r"It does answer x\.float\(\)"),
+    "integers": (ask(Occlusion, LINEAR, X.long()), r"It does answer x\.float\(\)"),
+    "photograph": (ask(Occlusion, CONV, BYTES[0].permute(1, 2, 0)), r"permute\(2, 0, 1\)\[None\]"),
+    "photographs": (ask(Gradient, CONV, randn(2, 8, 8, 3)), r"permute\(0, 3, 1, 2\)"),
+    "floats": (ask(Gradient, WORDS, IDS.float()), r"x\.long\(\)"),
+    "ids outside": (ask(Occlusion, WORDS, IDS * 10), "from 10 to 30: outside of its vocabulary"),
+    "absent ids outside": (
+        ask(Occlusion, WORDS, IDS, removal=assay.Baseline(99)),
+        r"failed on the absent input.*MaskToken\(id\)",
+    ),
+    "too few": (ask(Gradient, Two(), X), r"takes \(x, y\), and was given 1 by place.*as a tuple"),
+    "too many": (ask(Gradient, Two(), (X, X, X)), "was given 3 by place"),
+    "twice": (
+        ask(Gradient, Pictures(), X, context={"input_ids": assay.Aligned(IDS[0, :2, None])}),
+        r"two values for argument 'input_ids'.*wrap\(model, argument=",
+    ),
+    "by name": (ask(Gradient, Pictures(), X), r"wrap\(model, argument='pixel_values'\)"),
+    "one at a time": (ask(Gradient, Exported(), X), r"wrap\(model, batch_size=1\)"),
+    "own gradient": (ask(Occlusion, own_gradient, X), r"torch\.enable_grad"),
+    "a lost connection": (ask(Occlusion, lost, X), "OSError: connection lost"),
+    "arrays": (ask(Occlusion, on_arrays, X), r"hand over x\.numpy\(\)|x\.numpy\(\)"),
+    "not fitted": (ask(Exact, LogisticRegression(), ROWS), r"model\.fit"),
+    "one dimension": (ask(Exact, fitted(ROWS), ROWS[0]), r"x\[None\]"),
+    "columns": (ask(Exact, fitted(ROWS), ROWS[:, :2]), "fitted on 3 columns, and was handed 2"),
+    "their order": (ask(Exact, fitted(FRAME), FRAME[["c", "b", "a"]]), "another order"),
+    "lacking": (ask(Exact, fitted(FRAME), FRAME[["a", "b"]]), r"lacking \['c'\]"),
+    "output=": (ask(Exact, assay.wrap(LINEAR, output=lambda out: out["scores"]), X), "output= to"),
+}
+
+
+@pytest.mark.parametrize("name", FORWARDS)
+def test_a_forward_that_raises_is_told_with_what_helps(name: str) -> None:
+    asked, advice = FORWARDS[name]
+    with pytest.raises(ModelError, match=f"(?s){advice}") as told:
+        asked()
+    assert told.value.__cause__ is not None
+    assert not isinstance(told.value.__cause__, AssayError)
+
+
+@pytest.mark.parametrize(
+    ("function", "advice"),
+    [
+        (overwritten, "inplace=False"),
+        (reentrant, "use_reentrant=False"),
+        (lambda x: WithoutBackward.apply(x).sum(1), "Write its backward"),
+    ],
+)
+def test_slopes_that_torch_cannot_take_are_told(function: Any, advice: str) -> None:
+    with pytest.raises(AbilityError, match=advice):
+        ask(Gradient, function, X)()
+    assert ask(Occlusion, function, X)().values.isfinite().all()
+
+
+def test_memory_and_interrupts_are_the_engines_and_the_callers() -> None:
+    rows: list[int] = []
+
+    def narrow(x: Tensor) -> Tensor:
+        rows.append(len(x))
+        if len(x) > 2:
+            raise MemoryError
+        return x.sum(1)
+
+    made = Occlusion(assay.Question(narrow, X))
+    torch.testing.assert_close(made.values, X)
+    assert max(rows) > 2
+
+    def stopped(x: Tensor) -> Tensor:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(Occlusion, stopped, X)()
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        (lambda y: y[:, 7], "the target function to take outputs of shape"),
+        (lambda y: (-y[:, 0].abs()).log(), "finite numbers from"),
+        (lambda y: y[:, 0].to(torch.complex64), "got complex"),
+    ],
+)
+def test_target_functions_that_raise_or_give_no_numbers_are_refused(
+    target: Any, sentence: str
+) -> None:
+    with pytest.raises(TargetError, match=sentence):
+        ask(Gradient, LINEAR, X, target)()
+
+
+def test_a_constant_target_is_not_blamed_on_the_model() -> None:
+    with pytest.raises(AbilityError, match="a target that can be differentiated"):
+        ask(Gradient, LINEAR, X, lambda y: torch.ones(len(y)))()
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        lambda t: t.sum(1).to(torch.complex64),
+        lambda t: t.to_sparse(),
+        lambda t: t.to_sparse_csr(),
+        lambda t: torch.nested.nested_tensor(list(t)),
+        lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8),
+        lambda t: t.to("meta"),
+        lambda t: t[:, :0],
+        lambda t: t.sum(1).numpy() + 1j,
+        lambda t: np.ma.masked_array(t.sum(1).numpy(), mask=[True] * len(t)),
+        lambda t: t.sum(1).numpy().astype("timedelta64[s]"),
+        lambda t: [{"scores": row} for row in t],
+    ],
+)
+def test_outputs_that_are_no_plain_real_numbers_are_refused(outputs: Any) -> None:
+    with pytest.raises((KindError, ModelError), match=r"output|out:|numbers"):
+        ask(Occlusion, outputs, X, None)()
+
+
+def test_truth_values_and_bytes_are_numbers() -> None:
+    made = Occlusion(assay.Question(lambda t: (t > 0).all(1), torch.ones(1, 2)))
+    assert made.values.tolist() == [[1.0, 1.0]]
+    # 1 - 2 is no byte.
+    pair = assay.Question(
+        lambda t: (t * torch.tensor([1, 2])).to(torch.uint8),
+        torch.ones(1, 2),
+        target=assay.Contrast(0, 1),
+    )
+    assert pair.prediction.tolist() == [-1.0]
+    numbers = assay.Question(lambda t: t.sum(1).astype(object), np.ones((1, 2)))
+    assert numbers.prediction.tolist() == [2.0]
+
+
+def test_labels_are_refused_and_two_of_them_are_not() -> None:
+    with pytest.raises(KindError, match="output='predict_proba'"):
+        assay.wrap(fitted(ROWS), output="predict")
+    with pytest.raises(KindError, match="== label"):
+        assay.wrap(KMeans(3, n_init=1).fit(ROWS))
+    two = LogisticRegression().fit(ROWS, CLASSES > 0)
+    assert assay.wrap(two, output="predict").name == "LogisticRegression.predict"
+
+
+# --- the explained argument by name
+
+
+def test_the_explained_argument_by_name_keeps_its_layers() -> None:
+    net = randomised(Pictures())
+    named = assay.wrap(net, argument="pixel_values")
+    made = Gradient(assay.Question(named, X, target=1))
+    torch.testing.assert_close(made.values, net.linear.weight[1].detach().expand(2, 4))
+    behind = assay.Question(named, X, target=1).after("linear")
+    assert Gradient(behind).values.tolist() == [[0.0, 1.0]] * 2
+    upto = assay.Question(named, X, target=1).upto("linear", 0)
+    torch.testing.assert_close(Gradient(upto).values, net.linear.weight[0].detach().expand(2, 4))
+    beside = assay.Question(
+        named, X, target=1, context={"input_ids": assay.Aligned(torch.ones(2, 3))}
+    )
+    torch.testing.assert_close(beside.prediction, net(torch.ones(2, 3), X)[:, 1].detach())
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_a_mapping_is_several_inputs_by_name() -> None:
+    net, ids = randomised(Pictures()), torch.tensor([[1, 2], [3, 4]])
+    both = {"pixel_values": X, "input_ids": ids}
+    made = Occlusion(assay.Question(net, both, target=0))
+    by_hand = torch.cat([X * net.linear.weight[0].detach(), ids.float()], dim=1)
+    torch.testing.assert_close(made.values, by_hand.double(), check_dtype=False)
+    # What the context names is none of the inputs.
+    one = assay.Question(net, both, target=0, context={"input_ids": assay.Aligned(ids)})
+    assert Gradient(one).values.shape == (2, 4)
+    function = assay.Question(lambda a, b: a.sum(1) - b.sum(1), {"b": X, "a": 0 * X})
+    torch.testing.assert_close(function.prediction, -X.sum(1))
+
+
+def test_names_that_nobody_takes_are_refused() -> None:
+    with pytest.raises(assay.errors.InputError, match="It takes: input_ids, pixel_values"):
+        assay.wrap(Pictures(), argument="pixels")
+    with pytest.raises(KindError, match="DataFrame"):
+        assay.Question(fitted(FRAME), {"a": ROWS[:, 0]})
+
+
+# --- functions that leave torch
+
+
+@pytest.mark.parametrize("function", [lambda x: np.asarray(x).sum(1), lambda x: x.detach().sum(1)])
+def test_functions_that_leave_torch_have_no_slopes(function: Any) -> None:
+    made = assay.explain(function, X)
+    assert made.method == "ExactShapley()"
+    torch.testing.assert_close(made.values, X, check_dtype=False)
+    with pytest.raises(AbilityError, match="Methods that can answer"):
+        Gradient(assay.Question(function, X))
+
+
+def test_context_reaches_a_function_on_arrays_as_arrays() -> None:
+    seen: list[type] = []
+
+    def weighted(x: Any, weights: Any) -> Any:
+        seen.append(type(weights))
+        return (x * weights).sum(1)
+
+    context = {"weights": assay.Aligned(torch.ones(2, 4))}
+    _ = assay.Question(weighted, X.numpy(), context=context).prediction
+    assert set(seen) == {np.ndarray}

@@ -1,0 +1,168 @@
+"""What decides the outputs is in the digest, whatever holds it, and the digest never fails."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import RandomForestClassifier
+from torch import Tensor, nn
+
+import assay
+from assay.models.identity import identity
+from toys import randn
+
+ONE, TWO = torch.ones(3), 2 * torch.ones(3)
+FACTORS = {"factor": 1.0}
+
+
+def weighted(x: Tensor, w: Tensor) -> Tensor:
+    return (x * w).sum(1)
+
+
+def closing(w: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda x: (x * w).sum(1)
+
+
+def defaulting(w: Tensor) -> Callable[[Tensor], Tensor]:
+    def function(x: Tensor, w: Tensor = w) -> Tensor:
+        return (x * w).sum(1)
+
+    return function
+
+
+class Called:
+    def __init__(self, w: Tensor) -> None:
+        self.w = w
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x * self.w).sum(1)
+
+    def method(self, x: Tensor) -> Tensor:
+        return (x * self.w).sum(1)
+
+
+def digest(model: Any, **settings: Any) -> str:
+    return assay.Question(model, torch.ones(2, 3), 0, **settings).digest
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        closing,
+        defaulting,
+        Called,
+        lambda w: Called(w).method,
+        lambda w: functools.partial(weighted, w=w),
+        lambda w: closing(w.numpy()),  # type: ignore[arg-type]
+        lambda w: (lambda x: torch.sin(x).sum(1)) if w is ONE else (lambda x: torch.cos(x).sum(1)),
+        lambda w: assay.wrap(nn.Identity(), output=lambda out: out * w),
+    ],
+)
+def test_what_a_function_holds_is_in_the_digest(made: Any) -> None:
+    assert digest(made(ONE)) != digest(made(TWO))
+    assert digest(made(ONE)) == digest(made(ONE))
+
+
+def test_globals_context_removal_and_target_are_in_the_digest() -> None:
+    def by_global(x: Tensor) -> Tensor:
+        return x.sum(1) * FACTORS["factor"]
+
+    before = digest(by_global)
+    FACTORS["factor"] = 2.0
+    assert digest(by_global) != before
+    for kind in (assay.Shared, lambda w: assay.Aligned(w.expand(2, 3))):
+        contexts = [{"w": kind(w)} for w in (ONE, TWO)]
+        one, two = (digest(weighted, context=context) for context in contexts)
+        assert one != two
+    rows = randn(50, 3)
+    removals = [assay.Conditional(rows), assay.Conditional(rows + 1)]
+    one, two = (digest(closing(ONE), removal=removal) for removal in removals)
+    assert one != two
+    targets = [lambda y: y[:, 0], lambda y: y[:, 1]]
+    digests = {assay.Question(nn.Identity(), torch.ones(2, 3), t).digest for t in targets}
+    assert len(digests) == 2
+
+
+def test_a_forest_is_the_same_wherever_it_was_loaded() -> None:
+    rows = randn(60, 3).numpy()
+    forests = [
+        RandomForestClassifier(5, random_state=seed).fit(rows, rows[:, 0] > 0) for seed in (0, 1)
+    ]
+    one, two = (assay.wrap(forest).fingerprint() for forest in forests)
+    assert one != two
+    assert one == assay.wrap(pickle.loads(pickle.dumps(forests[0]))).fingerprint()
+    assert one == assay.wrap(copy.deepcopy(forests[0])).fingerprint()
+    bound = [assay.wrap(forest.predict_proba).fingerprint() for forest in forests]
+    assert bound[0] != bound[1]
+
+
+def test_what_cannot_be_read_takes_no_answer_with_it() -> None:
+    class Session:
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            raise KeyError("no pickling")
+
+        def __call__(self, x: Tensor) -> Tensor:
+            return x.sum(1)
+
+    circle: list[Any] = []
+    circle.append(circle)
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    for held in (Session(), circle, deep, open(os.devnull), np.array([circle], dtype=object)):  # noqa: SIM115
+        assert len(identity(held)) == 16
+    assert assay.Gradient()(assay.Question(Session(), torch.ones(1, 2))).values.tolist() == [[1, 1]]
+
+
+def test_what_a_function_counts_makes_it_no_other_function() -> None:
+    asked = {"rows": 0}
+
+    def counting(x: Tensor) -> Tensor:
+        asked["rows"] += len(x)
+        return x.sum(1)
+
+    question = assay.Question(counting, torch.ones(2, 3))
+    first = assay.Occlusion()(question).provenance["question"]
+    assert assay.Occlusion()(question).provenance["question"] == first
+
+
+def test_weights_that_were_written_to_are_others() -> None:
+    net = nn.Linear(3, 2)
+    wrapped = assay.wrap(net)
+    before = wrapped.fingerprint()
+    assert wrapped.fingerprint() == before
+    with torch.no_grad():
+        net.weight[0, 0] += 1
+    assert wrapped.fingerprint() != before
+
+
+def test_hashes_are_the_same_in_every_process() -> None:
+    code = (
+        "import torch, assay\n"
+        "names = {'one', 'two', 'three'}\n"
+        "w = torch.ones(3)\n"
+        "inner = lambda x: (lambda y: y * w)(x).sum(1) + len(names)\n"
+        "question = assay.Question(inner, torch.ones(1, 3), lambda y: y * 2)\n"
+        "print(question.digest)\n"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
