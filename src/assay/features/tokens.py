@@ -49,13 +49,6 @@ class Tokens(Features):
     vocabulary: Any = None
 
     def __post_init__(self) -> None:
-        for number in self._paddings:
-            if not isinstance(number, Integral) or isinstance(number, bool):
-                raise KindError(
-                    expected="numbers of tokens as padding",
-                    got=repr(self.padding),
-                    advice="Write Tokens(padding=tokenizer.pad_token_id), or padding=() for none.",
-                )
         if self.vocabulary is not None and not isinstance(self.vocabulary, Mapping | Sequence):
             raise KindError(
                 expected="a vocabulary as a dict of tokens and numbers, or a list of tokens",
@@ -68,16 +61,13 @@ class Tokens(Features):
         vocabulary = "" if self.vocabulary is None else f", vocabulary=<{len(self.vocabulary)}>"
         return f"Tokens(padding={self.padding!r}{vocabulary})"
 
-    @property
-    def _paddings(self) -> tuple[Any, ...]:
-        if isinstance(self.padding, tuple | list | set | frozenset):
-            return tuple(self.padding)
-        return (self.padding,)
-
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         self._check(layout, x)
-        paddings = torch.tensor([int(number) for number in self._paddings], device=x.device)
-        present = ~torch.isin(x, paddings)
+        paddings = self.padding if isinstance(self.padding, tuple) else (self.padding,)
+        # A number that the inputs cannot hold fills none of their places.
+        limits = torch.iinfo(x.dtype)
+        paddings = tuple(number for number in paddings if limits.min <= number <= limits.max)
+        present = ~torch.isin(x, torch.tensor(paddings, dtype=x.dtype, device=x.device))
         # The first token of a row is feature 0, wherever it stands.
         labels = torch.where(present, present.cumsum(dim=1) - 1, -1)
         count = int(labels.max()) + 1
