@@ -325,3 +325,20 @@ def test_letters_that_name_no_axes_are_refused(axes: Any, make: Any) -> None:
         make(*more, axes=axes)
     with pytest.raises(InputError, match="every axis of one input"):
         partition(randn(1, 3, 4, 6), assay.Pixels(axes="HW"))
+
+
+def test_superpixels_do_not_depend_on_the_units_of_colours() -> None:
+    draw = torch.Generator().manual_seed(0)
+    blocks = torch.rand(1, 3, 4, 4, generator=draw, dtype=torch.float64)
+    image = blocks.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+    image += 0.05 * torch.rand(1, 3, 32, 32, generator=draw, dtype=torch.float64)
+    for features in (assay.Superpixels(12), assay.Superpixels(algorithm="quickshift")):
+        maps = []
+        for scale, offset in ((1.0, 0.0), (256.0, 0.0), (0.5**10, 0.0)):
+            question = assay.Question(
+                lambda x: x.sum(dim=(1, 2, 3)), scale * image + offset, features=features
+            )
+            maps.append(question.partition.labels)
+        assert len(maps[0].unique()) > 1
+        assert torch.equal(maps[0], maps[1])
+        assert torch.equal(maps[0], maps[2])

@@ -368,7 +368,7 @@ def test_masks_are_read_from_whatever_holds_them(hold: Any) -> None:
         None,
         "x",
         {},
-        object(),
+        object,
         [["a"] * FEATURES],
         [[True], [True, False]],
         [[1] * FEATURES],

@@ -259,7 +259,8 @@ def test_a_removal_says_what_it_holds_without_printing_it() -> None:
 HIDING = [
     *(
         assay.Occlusion(),
-        assay.Rise(masks=40),
+        assay.Occlusion(window=2),
+        assay.Rise(masks=40, estimator="centred"),
         assay.Lime(assay.CoinMasks(30)),
         assay.Lime(assay.SizeMasks(30)),
     ),
@@ -280,14 +281,28 @@ HIDING = [
 
 
 @pytest.mark.parametrize("method", HIDING, ids=repr)
-def test_inputs_that_stay_as_they_are_are_refused(method: assay.Method) -> None:
+def test_inputs_that_stay_as_they_are_get_zeros(method: assay.Method) -> None:
+    x = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    net = torch.nn.Linear(3, 1)
+    answer = method(assay.Question(net, x, target=0))
+    assert answer.values[1:].tolist() == [[0.0] * 3] * 2
+    assert answer.facts["players"] == [3, 0, 0]
+    alone = method(assay.Question(net, x[:1], target=0))
+    torch.testing.assert_close(answer.values[:1], alone.values)
+    with pytest.warns(UserWarning, match="leaves all 2 inputs as they are"):
+        nothing = method(assay.Question(net, x[1:], target=0))
+    assert nothing.values.tolist() == [[0.0] * 3] * 2
+    if answer.standard_error is not None:
+        assert answer.standard_error[1:].tolist() == [[0.0] * 3] * 2
+
+
+def test_a_mean_score_over_masks_needs_a_removal() -> None:
     x = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     question = assay.Question(torch.nn.Linear(3, 1), x, target=0)
     with pytest.raises(
         InputError, match=r"got Baseline\(0\.0\), which leaves 2 of 3 as they are, first input 1"
     ):
-        method(question)
-    method(assay.Question(torch.nn.Linear(3, 1), x[:1], target=0))
+        assay.Rise(masks=40)(question)
 
 
 def test_one_draw_of_many_may_leave_an_input_as_it_is() -> None:
@@ -297,15 +312,15 @@ def test_one_draw_of_many_may_leave_an_input_as_it_is() -> None:
     again = assay.Question(
         lambda x: x.prod(dim=1), rows[:1], removal=assay.Background(rows[[0, 0]])
     )
-    with pytest.raises(InputError, match="leaves 1 of 1 as they are"):
-        assay.ExactShapley()(again)
+    with pytest.warns(UserWarning, match="leaves all 1 inputs as they are"):
+        assert assay.ExactShapley()(again).values.tolist() == [[0.0, 0.0]]
 
 
 def test_what_nobody_owns_does_not_count_as_removed() -> None:
     features, x = assay.Labels(torch.tensor([0, 1, -1])), torch.tensor([[0.0, 0.0, 5.0]])
     question = assay.Question(torch.nn.Linear(3, 1), x, target=0, features=features)
-    with pytest.raises(InputError, match="leaves 1 of 1 as they are"):
-        assay.KernelShap()(question)
+    with pytest.warns(UserWarning, match="leaves all 1 inputs as they are"):
+        assert assay.KernelShap()(question).values.tolist() == [[0.0, 0.0]]
 
 
 def test_slopes_of_inputs_that_equal_their_baseline_are_slopes() -> None:

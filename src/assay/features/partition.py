@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, final
 
 import torch
@@ -60,7 +61,7 @@ class Partition:
             own_names = tuple(own_names[row] for row in rows.tolist())
         return replace(self, labels=self.labels[rows], own_names=own_names)
 
-    @property
+    @cached_property
     def whole(self) -> bool:
         """Whether every element has an owner."""
         # What is known comes first: labels are a pass through memory.

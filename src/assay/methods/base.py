@@ -8,13 +8,14 @@ counting, number types, diagnostics, provenance. `docs/how-to/write-a-method.md`
 from __future__ import annotations
 
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from inspect import isabstract
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, TypeAlias, final
 
 import torch
 from torch import Tensor
@@ -28,6 +29,9 @@ from assay.inputs.tensors import TensorLayout
 from assay.models.base import Ability, finite
 from assay.question.question import Question
 from assay.settings import Settings, checked_seed
+
+Ask: TypeAlias = "Callable[[Method, Sequence[Question]], Sequence[Tensor | Estimate]]"
+"""A method and questions that differ in the output alone, to an estimate for each."""
 
 
 class Axiom(Enum):
@@ -51,12 +55,14 @@ class Estimate:
         standard_error: the same shape, where the method samples.
         notes: facts for the answer; lists with an entry for each input are joined over shards.
         ends: prediction and base (rows,), from a method that pools inputs and so has its own.
+        players: how many features of each input were solved for, (n,); None where all were.
     """
 
     values: Tensor
     standard_error: Tensor | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     ends: tuple[Tensor, Tensor] | None = None
+    players: Tensor | None = None
 
 
 class Method(Settings, ABC):
@@ -123,6 +129,32 @@ class Method(Settings, ABC):
                 ),
             )
 
+    def players(self, question: Question) -> Tensor | None:  # may be overridden
+        """Which features of each input are solved for, (n, features); None for all of them.
+
+        The others get 0 without being asked: `values` is asked about inputs with as many players
+        each, and these are its features.
+        """
+        return None
+
+    def among(  # may be overridden
+        self, question: Question, players: Tensor
+    ) -> Iterator[tuple[Tensor, Method]]:
+        """Inputs (r,) that are asked together, and the method to ask, for `players` (n, features).
+
+        Those with as many players go together; a method whose settings name features may tell
+        more of them apart.
+        """
+        counts = players.sum(dim=1)
+        for count in counts.unique().tolist():
+            yield (counts == count).nonzero()[:, 0], self
+
+    def without_players(self, question: Question) -> Estimate:  # may be overridden
+        """The answer for inputs that nothing can change: zeros."""
+        shape = (question.n, question.partition.count)
+        zeros = torch.zeros(shape, dtype=torch.float64, device=question.x.device)
+        return Estimate(zeros)
+
     @property
     def pools_inputs(self) -> bool:  # may be overridden
         """Whether the answer is about all inputs together; it is then asked of them at once."""
@@ -146,7 +178,9 @@ class Method(Settings, ABC):
         seed = checked_seed(seed, type(self).__name__)
         with self._asked(question):
             (answer,) = self._answers(
-                lambda: (question,), lambda shards: [self.values(shards[0], seed)], seed
+                lambda: (question,),
+                lambda method, shards: [method.values(shards[0], seed)],
+                seed,
             )
         return answer
 
@@ -164,14 +198,17 @@ class Method(Settings, ABC):
         with self._asked(question):
             return self._answers(
                 lambda: question.for_outputs(outputs),
-                lambda shards: self.per_output(shards, seed),
+                lambda method, shards: method.per_output(shards, seed),
                 seed,
             )
 
     @final
     def estimate(self, question: Question, seed: int) -> Estimate:
         """The bare numbers for one shard, checked: for metrics that ask again, and for wrappers."""
-        return self._checked(self.values(question, seed), question)
+        (estimate,) = self._solved(
+            (question,), lambda method, shards: [method.values(shards[0], seed)]
+        )
+        return self._checked(estimate, question)
 
     @contextmanager
     def _asked(self, question: Question) -> Iterator[None]:
@@ -188,7 +225,7 @@ class Method(Settings, ABC):
     def _answers(
         self,
         questions: Callable[[], Sequence[Question]],
-        values: Callable[[Sequence[Question]], Sequence[Tensor | Estimate]],
+        ask: Ask,
         seed: int,
     ) -> tuple[Attribution, ...]:
         """Asks shard by shard about questions of the same inputs, and joins what comes back."""
@@ -201,7 +238,7 @@ class Method(Settings, ABC):
                 if not self.pools_inputs:
                     for join, shard in zip(joins, shards):
                         join.add_ends(shard.prediction, shard.base)
-                for join, shard, piece in zip(joins, shards, values(shards)):
+                for join, shard, piece in zip(joins, shards, self._solved(shards, ask)):
                     join.add(shard, self._checked(piece, shard))
         facts: dict[str, Any] = {
             "seconds": time.perf_counter() - start,
@@ -215,15 +252,52 @@ class Method(Settings, ABC):
             self._answer(question, join, facts, seed) for question, join in zip(asked, joins)
         )
 
+    def _solved(self, shards: Sequence[Question], ask: Ask) -> Sequence[Tensor | Estimate]:
+        """Each input solved on its own players: what it gets alone, whatever stands beside it."""
+        question = shards[0]
+        players = self.players(question)
+        if players is None or bool(players.all()):
+            return ask(self, shards)
+        for shard in shards:
+            # Asked once for all groups, which take it along.
+            shard.fix_target()
+        parts = [_Parts(players) for _ in shards]
+        for rows, method in self.among(question, players):
+            estimates = method._of_group(shards, rows, players[rows], ask)
+            for part, estimate in zip(parts, estimates):
+                part.add(rows, estimate)
+        return [part.joined() for part in parts]
+
+    def _of_group(
+        self, shards: Sequence[Question], rows: Tensor, players: Tensor, ask: Ask
+    ) -> Sequence[Estimate]:
+        """The answers about inputs `rows` (r,) with as many `players` (r, features) each."""
+        playing = int(players[0].sum())
+        if playing == 0:
+            return [self.without_players(shard.take(rows)) for shard in shards]
+        if playing == players.shape[1]:
+            taken = [shard.take(rows) for shard in shards]
+        else:
+            taken = [shard.among(rows, players) for shard in shards]
+        return [_as_estimate(piece) for piece in ask(self, taken)]
+
     def _shards(self, question: Question) -> Iterator[Question]:
         return iter((question,)) if self.pools_inputs else question.shards()
 
     def _checked(self, given: Tensor | Estimate, question: Question) -> Estimate:
         """Finite, detached, and in the number type of answers to the question."""
-        estimate = given if isinstance(given, Estimate) else Estimate(given)
+        estimate = _as_estimate(given)
         values = finite(estimate.values.detach(), repr(self), "of its own values")
         values = values.to(question.precision)
-        return Estimate(values, estimate.standard_error, estimate.notes, estimate.ends)
+        return replace(estimate, values=values)
+
+    def _warn_of_nothing(self, question: Question) -> None:
+        warnings.warn(
+            f"{question.removal!r} leaves all {question.n} inputs as they are, so that every value "
+            f"of {self!r} is 0. If this is not meant, say what is absent: "
+            "Question(..., removal=Background(rows)).",
+            stacklevel=6,
+        )
 
     def _answer(
         self, question: Question, join: _Join, facts: Mapping[str, Any], seed: int
@@ -242,9 +316,10 @@ class Method(Settings, ABC):
             # Of what the model said, before it is rounded to the inputs' precision.
             total = join.values.to(prediction.dtype).sum(1)
             gap = (prediction - base - total).to(join.values.dtype)
-        errors = None
-        if join.errors:
-            errors = torch.cat(join.errors).to(join.values.dtype)
+        if min(join.players) < join.partition.count:
+            facts["players"] = join.players
+        if max(join.players) == 0:
+            self._warn_of_nothing(question)
         return Attribution(
             values=join.values,
             base=base.to(join.values.dtype),
@@ -253,7 +328,7 @@ class Method(Settings, ABC):
             shape=join.partition.shape,
             kind=self.kind.value,
             gap=gap,
-            standard_error=errors,
+            standard_error=join.standard_error(),
             facts=facts,
             provenance={
                 "method": repr(self),
@@ -281,7 +356,10 @@ class _Join:
         self.done = 0
         self.predictions: list[Tensor] = []
         self.bases: list[Tensor] = []
-        self.errors: list[Tensor] = []
+        self.errors: list[Tensor | None] = []
+        self.sizes: list[int] = []
+        # How many features of each input were solved for.
+        self.players: list[int] = []
         self.notes: dict[str, Any] = {}
         self.own_names: list[Sequence[str]] = []
 
@@ -301,8 +379,10 @@ class _Join:
         self.own_names += shard.partition.own_names or ()
         if piece.ends is not None:
             self.add_ends(*piece.ends)
-        if piece.standard_error is not None:
-            self.errors.append(piece.standard_error)
+        self.errors.append(piece.standard_error)
+        self.sizes.append(rows)
+        counts = [self.partition.count] * rows
+        self.players += counts if piece.players is None else piece.players.tolist()
         for name, note in piece.notes.items():
             self.notes[name] = _merged(self.notes[name], note) if name in self.notes else note
 
@@ -311,6 +391,70 @@ class _Join:
         if not self.own_names or len(self.own_names) != len(self.values):
             return None
         return tuple(self.own_names)
+
+    def standard_error(self) -> Tensor | None:
+        """The errors of all shards: none where none has any, zero for those that were exact."""
+        if all(error is None for error in self.errors):
+            return None
+        width = self.values.shape[1]
+        errors = []
+        for size, error in zip(self.sizes, self.errors):
+            errors.append(self.values.new_zeros(size, width) if error is None else error)
+        return torch.cat(errors).to(self.values.dtype)
+
+
+@final
+class _Parts:
+    """The answers of groups of inputs with as many players, put back where they belong."""
+
+    def __init__(self, players: Tensor) -> None:
+        self.players = players
+        self.rows: list[Tensor] = []
+        self.estimates: list[Estimate] = []
+
+    def add(self, rows: Tensor, estimate: Estimate) -> None:
+        """An answer for the inputs `rows` (r,): of their players, or of all features."""
+        self.rows.append(rows)
+        self.estimates.append(estimate)
+
+    def joined(self) -> Estimate:
+        """The answer for all inputs and features: 0 for whoever does not play."""
+        values = self._spread([estimate.values for estimate in self.estimates])
+        errors = [estimate.standard_error for estimate in self.estimates]
+        standard_error = None
+        if any(error is not None for error in errors):
+            standard_error = self._spread(errors)
+        return Estimate(values, standard_error, self._notes(), players=self.players.sum(dim=1))
+
+    def _notes(self) -> dict[str, Any]:
+        order = torch.cat(self.rows).argsort().tolist()
+        notes: dict[str, Any] = {}
+        for estimate in self.estimates:
+            for name, note in estimate.notes.items():
+                notes[name] = _merged(notes[name], note) if name in notes else note
+        for name, note in notes.items():
+            # Lists have an entry for each input: they go back to the inputs' order.
+            if isinstance(note, list) and len(note) == len(order):
+                notes[name] = [note[place] for place in order]
+        return notes
+
+    def _spread(self, parts: Sequence[Tensor | None]) -> Tensor:
+        """Numbers of players as numbers of features."""
+        table = torch.zeros(self.players.shape, dtype=torch.float64, device=self.players.device)
+        for rows, part in zip(self.rows, parts):
+            if part is None:
+                continue
+            if part.shape[1] == table.shape[1]:
+                table[rows] = part.to(table.dtype)
+                continue
+            grid = torch.zeros_like(table[rows])
+            grid[self.players[rows]] = part.detach().to(table.dtype).flatten()
+            table[rows] = grid
+        return table
+
+
+def _as_estimate(given: Tensor | Estimate) -> Estimate:
+    return given if isinstance(given, Estimate) else Estimate(given)
 
 
 def _merged(one: Any, other: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeAlias, final
 import torch
 from torch import Tensor
 
+from assay.answers.attribution import Kind
 from assay.errors import InputError, KindError, SettingError
 from assay.methods.base import Axiom, Method
 from assay.numerics.pieces import pieces
@@ -110,11 +111,33 @@ class Occlusion(Method):
         object.__setattr__(self, "stride", _read("stride", self.stride))
 
     @property
+    def _single(self) -> bool:
+        """Whether every window is one feature."""
+        return set(_flat(self.window)) <= {1}
+
+    @property
+    def kind(self) -> Kind:
+        # The loss of a whole window is no contribution of each of its features.
+        return Kind.CONTRIBUTION if self._single else Kind.WEIGHT
+
+    @property
     def axioms(self) -> frozenset[Axiom]:
         # A window over several features gives a dummy the score of its neighbours.
-        if set(_flat(self.window)) <= {1}:
+        if self._single:
             return frozenset({Axiom.LINEARITY, Axiom.DUMMY, Axiom.SYMMETRY})
         return frozenset({Axiom.LINEARITY})
+
+    def players(self, question: Question) -> Tensor | None:
+        changeable = question.changeable_features()
+        changed = changeable.any(dim=1, keepdim=True).expand_as(changeable)
+        # On a map windows cover places, whatever stands there; several tensors keep their maps.
+        shapes = _map_shapes(question)
+        if len(shapes) > 1 or len(shapes[0]) > 1:
+            return changed
+        if self._single:
+            return changeable
+        # A shorter text is a shorter line: windows end where it does.
+        return changed & question.existing_features()
 
     def values(self, question: Question, seed: int) -> Tensor:
         prediction = question.prediction[:, None].to(torch.float64)

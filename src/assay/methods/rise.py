@@ -383,6 +383,16 @@ class Rise(Method):
     def kind(self) -> Kind:
         return Kind.CONTRIBUTION if self.estimator == "centred" else Kind.WEIGHT
 
+    def players(self, question: Question) -> Tensor | None:
+        # On a map masks cover places, whatever stands there.
+        if len(_map_shape(question)) > 1:
+            return None
+        own_cells = self.grid is None or self.grid >= question.partition.count
+        if self.estimator == "centred" and own_cells:
+            return question.changeable_features()
+        # What is there but never changes still has a mean score when shown: that of all masks.
+        return question.existing_features()
+
     def values(self, question: Question, seed: int) -> Estimate:
         return self._maps(
             question, question.prediction[:, None], lambda masks: question.value(masks), seed
@@ -421,12 +431,7 @@ class Rise(Method):
 
     def _plan(self, question: Question, seed: int) -> tuple[Lattice, Iterator[Block]]:
         """The grid over the question's feature map, and the masks in blocks."""
-        partition = question.partition
-        shape = partition.shape
-        # Features without a map of their own are a line.
-        if math.prod(shape) != partition.count:
-            shape = (partition.count,)
-        grid = lattice(shape, self.grid, question.x.device)
+        grid = lattice(_map_shape(question), self.grid, question.x.device)
         if self.masks == "all":
             if grid.shifts << grid.cells > _MOST_MASKS:
                 raise InputError(
@@ -468,3 +473,11 @@ class Rise(Method):
         covariance = ledger.total / masks - score * weight / masks
         error = ledger.standard_error(-score, -weight / masks, variance)
         return covariance / variance, error
+
+
+def _map_shape(question: Question) -> tuple[int, ...]:
+    """The feature map, or one line of features where they have no map of their own."""
+    partition = question.partition
+    if math.prod(partition.shape) != partition.count:
+        return (partition.count,)
+    return partition.shape

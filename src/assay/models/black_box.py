@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import Any, final
 
@@ -16,6 +17,8 @@ from assay.errors import KindError, ModelError
 from assay.inputs.layout import Rows
 from assay.models.base import Ability, Model, checked, digest
 from assay.models.identity import identity
+from assay.models.networks.locks import alone_in
+from assay.models.networks.module_state import ModuleState, modules_in
 
 # Rows of a table are small: chunks of very many still fit the memory.
 _LARGEST_CHUNK = 1 << 20
@@ -167,6 +170,8 @@ class Function(Model):
         self.as_arrays: frozenset[str] = frozenset()
         self._sample: tuple[Rows, Mapping[str, Any]] | None = None
         self._known: bytes | None = None
+        # The networks inside of it as the innermost session that is open has found them.
+        self._states: tuple[ModuleState, ...] = ()
 
     @property
     def name(self) -> str:
@@ -232,10 +237,31 @@ class Function(Model):
         else:
             self.as_arrays = as_arrays
 
+    @contextmanager
+    def session(self, *, slopes: bool) -> Iterator[None]:
+        """Networks inside the function are put back after every chunk, as one of their own is."""
+        modules = modules_in(self.function)
+        outer = self._states
+        with ExitStack() as held:
+            for module in modules:
+                held.enter_context(alone_in(module))
+            self._states = tuple(ModuleState.of(module, frozen=False) for module in modules)
+            held.enter_context(super().session(slopes=slopes))
+            try:
+                yield
+            finally:
+                self._put_back()
+                self._states = outer
+
+    def _put_back(self) -> None:
+        for state in self._states:
+            state.restore_parts()
+
     def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
         # What it counts or remembers while it works makes it no other function.
         if self._known is None:
             self._known = self.fingerprint()
+        self._put_back()
         # Frames stay frames; tensors become arrays for who was given arrays.
         arguments = rows
         if not self.tensors:

@@ -7,6 +7,7 @@
 - `designs`: randomised orthogonal arrays and scrambled Sobol' points
 - `gaussian_process`: hyperparameters of a Gaussian process by maximum a posteriori
 - `rectangles`: patches of feature maps, where they reach and how they are pasted
+- `caching`: results that are remembered, bounded by their bytes
 - `pieces`: long work in pieces of bounded memory
 - `precision`: number types of results, and how much of a difference is rounding
 

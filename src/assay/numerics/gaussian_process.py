@@ -55,6 +55,16 @@ def residuals(noise: float, weights: Floats) -> Floats:
     return (noise + _JITTER) * weights
 
 
+def leave_one_out(cholesky: tuple[Floats, bool], answers: Floats) -> tuple[Floats, Floats]:
+    """The weights (K + noise)^-1 answers (m,), and the diagonal of (K + noise)^-1.
+
+    Their quotient is the error with which the process tells each answer from all others (Rasmussen
+    and Williams 2006, equation 5.12).
+    """
+    inverse = _inverse(cholesky, len(answers))
+    return inverse @ answers, np.diagonal(inverse)
+
+
 def leave_one_out_scale(cholesky: tuple[Floats, bool], weights: Floats) -> float:
     """The variance of the process, by the errors with which it tells each answer from all others.
 

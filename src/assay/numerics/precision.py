@@ -15,6 +15,7 @@ from torch import Tensor
 _TOLERANCE = 1e-4  # relative: above what float32 leaves of the sums along a deep network
 
 _FLOOR = 16  # units in the last place below which a difference of sums says nothing
+_LAST_PLACES = 8  # machine epsilons of the largest number below which a spread is rounding
 
 _ROUNDINGS = 8  # machine epsilons that are excused where one is coarser than that (half, bfloat16)
 
@@ -35,3 +36,18 @@ def rounding_tolerance(x: Tensor) -> float:
 def rounding_floor(values: Tensor, size: Tensor) -> Tensor:
     """What a sum of numbers of this size may be off by, in the number type of `values`."""
     return _FLOOR * torch.finfo(values.dtype).eps * size
+
+
+def varies(values: Tensor, dim: int) -> Tensor:
+    """Whether numbers along a dimension differ by more than the rounding of the largest.
+
+    A spread of less is no unit to divide by: 0.1 + 0.2 and 0.3 are one number.
+
+    >>> columns = torch.tensor([[0.3, 1.0], [0.1 + 0.2, 2.0]], dtype=torch.float64)
+    >>> varies(columns, dim=0).tolist()
+    [False, True]
+    """
+    low = values.amin(dim=dim)
+    high = values.amax(dim=dim)
+    largest = torch.maximum(low.abs(), high.abs())
+    return high - low > _LAST_PLACES * torch.finfo(values.dtype).eps * largest

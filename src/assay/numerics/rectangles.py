@@ -85,15 +85,29 @@ class PasteIndex:
     there is no patch.
 
     `at` counts the patches' places first, and then those of the maps.
+
+    Settings:
+        at: for each place of the result, its place in the table of patches and maps.
+        shape: rows, height and width of the result.
+        patch: height and width of a patch.
+        map: height and width of a map.
     """
 
     at: Tensor
     shape: tuple[int, int, int]
+    patch: tuple[int, int]
+    map: tuple[int, int]
 
     def take(self, values: Tensor, maps: Tensor) -> Tensor:
         """The map of every row, (r, c, height, width), from patches (r, c, ...) and owners' maps
         (k, c, h, w).
         """
+        # Another size would be read at the places of this one: other numbers, and no exception.
+        if tuple(values.shape[2:]) != self.patch or tuple(maps.shape[2:]) != self.map:
+            raise ValueError(
+                f"patches {tuple(values.shape)} over maps {tuple(maps.shape)} are not "
+                f"{self.patch} over {self.map}"
+            )
         # One row of the table for each place, with all its channels: one gather for all of them.
         table = torch.cat([_by_place(values), _by_place(maps)])
         taken = table.index_select(0, self.at)
@@ -136,6 +150,12 @@ class Rectangles:
         fits_across = (across >= 0) & (across <= self.width - other.width)
         return bool((fits_down & fits_across).all())
 
+    def lies_within(self, shape: tuple[int, int]) -> bool:
+        """Whether all rectangles lie on a map (h, w)."""
+        fits_down = (self.top >= 0) & (self.top <= shape[0] - self.height)
+        fits_across = (self.left >= 0) & (self.left <= shape[1] - self.width)
+        return bool((fits_down & fits_across).all())
+
     def affected_outputs(
         self, sides: tuple[Side, Side], shape: tuple[int, int]
     ) -> tuple[PasteIndex, Rectangles] | None:
@@ -166,6 +186,8 @@ class Rectangles:
         behind all patches come the places of the maps, counted owner by owner.
         """
         count = len(self.top)
+        if not other.lies_within(shape):
+            raise ValueError(f"rectangles reach beyond a map of {shape}")
         y, x = other.places()
         # The same places, counted from the patch's own corner.
         patch_y = y - self.top[:, None]
@@ -185,7 +207,8 @@ class Rectangles:
         # Half the bytes where they suffice: reading the index is much of the work.
         if int(at.max()) < _INDEX_LIMIT:
             at = at.to(torch.int32)
-        return PasteIndex(at, (count, other.height, other.width))
+        to = (count, other.height, other.width)
+        return PasteIndex(at, to, (self.height, self.width), shape)
 
     def places(self) -> tuple[Tensor, Tensor]:
         """The rows (r, height) and columns (r, width) of the map that each rectangle covers."""

@@ -3,6 +3,7 @@
 - `question`: with masks, at points, for slopes, along paths
 - `evaluation`: chunks of rows sent to the model
 - `masked_rows`: the rows of inputs under masks
+- `players`: which features of an input can be changed at all
 - `layers`: the same question asked behind a layer
 - `arguments`: masks, points and numbers of inputs, read from whatever holds them
 - `validation`: what is checked before any model is asked

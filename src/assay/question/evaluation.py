@@ -127,7 +127,31 @@ class Evaluation:
     def context(self, owners: Tensor) -> dict[str, Any]:
         """The context of a chunk."""
         aligned = {name: value[owners] for name, value in self.aligned.items()}
-        return {**aligned, **self.shared}
+        return {**aligned, **self._unwritten(self.shared, ())}
+
+    def _unwritten(self, value: Any, at: tuple[Any, ...]) -> Any:
+        """What all inputs share, as it was handed in: a model that writes on it has a copy.
+
+        The copy is made anew only where its counter says that it was written to.
+        """
+        if type(value) is dict:
+            return {key: self._unwritten(part, (*at, key)) for key, part in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(
+                self._unwritten(part, (*at, index)) for index, part in enumerate(value)
+            )
+        if not isinstance(value, Tensor):
+            return value
+        copy, version = self._handed_over.get(at, (None, 0))
+        if copy is None or copy._version != version:
+            copy = value.detach().clone()
+            self._handed_over[at] = (copy, copy._version)
+        return copy
+
+    @cached_property
+    def _handed_over(self) -> dict[tuple[Any, ...], tuple[Tensor, int]]:
+        """Copies of shared tensors, by where they stand in the context, with their counters."""
+        return {}
 
     def sample(self) -> tuple[Rows, dict[str, Any]]:
         """The first input, folded, and its context."""
@@ -269,7 +293,10 @@ class Evaluation:
             return
         with self.model.session(slopes=purpose == "slopes"):
             size = min(total, 4, self.most_rows or 4)
-            sample, owners = make(torch.arange(size, device=self.x.device))
+            # From the first to the last, one by one: rows at a baseline may tell nothing of others.
+            spread = torch.linspace(0, total - 1, size, device=self.x.device, dtype=torch.float64)
+            made = [make(number) for number in spread.round().to(torch.int64).split(1)]
+            sample, owners = (torch.cat(parts) for parts in zip(*made))
             self.model.prepare(total, self.layout.fold(sample), self.context(owners))
             chunks = self.model.pace(f"{purpose} of {self.layout.shapes}")
             chunks = chunks.sized(self.layout.elements, share, total)

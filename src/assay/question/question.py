@@ -33,6 +33,7 @@ from assay.question.arguments import read_columns, read_masks, read_points, read
 from assay.question.evaluation import Evaluation, Make, Use, check_ends, finite_scores
 from assay.question.layers import BehindLayer
 from assay.question.masked_rows import MaskedRows
+from assay.question.players import changeable_features, existing_features, on_players
 from assay.question.validation import (
     admitting,
     arrays_of,
@@ -267,6 +268,19 @@ class Question:
                 ),
                 advice="Use another removal, such as Background(rows), or leave them out.",
             )
+
+    def existing_features(self) -> Tensor:
+        """Which features own an element of each input: (n, features), bool."""
+        evaluation = self._evaluation
+        return existing_features(evaluation.x, evaluation.partition)
+
+    def changeable_features(self) -> Tensor:
+        """Which features some replacement changes in each input: (n, features), bool.
+
+        Read off the data, without asking the model.
+        """
+        evaluation = self._evaluation
+        return changeable_features(evaluation.x, evaluation.partition, evaluation.absent)
 
     # --- what the model says of the inputs themselves
 
@@ -615,6 +629,22 @@ class Question:
         derived._keys = self.keys
         derived._fixed_target = self._fixed_target
         derived._prediction = self._prediction
+        return derived
+
+    def among(self, rows: Tensor, players: Tensor) -> Question:
+        """The same question about some inputs with their players (r, features) as features.
+
+        Each of them has as many; what is no player stays as it is.
+        """
+        evaluation = self._evaluation.take(rows)
+        partition = on_players(evaluation.partition, players)
+        evaluation = replace(evaluation, partition=partition)
+        truth = rows_of(self.truth, rows)
+        derived = self._derived(evaluation, len(rows), self.target.take(rows), truth)
+        derived._keys = self.keys[rows]
+        derived._fixed_target = self.fixed_target.take(rows)
+        derived._prediction = self.prediction[rows]
+        derived._base = _rows(self._base, rows)
         return derived
 
     def upto(self, layer: Any, unit: Any, output: Part | None = None) -> Question:

@@ -19,6 +19,7 @@ from torch import Tensor
 from assay.errors import InputError, KindError, SettingError
 from assay.inputs.layout import Layout
 from assay.numerics import rng
+from assay.numerics.precision import varies
 from assay.removals.base import Absent, Removal, short_repr
 
 _TAIL = 1e-12  # Sobol points are kept this far from 0 and 1, where the normal quantile is infinite
@@ -220,9 +221,10 @@ class Conditional(Removal):
         rows = layout.flatten(self.rows)
         exact = rows.to(torch.float64)
         self._check(exact, x)
-        deviation = exact.std(0)
-        # A constant column has no unit of its own.
-        unit = torch.where(deviation > 0, deviation, 1.0)
+        # A constant column has no unit of its own, nor has what rounding leaves of its spread.
+        moving = varies(exact, dim=0)
+        exact = torch.where(moving, exact, exact[:1])
+        unit = torch.where(moving, exact.std(0), 1.0)
         if self.kind == "kernel":
             data = rows.to(x.dtype)
             return _KernelConditional(x, data, unit, self.width, self.draws)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from assay.methods.shapley.linear_shap import LinearShap, gaussian_exact, gaussi
 from assay.methods.shapley.mask_method import standard_error
 from assay.methods.shapley.max_shap import MaxShap, max_values
 from assay.question.question import Question
+from assay.removals.conditional import Conditional
 from assay.removals.fixed import Background, Baseline
 
 TOLERANCE = 1e-10
@@ -276,6 +279,40 @@ def test_many_correlated_features_come_with_a_standard_error() -> None:
     assert float(answer.standard_error.min()) > 0
     assert answer.gap is not None
     assert float(answer.gap.abs().max()) < 1e-6
+
+
+def test_what_lies_off_the_support_of_the_rows_counts_as_it_is() -> None:
+    rows = np.random.default_rng(0).normal(size=(100, 1)) * [1.0, 1.0]
+    rows -= rows.mean()
+    x = np.array([[1.0, 3.0], [2.0, 2.0]])
+    question = Question(lambda x: x[:, 0], x, removal=Background(rows))
+    answer = LinearShap("gaussian")(question)
+    # v(1) = x1, v(2) = x2 (the twin), v(both) = x1
+    expected = torch.tensor([[-0.5, 1.5], [1.0, 1.0]], dtype=torch.float64)
+    torch.testing.assert_close(answer.values, expected, rtol=0, atol=TOLERANCE)
+    conditional = Question(lambda x: x[:, 0], x, removal=Conditional(rows))
+    again = ExactShapley()(conditional).values
+    torch.testing.assert_close(answer.values, again, rtol=0, atol=TOLERANCE)
+
+
+def test_fewer_rows_than_columns_keep_completeness() -> None:
+    draw = np.random.default_rng(1)
+    rows, weights = draw.normal(size=(8, 10)), np.arange(1.0, 11)
+    question = Question(lambda x: x @ weights, np.ones((1, 10)), removal=Background(rows))
+    answer = LinearShap("gaussian")(question)
+    assert answer.gap is not None
+    assert float(answer.gap.abs().max()) < 1e-9
+
+
+def test_orderings_agree_off_the_support() -> None:
+    draw = np.random.default_rng(2)
+    covariance = torch.from_numpy(np.cov(draw.normal(size=(3, 4)).T))
+    slope, offset = (torch.from_numpy(draw.normal(size=(2, 4))) for _ in range(2))
+    owner = torch.arange(4)
+    every_order = np.array(list(itertools.permutations(range(4))))
+    sampled = gaussian_sampled(slope, offset, covariance, owner, every_order).mean(dim=1)
+    exact = gaussian_exact(slope, offset, covariance, owner, 4)
+    torch.testing.assert_close(sampled, exact, rtol=0, atol=1e-4)
 
 
 def test_settings_and_removals_that_cannot_be_used_are_refused() -> None:

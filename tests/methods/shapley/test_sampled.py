@@ -13,7 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.methods.shapley.coalitions import allocation, capacity, least_pairs, paired_design
+from assay.methods.shapley.coalitions import (
+    allocation,
+    capacity,
+    designs,
+    least_pairs,
+    paired_design,
+)
 from assay.methods.shapley.exact import ExactShapley
 from assay.methods.shapley.games import shapley_values, subsets
 from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap, regress, with_empty_and_full
@@ -367,7 +373,7 @@ def test_sizes_share_the_pairs_as_their_weights_say() -> None:
 def test_designs_depend_on_the_seed_alone() -> None:
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     first = KernelShap(budget=50).masks(9, 7)
-    paired_design.cache_clear()
+    designs.cache_clear()
     np.testing.assert_array_equal(first, KernelShap(budget=50).masks(9, 7))
     assert not np.array_equal(first, KernelShap(budget=50).masks(9, 8))
     np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002

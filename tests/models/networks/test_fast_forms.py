@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 
 import assay
 from assay.models.networks import fast_forms
@@ -114,6 +115,13 @@ class WrongTrace(Masked):
         return {TypeError: lambda: x + "no", AttributeError: lambda: x.nowhere}[self.error]()
 
 
+class OtherBranch(Masked):
+    """A trace takes a branch that runs as well, and answers otherwise."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().forward(x / 2 if isinstance(x, Tensor) else x)
+
+
 class WrongAttribute(WrongTrace):
     error = AttributeError
 
@@ -123,16 +131,34 @@ def normed(parametrization: Any) -> nn.Module:
     return nn.Sequential(conv, nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
 
 
+class Doubled(nn.Module):
+    """A parametrisation of one's own."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return 2 * weight
+
+
+def doubled(conv: nn.Conv2d) -> nn.Module:
+    parametrize.register_parametrization(conv, "weight", Doubled())
+    parametrize.register_parametrization(conv, "bias", Doubled())
+    return conv
+
+
 MADE = {
     "optional": Masked,
     "type": WrongTrace,
     "attribute": WrongAttribute,
+    "other branch": OtherBranch,
     "weight norm": lambda: normed(parametrizations.weight_norm),
     "spectral norm": lambda: normed(parametrizations.spectral_norm),
     "orthogonal": lambda: normed(parametrizations.orthogonal),
+    "of one's own": lambda: normed(doubled),
+    "weight norm by hooks": lambda: normed(weight_norm),
+    "spectral norm by hooks": lambda: normed(spectral_norm),
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm")
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 def test_a_form_that_cannot_be_made_is_done_without(
@@ -151,9 +177,36 @@ def test_a_form_that_cannot_be_made_is_done_without(
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("kind", ["optional", "weight norm", "spectral norm", "orthogonal"])
+@pytest.mark.parametrize(
+    "kind", ["optional", "weight norm", "spectral norm", "orthogonal", "of one's own"]
+)
 def test_optional_arguments_and_computed_weights_keep_the_fast_form(kind: str) -> None:
     net, x = MADE[kind]().double().eval(), randn(3, 1, 8, 8, dtype=DOUBLE)
     form = fused(net, (x,), lambda out: out)
     assert form is not None
     torch.testing.assert_close(form(x), net(x))
+
+
+CONVERSIONS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "double": lambda net: net.double(),
+    "there and back": lambda net: net.bfloat16().float(),
+    "half": lambda net: net.half(),
+    "to": lambda net: net.to(torch.float64),
+}
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize("kind", CONVERSIONS)
+def test_a_network_that_was_converted_since_is_asked_as_it_is_now(kind: str, wrapped: bool) -> None:
+    net = randomised(Residual())
+    method = assay.Occlusion(window=2, stride=2)
+    model = assay.wrap(net) if wrapped else net
+    x = randn(12, 1, 12, 12, seed=2)
+    method(assay.Question(model, x, target=1))
+    CONVERSIONS[kind](net)
+    dtype = next(net.parameters()).dtype
+    made = method(assay.Question(model, x.to(dtype), target=1)).values
+    plain = assay.wrap(net, speedups=False, reproducible=True)
+    expected = method(assay.Question(plain, x.to(dtype), target=1)).values
+    near = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3}[dtype]
+    torch.testing.assert_close(made, expected, rtol=0, atol=near)

@@ -126,3 +126,40 @@ def test_a_forward_that_writes_on_its_input_is_captured_without_harm_to_the_samp
     torch.testing.assert_close(
         parts.behind(*parts.before(X[:2].clone())).detach(), net(X[:2].clone()).detach()
     )
+
+
+class Nearest(nn.Module):
+    """Distances to two places, which are made beside the inputs: as many as the sample has rows."""
+
+    def __init__(self, read: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(FEATURES, 2), nn.Linear(2, 3)
+        self.read = read
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = x.new_tensor([[-0.5, 0.2], [0.5, 0.1]])
+        h = torch.tanh(self.first(x))
+        out: Tensor = self.head(h * self.read(h, places))
+        return out
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda h, places: torch.cdist(h, places).amin(1, keepdim=True),
+        lambda h, places: torch.cdist(h, places).mean(1, keepdim=True),
+    ],
+    ids=["nearest", "mean"],
+)
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_what_only_looks_as_if_it_had_a_row_for_each_input_is_not_carried(
+    read: Callable[[Tensor, Tensor], Tensor], n: int
+) -> None:
+    net = randomised(Nearest(read)).double()
+    behind = assay.Question(net, X[:n], target=1).after("first")
+    torch.testing.assert_close(behind.prediction, net(X[:n])[:, 1].detach())
+    leaf = net.first(X[:n]).detach().requires_grad_()
+    h = torch.tanh(leaf)
+    places = X.new_tensor([[-0.5, 0.2], [0.5, 0.1]])
+    (slope,) = torch.autograd.grad(net.head(h * read(h, places))[:, 1].sum(), leaf)
+    torch.testing.assert_close(assay.Gradient()(behind).values, slope)

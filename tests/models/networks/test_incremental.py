@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 
 import pytest
@@ -362,6 +363,109 @@ def test_a_factor_of_each_row_is_none_of_all_in_a_chunk_of_one_row(
         torch.testing.assert_close(outputs, net(rows), rtol=0, atol=1e-10)
 
 
+STRIPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "product": lambda h, strip: h * strip,
+    "product, the strip first": lambda h, strip: strip * h,
+    "sum": torch.add,
+    "in place": lambda h, strip: operator.iadd(h, strip),
+    "quotient": lambda h, strip: h / (strip + 3),
+    "difference": lambda h, strip: torch.sub(strip, h),
+}
+
+
+class Strips(nn.Module):
+    """A map beside the means of its lines, which is one place wide."""
+
+    def __init__(self, join: Callable[[Tensor, Tensor], Tensor], window: tuple[int, int]) -> None:
+        super().__init__()
+        self.stem, self.pool = nn.Conv2d(2, 4, 3, padding=1), nn.AvgPool2d(window)
+        self.next, self.head = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 3)
+        self.join = join
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.stem(x))
+        out: Tensor = self.head(self.next(self.join(h, self.pool(h))).amax((2, 3)))
+        return out
+
+
+@pytest.mark.parametrize("window", [(1, 16), (24, 1)], ids=["lines", "columns"])
+@pytest.mark.parametrize("kind", STRIPS)
+def test_maps_of_unlike_sizes_are_joined_as_the_network_joins_them(
+    kind: str, window: tuple[int, int]
+) -> None:
+    net = randomised(Strips(STRIPS[kind], window)).double()
+    images = randn(3, 2, 24, 16, dtype=DOUBLE)
+    owners = torch.tensor([0, 0, 1, 2, 2])
+    corners = torch.tensor([0, 22, 11, 3, 21]), torch.tensor([14, 0, 7, 13, 3])
+    place = Rectangles(*corners, 2, 2, owners)
+    rows = patched(images, owners, place, 1)
+    change = LocalChange(lambda numbers: images[numbers], 3, place)
+    graph = capture(net)
+    assert graph is not None
+    with torch.no_grad():
+        outputs = IncrementalNetwork(graph).ask(rows, change)
+        torch.testing.assert_close(outputs, net(rows), rtol=0, atol=1e-10)
+
+
+SPELLED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "tensors=": lambda h, x: torch.cat(tensors=[h, h.tanh()], dim=1)[:, :4],
+    "tensors=, rows": lambda h, x: torch.cat(tensors=[h, h], dim=2),
+    "concat": lambda h, x: torch.concat((h, h.tanh()), 1)[:, :4],
+    "concatenate": lambda h, x: torch.concatenate([h, h.tanh()], dim=-3)[:, :4],
+    "slope of a size": lambda h, x: functional.leaky_relu(h, x.shape[2] / 100),
+    "slope of a size, by name": lambda h, x: functional.leaky_relu(
+        h, negative_slope=x.shape[3] / 100
+    ),
+    "sharpness of a size": lambda h, x: functional.softplus(h, x.size(2) / 8),
+    "filling of a size": lambda h, x: functional.pad(h, (1, 1, 1, 1), value=h.shape[2] / 100),
+    "frame of a size": lambda h, x: functional.pad(h, (h.shape[2] // 8, 0)),
+    "bound of a size": lambda h, x: h.clamp(max=h.shape[1] / 10),
+    "bound of a tensor": lambda h, x: torch.clamp(
+        h, max=x.mean((2, 3), keepdim=True).amax(1, True)
+    ),
+    "bound of a map": lambda h, x: h.clamp(max=x[:, :1]),
+    "slopes of a tensor": lambda h, x: torch.prelu(h, x.new_tensor([0.1, 0.2, 0.3, 0.4])),
+}
+
+
+@pytest.mark.parametrize("kind", SPELLED)
+def test_other_spellings_are_answered_as_the_network_answers_them(kind: str) -> None:
+    net = randomised(Spelled(SPELLED[kind])).double()
+    images, owners = randn(2, 2, 24, 16, dtype=DOUBLE), torch.tensor([0, 1, 1])
+    place = Rectangles(torch.tensor([0, 22, 11]), torch.tensor([14, 0, 7]), 2, 2, owners)
+    rows = patched(images, owners, place, 1)
+    change = LocalChange(lambda numbers: images[numbers], 2, place)
+    graph = capture(net)
+    assert graph is not None
+    with torch.no_grad():
+        outputs = IncrementalNetwork(graph).ask(rows, change)
+        torch.testing.assert_close(outputs, net(rows), rtol=0, atol=1e-10)
+
+
+class Spelled(nn.Module):
+    def __init__(self, step: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem, self.next = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)
+        self.step = step
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.next(self.step(self.stem(x), x)).amax((2, 3))  # type: ignore[no-any-return]
+
+
+def test_places_beyond_a_map_and_maps_of_another_size_are_no_numbers() -> None:
+    none = torch.zeros(1, dtype=torch.int64)
+    patch = Rectangles(torch.tensor([1]), torch.tensor([1]), 2, 2, none)
+    for corner, size in (((0, 0), (5, 4)), ((-1, 0), (2, 2)), ((3, 3), (2, 1))):
+        other = Rectangles(torch.tensor([corner[0]]), torch.tensor([corner[1]]), *size, none)
+        with pytest.raises(ValueError, match="beyond a map"):
+            patch.paste_index(other, (4, 4))
+    index = patch.paste_index_of_whole((4, 4))
+    index.take(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 4, 4))
+    for values, maps in (((2, 2), (4, 1)), ((2, 2), (5, 5)), ((1, 2), (4, 4))):
+        with pytest.raises(ValueError, match="are not"):
+            index.take(torch.zeros(1, 3, *values), torch.zeros(1, 3, *maps))
+
+
 def test_rectangles_hold_one_another_row_by_row() -> None:
     none = torch.zeros(2, dtype=torch.int64)
     wide = Rectangles(torch.tensor([0, 2]), torch.tensor([0, 3]), 4, 4, none)
@@ -470,3 +574,52 @@ def test_what_only_looks_local_is_found_out() -> None:
         for row in (0, 7):
             rows = torch.where(WINDOWS.view(25, 1, 12, 12), images[row], 0.0)
             torch.testing.assert_close(answers[row], net(rows)[:, row % 3], rtol=0, atol=1e-10)
+
+
+def of_whole_map(x: Tensor) -> Tensor:
+    return x * x.mean((2, 3), keepdim=True)
+
+
+def too_small(x: Tensor) -> Tensor:
+    """Answers maps, and raises at patches."""
+    return [x.relu()][0 if x.shape[2] > 9 else 1]
+
+
+@pytest.mark.parametrize("forward", [of_whole_map, too_small], ids=lambda part: part.__name__)
+def test_what_is_torchs_by_name_and_answers_otherwise_is_found_out(
+    forward: Callable[[Tensor], Tensor],
+) -> None:
+    """A forward of one's own in a module of torch: nothing in the graph tells."""
+    parts = nn.Conv2d(1, 3, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    net = randomised(nn.Sequential(*parts)).double()
+    net[1].forward = forward
+    plan = {"outputs of patches of ((1, 12, 12),)": [[64, 1, 1]]}
+    answers = question(assay.wrap(net, plan=plan)).value(WINDOWS)
+    images = randn(13, 1, 12, 12, seed=2, dtype=DOUBLE)
+    with torch.no_grad():
+        for row in range(13):
+            rows = torch.where(WINDOWS.view(25, 1, 12, 12), images[row], 0.0)
+            torch.testing.assert_close(answers[row], net(rows)[:, row % 3], rtol=0, atol=1e-10)
+
+
+def test_a_last_chunk_of_another_length_is_checked_as_the_first_was() -> None:
+    """289 rows in chunks of 32, and one row."""
+    parts = nn.Conv2d(1, 3, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    net = randomised(nn.Sequential(*parts)).double()
+    right = net[1].forward
+    asked: list[int] = []
+
+    def forward(x: Tensor) -> Tensor:
+        asked.append(len(x))
+        patch = x.shape[2] < 10 and len(x) == 1
+        return of_whole_map(x) if patch else right(x)
+
+    net[1].forward = forward
+    plan = {"outputs of patches of ((1, 17, 17),)": [[32, 1, 9], [1, 1, 1]]}
+    image = randn(1, 1, 17, 17, seed=2, dtype=DOUBLE)
+    method = assay.Occlusion(window=(1, 1, 1))
+    values = method(assay.Question(assay.wrap(net, plan=plan), image, target=1)).values
+    plain = assay.wrap(net, speedups=False, batch_size=32)
+    assert 1 in asked
+    expected = method(assay.Question(plain, image, target=1)).values
+    torch.testing.assert_close(values, expected, rtol=0, atol=1e-10)

@@ -46,6 +46,8 @@ _HYPERPARAMETER_DRAWS = 400
 # averaged over all of them.
 _CONDITIONING_DRAWS = 2000
 
+_LEAST_VARIANCE = 1e-12  # of a column's kernel, which is of the order of one where it moves
+
 _ITERATIONS = 40  # of the search for hyperparameters, each one factorisation or a few
 
 # Before any data, of logit(relevance) and of log(noise): a column explains some 5 % of the variance,
@@ -258,8 +260,8 @@ def fit_process(cells: Cells, answers: Floats) -> Process:
     variances = kernels.diagonal(axis1=1, axis2=2)
     least = kernels.min(axis=(1, 2))
     scale = np.maximum(variances.mean(axis=1), -least)
-    # A column with one value has no variance at all.
-    scale = np.where(scale > 0, scale, 1.0)
+    # A column with one value has no variance but what rounding leaves.
+    scale = np.where(scale > _LEAST_VARIANCE, scale, 1.0)
     kernels /= scale[:, None, None]
 
     def kernel(relevance: Floats) -> tuple[Floats, Gradient]:

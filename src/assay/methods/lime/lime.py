@@ -128,13 +128,27 @@ class Lime(Method):
             return frozenset({Axiom.LINEARITY})
         return frozenset()
 
+    def players(self, question: Question) -> Tensor | None:
+        # Neighbourhoods of points move what masks cannot.
+        if not isinstance(self.neighbourhood, Masks):
+            return None
+        return question.changeable_features()
+
+    def without_players(self, question: Question) -> Estimate:
+        """A constant: the intercept, which explains all there is."""
+        ones = [1.0] * question.n
+        notes = {"r2": ones, "intercept": question.prediction.tolist()}
+        if self.keep is not None:
+            notes["stability"] = ones
+        return replace(super().without_players(question), notes=notes)
+
     def values(self, question: Question, seed: int) -> Estimate:
         self._require_samples(question)
         neighbourhood = self._neighbourhood()
         cells_each = neighbourhood.size() * question.partition.count
         estimates = []
         for part in _parts(question, cells_each):
-            sample = neighbourhood.sample(part, seed)
+            sample = neighbourhood.sample(part, seed).without_constants()
             estimates.append(self._estimate(sample, seed))
         return _joined(estimates)
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from assay.answers.attribution import Kind
 from assay.errors import InputError, KindError, SettingError
 from assay.numerics.designs import Draw, Floats
+from assay.numerics.precision import varies
 from assay.question.question import Question
 from assay.settings import Settings
 from assay.targets import Output
@@ -94,6 +95,13 @@ class Sample:
     def shares(self) -> Tensor:
         """The weights, as shares of their sum: (r, m)."""
         return self.weights / self.weights.sum(dim=1, keepdim=True)
+
+    def without_constants(self) -> Sample:
+        """With columns that do not vary at 0: what rounding leaves of them explains nothing."""
+        moving = varies(self.design, dim=1)
+        if bool(moving.all()):
+            return self
+        return replace(self, design=torch.where(moving[:, None], self.design, 0.0))
 
     def without_fixed(self) -> Sample:
         """The random draws alone."""

@@ -28,6 +28,7 @@ from assay.methods.lime.neighbourhood import (
 from assay.numerics import rng
 from assay.numerics.designs import Draw, uniforms
 from assay.numerics.pieces import pieces
+from assay.numerics.precision import varies
 from assay.question.question import Question
 from assay.settings import has_length, shown
 
@@ -178,8 +179,11 @@ class Instances(Neighbourhood):
         # Measured from the nearest row, so that far
         # inputs keep weights that can be told from zero.
         nearest = squared_distance.amin(dim=1, keepdim=True)
+        # A column of one value is 0 for every row, also where it is
+        # one value up to rounding: its distance is no slope's base.
+        moving = varies(rows.to(torch.float64), dim=0)
         return Sample(
-            design=design,
+            design=torch.where(moving, design, 0.0),
             weights=torch.exp(-(squared_distance - nearest) / self.d),
             answers=score_shared(question, rows.to(x.dtype)),
             unit=torch.ones_like(design[0, 0]),

@@ -39,6 +39,8 @@ _REPEATS = 20  # resampled selections, compared in pairs
 
 _FORWARD_UP_TO = 6  # columns that "auto" keeps by forward selection, as the original does
 
+_ROUNDINGS = 8  # last places of the answers that their spread must exceed to be one
+
 _LEVELS = 4  # strata of a column in a balanced design: quarters of (0, 1)
 
 
@@ -165,10 +167,11 @@ def _r2(moments: Moments, coefficients: Tensor) -> Tensor:
     covariance = (coefficients * moments.moment).sum(dim=1)
     total = moments.answer_variance
     residual_variance = total - 2 * covariance + quadratic
-    tiny = torch.finfo(total.dtype).tiny
-    # Answers that are all alike are explained by the intercept.
-    r2 = 1 - residual_variance / total.clamp_min(tiny)
-    return torch.where(total > 0, r2, 1.0)
+    # Answers that are all alike, up to rounding, are explained by the intercept.
+    rounding = _ROUNDINGS * torch.finfo(total.dtype).eps * moments.answer_mean
+    spread = total > rounding.square()
+    r2 = 1 - residual_variance / torch.where(spread, total, 1.0)
+    return torch.where(spread, r2, 1.0)
 
 
 @final
@@ -255,8 +258,11 @@ class DrawMoments(MomentEstimate):
         bootstrap repeat is then a sum over blocks, whatever the number of draws.
         """
         sample = self.sample
-        ones = torch.ones_like(sample.design[..., :1])
-        table = torch.cat([ones, sample.design], dim=2)
+        # Centred first: a mean far above the spread would drown it in what
+        # sums of squares round off.
+        centred = sample.design - self.moments.design_mean[:, None]
+        ones = torch.ones_like(centred[..., :1])
+        table = torch.cat([ones, centred], dim=2)
         grams = []
         moments = []
         for block in range(_BLOCKS + 1):

@@ -14,9 +14,10 @@ are here for `permutation.py`, `sampling.py` and `linear_shap.py`.
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Literal, final
 
 import numpy as np
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from assay.methods.shapley.games import subsets_of_size
 from assay.numerics import rng
+from assay.numerics.caching import remembered
 
 Bools = NDArray[np.bool_]
 
@@ -36,7 +38,11 @@ Weighting = Literal["leverage", "kernel", "mixture"]
 # Coalitions; layers up to this size are listed and shuffled, larger ones drawn without repeats.
 _MAX_LISTED = 1 << 17
 
-_BLOCK = 256  # coalitions drawn at once; the random stream depends on it
+_BLOCK = 256  # coalitions drawn at once at most
+
+_REMEMBERED = 1 << 26  # bytes of the latest designs, and of the latest orderings: 64 MiB each
+
+_FLOAT_BITS = 1000  # whole numbers of more bits may be too large for a float
 
 
 @final
@@ -119,7 +125,12 @@ class Design:
         return np.asarray(rank < per_layer[self.layer], dtype=np.bool_)
 
 
-@lru_cache(maxsize=64)
+def _design_bytes(design: Design) -> int:
+    """What a design holds once its regression has been used: masks, centred, projector, vectors."""
+    cells = design.pairs * design.features
+    return 17 * cells + 40 * design.pairs
+
+
 def paired_design(
     features: int,
     pairs: int,
@@ -132,6 +143,12 @@ def paired_design(
     is 1 / C(d, |S|)), by the Shapley kernel 1 / (k (d - k)) (`kernel`: Lundberg and Lee 2017,
     theorem 2), or by the mean of both (`mixture`).
     """
+    return designs(features, pairs, seed, weighting)
+
+
+@remembered(_REMEMBERED, size=_design_bytes)
+def designs(features: int, pairs: int, seed: int, weighting: Weighting) -> Design:
+    """The designs of `paired_design`, the latest of which are remembered."""
     counts = allocation(features, pairs, weighting)
     layers = np.arange(1, len(counts) + 1)
     # A single feature has no pair at all: an
@@ -141,11 +158,8 @@ def paired_design(
         blocks.append(_layer(features, size, count, seed))
     half = np.concatenate(blocks)
     layer = np.repeat(layers, counts)
-    capacities = np.array(
-        [capacity(features, int(size)) for size in layers],
-        dtype=np.float64,
-    )
-    rate = np.repeat(np.asarray(counts) / capacities, counts)
+    rates = [_rate(count, room) for count, room in zip(counts, capacities(features))]
+    rate = np.repeat(np.asarray(rates, dtype=np.float64), counts)
     # Both sides of a pair of the middle layer lie in
     # that layer: each stands for half of it.
     share = np.where(2 * layer == features, 0.5, 1.0)
@@ -166,6 +180,26 @@ def capacity(features: int, size: int) -> int:
     return coalitions
 
 
+def capacities(features: int) -> list[int]:
+    """How many pairs have a side of each size 1..d // 2: whole numbers of any length."""
+    coalitions = 1
+    room = []
+    for size in range(1, features // 2 + 1):
+        # C(d, k) from C(d, k - 1): from scratch, thousands of features would take minutes.
+        coalitions = coalitions * (features - size + 1) // size
+        room.append(coalitions // 2 if 2 * size == features else coalitions)
+    return room
+
+
+def _rate(count: int, room: int) -> float:
+    """The chance that a pair of a layer is drawn."""
+    # From 1,030 features on there are more pairs than a float can say. A quotient of whole
+    # numbers can: it is zero to the last place.
+    if room.bit_length() > _FLOAT_BITS:
+        return count / room
+    return count / float(room)
+
+
 def least_pairs(features: int) -> int:
     """The fewest pairs of a design.
 
@@ -180,24 +214,38 @@ def allocation(features: int, pairs: int, weighting: Weighting) -> list[int]:
 
     Webster's divisor rule: no size loses a pair when the number of pairs grows.
     """
-    layers = range(1, features // 2 + 1)
-    seats = [min(capacity(features, size), pairs) for size in layers]
-    owner = np.repeat(np.arange(len(seats)), seats)
-    shares = _shares(features, weighting)
-    quotients = np.zeros(0)
-    for size, count in enumerate(seats, start=1):
-        # Webster: the j-th pair of a size is worth its
-        # share over 2 j + 1, and the dearest win.
-        quotient = shares[size - 1] / (2 * np.arange(count) + 1)
-        # What the regression cannot do without comes before anything else.
-        required = features if size == 1 else 1
-        quotient[:required] = np.inf
-        quotients = np.concatenate((quotients, quotient))
-    # Stable, so that ties go to the smaller
-    # size whatever the number of pairs.
-    winners = np.argsort(-quotients, kind="stable")[:pairs]
-    counts = np.bincount(owner[winners], minlength=len(seats))
-    return [int(count) for count in counts]
+    room = capacities(features)
+    shares = _shares(features, weighting).tolist()
+    # What the regression cannot do without comes before anything else.
+    counts = []
+    left = pairs
+    for index, most in enumerate(room):
+        required = features if index == 0 else 1
+        counts.append(min(required, most, left))
+        left -= counts[-1]
+    # Webster: the j-th pair of a size is worth its share over 2 j + 1, and the dearest win. Ties go
+    # to the smaller size, whatever the number of pairs.
+    return _seated(counts, left, room, shares)
+
+
+def _seated(counts: list[int], left: int, room: list[int], shares: list[float]) -> list[int]:
+    """The counts with `left` more pairs, each for the size that offers most for it."""
+    offers = []
+    for index, count in enumerate(counts):
+        if count < room[index]:
+            offers.append((-shares[index] / (2 * count + 1), index))
+    heapq.heapify(offers)
+    for _ in range(left):
+        if not offers:
+            break
+        _, index = offers[0]
+        counts[index] += 1
+        if counts[index] == room[index]:
+            heapq.heappop(offers)
+        else:
+            offer = -shares[index] / (2 * counts[index] + 1)
+            heapq.heapreplace(offers, (offer, index))
+    return counts
 
 
 def _shares(features: int, weighting: Weighting) -> Floats:
@@ -231,7 +279,9 @@ def _layer(features: int, size: int, count: int, seed: int) -> Bools:
     # Repeats are few in a layer this large, and are thrown away.
     different: dict[bytes, Bools] = {}
     while len(different) < count:
-        for mask in _random_coalitions(generator, features, size):
+        # No more than are missing: the stream runs on where it stopped.
+        block = min(_BLOCK, count - len(different))
+        for mask in _random_coalitions(generator, features, size, block):
             different.setdefault(mask.tobytes(), mask)
     return np.array(list(different.values())[:count])
 
@@ -243,13 +293,15 @@ def _one_side(masks: Bools, size: int) -> Bools:
     return masks
 
 
-def _random_coalitions(generator: np.random.Generator, features: int, size: int) -> Bools:
+def _random_coalitions(
+    generator: np.random.Generator, features: int, size: int, count: int
+) -> Bools:
     """A block of random coalitions of one size, in the middle layer with feature 0."""
     # The features of the smallest random numbers
     # are a uniform choice of `size` of them.
-    keys = generator.random((_BLOCK, features))
+    keys = generator.random((count, features))
     members = np.argpartition(keys, size - 1, axis=1)[:, :size]
-    masks = np.zeros((_BLOCK, features), dtype=np.bool_)
+    masks = np.zeros((count, features), dtype=np.bool_)
     np.put_along_axis(masks, members, True, axis=1)
     if 2 * size == features:
         # The complement of a coalition without feature
@@ -258,10 +310,14 @@ def _random_coalitions(generator: np.random.Generator, features: int, size: int)
     return masks
 
 
-@lru_cache(maxsize=64)
-def orderings(features: int, count: int, seed: int) -> Integers:
-    """`count` random orderings of the features, (count, features): a prefix of any larger number."""
-    generator = rng.shared(seed, f"orderings of {features}")
+@remembered(_REMEMBERED, size=lambda orders: int(orders.nbytes))
+def orderings(features: int, count: int, seed: int, stream: str = "") -> Integers:
+    """`count` random orderings of the features, (count, features): a prefix of any larger number.
+
+    A method whose agreement with another would be taken for evidence draws from a `stream` of its
+    own.
+    """
+    generator = rng.shared(seed, f"{stream}orderings of {features}")
     sorted_orders = np.tile(np.arange(features), (count, 1))
     orders = generator.permuted(sorted_orders, axis=1)
     orders.flags.writeable = False

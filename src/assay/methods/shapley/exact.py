@@ -15,6 +15,7 @@ from assay.methods.shapley.mask_method import (
     MaskMethod,
     Solution,
 )
+from assay.question.question import Question
 
 
 @final
@@ -36,6 +37,9 @@ class ExactShapley(MaskMethod):
 
     axioms = SHAPLEY
     cost: ClassVar[str] = "2^features"
+
+    def players(self, question: Question) -> Tensor | None:
+        return question.changeable_features()
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return games.subsets(features)

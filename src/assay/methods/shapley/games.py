@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import chain, combinations
 from typing import Any
 
@@ -23,11 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assay.errors import InputError
+from assay.numerics.caching import remembered
 
 MAX_ENUMERATED = 20  # features; 2^20 coalitions are about a million model evaluations per input
 
 
-@lru_cache(maxsize=8)
+@remembered(most_bytes=1 << 25, size=lambda masks: int(masks.nbytes))
 def subsets(count: int) -> NDArray[np.bool_]:
     """All coalitions of `count` features in the order of their numbers: (2^count, count).
 
@@ -84,7 +84,7 @@ def coalition_numbers(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.asarray(masks @ values, dtype=np.int64)
 
 
-@lru_cache(maxsize=8)
+@remembered(most_bytes=1 << 24, size=lambda members: int(members.nbytes))
 def sizes(count: int) -> NDArray[np.int64]:
     """How many features each coalition of `subsets` holds: (2^count,).
 

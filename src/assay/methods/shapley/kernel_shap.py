@@ -95,7 +95,8 @@ class KernelShap(MaskMethod):
 
     Settings:
         budget: coalitions besides the empty and the full one, at least 3 features - 2 unless all
-            2^features - 2 are fewer; None means 2048, or as many as `until` needs.
+            2^features - 2 are fewer; None means 2048, or that many where 2048 are too few, or as
+            many as `until` needs.
         until: a standard error in units of the target; coalitions are doubled until every standard
             error of an input is at most this, and inputs stop one by one. None spends the budget.
         weighting: how sizes share the coalitions: 'leverage' evenly, 'kernel' by the Shapley
@@ -135,6 +136,9 @@ class KernelShap(MaskMethod):
         pairs = self._pairs(features)
         return paired_design(features, pairs, seed, self.weighting)
 
+    def players(self, question: Question) -> Tensor | None:
+        return question.changeable_features()
+
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return with_empty_and_full(self.design(features, seed).half)
 
@@ -143,13 +147,20 @@ class KernelShap(MaskMethod):
 
     def _pairs(self, features: int) -> int:
         every_pair = int(2 ** (features - 1)) - 1
-        pairs = min(self._coalitions() // 2, every_pair)
         least = least_pairs(features)
+        pairs = self._coalitions() // 2
+        if self.budget is None:
+            # Nobody chose a number that could be too small.
+            pairs = max(pairs, least)
+        pairs = min(pairs, every_pair)
         if pairs < least:
             raise InputError(
                 expected=f"a budget of at least {2 * least} coalitions for {features} features",
                 got=self.budget,
-                advice=f"Raise the budget (default {_DEFAULT_BUDGET}), or group the features.",
+                advice=(
+                    f"Raise it, leave it out (then it is {max(_DEFAULT_BUDGET, 2 * least)}), or "
+                    "group the features."
+                ),
             )
         return pairs
 
@@ -281,6 +292,9 @@ class LowOrderShap(MaskMethod):
 
     axioms = SHAPLEY
     cost: ClassVar[str] = "2^features"
+
+    def players(self, question: Question) -> Tensor | None:
+        return question.changeable_features()
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return with_empty_and_full(_complete_design(features).half)

@@ -28,7 +28,7 @@ from assay.methods.shapley.games import (
 from assay.methods.shapley.mask_method import as_masks, standard_error
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
-from assay.numerics.precision import rounding_tolerance
+from assay.numerics.precision import rounding_tolerance, varies
 from assay.question.question import Question
 
 _EXACT_WORK = 1 << 28  # 2^features * elements^3 up to which coalitions are enumerated
@@ -47,9 +47,12 @@ def gaussian_exact(
 ) -> Tensor:
     """Shapley values of v(S) = E[slope . (x - mean) | x_S] for Gaussian x, by all coalitions.
 
-    v(S) = (C slope)_S . C_SS^+ (x - mean)_S for the covariance C; directions without variance are
-    left out (C^+). `slope`, `offset` = x - mean (n, D), `covariance` (D, D), `owner` (D,) feature
-    of each element: (n, features), float64.
+    v(S) = (C slope)_S . C_SS^+ (x - mean)_S for the covariance C; directions without variance say
+    nothing of what is absent (C^+), and what is present counts as it is, also off the support of
+    the Gaussian: slope_S . (x - mean)_S is there in full, as for `Conditional`.
+
+    `slope`, `offset` = x - mean (n, D), `covariance` (D, D), `owner` (D,) feature of each element:
+    (n, features), float64.
 
     >>> slope, offset = torch.tensor([[1.0, 0.0]]).double(), torch.ones(1, 2).double()
     >>> owner, covariance = torch.arange(2), torch.ones(2, 2).double()
@@ -61,7 +64,11 @@ def gaussian_exact(
     # The covariance of the answer with each element, C slope.
     answer_covariance = slope @ covariance
     table = slope.new_zeros(len(slope), len(masks))
-    for piece in pieces(len(masks), cells_each=covariance.numel()):
+    # Every principal part of a regular matrix is regular.
+    spectrum = torch.linalg.eigvalsh(covariance)
+    singular = bool(spectrum[0] <= _RANK_TOLERANCE * spectrum[-1])
+    cells_each = covariance.numel() + slope.numel()
+    for piece in pieces(len(masks), cells_each):
         present = masks[piece]
         # Rows and columns of absent elements are zero,
         # and so they are in the pseudoinverse.
@@ -76,6 +83,10 @@ def gaussian_exact(
             inner,
             offset,
         )
+        if singular:
+            explained = torch.einsum("de,sef,nf->nsd", covariance, inner, offset)
+            off_support = present * (offset[:, None] - explained)
+            table[:, piece] += torch.einsum("nd,nsd->ns", slope, off_support)
     return shapley_values(table)
 
 
@@ -166,6 +177,12 @@ class LinearShap(Method):
                 advice="Each is walked both ways, and two pairs make an error known: use 512.",
             )
 
+    def players(self, question: Question) -> Tensor | None:
+        # A feature that no row changes still tells of the others that hang together with it.
+        if self.dependence == "gaussian":
+            return None
+        return question.changeable_features()
+
     def values(self, question: Question, seed: int) -> Tensor | Estimate:
         if self.dependence == "independent":
             return _independent(question, seed)
@@ -178,9 +195,11 @@ class LinearShap(Method):
         mean = rows.mean(dim=0)
         # In units of the columns' own spread, so that
         # what counts as no variance does not depend on
-        # units; a constant column keeps its own.
-        deviation = rows.std(dim=0)
-        unit = torch.where(deviation > 0, deviation, 1.0)
+        # units; a column that is constant up to rounding
+        # keeps its own.
+        moving = varies(rows, dim=0)
+        rows = torch.where(moving, rows, mean)
+        unit = torch.where(moving, rows.std(dim=0), 1.0)
         covariance = torch.cov((rows / unit).T).reshape(rows.shape[1], -1)
         offset = (question.x.to(torch.float64) - mean) / unit
         slope = _slopes(question, mean, unit) * unit

@@ -14,17 +14,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar, TypeAlias, Union, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from assay.errors import InputError
-from assay.methods.base import Axiom
+from assay.methods.base import Axiom, Method
 from assay.methods.shapley.games import as_tensor
 from assay.methods.shapley.mask_method import MaskMethod, Solution
+from assay.numerics.caching import remembered
 from assay.question.question import Question
 
 Hierarchy: TypeAlias = tuple[Union[int, "Hierarchy"], ...]
@@ -136,7 +137,11 @@ def _weighted_contributions(
                 yield from _weighted_contributions(part, joined, share)
 
 
-@lru_cache(maxsize=4)
+def _listed_bytes(listed: Contributions) -> int:
+    return int(listed.masks.nbytes + 32 * len(listed.feature))
+
+
+@remembered(most_bytes=1 << 27, size=_listed_bytes)
 def contributions(hierarchy: Hierarchy, features: int) -> Contributions:
     """All marginal contributions of a hierarchy, every coalition listed once."""
     _check_hierarchy(hierarchy, features)
@@ -155,7 +160,26 @@ def contributions(hierarchy: Hierarchy, features: int) -> Contributions:
     )
 
 
-def _check_hierarchy(hierarchy: Hierarchy, features: int) -> None:
+def _renumbered(hierarchy: Hierarchy, numbers: Mapping[int, int]) -> Hierarchy:
+    """A hierarchy of the features that have a new number, under that number.
+
+    A feature that changes nothing leaves the values of the others as they are when it goes.
+    """
+    parts: list[int | Hierarchy] = []
+    for part in hierarchy:
+        if not isinstance(part, int):
+            group = _renumbered(part, numbers)
+            # A group of one is its member, and one of nobody is none.
+            if len(group) < 2:
+                parts.extend(group)
+            else:
+                parts.append(group)
+        elif part in numbers:
+            parts.append(numbers[part])
+    return tuple(parts)
+
+
+def _check_members(hierarchy: Hierarchy, features: int) -> None:
     listed = sorted(members(hierarchy))
     if listed != list(range(features)):
         raise InputError(
@@ -163,6 +187,10 @@ def _check_hierarchy(hierarchy: Hierarchy, features: int) -> None:
             got=listed,
             advice="List every feature in one group, or leave the hierarchy out for halves.",
         )
+
+
+def _check_hierarchy(hierarchy: Hierarchy, features: int) -> None:
+    _check_members(hierarchy, features)
     needed = coalitions_needed(hierarchy)
     if needed * features > _MAX_CELLS:
         raise InputError(
@@ -213,6 +241,33 @@ class OwenValues(MaskMethod):
 
     axioms = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.LINEARITY})
     cost: ClassVar[str] = "features^2 for halves"
+
+    def players(self, question: Question) -> Tensor | None:
+        return question.changeable_features()
+
+    def among(self, question: Question, players: Tensor) -> Iterator[tuple[Tensor, Method]]:
+        """Inputs with the same players go together: the hierarchy names them."""
+        partition = question.partition
+        if self.hierarchy is not None:
+            _check_members(self.hierarchy, partition.count)
+        # A shorter text is a shorter line, which is halved elsewhere; a map keeps its places.
+        existing = torch.ones_like(players)
+        if len(partition.shape) == 1:
+            existing = question.existing_features()
+        kinds, kind = torch.cat((players, existing), dim=1).unique(dim=0, return_inverse=True)
+        for number, both in enumerate(kinds):
+            playing, owned = (part.nonzero()[:, 0].tolist() for part in both.chunk(2))
+            whole = self._whole(partition.shape, owned, partition.count)
+            places = {feature: place for place, feature in enumerate(playing)}
+            yield (kind == number).nonzero()[:, 0], OwenValues(_renumbered(whole, places))
+
+    def _whole(self, shape: tuple[int, ...], owned: list[int], count: int) -> Hierarchy:
+        """The hierarchy of the features that an input has, `owned` of `count`."""
+        if self.hierarchy is not None:
+            return self.hierarchy
+        if 0 < len(owned) < count:
+            return _renumbered(halves((len(owned),)), dict(enumerate(owned)))
+        return halves(shape)
 
     def resolved(self, question: Question) -> OwenValues:
         if self.hierarchy is not None:

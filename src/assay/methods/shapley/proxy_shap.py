@@ -38,6 +38,7 @@ from assay.numerics.gaussian_process import (
     maximum_a_posteriori,
     residuals,
 )
+from assay.question.question import Question
 
 _MAX_TRAINING = 300  # coalitions that choose the proxy's hyperparameters; all of them fit it
 
@@ -46,6 +47,10 @@ _ROUNDS = 25  # of the optimiser
 # The prior of logit(relevance) and log(noise): relevances around 0.18, noise around 0.0025.
 _PRIOR_MEAN = np.array([-1.5, -6.0])
 _PRIOR_SD = np.array([1.5, 3.0])
+
+_FAR_WORSE = 10.0  # times the squared error of the regression that rule a proxy out
+
+_LEAST_FREEDOM = 1e-6  # 1 - leverage of a pair that alone decides a coefficient
 
 _GOLDEN_RATIO = 0.6180339887498949
 
@@ -209,7 +214,27 @@ def regression_adjusted(table: Floats, design: Design) -> tuple[Floats, Floats]:
     full = np.ones(design.features, dtype=np.bool_)
     signs = np.where(np.vstack((design.half, full)), 1.0, -1.0)
     proxy = fit_proxy(signs, odd / scale)
+    if _misleads(proxy, odd / scale, design):
+        values, error = regress(torch.from_numpy(table), design)
+        return values.numpy(), error.numpy()
     return _adjusted_by(proxy, odd, scale, design)
+
+
+def _misleads(proxy: Proxy, answers: Floats, design: Design) -> bool:
+    """Whether the proxy tells pairs from all others far worse than the plain regression does.
+
+    By leave-one-out errors (Rasmussen and Williams 2006, equation 5.12), which both know without
+    another fit. Of hundreds of features a process of products may take a sum for interactions of
+    high order, go through every answer, and miss the sum.
+    """
+    weights, variance = gaussian_process.leave_one_out(proxy.cholesky, answers)
+    proxy_errors = (weights / variance)[:-1]
+    offset = 2 * answers[-1] * (design.layer / design.features - 0.5)
+    odd = answers[:-1] - offset
+    fitted = design.centred @ (design.projector @ odd)
+    freedom = np.maximum(1.0 - design.leverage, _LEAST_FREEDOM)
+    regression_errors = (odd - fitted) / freedom
+    return bool(np.mean(proxy_errors**2) > _FAR_WORSE * np.mean(regression_errors**2))
 
 
 def _adjusted_by(proxy: Proxy, odd: Floats, scale: float, design: Design) -> tuple[Floats, Floats]:
@@ -253,7 +278,10 @@ class ProxyShap(MaskMethod):
     likelihood (regression adjustment: Witter, Liu and Musco 2025, algorithm 1, there with boosted
     trees; a Gaussian process of games: Chau, Muandet and Sejdinovic 2023). g has exact Shapley
     values, and knows its own doubt: the standard error joins the posterior's to that of the
-    regression. Complete by construction; exact where every coalition is asked. It pays where games
+    regression. It takes the game for a smooth one: of jumps (rules, votes of few trees) the error says
+    too little, and `KernelShap` is the one to trust. Where the regression tells the asked coalitions
+    far better than the proxy, it answers alone. Complete by construction; exact where every coalition
+    is asked. It pays where games
     have structure and evaluations are dear: arithmetic is O(pairs^3) per input and output.
 
     Settings:
@@ -288,6 +316,9 @@ class ProxyShap(MaskMethod):
             )
         method = KernelShap(self.budget, weighting=self.weighting)
         return method.design(features, seed)
+
+    def players(self, question: Question) -> Tensor | None:
+        return question.changeable_features()
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return with_empty_and_full(self.design(features, seed).half)

@@ -323,6 +323,14 @@ class Qii(MaskMethod):
     def pools_inputs(self) -> bool:
         return self.quantity is not None
 
+    def players(self, question: Question) -> Tensor | None:
+        # A set that holds a dummy has an influence, a quantity is of all
+        # inputs, and independent draws need features that all inputs share.
+        apart = self.measure in ("set", "marginal") or self.draws == "independent"
+        if apart or self.quantity is not None:
+            return None
+        return question.changeable_features()
+
     def resolved(self, question: Question) -> Qii:
         count = question.partition.count
         numbers = [self._number(feature, question) for feature in self.given]

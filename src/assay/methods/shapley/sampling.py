@@ -22,7 +22,11 @@ from assay.methods.shapley.coalitions import orderings
 from assay.methods.shapley.games import as_tensor
 from assay.methods.shapley.mask_method import widening
 from assay.numerics import rng
+from assay.numerics.pieces import pieces
+from assay.numerics.precision import to_input_precision
 from assay.question.question import Question
+
+_ROUNDINGS = 16  # last places of the largest numbers that sums of outputs may be off by
 
 
 @final
@@ -64,11 +68,13 @@ class SamplingShapley(Method):
                 advice="A standard error needs a spread to measure: use 100.",
             )
 
+    def players(self, question: Question) -> Tensor | None:
+        return question.changeable_features()
+
     def values(self, question: Question, seed: int) -> Estimate:
-        question.require_removal()
         features = question.partition.count
         device = question.x.device
-        orders = orderings(features, self.draws, seed)
+        orders = orderings(features, self.draws, seed, "sampling ")
         ranks = as_tensor(np.argsort(orders, axis=1), question.x)
         row_numbers = _balanced_rows(question.replacements, self.draws, seed)
         rows = as_tensor(row_numbers, question.x)
@@ -78,11 +84,17 @@ class SamplingShapley(Method):
             dtype=torch.float64,
             device=device,
         )
-        for draw in range(self.draws):
-            walk = _walk(question, ranks[draw], rows[draw], prediction)
-            contributions[:, draw] = walk
-        total = prediction - question.base.to(torch.float64)
-        return Estimate(*_regression_adjusted(contributions, total))
+        # One question about many draws: a call of the model for each would cost more than its rows.
+        asked_each = question.n * (2 * features - 1)
+        for piece in pieces(self.draws, asked_each):
+            walks = _walks(question, ranks[piece], rows[piece], prediction)
+            contributions[:, piece] = walks
+        base = question.base.to(torch.float64)
+        # Prediction and base are known to the last place of the results' own type.
+        unit = torch.finfo(to_input_precision(question.x[:0], question.x).dtype).eps
+        largest = contributions.abs().sum(dim=2).amax(dim=1)
+        rounding = _ROUNDINGS * unit * (prediction.abs() + base.abs() + largest)
+        return Estimate(*_regression_adjusted(contributions, prediction - base, rounding))
 
 
 def _balanced_rows(rows: int, draws: int, seed: int) -> NDArray[np.int64]:
@@ -93,52 +105,64 @@ def _balanced_rows(rows: int, draws: int, seed: int) -> NDArray[np.int64]:
     return np.concatenate(permutations)[:draws]
 
 
-def _walk(question: Question, ranks: Tensor, row: Tensor, prediction: Tensor) -> Tensor:
-    """Both walks of one draw: the mean contribution of every feature, (n, features).
+def _walks(question: Question, ranks: Tensor, rows: Tensor, prediction: Tensor) -> Tensor:
+    """Both walks of some draws: the mean contribution of every feature, (n, draws, features).
 
-    `ranks` (features,): at which step of the ordering each feature joins.
+    `ranks` (draws, features): at which step of its ordering each feature joins; `rows` (draws,).
     """
-    features = len(ranks)
+    features = ranks.shape[1]
     # After k steps the features of rank below k are
-    # present; the first coalition is empty.
-    steps = torch.arange(features, device=ranks.device)[:, None]
-    forward_masks = ranks < steps
-    # The reverse walk meets their complements. The empty
-    # one serves both walks, and the full one is the
-    # prediction, so that neither is asked again.
-    masks = torch.cat((forward_masks, ~forward_masks[1:]))
-    worths = _worths_under_row(question, masks, row)
-    empty = worths[:, :1]
-    full = prediction[:, None]
-    growing = torch.cat((worths[:, :features], full), dim=1)
-    shrinking = torch.cat((full, worths[:, features:], empty), dim=1)
+    # present; the first coalition is empty. The reverse
+    # walk meets their complements. The empty one serves
+    # both walks, and the full one is the prediction, so
+    # that neither is asked again.
+    worths = _worths_under_rows(question, ranks, rows)
+    empty = worths[:, :, :1]
+    full = prediction[:, None, None].expand_as(empty)
+    growing = torch.cat((worths[:, :, :features], full), dim=2)
+    shrinking = torch.cat((full, worths[:, :, features:], empty), dim=2)
     # A feature that leaves takes its contribution
     # away: steps down come with a minus.
-    contributions = growing.diff(dim=1) - shrinking.diff(dim=1)
-    return contributions[:, ranks] / 2
+    contributions = growing.diff(dim=2) - shrinking.diff(dim=2)
+    joining = ranks.expand_as(contributions)
+    return contributions.gather(2, joining) / 2
 
 
-def _worths_under_row(question: Question, masks: Tensor, row: Tensor) -> Tensor:
-    """The target under masks (m, features) and one replacement row: (n, m), float64."""
-    m = len(masks)
-    total = question.n * m
+def _worths_under_rows(question: Question, ranks: Tensor, rows: Tensor) -> Tensor:
+    """The target along both walks of every draw, one replacement row each: (n, draws, m), float64.
+
+    m = 2 features - 1: the empty coalition, those that grow, and those that shrink.
+    """
+    n = question.n
+    draws, features = ranks.shape
+    m = 2 * features - 1
+    total = draws * n * m
     target = question.fixed_target
-    table = torch.zeros(total, dtype=torch.float64, device=masks.device)
+    table = torch.zeros(total, dtype=torch.float64, device=ranks.device)
 
     def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
-        owners = numbers // m
-        draws = row.expand(len(numbers))
-        return question.masked(owners, masks[numbers % m], draws), owners
+        draw = numbers // (n * m)
+        owners = numbers // m % n
+        place = numbers % m
+        # The places behind the growing walk are complements of its steps from the second on.
+        shrinks = place >= features
+        steps = torch.where(shrinks, place - features + 1, place)
+        grown = ranks[draw] < steps[:, None]
+        return question.masked(owners, grown ^ shrinks[:, None], rows[draw]), owners
 
     def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
         table[numbers] = target.score(outputs, owners).to(torch.float64)
 
     question.ask(total, make, use, "with features removed")
-    return table.view(question.n, m)
+    return table.view(draws, n, m).transpose(0, 1)
 
 
-def _regression_adjusted(contributions: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+def _regression_adjusted(
+    contributions: Tensor, total: Tensor, rounding: Tensor
+) -> tuple[Tensor, Tensor]:
     """Draws (n, draws, features) to means that add up to `total` (n,), and their standard errors.
+
+    `rounding` (n,): a spread of the draws' sums up to which nothing can be told from it.
 
     The regression estimator of a mean, with a draw's sum as the auxiliary variable (Cochran 1977,
     section 7.3). The slopes of all features add up to one, hence completeness.
@@ -151,9 +175,11 @@ def _regression_adjusted(contributions: Tensor, total: Tensor) -> tuple[Tensor, 
     power = centred_sums.square().sum(dim=1, keepdim=True)
     products = (contributions - mean) * centred_sums
     covariance = products.sum(dim=1, keepdim=True)
-    # Without any spread of the sums there is nothing to
-    # adjust, and what rounding left over is shared evenly.
-    slope = torch.where(power > 0, covariance / power, 1.0 / features)
+    # Where all draws have the same sum, as with one row, there is nothing to adjust: what rounding
+    # left of a spread is no divisor, and what it left of the sum is shared evenly.
+    spread = power > draws * rounding[:, None, None].square()
+    divisor = torch.where(spread, power, 1.0)
+    slope = torch.where(spread, covariance / divisor, 1.0 / features)
     residuals = contributions - mean - slope * centred_sums
     # Two degrees of freedom are spent, on the mean and on the slope.
     freedom = draws - 2

@@ -27,6 +27,7 @@ from assay.methods.shapley.games import (
 )
 from assay.methods.shapley.mask_method import MaskMethod
 from assay.methods.shapley.permutation import PermutationShapley
+from assay.numerics.precision import varies
 from assay.question.question import Question
 from assay.settings import shown
 
@@ -105,6 +106,8 @@ def _moments(rows: Floats, answers: Floats) -> Floats:
     """Second moments of the centred columns and, last, the answers: (M + 1, M + 1)."""
     columns = np.column_stack((rows, answers))
     centred = columns - columns.mean(axis=0)
+    # A mean is rounded: what it leaves of a constant column is no variance.
+    centred[:, ~varies(torch.from_numpy(columns), dim=0).numpy()] = 0.0
     return np.asarray(centred.T @ centred, dtype=np.float64)
 
 

@@ -4,6 +4,8 @@ nothing.
 - `network`: the wrapper and its sessions
 - `by_name`: a module that is given its inputs by the names of its arguments
 - `module_state`: all that a session may change, kept and put back
+- `locks`: one thread at a time in a network
+- `fingerprint`: the hash that a network is known by
 - `layers`: a network cut at a layer
 - `places`: layers by name or as modules, and parts of their outputs
 - `graph`: capture with torch.fx

@@ -8,16 +8,22 @@ their twin, row by row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor, fx, nn
 
 from assay.inputs.layout import Rows
 from assay.models.base import LocalChange
-from assay.models.networks.fused import fused
-from assay.models.networks.graph import agree, copies, listened
+from assay.models.networks.fused import fits, fused, may_be_asked
+from assay.models.networks.graph import listened
 from assay.models.networks.incremental import IncrementalNetwork
+
+PRECISIONS = (torch.float32, torch.float64)
+"""In which the forms can be compared with their network."""
+
+Version: TypeAlias = tuple[int, int, torch.dtype, torch.device]
+"""What tells whether one tensor is still what it was, see `version_of`."""
 
 _WORTH_FROM = 256  # rows of work below which capturing the graph costs more than it saves
 
@@ -36,7 +42,7 @@ class FastForms:
         self._module = module
         self._output = output
         # Made from the weights of this version; None where the module cannot be captured.
-        self._version: tuple[tuple[int, int], ...] | None = None
+        self._version: tuple[Version, ...] | None = None
         self._fused: fx.GraphModule | None = None
         self._incremental: IncrementalNetwork | None = None
         # In use while a session that has checked them is open.
@@ -46,14 +52,14 @@ class FastForms:
     def open(self, rows: int, sample: Rows) -> None:
         """Makes or checks the forms for work on so many rows; the sample is some of them."""
         self.close()
-        if rows < _WORTH_FROM or listened(self._module):
+        if rows < _WORTH_FROM or listened(self._module) or not _of_full_precision(sample):
             return
         version = self._current_version()
         if version != self._version or not self._answers_like_module(sample):
             self._make(sample)
             self._version = version
-        self._open = self._fused is not None
-        self._patches = self._incremental is not None
+        self._open = self._fused is not None and may_be_asked(self._fused)
+        self._patches = self._open and self._incremental is not None
 
     def close(self) -> None:
         """Stops using them, and lets go of what belongs to the inputs."""
@@ -79,10 +85,8 @@ class FastForms:
         """
         if not self._patches or self._incremental is None:
             return None
-        if not self._incremental.fits(rows, change, self._output):
-            self._patches = False
-            return None
-        outputs: Tensor = self._output(self._incremental.ask(rows, change))
+        outputs = self._incremental.checked_outputs(rows, change, self._output)
+        self._patches = outputs is not None
         return outputs
 
     def _make(self, sample: Rows) -> None:
@@ -92,27 +96,41 @@ class FastForms:
             self._incremental = IncrementalNetwork(self._fused)
 
     def _answers_like_module(self, sample: Rows) -> bool:
-        if self._fused is None:
+        # A form without the network's slopes is not asked for them, and kept for its outputs.
+        if self._fused is None or not may_be_asked(self._fused):
             return True
-        try:
-            answers = self._output(fx.Interpreter(self._fused).run(*copies(sample)))
-        except Exception:  # the forward may have changed, and a sample may fit the old one no more
-            return False
-        return agree(answers, self._output(self._module(*copies(sample))))
+        return fits(self._fused, self._module, sample, self._output)
 
-    def _current_version(self) -> tuple[tuple[int, int], ...]:
+    def _current_version(self) -> tuple[Version, ...]:
         return version_of((*self._module.parameters(), *self._module.buffers()))
 
 
-def version_of(tensors: Iterable[Tensor]) -> tuple[tuple[int, int], ...]:
-    """The address and version counter of each tensor: what is written to them changes it."""
-    # Tensors of inference mode have no counter, and cannot be written to outside of it.
+def _of_full_precision(sample: Rows) -> bool:
+    """Whether rows are in single or double precision, in which the forms can be compared."""
+    return all(getattr(rows, "dtype", None) in PRECISIONS for rows in sample)
+
+
+def version_of(tensors: Iterable[Tensor]) -> tuple[Version, ...]:
+    """The address, version counter, number type and device of each tensor: what is written to it
+    changes the counter, what is converted or moved the rest.
+    """
     return tuple(
-        (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors
+        (_address(tensor), _writes(tensor), tensor.dtype, tensor.device) for tensor in tensors
     )
 
 
-def can_be_fast(module: nn.Module, dtype: torch.dtype | None) -> bool:
-    """Whether the forms pay for a module: convolutions over images, in single or double precision."""
-    convolutions = any(isinstance(part, nn.Conv2d) for part in module.modules())
-    return convolutions and dtype in (torch.float32, torch.float64)
+def _address(tensor: Tensor) -> int:
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:  # sparse and opaque tensors have no one address
+        return id(tensor)
+
+
+def _writes(tensor: Tensor) -> int:
+    # Tensors of inference mode have no counter, and cannot be written to outside of it.
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def can_be_fast(module: nn.Module) -> bool:
+    """Whether the forms may pay for a module: convolutions over images."""
+    return any(isinstance(part, nn.Conv2d) for part in module.modules())

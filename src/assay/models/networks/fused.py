@@ -21,7 +21,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.nn.utils.parametrize import is_parametrized
 
-from assay.models.networks.graph import agree, capture, copies
+from assay.models.networks.graph import answers_like, capture, keeps_slopes
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -32,25 +32,51 @@ _OUTPUT_UNREAD = (*_CONVOLUTIONS, nn.Linear, _BatchNorm)
 
 _RECTIFIERS = (functional.relu, torch.relu)
 
+_WITH_SLOPES = "slopes are the module's"  # in the notes of a form
+
 
 def fused(
     module: nn.Module, sample: Sequence[Any], output: Callable[[Any], Any]
 ) -> fx.GraphModule | None:
     """The faster form of a module with convolutions, or None where it cannot be captured or does
-    not answer the same.
+    not answer the same; see `may_be_asked` for its slopes.
     """
     if not any(isinstance(part, nn.Conv2d) for part in module.modules()):
         return None
     graph = capture(module, inputs=len(sample))
     if graph is None:
         return None
+    form_keeps_slopes = keeps_slopes(graph.graph.nodes)
     try:
         _rewrite(graph)
-        # Interpreted, since a graph that is called prints before it raises.
-        answers = output(fx.Interpreter(graph).run(*copies(sample)))
-    except Exception:  # a wrong branch of the trace, or a module that cannot be rewritten
+    except Exception:  # a module that cannot be rewritten
         return None
-    return graph if agree(answers, output(module(*copies(sample)))) else None
+    graph.meta[_WITH_SLOPES] = form_keeps_slopes
+    if may_be_asked(graph) and fits(graph, module, sample, output):
+        return graph
+    # What differs in slopes alone still serves who only asks for outputs.
+    graph.meta[_WITH_SLOPES] = False
+    with torch.no_grad():
+        return graph if fits(graph, module, sample, output) else None
+
+
+def may_be_asked(form: fx.GraphModule) -> bool:
+    """Whether a form has the slopes of its network, where slopes are on."""
+    return bool(form.meta[_WITH_SLOPES]) or not torch.is_grad_enabled()
+
+
+def fits(
+    form: fx.GraphModule,
+    module: nn.Module,
+    sample: Sequence[Any],
+    output: Callable[[Any], Any],
+) -> bool:
+    """Whether a form answers a sample like the module, where slopes are on also in slopes."""
+    try:
+        # Interpreted, since a graph that is called prints before it raises.
+        return answers_like(fx.Interpreter(form).run, module, sample, output)
+    except Exception:  # a wrong branch of the trace; what the module itself raises comes again
+        return False
 
 
 def _rewrite(graph: fx.GraphModule) -> None:

@@ -1,13 +1,14 @@
 """A network captured as a graph (torch.fx), and split at a layer.
 
-A capture is used only after it has answered a sample of rows like the network itself; elsewhere the
-caller falls back and says so.
+A capture is used only after it has answered a sample of rows like the network itself, in outputs and,
+where slopes are asked, in slopes: a trace keeps neither `torch.no_grad()` nor the slopes that a
+`torch.autograd.Function` says of itself. Elsewhere the caller falls back and says so.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -19,6 +20,13 @@ _TOLERANCE = 1e-5  # of two forms of a network in single precision, relative to 
 _TOLERANCE_DOUBLE = 1e-10  # the same in double precision
 
 _SMALLEST_SCALE = 1e-3  # outputs below this are compared absolutely
+
+# Of slopes, by their norm in each row: a rectifier near its kink may flip by rounding, and the slopes
+# of one unit with it.
+_SLOPE_TOLERANCE = 1e-2
+_SLOPE_TOLERANCE_DOUBLE = 1e-6
+
+_UNRECORDED = "recorded without slopes"  # in the notes of a node that the forward ran without them
 
 
 @final
@@ -50,6 +58,13 @@ class _Tracer(fx.Tracer):
                 arguments[index] = defaults[stand_in.node.target]
         return function, arguments
 
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        # Within no_grad, and in the forward of an autograd.Function, which knows slopes of its own.
+        if not torch.is_grad_enabled():
+            node.meta[_UNRECORDED] = True
+        return node
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self._keep:
             return True
@@ -80,7 +95,8 @@ def capture(
     if isinstance(module, torch.jit.ScriptModule | fx.GraphModule) or listened(module):
         return None
     try:
-        graph = _Tracer(keep, inputs).trace(module)
+        with torch.inference_mode(False), torch.enable_grad():
+            graph = _Tracer(keep, inputs).trace(module)
     except Exception:  # whatever a user's forward may raise on proxies: it then cannot be captured
         return None
     return fx.GraphModule(module, graph)
@@ -102,6 +118,69 @@ def agree(ours: Any, theirs: Any) -> bool:
     # Relative to the largest output: folded batch norms differ by some units in the last place.
     tolerance = _TOLERANCE_DOUBLE if theirs.dtype == torch.float64 else _TOLERANCE
     return float((ours - theirs).detach().abs().max()) <= tolerance * max(scale, _SMALLEST_SCALE)
+
+
+def keeps_slopes(nodes: Iterable[fx.Node]) -> bool:
+    """Whether the forward recorded slopes at all of these nodes of a trace, as the trace would."""
+    return not any(_UNRECORDED in node.meta for node in nodes if node.op != "get_attr")
+
+
+def answers_like(
+    form: Callable[..., Any],
+    module: Callable[..., Any],
+    sample: Sequence[Any],
+    output: Callable[[Any], Any],
+) -> bool:
+    """Whether a form answers a sample like the module: in outputs, and where slopes are on also in
+    slopes.
+    """
+    ours, our_leaves = _asked(form, sample, output)
+    theirs, their_leaves = _asked(module, sample, output)
+    if not agree(ours, theirs):
+        return False
+    if not torch.is_grad_enabled() or not their_leaves:
+        return True
+    return _same_slopes(_slopes(ours, our_leaves), _slopes(theirs, their_leaves))
+
+
+def _asked(
+    forward: Callable[..., Any], sample: Sequence[Any], output: Callable[[Any], Any]
+) -> tuple[Any, list[Tensor]]:
+    """The outputs of a sample, and those of its tensors that slopes are taken at."""
+    leaves = []
+    arguments = []
+    for argument in sample:
+        if isinstance(argument, Tensor):
+            argument = argument.detach()
+            if torch.is_grad_enabled() and argument.is_floating_point():
+                argument.requires_grad_()
+                leaves.append(argument)
+        arguments.append(argument)
+    return output(forward(*copies(arguments))), leaves
+
+
+def _slopes(outputs: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
+    """The slopes of all outputs together, each with a weight of its own; None of detached ones."""
+    if not outputs.requires_grad:
+        return None
+    # Unlike weights: probabilities add up to one, and their plain sum has no slope.
+    weights = torch.cos(torch.arange(outputs.numel(), device=outputs.device)) + 2
+    weights = weights.to(outputs.dtype).reshape(outputs.shape)
+    return torch.autograd.grad(outputs, leaves, weights, allow_unused=True, materialize_grads=True)
+
+
+def _same_slopes(ours: tuple[Tensor, ...] | None, theirs: tuple[Tensor, ...] | None) -> bool:
+    """Whether slopes are the same in every row, up to rounding."""
+    if ours is None or theirs is None:
+        return ours is theirs
+    for mine, other in zip(ours, theirs):
+        double = other.dtype == torch.float64
+        tolerance = _SLOPE_TOLERANCE_DOUBLE if double else _SLOPE_TOLERANCE
+        gaps = (mine - other).flatten(1).norm(dim=1)
+        # NaN on either side is no agreement.
+        if not bool((gaps <= tolerance * other.flatten(1).norm(dim=1)).all()):
+            return False
+    return True
 
 
 def copies(tensors: Sequence[Any]) -> tuple[Any, ...]:
@@ -133,7 +212,10 @@ def split(
         return None
     try:
         expected = output(module(*copies(sample)))
-        return _split(captured, layer, sample, output, expected)
+        parts = _split(captured, layer, sample, output, expected)
+        if parts is None or not _rest_answers_like(module, layer, parts, sample, output):
+            return None
+        return parts
     except Exception:  # a wrong branch may raise anything: the graph is then not the network
         return None
 
@@ -156,6 +238,8 @@ def _split(
     if not agree(output(recorder.run(*copies(sample))), expected):
         return None
     dependencies = _Dependencies.of(captured, at, recorder.values)
+    if not keeps_slopes(node for node in dependencies.downstream if node is not at):
+        return None
     before = _before(captured, at, dependencies.carried)
     behind = _behind(captured, at, dependencies)
     # Interpreted, since a graph that is called prints before it raises.
@@ -164,12 +248,66 @@ def _split(
         return None
     if not agree(output(fx.Interpreter(behind).run(*copies(parts))), expected):
         return None
-    # Rows in another order, and one of them twice: what only looks as if it had a row per input,
-    # or has a number of rows built in, is found out.
+    return (
+        Split(before, behind) if _takes_any_rows(before, behind, sample, output, expected) else None
+    )
+
+
+def _takes_any_rows(
+    before: fx.GraphModule,
+    behind: fx.GraphModule,
+    sample: Sequence[Any],
+    output: Callable[[Any], Any],
+    expected: Tensor,
+) -> bool:
+    """Whether rows in another order, and one of them twice, have their answers: what only looks as
+    if it had a row per input, or has a number of rows built in, is found out.
+    """
     mixed_up = torch.arange(len(expected), device=expected.device).flip(0).repeat(2)
     rows = mixed_up[: len(expected) + 1]
-    mixed = output(fx.Interpreter(behind).run(*(part[rows] for part in parts)))
-    return Split(before, behind) if agree(mixed, expected[rows]) else None
+    parts = fx.Interpreter(before).run(*copies(sample))
+    mixed = fx.Interpreter(before).run(*(argument[rows] for argument in sample))
+    if not all(_same_rows(part, other, rows) for part, other in zip(parts, mixed)):
+        return False
+    return agree(output(fx.Interpreter(behind).run(*copies(mixed))), expected[rows])
+
+
+def _same_rows(part: Tensor, mixed: Any, rows: Tensor) -> bool:
+    """Whether a part of mixed rows is the part's mixed rows, up to rounding."""
+    if not _has_rows(mixed, len(rows)):
+        return False
+    if part.is_floating_point():
+        return torch.allclose(mixed, part[rows], rtol=1e-3, atol=1e-4, equal_nan=True)
+    return torch.equal(mixed, part[rows])
+
+
+def _rest_answers_like(
+    module: nn.Module,
+    layer: str,
+    parts: Split,
+    sample: Sequence[Any],
+    output: Callable[[Any], Any],
+) -> bool:
+    """Whether the part behind the layer answers like the network whose layer is exchanged, also
+    where slopes are on.
+    """
+    activation, *carried = fx.Interpreter(parts.before).run(*copies(sample))
+    carried = [tensor.detach() for tensor in carried]
+
+    def rest(activation: Tensor) -> Any:
+        return fx.Interpreter(parts.behind).run(activation, *copies(carried))
+
+    def exchanged(activation: Tensor) -> Any:
+        hook = module.get_submodule(layer).register_forward_hook(
+            lambda part, inputs, result: activation
+        )
+        try:
+            return module(*copies(sample))
+        finally:
+            hook.remove()
+
+    with torch.inference_mode(False), torch.enable_grad():
+        return answers_like(rest, exchanged, (activation,), output)
 
 
 def calls(module: nn.Module, layer: str) -> int | None:

@@ -20,7 +20,9 @@ from typing import Any, TypeVar, cast, final
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from torch.nn.utils.parametrize import is_parametrized
 
+from assay.engine import out_of_memory
 from assay.models.base import LocalChange
 from assay.models.networks.graph import agree, inputs_of, reached_from
 from assay.numerics.rectangles import PasteIndex, Rectangles, Side
@@ -31,7 +33,9 @@ _PREFETCHED = 8  # inputs whose clean activations are computed together
 
 _ARRANGEMENTS = 4  # remembered: with a chunk size that divides the number of masks few recur
 
-_CHECKED_ROWS = 4  # rows that are also asked of the whole graph before the first answer
+_CHECKED_ROWS = 4  # rows of the first chunk that are also asked of the whole graph
+
+_CHECKED_ROWS_AGAIN = 2  # rows of a chunk of another kind that are
 
 _CHANNELS = (1, -3)
 
@@ -76,6 +80,8 @@ _POINTWISE_METHODS = (
     "clamp_max",
     "contiguous",
 )
+
+_CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
 
 _ARITHMETIC = (
     operator.add,
@@ -161,7 +167,8 @@ class IncrementalNetwork(fx.Interpreter):
         self._owners = slice(0)
         self._arrangements: dict[tuple[bytes, int, int, tuple[int, int]], Arrangement] = {}
         self._arrangement: Arrangement
-        self._checked = False
+        # The kinds of chunks whose answers were those of the graph.
+        self._checked: set[tuple[Any, ...]] = set()
 
     # --- what is asked
 
@@ -184,22 +191,39 @@ class IncrementalNetwork(fx.Interpreter):
         patches = arrangement.rectangles.crop(rows, index)
         return self.run(Patch(patches, arrangement.rectangles))
 
-    def fits(self, rows: Tensor, change: LocalChange, output: Callable[[Any], Any]) -> bool:
-        """Whether some of the rows are answered as the graph itself answers them; asked once."""
-        if self._checked:
-            return True
-        owners = change.rectangles.owner[:_CHECKED_ROWS]
-        rectangles = change.rectangles.of(slice(_CHECKED_ROWS), owners)
-        few = LocalChange(change.inputs, change.count, rectangles)
+    def checked_outputs(
+        self, rows: Tensor, change: LocalChange, output: Callable[[Any], Any]
+    ) -> Tensor | None:
+        """What is read of the answers of a chunk, or None where they are not to be had of patches.
+
+        Of every kind of chunk (its length, its rectangles, the images' size) some rows are also
+        asked of the whole graph, the first and the last among them: a last chunk of one row, or
+        images of another size, may be wrong where the first chunk was right.
+        """
+        kind = (rows.shape, change.rectangles.height, change.rectangles.width)
         try:
-            local = output(self.ask(rows[:_CHECKED_ROWS], few))
-        except Exception:  # an operation that depends on the whole map may raise anything
-            return False
-        self._checked = agree(local, output(self.module(rows[:_CHECKED_ROWS])))
-        return self._checked
+            outputs: Tensor = output(self.ask(rows, change))
+            if kind not in self._checked:
+                at = self._some_rows(len(rows))
+                if not agree(outputs[at], output(self.module(rows[at]))):
+                    return None
+                self._checked.add(kind)
+        except Exception as error:  # an operation that depends on the whole map may raise anything
+            # The engine answers this one with smaller chunks.
+            if out_of_memory(error):
+                raise
+            return None
+        return outputs
+
+    def _some_rows(self, count: int) -> list[int]:
+        """Rows of a chunk that are checked, from the first to the last."""
+        checked = _CHECKED_ROWS_AGAIN if self._checked else _CHECKED_ROWS
+        spread = torch.linspace(0, count - 1, min(checked, count)).round().to(torch.int64)
+        return cast(list[int], spread.tolist())
 
     def forget(self) -> None:
-        """Lets go of the inputs' clean maps."""
+        """Lets go of the inputs' clean maps, and of what was checked on these inputs."""
+        self._checked.clear()
         self._clean = {}
         self._padded = {}
         self._first = 0
@@ -365,16 +389,16 @@ class LocalOperations:
         node = self._node
         patch = self._patch
         target = cast(Callable[..., Any], node.target)
-        if target is torch.cat:
+        if target in _CONCATENATIONS:
             return self._concatenated()
         if target in _ARITHMETIC and not node.kwargs and len(node.args) == 2:
             return self._combined(target)
         if patch is None:
             return None
         if target is functional.pad:
-            return _framed(patch, *_padding_settings(node))
+            return self._padded(patch)
         if target in _POINTWISE_FUNCTIONS:
-            return patch.with_values(target(patch.values, *self._further, **node.kwargs))
+            return self._pointwise(patch, target)
         if target is operator.getitem and len(node.all_input_nodes) == 1:
             return self._sliced(patch, node.args[1])
         return None
@@ -385,9 +409,27 @@ class LocalOperations:
         if patch is None or len(node.all_input_nodes) != 1:
             return None
         if node.target in _POINTWISE_METHODS or _reverses_channels(node):
-            method = getattr(patch.values, str(node.target))
-            return patch.with_values(method(*self._further, **node.kwargs))
+            return self._pointwise(patch, getattr(Tensor, str(node.target)))
         return None
+
+    def _pointwise(self, patch: Patch, operation: Callable[..., Any]) -> Patch | None:
+        """An operation on every place alike; its settings must be plain, or a map is among them."""
+        further: Any = fx.node.map_arg(self._further, self._value)
+        named: Any = fx.node.map_arg(self._node.kwargs, self._value)
+        if any(isinstance(value, Tensor | Patch) for value in (*further, *named.values())):
+            return None
+        return patch.with_values(operation(patch.values, *further, **named))
+
+    def _padded(self, patch: Patch) -> Patch | None:
+        """A frame around a map, whose widths and filling may be worked out from sizes."""
+        names = ("pad", "mode", "value")
+        settings: dict[str, Any] = dict(zip(names, self._further)) | self._node.kwargs
+        settings.pop("input", None)
+        named: Any = fx.node.map_arg(settings, self._value)
+        if any(isinstance(value, Tensor | Patch) for value in named.values()):
+            return None
+        value = float(named.get("value") or 0.0)
+        return _framed(patch, named["pad"], str(named.get("mode", "constant")), value)
 
     # --- several patches
 
@@ -396,6 +438,9 @@ class LocalOperations:
         arguments = self._node.args
         values = [self._value(argument) for argument in arguments]
         if all(isinstance(value, Patch) for value in values):
+            # A map that is stretched over another (its means, one for each line) has other places.
+            if not self._same_size(cast(Any, arguments)):
+                return None
             widest = self._widest(cast(Any, arguments))
             if widest is None:
                 return None
@@ -417,14 +462,22 @@ class LocalOperations:
 
     def _concatenated(self) -> Patch | None:
         """Channels of several patches, one behind the other."""
-        parts: Any = self._node.args[0]
-        dim = next(iter(self._further), self._node.kwargs.get("dim", 0))
-        if dim not in _CHANNELS or not all(isinstance(self._value(part), Patch) for part in parts):
+        settings = dict(zip(("tensors", "dim"), self._node.args)) | self._node.kwargs
+        parts: Any = settings.get("tensors")
+        if not isinstance(parts, list | tuple) or settings.get("dim", 0) not in _CHANNELS:
+            return None
+        if not all(isinstance(self._value(part), Patch) for part in parts):
+            return None
+        if not self._same_size(parts):
             return None
         widest = self._widest(parts)
         if widest is None:
             return None
         return widest.with_values(torch.cat(self._over(parts, widest), 1))
+
+    def _same_size(self, arguments: Iterable[fx.Node]) -> bool:
+        """Whether the maps that patches are parts of have the same height and width."""
+        return len({self._network.map_shape(argument) for argument in arguments}) == 1
 
     def _over(self, arguments: Iterable[fx.Node], widest: Patch) -> list[Tensor]:
         """The patches of some arguments, all over the rectangles of the widest."""
@@ -447,6 +500,9 @@ class LocalOperations:
     # --- sliding windows
 
     def _convolved(self, patch: Patch, conv: nn.Conv2d) -> Patch | None:
+        # A kind of its own may compute something else; with computed weights it has a class of its own.
+        if type(conv) is not nn.Conv2d and not is_parametrized(conv):
+            return None
         # Other paddings read the map at its far end, which is no place of the patch's own.
         if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             return None
@@ -550,14 +606,6 @@ def _picks_every_so_many_places(index: Any) -> bool:
     return not any(
         part.start or part.stop is not None or (part.step or 1) < 1 for part in index[2:]
     )
-
-
-def _padding_settings(node: fx.Node) -> tuple[Any, str, float]:
-    """The widths of a padding, the last axes first, what kind it is, and with what it fills."""
-    settings: dict[str, Any] = dict(zip(("pad", "mode", "value"), node.args[1:]))
-    settings |= node.kwargs
-    mode = str(settings.get("mode", "constant"))
-    return settings["pad"], mode, float(settings.get("value") or 0.0)
 
 
 def _framed(patch: Patch, widths: Any, mode: str = "constant", value: float = 0.0) -> Patch | None:

@@ -2,106 +2,165 @@
 
 - attributes that were added: deleted
 - attributes that were removed or rebound: set again
-- the contents of its lists, dicts and sets (parameters, buffers, parts and hooks among them):
-  refilled from a shallow copy, so that whoever holds the container sees it
-- the values of buffers of up to 65,536 elements: copied back where their version counter moved
+- the contents of what it holds (lists, dicts, sets, deques and their kinds; parameters, buffers,
+  parts and hooks among them): refilled from a shallow copy, so that whoever holds the container
+  sees it; and the same of the objects that it holds, and of what they hold
+- the values of its buffers and other tensors of up to 65,536 elements, and of arrays: copied back
+  where the version counter moved; what a forward has filled with activations lets go of the graph
 - the training mode of each part
 - which parameters learn (`requires_grad`)
 
-Grad mode, inference mode and the backends' flags belong to the session (`Model.session`,
-`Network.session`), which opens and closes them as context managers. Larger buffers are not copied:
-no layer of torch writes to one in evaluation mode.
+Larger tensors are copied in the first session of a network, which tells whether its forward writes
+to them; afterwards, and for parameters always, the counters are watched, and a write is named
+(`written`). Grad mode, inference mode and the backends' flags belong to the session
+(`Model.session`, `Network.session`), which opens and closes them as context managers.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from itertools import chain
+from types import FunctionType, MethodType, NoneType
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-_SMALL = 1 << 16  # elements of a buffer that is copied before the work: 256 KB in single precision
+_SMALL = 1 << 16  # elements of a tensor that is always copied: 256 KB in single precision
+
+_COPIED = 1 << 28  # bytes of larger ones that are copied in the first session
+
+_WALKED = 1 << 12  # entries of a container, and objects, beyond which nothing further is looked for
+
+# Values that nothing can be written to.
+_PLAIN = frozenset(
+    {bool, int, float, complex, str, bytes, NoneType, type, torch.dtype, torch.device, torch.Size}
+    | {FunctionType, MethodType}
+)
+
+# Objects of these hold no state of a network, or hold all of Python.
+_FOREIGN = sys.stdlib_module_names | {"torch", "numpy"}
+
+_STATISTICS = ("running_mean", "running_var")
+
+_CONTAINERS = (dict, OrderedDict, list, set, deque)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Buffer:
-    """A buffer with its values and the counter that tells whether it was written to."""
+class _CopiedTensor:
+    """A tensor with its values and the counter that tells whether it was written to."""
 
     tensor: Tensor
     version: int
     values: Tensor
+    leaf: bool
+    learns: bool
+    silent: bool
+
+    @property
+    def written(self) -> bool:
+        """Whether it was written to, put back or not."""
+        if self.silent and not torch.equal(self.tensor, self.values):
+            return True
+        return self.tensor._version != self.version
+
+    @classmethod
+    def of(cls, tensor: Tensor, silent: bool = False) -> _CopiedTensor:
+        """Copies a tensor; silent is one whose counter does not move when it is written to."""
+        values = tensor.detach().clone()
+        return cls(tensor, tensor._version, values, tensor.is_leaf, tensor.requires_grad, silent)
 
     def restore(self) -> None:
         # Copying only what was written to keeps the versions that other forms rely on.
-        if self.tensor._version != self.version:
-            with torch.no_grad():
-                self.tensor.copy_(self.values)
+        if not self.written:
+            return
+        if self.leaf and not self.tensor.is_leaf:
+            # It was filled with activations, and would keep their graph alive.
+            self.tensor.detach_().requires_grad_(self.learns)
+        with torch.no_grad():
+            self.tensor.copy_(self.values)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Container:
-    """A list, dict or set that a module holds, with what was in it."""
+class _CopiedArray:
+    """An array or the like that can be written to in place, with what was in it."""
 
     held: Any
     contents: Any
 
     def restore(self) -> None:
-        # Most of what a module holds is empty.
-        if not self.held and not self.contents:
-            return
-        if _same_objects(self.held, self.contents):
-            return
-        # The container itself stays: a parent, a hook or an optimiser may hold it.
-        self.held.clear()
-        if isinstance(self.held, list):
-            self.held.extend(self.contents)
-        else:
-            self.held.update(self.contents)
+        same = np.array_equal(self.held, self.contents)
+        if not same:
+            self.held[...] = self.contents
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class _PartState:
-    """One part of the module: its attributes, what is inside of them, and its small buffers."""
+class _Container:
+    """A list, dict, set or deque, with what was in it."""
 
-    part: nn.Module
-    attributes: dict[str, Any]
-    containers: tuple[_Container, ...]
-    buffers: tuple[_Buffer, ...]
-
-    @classmethod
-    def of(cls, part: nn.Module) -> _PartState:
-        attributes = dict(vars(part))
-        containers = tuple(
-            _Container(value, value.copy())
-            for value in attributes.values()
-            if type(value) in (dict, OrderedDict, list, set)
-        )
-        buffers = tuple(
-            _Buffer(buffer, buffer._version, buffer.clone())
-            for buffer in part._buffers.values()
-            if buffer is not None and buffer.numel() <= _SMALL and not buffer.is_inference()
-        )
-        return cls(part, attributes, containers, buffers)
+    held: Any
+    contents: Any
 
     def restore(self) -> None:
-        """Undoes what a forward has written."""
+        if _same_objects(self.held, self.contents):
+            return
+        # The container itself stays: a parent, a hook or an optimiser may hold it.
+        contents = self.contents
+        self.held.clear()
+        if isinstance(self.held, dict):
+            # One by one: the `update` of a counter would add up.
+            for key, value in contents.items():
+                self.held[key] = value
+        elif isinstance(self.held, set):
+            self.held.update(contents)
+        else:
+            self.held.extend(contents)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Empty:
+    """Containers that were empty, as most of what a module holds."""
+
+    held: list[Any]
+
+    def restore(self) -> None:
+        for container in self.held:
+            if container:
+                container.clear()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Attributes:
+    """The attributes of a part of the module, or of an object that it holds."""
+
+    now: dict[str, Any]
+    before: dict[str, Any]
+
+    def restore(self) -> None:
         # By way of `vars`, since a module's own setattr would sort parameters and parts anew.
-        now = vars(self.part)
-        for name in now.keys() - self.attributes.keys():
+        now = self.now
+        for name in now.keys() - self.before.keys():
             del now[name]
-        for name, value in self.attributes.items():
+        for name, value in self.before.items():
             if now.get(name) is not value:
                 now[name] = value
-        for container in self.containers:
-            container.restore()
-        for buffer in self.buffers:
-            buffer.restore()
+
+
+def in_training(part: nn.Module) -> bool:
+    """Whether a part is in train mode; a frozen script module has no mode."""
+    return bool(getattr(part, "training", False))
 
 
 def _same_objects(held: Any, contents: Any) -> bool:
@@ -118,22 +177,145 @@ def _objects(container: Any) -> Iterable[Any]:
 
 
 @final
+class _Walk:
+    """Goes through all that the parts of a module hold, each once.
+
+    Settings:
+        large: bytes of larger tensors that may be copied.
+        frozen: whether train mode is off while the state is kept.
+    """
+
+    def __init__(self, large: int, frozen: bool) -> None:
+        self.attributes: list[_Attributes] = []
+        self.containers: list[_Container] = []
+        self.tensors: list[_CopiedTensor] = []
+        self.arrays: list[_CopiedArray] = []
+        # Tensors that are too large to be copied, and parameters: with their counters.
+        self.watched: list[tuple[Tensor, int]] = []
+        self.large: list[_CopiedTensor] = []
+        self.empty = _Empty([])
+        self._large = large
+        self._frozen = frozen
+        # Tensors whose counters do not move: running statistics, which torch's kernels write to.
+        self._silent: set[int] = set()
+        self._seen: dict[int, Any] = {}
+        self._waiting: list[Any] = []
+        self._objects = 0
+
+    def add_part(self, part: nn.Module) -> None:
+        """A part of the module, whose train mode is the session's business."""
+        self._seen[id(part)] = part
+        before = dict(vars(part))
+        if self._frozen and before.get("training"):
+            before["training"] = False
+        self.attributes.append(_Attributes(vars(part), before))
+        # In evaluation mode torch's own layers leave them.
+        if not (self._frozen and isinstance(part, nn.modules.batchnorm._NormBase)):
+            self._silent.update(id(part._buffers.get(name)) for name in _STATISTICS)
+        self._wait(before.values())
+
+    def finish(self) -> None:
+        """Goes through what the parts hold."""
+        while self._waiting:
+            held = self._waiting.pop()
+            if id(held) in self._seen:
+                continue
+            self._seen[id(held)] = held
+            self._add(held)
+
+    def _wait(self, values: Iterable[Any]) -> None:
+        for value in values:
+            kind = type(value)
+            if kind in _PLAIN:
+                continue
+            if kind in _CONTAINERS and not value:
+                self.empty.held.append(value)
+            else:
+                self._waiting.append(value)
+
+    def _add(self, held: Any) -> None:
+        if isinstance(held, Tensor):
+            self._add_tensor(held)
+        elif isinstance(held, _CONTAINERS):
+            self._add_container(held)
+        elif isinstance(held, tuple | frozenset):
+            self._wait(held)
+        elif isinstance(held, np.ndarray):
+            if held.size <= _SMALL and held.dtype != object and held.flags.writeable:
+                self.arrays.append(_CopiedArray(held, held.copy()))
+        elif _holds_state(held) and self._objects < _WALKED:
+            self._objects += 1
+            before = dict(vars(held))
+            self.attributes.append(_Attributes(vars(held), before))
+            self._wait(before.values())
+
+    def _add_container(self, held: Any) -> None:
+        self.containers.append(_Container(held, held.copy()))
+        if len(held) <= _WALKED:
+            self._wait(held.values() if isinstance(held, dict) else held)
+
+    def _add_tensor(self, tensor: Tensor) -> None:
+        # Tensors of inference mode cannot be written to outside of it.
+        if tensor.is_inference():
+            return
+        if isinstance(tensor, nn.Parameter):
+            self.watched.append((tensor, tensor._version))
+            return
+        try:
+            if tensor.numel() <= _SMALL:
+                self.tensors.append(_CopiedTensor.of(tensor, id(tensor) in self._silent))
+                return
+            if tensor.nbytes <= self._large:
+                self.large.append(_CopiedTensor.of(tensor))
+                self._large -= tensor.nbytes
+                return
+        except RuntimeError:  # kinds of tensors that cannot be copied: watched
+            pass
+        self.watched.append((tensor, tensor._version))
+
+
+def _holds_state(value: Any) -> bool:
+    """Whether an object has attributes that a forward may write to."""
+    if isinstance(value, Enum) or callable(getattr(value, "__torch_function__", None)):
+        return False
+    if type(value).__module__.partition(".")[0] in _FOREIGN and not isinstance(value, nn.Module):
+        return False
+    return type(getattr(value, "__dict__", None)) is dict
+
+
+@final
 @dataclass(frozen=True, eq=False)
 class ModuleState:
     """What a session may change on a module."""
 
-    parts: tuple[_PartState, ...]
+    module: nn.Module
+    restored: tuple[Callable[[], None], ...]
+    large: tuple[_CopiedTensor, ...]
+    watched: tuple[tuple[Tensor, int], ...]
     training: tuple[nn.Module, ...]
     learning: tuple[nn.Parameter, ...]
 
     @classmethod
-    def of(cls, module: nn.Module) -> ModuleState:
-        """The state of a module and all its parts, as they are now."""
+    def of(cls, module: nn.Module, large: bool = False, frozen: bool = True) -> ModuleState:
+        """The state of a module and all its parts, as they are now; with copies of what is large,
+        too. Frozen, it is in evaluation mode until everything is put back.
+        """
+        walk = _Walk(_COPIED if large else 0, frozen)
         # The attributes of scripted parts live outside of Python, where no forward rebinds them.
-        parts = tuple(
-            _PartState.of(part)
-            for part in module.modules()
-            if not isinstance(part, torch.jit.ScriptModule)
+        for part in module.modules():
+            if isinstance(part, torch.jit.ScriptModule):
+                walk._wait([*part.parameters(recurse=False), *part.buffers(recurse=False)])
+            else:
+                walk.add_part(part)
+        walk.finish()
+        # Attributes first: what a container or tensor is put back in may have been rebound.
+        kept: Iterable[Any] = chain(
+            walk.attributes,
+            (walk.empty,),
+            walk.containers,
+            walk.tensors,
+            walk.large,
+            walk.arrays,
         )
         # Only leaves can be told; what is computed from them follows.
         learning = tuple(
@@ -141,8 +323,9 @@ class ModuleState:
             for parameter in module.parameters()
             if parameter.requires_grad and parameter.is_leaf and not parameter.is_inference()
         )
-        training = tuple(part for part in module.modules() if part.training)
-        return cls(parts, training, learning)
+        training = tuple(part for part in module.modules() if in_training(part))
+        restored = tuple(one.restore for one in kept)
+        return cls(module, restored, tuple(walk.large), tuple(walk.watched), training, learning)
 
     def freeze(self) -> None:
         """Evaluation mode, and no gradients for parameters."""
@@ -153,8 +336,24 @@ class ModuleState:
 
     def restore_parts(self) -> None:
         """Puts back what a forward has written, so that the next one starts as the first did."""
-        for part in self.parts:
-            part.restore()
+        for restore in self.restored:
+            restore()
+
+    @property
+    def large_written(self) -> bool:
+        """Whether a large tensor was written to, and put back from its copy."""
+        return any(copied.written for copied in self.large)
+
+    def written(self) -> str | None:
+        """The name of a parameter or large tensor that was written to, which nothing can put back."""
+        for tensor, version in self.watched:
+            if tensor._version != version:
+                return self._name_of(tensor)
+        return None
+
+    def _name_of(self, tensor: Tensor) -> str:
+        named = chain(self.module.named_parameters(), self.module.named_buffers())
+        return next((name for name, held in named if held is tensor), "a tensor that it holds")
 
     def restore(self) -> None:
         """Puts everything back."""
@@ -163,3 +362,28 @@ class ModuleState:
             trained.training = True
         for parameter in self.learning:
             parameter.requires_grad_(True)
+
+
+def modules_in(function: Any) -> list[nn.Module]:
+    """The modules that a function calls, as far as they can be seen: what it is bound to, closes
+    over, has as a default, or names among the globals of its file.
+    """
+    if isinstance(function, partial):
+        bound = (*function.args, *function.keywords.values())
+        return [*_only_modules(bound), *modules_in(function.func)]
+    held = [getattr(function, "__self__", None)]
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        held.extend(function.__defaults__ or ())
+        held.extend((function.__kwdefaults__ or {}).values())
+        held.extend(function.__globals__.get(name) for name in code.co_names)
+        for cell in function.__closure__ or ():
+            # A name that is bound later has an empty cell.
+            with suppress(ValueError):
+                held.append(cell.cell_contents)
+    return _only_modules(held)
+
+
+def _only_modules(values: Iterable[Any]) -> list[nn.Module]:
+    return [value for value in values if isinstance(value, nn.Module)]

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from assay.engine import Chunking
 from assay.errors import InputError, KindError, ModelError
@@ -17,8 +18,10 @@ from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, LocalChange, Model, checked, digest
 from assay.models.identity import identity
 from assay.models.networks import layers as cut
-from assay.models.networks.fast_forms import FastForms, can_be_fast, version_of
-from assay.models.networks.module_state import ModuleState
+from assay.models.networks.fast_forms import PRECISIONS, FastForms, Version, can_be_fast, version_of
+from assay.models.networks.fingerprint import Fingerprint
+from assay.models.networks.locks import alone_in
+from assay.models.networks.module_state import ModuleState, in_training
 from assay.models.networks.places import embeddings_of, name_of, places_of
 
 
@@ -31,6 +34,30 @@ def _acts_in_training(module: nn.Module) -> bool:
     if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
         return float(module.dropout) > 0
     return isinstance(module, nn.RReLU)
+
+
+def _first_weights(module: nn.Module) -> Tensor | None:
+    """The tensor that tells device and number type; a module without any takes what comes."""
+    tensors = chain(module.parameters(), module.buffers())
+    floating = (tensor for tensor in tensors if tensor.is_floating_point())
+    first = next(floating, None)
+    if first is None or first.element_size() > 1:
+        return first
+    # Eight bits are for storage: what is computed in tells, where there is such.
+    return next((tensor for tensor in floating if tensor.element_size() > 1), first)
+
+
+def _exported_rows(module: nn.Module) -> int | None:
+    """The number of rows that an exported program has built in, if it has."""
+    if not isinstance(module, fx.GraphModule):
+        return None
+    for node in module.graph.nodes:
+        value = node.meta.get("val")
+        # A free dimension is a symbol there.
+        if node.op == "placeholder" and isinstance(value, Tensor) and value.dim():
+            rows = value.shape[0]
+            return rows if isinstance(rows, int) else None
+    return None
 
 
 @final
@@ -51,11 +78,7 @@ class Network(cut.Layered):
                 got=f"{type(module).__name__} with lazy ones",
                 advice="Call it once first.",
             )
-        # The first weights tell device and number type; a module without any takes what comes.
-        tensors = (*module.parameters(), *module.buffers())
-        floating = [tensor for tensor in tensors if tensor.is_floating_point()]
-        # Eight bits are for storage: what is computed in tells, where there is such.
-        first = min(floating, key=lambda tensor: tensor.element_size() == 1, default=None)
+        first = _first_weights(module)
         if first is not None and device is not None and first.device.type != device.type:
             raise InputError(
                 expected=f"the model on {device}",
@@ -65,8 +88,7 @@ class Network(cut.Layered):
         self.module = module
         self.output = output
         self.chunking = chunking or Chunking()
-        self.device = device or (first.device if first is not None else torch.device("cpu"))
-        self.dtype = first.dtype if first is not None else None
+        self._device = device
         # Behind torch.compile the original module is kept under this name.
         self.plain = getattr(module, "_orig_mod", module)
         # Hooks, and so layers, are not heard by scripted modules.
@@ -78,15 +100,36 @@ class Network(cut.Layered):
         convolutions = any(isinstance(part, nn.Conv2d) for part in module.modules())
         self.memory_formats = 1 + convolutions
         self._forms: FastForms | None = None
-        if speedups and can_be_fast(module, self.dtype):
+        if speedups and can_be_fast(module):
             self._forms = FastForms(module, output)
-        self.incremental = self._forms is not None
+        self._exported_rows = _exported_rows(self.plain)
+        self._fingerprint = Fingerprint(module, self.plain)
         # As the module was found by the innermost session that is open.
         self._state: ModuleState | None = None
+        # Until a first forward has told whether it writes to large tensors.
+        self._copies_large = True
+        self._asked = False
 
     @property
     def name(self) -> str:
         return type(self.plain).__name__
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """Where the weights are now: `.to(...)` may move them after they were wrapped."""
+        first = None if self._device is not None else _first_weights(self.module)
+        return self._device or (first.device if first is not None else torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype | None:  # type: ignore[override]
+        """The number type of the weights as it is now; `.double()` may change it."""
+        first = _first_weights(self.module)
+        return first.dtype if first is not None else None
+
+    @property
+    def incremental(self) -> bool:  # type: ignore[override]
+        """Whether `call_changed` may cost less than `call`."""
+        return self._forms is not None and self.dtype in PRECISIONS
 
     def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
         foreign = next((row for row in rows if not isinstance(row, Tensor)), None)
@@ -98,6 +141,16 @@ class Network(cut.Layered):
                     "Hand over numbers, such as torch.as_tensor(frame.to_numpy()) with "
                     "features=Columns(names=...), or encode texts and explain behind the "
                     "embedding."
+                ),
+            )
+        if self._exported_rows not in (None, len(rows[0])):
+            raise ModelError(
+                expected=f"chunks of the {self._exported_rows} rows that {self.name} was exported for",
+                got=f"one of {len(rows[0])}",
+                advice=(
+                    "Export it with a free first dimension: torch.export.export(module, args, "
+                    "dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)); one of a single row takes "
+                    "wrap(model, batch_size=1)."
                 ),
             )
         outputs = cut.in_format(
@@ -117,6 +170,8 @@ class Network(cut.Layered):
         # Before a forward and not behind it: slopes may still need what the one before has written.
         if self._state is not None:
             self._state.restore_parts()
+            self._refuse_written(self._state)
+            self._asked = True
 
     def call_changed(
         self, rows: Rows, change: LocalChange, context: Mapping[str, Any], memory_format: int = 0
@@ -133,6 +188,11 @@ class Network(cut.Layered):
 
     @contextmanager
     def session(self, *, slopes: bool) -> Iterator[None]:
+        with alone_in(self.module), self._alone_session(slopes=slopes):
+            yield
+
+    @contextmanager
+    def _alone_session(self, *, slopes: bool) -> Iterator[None]:
         self._check_evaluation_mode()
         if slopes and any(parameter.is_inference() for parameter in self.module.parameters()):
             raise ModelError(
@@ -147,22 +207,40 @@ class Network(cut.Layered):
         recurrent = self.device.type == "cuda" and any(
             isinstance(part, nn.RNNBase) for part in self.module.modules()
         )
-        state = ModuleState.of(self.module)
+        state = ModuleState.of(self.module, large=self._copies_large)
         outer = self._state
         try:
             state.freeze()
-            # In evaluation mode freezing changes no attribute: the state as found serves both.
-            self._state = ModuleState.of(self.module) if state.training else state
+            self._state = state
             with super().session(slopes=slopes), torch.backends.cudnn.flags(enabled=not recurrent):
                 yield
+            self._refuse_written(state)
+            # One forward has told that nothing large is written to: from now on that is watched.
+            if self._asked:
+                self._copies_large = state.large_written
         finally:
             if self._forms is not None:
                 self._forms.close()
             self._state = outer
             state.restore()
 
+    def _refuse_written(self, state: ModuleState) -> None:
+        """Refuses a network whose forward writes to what cannot be put back."""
+        written = state.written()
+        if written is not None:
+            # The next session copies it, if it can be.
+            self._copies_large = True
+            raise ModelError(
+                expected=f"a forward of {self.name} that leaves its weights and state as they are",
+                got=f"one that has written to {written}",
+                advice=(
+                    "It is changed now, and answers would depend on their order. Work on a copy in "
+                    "the forward: state = self.state.clone()."
+                ),
+            )
+
     def _check_evaluation_mode(self) -> None:
-        training = (part for part in self.module.modules() if part.training)
+        training = (part for part in self.module.modules() if in_training(part))
         acting = next((part for part in training if _acts_in_training(part)), None)
         if acting is not None:
             raise ModelError(
@@ -183,14 +261,17 @@ class Network(cut.Layered):
             self._forms.open(rows, sample)
 
     @property
-    def weights_version(self) -> tuple[tuple[int, int], ...]:
+    def weights_version(self) -> tuple[Version, ...]:
         """The addresses and counters of the parameters; buffers are put back after every session,
         which counts as writing.
         """
         return version_of(self.module.parameters())
 
     def fingerprint(self) -> bytes:
-        return digest(identity(self.plain, self.output))
+        with alone_in(self.module):
+            weights = self._fingerprint.digest()
+        # What is picked of the outputs decides the answer, too.
+        return digest(weights, identity(self.output))
 
     def cut_after(self, layer: Any, output: Any = None) -> cut.After:
         self.require(Ability.LAYERS, "layers to cut at")
