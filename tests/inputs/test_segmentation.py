@@ -149,6 +149,19 @@ def test_the_pieces_of_a_segmenter_are_the_features() -> None:
     assert "0x" not in repr(question)
 
 
+def test_questions_of_other_words_are_other_questions() -> None:
+    def count(texts: list[str]) -> np.ndarray:
+        return np.array([float(len(text)) for text in texts])
+
+    def digest(split: object) -> str:
+        features = assay.Words(split=split)
+        return assay.Question(count, ["abc"], features=features).digest
+
+    two_ways = [lambda text: ["a", "bc"], lambda text: ["ab", "c"]]
+    assert digest(two_ways[0]) != digest(two_ways[1])
+    assert digest(two_ways[0]) == digest(two_ways[0])
+
+
 def test_a_bag_folds_case_and_the_coding_of_marks() -> None:
     def count(texts: list[str]) -> np.ndarray:
         return np.array([float(len(text)) for text in texts])

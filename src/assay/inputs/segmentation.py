@@ -53,7 +53,10 @@ def check_split(split: Split) -> None:
         raise KindError(
             expected="a way to split texts: 'words', 'characters', an expression or a callable",
             got=type(split).__name__,
-            advice=r"Write Words(split='characters'), or Words(split=r'\S+') for what spaces part.",
+            advice=(
+                r"Write Words(split='characters'), Words(split=r'\S+') for what spaces part, or "
+                "Words(split=tokenizer.encode) where that gives offsets."
+            ),
         )
 
 

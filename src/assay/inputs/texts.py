@@ -8,6 +8,7 @@ it, so that the text without a word reads on as a text. Where words begin and en
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -232,7 +233,17 @@ class TextLayout(Layout):
         return keys.to(rows.device)
 
     def describe(self) -> str:
-        return f"at most {self.length} words"
+        words = f"at most {self.length} words"
+        if not callable(self.split):
+            return words
+        # A callable's name does not tell how it splits: what came of it does.
+        parts = "\0".join(part for piece in self.pieces for part in piece)
+        return f"{words} ({hashlib.sha256(_bytes(parts)).hexdigest()[:8]})"
+
+
+def _bytes(text: str) -> bytes:
+    # Half of a pair of surrogates is no letter, and yet may stand in a text.
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _text(codes: list[int], strings: list[str]) -> str:
