@@ -36,6 +36,13 @@ def test_the_words_of_each_text_stand_in_the_answer(answer: assay.Attribution) -
     assert [cut.names_of(i) for i in range(2)] == [("so", "bad"), ()]
 
 
+def test_an_input_that_is_not_there_has_no_names(answer: assay.Attribution) -> None:
+    assert answer.names_of(-1) == ("bad",)
+    for i in (4, -5):
+        with pytest.raises(InputError, match="from 0 to 3"):
+            answer.names_of(i)
+
+
 def test_shared_names_are_those_of_every_input() -> None:
     question = assay.Question(torch.nn.Linear(2, 1), torch.ones(3, 2), target=0)
     answer = assay.Gradient()(question)

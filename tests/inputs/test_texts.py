@@ -17,6 +17,7 @@ from assay.errors import InputError, KindError, ModelError
 from assay.inputs.texts import TextLayout
 
 CPU = torch.device("cpu")
+MASK = assay.MaskToken("[MASK]")
 
 
 def points(texts: list[str]) -> np.ndarray:
@@ -153,6 +154,33 @@ def test_a_pipeline_on_strings_is_asked_with_strings() -> None:
             lambda: assay.Question(points, ["good"], removal=assay.Background(["bad"])),
             InputError,
             r'got Background.*MaskToken\("\[MASK\]"\)',
+        ),
+        (
+            lambda: assay.Question(
+                points, pd.DataFrame({"a": ["good"]}), features=assay.Words(), removal=MASK
+            ),
+            InputError,
+            r"frame\['a'\].tolist\(\)",
+        ),
+        (
+            lambda: assay.Question(points, pd.DataFrame({"a": ["so good"]}), removal=MASK),
+            KindError,
+            r"frame\['a'\].tolist\(\)",
+        ),
+        (
+            lambda: assay.Question(points, torch.ones(1, 2).long(), removal=MASK),
+            KindError,
+            "tokenizer.mask_token_id",
+        ),
+        (
+            lambda: assay.Question(points, torch.ones(1, 2).long(), features=assay.Words()),
+            InputError,
+            r"Tokens\(padding=0\)",
+        ),
+        (
+            lambda: assay.Question(points, ["good"]).score(torch.tensor([[99]])),
+            InputError,
+            "codes from 99 to 99",
         ),
         (
             lambda: assay.Question(points, ["good"], removal=assay.Baseline(0.0)),

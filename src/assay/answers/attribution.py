@@ -122,6 +122,12 @@ class Attribution:
         >>> dict(zip(answer.names_of(1), answer.values[1].tolist()))
         {'so': 2.5, 'bad': 3.5}
         """
+        if not -len(self) <= i < len(self):
+            raise InputError(
+                expected=f"the number of an input, from 0 to {len(self) - 1}",
+                got=repr(i),
+                advice="Inputs are counted from 0, in the order of the question.",
+            )
         return self.names if self.own_names is None else self.own_names[i]
 
     def rows(self, part: slice) -> Attribution:

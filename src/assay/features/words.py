@@ -18,6 +18,8 @@ from assay.errors import InputError
 from assay.features.partition import Features, Partition
 from assay.inputs.layout import Layout
 from assay.inputs.segmentation import Split, check_split
+from assay.inputs.tables import TableLayout
+from assay.inputs.tensors import TensorLayout
 from assay.inputs.texts import TextLayout
 
 
@@ -69,17 +71,23 @@ class Words(Features):
             split = getattr(self.split, "__qualname__", type(self.split).__qualname__)
         return f"Words(bag={self.bag}, split={split})"
 
+    @staticmethod
+    def required_texts(layout: Layout) -> TextLayout:
+        """The layout, if it is one of texts."""
+        if isinstance(layout, TextLayout):
+            return layout
+        raise InputError(
+            expected="texts for Words()",
+            got=f"inputs of shape {layout.describe()}",
+            advice=_advice(layout),
+        )
+
     def bind(self, layout: Layout, x: Tensor) -> Partition:
-        if not isinstance(layout, TextLayout):
-            raise InputError(
-                expected="texts for Words()",
-                got=f"inputs of shape {layout.describe()}",
-                advice="Use Tokens(padding=0) for the numbers of a tokenizer.",
-            )
+        text_layout = self.required_texts(layout)
         # Nobody owns a place until a word is found there: padding, masks and opening marks are no
         # words, and keep the label -1.
         labels = torch.full_like(x, -1)
-        names = [self._label(row, layout.words(codes)) for row, codes in zip(labels, x)]
+        names = [self._label(row, text_layout.words(codes)) for row, codes in zip(labels, x)]
         count = max(map(len, names))
         if count == 0:
             raise InputError(
@@ -106,6 +114,16 @@ class Words(Features):
                 names.append(word)
             row[place] = numbers[key]
         return tuple(names)
+
+
+def _advice(layout: Layout) -> str:
+    """What was probably meant by inputs that are no texts."""
+    if isinstance(layout, TableLayout):
+        return f"Hand over the column of texts: frame[{layout.columns[0]!r}].tolist()."
+    numbers = layout.dtype if isinstance(layout, TensorLayout) else torch.float64
+    if numbers.is_floating_point or numbers.is_complex:
+        return "Hand over a list of texts, or use Elements() for numbers."
+    return "Use Tokens(padding=0) for the numbers of a tokenizer, or hand over a list of texts."
 
 
 def _folded(word: str) -> str:

@@ -219,6 +219,12 @@ class TextLayout(Layout):
                 )
 
     def fold(self, rows: Tensor) -> Rows:
+        if bool(((rows < 0) | (rows >= len(self.pieces))).any()):
+            raise InputError(
+                expected=f"codes of words, from 0 to {len(self.pieces) - 1}",
+                got=f"codes from {int(rows.min())} to {int(rows.max())}",
+                advice="Start from question.x, and switch words off by masks: question.value.",
+            )
         strings = ["".join(piece) for piece in self.pieces]
         # An absent word takes what followed it along; a mask token brings one
         # space of its own.

@@ -54,7 +54,7 @@ def read_inputs(
     Features and removal as given, or what suits the inputs.
     """
     layout: Layout
-    if features is None and removal is None:
+    if features is None and (removal is None or isinstance(removal, MaskToken)):
         refuse_column_of_texts(inputs)
     texts = texts_of(inputs)
     if texts is not None:
@@ -65,6 +65,9 @@ def read_inputs(
         features = Elements() if features is None else features
         removal = Baseline(0.0) if removal is None else removal
         layout = layout_of(inputs, device=model.device, dtype=model.dtype)
+        # Said before the removal finds fault with what is no text.
+        if isinstance(features, Words):
+            features.required_texts(layout)
     return layout, require_type(features, Features), require_type(removal, Removal)
 
 

@@ -52,11 +52,17 @@ class MaskToken(Removal):
             # Texts of one length have one row of masks in common.
             shared = bool((codes == codes[:1]).all())
             return FixedAbsent((codes[:1] if shared else codes).unsqueeze(1))
-        if isinstance(self.token, str) or x.is_floating_point():
+        if x.is_floating_point() or x.is_complex():
             raise KindError(
-                expected=f"integer tokens and a token's number for {self!r}",
+                expected=f"texts or integer tokens for {self!r}",
                 got=f"inputs of type {x.dtype}",
-                advice="Use Baseline(value) for real numbers.",
+                advice="Use Baseline(value) for real numbers, or hand over ids.long().",
+            )
+        if isinstance(self.token, str):
+            raise KindError(
+                expected=f"a token's number as mask for inputs of type {x.dtype}",
+                got=repr(self.token),
+                advice="Write MaskToken(tokenizer.mask_token_id).",
             )
         # One mask for all inputs: (1, 1, elements).
         return FixedAbsent(layout.filled(self.token).to(x.dtype).unsqueeze(1))
