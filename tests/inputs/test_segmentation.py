@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import assay
 from assay.errors import AssayError, InputError, KindError, SettingError
-from assay.inputs.segmentation import pieces_of
+from assay.inputs.segmentation import pieces_of, segmented
 
 # What words were before other scripts were thought of: right for plain English.
 _ENGLISH = re.compile(r"(\w+(?:['’]\w+)*)(\W*)|(\W+)")
@@ -105,6 +105,11 @@ def test_an_emoji_receives_its_own_credit() -> None:
 def test_plain_english_has_the_words_it_had(text: str) -> None:
     before = [(word or "", after or mark or "") for word, after, mark in _ENGLISH.findall(text)]
     assert pieces_of(text) == before
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=20))
+def test_texts_of_ascii_alone_have_the_words_of_any_text(text: str) -> None:
+    assert [text[start:stop] for start, stop in segmented(text)] == words(text)
 
 
 _ANY = st.characters() | st.sampled_from("\u0301\u200d\ufe0f🇩🇪👍🏽👩か한भाे् \n'’,.")

@@ -34,9 +34,8 @@ class Words(Features):
     `split` where whole words are meant.
 
     Texts of several lengths share one table of features, as wide as the longest; words that a text
-    does not have receive 0. Designs depend on that width: explain a text alone where the answer
-    must not depend on its neighbours' lengths. The words of each text stand in
-    `answer.names_of(i)`.
+    does not have receive 0, and take nothing from its own. The words of each text stand in
+    `answer.names_of(i)`. Texts without a word get zeros beside others, and are refused alone.
 
     Settings:
         bag: whether all occurrences of a word in a text, in whatever case, are one feature.
@@ -104,6 +103,7 @@ class Words(Features):
         """Writes the labels of one text into its row (places,), numbered as words first appear."""
         numbers: dict[str | int, int] = {}
         names = []
+        labels = [-1] * len(words)
         for place, word in enumerate(words):
             if word == "":
                 continue
@@ -112,7 +112,8 @@ class Words(Features):
             if key not in numbers:
                 numbers[key] = len(numbers)
                 names.append(word)
-            row[place] = numbers[key]
+            labels[place] = numbers[key]
+        row[: len(labels)] = torch.tensor(labels, dtype=torch.int64)
         return tuple(names)
 
 
