@@ -22,6 +22,7 @@ from assay.engine import quiet, reproducible
 from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
 from assay.features.superpixels import Superpixels
+from assay.features.tokens import Tokens
 from assay.features.words import Words
 from assay.inputs.layout import Aligned, Shared
 from assay.methods import METHODS
@@ -159,6 +160,7 @@ __all__ = [
     "SubsetToBaseline",
     "Superpixels",
     "TimesInput",
+    "Tokens",
     "Words",
     "wrap",
 ]

@@ -268,5 +268,5 @@ def test_a_number_that_is_no_category_is_refused(value: float) -> None:
 
 @pytest.mark.parametrize("value", [10**30, -3, 7])
 def test_a_number_that_is_no_word_is_refused(value: int) -> None:
-    with pytest.raises(InputError, match=r"code of a word.*MaskToken"):
+    with pytest.raises(InputError, match=r"removal of words for texts.*MaskToken"):
         assay.Question(lambda texts: np.ones(len(texts)), ["a b"], removal=assay.Baseline(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -16,6 +17,7 @@ from assay.errors import InputError, KindError, ModelError
 from assay.inputs.texts import TextLayout
 
 CPU = torch.device("cpu")
+MASK = assay.MaskToken("[MASK]")
 
 
 def points(texts: list[str]) -> np.ndarray:
@@ -68,12 +70,57 @@ def test_a_short_text_beside_a_long_one_has_nothing_where_it_has_no_words() -> N
     alone = assay.ExactShapley()(assay.Question(points, ["good"]))
     assert crowd.values[0, 1:].abs().max() == 0
     torch.testing.assert_close(crowd.values[0, :1], alone.values[0])
-    torch.testing.assert_close(crowd.base, torch.zeros(2, dtype=torch.float64))
+    assert crowd.base.tolist() == [0.0, 0.0]
 
 
 def test_identity_is_the_text_and_not_its_code() -> None:
     together = assay.Question(points, ["good film", "bad film"])
     assert together.keys[1] == assay.Question(points, ["bad film"]).keys[0]
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        tuple,
+        np.array,
+        lambda texts: np.array(texts, dtype=object),
+        pd.Series,
+        lambda texts: pd.Series(texts, index=[70, 80], dtype=object),
+        lambda texts: pd.Series(texts).astype("category"),
+        pd.Index,
+    ],
+)
+def test_texts_are_taken_from_whatever_holds_them(hold) -> None:
+    texts = ["a good film", "not this"]
+    question = assay.Question(points, hold(texts))
+    assert question.layout.fold(question.x)[0] == texts
+    assert question.prediction.tolist() == [1.0, -2.0]
+
+
+def test_half_a_letter_is_a_text_too() -> None:
+    question = assay.Question(points, ["good \ud83d"])
+    assert question.keys.shape == (1,)
+    assert question.layout.fold(question.x)[0] == ["good \ud83d"]
+
+
+@pytest.mark.parametrize("wordless", ["", " ", "...", "?! "])
+def test_a_text_without_a_word_gets_zeros_and_refuses_no_other(wordless: str) -> None:
+    beside = assay.ExactShapley()(assay.Question(points, [wordless, "not good"]))
+    alone = assay.ExactShapley()(assay.Question(points, ["not good"]))
+    assert beside.values[0].tolist() == [0.0, 0.0]
+    assert beside.values[1].tolist() == alone.values[0].tolist()
+    assert beside.names_of(0) == ()
+    assert beside.facts["players"] == [0, 2]
+    assert not beside.top(1)[0].any()
+
+
+def test_a_column_of_one_category_is_a_table() -> None:
+    def is_red(table: pd.DataFrame) -> np.ndarray:
+        return np.array([float(colour == "red") for colour in table["colour"]])
+
+    rows = pd.DataFrame({"colour": ["red", "dark blue"]})
+    question = assay.Question(is_red, rows, removal=assay.Background(rows))
+    assert question.prediction.tolist() == [1.0, 0.0]
 
 
 def test_a_pipeline_on_strings_is_asked_with_strings() -> None:
@@ -92,6 +139,54 @@ def test_a_pipeline_on_strings_is_asked_with_strings() -> None:
         (lambda: assay.Question(points, "one string"), KindError, "list"),
         (lambda: assay.Question(points, ["..."]), InputError, "at least one word"),
         (lambda: assay.Question(points, ["good"], removal=assay.MaskToken(3)), KindError, "string"),
+        (lambda: assay.Question(points, ["", ""]), InputError, "at least one word"),
+        (lambda: assay.Question(points, ["good", None]), InputError, "None as input 1.*Leave"),
+        (lambda: assay.Question(points, pd.Series(["a", np.nan])), InputError, "nan as input 1"),
+        (lambda: assay.Question(points, [b"good"]), InputError, r"b'good' as input 0.*decode"),
+        (lambda: assay.Question(points, np.array([["good"]])), KindError, r"ravel\(\).tolist"),
+        (lambda: assay.Question(points, np.array("good")), KindError, r"ravel\(\).tolist"),
+        (
+            lambda: assay.Question(points, pd.DataFrame({"review": ["a good film", "bad"]})),
+            KindError,
+            r"frame\['review'\].tolist\(\)",
+        ),
+        (
+            lambda: assay.Question(points, ["good"], removal=assay.Background(["bad"])),
+            InputError,
+            r'got Background.*MaskToken\("\[MASK\]"\)',
+        ),
+        (
+            lambda: assay.Question(
+                points, pd.DataFrame({"a": ["good"]}), features=assay.Words(), removal=MASK
+            ),
+            InputError,
+            r"frame\['a'\].tolist\(\)",
+        ),
+        (
+            lambda: assay.Question(points, pd.DataFrame({"a": ["so good"]}), removal=MASK),
+            KindError,
+            r"frame\['a'\].tolist\(\)",
+        ),
+        (
+            lambda: assay.Question(points, torch.ones(1, 2).long(), removal=MASK),
+            KindError,
+            "tokenizer.mask_token_id",
+        ),
+        (
+            lambda: assay.Question(points, torch.ones(1, 2).long(), features=assay.Words()),
+            InputError,
+            r"Tokens\(padding=0\)",
+        ),
+        (
+            lambda: assay.Question(points, ["good"]).score(torch.tensor([[99]])),
+            InputError,
+            "codes from 99 to 99",
+        ),
+        (
+            lambda: assay.Question(points, ["good"], removal=assay.Baseline(0.0)),
+            InputError,
+            "MaskToken",
+        ),
         (
             lambda: assay.Question(lambda t: np.zeros(3), ["good"]).prediction,
             ModelError,

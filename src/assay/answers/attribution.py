@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import torch
 from torch import Tensor
 
-from assay.answers.header import MAPPING, TEXT, checked, damaged, listed, one_of, product, whole
+from assay.answers.header import (
+    MAPPING,
+    TEXT,
+    checked,
+    damaged,
+    listed,
+    one_of,
+    optional,
+    product,
+    whole,
+)
 from assay.answers.storage import SavedAnswer, plain, read, write
 from assay.errors import InputError, KindError
 from assay.settings import argument
@@ -45,6 +55,8 @@ class Attribution:
         standard_error: (n, features), the Monte-Carlo error; None where the method does not sample.
         facts: what it cost and what is worth knowing, by name.
         provenance: what it takes to ask again: method, question, seed, versions.
+        own_names: for each input the names of the features that it has, from feature 0 on, where
+            they differ from input to input (the words of texts); else None. See `names_of`.
 
     >>> answer = Attribution(
     ...     torch.tensor([[3.0, -4.0, 1.0]]), torch.zeros(1), torch.zeros(1),
@@ -63,6 +75,7 @@ class Attribution:
     standard_error: Tensor | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    own_names: Sequence[Sequence[str]] | None = None
 
     @property
     def method(self) -> str:
@@ -97,6 +110,26 @@ class Attribution:
     def __len__(self) -> int:
         return len(self.values)
 
+    def names_of(self, i: int) -> Sequence[str]:
+        """The names of the features of input i: its own words where inputs are several texts.
+
+        A text has as many as it has words, which may be fewer than there are features; those
+        beyond belong to longer texts, and have 0 here.
+
+        >>> import numpy as np, assay
+        >>> length = lambda texts: np.array([float(len(text)) for text in texts])
+        >>> answer = assay.ExactShapley()(assay.Question(length, ["a good film", "so bad"]))
+        >>> dict(zip(answer.names_of(1), answer.values[1].tolist()))
+        {'so': 2.5, 'bad': 3.5}
+        """
+        if not -len(self) <= i < len(self):
+            raise InputError(
+                expected=f"the number of an input, from 0 to {len(self) - 1}",
+                got=repr(i),
+                advice="Inputs are counted from 0, in the order of the question.",
+            )
+        return self.names if self.own_names is None else self.own_names[i]
+
     def rows(self, part: slice) -> Attribution:
         """The answer for some of the inputs, everything that belongs to an input cut alike."""
         # Every tensor here has one row per input; what is no tensor is common to
@@ -104,10 +137,14 @@ class Attribution:
         per_input: dict[str, Any] = {
             name: value[part] for name, value in vars(self).items() if isinstance(value, Tensor)
         }
+        if self.own_names is not None:
+            per_input["own_names"] = tuple(self.own_names)[part]
         return replace(self, **per_input)
 
     def top(self, amount: int | float, *, by: Literal["value", "magnitude"] = "value") -> Tensor:
         """Masks (n, features) of the features with the most credit. Ties go in order.
+
+        Of several texts each has its own words only, also where it has fewer than `amount`.
 
         Settings:
             amount: an int is a number of features, a float a share of them, rounded up.
@@ -120,18 +157,35 @@ class Attribution:
         ([[True, False, False]], [[True, True, False]])
         """
         by = argument("top", "by", by, Literal["value", "magnitude"])
-        k = _feature_count(amount, self.values.shape[1])
+        features = self.values.shape[1]
+        k = _feature_count(amount, features)
         credit = self.values.abs() if by == "magnitude" else self.values
-        # A stable sort leaves ties in the order of the features.
-        ranked = credit.argsort(dim=1, descending=True, stable=True)
         mask = torch.zeros_like(self.values, dtype=torch.bool)
-        return mask.scatter_(1, ranked[:, :k], True)
+        if self.own_names is None:
+            # A stable sort leaves ties in the order of the features.
+            ranked = credit.argsort(dim=1, descending=True, stable=True)
+            return mask.scatter_(1, ranked[:, :k], True)
+        for row, own, chosen in zip(credit, map(len, self.own_names), mask):
+            # A share is one of the features that an input has.
+            share = not isinstance(amount, Integral)
+            k = _feature_count(amount, own if share else features)
+            ranked = row[:own].argsort(descending=True, stable=True)
+            chosen[ranked[:k]] = True
+        return mask
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row per input, one column per feature."""
+        """One row per input, one column per feature.
+
+        Of several texts, a row's label is the tuple of its words, in the order of the columns.
+        """
         import pandas as pd
 
-        return pd.DataFrame(self.values.cpu().numpy(), columns=list(self.names))
+        index = None
+        if self.own_names is not None:
+            # Tuples as labels, not as levels: texts have words in different numbers.
+            labels = list(map(tuple, self.own_names))
+            index = pd.Index(labels, tupleize_cols=False, name="names", dtype=object)
+        return pd.DataFrame(self.values.cpu().numpy(), index=index, columns=list(self.names))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes one file: the arrays as safetensors, the facts as JSON in its header. Nothing is
@@ -151,6 +205,9 @@ class Attribution:
             "facts": self.facts,
             "provenance": self.provenance,
         }
+        # Left out of the file where there are none, as arrays are.
+        if self.own_names is not None:
+            facts["own_names"] = list(map(list, self.own_names))
         given = {name: array for name, array in arrays.items() if array is not None}
         # Nothing is written that could not be read again.
         _checked(SavedAnswer("Attribution", given, plain(facts)), "the answer to save")
@@ -168,6 +225,8 @@ class Attribution:
         # JSON has no tuples.
         names = tuple(facts.pop("names"))
         shape = tuple(facts.pop("shape"))
+        if facts["own_names"] is not None:
+            facts["own_names"] = tuple(map(tuple, facts["own_names"]))
         fields: dict[str, Any] = {**saved.arrays, **facts}
         return cls(**fields, names=names, shape=shape)
 
@@ -214,12 +273,13 @@ _SCHEMA = {
     "kind": one_of(*(kind.value for kind in Kind)),
     "facts": MAPPING,
     "provenance": MAPPING,
+    "own_names": optional(listed(listed(TEXT))),
 }
 
 
 def _checked(saved: SavedAnswer, where: str) -> dict[str, Any]:
     """The facts of a saved attribution, whose names, shape and arrays fit each other."""
-    facts = checked(saved.facts, _SCHEMA, where)
+    facts = checked({"own_names": None, **saved.facts}, _SCHEMA, where)
     values = saved.arrays.get("values")
     if values is None or values.dim() != 2:
         raise damaged(where, "values (n, features)", "none of that shape")
@@ -241,6 +301,13 @@ def _checked(saved: SavedAnswer, where: str) -> dict[str, Any]:
             where,
             f"names and a shape of {features} features",
             f"{len(facts['names'])} names and the shape {facts['shape']}",
+        )
+    own_names = facts["own_names"]
+    if own_names is not None and (len(own_names) != n or max(map(len, own_names)) > features):
+        raise damaged(
+            where,
+            f"names of at most {features} features for each of {n} inputs as 'own_names'",
+            f"{len(own_names)} lists of names",
         )
     return facts
 

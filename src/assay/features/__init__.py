@@ -5,6 +5,7 @@
 - `images`: pixels over their channels, square patches
 - `superpixels`: SLIC segments (needs the extra `images`)
 - `words`: the words of a text
+- `tokens`: the tokens of a tokenizer's numbers
 
 May be subclassed: `Features`.
 """
@@ -13,6 +14,7 @@ from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
 from assay.features.partition import Features, Partition
 from assay.features.superpixels import Superpixels
+from assay.features.tokens import Tokens
 from assay.features.words import Words
 
 __all__ = [
@@ -24,5 +26,6 @@ __all__ = [
     "Patches",
     "Pixels",
     "Superpixels",
+    "Tokens",
     "Words",
 ]

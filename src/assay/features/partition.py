@@ -39,6 +39,8 @@ class Partition:
         shape: the features' own shape, such as (height, width) of pixels; its product is `count`.
         pooling: whether credit of a feature's elements is added or averaged.
         identity: whether feature i is element i, so that masks and credit need no translation.
+        own_names: for each input the names of the features that it has, from feature 0 on, where
+            they differ from input to input, such as words; else None.
     """
 
     labels: Tensor
@@ -47,13 +49,17 @@ class Partition:
     shape: tuple[int, ...]
     pooling: Pooling = "sum"
     identity: bool = False
+    own_names: tuple[tuple[str, ...], ...] | None = None
 
     def take(self, rows: Tensor) -> Partition:
         """The partition of some of the inputs."""
         # One row of labels serves all inputs.
         if len(self.labels) == 1:
             return self
-        return replace(self, labels=self.labels[rows])
+        own_names = self.own_names
+        if own_names is not None:
+            own_names = tuple(own_names[row] for row in rows.tolist())
+        return replace(self, labels=self.labels[rows], own_names=own_names)
 
     @cached_property
     def whole(self) -> bool:

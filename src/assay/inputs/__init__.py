@@ -11,6 +11,7 @@ predictor takes.
 - `tensors`: one tensor or several, and NumPy arrays
 - `tables`: data frames, in the kind of table that the predictor was fitted on
 - `texts`: strings, one feature a word
+- `segmentation`: where the words of a text begin and end, in any script
 - `reading`: which of them suits what was handed in
 
 May be subclassed: `Layout`.

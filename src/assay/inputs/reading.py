@@ -1,6 +1,6 @@
 """Which layout suits what was handed in: a table for a data frame, tensors for everything else.
 
-Texts are told apart before (`inputs.texts.is_text`), since they also need a removal of their own.
+Texts are told apart before (`inputs.texts.texts_of`), since they also need a removal of their own.
 """
 
 from __future__ import annotations

@@ -337,6 +337,7 @@ class Method(Settings, ABC):
                 "asked": repr(question),
                 "versions": versions(),
             },
+            own_names=join.own_names_of_all(),
         )
 
 
@@ -360,6 +361,7 @@ class _Join:
         # How many features of each input were solved for.
         self.players: list[int] = []
         self.notes: dict[str, Any] = {}
+        self.own_names: list[Sequence[str]] = []
 
     def add_ends(self, prediction: Tensor, base: Tensor) -> None:
         self.predictions.append(prediction)
@@ -374,6 +376,7 @@ class _Join:
             self.values = piece.values.new_empty(total, piece.values.shape[1])
         self.values[self.done : self.done + rows] = piece.values
         self.done += rows
+        self.own_names += shard.partition.own_names or ()
         if piece.ends is not None:
             self.add_ends(*piece.ends)
         self.errors.append(piece.standard_error)
@@ -382,6 +385,12 @@ class _Join:
         self.players += counts if piece.players is None else piece.players.tolist()
         for name, note in piece.notes.items():
             self.notes[name] = _merged(self.notes[name], note) if name in self.notes else note
+
+    def own_names_of_all(self) -> tuple[Sequence[str], ...] | None:
+        """Each input's own names, where they have any; a pooled answer is about no single one."""
+        if not self.own_names or len(self.own_names) != len(self.values):
+            return None
+        return tuple(self.own_names)
 
     def standard_error(self) -> Tensor | None:
         """The errors of all shards: none where none has any, zero for those that were exact."""

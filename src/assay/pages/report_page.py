@@ -414,7 +414,9 @@ def _chart(comparison: Comparison, labels: Sequence[str] | None, i: int) -> Char
     weight = sum(np.abs(values) / reach[name] for name, values in credit.items())
     # Stable: features of equal weight stand in their own order on every machine.
     top = np.argsort(-np.asarray(weight), kind="stable")[:BARS]
-    names = next(iter(answers.values())).names
+    names = next(iter(answers.values())).names_of(i)
+    # A text has fewer words than the longest.
+    top = top[top < len(names)]
     rows = tuple(
         ChartRow(
             name=names[k],

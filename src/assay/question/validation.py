@@ -21,11 +21,12 @@ from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Aligned, Context, Layout, Shared
 from assay.inputs.reading import layout_of
 from assay.inputs.tables import TableLayout
-from assay.inputs.texts import TextLayout, is_text
+from assay.inputs.texts import TextLayout, refuse_column_of_texts, texts_of
 from assay.models.base import Model
 from assay.models.wrapping import by_name
 from assay.removals.base import Absent, FixedAbsent, Removal
-from assay.removals.fixed import Baseline
+from assay.removals.conditional import Conditional
+from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
 from assay.removals.mask_token import MaskToken
 from assay.settings import has_length, shown
 
@@ -53,16 +54,20 @@ def read_inputs(
     Features and removal as given, or what suits the inputs.
     """
     layout: Layout
-    if is_text(inputs):
+    if features is None and (removal is None or isinstance(removal, MaskToken)):
+        refuse_column_of_texts(inputs)
+    texts = texts_of(inputs)
+    if texts is not None:
         features = Words() if features is None else features
         removal = MaskToken() if removal is None else removal
-        texts = TextLayout.of(inputs, model.device)
-        # The layout of texts puts the token in the place of an absent word.
-        layout = removal.masked(texts) if isinstance(removal, MaskToken) else texts
+        layout = _text_layout(texts, features, removal, model.device)
     else:
         features = Elements() if features is None else features
         removal = Baseline(0.0) if removal is None else removal
         layout = layout_of(inputs, device=model.device, dtype=model.dtype)
+        # Said before the removal finds fault with what is no text.
+        if isinstance(features, Words):
+            features.required_texts(layout)
     return layout, require_type(features, Features), require_type(removal, Removal)
 
 
@@ -269,3 +274,21 @@ def check_masks(masks: Any, n: int, features: int, x: Tensor) -> Tensor:
 
 def _is_mask_type(dtype: torch.dtype) -> bool:
     return dtype == torch.bool or dtype.is_floating_point
+
+
+def _text_layout(texts: list[str], features: Any, removal: Any, device: torch.device) -> TextLayout:
+    """Texts, split as the features say, with the removal's token in the place of absent words."""
+    split = features.split if isinstance(features, Words) else "words"
+    layout = TextLayout.of(texts, device, split)
+    if isinstance(removal, MaskToken):
+        return removal.masked(layout)
+    if isinstance(removal, Background | Baseline | Blur | Conditional | Mean | Noise):
+        raise InputError(
+            expected="a removal of words for texts",
+            got=repr(removal),
+            advice=(
+                'MaskToken("") drops an absent word, MaskToken("[MASK]") writes a mask: words have '
+                "neither numbers nor places in common with those of other texts."
+            ),
+        )
+    return layout

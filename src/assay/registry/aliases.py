@@ -275,6 +275,10 @@ ALIASES: tuple[Alias, ...] = (
         ("model_regressor", "Lime(ridge=1.0)", "least squares, or ridge regression"),
         ("segmentation_fn", "features=Superpixels()", "or `features=Labels(map)`"),
         ("hide_color", "removal=Baseline(value)", ""),
+        ("split_expression", 'features=Words(split=r"\\S+")', "what a word matches"),
+        ("char_level", 'features=Words(split="characters")', ""),
+        ("bow", "features=Words(bag=True)", "True there"),
+        ("mask_string", 'removal=MaskToken("[MASK]")', ""),
     ),
     *_missing("lime", "", "RecurrentTabularExplainer", "SubmodularPick"),
     # zennit: what it computes by slopes; its rules change the backward pass.

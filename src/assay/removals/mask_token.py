@@ -10,12 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import final
 
-import torch
 from torch import Tensor
 
 from assay.errors import KindError
 from assay.inputs.layout import Layout
-from assay.inputs.texts import _MASK, TextLayout
+from assay.inputs.texts import TextLayout
 from assay.removals.base import Absent, FixedAbsent, Removal
 
 
@@ -49,12 +48,21 @@ class MaskToken(Removal):
     def bind(self, layout: Layout, x: Tensor, keys: Callable[[], Tensor]) -> Absent:
         # Of texts only the code is written here: the layout knows the string by now.
         if isinstance(layout, TextLayout):
-            return FixedAbsent(torch.full_like(x[:1], _MASK).unsqueeze(1))
-        if isinstance(self.token, str) or x.is_floating_point():
+            codes = layout.masked(x)
+            # Texts of one length have one row of masks in common.
+            shared = bool((codes == codes[:1]).all())
+            return FixedAbsent((codes[:1] if shared else codes).unsqueeze(1))
+        if x.is_floating_point() or x.is_complex():
             raise KindError(
-                expected=f"integer tokens and a token's number for {self!r}",
+                expected=f"texts or integer tokens for {self!r}",
                 got=f"inputs of type {x.dtype}",
-                advice="Use Baseline(value) for real numbers.",
+                advice="Use Baseline(value) for real numbers, or hand over ids.long().",
+            )
+        if isinstance(self.token, str):
+            raise KindError(
+                expected=f"a token's number as mask for inputs of type {x.dtype}",
+                got=repr(self.token),
+                advice="Write MaskToken(tokenizer.mask_token_id).",
             )
         # One mask for all inputs: (1, 1, elements).
         return FixedAbsent(layout.filled(self.token).to(x.dtype).unsqueeze(1))
