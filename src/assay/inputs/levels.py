@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import InputError, KindError
+from assay.inputs.arrays import EXACT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,9 +88,10 @@ class Levels:
         whole = float(value).is_integer()
         if self.is_bool and value in (0, 1):
             return float(value)
-        if isinstance(self.dtype, np.dtype) and self.dtype.kind in "iuf":
-            if whole or self.dtype.kind == "f":
-                return float(self._add([self.dtype.type(value).item()])[0])
+        kind = self.dtype.kind if isinstance(self.dtype, np.dtype) else ""
+        # A column of numbers that is declared a category has the number itself for a level.
+        if kind == "f" or (kind == "i" and whole and abs(value) <= EXACT):
+            return float(self._add([float(value) if kind == "f" else int(value)])[0])
         raise InputError(
             expected=f"a category of column {self.name!r}, {self._listed()}",
             got=f"the number {value}",
@@ -185,7 +187,9 @@ class Levels:
         # None of them was ever met: all that can be missing is missing.
         if not len(values):
             return pd.Series([None] * len(numbers), dtype=dtype)
-        return pd.Series(values.take(numbers, allow_fill=bool(missing.any())))
+        taken = values.take(numbers, allow_fill=bool(missing.any()))
+        # A column of objects stays one, also where all that is left of it are texts.
+        return pd.Series(taken, dtype=dtype)
 
     def _categorical(self, numbers: NDArray[np.int64]) -> pd.Categorical:
         import pandas as pd

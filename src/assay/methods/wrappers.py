@@ -102,8 +102,8 @@ class TimesInput(Around):
     Cost: that of the method. Values: (n, features), in units of the target.
 
     >>> from assay import Gradient
-    >>> TimesInput(Smoothed(Gradient(), noise=0.1))
-    TimesInput(method=Smoothed(method=Gradient(), noise=0.1, draws=50, shape='gaussian', statistic='mean', scale=None))
+    >>> TimesInput(Gradient())
+    TimesInput(method=Gradient())
     """
 
     method: Method

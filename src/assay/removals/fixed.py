@@ -22,9 +22,9 @@ from assay.errors import InputError, SettingError
 from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Layout
 from assay.inputs.places import check_axes, places_of
+from assay.inputs.spreads import as_spread, in_units
 from assay.inputs.tensors import TensorLayout
 from assay.numerics import rng
-from assay.inputs.spreads import as_spread, in_units
 from assay.removals.base import Absent, FixedAbsent, Removal, short_repr
 
 _REACH = (
