@@ -66,9 +66,6 @@ class Columns(Features):
         if self.groups is not None:
             groups = {group: _listed(group, columns) for group, columns in self.groups.items()}
             object.__setattr__(self, "groups", groups)
-        # One name is a name, and no sequence of letters.
-        if isinstance(self.categorical, str):
-            object.__setattr__(self, "categorical", (self.categorical,))
 
     def declared(self, layout: Layout) -> Layout:
         """The layout with the columns as categories that are said to be."""

@@ -170,7 +170,7 @@ class Periods:
                 advice="Convert it: frame[name].astype(inputs[name].dtype).",
             )
         missing = column.isna().to_numpy()
-        numbers = np.asarray(column.array.asi8, dtype=np.float64)  # type: ignore[attr-defined]
+        numbers = np.asarray(column.array.asi8, dtype=np.float64)
         return np.where(missing, np.nan, numbers)
 
     def write(self, values: Floats) -> pd.Series[Any]:
@@ -187,7 +187,9 @@ class Periods:
                 ),
             )
         numbers = np.where(missing, 0, values).astype(np.int64)
-        periods = pd.PeriodIndex.from_ordinals(numbers, freq=self.dtype.freq)
+        periods = pd.PeriodIndex.from_ordinals(  # type: ignore[attr-defined]
+            numbers, freq=self.dtype.freq
+        )
         return pd.Series(periods).mask(pd.Series(missing))
 
     def admitting(self, values: Floats) -> Periods:

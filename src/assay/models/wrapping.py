@@ -120,7 +120,7 @@ def wrap(
     >>> wrap(torch.nn.Linear(3, 2)).name
     'Linear'
     """
-    model = predictor
+    model: Model = predictor
     if not isinstance(predictor, Model):
         model = _wrapped(predictor, batch_size, device, output, plan, reproducible, speedups)
     elif argument is None and background is not None:
