@@ -121,7 +121,7 @@ def test_noise_of_infidelity_leaves_categories() -> None:
         assay.OwenValues(),
         assay.ProxyShap(),
         assay.Occlusion(),
-        assay.Rise(masks=20),
+        assay.Rise(masks=40),
         assay.Lime(assay.CoinMasks(samples=20)),
         assay.Smoothed(EXACT, draws=3),
     ],
