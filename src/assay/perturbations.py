@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch import Tensor
 from assay.errors import InputError, SettingError
 from assay.features.images import Patches, Pixels
 from assay.inputs.places import Places, check_axes, places_in
+from assay.inputs.spreads import as_spread, check_moves, in_units
 from assay.numerics import rng
 from assay.question.question import Question
 from assay.settings import Settings
@@ -161,17 +162,20 @@ class NoisyBaseline(Perturbation):
     contributions are refused.
 
     Settings:
-        sigma: standard deviation of the noise, in the inputs' units.
+        sigma: standard deviation of the noise, in the inputs' units, or in those of `scale`.
+        scale: rows of data; sigma then counts in standard deviations of each of their columns.
 
-    Errors: SettingError for a sigma that is not positive.
+    Categories get no noise. Errors: SettingError for a sigma that is not positive.
 
     >>> NoisyBaseline(0.2)
-    NoisyBaseline(sigma=0.2)
+    NoisyBaseline(sigma=0.2, scale=None)
     """
 
     sigma: float
+    scale: Any = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", as_spread(self.scale))
         _check_sigma(self.sigma)
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
@@ -179,7 +183,7 @@ class NoisyBaseline(Perturbation):
         x = question.x
         noise = streams.normal(draws, x.shape[1], x.dtype)
         difference = (x - question.absent).unsqueeze(1)
-        step = difference - self.sigma * noise
+        step = difference - self.sigma * in_units(noise, self.scale, question.layout)
         return PerturbationBatch(step, None)
 
 
@@ -191,17 +195,20 @@ class GaussianNoise(Perturbation):
     It suits slopes; contributions are refused.
 
     Settings:
-        sigma: standard deviation of the noise, in the inputs' units.
+        sigma: standard deviation of the noise, in the inputs' units, or in those of `scale`.
+        scale: rows of data; sigma then counts in standard deviations of each of their columns.
 
-    Errors: SettingError for a sigma that is not positive.
+    Categories get no noise. Errors: SettingError for a sigma that is not positive.
 
     >>> GaussianNoise(0.1)
-    GaussianNoise(sigma=0.1)
+    GaussianNoise(sigma=0.1, scale=None)
     """
 
     sigma: float
+    scale: Any = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", as_spread(self.scale))
         _check_sigma(self.sigma)
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
@@ -209,7 +216,8 @@ class GaussianNoise(Perturbation):
         x = question.x
         # No feature is removed: every element moves.
         noise = streams.normal(draws, x.shape[1], x.dtype)
-        return PerturbationBatch(self.sigma * noise, None)
+        check_moves(question.layout, "GaussianNoise")
+        return PerturbationBatch(self.sigma * in_units(noise, self.scale, question.layout), None)
 
 
 @final

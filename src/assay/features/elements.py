@@ -45,6 +45,9 @@ class Columns(Features):
         groups: a group's name to its columns, by name, by number or as a slice of numbers (one-hot
             columns of one field).
             Columns in no group stand alone. A group stands where its first column does.
+        categorical: columns that are categories though they hold numbers or dates, by name or by
+            number: codes, numbers that only name something. Categories are switched, never
+            computed with; columns of texts, bools and pandas' categories are so anyway.
 
     Errors: InputError for what is no table, names that do not fit, columns in two groups.
 
@@ -57,19 +60,23 @@ class Columns(Features):
 
     names: tuple[Any, ...] | None = None
     groups: Mapping[Any, Any] | None = None
+    categorical: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         if self.groups is not None:
             groups = {group: _listed(group, columns) for group, columns in self.groups.items()}
             object.__setattr__(self, "groups", groups)
 
+    def declared(self, layout: Layout) -> Layout:
+        """The layout with the columns as categories that are said to be."""
+        if not self.categorical:
+            return layout
+        self._check_table(layout)
+        names = self._column_names(layout)
+        return layout.declaring([self._column(column, names) for column in self.categorical])
+
     def bind(self, layout: Layout, x: Tensor) -> Partition:
-        if len(layout.shapes) != 1 or len(layout.shapes[0]) != 1:
-            raise InputError(
-                expected="a table (n, columns) for Columns",
-                got=f"inputs of shape {layout.describe()}",
-                advice="Use Elements(), Pixels() or Labels(map) for other shapes.",
-            )
+        self._check_table(layout)
         names = self._column_names(layout)
         groups = self._group_of_column(names)
         # A group may bear the name of a column outside it: they are two features.
@@ -82,6 +89,15 @@ class Columns(Features):
         # As many features as columns: then feature i is column i.
         identity = count == len(names)
         return Partition(as_labels(labels, x), count, feature_names, (count,), identity=identity)
+
+    @staticmethod
+    def _check_table(layout: Layout) -> None:
+        if len(layout.shapes) != 1 or len(layout.shapes[0]) != 1:
+            raise InputError(
+                expected="a table (n, columns) for Columns",
+                got=f"inputs of shape {layout.describe()}",
+                advice="Use Elements(), Pixels() or Labels(map) for other shapes.",
+            )
 
     def _column_names(self, layout: Layout) -> tuple[str, ...]:
         names = tuple(map(str, layout.names if self.names is None else self.names))
@@ -127,7 +143,7 @@ class Columns(Features):
         if isinstance(number, int) and 0 <= number < len(names):
             return number
         raise InputError(
-            expected=f"columns out of {list(names)} in a group",
+            expected=f"a column out of {list(names)}",
             got=repr(member),
             advice=f"Name one of these, or give its number, 0 to {len(names) - 1}.",
         )

@@ -10,6 +10,9 @@ predictor takes.
 - `places`: which axes of an input are places, and which one holds its channels
 - `tensors`: one tensor or several, and NumPy arrays
 - `tables`: data frames, in the kind of table that the predictor was fitted on
+- `columns`: a column of numbers, dates, durations or periods as floats, and back
+- `levels`: the values of a category, each with a number that it keeps
+- `spreads`: the spread of each column, as a unit for noise and radii
 - `texts`: strings, one feature a word
 - `segmentation`: where the words of a text begin and end, in any script
 - `reading`: which of them suits what was handed in

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, final
 import torch
 from torch import Tensor
 
-from assay.errors import SettingKindError
+from assay.errors import InputError, SettingKindError
 from assay.inputs.arrays import of_64_bits
 from assay.numerics import rng
 from assay.settings import Settings, has_length, shown
@@ -82,6 +82,24 @@ class Layout(ABC):
     @abstractmethod
     def names(self) -> Sequence[str]:
         """One name per element; made when they are asked for."""
+
+    @property
+    def categorical(self) -> Tensor:  # may be overridden
+        """Which elements are categories (elements,), bool: never computed with, only switched."""
+        return torch.zeros(self.elements, dtype=torch.bool)
+
+    @property
+    def without_zero(self) -> tuple[str, ...]:  # may be overridden
+        """Names of the elements in which 0 stands for nothing: no default can be made of it."""
+        return ()
+
+    def declaring(self, categorical: Sequence[int]) -> Layout:  # may be overridden
+        """The same layout with some more elements as categories, by number."""
+        raise InputError(
+            expected="a table (n, columns) to declare categories of",
+            got=f"inputs of shape {self.describe()}",
+            advice="Hand over a DataFrame, or an array with one row for each input.",
+        )
 
     @property
     def half(self) -> bool:  # may be overridden

@@ -7,7 +7,7 @@ them all exactly, and cut apart again into their own shapes and types.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -30,11 +30,26 @@ class TensorLayout(Layout):
         parts: the shape of one input in each tensor, without the first dimension.
         dtypes: the number type in which the predictor takes each tensor.
         device: where the rows live.
+        declared: which elements are categories, by number.
     """
 
     parts: tuple[tuple[int, ...], ...]
     dtypes: tuple[torch.dtype, ...]
     device: torch.device
+    declared: tuple[int, ...] = ()
+
+    @property
+    def categorical(self) -> Tensor:
+        categorical = super().categorical
+        categorical[list(self.declared)] = True
+        return categorical
+
+    @property
+    def without_zero(self) -> tuple[str, ...]:
+        return tuple(self.names[index] for index in self.declared)
+
+    def declaring(self, categorical: Sequence[int]) -> TensorLayout:
+        return replace(self, declared=tuple(sorted({*self.declared, *categorical})))
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -83,6 +98,7 @@ class TensorLayout(Layout):
         if len(rows) > 1:
             return torch.cat(rows, dim=1)
         (flat,) = rows
+        self._check_categories(flat)
         # What the caller may write to is copied: a buffer that is filled again moves no question.
         if flat.untyped_storage().data_ptr() == tensors[0].untyped_storage().data_ptr():
             return flat.clone(memory_format=torch.contiguous_format)
@@ -111,6 +127,7 @@ class TensorLayout(Layout):
         columns = rows.split(self.sizes, dim=1) if len(self.parts) > 1 else (rows,)
         for number, part in enumerate(columns):
             self._check_whole(part, number)
+        self._check_categories(rows)
         return tuple(
             part.reshape(len(rows), *shape).to(dtype)
             for part, shape, dtype in zip(columns, self.parts, self.dtypes, strict=True)
@@ -129,6 +146,24 @@ class TensorLayout(Layout):
                     "Switch features instead of blending them, with Background(rows) or "
                     "Baseline(value), or hand what is not explained over as "
                     "context={name: Aligned(value)}."
+                ),
+            )
+
+    def _check_categories(self, rows: Tensor) -> None:
+        """Refuses fractions in the place of categories, which are numbers by name alone."""
+        if not self.declared or not rows.is_floating_point():
+            return
+        codes = rows[:, list(self.declared)]
+        # NaN is a missing one.
+        whole = (codes == codes.round()) | codes.isnan()
+        if not bool(whole.all()):
+            column = self.declared[int((~whole).any(0).nonzero()[0])]
+            raise InputError(
+                expected=f"whole numbers in column {self.names[column]}, declared a category",
+                got="fractions: data of another kind, a blend, a mean, noise or a step",
+                advice=(
+                    "A category is switched, never computed with: Background(rows) as removal, "
+                    "masks of bools, and methods that switch features."
                 ),
             )
 

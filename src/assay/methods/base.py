@@ -237,7 +237,7 @@ class Method(Settings, ABC):
                 # What the target is on the clean inputs comes first: methods build on it.
                 if not self.pools_inputs:
                     for join, shard in zip(joins, shards):
-                        join.add_ends(shard.prediction, shard.base)
+                        join.add_ends(shard.prediction, _base_of(shard))
                 for join, shard, piece in zip(joins, shards, self._solved(shards, ask)):
                     join.add(shard, self._checked(piece, shard))
         facts: dict[str, Any] = {
@@ -451,6 +451,13 @@ class _Parts:
             grid[self.players[rows]] = part.detach().to(table.dtype).flatten()
             table[rows] = grid
         return table
+
+
+def _base_of(shard: Question) -> Tensor:
+    """The target with everything removed; NaN where nothing was said of what that means."""
+    if shard.says_what_absent_means:
+        return shard.base
+    return torch.full_like(shard.prediction, torch.nan)
 
 
 def _as_estimate(given: Tensor | Estimate) -> Estimate:

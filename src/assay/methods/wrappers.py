@@ -8,14 +8,15 @@ needs a class of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias, final
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, TypeAlias, final
 
 import torch
 from torch import Tensor
 
 from assay.answers.attribution import Kind
 from assay.errors import KindError, SettingError
+from assay.inputs.spreads import as_spread, check_moves, in_units, left_alone
 from assay.methods.base import Axiom, Estimate, Method
 from assay.models.base import Ability
 from assay.numerics import rng
@@ -101,8 +102,8 @@ class TimesInput(Around):
     Cost: that of the method. Values: (n, features), in units of the target.
 
     >>> from assay import Gradient
-    >>> TimesInput(Smoothed(Gradient(), noise=0.1))
-    TimesInput(method=Smoothed(method=Gradient(), noise=0.1, draws=50, shape='gaussian', statistic='mean'))
+    >>> TimesInput(Gradient())
+    TimesInput(method=Gradient())
     """
 
     method: Method
@@ -152,11 +153,12 @@ class Smoothed(Around):
     Settings:
         method: the method that is asked at every copy.
         noise: the standard deviation, in units of the inputs; with the shape "uniform" the
-            half-side of a box (Yeh et al. 2019).
+            half-side of a box (Yeh et al. 2019). Categories get none.
         draws: copies per input, two or more.
         shape: "gaussian" or "uniform".
         statistic: what is taken over the copies: "mean", "square" (the mean square) or "variance"
             (unbiased: the sum of squares over draws - 1). The last two have no sign and no sum.
+        scale: rows of data; the noise then counts in standard deviations of each of their columns.
 
     The noise comes from the seed and each input's own bytes. Cost: `draws` times that of the
     method. Values: those of the method, or their squares; the standard error is that of the
@@ -164,7 +166,7 @@ class Smoothed(Around):
 
     >>> from assay import Gradient
     >>> Smoothed(Gradient(), noise=0.2, draws=10)
-    Smoothed(method=Gradient(), noise=0.2, draws=10, shape='gaussian', statistic='mean')
+    Smoothed(method=Gradient(), noise=0.2, draws=10, shape='gaussian', statistic='mean', scale=None)
     """
 
     method: Method
@@ -172,10 +174,12 @@ class Smoothed(Around):
     draws: int = 50
     shape: Literal["gaussian", "uniform"] = "gaussian"
     statistic: Literal["mean", "square", "variance"] = "mean"
+    scale: Any = None
     cost: ClassVar[str] = "draws x inside"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "scale", as_spread(self.scale))
         if not self.noise > 0 or self.draws < 2 or self.shape not in ("gaussian", "uniform"):
             raise SettingError(
                 expected=(
@@ -219,6 +223,7 @@ class Smoothed(Around):
                 got=question.x.dtype,
                 advice="Convert real numbers with .float(), or ask the method without smoothing.",
             )
+        check_moves(question.layout, repr(self))
 
     def values(self, question: Question, seed: int) -> Estimate:
         return self.statistic_of(question, seed, lambda values, owners: values)
@@ -232,13 +237,14 @@ class Smoothed(Around):
         moments = _Moments(self.draws, self.statistic)
         for piece in pieces(self.draws, n * elements, _NOISY_ELEMENTS):
             noise = self._noise(streams, (piece.start, piece.stop), x)
+            noise = in_units(noise, self.scale, question.layout)
             copies = (x.unsqueeze(1) + noise).flatten(0, 1)
             owners = torch.arange(n, device=x.device).repeat_interleave(noise.shape[1])
             # The target stays what it is on the clean input: a noisy copy is not another class.
             answers = self.method.estimate(question.at(copies, owners), inner_seed)
             values = read(answers.values, owners).to(torch.float64).unflatten(0, (n, -1))
             moments.add(values)
-        return moments.estimate()
+        return replace(moments.estimate(), notes=left_alone(question.layout))
 
     def _noise(self, streams: rng.Streams, draws: tuple[int, int], x: Tensor) -> Tensor:
         if self.shape == "gaussian":

@@ -89,6 +89,10 @@ class Metric(Settings, ABC):
     ) -> None:
         """Refuses before any work what this metric cannot measure."""
 
+    def notes(self, question: Question) -> dict[str, str]:  # may be overridden
+        """What is to be said of how it was measured, beside the score: kept in its provenance."""
+        return {}
+
     # --- the chores
 
     @final
@@ -123,7 +127,7 @@ class Metric(Settings, ABC):
         scores = []
         for index, attribution in enumerate(attributions):
             readings = [shard[index] for shard in shards]
-            scores.append(self._score(readings, attribution, seed))
+            scores.append(self._score(readings, attribution, seed, self.notes(question)))
         return scores
 
     @contextmanager
@@ -166,7 +170,13 @@ class Metric(Settings, ABC):
                 advice="Ask the method again, or leave out the inputs that it cannot answer.",
             )
 
-    def _score(self, readings: list[Reading], attribution: Attribution, seed: int) -> Score:
+    def _score(
+        self,
+        readings: list[Reading],
+        attribution: Attribution,
+        seed: int,
+        notes: Mapping[str, str],
+    ) -> Score:
         """The readings of all shards as one score."""
         errors = [reading.error for reading in readings if reading.error is not None]
         details = {
@@ -187,6 +197,7 @@ class Metric(Settings, ABC):
                 "seed": seed,
                 "question": attribution.provenance.get("question", ""),
                 "versions": versions(),
+                **notes,
             },
         )
 

@@ -62,6 +62,8 @@ class Model(ABC):
     """The number type of the weights, where there is one."""
     single: bool = False
     """Whether its numbers are of single precision although its outputs come in double."""
+    background: Any = None
+    """Rows of data that stand in for what is absent, where `wrap` was told them."""
     takes_missing: bool = False  # may be overridden
     """Whether NaN is a value the predictor knows what to do with."""
     incremental: bool = False  # may be overridden

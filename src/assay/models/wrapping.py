@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -89,6 +90,7 @@ def wrap(
     plan: Mapping[str, PlanRuns] | None = None,
     reproducible: bool = False,
     speedups: bool = True,
+    background: Any = None,
 ) -> Model:
     """A `Model` from a torch module, an estimator in the style of scikit-learn, or any callable on
     arrays or tensors.
@@ -112,15 +114,25 @@ def wrap(
             so that every run gives the same bytes; `assay.reproducible()` says it of all models.
         speedups: whether a convolutional network may be asked in a fused form (docs/fused.md) and
             about patches alone (docs/incremental.md).
+        background: rows of data like the inputs. Questions that say no removal average over them:
+            removal=Background(rows).
 
     >>> import torch
     >>> wrap(torch.nn.Linear(3, 2)).name
     'Linear'
     """
-    if isinstance(predictor, Model):
-        return predictor if argument is None else by_name(predictor, _names(argument))
-    model = _wrapped(predictor, batch_size, device, output, plan, reproducible, speedups)
-    return model if argument is None else by_name(model, _names(argument))
+    model: Model = predictor
+    if not isinstance(predictor, Model):
+        model = _wrapped(predictor, batch_size, device, output, plan, reproducible, speedups)
+    elif argument is None and background is not None:
+        # The caller's own wrapper stays what it is.
+        model = copy.copy(predictor)
+    if argument is not None:
+        model = by_name(model, _names(argument))
+        model.background = getattr(predictor, "background", None)
+    if background is not None:
+        model.background = background
+    return model
 
 
 def _wrapped(

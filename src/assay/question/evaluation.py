@@ -25,6 +25,7 @@ from assay.models.failures import Asked, slopes_refusal, told
 from assay.models.identity import identity
 from assay.numerics.precision import rounding_tolerance, to_input_precision
 from assay.removals.base import Absent, FixedAbsent, Removal
+from assay.removals.unstated import UnstatedAbsent
 from assay.targets import Target
 
 Make: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -460,6 +461,8 @@ class Evaluation:
         if bool(unlike.any()):
             owners[1] = unlike.nonzero()[0, 0] + 1
             second = self.x[owners[1:]]
+        elif isinstance(self.absent, UnstatedAbsent):
+            second = first
         else:
             second = self.removed_rows(owners[:1], owners[:1])
         return torch.cat([first, second]), owners

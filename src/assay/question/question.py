@@ -42,6 +42,7 @@ from assay.question.validation import (
     check_masks,
     check_points,
     check_replacements,
+    check_switched,
     check_truth,
     read_inputs,
     require_type,
@@ -49,6 +50,8 @@ from assay.question.validation import (
     split_context,
 )
 from assay.removals.base import FixedAbsent, Removal
+from assay.removals.fixed import Background
+from assay.removals.unstated import UnstatedAbsent
 from assay.settings import argument
 from assay.targets import LayerPart, Neuron, Output, Part, Predicted, Target, as_target
 
@@ -68,7 +71,9 @@ class Question:
             as a tuple, or as a mapping from the names of the model's arguments.
         target: which number is explained; the predicted class where nothing is said.
         features: who receives credit; every element where nothing is said.
-        removal: what an absent feature is replaced by; zeros where nothing is said.
+        removal: what an absent feature is replaced by. Where nothing is said it is the model's
+            background (`wrap(model, background=rows)`), else zeros; a table with categories or
+            dates, in which 0 means nothing, asks for one.
         truth: what is known of the inputs, one entry each, for metrics that compare with it.
         context: what is not attributed (attention masks, lengths, constant matrices): a mapping
             from the model's argument names to `Aligned(tensor)`, one row per input, or
@@ -94,8 +99,12 @@ class Question:
         *,
         context: Context | None = None,
     ) -> None:
+        model = wrap(model)
+        # Said once of the model: what absent means where a question does not say it.
+        if removal is None and model.background is not None:
+            removal = Background(model.background)
         context = {} if context is None else context
-        model, inputs = by_argument(wrap(model), inputs, context)
+        model, inputs = by_argument(model, inputs, context)
         # A plain function is called with the kind of array that was handed in.
         if isinstance(model, Function):
             model = model.reading(inputs)
@@ -228,6 +237,14 @@ class Question:
         if isinstance(absent, FixedAbsent):
             return absent.rows
         return None
+
+    @property
+    def says_what_absent_means(self) -> bool:
+        """Whether there is a removal: a table with categories has none by default."""
+        source = self._source
+        if isinstance(source, BehindLayer):
+            return True
+        return not isinstance(source.absent, UnstatedAbsent)
 
     def removed(self, rows: Tensor, draws: Tensor) -> Tensor:
         """The inputs `rows` (r,) with every feature removed, under replacements `draws` (r,)."""
@@ -421,6 +438,7 @@ class Question:
     def _masked_rows(self, masks: Tensor) -> MaskedRows:
         masks = read_masks(masks, self.x.device)
         masks = check_masks(masks, self.n, self.partition.count, self.x)
+        check_switched(masks, self.partition, self.layout)
         self.require_removal()
         return MaskedRows(self._evaluation, masks, self.n)
 
@@ -450,6 +468,7 @@ class Question:
 
         Points are (n, elements) or (n, k, elements). Cost: a forward and backward pass for each.
         """
+        self._refuse_slopes()
         at = self.x if at is None else read_points(at, self.x)
         points, steps = check_points(at, self.n, self.x.shape[1])
         slopes = torch.zeros_like(points)
@@ -471,6 +490,7 @@ class Question:
         of step k pooled over what a feature owns, for standard errors. Accumulated chunk by chunk.
         Cost: len(weights) forward and backward passes per input.
         """
+        self._refuse_slopes()
         steps = len(weights)
         weights = weights.to(self.x.device, torch.float64)
         total = torch.zeros(self.n, self.x.shape[1], dtype=torch.float64, device=self.x.device)
@@ -500,6 +520,17 @@ class Question:
 
         self._evaluation.slopes(self.n * steps, make, self.fixed_target.score, use)
         return total
+
+    def _refuse_slopes(self) -> None:
+        if bool(self.layout.categorical.any()):
+            raise InputError(
+                expected="inputs of numbers for slopes",
+                got="categories, between which nothing lies",
+                advice=(
+                    "Ask behind what embeds them, question.after(embedding), or use a method that "
+                    "switches features: KernelShap, PermutationShapley, Occlusion."
+                ),
+            )
 
     @torch.inference_mode(False)
     def ask(self, total: int, make: Make, use: Use, where: str = "") -> None:

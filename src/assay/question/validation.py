@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from assay.errors import InputError, KindError
-from assay.features.elements import Elements
-from assay.features.partition import Features
+from assay.features.elements import Columns, Elements
+from assay.features.partition import Features, Partition
 from assay.features.words import Words
 from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Aligned, Context, Layout, Shared
@@ -28,6 +28,7 @@ from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.removals.conditional import Conditional
 from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
 from assay.removals.mask_token import MaskToken
+from assay.removals.unstated import Unstated, UnstatedAbsent
 from assay.settings import has_length, shown
 
 
@@ -63,11 +64,15 @@ def read_inputs(
         layout = _text_layout(texts, features, removal, model.device)
     else:
         features = Elements() if features is None else features
-        removal = Baseline(0.0) if removal is None else removal
         layout = layout_of(inputs, device=model.device, dtype=model.dtype)
         # Said before the removal finds fault with what is no text.
         if isinstance(features, Words):
             features.required_texts(layout)
+        if isinstance(features, Columns):
+            layout = features.declared(layout)
+        if removal is None:
+            # A category has no zero: whoever needs a removal is asked for one.
+            removal = Unstated() if layout.without_zero else Baseline(0.0)
     return layout, require_type(features, Features), require_type(removal, Removal)
 
 
@@ -154,6 +159,8 @@ def admitting(layout: Layout, absent: Absent, x: Tensor) -> Layout:
     """The layout that hands over the inputs and what stands in for them alike in every chunk."""
     if isinstance(absent, FixedAbsent):
         return layout.admitting(absent.rows)
+    if isinstance(absent, UnstatedAbsent):
+        return layout
     # What depends on the mask is of one kind under all of them.
     if isinstance(layout, TableLayout):
         rows = torch.arange(len(x), device=x.device)
@@ -270,6 +277,23 @@ def check_masks(masks: Any, n: int, features: int, x: Tensor) -> Tensor:
             advice="Use masks.bool().",
         )
     return masks
+
+
+def check_switched(masks: Tensor, partition: Partition, layout: Layout) -> None:
+    """Refuses masks that blend a feature which owns a category: half of one is none."""
+    categorical = layout.categorical
+    if masks.dtype == torch.bool or not bool(categorical.any()):
+        return
+    owners = partition.labels[:, categorical.to(partition.labels.device)]
+    features = owners[owners >= 0].unique()
+    parts = masks[..., features]
+    if bool((parts != parts.round()).any()):
+        name = partition.names[int(features[0])]
+        raise InputError(
+            expected=f"masks that switch categories, such as {name!r}",
+            got="fractions, which blend",
+            advice="Use masks of bools, or methods that switch features: masks > 0.5.",
+        )
 
 
 def _is_mask_type(dtype: torch.dtype) -> bool:

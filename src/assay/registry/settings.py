@@ -113,9 +113,9 @@ def parse(text: str, kind: type[T]) -> T:
 
     >>> from assay.methods.base import Method
     >>> parse("Smoothed(Gradient, noise=0.2, draws=10)", Method)
-    Smoothed(method=Gradient(), noise=0.2, draws=10, shape='gaussian', statistic='mean')
+    Smoothed(method=Gradient(), noise=0.2, draws=10, shape='gaussian', statistic='mean', scale=None)
     >>> parse("smoothgrad", Method)
-    Smoothed(method=Gradient(), noise=0.1, draws=50, shape='gaussian', statistic='mean')
+    Smoothed(method=Gradient(), noise=0.1, draws=50, shape='gaussian', statistic='mean', scale=None)
     """
     if not isinstance(text, str):
         raise KindError(

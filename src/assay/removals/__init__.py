@@ -4,6 +4,7 @@
 - `fixed`: a value, a mean, a blur, noise, rows of a background
 - `conditional`: drawn from data given what is present (observational)
 - `mask_token`: a word in the place of another
+- `unstated`: none, where nothing was said and 0 stands for nothing
 
 May be subclassed: `Removal`, and `Absent` where replacements depend on the mask.
 """

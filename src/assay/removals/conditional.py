@@ -21,6 +21,7 @@ from assay.inputs.layout import Layout
 from assay.numerics import rng
 from assay.numerics.precision import varies
 from assay.removals.base import Absent, Removal, short_repr
+from assay.removals.fixed import refuse_categories
 
 _TAIL = 1e-12  # Sobol points are kept this far from 0 and 1, where the normal quantile is infinite
 
@@ -104,6 +105,7 @@ class _KernelConditional(Absent):
         x: the inputs (n, d).
         data: the rows that are drawn (k, d).
         unit: the standard deviation of each column (d,), in which D_S is the distance on S.
+        categorical: which columns are categories (d,): their distance is 0 or 1.
         width: of the kernel, in those units.
         count: how many rows are drawn for each input and mask.
     """
@@ -111,6 +113,7 @@ class _KernelConditional(Absent):
     x: Tensor
     data: Tensor
     unit: Tensor
+    categorical: Tensor
     width: float
     count: int
     shared = False
@@ -147,7 +150,10 @@ class _KernelConditional(Absent):
         points, masks = pairs.tensor_split(2, dim=1)
         data = self.data.to(torch.float64)
         difference = points.unsqueeze(1) - data
-        difference = (difference * masks.unsqueeze(1)) / self.unit
+        # In units of its spread; a category is equal, or one apart.
+        unlike = (difference != 0).to(difference.dtype)
+        difference = torch.where(self.categorical, unlike, difference / self.unit)
+        difference = difference * masks.unsqueeze(1)
         # At least 1: without anything present all rows weigh the same.
         size = masks.sum(1, keepdim=True).clamp_min(1)
         distance = (difference**2).sum(2) / size
@@ -186,7 +192,8 @@ class Conditional(Removal):
             (Aas, Jullum and Loland 2021, section 3.2), drawn with antithetic scrambled Sobol points
             that are the same for all masks. "kernel" draws rows of data, weighted by a Gaussian
             kernel of the distance on what is present, each column in units of its standard
-            deviation (their section 3.4, without correlations in the distance).
+            deviation (their section 3.4, without correlations in the distance), and categories by
+            whether they are equal: tables that have any need this kind.
         draws: replacements of each input under each mask, in pairs z, -z: even numbers keep them
             whole.
         width: of the kernel, in standard deviations; 0.1 is what the authors fix it at.
@@ -221,13 +228,22 @@ class Conditional(Removal):
         rows = layout.flatten(self.rows)
         exact = rows.to(torch.float64)
         self._check(exact, x)
+        if self.kind == "gaussian":
+            refuse_categories(
+                layout,
+                "the conditional normal distribution",
+                'Draw rows of data in its place: Conditional(rows, kind="kernel"), or '
+                "Background(rows).",
+            )
         # A constant column has no unit of its own, nor has what rounding leaves of its spread.
         moving = varies(exact, dim=0)
         exact = torch.where(moving, exact, exact[:1])
         unit = torch.where(moving, exact.std(0), 1.0)
         if self.kind == "kernel":
             data = rows.to(x.dtype)
-            return _KernelConditional(x, data, unit, self.width, self.draws)
+            # The value of a category is a name: two of them are equal or one apart.
+            names = layout.categorical.to(x.device)
+            return _KernelConditional(x, data, unit, names, self.width, self.draws)
         elements = x.shape[1]
         normals = torch.from_numpy(self._normals(elements))
         covariance = torch.cov(exact.T / unit[:, None])

@@ -22,6 +22,7 @@ from assay.errors import InputError, SettingError
 from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Layout
 from assay.inputs.places import check_axes, places_of
+from assay.inputs.spreads import as_spread, in_units
 from assay.inputs.tensors import TensorLayout
 from assay.numerics import rng
 from assay.removals.base import Absent, FixedAbsent, Removal, short_repr
@@ -52,6 +53,25 @@ def _check_finite(rows: Tensor, purpose: str) -> None:
             got="NaN or infinity",
             advice="Fill the gaps, or leave these rows out.",
         )
+
+
+def refuse_categories(layout: Layout, who: str, instead: str) -> None:
+    """Refuses what computes with values where some of them are categories."""
+    categorical = layout.categorical.nonzero()[:, 0].tolist()
+    if categorical:
+        names = [layout.names[column] for column in categorical[:3]]
+        more = ", ..." if len(categorical) > len(names) else ""
+        raise InputError(
+            expected=f"numbers for {who}",
+            got=f"categories in {', '.join(map(repr, names))}{more}, which are not computed with",
+            advice=instead,
+        )
+
+
+def _mode(column: Tensor) -> Tensor:
+    """The most frequent value; of several, the one that comes first."""
+    _, inverse, counts = column.unique(return_inverse=True, return_counts=True)
+    return column[counts[inverse].argmax()]
 
 
 def _with_rows(part: Tensor, rows: int) -> Tensor:
@@ -175,7 +195,8 @@ class Baseline(Removal):
 class Mean(Removal):
     """The mean of some rows: one baseline, not an average over predictions.
 
-    That average is `Background`; the two agree where the model is linear.
+    That average is `Background`; the two agree where the model is linear. Categories have no mean:
+    of theirs it is the mode, the most frequent level (of several, the one that comes first).
 
     Settings:
         rows: data of the inputs' kind (r, ...), averaged in float64.
@@ -197,6 +218,8 @@ class Mean(Removal):
             )
         # In float64: rounding would grow with the number of rows.
         mean = rows.to(torch.float64).mean(0).to(x.dtype)
+        for column in layout.categorical.nonzero()[:, 0].tolist():
+            mean[column] = _mode(rows[:, column])
         return FixedAbsent(mean[None, None])
 
     def __repr__(self) -> str:
@@ -288,22 +311,25 @@ class Noise(Removal):
     the inputs beside it.
 
     Settings:
-        sigma: standard deviation, in the inputs' units.
+        sigma: standard deviation, in the inputs' units, or in those of `scale`.
         mean: what the noise is around, in the inputs' units.
         draws: replacements of each input, over which values are averaged.
         seed: of the streams.
+        scale: rows of data; sigma then counts in standard deviations of each of their columns.
 
     Cost: `draws` evaluations per mask. Errors: SettingError for settings out of range, InputError
-    for integer inputs.
+    for integer inputs and for categories.
     """
 
     sigma: float
     mean: float = 0.0
     draws: int = 1
     seed: int = 0
+    scale: Any = None
     follows = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", as_spread(self.scale))
         if not self.sigma > 0 or self.draws < 1:
             raise SettingError(
                 expected="a positive sigma and at least one draw for Noise",
@@ -318,9 +344,12 @@ class Noise(Removal):
                 got=x.dtype,
                 advice="Convert them with .float(), or draw from data: Background(rows).",
             )
+        refuse_categories(
+            layout, "Noise", "Draw categories from data, with the numbers: Background(rows)."
+        )
         streams = rng.streams(self.seed, keys(), "removal noise")
         normals = streams.normal((0, self.draws), x.shape[1], x.dtype)
-        return FixedAbsent(self.mean + self.sigma * normals)
+        return FixedAbsent(self.mean + self.sigma * in_units(normals, self.scale, layout))
 
 
 @final

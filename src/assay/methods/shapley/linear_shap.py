@@ -30,6 +30,7 @@ from assay.numerics import rng
 from assay.numerics.pieces import pieces
 from assay.numerics.precision import rounding_tolerance, varies
 from assay.question.question import Question
+from assay.removals.fixed import refuse_categories
 
 _EXACT_WORK = 1 << 28  # 2^features * elements^3 up to which coalitions are enumerated
 
@@ -189,6 +190,11 @@ class LinearShap(Method):
         return self._gaussian(question, seed)
 
     def _gaussian(self, question: Question, seed: int) -> Estimate:
+        refuse_categories(
+            question.layout,
+            "dependence='gaussian'",
+            "Use LinearShap('independent'), or KernelShap with Conditional(rows, kind='kernel').",
+        )
         rows = _background(question)
         owner = _shared_labels(question)
         features = question.partition.count

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from assay.errors import InputError, SettingKindError
+from assay.inputs.tables import TableLayout
 from assay.methods.base import Estimate, Method
 from assay.methods.shapley.coalitions import Floats
 from assay.methods.shapley.exact import ExactShapley
@@ -152,14 +153,16 @@ class ShapleyRegression(Method):
 
     Settings:
         estimator: any scikit-learn estimator, cloned for every coalition.
-        rows: its training inputs, as the question's inputs are.
+        rows: its training inputs, as the question's inputs are. Of a table the estimator is fitted
+            to frames, with the columns' own types: categories are for it to encode.
         answers: its training answers, one for each row.
         orderings: None asks all coalitions; an even number of random orderings, forwards and
             backwards together, asks those that they meet.
 
     Cost: 2^features refits and no evaluation of the question's model beyond its own; with
     `orderings`, orderings * features refits at most, and a standard error. Values (n, features) in
-    units of the target. Errors: InputError for more than 4096 refits.
+    units of the target. Errors: InputError for more than 4096 refits, and for rows that the
+    estimator cannot be fitted to.
 
     >>> import numpy as np
     >>> from sklearn.linear_model import LinearRegression
@@ -195,7 +198,7 @@ class ShapleyRegression(Method):
         masks = solver.masks(features, seed)
         training = self._training_data(question)
         columns = _columns(question, masks)
-        if self._in_closed_form(training):
+        if self._in_closed_form(question, training):
             table = _least_squares_table(question, training, columns)
         elif len(masks) <= _MAX_REFITS:
             table = self._refitted_table(question, training, columns)
@@ -218,6 +221,9 @@ class ShapleyRegression(Method):
     def _training_data(self, question: Question) -> _Training:
         flat = question.layout.flatten(self.rows)
         rows = flat.to(torch.float64).cpu().numpy()
+        table = None
+        if isinstance(question.layout, TableLayout):
+            (table,) = question.layout.fold(flat)
         try:
             answers = np.asarray(self.answers)
         except ValueError:  # lists of several lengths
@@ -234,15 +240,18 @@ class ShapleyRegression(Method):
                 got=f"{len(rows)} and {len(answers)}",
                 advice="Hand over one answer for each row.",
             )
-        return _Training(rows, answers)
+        return _Training(rows, answers, table)
 
-    def _in_closed_form(self, training: _Training) -> bool:
+    def _in_closed_form(self, question: Question, training: _Training) -> bool:
         from sklearn.linear_model import LinearRegression
 
         model = self.estimator
         # A subclass may fit something else: only
         # the plain class is solved here.
         if type(model) is not LinearRegression:
+            return False
+        # What has no zero is no number to a regression: levels, dates.
+        if question.layout.without_zero:
             return False
         ordinary = model.fit_intercept and not model.positive
         few_columns = training.rows.shape[1] <= _MAX_SWEPT
@@ -256,7 +265,9 @@ class ShapleyRegression(Method):
     ) -> Tensor:
         """The target of every retrained model on its own columns of the inputs: (n, m)."""
         device = question.x.device
-        inputs = question.x.to(torch.float64).cpu().numpy()
+        inputs: Any = question.x.to(torch.float64).cpu().numpy()
+        if training.table is not None:
+            (inputs,) = question.layout.fold(question.x)
         rows = torch.arange(question.n, device=device)
         target = question.fixed_target
         output = _output_method(question, self.estimator)
@@ -264,7 +275,7 @@ class ShapleyRegression(Method):
         table = torch.empty(shape, dtype=torch.float64, device=device)
         for coalition, present in enumerate(columns):
             model = _refit(self.estimator, training, present)
-            x = inputs[:, _at_least_one(present)]
+            x = _some_columns(inputs, present)
             outputs = np.asarray(getattr(model, output)(x), dtype=np.float64)
             scores = target.score(as_tensor(outputs, rows), rows)
             table[:, coalition] = scores
@@ -280,10 +291,13 @@ class ShapleyRegression(Method):
 @final
 @dataclass(frozen=True, eq=False)
 class _Training:
-    """Training inputs (examples, columns) and their answers (examples,)."""
+    """Training inputs (examples, columns), their answers (examples,), and the inputs as a frame
+    where the question asks about a table.
+    """
 
     rows: Floats
     answers: NDArray[Any]
+    table: Any
 
 
 def _shape(data: Any) -> tuple[int, ...]:
@@ -352,12 +366,18 @@ def _at_least_one(present: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(np.arange(len(present)) == 0, dtype=np.bool_)
 
 
+def _some_columns(table: Any, present: NDArray[np.bool_]) -> Any:
+    """Some columns of an array or a frame."""
+    columns = _at_least_one(present)
+    return table[:, columns] if isinstance(table, np.ndarray) else table.loc[:, columns]
+
+
 def _refit(estimator: Any, training: _Training, present: NDArray[np.bool_]) -> Any:
     """A clone fitted on the columns that are present; without any, what predicts a constant."""
     from sklearn.base import clone, is_classifier
     from sklearn.dummy import DummyClassifier, DummyRegressor
 
-    rows = training.rows[:, _at_least_one(present)]
+    rows = _some_columns(training.rows if training.table is None else training.table, present)
     if present.any():
         model = clone(estimator)
     elif is_classifier(estimator):
@@ -366,9 +386,14 @@ def _refit(estimator: Any, training: _Training, present: NDArray[np.bool_]) -> A
         model = DummyRegressor()
     try:
         return model.fit(rows, training.answers)
-    except (TypeError, ValueError) as error:
+    except Exception as error:
         raise InputError(
             expected=f"rows and answers that {type(estimator).__name__} can be fitted to",
             got=f"{type(error).__name__}: {error}",
-            advice="Hand over the training data that estimator.fit(rows, answers) takes.",
+            advice=(
+                "Hand over the training data that estimator.fit(rows, answers) takes, for some of "
+                "its columns too: categories want an encoder that finds them by type, "
+                "make_column_transformer((OneHotEncoder(), make_column_selector(dtype_exclude="
+                "'number')), remainder='passthrough')."
+            ),
         ) from error

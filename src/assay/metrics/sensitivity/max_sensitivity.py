@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, TypeAlias, final
+from typing import Any, ClassVar, Literal, TypeAlias, final
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from assay.answers.attribution import Attribution
 from assay.answers.score import Direction
 from assay.errors import InputError, KindError, SettingError
+from assay.inputs.spreads import as_spread, check_moves, in_units, left_alone
 from assay.methods.base import Method
 from assay.metrics.base import Metric, Reading
 from assay.numerics import rng
@@ -39,7 +40,7 @@ class MaxSensitivity(Metric):
 
     Settings:
         method: the method that is asked again at every neighbour; `compare` fills it in.
-        radius: of the ball, in the inputs' units.
+        radius: of the ball, in the inputs' units, or in those of `scale`. Categories do not move.
         ball: "linf", where every element moves by up to the radius, or "l2", where the whole step
             is no longer than that.
         draws: neighbours of each input. The maximum is a lower bound of the supremum that grows
@@ -47,6 +48,7 @@ class MaxSensitivity(Metric):
         neighbours: other neighbours than those of the ball: a perturbation I, which gives x - I, or
             a function of the inputs x (n, elements) and the number of the draw, which gives points
             of the same shape. Radius and ball then have no part.
+        scale: rows of data; the radius then counts in standard deviations of each of their columns.
 
     Details, each (n,): `max`, `mean`, and `lipschitz`, the largest
     |phi(x + d) - phi(x)|_2 / |d|_2. 0 / 0 counts as 0. The target stays what it is on the clean
@@ -68,6 +70,7 @@ class MaxSensitivity(Metric):
     ball: Literal["linf", "l2"] = "linf"
     draws: int = 50
     neighbours: Perturbation | Neighbours | None = None
+    scale: Any = None
     direction: ClassVar[Direction] = "lower"
     units: ClassVar[str] = "relative"
     cost: ClassVar[str] = "draws explanations"
@@ -81,6 +84,7 @@ class MaxSensitivity(Metric):
                 got=repr(self.method),
                 advice="Hand over the method itself: MaxSensitivity(Gradient()).",
             )
+        object.__setattr__(self, "scale", as_spread(self.scale))
         known = self.neighbours is None or isinstance(self.neighbours, Perturbation)
         if not known and not callable(self.neighbours):
             raise KindError(
@@ -113,7 +117,12 @@ class MaxSensitivity(Metric):
                 got=question.x.dtype,
                 advice="Convert real numbers with .float(); tokens cannot move a little.",
             )
+        if self.neighbours is None:
+            check_moves(question.layout, "MaxSensitivity")
         method.check(question)
+
+    def notes(self, question: Question) -> dict[str, str]:
+        return left_alone(question.layout) if self.neighbours is None else {}
 
     def _check_method(self, method: Method, attribution: Attribution) -> None:
         answered_by = attribution.provenance.get("method")
@@ -151,6 +160,7 @@ class MaxSensitivity(Metric):
                 moves = _moves_of(self.neighbours, question.x, draws)
             else:
                 moves = self._moves(streams, draws, elements, question.x.dtype)
+                moves = in_units(moves, self.scale, question.layout)
             neighbours = self._explain(question, moves, seed)
             lengths.append(moves.to(torch.float64).norm(dim=2))
             for parts, values in zip(changes, clean):

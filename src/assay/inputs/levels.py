@@ -1,0 +1,218 @@
+"""The values of a category, each with a number that it keeps.
+
+A flat row holds numbers, so a category travels as the number of its level. That number is a name
+and nothing else: nobody computes with it, and what is folded back is the value itself, in the type
+of its column. A list of levels grows with every set of rows that is read (the inputs, a background,
+training rows), so that no level depends on which rows were handed in first, and none is unknown
+because another row has it.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.errors import InputError, KindError
+from assay.inputs.arrays import EXACT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats: TypeAlias = NDArray[np.float64]
+
+_MOST_SHOWN = 12  # levels that a refusal lists
+
+# Levels are added while another thread may read: one at a time.
+_GROWING = Lock()
+
+
+@final
+class Levels:
+    """The levels of one column, in the order in which they were met, and the column's type.
+
+    Settings:
+        name: of the column, for refusals.
+        dtype: the pandas type in which the values are handed over.
+    """
+
+    categorical = True
+
+    def __init__(self, name: Any, dtype: Any) -> None:
+        import pandas as pd
+
+        self.name = name
+        self.dtype = dtype
+        self._values: list[Any] = []
+        self._number: dict[Any, int] = {}
+        self.is_bool = bool(pd.api.types.is_bool_dtype(dtype))
+        # A category type lists its levels, and truth has two, whichever of them a row holds.
+        if isinstance(dtype, pd.CategoricalDtype):
+            self.is_bool = False
+            self._add(dtype.categories.astype(object))
+        elif self.is_bool:
+            self._add([False, True])
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether 0 means something to everybody: False does, the first level of a list does not."""
+        return self.is_bool
+
+    def admitting(self, values: Floats) -> Levels:
+        """Itself: what stands in for a level is another level."""
+        return self
+
+    # --- values to numbers
+
+    def read(self, column: pd.Series[Any]) -> Floats:
+        """The numbers of the levels in a column, NaN where a value is missing."""
+        import pandas as pd
+
+        self._follow(column.dtype)
+        values = column.astype(object)
+        missing = values.isna().to_numpy()
+        numbers = np.full(len(values), np.nan)
+        present = values[~missing]
+        # 1, 1.0 and True are equal to pandas: only texts are told apart by it.
+        if pd.api.types.infer_dtype(present, skipna=True) == "string":
+            codes, uniques = pd.factorize(present)
+            numbers[~missing] = self._add(list(uniques))[codes]
+        else:
+            numbers[~missing] = self._add(present)
+        return numbers
+
+    def of(self, value: float) -> float:
+        """The number of the level that a plain number stands for, as zero stands for False."""
+        whole = float(value).is_integer()
+        if self.is_bool and value in (0, 1):
+            return float(value)
+        kind = self.dtype.kind if isinstance(self.dtype, np.dtype) else ""
+        # A column of numbers that is declared a category has the number itself for a level.
+        if kind == "f" or (kind == "i" and whole and abs(value) <= EXACT):
+            return float(self._add([float(value) if kind == "f" else int(value)])[0])
+        raise InputError(
+            expected=f"a category of column {self.name!r}, {self._listed()}",
+            got=f"the number {value}",
+            advice=(
+                "Give rows: Background(rows), or one row of the table, Baseline(frame.iloc[[0]])."
+            ),
+        )
+
+    def _listed(self) -> str:
+        shown = ", ".join(map(repr, self._values[:_MOST_SHOWN]))
+        more = ", ..." if len(self._values) > _MOST_SHOWN else ""
+        return f"one of [{shown}{more}]"
+
+    def _add(self, values: Any) -> Floats:
+        """The numbers of some values; what is new comes last."""
+        numbers = np.empty(len(values))
+        for index, value in enumerate(values):
+            plain = value.item() if isinstance(value, np.number | np.bool_ | np.str_) else value
+            try:
+                number = self._number.get(self._key(plain))
+            except TypeError as error:
+                raise KindError(
+                    expected=f"texts, numbers or other plain values in column {self.name!r}",
+                    got=f"a {type(plain).__name__}",
+                    advice="Make columns of its parts, or leave it out: frame.drop(columns=...).",
+                ) from error
+            numbers[index] = self._new(plain) if number is None else number
+        return numbers
+
+    def _key(self, value: Any) -> Any:
+        # A column of objects keeps 1, 1.0 and True apart; in others only truth is no number.
+        kind: Any = isinstance(value, bool)
+        if self.is_bool:
+            kind = True
+        elif self.dtype == object:
+            kind = type(value)
+        hash(value)
+        return kind, value
+
+    def _new(self, value: Any) -> int:
+        import pandas as pd
+
+        ordered = isinstance(self.dtype, pd.CategoricalDtype) and self.dtype.ordered
+        listed = ordered and len(self._values) >= len(self.dtype.categories)
+        if listed or (self.is_bool and len(self._values) == 2):
+            raise InputError(
+                expected=f"in column {self.name!r} {self._listed()}",
+                got=f"{value!r}, which is none of them",
+                advice=(
+                    "Give both tables one type that lists every level in order: "
+                    "frame.astype({name: pandas.CategoricalDtype([...], ordered=True)})."
+                    if listed
+                    else "A column of true and false takes these alone: frame.astype({name: bool})."
+                ),
+            )
+        with _GROWING:
+            key = self._key(value)
+            if key not in self._number:
+                self._values.append(value)
+                self._number[key] = len(self._values) - 1
+            return self._number[key]
+
+    def _follow(self, dtype: Any) -> None:
+        """Takes over an order with more levels, if it keeps those that are known in their order."""
+        import pandas as pd
+
+        own = self.dtype
+        both = isinstance(own, pd.CategoricalDtype) and isinstance(dtype, pd.CategoricalDtype)
+        if not both or not own.ordered or not dtype.ordered:
+            return
+        places = dtype.categories.get_indexer(own.categories)
+        if len(dtype.categories) > len(own.categories) and (np.diff([-1, *places]) > 0).all():
+            self.dtype = pd.CategoricalDtype(own.categories, ordered=False)
+            self._add(dtype.categories.astype(object))
+            self.dtype = dtype
+
+    # --- numbers to values
+
+    def write(self, codes: Floats) -> Any:
+        """The values that numbers of levels stand for, in the column's own type."""
+        import pandas as pd
+
+        missing = np.isnan(codes)
+        self._check(codes[~missing])
+        # pandas' own code of a missing value is -1.
+        numbers = np.where(missing, -1, codes).astype(np.int64)
+        if isinstance(self.dtype, pd.CategoricalDtype):
+            return self._categorical(numbers)
+        plain = isinstance(self.dtype, np.dtype) and self.dtype != object
+        # NumPy's types of numbers hold nothing that is missing.
+        dtype = object if plain and missing.any() else self.dtype
+        values = pd.Series(self._values, dtype=dtype).array
+        # None of them was ever met: all that can be missing is missing.
+        if not len(values):
+            return pd.Series([None] * len(numbers), dtype=dtype)
+        taken = values.take(numbers, allow_fill=bool(missing.any()))
+        # A column of objects stays one, also where all that is left of it are texts.
+        return pd.Series(taken, dtype=dtype)
+
+    def _categorical(self, numbers: NDArray[np.int64]) -> pd.Categorical:
+        import pandas as pd
+
+        dtype = self.dtype
+        listed = dtype.categories
+        if len(self._values) > len(listed):
+            more = pd.Index(self._values[len(listed) :])
+            dtype = pd.CategoricalDtype(listed.append(more))
+        # The levels of an order that grew stand where the order has them.
+        places = dtype.categories.get_indexer(pd.Index(self._values, dtype=dtype.categories.dtype))
+        return pd.Categorical.from_codes(np.append(places, -1)[numbers], dtype=dtype)
+
+    def _check(self, codes: Floats) -> None:
+        count = len(self._values)
+        whole = codes == np.round(codes)
+        if bool((whole & (codes >= 0) & (codes < count)).all()):
+            return
+        raise InputError(
+            expected=f"levels of column {self.name!r}, which is a category",
+            got="numbers between them or beyond: a blend, a mean, noise or a step",
+            advice=(
+                "A category is switched, never computed with: Background(rows) as removal, "
+                "masks of bools, and methods that switch features."
+            ),
+        )
