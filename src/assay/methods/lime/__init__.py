@@ -1,7 +1,8 @@
 """LIME: a linear surrogate in a neighbourhood of the input.
 
 - `lime`: the method
-- `neighbourhood`: what a neighbourhood is; `masks`, `points`, `quartiles`: the kinds of it
+- `neighbourhood`: what a neighbourhood is; `masks`, `points`, `quartiles`: the kinds of it;
+  `bins`: the law of a table's column
 - `surrogate`, `least_squares`: the weighted fit, selection of columns, error bars
 - `bayesian_quadrature`: the same moments by way of a Gaussian process over the draws
 
