@@ -61,12 +61,17 @@ class Selector:
         """Whether there is anything to choose among so many columns."""
         return self.keep is not None and self.keep < columns
 
+    @property
+    def rule(self) -> Selection:
+        """The rule that "auto" stands for."""
+        if self.selection != "auto":
+            return self.selection
+        return "forward" if (self.keep or 0) <= _FORWARD_UP_TO else "highest"
+
     def support(self, gram: Tensor, moment: Tensor) -> Tensor:
         """The columns with a coefficient: (..., keep)."""
         keep = self.keep or 0
-        rule = self.selection
-        if rule == "auto":
-            rule = "forward" if keep <= _FORWARD_UP_TO else "highest"
+        rule = self.rule
         if rule == "lasso":
             return lasso_path(gram, moment, keep)
         if rule == "forward":
@@ -236,11 +241,8 @@ class DrawMoments(MomentEstimate):
     def stability(self, selector: Selector) -> Tensor:
         """By bootstrap repeats over blocks of draws; a balanced design agrees better than this."""
         grams, moments = self._block_sums()
-        generator = rng.shared(self.seed, "lime stability")
-        shares = [1 / _BLOCKS] * _BLOCKS
-        counts = generator.multinomial(_BLOCKS, shares, size=_REPEATS)
         supports = []
-        for count in torch.from_numpy(counts).to(grams):
+        for count in bootstrap_counts(self.seed).to(grams):
             # Block 0 holds the draws that are not random: once in every repeat.
             once = torch.ones_like(count[:1])
             multiplicity = torch.cat([once, count])
@@ -266,7 +268,7 @@ class DrawMoments(MomentEstimate):
         grams = []
         moments = []
         for block in range(_BLOCKS + 1):
-            members = self._blocks() == block
+            members = draw_blocks(sample) == block
             rows = table[:, members]
             weights = sample.weights[:, members]
             weighted_rows = weights[..., None] * rows
@@ -276,14 +278,21 @@ class DrawMoments(MomentEstimate):
             moments.append(moment.squeeze(1))
         return torch.stack(grams), torch.stack(moments)
 
-    def _blocks(self) -> Tensor:
-        """The block of every draw (m,): 0 for fixed ones, 1 to 20 in turn for the random ones."""
-        sample = self.sample
-        draws = sample.design.shape[1] - sample.fixed
-        random_blocks = 1 + torch.arange(draws) % _BLOCKS
-        fixed_blocks = torch.zeros(sample.fixed)
-        blocks = torch.cat([fixed_blocks, random_blocks])
-        return blocks.to(sample.design.device)
+
+def bootstrap_counts(seed: int) -> Tensor:
+    """How often each block of random draws counts in every repeat: (repeats, blocks)."""
+    generator = rng.shared(seed, "lime stability")
+    shares = [1 / _BLOCKS] * _BLOCKS
+    return torch.from_numpy(generator.multinomial(_BLOCKS, shares, size=_REPEATS))
+
+
+def draw_blocks(sample: Sample) -> Tensor:
+    """The block of every draw (m,): 0 for fixed ones, 1 to 20 in turn for the random ones."""
+    draws = sample.design.shape[1] - sample.fixed
+    random_blocks = 1 + torch.arange(draws) % _BLOCKS
+    fixed_blocks = torch.zeros(sample.fixed, dtype=torch.int64)
+    blocks = torch.cat([fixed_blocks, random_blocks])
+    return blocks.to(sample.design.device)
 
 
 def _central(gram: Tensor, moment: Tensor) -> tuple[Tensor, Tensor]:
