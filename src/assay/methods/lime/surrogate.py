@@ -30,6 +30,7 @@ from assay.methods.lime.least_squares import (
 )
 from assay.methods.lime.neighbourhood import Sample
 from assay.numerics import rng
+from assay.numerics.precision import varies
 
 Selection = Literal["auto", "forward", "lasso", "highest"]
 
@@ -225,7 +226,24 @@ class DrawMoments(MomentEstimate):
                 scores = remove_main_effects(scores, strata)
                 degrees_of_freedom = main_effects
         correction = draws / max(1, draws - degrees_of_freedom)
-        return scores.mT @ scores * correction
+        meat = scores.mT @ scores * correction
+        return meat + self._of_fixed_draws(centred_design, residuals, correction)
+
+    def _of_fixed_draws(
+        self, centred_design: Tensor, residuals: Tensor, correction: float
+    ) -> Tensor:
+        """What is added for columns that no random draw moves, such as a rare level that none has.
+
+        Their coefficient is what the surrogate misses of the input alone, and would be another
+        for another input: its variance is that of all residuals.
+        """
+        sample = self.sample
+        random = centred_design[:, sample.fixed :]
+        alone = ~varies(random, dim=1) & varies(centred_design, dim=1)
+        variance = (sample.shares * residuals.square()).sum(dim=1) * correction
+        fixed = sample.shares[..., None] * centred_design
+        leverage = fixed[:, : sample.fixed].square().sum(dim=1)
+        return torch.diag_embed(alone * leverage * variance[:, None])
 
     def _residuals(self, centred_design: Tensor, coefficients: Tensor) -> Tensor:
         """What the surrogate misses of the answers: (n, m)."""
