@@ -147,7 +147,8 @@ def _ranking(table: Tensor, target: Tensor, products: Tensor, ridge: float) -> T
     sd = table.square().sum(dim=1).sqrt()
     size = coefficients.abs() * sd
     # Stable: ties go to the first column, on every device.
-    return size.sort(dim=-1, descending=True, stable=True).indices
+    order: Tensor = size.sort(dim=-1, descending=True, stable=True).indices
+    return order
 
 
 def _forward(table: Tensor, target: Tensor, keep: int) -> Tensor:
