@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import kstest, truncnorm
 
-from assay.methods.lime.quartiles import Bins
+from assay.methods.lime.bins import Bins
 from assay.numerics import rng
 from assay.numerics.designs import Draw, uniforms
 from assay.numerics.gaussian_process import maximum_a_posteriori, negative_log_likelihood

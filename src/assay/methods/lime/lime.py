@@ -20,12 +20,12 @@ from assay.answers.attribution import Kind
 from assay.errors import InputError, KindError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.lime.bayesian_quadrature import QuadratureMoments
+from assay.methods.lime.few_draws import fit_few_draws, suits
 from assay.methods.lime.masks import CoinMasks, Masks
 from assay.methods.lime.neighbourhood import Neighbourhood, Sample
 from assay.methods.lime.quartiles import Quartiles
 from assay.methods.lime.surrogate import (
     DrawMoments,
-    MomentEstimate,
     Selection,
     Selector,
     Surrogate,
@@ -198,13 +198,12 @@ class Lime(Method):
         )
 
     def _surrogate(self, sample: Sample, seed: int) -> Surrogate:
-        moments: MomentEstimate
-        if self.proxy and sample.cells is not None:
-            moments = QuadratureMoments.of(sample, sample.cells, seed)
-        else:
-            moments = DrawMoments.of(sample, seed)
         selector = Selector(self.keep, self.selection, self.ridge)
-        return fit(moments, selector)
+        if self.proxy and sample.cells is not None:
+            return fit(QuadratureMoments.of(sample, sample.cells, seed), selector)
+        if suits(sample, selector):
+            return fit_few_draws(sample, selector, seed)
+        return fit(DrawMoments.of(sample, seed), selector)
 
     def _require_samples(self, question: Question) -> None:
         columns = question.partition.count

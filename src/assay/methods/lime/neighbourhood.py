@@ -12,6 +12,7 @@ that one table of draws, and often one Gram matrix, serves all of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, final, get_args
@@ -23,11 +24,15 @@ from torch import Tensor
 
 from assay.answers.attribution import Kind
 from assay.errors import InputError, KindError, SettingError
+from assay.inputs.layout import Layout
+from assay.inputs.tables import TableLayout
 from assay.numerics.designs import Draw, Floats
 from assay.numerics.precision import varies
 from assay.question.question import Question
 from assay.settings import Settings
 from assay.targets import Output
+
+_SHOWN_NAMES = 3  # of columns, in a refusal
 
 
 @final
@@ -190,12 +195,129 @@ def require_points(question: Question, who: str) -> None:
             got=question.x.dtype,
             advice="Use CoinMasks, or convert the inputs.",
         )
-    if question.partition.count != question.x.shape[1]:
+    count = question.partition.count
+    columns = question.x.shape[1]
+    if count != columns:
         raise InputError(
             expected=f"every column to be a feature of its own for {who}",
-            got=f"{question.partition.count} features for {question.x.shape[1]} columns",
+            got=f"{count} features for {columns} columns",
             advice="Use CoinMasks for groups, patches and superpixels.",
         )
+    # Draws are of columns, and so are the coefficients: they stand in the columns' order.
+    labels = question.partition.labels
+    if not bool((labels == torch.arange(columns, device=labels.device)).all()):
+        raise InputError(
+            expected=f"features in the order of the columns for {who}",
+            got="labels in another one",
+            advice="Use CoinMasks, or leave the labels out.",
+        )
+
+
+def categories_of(layout: Layout) -> frozenset[int]:
+    """The columns that hold categories by the layout's own knowledge."""
+    if not isinstance(layout, TableLayout):
+        return frozenset()
+    numbers = enumerate(layout.categories)
+    return frozenset(number for number, levels in numbers if levels is not None)
+
+
+def require_numbers(question: Question, columns: Sequence[int], who: str) -> None:
+    """Refuses columns of categories, whose codes have no sum, no distance and no slope."""
+    found = sorted(categories_of(question.layout).intersection(columns))
+    if found:
+        names = [question.layout.names[column] for column in found]
+        raise InputError(
+            expected=f"numbers in every column that moves, for {who}",
+            got=f"categories in {_listed(names)}",
+            advice=(
+                "Use Lime(Quartiles(rows)), which draws categories by their frequency, or name "
+                "the columns of numbers: Gaussian(columns=[...])."
+            ),
+        )
+
+
+def read_rows(question: Question, rows: Any, who: str) -> Tensor:
+    """The rows of a neighbourhood as the inputs' layout has them, (rows, columns)."""
+    flat = question.layout.flatten(rows).to(question.x.device)
+    if len(flat) == 0:
+        raise InputError(
+            expected=f"at least one row of data for {who}",
+            got="none",
+            advice="Hand over the training rows, or some hundreds of them.",
+        )
+    infinite = flat.isinf()
+    if bool(infinite.any()):
+        raise InputError(
+            expected=f"finite rows for {who}",
+            got=f"infinity in {_where(question, infinite)}",
+            advice="Leave these rows out: rows[np.isfinite(rows).all(axis=1)].",
+        )
+    return flat
+
+
+def require_values(question: Question, rows: Tensor, who: str) -> None:
+    """Refuses rows, of inputs or of data, that miss a value which is to be computed with."""
+    missing = rows.isnan()
+    if bool(missing.any()):
+        raise InputError(
+            expected=f"rows without missing values for {who}",
+            got=f"NaN in {_where(question, missing)}",
+            advice=(
+                "Drop these rows or fill the gaps: rows.dropna(). A model that declares that it "
+                "takes missing values is asked with them by Lime(Quartiles(rows))."
+            ),
+        )
+
+
+def _where(question: Question, marked: Tensor) -> str:
+    """Which rows and columns are marked, in words."""
+    count = int(marked.any(dim=1).sum())
+    columns = marked.any(dim=0).nonzero().flatten().tolist()
+    names = [question.layout.names[column] for column in columns]
+    return f"{count} of {len(marked)} rows, in {_listed(names)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names of columns as refusals show them: the first few."""
+    shown_names = ", ".join(map(repr, names[:_SHOWN_NAMES]))
+    more = len(names) - _SHOWN_NAMES
+    if more > 0:
+        shown_names = f"{shown_names} and {more} more"
+    return f"column {shown_names}" if len(names) == 1 else f"columns {shown_names}"
+
+
+def value_of(question: Question, row: int, column: int) -> str:
+    """A value of an input as its user knows it: the category, not its code."""
+    layout = question.layout
+    flat = question.x[row : row + 1]
+    if isinstance(layout, TableLayout):
+        (frame,) = layout.fold(flat)
+        return repr(frame.iloc[0, column])
+    return repr(flat[0, column].item())
+
+
+def columns_named(question: Question, columns: Sequence[int | str]) -> list[int]:
+    """Columns by number or by name, as numbers in ascending order."""
+    count = question.partition.count
+    names = question.partition.names
+    numbers: set[int] = set()
+    for column in columns:
+        number = column
+        if isinstance(column, str) and column in names:
+            number = names.index(column)
+        if not isinstance(number, int) or not 0 <= number < count:
+            raise unknown_columns(columns, count)
+        numbers.add(number)
+    return sorted(numbers)
+
+
+def unknown_columns(columns: Sequence[int | str] | None, count: int) -> InputError:
+    """The refusal of columns that a question does not have."""
+    return InputError(
+        expected=f"columns out of {count}, by number or by name",
+        got=columns,
+        advice="Count from 0, or write names as question.partition.names has them.",
+    )
 
 
 def strata_like(strata: NDArray[np.int64] | None, like: Tensor) -> Tensor | None:

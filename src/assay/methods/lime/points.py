@@ -19,11 +19,16 @@ from assay.methods.lime.neighbourhood import (
     Neighbourhood,
     Sample,
     check_settings,
+    columns_named,
     kernel,
+    read_rows,
+    require_numbers,
     require_points,
+    require_values,
     score_shared,
     shape_of,
     strata_like,
+    unknown_columns,
 )
 from assay.numerics import rng
 from assay.numerics.designs import Draw, uniforms
@@ -77,6 +82,8 @@ class Gaussian(Neighbourhood):
         require_points(question, "Gaussian neighbourhoods")
         x = question.x
         moving = self._moving_columns(question)
+        require_numbers(question, moving, "Gaussian neighbourhoods")
+        require_values(question, x[:, moving], "Gaussian neighbourhoods")
         scale = self._scale_of_columns(x)
         # Balanced uniforms become balanced normals
         # by the inverse distribution function.
@@ -107,25 +114,10 @@ class Gaussian(Neighbourhood):
         count = question.partition.count
         if self.columns is None:
             return list(range(count))
-        names = question.partition.names
-        moving: set[int] = set()
-        for column in self.columns:
-            number = column
-            if isinstance(column, str) and column in names:
-                number = names.index(column)
-            if not isinstance(number, int) or not 0 <= number < count:
-                raise self._unknown_columns(count)
-            moving.add(number)
+        moving = columns_named(question, self.columns)
         if not moving:
-            raise self._unknown_columns(count)
-        return sorted(moving)
-
-    def _unknown_columns(self, count: int) -> InputError:
-        return InputError(
-            expected=f"columns out of {count}, by number or by name",
-            got=self.columns,
-            advice="Count from 0, or write names as question.partition.names has them.",
-        )
+            raise unknown_columns(self.columns, count)
+        return moving
 
     def _scale_of_columns(self, x: Tensor) -> Tensor:
         columns = x.shape[1]
@@ -173,7 +165,10 @@ class Instances(Neighbourhood):
     def sample(self, question: Question, seed: int) -> Sample:
         require_points(question, "Instances")
         x = question.x
-        rows = question.layout.flatten(self.rows).to(x.device)
+        require_numbers(question, range(x.shape[1]), "Instances")
+        rows = read_rows(question, self.rows, "Instances")
+        require_values(question, rows, "Instances")
+        require_values(question, x, "Instances")
         design = rows.to(torch.float64)[None] - x.to(torch.float64)[:, None]
         squared_distance = design.square().sum(dim=2)
         # Measured from the nearest row, so that far

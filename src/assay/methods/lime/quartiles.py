@@ -2,129 +2,46 @@
 
 `LimeTabularExplainer` of Ribeiro, Singh and Guestrin's implementation discretises every column,
 draws bins by their frequency in the data and values within a bin from a truncated normal law, and
-explains by the indicators z_j that a draw falls into the same bin as the input.
+explains by the indicators z_j that a draw falls into the same bin as the input. Of categories each
+level is a bin (`bins.py`).
 
-Both steps are inversions of a distribution function (Devroye 1986, section II.2), so that one
-uniform number per column makes a draw. Balanced or Sobol' uniforms are then balanced draws, and the
-uniforms are all that a proxy needs to integrate over the neighbourhood (`bayesian_quadrature.py`).
+One uniform number per column makes a draw. Balanced or Sobol' uniforms are then balanced draws, and
+the uniforms are all that a proxy needs to integrate over the neighbourhood
+(`bayesian_quadrature.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from assay.answers.attribution import Kind
+from assay.errors import InputError, SettingError
+from assay.inputs.tables import TableLayout
+from assay.methods.lime.bins import UNSEEN, Integers, Law, law_of
 from assay.methods.lime.neighbourhood import (
     Cells,
     Neighbourhood,
     Sample,
+    categories_of,
     check_settings,
+    columns_named,
     kernel,
+    read_rows,
     require_points,
+    require_values,
     score_shared,
     shape_of,
     strata_like,
+    value_of,
 )
 from assay.numerics import rng
 from assay.numerics.designs import Draw, Floats, uniforms
 from assay.question.question import Question
-
-Integers: TypeAlias = NDArray[np.int64]
-
-_SD_FLOOR = 1e-11  # added to a bin's standard deviation, as the original does: no division by zero
-_SHARE_FLOOR = 1e-300  # of a bin without rows, which is never drawn
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Bins:
-    """One column cut at its quartiles: b bins, and in each a normal law truncated at its borders.
-
-    Settings:
-        cuts: the borders between bins, (b - 1,).
-        cumulative: the share of the data below each bin, and 1: (b + 1,).
-        mean: of the data in each bin, (b,).
-        sd: standard deviation of the data in each bin, (b,).
-        lower: the least value of each bin, (b,).
-        upper: the largest value, (b,).
-        constant: whether the bin holds one value only, (b,).
-    """
-
-    cuts: Floats
-    cumulative: Floats
-    mean: Floats
-    sd: Floats
-    lower: Floats
-    upper: Floats
-    constant: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, column: Floats) -> Bins:
-        """The bins of a column of data."""
-        # Quartiles coincide where a value is
-        # frequent: such a column has fewer bins.
-        cuts = np.unique(np.percentile(column, (25, 50, 75)))
-        members = np.searchsorted(cuts, column)
-        number = len(cuts) + 1
-        counts = np.bincount(members, minlength=number)
-        divisor = np.maximum(counts, 1)
-        sums = np.bincount(members, column, minlength=number)
-        mean = sums / divisor
-        squares = (column - mean[members]) ** 2
-        sums = np.bincount(members, squares, minlength=number)
-        variance = sums / divisor
-        shares_up_to = np.cumsum(counts) / len(column)
-        distinct = [np.unique(column[members == b]) for b in range(number)]
-        return cls(
-            cuts=cuts,
-            cumulative=np.concatenate([[0.0], shares_up_to]),
-            mean=mean,
-            sd=np.sqrt(variance) + _SD_FLOOR,
-            lower=np.concatenate([[column.min()], cuts]),
-            upper=np.concatenate([cuts, [column.max()]]),
-            constant=np.array([len(values) < 2 for values in distinct]),
-        )
-
-    def index(self, values: Floats) -> Integers:
-        """The bins that values fall into."""
-        return np.searchsorted(self.cuts, values)
-
-    def draw(self, u: Floats) -> tuple[Integers, Floats]:
-        """Uniforms u in (0, 1) to bins, by their shares, and to values in them."""
-        from scipy.special import ndtr, ndtri
-
-        bins = np.searchsorted(self.cumulative, u, side="right") - 1
-        bins = np.clip(bins, 0, len(self.cuts))
-        # Given its bin, the position of a uniform
-        # inside the bin's share is uniform again ...
-        share = self.cumulative[bins + 1] - self.cumulative[bins]
-        share = np.maximum(share, _SHARE_FLOOR)
-        position = (u - self.cumulative[bins]) / share
-        # ... and is inverted by the truncated normal
-        # law: between its probabilities at the borders.
-        start = ndtr((self.lower - self.mean) / self.sd)[bins]
-        stop = ndtr((self.upper - self.mean) / self.sd)[bins]
-        probability = start + position * (stop - start)
-        values = self.mean[bins] + self.sd[bins] * ndtri(probability)
-        # Rounding in the tails could leave
-        # the bin, and far tails are infinite.
-        return bins, np.clip(values, self.lower[bins], self.upper[bins])
-
-    def equal_uniforms(self, bins: Integers, u: Floats) -> tuple[Floats, Floats]:
-        """From which to which uniform the values are the same as those of uniforms u.
-
-        All of a bin's where it holds one value, the one alone elsewhere.
-        """
-        constant = self.constant[bins]
-        start = np.where(constant, self.cumulative[bins], u)
-        stop = np.where(constant, self.cumulative[bins + 1], u)
-        return start, stop
 
 
 @final
@@ -134,9 +51,10 @@ class Quartiles(Neighbourhood):
     in the bin of the input.
 
     A column's bin is drawn by its frequency in `rows`, and a value in it from the normal law of the
-    bin, cut off at its ends. Weight exp(-D^2 / (2 width^2)), D^2 the number of columns in another
-    bin. All inputs share the points, which are asked once for each target. A column with one value
-    cannot be told apart: 0.
+    bin, cut off at its ends. Of a category, and of a column of two values, each value is a bin of
+    its own and drawn as it is; so is what is missing, for models that take missing values. Weight
+    exp(-D^2 / (2 width^2)), D^2 the number of columns in another bin. All inputs share the points,
+    which are asked once for each target. A column with one value cannot be told apart: 0.
 
     Settings:
         rows: the data whose quartiles cut the columns, in the form of the inputs.
@@ -146,17 +64,31 @@ class Quartiles(Neighbourhood):
         design: "orthogonal" by default, whose error the draws themselves can tell. "sobol" has
             about half of it, and standard errors that are too large, unless a proxy states them;
             it is a proxy's default. "independent" is plain chance.
+        categorical: which columns hold categories, by number or name, besides those that a frame
+            has as such (text, `category`, bool, object): numbers that only name something.
+        parts: into how many bins of equal frequency numbers are cut; 10 cuts them at their deciles.
+
+    Errors: InputError for rows that miss values which the model cannot take, and for an input with
+    a category, or a value beyond all rows, that `rows` do not have.
     """
 
     rows: Any
     samples: int = 5000
     width: float | None = None
     design: Draw | None = None
+    categorical: tuple[int | str, ...] = ()
+    parts: int = 4
 
     kind: ClassVar[Kind] = Kind.CONTRIBUTION
 
     def __post_init__(self) -> None:
         check_settings(self.samples, self.width, self.design)
+        if self.parts < 2:
+            raise SettingError(
+                expected="at least two parts of each column",
+                got=self.parts,
+                advice="Leave it out: 4, as in the original, or 10 for deciles.",
+            )
 
     def size(self) -> int:
         return self.samples
@@ -164,10 +96,8 @@ class Quartiles(Neighbourhood):
     def sample(self, question: Question, seed: int) -> Sample:
         require_points(question, "Quartiles")
         x = question.x
-        rows = question.layout.flatten(self.rows)
-        table = rows.to(torch.float64).cpu().numpy()
+        columns = self._columns(question)
         inputs = x.to(torch.float64).cpu().numpy()
-        columns = [Bins.of(column) for column in table.T]
 
         # Points: one uniform per column,
         # inverted to a bin and to a value in it.
@@ -184,6 +114,7 @@ class Quartiles(Neighbourhood):
         for j, column in enumerate(columns):
             bins[:, j], values[:, j] = column.draw(u[:, j])
             input_bins[:, j] = column.index(inputs[:, j])
+        _check_seen(question, input_bins)
         points = torch.from_numpy(values).to(x)
 
         # z_j = 1 where a draw is in the bin of
@@ -208,6 +139,19 @@ class Quartiles(Neighbourhood):
             cells=_cells(columns, u, bins, input_bins, tilt),
         )
 
+    def _columns(self, question: Question) -> list[Law]:
+        """The law of every column, read off the rows."""
+        rows = read_rows(question, self.rows, "Quartiles")
+        if not question.model.takes_missing:
+            require_values(question, rows, "Quartiles")
+        declared = columns_named(question, self.categorical)
+        categories = categories_of(question.layout) | set(declared)
+        table = rows.to(torch.float64).cpu().numpy()
+        return [
+            law_of(column, number in categories, self.parts)
+            for number, column in enumerate(table.T)
+        ]
+
     def _kernel_width(self, columns: int) -> float:
         if self.width is None:
             return float(0.75 * columns**0.5)
@@ -219,12 +163,32 @@ class Quartiles(Neighbourhood):
             f"samples={self.samples!r}",
             f"width={self.width!r}",
             f"design={self.design!r}",
+            f"categorical={self.categorical!r}",
+            f"parts={self.parts!r}",
         )
         return f"Quartiles({', '.join(settings)})"
 
 
+def _check_seen(question: Question, input_bins: Integers) -> None:
+    """Refuses inputs of which no draw can be: their coefficient would rest on the input alone."""
+    unseen = np.argwhere(input_bins == UNSEEN)
+    if not len(unseen):
+        return
+    row, column = unseen[0].tolist()
+    name = question.layout.names[column]
+    value = value_of(question, row, column)
+    both = "np.concatenate([rows, inputs])"
+    if isinstance(question.layout, TableLayout):
+        both = "pd.concat([rows, inputs])"
+    raise InputError(
+        expected=f"rows for Quartiles that hold what input {row} has in column {name!r}",
+        got=f"{value}, which none of them does",
+        advice=f"Add rows like the input, as in Quartiles({both}), or leave the input out.",
+    )
+
+
 def _cells(
-    columns: Sequence[Bins], u: Floats, bins: Integers, input_bins: Integers, tilt: float
+    columns: Sequence[Law], u: Floats, bins: Integers, input_bins: Integers, tilt: float
 ) -> Cells:
     """The uniforms u (m, d) behind the draws, and the cells of the inputs (n, d), for a proxy."""
     start = np.empty(u.shape)

@@ -30,6 +30,7 @@ from assay.methods.lime.least_squares import (
 )
 from assay.methods.lime.neighbourhood import Sample
 from assay.numerics import rng
+from assay.numerics.precision import varies
 
 Selection = Literal["auto", "forward", "lasso", "highest"]
 
@@ -61,12 +62,17 @@ class Selector:
         """Whether there is anything to choose among so many columns."""
         return self.keep is not None and self.keep < columns
 
+    @property
+    def rule(self) -> Selection:
+        """The rule that "auto" stands for."""
+        if self.selection != "auto":
+            return self.selection
+        return "forward" if (self.keep or 0) <= _FORWARD_UP_TO else "highest"
+
     def support(self, gram: Tensor, moment: Tensor) -> Tensor:
         """The columns with a coefficient: (..., keep)."""
         keep = self.keep or 0
-        rule = self.selection
-        if rule == "auto":
-            rule = "forward" if keep <= _FORWARD_UP_TO else "highest"
+        rule = self.rule
         if rule == "lasso":
             return lasso_path(gram, moment, keep)
         if rule == "forward":
@@ -220,7 +226,24 @@ class DrawMoments(MomentEstimate):
                 scores = remove_main_effects(scores, strata)
                 degrees_of_freedom = main_effects
         correction = draws / max(1, draws - degrees_of_freedom)
-        return scores.mT @ scores * correction
+        meat = scores.mT @ scores * correction
+        return meat + self._of_fixed_draws(centred_design, residuals, correction)
+
+    def _of_fixed_draws(
+        self, centred_design: Tensor, residuals: Tensor, correction: float
+    ) -> Tensor:
+        """What is added for columns that no random draw moves, such as a rare level that none has.
+
+        Their coefficient is what the surrogate misses of the input alone, and would be another
+        for another input: its variance is that of all residuals.
+        """
+        sample = self.sample
+        random = centred_design[:, sample.fixed :]
+        alone = ~varies(random, dim=1) & varies(centred_design, dim=1)
+        variance = (sample.shares * residuals.square()).sum(dim=1) * correction
+        fixed = sample.shares[..., None] * centred_design
+        leverage = fixed[:, : sample.fixed].square().sum(dim=1)
+        return torch.diag_embed(alone * leverage * variance[:, None])
 
     def _residuals(self, centred_design: Tensor, coefficients: Tensor) -> Tensor:
         """What the surrogate misses of the answers: (n, m)."""
@@ -236,11 +259,8 @@ class DrawMoments(MomentEstimate):
     def stability(self, selector: Selector) -> Tensor:
         """By bootstrap repeats over blocks of draws; a balanced design agrees better than this."""
         grams, moments = self._block_sums()
-        generator = rng.shared(self.seed, "lime stability")
-        shares = [1 / _BLOCKS] * _BLOCKS
-        counts = generator.multinomial(_BLOCKS, shares, size=_REPEATS)
         supports = []
-        for count in torch.from_numpy(counts).to(grams):
+        for count in bootstrap_counts(self.seed).to(grams):
             # Block 0 holds the draws that are not random: once in every repeat.
             once = torch.ones_like(count[:1])
             multiplicity = torch.cat([once, count])
@@ -266,7 +286,7 @@ class DrawMoments(MomentEstimate):
         grams = []
         moments = []
         for block in range(_BLOCKS + 1):
-            members = self._blocks() == block
+            members = draw_blocks(sample) == block
             rows = table[:, members]
             weights = sample.weights[:, members]
             weighted_rows = weights[..., None] * rows
@@ -276,14 +296,21 @@ class DrawMoments(MomentEstimate):
             moments.append(moment.squeeze(1))
         return torch.stack(grams), torch.stack(moments)
 
-    def _blocks(self) -> Tensor:
-        """The block of every draw (m,): 0 for fixed ones, 1 to 20 in turn for the random ones."""
-        sample = self.sample
-        draws = sample.design.shape[1] - sample.fixed
-        random_blocks = 1 + torch.arange(draws) % _BLOCKS
-        fixed_blocks = torch.zeros(sample.fixed)
-        blocks = torch.cat([fixed_blocks, random_blocks])
-        return blocks.to(sample.design.device)
+
+def bootstrap_counts(seed: int) -> Tensor:
+    """How often each block of random draws counts in every repeat: (repeats, blocks)."""
+    generator = rng.shared(seed, "lime stability")
+    shares = [1 / _BLOCKS] * _BLOCKS
+    return torch.from_numpy(generator.multinomial(_BLOCKS, shares, size=_REPEATS))
+
+
+def draw_blocks(sample: Sample) -> Tensor:
+    """The block of every draw (m,): 0 for fixed ones, 1 to 20 in turn for the random ones."""
+    draws = sample.design.shape[1] - sample.fixed
+    random_blocks = 1 + torch.arange(draws) % _BLOCKS
+    fixed_blocks = torch.zeros(sample.fixed, dtype=torch.int64)
+    blocks = torch.cat([fixed_blocks, random_blocks])
+    return blocks.to(sample.design.device)
 
 
 def _central(gram: Tensor, moment: Tensor) -> tuple[Tensor, Tensor]:
