@@ -215,10 +215,7 @@ def require_points(question: Question, who: str) -> None:
 
 def categories_of(layout: Layout) -> frozenset[int]:
     """The columns that hold categories by the layout's own knowledge."""
-    if not isinstance(layout, TableLayout):
-        return frozenset()
-    numbers = enumerate(layout.categories)
-    return frozenset(number for number, levels in numbers if levels is not None)
+    return frozenset(layout.categorical.nonzero().flatten().tolist())
 
 
 def require_numbers(question: Question, columns: Sequence[int], who: str) -> None:
