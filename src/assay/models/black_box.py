@@ -191,22 +191,21 @@ class Estimator(Model):
         return () if self.output is unchanged else (self.output,)
 
 
-def labels_of(estimator: Any) -> tuple[Any, ...] | None:
-    """The classes of a fitted estimator, as plain Python values; None where it has none, or
-    several lists of them.
+def labels_of(estimator: Any, part: int | None = None) -> tuple[Any, ...] | None:
+    """The classes of a fitted estimator as plain Python values, those of one of its targets where
+    it has several; None where it has none.
     """
     try:
         classes = getattr(estimator, "classes_", None)
+        if part is not None:
+            classes = classes[part]  # type: ignore[index]
         array = None if classes is None else np.asarray(classes)
     except Exception:  # whatever a property raises before the fit, or lists of several lengths
         return None
-    if array is None or array.ndim != 1 or isinstance(classes, list) and not _is_flat(classes):
+    nested = isinstance(classes, list) and not all(map(np.isscalar, classes))
+    if array is None or array.ndim != 1 or nested:
         return None
     return tuple(array.tolist())
-
-
-def _is_flat(classes: list[Any]) -> bool:
-    return not any(isinstance(label, np.ndarray | list | tuple) for label in classes)
 
 
 @final

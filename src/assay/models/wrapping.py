@@ -13,7 +13,7 @@ from torch import nn
 from assay.engine import Chunking, PlanRuns, out_of_memory
 from assay.errors import AssayError, InputError, KindError, ModelError
 from assay.models.base import Model
-from assay.models.black_box import Estimator, Function, unchanged
+from assay.models.black_box import Estimator, Function, labels_of, unchanged
 from assay.models.boosters import BOOSTER_ANSWERS, gives_labels, is_booster
 from assay.models.networks.by_name import by_name as module_by_name
 from assay.models.networks.network import Network
@@ -156,7 +156,11 @@ def _wrapped(
     if answers and not isinstance(predictor, type):
         method, pick = _method(predictor, output, answers)
         _check_no_labels(predictor, method, answers)
-        return Estimator(predictor, method, chunking, place, pick)
+        model = Estimator(predictor, method, chunking, place, pick)
+        # Of several targets each has classes of its own.
+        if isinstance(output, int):
+            model.declared_classes = labels_of(predictor, output)
+        return model
     if callable(predictor) and not isinstance(predictor, type):
         return Function(predictor, _picker(output), chunking, place)
     raise KindError(
