@@ -424,7 +424,7 @@ class _OfOutput(Settings, Target):
         said = target.probabilities
         known = outputs.probabilities
         if said is None:
-            return replace(target, probabilities=known)
+            return replace(target, probabilities=known)  # type: ignore[type-var]
         if known is not None and said != known:
             kinds = {True: "probabilities", False: "scores"}
             raise TargetError(

@@ -223,11 +223,10 @@ class Method(Settings, ABC):
                 got=f"top={top}",
                 advice="Write for_outputs(question, [0, 1]).",
             )
-        ranks = torch.zeros(0)
         needed: list[Question] = []
+        ranks: list[Tensor] = []
 
         def largest() -> Sequence[Question]:
-            nonlocal ranks
             every = question.for_outputs(outputs)
             if not 1 <= top <= len(every):
                 raise InputError(
@@ -237,14 +236,15 @@ class Method(Settings, ABC):
                 )
             clean = torch.stack([asked.prediction for asked in every], dim=1)
             order = clean.argsort(dim=1, descending=True, stable=True)[:, :top]
-            columns, ranks = order.unique(return_inverse=True)
+            columns, places = order.unique(return_inverse=True)
+            ranks.extend(places.unbind(dim=1))
             needed.extend(every[column] for column in columns.tolist())
             return needed
 
         answers = self._answers(
             largest, lambda method, shards: method.per_output(shards, seed), seed
         )
-        return tuple(_picked(question, needed, answers, rank) for rank in ranks.unbind(dim=1))
+        return tuple(_picked(question, needed, answers, rank) for rank in ranks)
 
     @final
     def estimate(self, question: Question, seed: int) -> Estimate:
@@ -516,12 +516,10 @@ def _picked(
             parts[name] = torch.stack([getattr(answer, name) for answer in answers])[rank, rows]
     chosen = rank.tolist()
     # What has an entry for each input is that of the answer it comes from.
-    facts = {
-        name: [answers[k].facts[name][i] for i, k in enumerate(chosen)]
-        if isinstance(fact, list) and len(fact) == len(chosen)
-        else fact
-        for name, fact in first.facts.items()
-    }
+    facts = dict(first.facts)
+    for name, fact in first.facts.items():
+        if isinstance(fact, list) and len(fact) == len(chosen):
+            facts[name] = [answers[k].facts[name][i] for i, k in enumerate(chosen)]
     targets = tuple((answers[k].targets or ("",))[i] for i, k in enumerate(chosen))
     asked = questions[chosen[0]]
     if len(set(chosen)) > 1:

@@ -233,7 +233,15 @@ def _advice(error: Exception, asked: Asked) -> str:
     if asked.removed:
         return _other_removal(asked)
     if isinstance(error, _TELLING) or type(error).__name__ in _TELLING_NAMES:
-        for find in (_arguments, _columns, _as_array, _another_form, _outside_vocabulary, _by_name, _fixed):
+        for find in (
+            _arguments,
+            _columns,
+            _as_array,
+            _another_form,
+            _outside_vocabulary,
+            _by_name,
+            _fixed,
+        ):
             advice = find(asked)
             if advice:
                 return advice

@@ -8,12 +8,15 @@ be known so is declared: `wrap(model, missing=True)`.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, final
 
 _ENCODERS = ("OneHotEncoder", "TargetEncoder")
 
 
-class _Step(NamedTuple):
+@final
+@dataclass(frozen=True)
+class _Step:
     """What a step does with missing values."""
 
     takes: bool

@@ -95,6 +95,8 @@ class Question:
     torch.Size([4, 1])
     """
 
+    index: tuple[Any, ...] | None
+
     @torch.inference_mode(False)
     def __init__(
         self,
@@ -147,7 +149,7 @@ class Question:
         self.notes: tuple[str, ...] = ()
         self.column: int | None = None
         # What the caller counts the inputs by, where that is not 0, 1, 2, ...
-        self.index: tuple[Any, ...] | None = None
+        self.index = None
         self._known = Outputs()
         # Behind a layer the removal is one of the inputs before it, unless the layer has its own.
         self._removes_inputs = not isinstance(source, BehindLayer) or source.removal is not None
