@@ -87,9 +87,7 @@ def test_strings_categories_dummies_and_codes_are_one_table(
     def by_codes(array: Any) -> Any:
         frame = pd.DataFrame(np.asarray(array), columns=rows.columns)
         for name in words:
-            frame[name] = pd.Categorical.from_codes(
-                frame[name].astype(int), dtype=rows[name].dtype
-            )
+            frame[name] = pd.Categorical.from_codes(frame[name].astype(int), dtype=rows[name].dtype)
         return model.predict_proba(frame)
 
     same(credit(by_codes, codes.iloc[:4], codes.iloc[100:107]), wanted)
