@@ -69,7 +69,17 @@ from assay.removals.conditional import Conditional
 from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
 from assay.removals.mask_token import MaskToken
 from assay.saved import load
-from assay.targets import Contrast, LogOdds, LogProb, Negated, Neuron, Output, Predicted, Sequence
+from assay.targets import (
+    Contrast,
+    Label,
+    LogOdds,
+    LogProb,
+    Negated,
+    Neuron,
+    Output,
+    Predicted,
+    Sequence,
+)
 
 __version__: str = _versions()["assay"]
 
@@ -107,6 +117,7 @@ __all__ = [
     "Instances",
     "IntegratedGradients",
     "KernelShap",
+    "Label",
     "Labels",
     "Lime",
     "LinearShap",

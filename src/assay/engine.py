@@ -67,6 +67,8 @@ class Tally:
     backwards: int = 0
     plans: dict[str, list[list[int]]] = field(default_factory=dict)
     """For each kind of work its plans in the order of their use, as `PlanRuns`."""
+    clipped: int = 0
+    """Rows whose probability was held off 0 or 1, where its logarithm would be infinite."""
 
     def add_plan(self, purpose: str, plan: Plan) -> None:
         """Notes the plan of one more chunk."""
@@ -145,6 +147,12 @@ def count(rows: int, *, backward: bool = False) -> None:
             open_tally.backwards += rows
         else:
             open_tally.forwards += rows
+
+
+def count_clipped(rows: int) -> None:
+    """Notes rows whose probability was held off 0 or 1 in every tally that is open."""
+    for open_tally in _tallies.get():
+        open_tally.clipped += rows
 
 
 class Chunks(ABC):

@@ -18,13 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral
-from typing import Any, TypeAlias, final
+from typing import Any, ClassVar, TypeAlias, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from assay.engine import out_of_memory
+from assay.engine import count_clipped, out_of_memory
 from assay.errors import AssayError, KindError, TargetError
 from assay.settings import Settings
 
@@ -46,6 +46,69 @@ Targets: TypeAlias = abc.Sequence["Target"]
 """Targets that were chosen for parts of the inputs, in the order of the inputs."""
 
 
+@final
+@dataclass(frozen=True)
+class Outputs:
+    """What is known of a model's outputs without asking it.
+
+    Settings:
+        classes: the labels of the classes, in the order of the outputs.
+        probabilities: whether the outputs are probabilities; None where nobody has said.
+        model: what the model is called.
+        count: how many outputs a row has, once the model has been asked.
+    """
+
+    classes: tuple[Any, ...] | None = None
+    probabilities: bool | None = None
+    model: str = "the model"
+    count: int | None = None
+
+    def name_of(self, index: Any) -> str:
+        """An output in words: its class by label where that is known."""
+        if isinstance(index, tuple) and len(index) == 1:
+            (index,) = index
+        if not isinstance(index, int):
+            return f"output {index}"
+        classes = self.classes or ()
+        # One score of two classes speaks for the second.
+        if self.count == 1:
+            return str(classes[1]) if len(classes) == 2 else "the output"
+        # Scores of pairs of classes are none of a class.
+        if self.count not in (None, len(classes)) or not -len(classes) <= index < len(classes):
+            return f"output {index}"
+        return str(classes[index])
+
+    def place_of(self, label: Any) -> int:
+        """Which output a label names."""
+        if self.classes is None:
+            raise TargetError(
+                expected=f"a model whose classes have labels, for the target {label!r}",
+                got=f"{self.model}, which says none",
+                advice=(
+                    "Give the output's number, target=0, or say the labels: wrap(model, "
+                    "classes=['bad', 'good'])."
+                ),
+            )
+        for place, known in enumerate(self.classes):
+            # True is 1 to Python, and a label of its own here.
+            if known == label and isinstance(known, bool) == isinstance(label, bool):
+                return place
+        raise TargetError(
+            expected=f"one of the classes of {self.model}, {_some(self.classes)}",
+            got=repr(label),
+            advice=f"Write a label as it is, such as Label({self.classes[0]!r}).",
+        )
+
+
+def _some(labels: abc.Sequence[Any]) -> str:
+    shown = ", ".join(map(repr, labels[:10]))
+    return f"{shown}, ..." if len(labels) > 10 else shown
+
+
+_SURELY = 1e-4  # from 1 that sums of probabilities in single precision may be
+_ROUNDINGS = 64  # by which a probability may lie outside of [0, 1]
+
+
 class Target(ABC):
     """One number per row.
 
@@ -62,6 +125,14 @@ class Target(ABC):
         # work.
         self.score(outputs, torch.arange(len(outputs), device=outputs.device))
         return self
+
+    def told(self, outputs: Outputs) -> Target:  # may be overridden
+        """The same target, told what is known of the model's outputs: labels are found here."""
+        return self
+
+    def described(self, outputs: Outputs, n: int) -> list[str]:  # may be overridden
+        """What a target that was chosen explains of each of n inputs, in words."""
+        return [repr(self)] * n
 
     def sized(self, n: int) -> Target:  # may be overridden
         """The same target, its ints per input checked against the number of inputs."""
@@ -102,6 +173,22 @@ class Output(Target):
     """
 
     index: Index
+
+    def told(self, outputs: Outputs) -> Target:
+        # Numbers that were not called an output may be meant as labels.
+        if "_bare" not in vars(self):
+            return self
+        _check_no_labels(self.index, outputs)
+        return Output(self.index)
+
+    def described(self, outputs: Outputs, n: int) -> list[str]:
+        index = self.index
+        if not isinstance(index, Tensor):
+            return [outputs.name_of(index)] * n
+        places = index.tolist()
+        if index.dim() == 2:
+            places = list(map(tuple, places))
+        return list(map(outputs.name_of, places))
 
     def sized(self, n: int) -> Target:
         index = _as_index(self.index)
@@ -181,6 +268,117 @@ class Output(Target):
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class Label(Target):
+    """The output of a class, by the label that the estimator was fitted with.
+
+    Settings:
+        label: a label for all inputs, or a list, an array or a column with one for each input.
+
+    >>> import assay
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> model = LogisticRegression().fit([[0.0], [1.0]], ["bad", "good"])
+    >>> answer = assay.explain(model, np.array([[0.2]]), target=Label("bad"))
+    >>> answer.target
+    'bad'
+    """
+
+    label: Any
+
+    def told(self, outputs: Outputs) -> Target:
+        labels = self._each
+        if labels is None:
+            place: Any = outputs.place_of(self._one)
+        else:
+            place = torch.tensor(list(map(outputs.place_of, labels)), dtype=torch.int64)
+        return _OfClass(self, place, outputs)
+
+    @property
+    def _each(self) -> list[Any] | None:
+        """One label for each input, where there are several."""
+        label = self.label
+        if isinstance(label, list):
+            return label
+        if hasattr(label, "__array__") and np.ndim(label):
+            listed: list[Any] = np.asarray(label).tolist()
+            return listed
+        return None
+
+    @property
+    def _one(self) -> Any:
+        # Numbers and texts of NumPy as Python's.
+        return self.label.item() if hasattr(self.label, "item") else self.label
+
+    def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        raise TargetError(
+            expected="a target that knows the labels of the outputs",
+            got=f"{self!r}, which names no output yet",
+            advice="Ask a question with it, Question(model, inputs, target=Label(...)).",
+        )
+
+    def __repr__(self) -> str:
+        labels = self._each
+        if labels is None:
+            return f"Label({self._one!r})"
+        return f"Label({labels!r})"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _OfClass(Target):
+    """A class whose place among the classes is known; what column that is, the outputs say."""
+
+    asked: Label
+    place: int | Tensor
+    known: Outputs
+
+    def sized(self, n: int) -> Target:
+        if isinstance(self.place, Tensor) and len(self.place) != n:
+            raise TargetError(
+                expected=f"one label, or one for each of {n} inputs",
+                got=f"{len(self.place)} labels",
+                advice="Give each input its own, or one label for all of them.",
+            )
+        return self
+
+    def take(self, rows: Tensor) -> Target:
+        if not isinstance(self.place, Tensor):
+            return self
+        place = self.place[rows.to(self.place.device)]
+        return _OfClass(Label([self.known_label(number) for number in place]), place, self.known)
+
+    def known_label(self, number: Any) -> Any:
+        """The label at a place."""
+        return (self.known.classes or ())[int(number)]
+
+    def choose(self, outputs: Tensor) -> Target:
+        count = len(self.known.classes or ())
+        columns = 1 if outputs.dim() == 1 else outputs.shape[1]
+        if outputs.dim() <= 2 and columns == count:
+            return Output(self.place).choose(outputs)
+        if columns == 1 and count == 2 and bool((torch.as_tensor(self.place) == 1).all()):
+            return Output(0).choose(outputs)
+        if columns == 1 and count == 2:
+            labels = self.known.classes or ()
+            raise TargetError(
+                expected=f"a label that {self.known.model} scores",
+                got=f"{labels[0]!r}, while its one output speaks for {labels[1]!r}",
+                advice=f"What speaks against is Negated(Label({labels[1]!r})).",
+            )
+        raise TargetError(
+            expected=f"one output for each of {count} classes, for {self.asked!r}",
+            got=f"outputs of shape {tuple(outputs.shape)}",
+            advice="Point at one of them by its number: target=Output(0).",
+        )
+
+    def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        return self.take(rows).choose(outputs).score(outputs, torch.arange(len(outputs)))
+
+    def __repr__(self) -> str:
+        return repr(self.asked)
+
+
+@final
 @dataclass(frozen=True)
 class Predicted(Target):
     """The output that is largest on the clean input, chosen once; the only one of a single output."""
@@ -208,6 +406,8 @@ class _OfOutput(Settings, Target):
     """A function of all outputs around one of them."""
 
     output: Target
+    probabilities: bool | None
+    _words: ClassVar[str]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", as_target(self.output))
@@ -218,13 +418,48 @@ class _OfOutput(Settings, Target):
                 advice="Units of a layer are no classes: explain the neuron itself.",
             )
 
+    def told(self, outputs: Outputs) -> Target:
+        # The name of what the model gives tells what has to be done with it.
+        target = replace(self, output=self.output.told(outputs))  # type: ignore[type-var]
+        said = target.probabilities
+        known = outputs.probabilities
+        if said is None:
+            return replace(target, probabilities=known)  # type: ignore[type-var]
+        if known is not None and said != known:
+            kinds = {True: "probabilities", False: "scores"}
+            raise TargetError(
+                expected=f"{kinds[said]} as outputs, for {self!r}",
+                got=f"{outputs.model}, which gives {kinds[known]}",
+                advice="Leave probabilities= out: it is known of this model.",
+            )
+        return target
+
+    def described(self, outputs: Outputs, n: int) -> list[str]:
+        return [f"{self._words} {part}" for part in self.output.described(outputs, n)]
+
     def choose(self, outputs: Tensor) -> Target:
-        if outputs.dim() != 2 or outputs.shape[1] < 2:
+        # One probability has odds of its own; one logit is one of two, or of none.
+        alone = outputs.dim() == 1 or outputs.shape[1:] == (1,)
+        if not (self.probabilities and alone) and (outputs.dim() != 2 or outputs.shape[1] < 2):
             raise TargetError(
                 expected=f"outputs of shape (n, classes) with two classes or more for {self!r}",
                 got=tuple(outputs.shape),
-                advice="Explain an output as it is with Output(0), or wrap the model to give both.",
+                advice=(
+                    "Explain an output as it is with Output(0), or wrap the model to give both; of "
+                    f"one probability say {type(self).__name__}(0, probabilities=True)."
+                ),
             )
+        if self.probabilities is None and _sum_to_one(outputs):
+            raise TargetError(
+                expected=f"to know what the outputs are, for {self!r}",
+                got="numbers in [0, 1] that add up to 1: probabilities, by their looks",
+                advice=(
+                    "Say it: probabilities=True in the target, or wrap(model, probabilities=True); "
+                    "False for logits."
+                ),
+            )
+        if self.probabilities:
+            _check_probabilities(outputs, self)
         return replace(self, output=self.output.choose(outputs))  # type: ignore[type-var]
 
     def sized(self, n: int) -> Target:
@@ -241,15 +476,30 @@ class _OfOutput(Settings, Target):
 @final
 @dataclass(frozen=True)
 class LogProb(_OfOutput):
-    """log softmax of one output, from logits: log p_c = z_c - log sum_k exp z_k.
+    """log p of one output: log softmax of logits, z_c - log sum_k exp z_k, or log of probabilities.
 
     Settings:
         output: which output; the predicted one where nothing is said.
+        probabilities: whether the model's outputs are probabilities. An estimator's are known by
+            the name of its method; else they are logits, and what looks like probabilities is
+            refused until it is said. A probability of 0 is held at the smallest number above it;
+            `facts["clipped"]` says of how many rows.
+
+    >>> LogProb(0, probabilities=True).score(torch.tensor([[0.5, 0.5]]), torch.tensor([0]))
+    tensor([-0.6931])
     """
 
     output: Target = Predicted()
+    probabilities: bool | None = None
+    _words = "log-probability of"
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        if self.probabilities:
+            p = self.output.score(outputs, rows)
+            _check_probabilities(p, self)
+            least = torch.finfo(p.dtype).tiny
+            count_clipped(int((p.detach() < least).sum()))
+            return p.clamp_min(least).log()
         return self.output.score(outputs.log_softmax(1), rows)
 
 
@@ -260,17 +510,30 @@ class LogOdds(_OfOutput):
 
     Settings:
         output: which output; the predicted one where nothing is said.
-        probabilities: whether the model's outputs are probabilities; logits where nothing is said.
+        probabilities: whether the model's outputs are probabilities. An estimator's are known by
+            the name of its method; else they are logits, and what looks like probabilities is
+            refused until it is said. Probabilities of 0 and 1 are held one rounding away from it
+            (36.04 in double precision); `facts["clipped"]` says of how many rows.
+
+    Values are of E log-odds under a removal with several draws; shap's `link="logit"` explains the
+    log-odds of the expectation.
+
+    >>> LogOdds(0, probabilities=True).score(torch.tensor([[0.75, 0.25]]), torch.tensor([0])).exp()
+    tensor([3.])
     """
 
     output: Target = Predicted()
-    probabilities: bool = False
+    probabilities: bool | None = None
+    _words = "log-odds of"
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         if self.probabilities:
             p = self.output.score(outputs, rows)
+            _check_probabilities(p, self)
             # Certain predictions are held one rounding away from infinite odds.
-            return torch.logit(p, eps=torch.finfo(outputs.dtype).eps)
+            eps = torch.finfo(outputs.dtype).eps
+            count_clipped(int(((p < eps) | (p > 1 - eps)).sum()))
+            return torch.logit(p, eps=eps)
         # z_c - log sum_{k != c} exp z_k keeps the precision that 1 - p would lose
         # near p = 1.
         classes = torch.arange(outputs.shape[1], device=outputs.device).expand_as(outputs)
@@ -375,6 +638,14 @@ class Contrast(Target):
     def _pair(self) -> tuple[Target, Target]:
         return as_target(self.a), as_target(self.b)
 
+    def told(self, outputs: Outputs) -> Target:
+        a, b = self._pair
+        return Contrast(a.told(outputs), b.told(outputs))
+
+    def described(self, outputs: Outputs, n: int) -> list[str]:
+        a, b = (part.described(outputs, n) for part in self._pair)
+        return [f"{one} - {other}" for one, other in zip(a, b)]
+
     def choose(self, outputs: Tensor) -> Target:
         a, b = self._pair
         return Contrast(a.choose(outputs), b.choose(outputs))
@@ -424,6 +695,12 @@ class Negated(Target):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target", as_target(self.target))
+
+    def told(self, outputs: Outputs) -> Target:
+        return Negated(self.target.told(outputs))
+
+    def described(self, outputs: Outputs, n: int) -> list[str]:
+        return [f"-({part})" for part in self.target.described(outputs, n)]
 
     def choose(self, outputs: Tensor) -> Target:
         return Negated(self.target.choose(outputs))
@@ -496,6 +773,13 @@ class Neuron(Target):
     def _units(self) -> Target:
         """The target of the network that stops at the layer."""
         unit: Any = (self.unit,) if isinstance(self.unit, slice) else self.unit
+        # Units have numbers: labels are those of the outputs.
+        if isinstance(unit, str | Label):
+            raise KindError(
+                expected=f"a unit of layer {self._layer_name}",
+                got=repr(unit),
+                advice="Units have numbers: Neuron(layer, 0).",
+            )
         if isinstance(unit, tuple) and any(isinstance(part, slice) for part in unit):
             return _Units(unit)
         try:
@@ -545,6 +829,11 @@ class Function(Target):
     """
 
     function: Callable[[Tensor], Tensor]
+
+    def described(self, outputs: Outputs, n: int) -> list[str]:
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        # A function without a name has none to tell.
+        return ["a function of the outputs" if name == "<lambda>" else name] * n
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         try:
@@ -629,6 +918,74 @@ class _Units(Target):
 
     def __repr__(self) -> str:
         return f"Units({self.index!r})"
+
+
+def _is_label(value: Any) -> bool:
+    """Whether something names classes: a text, or a list or a column of texts."""
+    if isinstance(value, str):
+        return True
+    if hasattr(value, "__array__") and not isinstance(value, Tensor):
+        array = np.asarray(value)
+        listed = array.ravel()[:1].tolist() if array.dtype.kind in "OUT" else []
+        return bool(listed) and isinstance(listed[0], str)
+    return isinstance(value, list) and bool(value) and all(isinstance(part, str) for part in value)
+
+
+def _bare(index: Any) -> Output:
+    """An output that was named by a plain number, which may have been meant as a label."""
+    output = Output(index)
+    object.__setattr__(output, "_bare", True)
+    return output
+
+
+def _check_no_labels(index: Any, outputs: Outputs) -> None:
+    """Refuses plain numbers that are both an output and the label of another one."""
+    classes = outputs.classes
+    if classes is None or not all(isinstance(label, int | float) for label in classes):
+        return
+    if isinstance(index, tuple):
+        return
+    try:
+        numbers = torch.as_tensor(_array(index)).reshape(-1).unique().tolist()
+    except (TypeError, ValueError, RuntimeError):  # refused by name where it is used
+        return
+    for number in numbers:
+        place = classes.index(number) if number in classes else None
+        if place is None or number in (place, place - len(classes)):
+            continue
+        there = "no output has that number"
+        if -len(classes) <= number < len(classes):
+            there = f"output {number} is that of class {classes[int(number)]!r}"
+        raise TargetError(
+            expected="an output by its number, or a class by its label",
+            got=f"{number}, the label of output {place}, while {there}",
+            advice=f"Say which: target=Label({number!r}), or target=Output({place}).",
+        )
+
+
+def _sum_to_one(outputs: Tensor) -> bool:
+    """Whether outputs (n, classes) look like probabilities."""
+    numbers = outputs.detach()
+    inside = bool(((numbers >= 0) & (numbers <= 1)).all())
+    if not inside or not numbers.is_floating_point():
+        return False
+    return bool(((numbers.sum(1) - 1).abs() < _SURELY).all())
+
+
+def _check_probabilities(numbers: Tensor, target: Target) -> None:
+    """Refuses numbers that cannot be probabilities, beyond rounding."""
+    plain = numbers.detach()
+    slack = _ROUNDINGS * torch.finfo(plain.dtype).eps if plain.is_floating_point() else 0.0
+    outside = (plain < -slack) | (plain > 1 + slack)
+    if bool(outside.any()):
+        raise TargetError(
+            expected=f"probabilities, numbers from 0 to 1, for {target!r}",
+            got=f"{float(plain[outside][0]):.6g}",
+            advice=(
+                "Explain logits by probabilities=False, or a method that gives probabilities: "
+                "wrap(model, output='predict_proba')."
+            ),
+        )
 
 
 def _check_inside(outputs: Tensor, index: tuple[int, ...]) -> None:
@@ -731,12 +1088,14 @@ def as_target(value: Any) -> Target:
             got=f"the class {value.__name__}",
             advice=f"Make one: {value.__name__}(...).",
         )
+    if _is_label(value):
+        return Label(value)
     # True is an int to Python, and no output.
     if isinstance(value, int | tuple | list | Tensor) and not isinstance(value, bool):
-        return Output(value)
+        return _bare(value)
     # Arrays and numbers of NumPy, columns of pandas.
     if hasattr(value, "__array__"):
-        return Output(value)
+        return _bare(value)
     if callable(value):
         return Function(value)
     raise KindError(

@@ -128,12 +128,21 @@ FORWARDS = {
     "a lost connection": (ask(Occlusion, lost, X), "OSError: connection lost"),
     "arrays": (ask(Occlusion, on_arrays, X), r"hand over x\.numpy\(\)|x\.numpy\(\)"),
     "not fitted": (ask(Exact, LogisticRegression(), ROWS), r"model\.fit"),
-    "one dimension": (ask(Exact, fitted(ROWS), ROWS[0]), r"x\[None\]"),
     "columns": (ask(Exact, fitted(ROWS), ROWS[:, :2]), "fitted on 3 columns, and was handed 2"),
-    "their order": (ask(Exact, fitted(FRAME), FRAME[["c", "b", "a"]]), "another order"),
-    "lacking": (ask(Exact, fitted(FRAME), FRAME[["a", "b"]]), r"lacking \['c'\]"),
     "output=": (ask(Exact, assay.wrap(LINEAR, output=lambda out: out["scores"]), X), "output= to"),
 }
+
+
+@pytest.mark.parametrize(
+    ("asked", "advice"),
+    [
+        (ask(Exact, fitted(ROWS), ROWS[0]), r"x\[None\] or frame\.iloc\[\[0\]\]"),
+        (ask(Exact, fitted(FRAME), FRAME[["a", "b"]]), r"lacking \['c'\]"),
+    ],
+)
+def test_an_estimator_is_not_asked_about_what_it_was_not_fitted_on(asked: Any, advice: str) -> None:
+    with pytest.raises(ModelError, match=advice):
+        asked()
 
 
 @pytest.mark.parametrize("name", FORWARDS)

@@ -112,7 +112,7 @@ def test_a_target_that_the_outputs_cannot_answer_is_refused(
         value(target, outputs)
 
 
-@pytest.mark.parametrize("target", ["cat", 1.5, True, object(), None])
+@pytest.mark.parametrize("target", [1.5, True, object(), None])
 def test_a_target_of_the_wrong_kind_is_refused(target: Any) -> None:
     with pytest.raises(KindError, match="Expected"):
         as_target(target).sized(5)

@@ -21,6 +21,7 @@ from torch import Tensor
 from assay.answers.header import (
     MAPPING,
     TEXT,
+    Field,
     checked,
     damaged,
     listed,
@@ -36,6 +37,8 @@ from assay.settings import argument
 if TYPE_CHECKING:
     import pandas as pd
 
+_TARGETS = 3  # different targets that are told in one text
+_LABEL_TYPES = (str, int, float, bool, type(None))
 _SHARE_DIGITS = 9  # 0.07 * 100 is 7.000000000000001: rounding up must not make it 8
 
 
@@ -57,6 +60,9 @@ class Attribution:
         provenance: what it takes to ask again: method, question, seed, versions.
         own_names: for each input the names of the features that it has, from feature 0 on, where
             they differ from input to input (the words of texts); else None. See `names_of`.
+        targets: for each input what was explained of it, in words: its class by label where that
+            is known. `target` is the same in one text.
+        index: what the caller counts the inputs by, the index of a frame; None for 0, 1, 2, ...
 
     >>> answer = Attribution(
     ...     torch.tensor([[3.0, -4.0, 1.0]]), torch.zeros(1), torch.zeros(1),
@@ -76,6 +82,17 @@ class Attribution:
     facts: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     own_names: Sequence[Sequence[str]] | None = None
+    targets: Sequence[str] | None = None
+    index: Sequence[Any] | None = None
+
+    @property
+    def target(self) -> str:
+        """What was explained, in words: the class by its label where all inputs share it, else the
+        classes of all of them, in the order in which they first come.
+        """
+        different = list(dict.fromkeys(self.targets or ()))
+        shown = ", ".join(different[:_TARGETS])
+        return f"{shown}, ..." if len(different) > _TARGETS else shown
 
     @property
     def method(self) -> str:
@@ -139,6 +156,9 @@ class Attribution:
         }
         if self.own_names is not None:
             per_input["own_names"] = tuple(self.own_names)[part]
+        for name in ("targets", "index"):
+            listed_ones = getattr(self, name)
+            per_input[name] = None if listed_ones is None else tuple(listed_ones)[part]
         return replace(self, **per_input)
 
     def top(self, amount: int | float, *, by: Literal["value", "magnitude"] = "value") -> Tensor:
@@ -173,19 +193,32 @@ class Attribution:
             chosen[ranked[:k]] = True
         return mask
 
-    def to_pandas(self) -> pd.DataFrame:
-        """One row per input, one column per feature.
+    def to_pandas(self, *, ends: bool = False) -> pd.DataFrame:
+        """One row per input, one column per feature, under the caller's own index.
 
-        Of several texts, a row's label is the tuple of its words, in the order of the columns.
+        What was explained stands over the columns (`frame.columns.name`), and for each input in
+        `frame.attrs["targets"]`.
+
+        Settings:
+            ends: whether columns follow that say what was explained, the base and the prediction.
         """
         import pandas as pd
 
-        index = None
-        if self.own_names is not None:
-            # Tuples as labels, not as levels: texts have words in different numbers.
+        ends = argument("to_pandas", "ends", ends, bool)
+        index = _pandas_index(self.index)
+        # Of several texts a row's label is the tuple of its words, unless the caller has his own.
+        if self.index is None and self.own_names is not None:
             labels = list(map(tuple, self.own_names))
             index = pd.Index(labels, tupleize_cols=False, name="names", dtype=object)
-        return pd.DataFrame(self.values.cpu().numpy(), index=index, columns=list(self.names))
+        frame = pd.DataFrame(self.values.cpu().numpy(), columns=list(self.names), index=index)
+        if self.targets is not None:
+            frame.attrs["targets"] = list(self.targets)
+            frame.columns.name = self.target
+        if ends:
+            frame["target"] = None if self.targets is None else list(self.targets)
+            frame["base"] = self.base.cpu().numpy()
+            frame["prediction"] = self.prediction.cpu().numpy()
+        return frame
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes one file: the arrays as safetensors, the facts as JSON in its header. Nothing is
@@ -204,6 +237,9 @@ class Attribution:
             "kind": self.kind,
             "facts": self.facts,
             "provenance": self.provenance,
+            # One text where all inputs share it.
+            "targets": _saved_targets(self.targets),
+            "index": None if self.index is None else list(map(_plain_label, self.index)),
         }
         # Left out of the file where there are none, as arrays are.
         if self.own_names is not None:
@@ -227,11 +263,48 @@ class Attribution:
         shape = tuple(facts.pop("shape"))
         if facts["own_names"] is not None:
             facts["own_names"] = tuple(map(tuple, facts["own_names"]))
+        n = len(saved.arrays["values"])
+        if facts["targets"] is not None:
+            facts["targets"] = tuple(facts["targets"]) * (n if len(facts["targets"]) == 1 else 1)
+        if facts["index"] is not None:
+            facts["index"] = tuple(map(_as_label, facts["index"]))
         fields: dict[str, Any] = {**saved.arrays, **facts}
         return cls(**fields, names=names, shape=shape)
 
     def __repr__(self) -> str:
-        return f"Attribution({self.method}, {len(self)} inputs, {self.values.shape[1]} features)"
+        told = f"{self.method}, {len(self)} inputs, {self.values.shape[1]} features"
+        # Outputs without labels are known by the question.
+        if self.targets and not self.target.startswith(("output ", "the output")):
+            told += f", of {self.target}"
+        return f"Attribution({told})"
+
+
+def _pandas_index(index: Sequence[Any] | None) -> Any:
+    if index is None:
+        return None
+    import pandas as pd
+
+    # Tuples are the labels of an index of several levels.
+    return pd.Index(list(index))
+
+
+def _plain_label(label: Any) -> Any:
+    """A label of an input as JSON holds it: dates and the like by their text."""
+    if isinstance(label, tuple):
+        return list(map(_plain_label, label))
+    if isinstance(label, float) and not math.isfinite(label):
+        return str(label)
+    return label if isinstance(label, _LABEL_TYPES) else str(label)
+
+
+def _as_label(label: Any) -> Any:
+    return tuple(map(_as_label, label)) if isinstance(label, list) else label
+
+
+def _saved_targets(targets: Sequence[str] | None) -> list[str] | None:
+    if targets is None:
+        return None
+    return list(targets[:1]) if len(set(targets)) == 1 else list(targets)
 
 
 def _feature_count(amount: Any, features: int) -> int:
@@ -267,6 +340,14 @@ class Kind(Enum):
     """A saliency without a unit of its own."""
 
 
+def _is_label(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(part, _LABEL_TYPES) for part in value)
+    return isinstance(value, _LABEL_TYPES)
+
+
+_LABEL = Field("a label, a number, or a list of those", _is_label)
+
 _SCHEMA = {
     "names": listed(TEXT),
     "shape": listed(whole()),
@@ -274,12 +355,16 @@ _SCHEMA = {
     "facts": MAPPING,
     "provenance": MAPPING,
     "own_names": optional(listed(listed(TEXT))),
+    "targets": optional(listed(TEXT)),
+    "index": optional(listed(_LABEL)),
 }
 
 
 def _checked(saved: SavedAnswer, where: str) -> dict[str, Any]:
     """The facts of a saved attribution, whose names, shape and arrays fit each other."""
-    facts = checked({"own_names": None, **saved.facts}, _SCHEMA, where)
+    # Files of earlier versions say neither.
+    absent = {"own_names": None, "targets": None, "index": None}
+    facts = checked({**absent, **saved.facts}, _SCHEMA, where)
     values = saved.arrays.get("values")
     if values is None or values.dim() != 2:
         raise damaged(where, "values (n, features)", "none of that shape")
@@ -309,7 +394,14 @@ def _checked(saved: SavedAnswer, where: str) -> dict[str, Any]:
             f"names of at most {features} features for each of {n} inputs as 'own_names'",
             f"{len(own_names)} lists of names",
         )
+    _check_per_input("targets", facts["targets"], (1, n), where)
+    _check_per_input("index", facts["index"], (n,), where)
     return facts
+
+
+def _check_per_input(name: str, listed_ones: Any, counts: tuple[int, ...], where: str) -> None:
+    if listed_ones is not None and len(listed_ones) not in counts:
+        raise damaged(where, f"{counts[-1]} entries in {name!r}", f"{len(listed_ones)}")
 
 
 def _check_array(name: str, array: Tensor, shape: tuple[int, ...] | None, where: str) -> None:

@@ -5,6 +5,7 @@ predictor takes.
 
 - `layout`: the base of all layouts, and the context that travels beside the inputs (`Aligned`, `Shared`)
 - `arrays`: whatever holds numbers as one plain tensor, and the refusal of what only looks like it
+- `containers`: what is easily made an array or a table, and is refused with the line that does it
 - `number_types`: which type holds the numbers of several tensors exactly
 - `names`: names of elements, made when they are asked for
 - `places`: which axes of an input are places, and which one holds its channels

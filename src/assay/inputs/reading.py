@@ -13,6 +13,7 @@ from torch import Tensor
 
 from assay.errors import InputError
 from assay.inputs.arrays import as_tensor
+from assay.inputs.containers import check_cells, check_container
 from assay.inputs.layout import Layout
 from assay.inputs.tables import table_layout
 from assay.inputs.tensors import TensorLayout, tensor_parts
@@ -25,7 +26,9 @@ def layout_of(raw: Any, *, device: torch.device, dtype: torch.dtype | None) -> L
     """The layout of raw inputs; floating tensors take the model's number type, integers keep
     theirs.
     """
+    check_container(raw)
     if _is_frame(raw):
+        check_cells(raw)
         return table_layout(raw, device)
     tensors = [as_tensor(part) for part in tensor_parts(raw)]
     _check_common_length(tensors)

@@ -23,12 +23,13 @@ from torch import Tensor
 from assay import engine, extensions
 from assay.answers.attribution import Attribution, Kind
 from assay.answers.provenance import versions
-from assay.errors import AbilityError, KindError, asking
+from assay.errors import AbilityError, InputError, KindError, asking
 from assay.features.partition import Partition
 from assay.inputs.tensors import TensorLayout
 from assay.models.base import Ability, finite
 from assay.question.question import Question
-from assay.settings import Settings, checked_seed
+from assay.settings import Settings, argument, checked_seed
+from assay.targets import Output
 
 Ask: TypeAlias = "Callable[[Method, Sequence[Question]], Sequence[Tensor | Estimate]]"
 """A method and questions that differ in the output alone, to an estimate for each."""
@@ -186,21 +187,64 @@ class Method(Settings, ABC):
 
     @final
     def for_outputs(
-        self, question: Question, outputs: Sequence[int] | None = None, *, seed: int = 0
+        self,
+        question: Question,
+        outputs: Sequence[int] | None = None,
+        *,
+        top: int | None = None,
+        seed: int = 0,
     ) -> tuple[Attribution, ...]:
         """One answer for each output of the model, from shared evaluations where the method can.
 
         `outputs` picks some of them; outputs of several dimensions are counted in row-major order.
-        Each answer is what the method says of the same question with that output as its target;
-        its facts count the evaluations of all of them, and say for how many they were.
+        `top` picks those that are largest on each input: the first answer is about each input's
+        largest output, the second about the one behind it, and `answer.targets` says which they
+        are, by their labels where these are known. Each answer is what the method says of the same
+        question with that output as its target; its facts count the evaluations of all of them,
+        and say for how many they were.
         """
         seed = checked_seed(seed, type(self).__name__)
+        top = argument("for_outputs", "top", top, int | None)
         with self._asked(question):
+            if top is not None:
+                return self._for_top(question, outputs, top, seed)
             return self._answers(
                 lambda: question.for_outputs(outputs),
                 lambda method, shards: method.per_output(shards, seed),
                 seed,
             )
+
+    def _for_top(
+        self, question: Question, outputs: Sequence[int] | None, top: int, seed: int
+    ) -> tuple[Attribution, ...]:
+        if self.pools_inputs:
+            raise InputError(
+                expected=f"outputs by their numbers for {self!r}, which pools all inputs",
+                got=f"top={top}",
+                advice="Write for_outputs(question, [0, 1]).",
+            )
+        needed: list[Question] = []
+        ranks: list[Tensor] = []
+
+        def largest() -> Sequence[Question]:
+            every = question.for_outputs(outputs)
+            if not 1 <= top <= len(every):
+                raise InputError(
+                    expected=f"top from 1 to {len(every)}, the number of outputs",
+                    got=top,
+                    advice="Leave it out for all of them.",
+                )
+            clean = torch.stack([asked.prediction for asked in every], dim=1)
+            order = clean.argsort(dim=1, descending=True, stable=True)[:, :top]
+            columns, places = order.unique(return_inverse=True)
+            ranks.extend(places.unbind(dim=1))
+            needed.extend(every[column] for column in columns.tolist())
+            return needed
+
+        answers = self._answers(
+            largest, lambda method, shards: method.per_output(shards, seed), seed
+        )
+        return tuple(_picked(question, needed, answers, rank) for rank in ranks)
 
     @final
     def estimate(self, question: Question, seed: int) -> Estimate:
@@ -246,6 +290,9 @@ class Method(Settings, ABC):
             "backwards": spent.backwards,
             "plan": spent.plans,
         }
+        # Values are then shares of where the logarithm was cut.
+        if spent.clipped:
+            facts["clipped"] = spent.clipped
         if len(asked) > 1:
             facts["outputs"] = len(asked)
         return tuple(
@@ -338,6 +385,8 @@ class Method(Settings, ABC):
                 "versions": versions(),
             },
             own_names=join.own_names_of_all(),
+            targets=join.targets(),
+            index=question.index if len(join.values) == question.n else None,
         )
 
 
@@ -362,6 +411,7 @@ class _Join:
         self.players: list[int] = []
         self.notes: dict[str, Any] = {}
         self.own_names: list[Sequence[str]] = []
+        self.explained: list[str] = []
 
     def add_ends(self, prediction: Tensor, base: Tensor) -> None:
         self.predictions.append(prediction)
@@ -377,6 +427,9 @@ class _Join:
         self.values[self.done : self.done + rows] = piece.values
         self.done += rows
         self.own_names += shard.partition.own_names or ()
+        # A pooled answer is about no single input.
+        if piece.ends is None:
+            self.explained += shard.explained
         if piece.ends is not None:
             self.add_ends(*piece.ends)
         self.errors.append(piece.standard_error)
@@ -391,6 +444,10 @@ class _Join:
         if not self.own_names or len(self.own_names) != len(self.values):
             return None
         return tuple(self.own_names)
+
+    def targets(self) -> tuple[str, ...] | None:
+        """What was explained of each input, where the answer is about single ones."""
+        return tuple(self.explained) if self.explained else None
 
     def standard_error(self) -> Tensor | None:
         """The errors of all shards: none where none has any, zero for those that were exact."""
@@ -458,6 +515,34 @@ def _base_of(shard: Question) -> Tensor:
     if shard.says_what_absent_means:
         return shard.base
     return torch.full_like(shard.prediction, torch.nan)
+
+
+def _picked(
+    question: Question,
+    questions: Sequence[Question],
+    answers: Sequence[Attribution],
+    rank: Tensor,
+) -> Attribution:
+    """One answer that takes each input (n,) from the answer with its number in `rank`."""
+    rows = torch.arange(len(rank), device=rank.device)
+    first = answers[0]
+    parts: dict[str, Any] = {}
+    for name in ("values", "base", "prediction", "gap", "standard_error"):
+        if getattr(first, name) is not None:
+            parts[name] = torch.stack([getattr(answer, name) for answer in answers])[rank, rows]
+    chosen = rank.tolist()
+    # What has an entry for each input is that of the answer it comes from.
+    facts = dict(first.facts)
+    for name, fact in first.facts.items():
+        if isinstance(fact, list) and len(fact) == len(chosen):
+            facts[name] = [answers[k].facts[name][i] for i, k in enumerate(chosen)]
+    targets = tuple((answers[k].targets or ("",))[i] for i, k in enumerate(chosen))
+    asked = questions[chosen[0]]
+    if len(set(chosen)) > 1:
+        indices = [getattr(questions[k].target, "index", 0) for k in chosen]
+        asked = question.of(Output(indices))
+    provenance = {**first.provenance, "question": asked.digest, "asked": repr(asked)}
+    return replace(first, **parts, facts=facts, provenance=provenance, targets=targets)
 
 
 def _as_estimate(given: Tensor | Estimate) -> Estimate:

@@ -66,6 +66,10 @@ class Model(ABC):
     """Rows of data that stand in for what is absent, where `wrap` was told them."""
     takes_missing: bool = False  # may be overridden
     """Whether NaN is a value the predictor knows what to do with."""
+    classes: tuple[Any, ...] | None = None  # may be overridden
+    """The labels of the classes, in the order of the outputs, where they are known."""
+    probabilities: bool | None = None  # may be overridden
+    """Whether outputs are probabilities (True) or scores (False); None where nobody has said."""
     incremental: bool = False  # may be overridden
     """Whether `call_changed` may cost less than `call`."""
     memory_formats: int = 1  # may be overridden

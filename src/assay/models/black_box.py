@@ -16,7 +16,10 @@ from assay.engine import Chunking
 from assay.errors import KindError, ModelError
 from assay.inputs.layout import Rows
 from assay.models.base import Ability, Model, checked, digest
+from assay.models.boosters import asked_booster, gives_probabilities, is_booster
+from assay.models.columns import Columns
 from assay.models.identity import identity
+from assay.models.missing import takes_missing
 from assay.models.networks.locks import alone_in
 from assay.models.networks.module_state import ModuleState, modules_in
 
@@ -79,6 +82,16 @@ def _is_single(outputs: Any) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize <= 4
 
 
+def unchanged(outputs: Any) -> Any:
+    """Outputs as they came: what picks a part where none is meant."""
+    return outputs
+
+
+# What a method of an estimator answers with, by its name: of scores, `log_softmax` and log-odds are
+# those of the probabilities (of log-probabilities it is the same).
+_PROBABILITIES = {"predict_proba": True, "decision_function": False, "predict_log_proba": False}
+
+
 @final
 class Estimator(Model):
     """An estimator, always called with the kind of table that it was fitted on."""
@@ -91,11 +104,17 @@ class Estimator(Model):
         method: str,
         chunking: Chunking | None = None,
         device: torch.device | None = None,
+        output: Callable[[Any], Any] = unchanged,
     ) -> None:
         self.estimator = estimator
         self.method = method
         self.chunking = chunking or Chunking()
         self.device = device or torch.device("cpu")
+        self.output = output
+        # What the caller has said of it.
+        self.missing: bool | None = None
+        self.declared_classes: tuple[Any, ...] | None = None
+        self.declared_probabilities: bool | None = None
 
     @property
     def name(self) -> str:
@@ -103,44 +122,90 @@ class Estimator(Model):
 
     @property
     def takes_missing(self) -> bool:  # type: ignore[override]
-        """Whether the estimator says that it can take NaN."""
-        tags = getattr(self.estimator, "__sklearn_tags__", None)
-        if not callable(tags):
-            return False
-        try:
-            return bool(tags().input_tags.allow_nan)
-        except (AttributeError, TypeError):  # tags of another version
-            return False
+        """Whether the estimator can take NaN, by what was declared or by what it says."""
+        if self.missing is not None:
+            return self.missing
+        return is_booster(self.estimator) or takes_missing(self.estimator)
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:  # type: ignore[override]
+        """The labels of its classes; those of several targets are no one's until one is picked."""
+        if self.declared_classes is not None:
+            return self.declared_classes
+        if self.method == "predict":
+            return None
+        return labels_of(self.estimator)
+
+    @property
+    def probabilities(self) -> bool | None:  # type: ignore[override]
+        """Whether the method's name, or a booster's objective, says that it gives probabilities."""
+        if self.declared_probabilities is not None:
+            return self.declared_probabilities
+        if is_booster(self.estimator):
+            return gives_probabilities(self.estimator, self.method)
+        return _PROBABILITIES.get(self.method)
 
     def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
         if len(rows) != 1 or context:
             raise KindError(
                 expected=f"one table and no context for {self.name}",
                 got=f"{len(rows)} inputs and {len(context)} context",
-                advice="Wrap a function that takes them all and calls the estimator.",
+                advice=(
+                    "Rows in a list are one array, numpy.stack(rows); for anything else wrap a "
+                    "function that takes them all and calls the estimator."
+                ),
             )
-        outputs = getattr(self.estimator, self.method)(self._table(rows[0]))
+        outputs = self.output(self._asked(self._table(rows[0])))
         self.single = _is_single(outputs)
         return checked(_as_tensor(outputs, self.name), len(rows[0]), self.name)
+
+    def _asked(self, table: Any) -> Any:
+        if is_booster(self.estimator):
+            return asked_booster(self.estimator, self.method, table)
+        return getattr(self.estimator, self.method)(table)
 
     def _table(self, rows: Any) -> Any:
         """Rows in the kind of table that the estimator was fitted on, so that it has no cause to
         warn.
         """
-        columns = getattr(self.estimator, "feature_names_in_", None)
         if isinstance(rows, Tensor):
-            array = rows.detach().cpu().numpy()
-            if columns is None:
-                return array
-            import pandas as pd
+            return self._of_array(rows.detach().cpu().numpy())
+        # Texts come as a list.
+        if isinstance(rows, list):
+            return rows
+        return Columns.of(self.estimator).arranged(rows, self.name)
 
-            return pd.DataFrame(array, columns=list(columns))
-        if columns is None and not isinstance(rows, list):
-            return rows.to_numpy()
-        return rows
+    def _of_array(self, array: np.ndarray[Any, Any]) -> Any:
+        Columns.of(self.estimator).check_rows(array.shape, self.name)
+        names = getattr(self.estimator, "feature_names_in_", None)
+        if names is None or array.ndim != 2 or array.shape[1] != len(names):
+            return array
+        import pandas as pd
+
+        return pd.DataFrame(array, columns=list(names))
 
     def fingerprint(self) -> bytes:
-        return digest(self.name.encode(), identity(self.estimator))
+        return digest(self.name.encode(), identity(self.estimator, *self._picked()))
+
+    def _picked(self) -> tuple[Any, ...]:
+        return () if self.output is unchanged else (self.output,)
+
+
+def labels_of(estimator: Any, part: int | None = None) -> tuple[Any, ...] | None:
+    """The classes of a fitted estimator as plain Python values, those of one of its targets where
+    it has several; None where it has none.
+    """
+    try:
+        classes = getattr(estimator, "classes_", None)
+        if part is not None:
+            classes = classes[part]  # type: ignore[index]
+        array = None if classes is None else np.asarray(classes)
+    except Exception:  # whatever a property raises before the fit, or lists of several lengths
+        return None
+    nested = isinstance(classes, list) and not all(map(np.isscalar, classes))
+    if array is None or array.ndim != 1 or nested:
+        return None
+    return tuple(array.tolist())
 
 
 @final
@@ -166,6 +231,16 @@ class Function(Model):
         self.device = device or torch.device("cpu")
         self.tensors = tensors
         self.names = names
+        # The method of an estimator says by its name what it gives, and its owner knows the labels.
+        whole = output is unchanged
+        method = getattr(function, "__name__", "")
+        owner = getattr(function, "__self__", None)
+        self.takes_missing = owner is not None and takes_missing(owner)
+        self.classes = None
+        self.probabilities = None
+        if owner is not None and whole and method in _PROBABILITIES:
+            self.classes = labels_of(owner)
+            self.probabilities = _PROBABILITIES[method]
         # Names of the context that is handed over as arrays, since it came as such.
         self.as_arrays: frozenset[str] = frozenset()
         self._sample: tuple[Rows, Mapping[str, Any]] | None = None
@@ -226,6 +301,9 @@ class Function(Model):
         made = Function(self.function, self.output, self.chunking, self.device, tensors, names)
         # One memory for both: what is learnt of chunks stays with what was wrapped.
         made.__dict__["_searches"] = self._searches
+        made.takes_missing = self.takes_missing
+        made.classes = self.classes
+        made.probabilities = self.probabilities
         return made
 
     def asked_about(

@@ -22,6 +22,7 @@ from assay.errors import AbilityError, AssayError, ModelError
 from assay.inputs.layout import Rows
 from assay.models.base import Model
 from assay.models.black_box import Function
+from assay.models.columns import Columns
 
 _LONGEST = 200  # letters of a foreign message that are repeated
 _LARGEST_TRIAL = 1 << 22  # elements up to which all inputs are tried as one
@@ -29,7 +30,17 @@ _MOST_ARGUMENTS = 8  # arguments that are tried in the place of the first
 
 # What a mistake in shapes, types or arguments raises: others (a lost connection, say) mean what they
 # say, and asking again would cost and not help.
-_TELLING = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError)
+_TELLING = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+)
+# Those of libraries that are not imported for it.
+_TELLING_NAMES = ("InvalidIndexError", "CatBoostError", "LightGBMError", "XGBoostError")
 
 Change: TypeAlias = tuple[str, Rows]
 """A line of code, and the rows that it would make of those that were asked."""
@@ -191,7 +202,8 @@ _KNOWN = (
 
 def _known(error: Exception, name: str) -> AssayError | None:
     text = str(error)
-    if type(error).__name__ == "NotFittedError":
+    unfitted = re.search(r"no trained model|0 feature is supplied", text)
+    if type(error).__name__ == "NotFittedError" or unfitted:
         return ModelError(
             expected=f"{name} to be fitted",
             got=_message(error),
@@ -220,8 +232,16 @@ def _advice(error: Exception, asked: Asked) -> str:
     """What helps: the first of the usual mistakes that can be shown to be this one."""
     if asked.removed:
         return _other_removal(asked)
-    if isinstance(error, _TELLING):
-        for find in (_arguments, _columns, _another_form, _outside_vocabulary, _by_name, _fixed):
+    if isinstance(error, _TELLING) or type(error).__name__ in _TELLING_NAMES:
+        for find in (
+            _arguments,
+            _columns,
+            _as_array,
+            _another_form,
+            _outside_vocabulary,
+            _by_name,
+            _fixed,
+        ):
             advice = find(asked)
             if advice:
                 return advice
@@ -286,24 +306,40 @@ def _columns(asked: Asked) -> str:
     """Whether an estimator was fitted on other columns."""
     estimator = getattr(asked.model, "estimator", None)
     table = asked.rows[0]
-    fitted = getattr(estimator, "feature_names_in_", None)
+    fitted = Columns.of(estimator).names
     if fitted is not None and hasattr(table, "columns"):
         names = list(map(str, fitted))
         given = list(map(str, table.columns))
-        if sorted(names) == sorted(given) and names != given:
-            return "The columns have another order: frame[list(model.feature_names_in_)]."
-        if names != given:
+        if set(names) != set(given):
             lacking = [name for name in names if name not in given]
             more = [name for name in given if name not in names]
             return (
                 f"It was fitted on other columns: lacking {lacking[:5]}, too many {more[:5]}. Hand "
-                "over frame[list(model.feature_names_in_)]."
+                "over frame[columns], with the columns of the fit: list(model.feature_names_in_)."
             )
     count = getattr(estimator, "n_features_in_", None)
     shape = tuple(getattr(table, "shape", ()))
     if isinstance(count, int) and len(shape) == 2 and shape[1] != count:
         return f"It was fitted on {count} columns, and was handed {shape[1]}."
     return ""
+
+
+def _as_array(asked: Asked) -> str:
+    """Whether the predictor takes the numbers of a table without its names."""
+    table = asked.rows[0]
+    if not hasattr(table, "columns") or len(asked.rows) > 1:
+        return ""
+    try:
+        array = table.to_numpy()
+        called = getattr(asked.model, "function", None)
+        if called is None:
+            called = getattr(asked.model.estimator, asked.model.method)  # type: ignore[attr-defined]
+        outputs = called(array)
+    except Exception:  # whatever it raises, an array is not what it wants
+        return ""
+    if len(outputs) != len(table):
+        return ""
+    return "It does answer an array: hand over frame.to_numpy()."
 
 
 def _another_form(asked: Asked) -> str:

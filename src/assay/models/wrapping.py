@@ -13,7 +13,8 @@ from torch import nn
 from assay.engine import Chunking, PlanRuns, out_of_memory
 from assay.errors import AssayError, InputError, KindError, ModelError
 from assay.models.base import Model
-from assay.models.black_box import Estimator, Function
+from assay.models.black_box import Estimator, Function, labels_of, unchanged
+from assay.models.boosters import BOOSTER_ANSWERS, gives_labels, is_booster
 from assay.models.networks.by_name import behind_names
 from assay.models.networks.by_name import by_name as module_by_name
 from assay.models.networks.network import Network
@@ -22,16 +23,13 @@ from assay.settings import scalar, shown
 
 # The most telling answer of an estimator comes first.
 _ANSWERS = ("predict_proba", "decision_function", "predict")
-
-
-def _unchanged(outputs: Any) -> Any:
-    return outputs
+_ALSO = ("predict_log_proba",)  # by its name only
 
 
 def _picker(output: str | int | Callable[[Any], Any] | None) -> Callable[[Any], Any]:
     """What picks the part of a structured output that is meant."""
     if output is None:
-        return _unchanged
+        return unchanged
     if callable(output):
         return _picking(output)
     key: Any = output
@@ -91,6 +89,9 @@ def wrap(
     reproducible: bool = False,
     speedups: bool = True,
     background: Any = None,
+    missing: bool | None = None,
+    classes: Sequence[Any] | None = None,
+    probabilities: bool | None = None,
 ) -> Model:
     """A `Model` from a torch module, an estimator in the style of scikit-learn, or any callable on
     arrays or tensors.
@@ -105,7 +106,8 @@ def wrap(
         device: where inputs are put; that of the weights by default.
         output: which part of a structured output is meant (a key, an index or a callable); for an
             estimator, which of `predict_proba`, `decision_function` and `predict` is explained (the
-            first that exists, by default).
+            first that exists, by default; `predict_log_proba` by its name), or which of several
+            arrays of it. A booster of XGBoost or LightGBM gives its own prediction, or "margin".
         argument: the name of the argument that takes the inputs (several names for several inputs),
             where it is not the first.
         plan: the `facts["plan"]` of an earlier answer; the same question then runs the same chunks
@@ -116,20 +118,28 @@ def wrap(
             about patches alone (docs/incremental.md).
         background: rows of data like the inputs. Questions that say no removal average over them:
             removal=Background(rows).
+        missing: whether NaN is a value that the predictor knows what to do with. Estimators,
+            pipelines with an imputer and boosters are asked; of a function it is to be said.
+        classes: the labels of the outputs, in their order; those of an estimator are known.
+        probabilities: whether the outputs are probabilities, which `LogOdds` and `LogProb` have to
+            know; of `predict_proba`, `decision_function` and a booster it is known.
 
     >>> import torch
     >>> wrap(torch.nn.Linear(3, 2)).name
     'Linear'
     """
-    model: Model = predictor
-    if not isinstance(predictor, Model):
+    said = any(part is not None for part in (missing, classes, probabilities, background))
+    if isinstance(predictor, Model):
+        # What the caller holds stays what it is.
+        model = _copied(predictor) if said else predictor
+    else:
         model = _wrapped(predictor, batch_size, device, output, plan, reproducible, speedups)
-    elif argument is None and background is not None:
-        # The caller's own wrapper stays what it is.
-        model = copy.copy(predictor)
+    if said:
+        _declare(model, missing, classes, probabilities)
     if argument is not None:
+        kept = model.background
         model = by_name(model, _names(argument))
-        model.background = getattr(predictor, "background", None)
+        model.background = kept
     if background is not None:
         model.background = background
     return model
@@ -152,17 +162,15 @@ def _wrapped(
     if isinstance(predictor, nn.Module):
         return Network(predictor, _picker(output), chunking, place, speedups)
     # An estimator may be callable, too: its answers count first.
-    answers = [name for name in _ANSWERS if callable(getattr(predictor, name, None))]
+    answers = _answers(predictor)
     if answers and not isinstance(predictor, type):
-        if output is not None and output not in answers:
-            raise InputError(
-                expected=f"output to be one of {answers} for {type(predictor).__name__}",
-                got=repr(output),
-                advice=f"Choose one: wrap(model, output={answers[0]!r}).",
-            )
-        method = str(output or answers[0])
+        method, pick = _method(predictor, output, answers)
         _check_no_labels(predictor, method, answers)
-        return Estimator(predictor, method, chunking, place)
+        model = Estimator(predictor, method, chunking, place, pick)
+        # Of several targets each has classes of its own.
+        if isinstance(output, int):
+            model.declared_classes = labels_of(predictor, output)
+        return model
     if callable(predictor) and not isinstance(predictor, type):
         return Function(predictor, _picker(output), chunking, place)
     raise KindError(
@@ -172,6 +180,97 @@ def _wrapped(
         got=type(predictor).__name__,
         advice="Hand over an instance rather than a class, or a function that predicts.",
     )
+
+
+def _answers(predictor: Any) -> list[str]:
+    """What an estimator can be asked for, the most telling first; empty for anything else."""
+    if is_booster(predictor):
+        return list(BOOSTER_ANSWERS)
+    return [name for name in _ANSWERS if callable(getattr(predictor, name, None))]
+
+
+def _method(
+    estimator: Any, output: Any, answers: Sequence[str]
+) -> tuple[str, Callable[[Any], Any]]:
+    """The method of an estimator that is asked, and what picks the part of its answer."""
+    if output is None or output in answers:
+        return str(output or answers[0]), unchanged
+    if output in _ALSO and callable(getattr(estimator, output, None)):
+        return output, unchanged
+    if isinstance(output, str):
+        raise InputError(
+            expected=f"output to be one of {answers} for {type(estimator).__name__}",
+            got=repr(output),
+            advice=f"Choose one: wrap(model, output={answers[0]!r}).",
+        )
+    if callable(output):
+        return answers[0], _picking(output)
+    return answers[0], _part_of_several(output, f"{type(estimator).__name__}.{answers[0]}")
+
+
+def _part_of_several(number: int, who: str) -> Callable[[Any], Any]:
+    """Picks one of several arrays, as estimators with several targets give them."""
+    pick_part = _picker(number)
+
+    def pick(outputs: Any) -> Any:
+        # A number of an array would pick an input.
+        if not isinstance(outputs, list | tuple):
+            raise InputError(
+                expected=f"several arrays from {who} to pick number {number} of",
+                got=_described(outputs),
+                advice=f"Its columns are explained by the target: Question(..., target={number}).",
+            )
+        return pick_part(outputs)
+
+    return pick
+
+
+def _copied(model: Model) -> Model:
+    """A wrapper of the same predictor, of which more may be said."""
+    if isinstance(model, Estimator | Function):
+        return copy.copy(model)
+    raise KindError(
+        expected="a predictor to say something of by missing=, classes= or probabilities=",
+        got=f"{model.name}, which is a model already",
+        advice="Say it when the predictor is wrapped, or as attributes of your Model's class.",
+    )
+
+
+def _declare(model: Model, missing: Any, classes: Any, probabilities: Any) -> None:
+    """Keeps what the caller says of a predictor that nobody can read off it."""
+    missing = checked_argument("wrap", "missing", missing, bool | None)
+    probabilities = checked_argument("wrap", "probabilities", probabilities, bool | None)
+    labels = None if classes is None else _labels(classes)
+    if isinstance(model, Estimator):
+        model.missing = model.missing if missing is None else missing
+        model.declared_classes = labels or model.declared_classes
+        if probabilities is not None:
+            model.declared_probabilities = probabilities
+        return
+    if missing is not None:
+        model.takes_missing = missing
+    if labels is not None:
+        model.classes = labels
+    if probabilities is not None:
+        model.probabilities = probabilities
+
+
+def _labels(classes: Any) -> tuple[Any, ...]:
+    """Labels that were declared, one for each output."""
+    listed = classes.tolist() if hasattr(classes, "tolist") else classes
+    if not isinstance(listed, list | tuple) or not listed:
+        raise KindError(
+            expected="a list of labels as classes, one for each output",
+            got=shown(classes),
+            advice="Write wrap(model, classes=['cat', 'dog']).",
+        )
+    if len(set(map(repr, listed))) < len(listed):
+        raise InputError(
+            expected="labels that differ",
+            got=shown(classes),
+            advice="Give each output a label of its own: wrap(model, classes=['cat', 'dog']).",
+        )
+    return tuple(listed)
 
 
 def _place(device: Any) -> torch.device:
@@ -201,6 +300,15 @@ def _check_output(output: Any) -> None:
 
 def by_name(model: Model, names: tuple[str, ...]) -> Model:
     """The same predictor, given its inputs under these names of arguments."""
+    named_model = _by_name(model, names)
+    # What was declared of the predictor is true of it under any names.
+    named_model.takes_missing = model.takes_missing
+    named_model.classes = model.classes
+    named_model.probabilities = model.probabilities
+    return named_model
+
+
+def _by_name(model: Model, names: tuple[str, ...]) -> Model:
     if isinstance(model, Network):
         # Named anew: the last names count.
         module = behind_names(model.module)
@@ -256,6 +364,14 @@ def _check_no_labels(estimator: Any, method: str, answers: Sequence[str]) -> Non
     something that finds clusters. Two labels are the answer to one question, and a function's whole
     numbers may be counts: those are explained as they are.
     """
+    if is_booster(estimator):
+        if gives_labels(estimator, method):
+            raise KindError(
+                expected="numbers of which more is more from Booster.predict",
+                got="labels: its objective is multi:softmax",
+                advice="Explain margins: wrap(model, output='margin').",
+            )
+        return
     if method != "predict":
         return
     kind = _estimator_kind(estimator)

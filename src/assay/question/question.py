@@ -44,6 +44,7 @@ from assay.question.validation import (
     check_replacements,
     check_switched,
     check_truth,
+    index_of,
     read_inputs,
     require_type,
     rows_of,
@@ -53,7 +54,17 @@ from assay.removals.base import FixedAbsent, Removal
 from assay.removals.fixed import Background
 from assay.removals.unstated import UnstatedAbsent
 from assay.settings import argument
-from assay.targets import LayerPart, Neuron, Output, Part, Predicted, Target, as_target
+from assay.targets import (
+    Label,
+    LayerPart,
+    Neuron,
+    Output,
+    Outputs,
+    Part,
+    Predicted,
+    Target,
+    as_target,
+)
 
 Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """A path: (input, step) indices (r,) to points (r, elements) and velocities there, None for 1."""
@@ -69,7 +80,9 @@ class Question:
         model: any predictor, or what `wrap` made of it.
         inputs: a tensor, an array, a DataFrame, texts, or several tensors that share dimension 0,
             as a tuple, or as a mapping from the names of the model's arguments.
-        target: which number is explained; the predicted class where nothing is said.
+        target: which number is explained: an output by its number, a class by its label, or any
+            target. Where nothing is said, the second of two classes whose labels are known (the
+            positive class of an estimator), else the predicted class of each input.
         features: who receives credit; every element where nothing is said.
         removal: what an absent feature is replaced by. Where nothing is said it is the model's
             background (`wrap(model, background=rows)`), else zeros; a table with categories or
@@ -86,6 +99,8 @@ class Question:
     >>> question.value(torch.tensor([[True, True, False]])).shape
     torch.Size([4, 1])
     """
+
+    index: tuple[Any, ...] | None
 
     @torch.inference_mode(False)
     def __init__(
@@ -104,15 +119,18 @@ class Question:
         if removal is None and model.background is not None:
             removal = Background(model.background)
         context = {} if context is None else context
+        raw = inputs
         model, inputs = by_argument(model, inputs, context)
         # A plain function is called with the kind of array that was handed in.
         if isinstance(model, Function):
             model = model.reading(inputs)
-        target = Predicted() if target is None else as_target(target)
+        target = _by_default(model) if target is None else as_target(target)
         # A neuron is an output of the network that stops at its layer.
         target, layer = target.at_layer()
         if layer is not None:
             model = _stopped(model, layer)
+        known = Outputs(model.classes, model.probabilities, model.name)
+        target = target.told(known)
         layout, self.features, self.removal = read_inputs(inputs, features, removal, model)
         x = check_finite(layout.flatten(inputs), model)
         aligned, shared = split_context(context, len(x), model.device)
@@ -129,6 +147,8 @@ class Question:
         if isinstance(model, Function):
             model.asked_about(evaluation.sample, arrays_of(inputs, context))
         self._fill(evaluation, len(x), target.sized(len(x)), check_truth(truth, len(x)))
+        self._known = known
+        self.index = index_of(raw)
 
     def _fill(self, source: Evaluation | BehindLayer, n: int, target: Target, truth: Any) -> None:
         self._source = source
@@ -137,6 +157,9 @@ class Question:
         self.truth = truth
         self.notes: tuple[str, ...] = ()
         self.column: int | None = None
+        # What the caller counts the inputs by, where that is not 0, 1, 2, ...
+        self.index = None
+        self._known = Outputs()
         # Behind a layer the removal is one of the inputs before it, unless the layer has its own.
         self._removes_inputs = not isinstance(source, BehindLayer) or source.removal is not None
         # What has been asked of the model so far, each at most once.
@@ -159,6 +182,8 @@ class Question:
         derived._fill(source, n, target, truth)
         derived.notes = self.notes
         derived.column = self.column
+        derived.index = self.index if n == self.n else None
+        derived._known = self._known
         derived._removes_inputs = derived._removes_inputs and self._removes_inputs
         # The same model asked about the same inputs need not be checked twice.
         derived._rows_checked = self._rows_checked
@@ -321,6 +346,13 @@ class Question:
         self._check_weights()
         return self._fixed_target or self.fix_target()[0]
 
+    @property
+    def explained(self) -> tuple[str, ...]:
+        """What is explained of each input, in words: its class by label where that is known."""
+        # The first asks how many outputs there are.
+        target = self.fixed_target
+        return tuple(target.described(self._known, self.n))
+
     @torch.inference_mode(False)
     def fix_target(self) -> tuple[Target, Tensor]:
         """Asks about the clean inputs, once: what is to be chosen is chosen there, for good.
@@ -335,6 +367,7 @@ class Question:
 
         def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
             target = self.target.take(owners).choose(outputs)
+            self._known = replace(self._known, count=math.prod(outputs.shape[1:]))
             rows = torch.arange(len(numbers), device=outputs.device)
             fixed.append(target)
             values.append(target.score(outputs, rows).detach().clone())
@@ -560,6 +593,7 @@ class Question:
         if computed and isinstance(source, BehindLayer):
             taken.__dict__["_evaluation"] = self._evaluation.take(rows)
         taken._keys = _rows(self._keys, rows)
+        taken.index = _labels_of(self.index, rows)
         taken._prediction = _rows(self._prediction, rows)
         taken._base = _rows(self._base, rows)
         if self._fixed_target is not None:
@@ -578,6 +612,16 @@ class Question:
             return
         for start in range(0, self.n, size):
             yield self.part(start, min(start + size, self.n))
+
+    def of(self, target: Any) -> Question:
+        """The same question of another target."""
+        told = as_target(target).told(self._known).sized(self.n)
+        derived = self._derived(self._source, self.n, told, self.truth)
+        # Activations that have been computed serve every target.
+        if "_evaluation" in self.__dict__:
+            derived.__dict__["_evaluation"] = self._evaluation
+        derived._keys = self._keys
+        return derived
 
     @torch.inference_mode(False)
     def for_outputs(self, columns: Sequence[int] | None = None) -> tuple[Question, ...]:
@@ -629,6 +673,7 @@ class Question:
         derived.column = column
         derived._keys = self._keys
         derived._fixed_target = derived.target
+        derived._known = replace(self._known, count=math.prod(shape))
         derived._prediction = prediction.clone()
         derived._base = base.clone()
         return derived
@@ -649,6 +694,7 @@ class Question:
             evaluation = replace(evaluation, absent=absent)
         moved = self._derived(evaluation, len(points), self.fixed_target.take(rows), None)
         moved._rows_checked = True
+        moved.index = _labels_of(self.index, rows)
         moved._fixed_target = moved.target
         return moved
 
@@ -673,6 +719,7 @@ class Question:
         truth = rows_of(self.truth, rows)
         derived = self._derived(evaluation, len(rows), self.target.take(rows), truth)
         derived._keys = self.keys[rows]
+        derived.index = _labels_of(self.index, rows)
         derived._fixed_target = self.fixed_target.take(rows)
         derived._prediction = self.prediction[rows]
         derived._base = _rows(self._base, rows)
@@ -685,7 +732,9 @@ class Question:
         """
         target, place = Neuron(layer, unit, output).at_layer()
         evaluation = replace(self._evaluation, model=_stopped(self.model, place))
-        return self._derived(evaluation, self.n, target.sized(self.n), self.truth)
+        upto = self._derived(evaluation, self.n, target.sized(self.n), self.truth)
+        upto._known = Outputs(model=evaluation.model.name)
+        return upto
 
     @torch.inference_mode(False)
     def after(
@@ -756,6 +805,25 @@ class Question:
         inputs = f"{self.n} inputs of shape {self.layout.describe()}"
         settings = f"{self.target!r}, {self.features!r}, {self.removal!r}"
         return f"Question({self.model.name}, {inputs}, {settings})"
+
+
+def _by_default(model: Model) -> Target:
+    """What is explained where nothing is said.
+
+    The predicted class where nobody knows better. Rows of a table are compared with each other, and
+    of two classes each is the other with its sign turned: all rows are then asked about the second,
+    the positive one of scikit-learn.
+    """
+    if model.classes is not None and len(model.classes) == 2:
+        return Label(model.classes[1])
+    return Predicted()
+
+
+def _labels_of(index: tuple[Any, ...] | None, rows: Tensor) -> tuple[Any, ...] | None:
+    """The caller's labels of some rows."""
+    if index is None:
+        return None
+    return tuple(index[row] for row in rows.tolist())
 
 
 def _stopped(model: Model, layer: Any) -> Model:

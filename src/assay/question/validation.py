@@ -109,6 +109,17 @@ def arrays_of(inputs: Any, context: Context) -> frozenset[str]:
     )
 
 
+def index_of(inputs: Any) -> tuple[Any, ...] | None:
+    """What the caller counts the inputs by: the index of a frame that is not 0, 1, 2, ..."""
+    index = getattr(inputs, "index", None)
+    if index is None or callable(index) or not hasattr(index, "tolist"):
+        return None
+    labels = tuple(index.tolist())
+    if labels == tuple(range(len(labels))):
+        return None
+    return labels
+
+
 def check_finite(x: Tensor, model: Model) -> Tensor:
     """Flat rows without anything that a model cannot take."""
     if x.numel() == 0:
@@ -130,7 +141,8 @@ def check_finite(x: Tensor, model: Model) -> Tensor:
                 f"in input {int(rows.nonzero()[0])}"
             ),
             advice=(
-                "Fill or drop missing values, or use an estimator that declares it can take them."
+                "Fill or drop missing values; a predictor that knows what to do with NaN says so: "
+                "wrap(model, missing=True)."
             ),
         )
     return x
@@ -148,8 +160,8 @@ def check_replacements(absent: Absent, model: Model) -> Absent:
             expected="finite numbers in the place of what is absent",
             got=f"NaN or infinity in {count} of {rows.shape[0] * rows.shape[1]} rows",
             advice=(
-                "Fill the gaps, leave these rows out, or use an estimator that declares it can "
-                "take missing values."
+                "Fill the gaps or leave these rows out; a predictor that knows what to do with NaN "
+                "says so: wrap(model, missing=True)."
             ),
         )
     return absent
