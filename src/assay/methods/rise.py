@@ -315,7 +315,8 @@ class Rise(Method):
             a line of features, each is a cell); axes in front of them share every mask. With as
             many cells as places, masks are 0 or 1.
         keep: the probability that a cell is shown.
-        estimator: "ratio", "raw" or "centred".
+        estimator: "centred", whose zero means that a place does not matter, or the levels "ratio"
+            and "raw" (the paper's), whose zero means nothing.
         design: "independent" coins, or "balanced", from Hadamard matrices in whole blocks: fewer
             masks for the same error.
 
@@ -333,7 +334,7 @@ class Rise(Method):
     masks: int | Literal["all"] = 4000
     grid: int | None = None
     keep: float = 0.5
-    estimator: Literal["ratio", "raw", "centred"] = "ratio"
+    estimator: Literal["ratio", "raw", "centred"] = "centred"
     design: Literal["independent", "balanced"] = "independent"
 
     axioms = frozenset({Axiom.LINEARITY})

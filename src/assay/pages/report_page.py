@@ -539,10 +539,11 @@ def _best(ranking: Ranking, scored: int) -> str:
     if ranking.common == 0:
         return "No input has a score by every method: means of different inputs rank nothing."
     fewest = ranking.fewest_inputs(len(ranking.pairs))
-    if ranking.common < fewest:
+    most = _most_inputs(ranking.pairs)
+    if most < fewest:
         return (
             f"{winner} has the best mean. Between {scored} methods no difference can be shown "
-            f"on {ranking.common} input{'s' if ranking.common != 1 else ''}: it takes {fewest}."
+            f"on {most} input{'s' if most != 1 else ''}: it takes {fewest}."
         )
     # "Cannot be told apart" and not "equal": few inputs show few differences.
     equals = [name for name in ranking.leaders if name != ranking.winner]
@@ -557,6 +558,11 @@ def _best(ranking: Ranking, scored: int) -> str:
     return f"{winner} has the best mean; it cannot be told apart from {_enumeration(equals)}."
 
 
+def _most_inputs(pairs: Sequence[Pair]) -> int:
+    """The most inputs that any two of them have in common."""
+    return max((pair.facts.n for pair in pairs), default=0)
+
+
 def _against_zero(ranking: Ranking) -> list[str]:
     """Whether methods say more than nothing."""
     zero = next((place for place in ranking.references if place.method == ZERO), None)
@@ -564,25 +570,27 @@ def _against_zero(ranking: Ranking) -> list[str]:
         return []
     sign = 1 if ranking.direction == "lower" else -1
     best = ranking.places[0]
-    if sign * zero.mean < sign * best.mean:
+    # On the inputs that both have a score for.
+    pair = next(pair for pair in ranking.versus_zero if pair.first == best.method)
+    if sign * pair.facts.difference > 0:
         return [
             f"Saying nothing (all zeros) scores better than the best of them: "
             f"{_number(zero.mean)} against {_number(best.mean)}."
         ]
-    names = _unproven(ranking, ranking.not_better_than_zero, len(ranking.versus_zero))
+    names = _unproven(ranking, ranking.not_better_than_zero, ranking.versus_zero)
     return [f"Not shown to be better than saying nothing: {names}."] if names else []
 
 
 def _against_shuffles(ranking: Ranking) -> list[str]:
     """Whether it matters which feature has the credit."""
-    names = _unproven(ranking, ranking.not_better_than_shuffled, len(ranking.versus_shuffled))
+    names = _unproven(ranking, ranking.not_better_than_shuffled, ranking.versus_shuffled)
     return [f"Not shown to be better than their own credit shuffled: {names}."] if names else []
 
 
-def _unproven(ranking: Ranking, methods: Sequence[str], tests: int) -> str:
+def _unproven(ranking: Ranking, methods: Sequence[str], tests: Sequence[Pair]) -> str:
     """The methods of a family of tests that could have shown something, and did not."""
     # Where inputs are too few for any of them, silence says less wrong than a list of everybody.
-    if not methods or ranking.n < ranking.fewest_inputs(tests):
+    if not methods or _most_inputs(tests) < ranking.fewest_inputs(len(tests)):
         return ""
     return _enumeration(methods)
 
