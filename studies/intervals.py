@@ -20,7 +20,7 @@ from assay.answers.score import Score
 from assay.comparison.ranking import ranking
 from assay.numerics import rng
 from assay.numerics.statistics import Floats, intervals
-from page import Page, conditions
+from page import Page, conditions, merged
 
 PAGE = Page("intervals")
 
@@ -96,19 +96,42 @@ def table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    conditions()
-    records = []
-    for name in LAWS:
-        for n in INPUTS:
-            records.append(measure(name, n))
-            print(records[-1], flush=True)
+def kept() -> list[dict[str, Any]]:
+    """The figures of earlier runs."""
+    with PAGE.file("csv").open(encoding="utf-8", newline="") as file:
+        return [
+            {key: value if key == "law" else float(value) for key, value in row.items()}
+            | {"inputs": int(row["inputs"])}
+            for row in csv.DictReader(file)
+        ]
+
+
+def keep(records: list[dict[str, Any]]) -> None:
+    """The figures beside the page, and its table."""
     with PAGE.file("csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, records[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(records)
     PAGE.fill(table(records))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--only", choices=tuple(LAWS), help="one law; what is kept of the others stays"
+    )
+    parser.add_argument("--render", action="store_true", help="the table, from the kept figures")
+    options = parser.parse_args()
+    if options.render:
+        return keep(kept())
+    conditions()
+    measured = []
+    for name in [options.only] if options.only else LAWS:
+        for n in INPUTS:
+            measured.append(measure(name, n))
+            print(measured[-1], flush=True)
+    records = merged(kept(), measured, "law", "inputs") if options.only else measured
+    return keep(records)
 
 
 if __name__ == "__main__":
