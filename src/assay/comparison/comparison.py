@@ -175,6 +175,22 @@ class Comparison:
         ]
         return pandas.DataFrame(rows)
 
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Writes a folder: every answer and score as a file of its own, and what is where."""
+        from assay.comparison.saved_comparison import save
+
+        save(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str], question: Question) -> Comparison:
+        """Reads what `save` wrote about this question; the model itself is not kept in the folder.
+
+        Errors: InputError for a folder that is missing, damaged or about another question.
+        """
+        from assay.comparison.saved_comparison import load
+
+        return load(folder, question)
+
     def table(self) -> Table:
         """The means with their intervals and letters, for a terminal; the best of each metric in
         bold.

@@ -210,7 +210,7 @@ def _chart(
 ) -> Chart:
     question = comparison.question
     credit = {name: _credit(answer, i) for name, answer in answers.items()}
-    names = _names(next(iter(answers.values())), i)
+    names = names_of(next(iter(answers.values())), i)
     # Methods have units of their own: each is measured by its largest credit of this input.
     weight = sum(np.abs(values) / _reach(values) for values in credit.values())
     # Stable: features of equal weight stand in their own order on every machine. A text has fewer
@@ -243,7 +243,7 @@ def _reach(values: Floats) -> float:
     return float(np.abs(values).max()) or 1.0
 
 
-def _names(answer: Attribution, i: int) -> Sequence[str]:
+def names_of(answer: Attribution, i: int) -> Sequence[str]:
     """The names of one input's features: of several texts each has words of its own."""
     own = getattr(answer, "names_of", None)
     names: Sequence[str] = answer.names if own is None else own(i)
