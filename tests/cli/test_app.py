@@ -370,7 +370,7 @@ def test_report_takes_saved_answers_and_keeps_the_comparison(place: Path) -> Non
     pages = [(place / name).read_text(encoding="utf-8") for name in ("one.html", "two.html")]
     assert pages[0] == pages[1]
     assert "<h1>Mine</h1>" in pages[0]
-    assert "IntegratedGradients(<wbr>steps=4)" in pages[0]
+    assert "<wbr>Gradients(<wbr>steps=4)" in pages[0]
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,10 @@ def test_report_takes_saved_answers_and_keeps_the_comparison(place: Path) -> Non
         (("--saved", "kept", "--method", "Gradient"), "--saved alone"),
         (("--saved", "nowhere"), "comparison.json"),
         (("--method", "Gradient"), "at least one method and one metric"),
-        (("--target", "1", "--answer", "a.safetensors", "--metric", "Completeness"), "another model"),
+        (
+            ("--target", "1", "--answer", "a.safetensors", "--metric", "Completeness"),
+            "another model",
+        ),
     ],
 )
 def test_refusals_of_a_report(place: Path, options: tuple[str, ...], said: str) -> None:

@@ -186,7 +186,7 @@ def _check_members(
 ) -> None:
     """Refuses answers and scores of other inputs, and directions that are none."""
     where = str(contents)
-    counts = {len(each) for each in (*answers.values(), *scores.values())}
+    counts = {*map(len, answers.values()), *map(len, scores.values())}
     if counts - {n}:
         raise damaged(where, f"answers and scores of {n} inputs", f"{sorted(counts)}")
     if not answers:

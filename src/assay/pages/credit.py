@@ -201,8 +201,7 @@ def _heat(answer: Attribution, maps: Floats, i: int, heading: str) -> Picture:
 def charts(comparison: Comparison, above: Sequence[Heading]) -> list[Chart]:
     """The features of each input that matter most to any method, a bar for every method."""
     answers = candidates(comparison)
-    shown = [_chart(comparison, answers, heading, i) for i, heading in enumerate(above)]
-    return shown
+    return [_chart(comparison, answers, heading, i) for i, heading in enumerate(above)]
 
 
 def _chart(

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 COLOURS = "RdBu_r"  # blue for credit against, white for none, red for credit in favour
 
-LEVEL_COLOURS = "viridis"  # of numbers without a neutral zero: dark for the lowest, bright for the highest
+LEVEL_COLOURS = (
+    "viridis"  # of numbers without a neutral zero: dark for the lowest, bright for the highest
+)
 
 # From so many places on, the strongest percent shares the full colour: one outlier would bleach a
 # large map, while in a small one every place may be the point.
@@ -220,7 +222,9 @@ def in_words(values: ArrayLike, names: Sequence[str], *, level: bool = False) ->
     if level:
         high = int(credit.argmax())
         low = int(credit.argmin())
-        return f"highest {names[high]} ({credit[high]:.3g}), lowest {names[low]} ({credit[low]:.3g})"
+        return (
+            f"highest {names[high]} ({credit[high]:.3g}), lowest {names[low]} ({credit[low]:.3g})"
+        )
     if not np.any(credit):
         return "no credit anywhere"
     most = int(credit.argmax())
