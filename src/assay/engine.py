@@ -11,6 +11,7 @@ from the number of elements, and `Replay`, which repeats the plans that an answe
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import math
 import sys
 import time
@@ -465,7 +466,12 @@ def _note(purpose: str, plan: Plan) -> None:
 
 def visible() -> bool:
     """Whether anyone watches: a terminal or a notebook, and nobody asked for quiet."""
-    return not _quiet.get() and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    return not _quiet.get() and (sys.stderr.isatty() or _in_notebook())
+
+
+def _in_notebook() -> bool:
+    """Whether a notebook can show a bar: without ipywidgets it would show a warning for each."""
+    return "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None
 
 
 @final

@@ -340,3 +340,54 @@ def test_load_gives_back_every_noun(tmp_path: Path) -> None:
     assert kinds == [assay.Attribution, assay.Score, Certificate]
     with pytest.raises(InputError, match="there is none"):
         load(tmp_path / "nothing")
+
+
+def test_explain_says_what_was_explained_and_where_it_went(place: Path) -> None:
+    np.save(place / "many.npy", np.arange(36, dtype=np.float32).reshape(12, 3))
+    done = run("explain", "linear_example:net", "many.npy", "--out", "a.safetensors")
+    assert done.exit_code == 0, done.output
+    assert "the first 10 of 12 inputs; --out keeps all" in " ".join(done.output.split())
+    assert "Wrote a.safetensors." in done.output
+    # f(0, 1, 2) = (-1, 9): the default target is the larger one.
+    assert "output 1" in done.output
+    few = run("explain", "linear_example:net", "x.npy", "--target", "0")
+    assert "2 inputs" in few.output
+    assert "the first" not in few.output
+    assert "output 0" in few.output
+
+
+def test_report_takes_saved_answers_and_keeps_the_comparison(place: Path) -> None:
+    asked = ("linear_example:net", "x.npy", "--target", "0")
+    method = ("--method", "IntegratedGradients(steps=4)")
+    assert run("explain", *asked, *method, "--out", "a.safetensors").exit_code == 0
+    made = run(
+        "report", *asked, "--answer", "a.safetensors", "--method", "InputXGradient",
+        "--metric", "Completeness", "--save", "kept", "--out", "one.html", "--title", "Mine",
+    )  # fmt: skip
+    assert made.exit_code == 0, made.output
+    again = run("report", *asked, "--saved", "kept", "--out", "two.html", "--title", "Mine")
+    assert again.exit_code == 0, again.output
+    pages = [(place / name).read_text(encoding="utf-8") for name in ("one.html", "two.html")]
+    assert pages[0] == pages[1]
+    assert "<h1>Mine</h1>" in pages[0]
+    assert "<wbr>Gradients(<wbr>steps=4)" in pages[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--saved", "kept", "--method", "Gradient"), "--saved alone"),
+        (("--saved", "nowhere"), "comparison.json"),
+        (("--method", "Gradient"), "at least one method and one metric"),
+        (
+            ("--target", "1", "--answer", "a.safetensors", "--metric", "Completeness"),
+            "another model",
+        ),
+    ],
+)
+def test_refusals_of_a_report(place: Path, options: tuple[str, ...], said: str) -> None:
+    run("explain", "linear_example:net", "x.npy", "--target", "0", "--out", "a.safetensors")
+    done = run("report", "linear_example:net", "x.npy", *options)
+    assert done.exit_code == 2
+    assert said in done.output
+    assert not (place / "report.html").exists()

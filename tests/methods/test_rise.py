@@ -268,8 +268,8 @@ def test_channels_share_a_mask_and_a_line_of_features_is_its_own_grid() -> None:
 
 
 def test_units_follow_the_estimator() -> None:
-    assert Rise().kind is Kind.WEIGHT
-    assert Rise(estimator="centred").kind is Kind.CONTRIBUTION
+    assert Rise(estimator="ratio").kind is Rise(estimator="raw").kind is Kind.WEIGHT
+    assert Rise().kind is Kind.CONTRIBUTION
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,9 @@ def test_units_follow_the_estimator() -> None:
             "blocks of 128",
         ),
         (
-            lambda: Rise(40, keep=0.001)(Question(wavy, torch.ones(1, 1, 6, 6), features=Pixels())),
+            lambda: Rise(40, keep=0.001, estimator="ratio")(
+                Question(wavy, torch.ones(1, 1, 6, 6), features=Pixels())
+            ),
             "shown by one at least, got none",
         ),
     ],

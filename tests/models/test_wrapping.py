@@ -361,7 +361,7 @@ def test_a_trained_residual_network_answers_the_same_tuned_and_is_left_alone(
     x = zoo.cifar10("test", 2)[0].double()
     many = x.repeat(128, 1, 1, 1)  # enough rows for the tuned form
     before = state(net)
-    answer = assay.Gradient()(assay.Question(net, many, target=3))
+    answer = assay.Gradient()(assay.Question(net, many, target=3, features=assay.Elements()))
     assert forms == [True]
     prediction, slope = direct(net, x, 3)
     torch.testing.assert_close(answer.prediction[:2], prediction, rtol=0, atol=1e-10)

@@ -21,13 +21,14 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import Score
 from assay.comparison.comparison import Comparison, compare
 from assay.errors import InputError, KindError
-from assay.features.elements import Columns, Labels
+from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
 from assay.methods.gradients import Gradient, InputXGradient
 from assay.methods.paths import IntegratedGradients
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
+from assay.pages.numbers import form_of
 from assay.pages.report_page import report
 from assay.pages.strips import Scale
 from assay.pictures import images as pictures
@@ -126,10 +127,6 @@ def test_text_from_data_is_escaped(tmp_path: Path) -> None:
     assert Reader(image).open == []
 
 
-def said(value: float) -> str:
-    return f"{value:#.3g}" if value >= 1e-3 else f"{value:.2e}".replace("-", "−")
-
-
 def test_the_page_says_what_the_comparison_says(tmp_path: Path) -> None:
     found = compare(
         image_question(),
@@ -140,7 +137,9 @@ def test_the_page_says_what_the_comparison_says(tmp_path: Path) -> None:
     page = page_of(found, tmp_path)
     plain = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page.replace("<wbr>", "")))
     for metric in found.metrics:
-        leader = found.rankings[metric].places[0]
+        ranked = found.rankings[metric]
+        leader = ranked.places[0]
+        said = form_of(place.mean for place in (*ranked.places, *ranked.references))
         assert said(leader.mean) in plain
         assert f"[{said(leader.low)}, {said(leader.high)}]" in plain
     assert "has the best mean" in plain or "is the best" in plain
@@ -227,7 +226,7 @@ def test_one_strong_place_does_not_bleach_a_large_map() -> None:
 
 
 def test_credit_maps_for_every_kind_of_feature() -> None:
-    elements = image_question(channels=3)
+    elements = image_question(channels=3, features=Elements())
     answer = InputXGradient()(elements)
     expected = answer.values.double().reshape(5, 3, 6, 6).sum(1).numpy()
     np.testing.assert_allclose(pictures.credit_maps(elements, answer), expected, atol=1e-10)

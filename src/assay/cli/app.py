@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, final
 
@@ -24,11 +25,15 @@ from assay.answers.files import writable
 from assay.answers.provenance import versions
 from assay.cli import demo as digits
 from assay.comparison.comparison import Comparison, compare
+from assay.comparison.saved_comparison import CONTENTS
 from assay.errors import AssayError, InputError, KindError
 from assay.features.partition import Features
 from assay.methods.base import Method
 from assay.methods.choose import suited
 from assay.metrics.base import Metric
+from assay.pages.credit import names_of
+from assay.pages.explained import explained
+from assay.pages.numbers import form_of
 from assay.pages.report_page import report as write_report
 from assay.question.question import Question
 from assay.registry import sources, tables
@@ -181,7 +186,9 @@ def explain(
     if out is not None:
         answer.save(out)
     if not quiet:
-        _print_credit(answer)
+        _print_credit(answer, explained(question))
+        if out is not None:
+            typer.echo(f"Wrote {out}.")
 
 
 @app.command()
@@ -228,8 +235,24 @@ def score(
 def report(
     predictor: Predictor,
     inputs: Inputs,
-    method: Annotated[list[str], typer.Option("--method", help="a method; may be repeated")],
-    metric: Annotated[list[str], typer.Option("--metric", help="a metric; may be repeated")],
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="a method; may be repeated")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="a metric; may be repeated")
+    ] = None,
+    answer: Annotated[
+        list[Path] | None,
+        typer.Option("--answer", help="what `assay explain --out` wrote; may be repeated"),
+    ] = None,
+    saved: Annotated[
+        Path | None,
+        typer.Option("--saved", help="a folder that --save wrote: the page alone is made"),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="a folder that keeps the comparison")
+    ] = None,
+    title: Annotated[str, typer.Option(help="of the page")] = "Explanations, compared",
     out: Annotated[Path, typer.Option(help="where the page goes")] = Path("report.html"),
     target: TargetText = None,
     features: FeaturesText = None,
@@ -240,10 +263,27 @@ def report(
 ) -> None:
     """Compares methods by metrics on the same inputs: a table, and one self-contained page."""
     _check_out(out)
+    if save is not None:
+        _check_out(save / CONTENTS)
+    if saved is not None and (method or metric or answer or save):
+        raise InputError(
+            expected="--saved alone",
+            got="--method, --metric, --answer or --save beside it",
+            advice="A saved comparison has its methods and metrics: leave these out.",
+        )
+    answers = [(path, _attribution(path)) for path in answer or ()]
     with _progress(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
-        comparison = compare(question, method, metric, seed, references=True)
-        page = write_report(comparison, out)
+        for path, attribution in answers:
+            _check_answers(question, attribution, path)
+        if saved is not None:
+            comparison = Comparison.load(saved, question)
+        else:
+            asked = [*(method or ()), *(attribution for _, attribution in answers)]
+            comparison = compare(question, asked, metric or (), seed)
+        if save is not None:
+            comparison.save(save)
+        page = write_report(comparison, out, title=title)
     _print_comparison(comparison, page, quiet)
 
 
@@ -375,26 +415,46 @@ def _print(catalogue: tables.Catalogue, page: str | None) -> None:
         typer.echo(page, nl=False)
 
 
-def _print_credit(answer: Attribution, inputs: int = 10, features: int = 5) -> None:
-    """The first inputs, each with the features that matter most."""
+def _print_credit(
+    answer: Attribution, targets: Sequence[str], inputs: int = 10, features: int = 5
+) -> None:
+    """The first inputs, each with what was explained and the features that matter most."""
     from rich.table import Table
     from rich.text import Text
 
-    title = f"{answer.method}: credit by feature, {len(answer)} inputs"
+    shown = min(inputs, len(answer))
+    counted = f"{len(answer)} inputs"
+    if shown < len(answer):
+        counted = f"the first {shown} of {counted}; --out keeps all"
+    title = f"{answer.method}: credit by feature, {counted}"
     # As text: a method's settings may look like markup.
     table = Table(title=Text(title), title_justify="left")
-    for column in ("input", "prediction", "base"):
-        table.add_column(column, justify="right")
+    table.add_column("input", justify="right")
+    table.add_column("explained")
+    table.add_column("prediction", justify="right")
+    table.add_column("base", justify="right")
     table.add_column("most credit")
-    for i, values in enumerate(answer.values[:inputs]):
-        # Stable: features of equal credit stand in their own order.
-        top = values.abs().argsort(descending=True, stable=True)[:features].tolist()
-        credit = ", ".join(f"{answer.names[k]} {float(values[k]):+.3g}" for k in top)
-        prediction = f"{float(answer.prediction[i]):.4g}"
-        base = f"{float(answer.base[i]):.4g}"
+    predictions = form_of(answer.prediction[:shown].tolist())
+    bases = form_of(answer.base[:shown].tolist())
+    for i in range(shown):
         # As text: a feature's name may look like markup.
-        table.add_row(str(i), prediction, base, Text(credit))
+        table.add_row(
+            str(i),
+            Text(targets[i]),
+            predictions(float(answer.prediction[i])),
+            bases(float(answer.base[i])),
+            Text(_strongest(answer, i, features)),
+        )
     _console().print(table)
+
+
+def _strongest(answer: Attribution, i: int, features: int) -> str:
+    """The features that matter most to one input, with their credit."""
+    names = names_of(answer, i)
+    values = answer.values[i, : len(names)]
+    # Stable: features of equal credit stand in their own order.
+    top = values.abs().argsort(descending=True, stable=True)[:features].tolist()
+    return ", ".join(f"{names[k]} {float(values[k]):+.3g}" for k in top)
 
 
 def _print_comparison(comparison: Comparison, page: Path, quiet: bool) -> None:

@@ -26,9 +26,12 @@ from assay.metrics.base import Metric
 from assay.numerics import rng
 from assay.question.question import Question
 from assay.registry.settings import parse
+from assay.removals import base as removals
 from assay.settings import argument, checked_level, checked_seed, shown, with_defaults
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import pandas
     from rich.table import Table
     from rich.text import Text
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
 MethodLike: TypeAlias = Method | Attribution | str
 
 MetricLike: TypeAlias = Metric | str
+
+# Relative to the largest score of a method: credit that is summed in another order rounds otherwise.
+_ROUNDING = 1e-5
 
 CAPTION = (
     "Methods that share a letter could not be told apart by paired tests (Holm over all pairs)."
@@ -117,7 +123,7 @@ class Comparison:
         if (row, column) not in self.scores:
             raise InputError(
                 expected=f"a score of {row} by {column}",
-                got=f"its refusal: {self.refusals[row, column]}",
+                got=f"its refusal: {self.refusals.get((row, column), 'it is not asked for')}",
                 advice="`comparison.refusals` holds every reason; ask another cell.",
             )
         return self.scores[row, column]
@@ -168,6 +174,22 @@ class Comparison:
             for pair in found.pairs
         ]
         return pandas.DataFrame(rows)
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Writes a folder: every answer and score as a file of its own, and what is where."""
+        from assay.comparison.saved_comparison import save
+
+        save(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str], question: Question) -> Comparison:
+        """Reads what `save` wrote about this question; the model itself is not kept in the folder.
+
+        Errors: InputError for a folder that is missing, damaged or about another question.
+        """
+        from assay.comparison.saved_comparison import load
+
+        return load(folder, question)
 
     def table(self) -> Table:
         """The means with their intervals and letters, for a terminal; the best of each metric in
@@ -225,11 +247,11 @@ class Comparison:
 
 def compare(
     question: Question,
-    methods: Sequence[MethodLike],
-    metrics: Sequence[MetricLike],
+    methods: Sequence[MethodLike] | Mapping[str, MethodLike],
+    metrics: Sequence[MetricLike] | Mapping[str, MetricLike],
     seed: int = 0,
     *,
-    references: bool = False,
+    references: bool = True,
     level: float = 0.95,
 ) -> Comparison:
     """Answers a question with each method and scores every answer with each metric.
@@ -241,8 +263,9 @@ def compare(
     Settings:
         question: what is asked.
         methods: instances, finished attributions, or text: settings such as
-            "IntegratedGradients(steps=32)", or a name from elsewhere such as "SmoothGrad".
-        metrics: instances or text.
+            "IntegratedGradients(steps=32)", or a name from elsewhere such as "SmoothGrad". A
+            mapping gives each a name of yours, by which tables and pages call it.
+        metrics: instances or text, or a mapping as of the methods.
         seed: decides every draw.
         references: adds reference points to test against: each method's own credit shuffled among
             the features of each input, and no credit at all. Metrics that do not see which feature
@@ -259,29 +282,31 @@ def compare(
     Comparison(1 methods by 1 metrics on 5 inputs; best: IntegratedGradients by Completeness)
     """
     _check_question(question, "compare(question, methods, metrics)")
-    methods = _several(methods, "methods", 'compare(question, ["Gradient"], ["Infidelity"])')
-    metrics = _several(metrics, "metrics", 'compare(question, ["Gradient"], ["Infidelity"])')
+    askers = _named(methods, "methods", _method)
+    judges: dict[str, Metric] = _named(metrics, "metrics", _metric)
     seed = checked_seed(seed, "compare")
     level = checked_level(level, "compare")
     references = argument("compare", "references", references, bool)
-    if not methods or not metrics:
+    if not askers or not judges:
         raise InputError(
             expected="at least one method and one metric",
-            got=f"{len(methods)} and {len(metrics)}",
+            got=f"{len(askers)} and {len(judges)}",
             advice='Name some: compare(question, ["Gradient"], ["Infidelity"]).',
         )
-    # Names are read before any model is asked: a misspelt metric is not to cost an hour.
-    askers = _labelled([_method(method) for method in methods])
-    judges: dict[str, Metric] = _labelled([_metric(metric) for metric in metrics])
+    _check_names(askers)
     answers, unanswered = _answers(question, askers, seed)
     extra: dict[str, Attribution] = {}
     if references:
         extra = _references(question, answers, seed)
+    shuffles = {shuffled(label) for label in answers}
     scores: dict[tuple[str, str], Score] = {}
     refusals: dict[tuple[str, str], str] = {}
     for metric, judge in judges.items():
         points = _visible(extra, judge, answers)
         by_method, unscored = _scored(question, judge, askers, answers | points, seed)
+        by_method = _without_blind(by_method, answers, extra)
+        # Of a shuffle there is nothing to say that its method's refusal does not say.
+        unscored = {name: why for name, why in unscored.items() if name not in shuffles}
         scores |= {(method, metric): score for method, score in by_method.items()}
         # No answer, no score: its reason stands under every metric.
         reasons = unanswered | unscored
@@ -390,16 +415,46 @@ def _of(kind: type, values: Iterable[Any]) -> Sequence[Any]:
 _ASKED: dict[type, str] = {Attribution: "method(question)", Score: "metric(question, answer)"}
 
 
+def _named(values: Any, what: str, read: Any) -> dict[str, Any]:
+    """Methods or metrics by the names that a mapping gives them, or by their settings.
+
+    They are read before any model is asked: a misspelt metric is not to cost an hour.
+    """
+    if not isinstance(values, Mapping):
+        way = 'compare(question, ["Gradient"], ["Infidelity"])'
+        return _labelled([read(value) for value in _several(values, what, way)])
+    for name in values:
+        if not isinstance(name, str) or not name.strip():
+            raise KindError(
+                expected=f"texts as the names of {what}",
+                got=shown(name),
+                advice='Write {"smooth": Smoothed(Gradient())}, name first.',
+            )
+    return {name: read(value) for name, value in values.items()}
+
+
+def _check_names(labels: Iterable[str]) -> None:
+    """Refuses names that are those of reference points."""
+    taken = {ZERO, *(shuffled(label) for label in labels)}
+    for label in labels:
+        if label in taken:
+            raise InputError(
+                expected="names of methods that are none of a reference point",
+                got=repr(label),
+                advice="Give it another name in the mapping.",
+            )
+
+
 # --- labels
 
 
 def short_repr(value: object) -> str:
     """A repr with the settings that differ from their defaults; like the full one, it evaluates
-    back.
+    back, unless settings are data.
     """
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        # Arrays and tables break their repr over lines.
-        return " ".join(repr(value).split())
+        # Data are told by their kind and shape: a table of rows is no name of a method.
+        return " ".join(removals.short_repr(value).split())
     shown = []
     for setting in dataclasses.fields(value):
         content = getattr(value, setting.name)
@@ -425,7 +480,7 @@ def _labelled(values: Sequence[Any]) -> dict[str, Any]:
     by_label: dict[str, Any] = {}
     for value in values:
         # Labels are code where they can be: the page shows them as the way to do it again.
-        stem = value.method if isinstance(value, Attribution) else short_repr(value)
+        stem = _method_of(value) if isinstance(value, Attribution) else short_repr(value)
         label = stem
         count = 1
         while label in by_label:
@@ -433,6 +488,15 @@ def _labelled(values: Sequence[Any]) -> dict[str, Any]:
             label = f"{stem} #{count}"
         by_label[label] = value
     return by_label
+
+
+def _method_of(answer: Attribution) -> str:
+    """The method of an answer as briefly as if it had been handed over itself."""
+    try:
+        return short_repr(parse(answer.method, Method))
+    # Made by hand, of a class that is not known here, or with data that a text does not hold.
+    except AssayError:
+        return answer.method
 
 
 def _find(wanted: object, labels: Sequence[str], noun: str) -> str:
@@ -517,7 +581,8 @@ def _references(
     question: Question, answers: Mapping[str, Attribution], seed: int
 ) -> dict[str, Attribution]:
     """No credit at all, and each answer with its credit in another order."""
-    first = next(iter(answers.values()))
+    # By its label, so that nothing depends on who is listed first.
+    first = answers[min(answers)]
     references = {ZERO: _point(first, ZERO, torch.zeros_like(first.values))}
     streams = rng.streams(seed, question.keys, "a random explanation")
     # The order of uniform draws is a uniform permutation, one for each input by its own stream and
@@ -540,6 +605,37 @@ def _visible(
         for name, point in references.items()
         if name not in shuffles or not judge.order_blind
     }
+
+
+def _without_blind(
+    scores: dict[str, Score],
+    answers: Mapping[str, Attribution],
+    references: Mapping[str, Attribution],
+) -> dict[str, Score]:
+    """The scores, without those of shuffled credit where the metric gave them all the same.
+
+    A metric need not say that it is blind to the order: where every method's shuffled credit, other
+    than its own, has the method's own score on every input, it has shown so.
+    """
+    seen = []
+    for label, answer in answers.items():
+        name = shuffled(label)
+        if name not in scores or label not in scores:
+            continue
+        # Credit that is the same everywhere is not changed by shuffling, and says nothing.
+        if not torch.equal(references[name].values, answer.values):
+            seen.append(_alike(scores[label], scores[name]))
+    if not seen or not all(seen):
+        return scores
+    shuffles = {shuffled(label) for label in answers}
+    return {label: score for label, score in scores.items() if label not in shuffles}
+
+
+def _alike(one: Score, other: Score) -> bool:
+    """Whether two scores are the same on every input, up to rounding."""
+    size = torch.cat([one.values, other.values]).nan_to_num(0.0).abs().max()
+    tolerance = float(_ROUNDING * size)
+    return torch.allclose(one.values, other.values, rtol=0, atol=tolerance, equal_nan=True)
 
 
 def _point(answer: Attribution, name: str, values: torch.Tensor) -> Attribution:
@@ -579,12 +675,20 @@ def _scored_one_by_one(
     """The same scores, to learn which of the answers is refused."""
     scores: dict[str, Score] = {}
     unscored: dict[str, str] = {}
+    kinds = sorted({answer.kind for answer in answers.values()})
     for label, answer in answers.items():
-        try:
-            scores[label] = judge(question, answer, seed=seed)
-        except AssayError as reason:
-            unscored[label] = str(reason)
-    return scores, unscored
+        forms = [answer]
+        # Nothing is nothing in every unit: it is scored in the first that the metric takes.
+        if label == ZERO:
+            forms = [dataclasses.replace(answer, kind=kind) for kind in kinds]
+        for form in forms:
+            try:
+                scores[label] = judge(question, form, seed=seed)
+                break
+            except AssayError as reason:
+                unscored[label] = str(reason)
+    refused = {label: reason for label, reason in unscored.items() if label not in scores}
+    return scores, refused
 
 
 def _scored_by_asking(

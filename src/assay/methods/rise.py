@@ -30,6 +30,8 @@ _MASK_CELLS = 1 << 23  # elements of one piece of masks: 32 MiB in float32
 _OUTER_CELLS = 1 << 22  # elements of one piece of answers times grids: 32 MiB in float64
 _MOST_MASKS = 1 << 20  # masks that `masks="all"` may enumerate
 _FEWEST_BLOCKS = 20  # blocks of masks are the replicates of the standard error
+# What an answer says of itself, since no place of a mean score is worth nothing.
+_LEVEL = "the mean score where a place is shown: zero is not neutral, compare places"
 _BLOCK = 512  # masks of a block at most: all of it that is held at once
 
 Block = tuple[Tensor, Tensor, Tensor]
@@ -315,7 +317,8 @@ class Rise(Method):
             a line of features, each is a cell); axes in front of them share every mask. With as
             many cells as places, masks are 0 or 1.
         keep: the probability that a cell is shown.
-        estimator: "ratio", "raw" or "centred".
+        estimator: "centred", whose zero means that a place does not matter, or the levels "ratio"
+            and "raw" (the paper's), whose zero means nothing.
         design: "independent" coins, or "balanced", from Hadamard matrices in whole blocks: fewer
             masks for the same error.
 
@@ -333,7 +336,7 @@ class Rise(Method):
     masks: int | Literal["all"] = 4000
     grid: int | None = None
     keep: float = 0.5
-    estimator: Literal["ratio", "raw", "centred"] = "ratio"
+    estimator: Literal["ratio", "raw", "centred"] = "centred"
     design: Literal["independent", "balanced"] = "independent"
 
     axioms = frozenset({Axiom.LINEARITY})
@@ -410,10 +413,11 @@ class Rise(Method):
 
         maps = self._maps(question, clean.reshape(-1, 1), ask, seed)
         values = maps.values.view(len(clean), len(questions), -1)
+        count = range(len(questions))
         if maps.standard_error is None:
-            return [Estimate(values[:, k]) for k in range(len(questions))]
+            return [Estimate(values[:, k], notes=maps.notes) for k in count]
         errors = maps.standard_error.view_as(values)
-        return [Estimate(values[:, k], errors[:, k]) for k in range(len(questions))]
+        return [Estimate(values[:, k], errors[:, k], maps.notes) for k in count]
 
     def _maps(
         self, question: Question, clean: Tensor, ask: Callable[[Tensor], Tensor], seed: int
@@ -427,7 +431,8 @@ class Rise(Method):
         # standard error.
         ledger = gather(grid, blocks, lambda masks: ask(masks) - clean, len(clean), dtype)
         values, standard_error = self._read(ledger, grid, clean)
-        return Estimate(values, None if self.masks == "all" else standard_error)
+        notes = {} if self.estimator == "centred" else {"level": _LEVEL}
+        return Estimate(values, None if self.masks == "all" else standard_error, notes)
 
     def _plan(self, question: Question, seed: int) -> tuple[Lattice, Iterator[Block]]:
         """The grid over the question's feature map, and the masks in blocks."""

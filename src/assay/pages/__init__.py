@@ -1,9 +1,10 @@
 """What opens in a browser.
 
 - `report_page`: one self-contained page about a comparison
+- `credit`: maps, bars and sentences, input by input
+- `explained`: which number was explained, with the label of its class
+- `numbers`: one form of numbers in a column
 - `strips`: intervals as numbers, for a page to draw
-
-`report_page` is over 500 lines: the page's data, part by part in the order of the page.
 """
 
 from assay.pages.report_page import report

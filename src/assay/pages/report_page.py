@@ -17,7 +17,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from assay.answers.attribution import Attribution
@@ -26,11 +25,10 @@ from assay.answers.score import Score
 from assay.comparison.comparison import Comparison, from_scores, short
 from assay.comparison.ranking import ZERO, Pair, Place, Ranking
 from assay.errors import InputError, KindError
-from assay.numerics.statistics import Floats
-from assay.pages import strips
+from assay.pages import credit, strips
+from assay.pages.numbers import Form, chance, form_of, number, p_value
 from assay.pages.strips import Mark
 from assay.pictures import images as pictures
-from assay.pictures.images import Picture
 from assay.question.question import Question
 from assay.settings import argument, has_length
 from assay.settings import shown as describe
@@ -39,74 +37,14 @@ Scored: TypeAlias = tuple[
     Question, Sequence[Attribution] | Mapping[str, Attribution], Mapping[str, Sequence[Score]]
 ]
 
-BARS = 10  # features shown of an input that is no picture
+WIDTH = 1100  # pixels of the page that maps can share
+
+SMALLEST_MAP = 104
+
+LARGEST_MAP = 260
 
 
 # --- what the template is given
-
-
-@final
-@dataclass(frozen=True)
-class GalleryRow:
-    """One input that is a picture.
-
-    Settings:
-        name: what to call it.
-        photo: the input as people see it, None where nothing can be seen.
-        heats: the map of each method, by label.
-        prediction: the target's value.
-    """
-
-    name: str
-    photo: Picture | None
-    heats: Mapping[str, Picture]
-    prediction: float
-
-
-@final
-@dataclass(frozen=True)
-class Bar:
-    """One feature's credit as a bar from the middle of its cell, in percent of the cell's width."""
-
-    value: float
-    left: float
-    width: float
-
-
-@final
-@dataclass(frozen=True)
-class ChartRow:
-    """One feature of an input.
-
-    Settings:
-        name: of the feature.
-        value: its value, None where a feature is several numbers.
-        bars: one for each method.
-    """
-
-    name: str
-    value: float | None
-    bars: tuple[Bar, ...]
-
-
-@final
-@dataclass(frozen=True)
-class Chart:
-    """One input that is no picture.
-
-    Settings:
-        name: what to call it.
-        prediction: the target's value.
-        methods: their labels, in the order of the bars.
-        rows: the features that matter most to any method.
-        left: how many features are not shown.
-    """
-
-    name: str
-    prediction: float
-    methods: tuple[str, ...]
-    rows: tuple[ChartRow, ...]
-    left: int
 
 
 @final
@@ -144,6 +82,8 @@ class MetricSection:
         missing: inputs without a score, by method.
         sampled: whether the metric draws.
         noisy: the metric's own standard error, for methods where it counts.
+        form: how its means are written.
+        steps: how its differences are written.
         verdict: the result in words.
     """
 
@@ -158,6 +98,8 @@ class MetricSection:
     missing: Mapping[str, Missing]
     sampled: bool
     noisy: Mapping[str, float]
+    form: Form
+    steps: Form
     verdict: str
 
 
@@ -286,13 +228,15 @@ def _rendered(
 ) -> str:
     question = comparison.question
     shown = min(inputs, question.n)
-    gallery: list[GalleryRow] | None = None
-    charts: list[Chart] | None = None
+    gallery: list[credit.GalleryRow] | None = None
+    charts: list[credit.Chart] | None = None
+    above = credit.headings(comparison, labels, shown)
     # An input is either a picture with maps, or a table of its features with bars.
     if pictures.is_image(question):
-        gallery = _gallery(comparison, images, labels, shown)
+        gallery = credit.gallery(comparison, images, above)
     else:
-        charts = [_chart(comparison, labels, i) for i in range(shown)]
+        charts = credit.charts(comparison, above)
+    candidates = credit.candidates(comparison)
     answers = comparison.attributions
     page = _template().render(
         title=title,
@@ -307,12 +251,26 @@ def _rendered(
         costs=[_cost(name, answer) for name, answer in answers.items() if answer.facts],
         refusals=_refusals(comparison),
         versions=versions(),
-        number=_number,
-        chance=_chance,
+        number=number,
+        chance=chance,
+        p_value=p_value,
+        levels=[name for name, answer in candidates.items() if credit.is_level(answer)],
+        side=_side(len(candidates)),
+        named=_named(comparison),
         short=short,
         breakable=_breakable,
     )
     return str(page)
+
+
+def _side(methods: int) -> int:
+    """How wide a map is drawn, in pixels: few methods leave room for larger ones."""
+    return min(max(WIDTH // (methods + 2), SMALLEST_MAP), LARGEST_MAP)
+
+
+def _named(comparison: Comparison) -> bool:
+    """Whether methods were given names, and are no code by themselves."""
+    return any("(" not in label for label in comparison.methods)
 
 
 def _template() -> Any:
@@ -326,24 +284,7 @@ def _template() -> Any:
     return environment.from_string(source)
 
 
-# --- numbers and names in words
-
-
-def _number(value: float) -> str:
-    """Three significant digits, a real minus sign, and a dash for what is missing."""
-    if math.isnan(value):
-        return "–"
-    if value == 0:
-        return "0"
-    size = abs(value)
-    if 1000 <= size < 1e6:
-        text = f"{value:.0f}"
-    elif 1e-3 <= size < 1000:
-        # "#" keeps zeros at the end, and also a bare point behind three digits.
-        text = f"{value:#.3g}".rstrip(".")
-    else:
-        text = f"{value:.2e}"
-    return text.replace("-", "−")
+# --- names in words
 
 
 def _breakable(label: str) -> Any:
@@ -355,115 +296,11 @@ def _breakable(label: str) -> Any:
     return Markup("<wbr>").join(escape(part) for part in parts)
 
 
-def _chance(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    # Whole percents must not claim a certainty that resampling cannot give.
-    if 0 < value < 0.005:
-        return "< 1 %"
-    if 0.995 < value < 1:
-        return "> 99 %"
-    return f"{100 * value:.0f} %"
-
-
 def _enumeration(names: Sequence[str]) -> str:
     *others, last = [short(name) for name in names]
     if not others:
         return last
     return f"{', '.join(others)} and {last}"
-
-
-# --- credit, input by input
-
-
-def _gallery(
-    comparison: Comparison, images: ArrayLike | None, labels: Sequence[str] | None, shown: int
-) -> list[GalleryRow]:
-    """One row per input: its photo, its facts, and a map for every method."""
-    question = comparison.question
-    photos = pictures.photos(question, images)
-    # Maps of references would only be the methods', shuffled, and nothing.
-    answers = _candidates(comparison)
-    maps = {name: pictures.credit_maps(question, answer) for name, answer in answers.items()}
-    rows = []
-    for i in range(shown):
-        name = _input_name(i, labels)
-        photo = None if photos is None else pictures.photo(photos[i], name)
-        # The words are for those who cannot see the map, and its title for those who point at it.
-        heats = {
-            method: _heat(answer, maps[method], i, f"{method} on {name}")
-            for method, answer in answers.items()
-        }
-        rows.append(GalleryRow(name, photo, heats, _prediction(comparison, i)))
-    return rows
-
-
-def _heat(answer: Attribution, maps: Floats, i: int, heading: str) -> Picture:
-    words = pictures.in_words(answer.values[i].cpu().numpy(), answer.names)
-    return pictures.heat(maps[i], f"{heading}: {words}")
-
-
-def _chart(comparison: Comparison, labels: Sequence[str] | None, i: int) -> Chart:
-    """The features of one input that matter most to any method, a signed bar for every method."""
-    answers = _candidates(comparison)
-    credit = {
-        name: answer.values[i].detach().cpu().double().numpy() for name, answer in answers.items()
-    }
-    # Methods have units of their own: each is measured by its largest credit of this input.
-    reach = {name: float(np.abs(values).max()) or 1.0 for name, values in credit.items()}
-    weight = sum(np.abs(values) / reach[name] for name, values in credit.items())
-    # Stable: features of equal weight stand in their own order on every machine.
-    top = np.argsort(-np.asarray(weight), kind="stable")[:BARS]
-    names = next(iter(answers.values())).names_of(i)
-    # A text has fewer words than the longest.
-    top = top[top < len(names)]
-    rows = tuple(
-        ChartRow(
-            name=names[k],
-            value=_feature_value(comparison.question, i, k),
-            bars=tuple(_bar(float(credit[method][k]), reach[method]) for method in answers),
-        )
-        for k in top
-    )
-    return Chart(
-        name=_input_name(i, labels),
-        prediction=_prediction(comparison, i),
-        methods=tuple(answers),
-        rows=rows,
-        left=len(names) - len(top),
-    )
-
-
-def _feature_value(question: Question, i: int, k: int) -> float | None:
-    # Only a feature of one element has a value that one number tells.
-    if not question.partition.identity:
-        return None
-    return float(question.x[i, k])
-
-
-def _bar(value: float, reach: float) -> Bar:
-    # From the middle: to the left against the target, to the right for it.
-    width = 50 * abs(value) / reach
-    left = 50.0
-    if value < 0:
-        left -= width
-    return Bar(value, left, width)
-
-
-def _candidates(comparison: Comparison) -> dict[str, Attribution]:
-    return {
-        name: answer
-        for name, answer in comparison.attributions.items()
-        if name not in comparison.references
-    }
-
-
-def _prediction(comparison: Comparison, i: int) -> float:
-    return float(next(iter(comparison.attributions.values())).prediction[i])
-
-
-def _input_name(i: int, labels: Sequence[str] | None) -> str:
-    return f"input {i + 1}" if labels is None else f"input {i + 1}, {labels[i]}"
 
 
 # --- scores
@@ -498,6 +335,8 @@ def _metric_section(comparison: Comparison, name: str) -> MetricSection:
             for place in ranking.places
             if _noisy(place, scores)
         },
+        form=form_of(mark.place.mean for mark in marks),
+        steps=form_of(pair.facts.difference for pair in pairs),
         verdict=_verdict(ranking),
     )
 
@@ -541,10 +380,11 @@ def _best(ranking: Ranking, scored: int) -> str:
     if ranking.common == 0:
         return "No input has a score by every method: means of different inputs rank nothing."
     fewest = ranking.fewest_inputs(len(ranking.pairs))
-    if ranking.common < fewest:
+    most = _most_inputs(ranking.pairs)
+    if most < fewest:
         return (
             f"{winner} has the best mean. Between {scored} methods no difference can be shown "
-            f"on {ranking.common} input{'s' if ranking.common != 1 else ''}: it takes {fewest}."
+            f"on {most} input{'s' if most != 1 else ''}: it takes {fewest}."
         )
     # "Cannot be told apart" and not "equal": few inputs show few differences.
     equals = [name for name in ranking.leaders if name != ranking.winner]
@@ -559,6 +399,11 @@ def _best(ranking: Ranking, scored: int) -> str:
     return f"{winner} has the best mean; it cannot be told apart from {_enumeration(equals)}."
 
 
+def _most_inputs(pairs: Sequence[Pair]) -> int:
+    """The most inputs that any two of them have in common."""
+    return max((pair.facts.n for pair in pairs), default=0)
+
+
 def _against_zero(ranking: Ranking) -> list[str]:
     """Whether methods say more than nothing."""
     zero = next((place for place in ranking.references if place.method == ZERO), None)
@@ -566,25 +411,27 @@ def _against_zero(ranking: Ranking) -> list[str]:
         return []
     sign = 1 if ranking.direction == "lower" else -1
     best = ranking.places[0]
-    if sign * zero.mean < sign * best.mean:
+    # On the inputs that both have a score for.
+    pair = next(pair for pair in ranking.versus_zero if pair.first == best.method)
+    if sign * pair.facts.difference > 0:
         return [
             f"Saying nothing (all zeros) scores better than the best of them: "
-            f"{_number(zero.mean)} against {_number(best.mean)}."
+            f"{number(zero.mean)} against {number(best.mean)}."
         ]
-    names = _unproven(ranking, ranking.not_better_than_zero, len(ranking.versus_zero))
+    names = _unproven(ranking, ranking.not_better_than_zero, ranking.versus_zero)
     return [f"Not shown to be better than saying nothing: {names}."] if names else []
 
 
 def _against_shuffles(ranking: Ranking) -> list[str]:
     """Whether it matters which feature has the credit."""
-    names = _unproven(ranking, ranking.not_better_than_shuffled, len(ranking.versus_shuffled))
+    names = _unproven(ranking, ranking.not_better_than_shuffled, ranking.versus_shuffled)
     return [f"Not shown to be better than their own credit shuffled: {names}."] if names else []
 
 
-def _unproven(ranking: Ranking, methods: Sequence[str], tests: int) -> str:
+def _unproven(ranking: Ranking, methods: Sequence[str], tests: Sequence[Pair]) -> str:
     """The methods of a family of tests that could have shown something, and did not."""
     # Where inputs are too few for any of them, silence says less wrong than a list of everybody.
-    if not methods or ranking.n < ranking.fewest_inputs(tests):
+    if not methods or _most_inputs(tests) < ranking.fewest_inputs(len(tests)):
         return ""
     return _enumeration(methods)
 

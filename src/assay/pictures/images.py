@@ -28,9 +28,15 @@ if TYPE_CHECKING:
 
 COLOURS = "RdBu_r"  # blue for credit against, white for none, red for credit in favour
 
-# From so many places on, the strongest half percent shares the full colour: one outlier would
-# bleach a large map, while in a small one every place may be the point.
+LEVEL_COLOURS = (
+    "viridis"  # of numbers without a neutral zero: dark for the lowest, bright for the highest
+)
+
+# From so many places on, the strongest percent shares the full colour: one outlier would bleach a
+# large map, while in a small one every place may be the point.
 CLIPPED = 256
+
+STRONGEST = 0.99
 
 LEVELS = 255  # of the palette; odd, so that zero has a level of its own
 
@@ -165,16 +171,22 @@ def photo(image: NDArray[np.float64], words: str) -> Picture:
     return Picture(_address(Image.fromarray(pixels)), words, height, width)
 
 
-def heat(values: Floats, words: str) -> Picture:
-    """One map of credit (height, width) in diverging colours, symmetric around zero."""
+def heat(values: Floats, words: str, *, level: bool = False) -> Picture:
+    """One map of credit (height, width) in diverging colours, symmetric around zero.
+
+    A `level` has no zero: its colours go from its lowest place to its highest.
+    """
     from PIL import Image
 
-    middle = LEVELS // 2
-    shares = np.clip(values / _reach(values), -1, 1)
-    levels = np.round(middle + middle * shares).astype(np.uint8)
+    if level:
+        steps = np.round((LEVELS - 1) * _above_lowest(values)).astype(np.uint8)
+    else:
+        middle = LEVELS // 2
+        shares = np.clip(values / _reach(values), -1, 1)
+        steps = np.round(middle + middle * shares).astype(np.uint8)
     # A palette of colours and one byte a place: a third of the size of RGB, and exact.
-    picture = Image.fromarray(levels, mode="L")
-    picture.putpalette(_palette())
+    picture = Image.fromarray(steps, mode="L")
+    picture.putpalette(_palette(LEVEL_COLOURS if level else COLOURS))
     height, width = values.shape
     return Picture(_address(picture), words, height, width)
 
@@ -185,22 +197,34 @@ def _reach(values: Floats) -> float:
     strongest = float(strength.max())
     if values.size >= CLIPPED:
         # A map with credit in few places has a zero here, and is then not clipped.
-        strongest = float(np.quantile(strength, 0.995)) or strongest
+        strongest = float(np.quantile(strength, STRONGEST)) or strongest
     return strongest or 1.0
 
 
-def _palette() -> bytes:
+def _above_lowest(values: Floats) -> Floats:
+    """How far each place is on the way from the lowest to the highest: 0 to 1."""
+    heights = values - values.min()
+    return np.asarray(np.clip(heights / _reach(heights), 0, 1))
+
+
+def _palette(name: str) -> bytes:
     from matplotlib import colormaps
 
-    colours = np.asarray(colormaps[COLOURS](np.linspace(0, 1, LEVELS)))
+    colours = np.asarray(colormaps[name](np.linspace(0, 1, LEVELS)))
     return np.round(255 * colours[:, :3]).astype(np.uint8).tobytes()
 
 
-def in_words(values: ArrayLike, names: Sequence[str]) -> str:
+def in_words(values: ArrayLike, names: Sequence[str], *, level: bool = False) -> str:
     """What a reader who cannot see the map should know of it: the strongest feature in favour and
-    against.
+    against, of a level the highest and the lowest.
     """
     credit = np.asarray(values, dtype=np.float64)
+    if level:
+        high = int(credit.argmax())
+        low = int(credit.argmin())
+        return (
+            f"highest {names[high]} ({credit[high]:.3g}), lowest {names[low]} ({credit[low]:.3g})"
+        )
     if not np.any(credit):
         return "no credit anywhere"
     most = int(credit.argmax())

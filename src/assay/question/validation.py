@@ -1,7 +1,7 @@
 """What is checked of a question's parts and of what is asked of it, before any model is asked.
 
-Also the defaults that depend on the kind of inputs: texts get words and a mask token, everything
-else elements and a baseline of zero.
+Also the defaults that depend on the kind of inputs: texts get words and a mask token, colour
+pictures pixels, everything else elements; what is absent from these becomes zero.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from torch import Tensor
 
 from assay.errors import InputError, KindError
 from assay.features.elements import Columns, Elements
+from assay.features.images import Pixels
 from assay.features.partition import Features, Partition
 from assay.features.words import Words
 from assay.inputs.arrays import as_tensor
 from assay.inputs.layout import Aligned, Context, Layout, Shared
 from assay.inputs.reading import layout_of
 from assay.inputs.tables import TableLayout
+from assay.inputs.tensors import TensorLayout
 from assay.inputs.texts import TextLayout, refuse_column_of_texts, texts_of
 from assay.models.base import Model
 from assay.models.wrapping import by_name
@@ -63,8 +65,8 @@ def read_inputs(
         removal = MaskToken() if removal is None else removal
         layout = _text_layout(texts, features, removal, model.device)
     else:
-        features = Elements() if features is None else features
         layout = layout_of(inputs, device=model.device, dtype=model.dtype)
+        features = _usual_features(layout) if features is None else features
         # Said before the removal finds fault with what is no text.
         if isinstance(features, Words):
             features.required_texts(layout)
@@ -74,6 +76,19 @@ def read_inputs(
             # A category has no zero: whoever needs a removal is asked for one.
             removal = Unstated() if layout.without_zero else Baseline(0.0)
     return layout, require_type(features, Features), require_type(removal, Removal)
+
+
+_COLOURS = 3
+
+
+def _usual_features(layout: Layout) -> Features:
+    """Pixels of colour pictures (3, height, width), every number by itself of anything else."""
+    shapes = layout.shapes
+    if not isinstance(layout, TensorLayout) or len(shapes) != 1 or len(shapes[0]) != 3:
+        return Elements()
+    channels, *sides = shapes[0]
+    # Where a side is as short as the channels are many, they may lie on any axis.
+    return Pixels() if channels == _COLOURS < min(sides) else Elements()
 
 
 def by_argument(model: Model, inputs: Any, context: Context) -> tuple[Model, Any]:

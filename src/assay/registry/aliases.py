@@ -117,7 +117,7 @@ ALIASES: tuple[Alias, ...] = (
         ("GradientSHAP", "ExpectedGradients", "its baselines are `removal=Background(rows)`"),
         ("LeaveOneOut", "Occlusion()", "one feature at a time: `window=1`"),
         ("LOO", "Occlusion()", "one feature at a time: `window=1`"),
-        ("RISE", "Rise", ""),
+        ("RISE", "Rise", "its `estimator` is centred; the paper's is `raw`"),
         ("LIME", "Lime", "`neighbourhood` says how to draw around the input"),
         ("LimeImage", "Lime(CoinMasks())", "with `features=Superpixels()`"),
         ("LimeText", "Lime(SizeMasks())", "hand over texts: words are the features"),

@@ -1,0 +1,299 @@
+"""Credit input by input: maps of pictures, bars of features, the words of a text in its sentence.
+
+What people see of a feature is what they handed in: a category's name and not its code, a text's
+own words. Levels (the mean score of masked inputs) have no zero, and are drawn from their lowest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from assay.answers.attribution import Attribution
+from assay.comparison.comparison import Comparison
+from assay.inputs.tables import TableLayout
+from assay.inputs.texts import TextLayout
+from assay.numerics.statistics import Floats
+from assay.pages.explained import explained
+from assay.pages.numbers import Form, content, form_of
+from assay.pictures import images as pictures
+from assay.pictures.images import Picture
+from assay.question.question import Question
+
+BARS = 10  # features shown of an input that is no picture
+
+
+@final
+@dataclass(frozen=True)
+class Heading:
+    """What stands above an input.
+
+    Settings:
+        name: what to call it.
+        target: which number was explained, with its class.
+        prediction: that number.
+        base: the same number with everything removed.
+    """
+
+    name: str
+    target: str
+    prediction: float
+    base: float
+
+
+@final
+@dataclass(frozen=True)
+class GalleryRow:
+    """One input that is a picture.
+
+    Settings:
+        heading: what stands beside it.
+        photo: the input as people see it, None where nothing can be seen.
+        heats: the map of each method, by label.
+    """
+
+    heading: Heading
+    photo: Picture | None
+    heats: Mapping[str, Picture]
+
+
+@final
+@dataclass(frozen=True)
+class Bar:
+    """One feature's credit as a bar in its cell, in percent of the cell's width.
+
+    Settings:
+        value: the credit.
+        error: its standard error, None where the method does not sample.
+        left: where the bar starts.
+        width: of the bar.
+    """
+
+    value: float
+    error: float | None
+    left: float
+    width: float
+
+
+@final
+@dataclass(frozen=True)
+class ChartRow:
+    """One feature of an input.
+
+    Settings:
+        name: of the feature.
+        value: what the input has there, "" where a feature is several numbers.
+        bars: one for each method.
+    """
+
+    name: str
+    value: str
+    bars: tuple[Bar, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Word:
+    """A word of a text as one method sees it.
+
+    Settings:
+        text: the word, or what stands before the first.
+        after: the spaces and marks behind it.
+        shade: its credit as a share of the text's strongest, from -1 to 1; 0 where it is no feature.
+        credit: in words.
+    """
+
+    text: str
+    after: str
+    shade: float
+    credit: str
+
+
+@final
+@dataclass(frozen=True)
+class Chart:
+    """One input that is no picture.
+
+    Settings:
+        heading: what stands above it.
+        methods: their labels, in the order of the bars.
+        forms: how the numbers of each method are written.
+        rows: the features that matter most to any method.
+        left: how many features are not shown.
+        sentences: the whole text, once for every method; none where the input is no text.
+    """
+
+    heading: Heading
+    methods: tuple[str, ...]
+    forms: tuple[Form, ...]
+    rows: tuple[ChartRow, ...]
+    left: int
+    sentences: Mapping[str, tuple[Word, ...]]
+
+
+def candidates(comparison: Comparison) -> dict[str, Attribution]:
+    """The answers of methods: those of references would only be these, shuffled, and nothing."""
+    return {
+        name: answer
+        for name, answer in comparison.attributions.items()
+        if name not in comparison.references
+    }
+
+
+def is_level(answer: Attribution) -> bool:
+    """Whether its numbers are mean scores, of which none is a neutral zero."""
+    return "level" in answer.facts
+
+
+def headings(
+    comparison: Comparison, labels: Sequence[str] | None, shown: int
+) -> tuple[Heading, ...]:
+    """What stands above each of the inputs that are shown."""
+    answer = next(iter(comparison.attributions.values()))
+    targets = explained(comparison.question)
+    return tuple(
+        Heading(
+            name=f"input {i + 1}" if labels is None else f"input {i + 1}, {labels[i]}",
+            target=targets[i],
+            prediction=float(answer.prediction[i]),
+            base=float(answer.base[i]),
+        )
+        for i in range(shown)
+    )
+
+
+# --- pictures
+
+
+def gallery(
+    comparison: Comparison, images: ArrayLike | None, above: Sequence[Heading]
+) -> list[GalleryRow]:
+    """One row per input: its photo, its facts, and a map for every method."""
+    question = comparison.question
+    photos = pictures.photos(question, images)
+    answers = candidates(comparison)
+    maps = {name: pictures.credit_maps(question, answer) for name, answer in answers.items()}
+    rows = []
+    for i, heading in enumerate(above):
+        photo = None if photos is None else pictures.photo(photos[i], heading.name)
+        # The words are for those who cannot see the map, and its title for those who point at it.
+        heats = {
+            method: _heat(answer, maps[method], i, f"{method} on {heading.name}")
+            for method, answer in answers.items()
+        }
+        rows.append(GalleryRow(heading, photo, heats))
+    return rows
+
+
+def _heat(answer: Attribution, maps: Floats, i: int, heading: str) -> Picture:
+    level = is_level(answer)
+    words = pictures.in_words(answer.values[i].cpu().numpy(), answer.names, level=level)
+    return pictures.heat(maps[i], f"{heading}: {words}", level=level)
+
+
+# --- features
+
+
+def charts(comparison: Comparison, above: Sequence[Heading]) -> list[Chart]:
+    """The features of each input that matter most to any method, a bar for every method."""
+    answers = candidates(comparison)
+    return [_chart(comparison, answers, heading, i) for i, heading in enumerate(above)]
+
+
+def _chart(
+    comparison: Comparison, answers: Mapping[str, Attribution], heading: Heading, i: int
+) -> Chart:
+    question = comparison.question
+    credit = {name: _credit(answer, i) for name, answer in answers.items()}
+    names = names_of(next(iter(answers.values())), i)
+    # Methods have units of their own: each is measured by its largest credit of this input.
+    weight = sum(np.abs(values) / _reach(values) for values in credit.values())
+    # Stable: features of equal weight stand in their own order on every machine. A text has fewer
+    # words than the longest.
+    top = np.argsort(-np.asarray(weight)[: len(names)], kind="stable")[:BARS]
+    contents = _contents(question, i)
+    rows = []
+    for k in top.tolist():
+        bars = [_bar(answer, credit[name], i, k) for name, answer in answers.items()]
+        rows.append(ChartRow(names[k], contents[k] if contents else "", tuple(bars)))
+    return Chart(
+        heading=heading,
+        methods=tuple(answers),
+        forms=tuple(form_of(credit[name][top]) for name in answers),
+        rows=tuple(rows),
+        left=len(names) - len(top),
+        sentences={name: _sentence(question, credit[name], i) for name in answers}
+        if isinstance(question.layout, TextLayout)
+        else {},
+    )
+
+
+def _credit(answer: Attribution, i: int) -> Floats:
+    """The credit of one input, of a level what it is above its lowest."""
+    values = np.asarray(answer.values[i].detach().cpu().double().numpy())
+    return values - values.min() if is_level(answer) else values
+
+
+def _reach(values: Floats) -> float:
+    return float(np.abs(values).max()) or 1.0
+
+
+def names_of(answer: Attribution, i: int) -> Sequence[str]:
+    """The names of one input's features: of several texts each has words of its own."""
+    own = getattr(answer, "names_of", None)
+    names: Sequence[str] = answer.names if own is None else own(i)
+    return names
+
+
+def _contents(question: Question, i: int) -> tuple[str, ...]:
+    """What one input has at each feature, none where a feature is more than one number."""
+    if not question.partition.identity or isinstance(question.layout, TextLayout):
+        return ()
+    row = question.x[i : i + 1]
+    # Folded back, a category has its name again, and a date is a date.
+    if isinstance(question.layout, TableLayout):
+        frame: Any = question.layout.fold(row)[0]
+        values = [frame[column].to_list()[0] for column in frame.columns]
+        return tuple(map(content, values))
+    return tuple(map(content, row[0].tolist()))
+
+
+def _bar(answer: Attribution, credit: Floats, i: int, k: int) -> Bar:
+    value = float(credit[k])
+    error = None if answer.standard_error is None else float(answer.standard_error[i, k])
+    reach = _reach(credit)
+    # Levels start at the edge, where their lowest lies, and are written as they are.
+    if is_level(answer):
+        return Bar(float(answer.values[i, k]), error, 0.0, 100 * value / reach)
+    # From the middle: to the left against the target, to the right for it.
+    width = 50 * abs(value) / reach
+    left = 50.0
+    if value < 0:
+        left -= width
+    return Bar(value, error, left, width)
+
+
+# --- texts
+
+
+def _sentence(question: Question, credit: Floats, i: int) -> tuple[Word, ...]:
+    """The words of a text, in their order, with what stands between them."""
+    layout = question.layout
+    assert isinstance(layout, TextLayout)
+    labels = question.partition.labels
+    own = labels[min(i, len(labels) - 1)].tolist()
+    reach = _reach(credit)
+    form = form_of(credit)
+    words = []
+    for code, label in zip(question.x[i].tolist(), own):
+        text, after = layout.pieces[code]
+        if not text and not after:
+            continue
+        # A place that nobody owns is part of the sentence all the same.
+        value = float(credit[label]) if label >= 0 else 0.0
+        words.append(Word(text, after, value / reach, form(value) if label >= 0 else ""))
+    return tuple(words)

@@ -1,0 +1,127 @@
+"""Numbers as a page writes them: one form for a column, so that digits stand below each other.
+
+Three significant digits for a number by itself; a column has as many decimals as its smallest
+number needs, or powers of ten throughout where its numbers lie decades apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, final
+
+# Numbers of one column that are further apart than this are all written with powers of ten.
+FAR_APART = 1000
+
+SMALLEST = 1e-3  # what is written without a power of ten, from here
+LARGEST = 1e6  # to there
+
+
+def number(value: float) -> str:
+    """Three significant digits, a real minus sign, and a dash for what is missing.
+
+    >>> number(0.5), number(-1234.6), number(2.5e-7), number(float("nan"))
+    ('0.500', '−1235', '2.50e−07', '–')
+    """
+    if math.isnan(value):
+        return "–"
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if 1000 <= size < LARGEST:
+        text = f"{value:.0f}"
+    elif SMALLEST <= size < 1000:
+        # "#" keeps zeros at the end, and also a bare point behind three digits.
+        text = f"{value:#.3g}".rstrip(".")
+    else:
+        text = f"{value:.2e}"
+    return text.replace("-", "−")
+
+
+@final
+@dataclass(frozen=True)
+class Form:
+    """How the numbers of one column are written.
+
+    Settings:
+        decimals: behind the point; None for powers of ten.
+    """
+
+    decimals: int | None
+
+    def __call__(self, value: float) -> str:
+        if math.isnan(value):
+            return "–"
+        if math.isinf(value):
+            return "∞" if value > 0 else "−∞"
+        if value == 0:
+            return "0"
+        text = f"{value:.2e}" if self.decimals is None else f"{value:.{self.decimals}f}"
+        return text.replace("-", "−")
+
+
+def form_of(values: Iterable[float]) -> Form:
+    """The form that suits all numbers of a column.
+
+    >>> [form_of([0.00205, 0.0321])(value) for value in (0.00205, 0.0321)]
+    ['0.0021', '0.0321']
+    >>> [form_of([1e-9, 0.5])(value) for value in (1e-9, 0.5, 0.0)]
+    ['1.00e−09', '5.00e−01', '0']
+    """
+    sizes = [abs(value) for value in values if math.isfinite(value) and value != 0]
+    if not sizes:
+        return Form(2)
+    low = min(sizes)
+    high = max(sizes)
+    if high > FAR_APART * low or not SMALLEST <= high < LARGEST:
+        return Form(None)
+    # Three digits of the largest, two of the smallest.
+    decimals = max(2 - _power(high), 1 - _power(low), 0)
+    return Form(decimals)
+
+
+def _power(size: float) -> int:
+    """The power of ten of the first digit."""
+    return math.floor(math.log10(size))
+
+
+def chance(value: float) -> str:
+    """A share in whole percents, which must not claim a certainty that sampling cannot give."""
+    if math.isnan(value):
+        return "–"
+    if 0 < value < 0.005:
+        return "< 1 %"
+    if 0.995 < value < 1:
+        return "> 99 %"
+    return f"{100 * value:.0f} %"
+
+
+def p_value(value: float) -> str:
+    """Four decimals, whatever the column holds.
+
+    >>> p_value(0.03125), p_value(0.00001), p_value(1.0)
+    ('0.0312', '< 0.0001', '1')
+    """
+    if math.isnan(value):
+        return "–"
+    if value < 1e-4:
+        return "< 0.0001"
+    return "1" if value == 1 else f"{value:.4f}"
+
+
+def content(value: Any) -> str:
+    """What a column of a table holds: whole numbers whole, texts as they are."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "missing" if _is_missing(value) else str(value)
+    if isinstance(value, float) and math.isnan(value):
+        return "missing"
+    # As its table would show it: 27 and 7298 are no measurements to three digits.
+    if float(value).is_integer() and abs(value) < LARGEST:
+        return str(int(value)).replace("-", "−")
+    return number(float(value))
+
+
+def _is_missing(value: Any) -> bool:
+    """None, and what pandas has for a missing value of each of its types."""
+    return value is None or str(value) in ("<NA>", "NaT")
