@@ -393,6 +393,10 @@ class Rise(Method):
         # What is there but never changes still has a mean score when shown: that of all masks.
         return question.existing_features()
 
+    def held(self, features: int) -> int:
+        # The answers to a block of masks, beside sums that are kept for each feature.
+        return _BLOCK
+
     def values(self, question: Question, seed: int) -> Estimate:
         return self._maps(
             question, question.prediction[:, None], lambda masks: question.value(masks), seed
