@@ -28,7 +28,8 @@ def test_a_class_that_never_flips_costs_no_more_than_the_budget() -> None:
     (found,) = Attack(budget=3000).search(asked, torch.arange(1500) < 5)
     # A few rows more tell whether the model can be asked at all.
     assert found.evaluations <= 3000 + 8
-    assert found.size is None and found.spent_all
+    assert found.size is None
+    assert found.spent_all
     # Nothing found is no radius: the bound is all there is.
     assert found.radius == found.room == 1495
     assert time.perf_counter() - began < 60

@@ -32,7 +32,8 @@ def proof(f: object = needs_all, **settings: object) -> Certificate:
 def test_a_proof_about_another_class_than_the_models_says_so_first(settings: object) -> None:
     certificate = proof(**settings)  # type: ignore[arg-type]
     # All of this is true of the smoothed classifier, and of nothing that the model ever said.
-    assert certificate.consistent and certificate.incremental > 0
+    assert certificate.consistent
+    assert certificate.incremental > 0
     assert (certificate.bare, certificate.predicted, certificate.selected) == (1, 0, 0)
     assert certificate.agrees is False
     assert repr(certificate).startswith("<Certificate: bare=1, agrees=False, ")
@@ -66,7 +67,8 @@ def test_the_bare_class_is_kept_in_the_file_and_asked_again(tmp_path: Path) -> N
     assert certificate.verify(question)
     forged = replace(certificate, bare=0)
     verdict = forged.verify(question)
-    assert not verdict and "bare" in verdict.why
+    assert not verdict
+    assert "bare" in verdict.why
     # Files of before it was kept say nothing of it.
     facts = json.loads(path.read_text())
     del facts["bare"]

@@ -260,8 +260,8 @@ class Certificate:
     def verify(self, model: Any) -> Verdict:
         """Asks a model (or a `Question` that holds the input) everything again, and compares.
 
-        Cost: twice the draws of the design, or every superset, and one row. Errors: InputError where the input
-        is not stored (tables, texts, contexts) and no question holds it.
+        Cost: twice the draws of the design, or every superset, and one row. Errors: InputError
+        where the input is not stored (tables, texts, contexts) and no question holds it.
         """
         question = self._question(model)
         # The masks of a smoothed classifier are its design's, above the selection and alone. All

@@ -67,9 +67,9 @@ class MultiplicativeSmoothing(Settings):
             sums inside a network that cancel.
 
     Cost: `levels` (or `draws`) rows per input for the whole and as many for each selection, and one
-    for the class of the model itself, forward only. Errors: SettingError for a keep rate outside {1/levels, ..., 1}; InputError for outputs
-    outside [0, 1] and for empty selections; TargetError for a model with a single output;
-    ModelError for a model whose rows influence each other.
+    for the class of the model itself, forward only. Errors: SettingError for a keep rate outside
+    {1/levels, ..., 1}; InputError for outputs outside [0, 1] and for empty selections; TargetError
+    for a model with a single output; ModelError for a model whose rows influence each other.
 
     >>> import torch
     >>> question = Question(
