@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import math
 import sys
 import time
@@ -45,6 +46,12 @@ _SLOW = 1.0  # seconds from which one run of a chunk is enough to judge it
 _WORTH = 1.05  # a chunk of twice the size must give this much more
 
 _SHOW_AFTER = 2.0  # seconds of forecast work
+
+_SAY_AFTER = 10.0  # seconds of forecast work from which the log says what is planned
+
+_SAY_EVERY = 10.0  # seconds between two lines of the log
+
+_LOG = logging.getLogger("assay")
 
 
 @final
@@ -476,7 +483,9 @@ def _in_notebook() -> bool:
 
 @final
 class _Progress:
-    """A bar that appears once the work is forecast to be long, if anyone watches."""
+    """A bar that appears once the work is forecast to be long, if anyone watches, and lines of the
+    log "assay": the rows that are planned, then those that are done and the time that is left.
+    """
 
     def __init__(self, total: int, what: str, stack: contextlib.ExitStack) -> None:
         self._total = total
@@ -484,15 +493,45 @@ class _Progress:
         self._stack = stack
         self._began = time.perf_counter()
         self._update: Callable[[int], None] | None = None
+        self._said: float | None = None
 
     def show(self, done: int) -> None:
         """Tells how many rows are done."""
-        if self._update is None and done < self._total:
-            forecast = (time.perf_counter() - self._began) * self._total / done
-            if forecast > _SHOW_AFTER and visible():
-                self._update = self._stack.enter_context(_bar(self._total, self._what))
+        now = time.perf_counter()
+        forecast = (now - self._began) * self._total / done
+        self._say(done, now, forecast)
+        long = done < self._total and forecast > _SHOW_AFTER
+        if self._update is None and long and visible():
+            self._update = self._stack.enter_context(_bar(self._total, self._what))
         if self._update is not None:
             self._update(done)
+
+    def _say(self, done: int, now: float, forecast: float) -> None:
+        """One line of the log when long work has been forecast, then one every some seconds."""
+        if done < self._total and self._said is None and forecast > _SAY_AFTER:
+            self._said = now
+            _LOG.info(
+                "%s: %d rows to ask, about %s",
+                self._what or "model",
+                self._total,
+                _spoken(forecast),
+            )
+        elif self._said is not None and (now - self._said > _SAY_EVERY or done == self._total):
+            self._said = now
+            left = _spoken(forecast - (now - self._began))
+            _LOG.info(
+                "%s: %d of %d rows asked, %s left", self._what or "model", done, self._total, left
+            )
+
+
+def _spoken(seconds: float) -> str:
+    """A time as hours, minutes and seconds.
+
+    >>> _spoken(3725.4), _spoken(0.2)
+    ('1:02:05', '0:00:00')
+    """
+    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 @contextlib.contextmanager

@@ -48,7 +48,8 @@ class Perturbation(Settings, ABC):
     Must write: `draw`, which gives the perturbations draws[0] to draws[1] - 1 of every input as a
     `PerturbationBatch`, step (n, k, elements). Number i of an input depends on the seed, the input
     and i alone, never on where a batch is cut; `rng.streams(seed, question.keys, name)` draws so.
-    May write: `fixed` and `size`, for a finite list that is gone through once without sampling.
+    May write: `fixed` and `size`, for a finite list that is gone through once without sampling;
+    `removed`, without which it is refused under a removal with several replacements.
 
     Gets for free: batches of bounded memory, the model's answers shared by all attributions that
     are compared, standard errors where draws are sampled.
@@ -60,6 +61,15 @@ class Perturbation(Settings, ABC):
     def size(self, question: Question, draws: int) -> int:  # may be overridden
         """How many perturbations of each input are asked, where the metric would draw `draws`."""
         return draws
+
+    def removed(  # may be overridden
+        self, question: Question, seed: int, draws: tuple[int, int]
+    ) -> Tensor | None:
+        """Which features the same perturbations remove (n or 1, k, features), bool; None where they
+        move the input. It is asked where a removal has several replacements, over which the change
+        is averaged: no single step says that.
+        """
+        return None
 
     @abstractmethod
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
@@ -114,11 +124,13 @@ class DifferenceToBaseline(Perturbation):
     def size(self, question: Question, draws: int) -> int:
         return 1
 
-    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
+    def removed(self, question: Question, seed: int, draws: tuple[int, int]) -> Tensor:
         # All inputs lose the same features: one mask serves them.
         shape = (1, draws[1] - draws[0], question.partition.count)
-        removed = torch.ones(shape, dtype=torch.bool, device=question.x.device)
-        return _removal_batch(question, removed)
+        return torch.ones(shape, dtype=torch.bool, device=question.x.device)
+
+    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
+        return _removal_batch(question, self.removed(question, seed, draws))
 
 
 @final
@@ -145,12 +157,15 @@ class SubsetToBaseline(Perturbation):
                 advice="Use DifferenceToBaseline() to remove everything at once.",
             )
 
-    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
+    def removed(self, question: Question, seed: int, draws: tuple[int, int]) -> Tensor:
         streams = _streams(question, seed, "subset")
         # In float64 always: the inputs' precision does not change the law.
         count = question.partition.count
         uniform = streams.uniform(draws, count, torch.float64)
-        return _removal_batch(question, uniform < self.share)
+        return uniform < self.share
+
+    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
+        return _removal_batch(question, self.removed(question, seed, draws))
 
 
 @final
@@ -264,7 +279,7 @@ class Squares(Perturbation):
             return draws
         return len(self._squares(question))
 
-    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
+    def removed(self, question: Question, seed: int, draws: tuple[int, int]) -> Tensor:
         squares = self._squares(question)
         if self.sampled:
             streams = _streams(question, seed, "squares")
@@ -274,8 +289,10 @@ class Squares(Perturbation):
         else:
             # The same for all inputs: one list (1, k, 3) serves them.
             squares = squares[draws[0] : draws[1]].unsqueeze(0)
-        masks = self._masks(question, squares)
-        return _removal_batch(question, masks)
+        return self._masks(question, squares)
+
+    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
+        return _removal_batch(question, self.removed(question, seed, draws))
 
     def _places(self, question: Question) -> Places:
         """The places of the feature map, and its channels."""

@@ -320,3 +320,16 @@ def test_removing_the_top_tenth_hurts_a_real_network_more_than_a_random_tenth() 
     hurt = question.value(~top[:, None])[:, 0]
     random = question.value(~some.transpose(0, 1)).mean(dim=1)
     assert float((hurt < random).double().mean()) >= 0.9
+
+
+def test_two_blocks_of_masks_are_widened_by_students_factor() -> None:
+    from assay.methods.rise import Ledger
+
+    ledger = Ledger(1, 1, torch.device("cpu"))
+    one = torch.ones(1, 1, dtype=torch.float64)
+    for total in (1.0, 3.0):
+        ledger.add(total * one, one, total * one, 1.0)
+    # The spread of the means 1 and 3 is sqrt(2), the error of their mean 1; of two replicates the
+    # 97.5 % quantile is 12.7062 of these, where the normal one is 1.95996.
+    error = ledger.standard_error(0.0, 0.0, 1.0)
+    assert abs(float(error) - 12.706204736 / 1.959963985) < 1e-6

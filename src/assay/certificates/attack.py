@@ -48,6 +48,7 @@ class Counterexample:
     other: int | None  # the class after the flips
     room: int  # unselected features
     evaluations: int  # rows asked
+    spent_all: bool = False  # whether the search ended with its budget, and more might find less
 
     @property
     def radius(self) -> int:
@@ -69,9 +70,12 @@ class Attack(Settings):
         side: "incremental" adds to the selection, "decremental" removes from the whole.
         restarts: how many random orders are tried, their prefixes from short to long.
         reach: the most steps of the greedy search; all unselected features where None.
+        budget: the most masks that are asked about an input, over all parts of the search, at least
+            2: it stops there with the smallest change found so far, and `spent_all` says so.
 
-    Cost: at most reach * m rows for the greedy part and restarts * m for the random one, m the
-    unselected features. Errors: TargetError for a model with a single output; ModelError for a
+    Cost: at most reach * m masks for the greedy part and restarts * m for the random one, m the
+    unselected features, and never more than `budget`; a mask is a row for each replacement of the
+    removal. Errors: TargetError for a model with a single output; ModelError for a
     model whose rows influence each other.
 
     >>> question = Question(
@@ -85,6 +89,7 @@ class Attack(Settings):
     side: Side = "incremental"
     restarts: int = 16
     reach: int | None = None
+    budget: int = 1 << 16
 
     def __post_init__(self) -> None:
         known_side = self.side in ("incremental", "decremental")
@@ -93,6 +98,12 @@ class Attack(Settings):
                 expected="side 'incremental' or 'decremental' and counts from 0 on",
                 got=f"side={self.side!r}, restarts={self.restarts}, reach={self.reach}",
                 advice="Such as Attack('decremental', restarts=16).",
+            )
+        if self.budget < 2:
+            raise SettingError(
+                expected="a budget of at least 2 masks",
+                got=self.budget,
+                advice="The selection and the whole are asked first: Attack(budget=65536).",
             )
 
     def search(
@@ -117,11 +128,14 @@ class Attack(Settings):
         start = mask if self.side == "incremental" else np.ones_like(mask)
         with engine.tally() as spent:
             label = int(class_votes(question, mask[None]).choices[0, 0])
-            game = _Flipping(question, start, label)
+            # One mask has been asked: the selection itself.
+            game = _Flipping(question, start, label, _Purse(self.budget - 1))
             # The whole may already have another class: no feature need be removed then.
             change = game.first_change([()]) or self._greedy(game, free)
             # Random orders are tried only as far as they would be an improvement.
             longest = len(free) if change is None else len(change.flips) - 1
+            # No more of them are listed than can be asked, and one that cannot.
+            longest = min(longest, game.purse.left // max(1, self.restarts) + 1)
             shorter = game.first_change(_prefixes(free, order, longest))
             change = game.pruned(shorter or change)
         flips = () if change is None else change.flips
@@ -133,6 +147,7 @@ class Attack(Settings):
             other=None if change is None else change.other,
             room=len(free),
             evaluations=spent.forwards,
+            spent_all=game.purse.refused,
         )
 
     def _greedy(self, game: _Flipping, free: Integers) -> _Change | None:
@@ -140,12 +155,18 @@ class Attack(Settings):
         steps = len(free) if self.reach is None else min(self.reach, len(free))
         flips: Flips = ()
         for _ in range(steps):
+            # Half of the budget is for random orders, which meet what no margin leads to.
+            if game.purse.left < self.budget // 2:
+                game.purse.refused = True
+                return None
             unflipped = [feature for feature in free.tolist() if feature not in flips]
             longer = [(*flips, feature) for feature in unflipped]
             margins, classes = game.ask(longer)
             changed = np.flatnonzero(classes != game.label)
             if changed.size:
                 return _Change(longer[changed[0]], int(classes[changed[0]]))
+            if len(classes) == 0:
+                return None
             # Nobody turned the class: go on from the flip that came closest.
             flips = longer[int(margins.argmin())]
         return None
@@ -161,6 +182,22 @@ class _Change:
 
 
 @final
+@dataclass
+class _Purse:
+    """How many masks may still be asked, and whether some were refused."""
+
+    left: int
+    refused: bool = False
+
+    def buy(self, wanted: int) -> int:
+        """As many of the wanted masks as are left."""
+        bought = min(wanted, self.left)
+        self.left -= bought
+        self.refused |= bought < wanted
+        return bought
+
+
+@final
 @dataclass(frozen=True, eq=False)
 class _Flipping:
     """One input, asked at a start mask with some features flipped; `label` is the class to keep."""
@@ -168,9 +205,15 @@ class _Flipping:
     question: Question
     start: Masks
     label: int
+    purse: _Purse
 
     def ask(self, candidates: Sequence[Flips]) -> tuple[NDArray[np.float64], Integers]:
-        """The margin of the class, and the class there is, for each candidate: (candidates,)."""
+        """The margin of the class, and the class there is, for each candidate (candidates,), or for
+        as many of the first as the budget still buys.
+        """
+        candidates = candidates[: self.purse.buy(len(candidates))]
+        if not candidates:
+            return np.zeros(0), np.zeros(0, dtype=np.int64)
         masks = np.tile(self.start, (len(candidates), 1))
         for row, flips in enumerate(candidates):
             masks[row, list(flips)] ^= True

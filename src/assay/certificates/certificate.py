@@ -24,7 +24,7 @@ from assay.certificates.noise import Masks, NoiseDesign
 from assay.certificates.saved.evidence import Evidence
 from assay.certificates.saved.reading import FORMAT, read
 from assay.certificates.supersets import supersets
-from assay.certificates.votes import Ballots, Votes, cast_votes
+from assay.certificates.votes import Ballots, Votes, cast_votes, model_classes
 from assay.errors import InputError
 from assay.question.question import Question
 
@@ -68,6 +68,8 @@ class Certificate:
         settings: who certified, as text that reads back.
         model: the model's name.
         key: the input's identity, hashed from its bytes.
+        bare: the class that the bare model gives the whole input; None in files of before it was
+            kept.
         evidence: the input itself, where it can be stored.
     """
 
@@ -84,16 +86,21 @@ class Certificate:
     settings: str = ""
     model: str = ""
     key: int = 0
+    bare: int | None = None
     evidence: Evidence | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         # Votes that do not fit are refused here: a certificate that exists has claims.
-        _ = self.claims
+        claims = self.claims
+        # A classifier as it is was asked about the whole input, as one of the supersets.
+        if self.design is None and self.bare is None:
+            object.__setattr__(self, "bare", claims.predicted)
 
     def __repr__(self) -> str:
         selected = f"{len(self.selection)} of {self.features} features"
         sure = f"bound={self.bound!r}, confidence={self.confidence:g}"
-        return f"<Certificate of {selected}: {self.claims!r}, {sure}>"
+        model = f"bare={self.bare}, agrees={self.agrees}"
+        return f"<Certificate: {model}, of {selected}: {self.claims!r}, {sure}>"
 
     # --- what follows from the votes
 
@@ -131,6 +138,18 @@ class Certificate:
     def consistent(self) -> bool:
         """Whether the selection has the class of the whole."""
         return self.claims.consistent
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the claims are about the class that the bare model gives the whole input, `bare`:
+        the whole and the selection have it. None where it is not known.
+
+        A smoothed classifier may have another class than the model it was made of: what is proven
+        of that class says nothing of an explanation of the model's own.
+        """
+        if self.bare is None:
+            return None
+        return self.bare == self.predicted == self.selected
 
     @property
     def incremental(self) -> int:
@@ -212,6 +231,7 @@ class Certificate:
         if self.exact:
             chance = "for certain"
         return (
+            self._agreement,
             f"The claims are about the classifier smoothed over {noise}, "
             "with the lowest class at a tie.",
             *common,
@@ -222,13 +242,26 @@ class Certificate:
             f"The claims hold together {chance}.",
         )
 
+    @property
+    def _agreement(self) -> str:
+        """What the bare model says beside the smoothed classifier, in words."""
+        if self.bare is None:
+            return "The class of the bare model was not kept: ask it, before the claims are used."
+        if self.agrees:
+            return f"The bare model gives the whole input class {self.bare}, as the claims have it."
+        return (
+            f"The bare model gives the whole input class {self.bare}, the smoothed classifier "
+            f"{self.predicted} to the whole and {self.selected} to the selection: the claims are "
+            "not about the class that the model itself says."
+        )
+
     # --- checking it again
 
     def verify(self, model: Any) -> Verdict:
         """Asks a model (or a `Question` that holds the input) everything again, and compares.
 
-        Cost: twice the draws of the design, or every superset. Errors: InputError where the input
-        is not stored (tables, texts, contexts) and no question holds it.
+        Cost: twice the draws of the design, or every superset, and one row. Errors: InputError
+        where the input is not stored (tables, texts, contexts) and no question holds it.
         """
         question = self._question(model)
         # The masks of a smoothed classifier are its design's, above the selection and alone. All
@@ -249,8 +282,13 @@ class Certificate:
             message = f"The model has {ballots.classes} classes, not {self.classes}."
             return Verdict(holds=False, why=message, changed=0, draws=0)
         fresh = self._recounted(ballots, at_selection)
+        # The class of the model itself is no claim, but whoever reads it relies on it.
+        bare = int(model_classes(question)[0])
+        fresh = replace(fresh, bare=bare)
         # Votes may differ, by another machine's rounding; what counts is what follows from them.
         unsupported = self.claims.unsupported(fresh.claims)
+        if self.bare is not None and self.bare != bare:
+            unsupported = [*unsupported, f"bare: {self.bare}, but the model says {bare}"]
         changed = _changed(self.at_selection, fresh.at_selection)
         changed += _changed(self.at_whole, fresh.at_whole)
         return Verdict(

@@ -21,7 +21,13 @@ from assay.certificates.noise import NoiseDesign, check_levels, kept_levels
 from assay.certificates.saved.evidence import Evidence
 from assay.certificates.selections import selected
 from assay.certificates.smoothed_model import SmoothedModel
-from assay.certificates.votes import MOST_ROWS, PROBABILITY_UNITS, Ballots, cast_votes
+from assay.certificates.votes import (
+    MOST_ROWS,
+    PROBABILITY_UNITS,
+    Ballots,
+    cast_votes,
+    model_classes,
+)
 from assay.errors import InputError, KindError, SettingError
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
@@ -60,10 +66,10 @@ class MultiplicativeSmoothing(Settings):
             count against the claim; 1e-6 is the rounding of outputs in single precision, not of
             sums inside a network that cancel.
 
-    Cost: `levels` (or `draws`) rows per input for the whole and as many for each selection, forward
-    only. Errors: SettingError for a keep rate outside {1/levels, ..., 1}; InputError for outputs
-    outside [0, 1] and for empty selections; TargetError for a model with a single output;
-    ModelError for a model whose rows influence each other.
+    Cost: `levels` (or `draws`) rows per input for the whole and as many for each selection, and one
+    for the class of the model itself, forward only. Errors: SettingError for a keep rate outside
+    {1/levels, ..., 1}; InputError for outputs outside [0, 1] and for empty selections; TargetError
+    for a model with a single output; ModelError for a model whose rows influence each other.
 
     >>> import torch
     >>> question = Question(
@@ -188,9 +194,12 @@ class MultiplicativeSmoothing(Settings):
             noisy_selections = (masks[piece][:, :, None] & noise).flatten(1, 2)
             asked = torch.cat([noisy_whole, noisy_selections], dim=1)
             ballots = cast_votes(shard, asked, self._scale, self.tolerance)
+            bare = model_classes(shard).tolist()
             for row, input_masks in enumerate(masks[piece]):
                 single = shard.part(row, row + 1)
-                by_input.append(self._certificates(single, design, input_masks, ballots, row))
+                by_input.append(
+                    self._certificates(single, design, input_masks, ballots, row, bare[row])
+                )
         # By input and selection, turned into by selection and input.
         return tuple(zip(*by_input))
 
@@ -232,7 +241,13 @@ class MultiplicativeSmoothing(Settings):
         return 1 if self.output == "votes" else PROBABILITY_UNITS
 
     def _certificates(
-        self, question: Question, design: NoiseDesign, masks: Tensor, ballots: Ballots, row: int
+        self,
+        question: Question,
+        design: NoiseDesign,
+        masks: Tensor,
+        ballots: Ballots,
+        row: int,
+        bare: int,
     ) -> tuple[Certificate, ...]:
         """The certificates of one input's selections, masks (selections, features)."""
         draws = len(design.rows)
@@ -261,6 +276,7 @@ class MultiplicativeSmoothing(Settings):
                 settings=repr(self),
                 model=question.model.name,
                 key=int(question.keys[0]),
+                bare=bare,
                 evidence=evidence,
             )
             for mask, part in zip(masks, parts)

@@ -135,6 +135,17 @@ def class_votes(question: Question, masks: Masks) -> Ballots:
     return cast_votes(question, one_input, scale=1, tolerance=0.0)
 
 
+def model_classes(question: Question) -> Integers:
+    """The class that the bare model gives each whole input, the lowest at a tie: (n,).
+
+    Cost: n rows.
+    """
+    whole = torch.ones(1, question.partition.count, dtype=torch.bool)
+    outputs = question.outputs(whole, rounded=False)[:, 0]
+    classes: Integers = outputs.argmax(-1).cpu().numpy()
+    return classes
+
+
 def check_probabilities(outputs: Tensor, name: str) -> None:
     """Refuses outputs that are no probabilities, before they are counted as such."""
     lowest = float(outputs.min())

@@ -27,9 +27,12 @@ from assay.errors import AbilityError, InputError, KindError, asking
 from assay.features.partition import Partition
 from assay.inputs.tensors import TensorLayout
 from assay.models.base import Ability, finite
+from assay.numerics.pieces import pieces
 from assay.question.question import Question
 from assay.settings import Settings, argument, checked_seed
 from assay.targets import Output
+
+_HELD = 1 << 20  # numbers of a table of coalitions held at once: 8 MiB in double precision
 
 Ask: TypeAlias = "Callable[[Method, Sequence[Question]], Sequence[Tensor | Estimate]]"
 """A method and questions that differ in the output alone, to an estimate for each."""
@@ -155,6 +158,13 @@ class Method(Settings, ABC):
         shape = (question.n, question.partition.count)
         zeros = torch.zeros(shape, dtype=torch.float64, device=question.x.device)
         return Estimate(zeros)
+
+    def held(self, features: int) -> int:  # may be overridden
+        """How many numbers the answer for an input of so many features holds at once, where they are
+        more than a few for each element: the coalitions of a table. Inputs are asked in parts that
+        hold no more than some millions.
+        """
+        return 0
 
     @property
     def pools_inputs(self) -> bool:  # may be overridden
@@ -304,16 +314,41 @@ class Method(Settings, ABC):
         question = shards[0]
         players = self.players(question)
         if players is None or bool(players.all()):
-            return ask(self, shards)
+            everyone = torch.arange(question.n, device=question.x.device)
+            parts = list(self._pieces(everyone, question.partition.count, len(shards)))
+            if len(parts) < 2:
+                return ask(self, shards)
+            players = torch.ones_like(everyone[:, None].expand(-1, question.partition.count))
+            players = players.to(torch.bool)
+            groups: Iterator[tuple[Tensor, Method]] = ((rows, self) for rows in parts)
+        else:
+            groups = self._groups(question, players, len(shards))
         for shard in shards:
             # Asked once for all groups, which take it along.
             shard.fix_target()
-        parts = [_Parts(players) for _ in shards]
-        for rows, method in self.among(question, players):
+        joins = [_Parts(players) for _ in shards]
+        for rows, method in groups:
             estimates = method._of_group(shards, rows, players[rows], ask)
-            for part, estimate in zip(parts, estimates):
-                part.add(rows, estimate)
-        return [part.joined() for part in parts]
+            for join, estimate in zip(joins, estimates):
+                join.add(rows, estimate)
+        return [join.joined() for join in joins]
+
+    def _groups(
+        self, question: Question, players: Tensor, outputs: int
+    ) -> Iterator[tuple[Tensor, Method]]:
+        """Inputs that are asked together, as `among` says, and no more than can be held at once."""
+        for rows, method in self.among(question, players):
+            count = int(players[rows[0]].sum())
+            for part in method._pieces(rows, count, outputs):
+                yield part, method
+
+    def _pieces(self, rows: Tensor, features: int, outputs: int) -> Iterator[Tensor]:
+        """The inputs `rows` (r,) in parts whose tables, one for each output, are held at once."""
+        if self.pools_inputs or features == 0:
+            yield rows
+            return
+        for piece in pieces(len(rows), self.held(features) * outputs, _HELD):
+            yield rows[piece]
 
     def _of_group(
         self, shards: Sequence[Question], rows: Tensor, players: Tensor, ask: Ask

@@ -293,8 +293,8 @@ class Question:
                 expected="a removal with one replacement for each input",
                 got=f"{self.removal!r} with {self.replacements}",
                 advice=(
-                    "Use ExpectedGradients, which averages over a background, or "
-                    "Mean(rows) for one baseline."
+                    "Say Mean(rows) for one baseline, or use what averages over a background: "
+                    "ExpectedGradients, the Shapley family, Infidelity with SubsetToBaseline()."
                 ),
             )
 

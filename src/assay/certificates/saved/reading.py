@@ -61,6 +61,7 @@ _SCHEMA = {
     "confidence": number(0.0, 1.0),
     "settings": TEXT,
     "model": TEXT,
+    "bare": optional(_COUNT),
     "key": Field("a whole number", lambda value: type(value) is int),
     "predicted": _COUNT,
     "selected": _COUNT,
@@ -123,6 +124,8 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], Claims]:
             got=f"format {shown(version)}",
             advice="Certify again.",
         )
+    # Files of before this was kept do not say what the bare model's class is.
+    facts = {"bare": None, **facts}
     return _made(checked(facts, _SCHEMA, where), len(text), where)
 
 
@@ -134,6 +137,7 @@ def _made(facts: dict[str, Any], size: int, where: str) -> tuple[dict[str, Any],
     facts["selection"] = tuple(facts["selection"])
     facts["design"] = _design(facts["design"], facts["features"], where)
     _check_bound(facts, where)
+    _check_bare(facts, where)
     for name in ("at_selection", "at_whole"):
         facts[name] = _votes(facts[name], facts["classes"], facts["scale"], where)
     if facts["design"] is None:
@@ -158,6 +162,12 @@ def _check_bound(facts: Mapping[str, Any], where: str) -> None:
     sampled = kind == "bernoulli"
     if (sampled and not 0 < confidence < 1) or (not sampled and confidence != 1):
         raise damaged(where, f"a confidence for noise of kind {kind!r}", repr(confidence))
+
+
+def _check_bare(facts: Mapping[str, Any], where: str) -> None:
+    bare = facts["bare"]
+    if bare is not None and bare >= facts["classes"]:
+        raise damaged(where, f"a class below {facts['classes']} as 'bare'", repr(bare))
 
 
 def _check_enumeration(facts: Mapping[str, Any], where: str) -> None:

@@ -41,6 +41,9 @@ class ExactShapley(MaskMethod):
     def players(self, question: Question) -> Tensor | None:
         return question.changeable_features()
 
+    def held(self, features: int) -> int:
+        return int(2 ** min(features, games.MAX_ENUMERATED))
+
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return games.subsets(features)
 

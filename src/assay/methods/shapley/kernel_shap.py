@@ -44,6 +44,8 @@ from assay.question.question import Question
 
 _DEFAULT_BUDGET = 2048  # coalitions
 
+_HELD_UNTIL = 1 << 14  # coalitions of an input that are counted on where `until` decides
+
 _SMALLEST_DELETION = 1e-6  # 1 - leverage of a pair that alone decides a coefficient
 
 
@@ -138,6 +140,11 @@ class KernelShap(MaskMethod):
 
     def players(self, question: Question) -> Tensor | None:
         return question.changeable_features()
+
+    def held(self, features: int) -> int:
+        coalitions = 2 + 2 * self._pairs(features)
+        # Few inputs need the whole budget until their standard error is small.
+        return coalitions if self.until is None else min(coalitions, _HELD_UNTIL)
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return with_empty_and_full(self.design(features, seed).half)
@@ -295,6 +302,9 @@ class LowOrderShap(MaskMethod):
 
     def players(self, question: Question) -> Tensor | None:
         return question.changeable_features()
+
+    def held(self, features: int) -> int:
+        return int(2 ** min(features, MAX_ENUMERATED))
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return with_empty_and_full(_complete_design(features).half)

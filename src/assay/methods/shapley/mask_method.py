@@ -43,6 +43,9 @@ class MaskMethod(Method):
     def solve(self, table: Tensor, features: int, seed: int) -> Solution:
         """The answer to a table (..., m), float64."""
 
+    def held(self, features: int) -> int:
+        return len(self.masks(features, 0))
+
     def resolved(self, question: Question) -> MaskMethod:  # may be overridden
         """The method with everything decided that depends on the question's features."""
         return self

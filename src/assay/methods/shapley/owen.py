@@ -280,6 +280,9 @@ class OwenValues(MaskMethod):
             hierarchy = halves((features,))
         return contributions(hierarchy, features)
 
+    def held(self, features: int) -> int:
+        return coalitions_needed(self.hierarchy or halves((features,)))
+
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return self._contributions(features).masks
 

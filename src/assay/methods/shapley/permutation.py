@@ -9,7 +9,7 @@ Tejada (2009); walking each of them forwards and backwards is antithetic samplin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, TypeAlias, final
 
 import numpy as np
 import torch
@@ -25,7 +25,11 @@ from assay.methods.shapley.mask_method import (
     Solution,
     standard_error,
 )
+from assay.numerics.caching import remembered
 from assay.question.question import Question
+
+Walks: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.int64]]
+"""Different coalitions (m, features), and which of them each walk meets (walks, features + 1)."""
 
 
 @final
@@ -68,34 +72,15 @@ class PermutationShapley(MaskMethod):
     def players(self, question: Question) -> Tensor | None:
         return question.changeable_features()
 
+    def held(self, features: int) -> int:
+        return self.orderings * (features + 1)
+
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
-        return self._walks(features, seed)[0]
-
-    def _walks(self, features: int, seed: int) -> tuple[NDArray[np.bool_], Tensor]:
-        """The different coalitions met, and which of them each walk meets.
-
-        (m, features) and (orderings, features + 1).
-        """
-        orders = self._orders(features, seed)
-        rank = np.argsort(orders, axis=1)
-        # After k steps of a walk the features of rank below k are present.
-        steps = np.arange(features + 1)[None, :, None]
-        met = (rank[:, None, :] < steps).reshape(-1, features)
-        # Walks share their ends, and often more:
-        # every coalition is asked once.
-        masks, where = np.unique(met, axis=0, return_inverse=True)
-        shape = (len(orders), features + 1)
-        return masks, torch.from_numpy(where.reshape(shape))
-
-    def _orders(self, features: int, seed: int) -> NDArray[np.int64]:
-        """Orderings, each followed by its reverse: (orderings, features)."""
-        forwards = coalitions.orderings(features, self.orderings // 2, seed)
-        pairs = np.stack((forwards, forwards[:, ::-1]), axis=1)
-        return pairs.reshape(-1, features)
+        return _walks(features, self.orderings, seed)[0]
 
     def solve(self, table: Tensor, features: int, seed: int) -> Solution:
-        where = self._walks(features, seed)[1].to(table.device)
-        orders = as_tensor(self._orders(features, seed), table)
+        where = as_tensor(_walks(features, self.orderings, seed)[1], table)
+        orders = as_tensor(_orders(features, self.orderings, seed), table)
         # A step's contribution belongs to the
         # feature that joins at that step.
         steps = table[..., where].diff(dim=-1)
@@ -107,3 +92,31 @@ class PermutationShapley(MaskMethod):
         backwards = contributions[..., 1::2, :]
         pairs = (forwards + backwards) / 2
         return pairs.mean(dim=-2), standard_error(pairs, dim=-2)
+
+
+def _orders(features: int, count: int, seed: int) -> NDArray[np.int64]:
+    """Orderings, each followed by its reverse: (count, features)."""
+    forwards = coalitions.orderings(features, count // 2, seed)
+    pairs = np.stack((forwards, forwards[:, ::-1]), axis=1)
+    return pairs.reshape(-1, features)
+
+
+def _walk_bytes(walks: Walks) -> int:
+    return sum(int(part.nbytes) for part in walks)
+
+
+@remembered(most_bytes=1 << 26, size=_walk_bytes)
+def _walks(features: int, count: int, seed: int) -> Walks:
+    """The different coalitions met by `count` walks, and which of them each walk meets.
+
+    (m, features) and (count, features + 1).
+    """
+    rank = np.argsort(_orders(features, count, seed), axis=1)
+    # After k steps of a walk the features of rank below k are present.
+    steps = np.arange(features + 1)[None, :, None]
+    met = (rank[:, None, :] < steps).reshape(-1, features)
+    # Walks share their ends, and often more: every coalition is asked once.
+    masks, where = np.unique(met, axis=0, return_inverse=True)
+    places = where.reshape(count, features + 1)
+    masks.flags.writeable = False
+    return masks, places

@@ -320,6 +320,9 @@ class ProxyShap(MaskMethod):
     def players(self, question: Question) -> Tensor | None:
         return question.changeable_features()
 
+    def held(self, features: int) -> int:
+        return 2 + int(min(self.budget, 2**features))
+
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return with_empty_and_full(self.design(features, seed).half)
 

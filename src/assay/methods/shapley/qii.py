@@ -381,6 +381,10 @@ class Qii(MaskMethod):
             estimates.append(estimate)
         return estimates
 
+    def held(self, features: int) -> int:
+        sampled = self.measure in ("shapley", "banzhaf")
+        return self.budget if sampled else features + 2
+
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return self._design(features).masks(features, seed)
 

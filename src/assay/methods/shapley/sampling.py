@@ -71,6 +71,9 @@ class SamplingShapley(Method):
     def players(self, question: Question) -> Tensor | None:
         return question.changeable_features()
 
+    def held(self, features: int) -> int:
+        return self.draws * features
+
     def values(self, question: Question, seed: int) -> Estimate:
         features = question.partition.count
         device = question.x.device

@@ -36,7 +36,8 @@ class Infidelity(Metric):
     INFD(phi, x) = E_I [(I . phi - (f(x) - f(x - I)))^2]      (Yeh et al. 2019, definition 2.1)
 
     I . phi multiplies slopes by the step I; contributions are added over the features that I
-    removes.
+    removes. Under a removal with several replacements, `Background(rows)` or `Conditional(rows)`,
+    both are averaged over them first: the change is f(x) - v(S), S what I leaves.
 
     Settings:
         perturbation: the law of I, which decides what a good account is; `SubsetToBaseline()`
@@ -49,9 +50,9 @@ class Infidelity(Metric):
     for beta phi with the best beta >= 0, beta = E[s d] / E[s^2]; `skill` = 1 - raw / E[d^2] (0 for
     phi = 0, 1 for a perfect account); `beta`.
 
-    Units: target squared. Lower is better. Cost: `draws` forward passes per input, once for all
-    attributions that are compared. Errors: SettingError for one draw, InputError for contributions
-    under noise, or slopes of features that own several elements.
+    Units: target squared. Lower is better. Cost: `draws` forward passes per input (and replacement
+    of the removal), once for all attributions that are compared. Errors: SettingError for one draw,
+    InputError for contributions under noise, or slopes of features that own several elements.
 
     >>> import torch, assay
     >>> question = assay.Question(torch.nn.Linear(4, 1), torch.randn(3, 4))
@@ -87,8 +88,11 @@ class Infidelity(Metric):
                 advice=("Ask about Elements(), or make contributions of them: TimesInput(method)."),
             )
         # One perturbation of one input tells what the law is like.
-        probe = self.perturbation.draw(question.part(0, 1), 0, (0, 1))
-        if probe.removed is None and kinds - {Kind.SLOPE.value}:
+        first = question.part(0, 1)
+        removed = self._removed(first, 0, (0, 1))
+        if removed is None:
+            removed = self.perturbation.draw(first, 0, (0, 1)).removed
+        if removed is None and kinds - {Kind.SLOPE.value}:
             raise InputError(
                 expected=f"slopes (target per unit of input) for {self.perturbation!r}",
                 got="contributions, which have no product with noise",
@@ -107,11 +111,16 @@ class Infidelity(Metric):
         moments_of_each = [_Moments(n, question.x.device) for _ in attributions]
         for piece in pieces(count, n * elements, _CELLS):
             draws = (piece.start, piece.stop)
-            batch = self.perturbation.draw(question, seed, draws)
-            points = question.x.unsqueeze(1) - batch.step
+            removed = self._removed(question, seed, draws)
             # d = f(x) - f(x - I), (n, k): asked once for all attributions.
-            scores = question.score(points).to(torch.float64)
-            change = prediction - scores
+            if removed is None:
+                batch = self.perturbation.draw(question, seed, draws)
+                points = question.x.unsqueeze(1) - batch.step
+                scores = question.score(points)
+            else:
+                batch = PerturbationBatch(_mean_step(question, removed, attributions), removed)
+                scores = _averaged_scores(question, removed)
+            change = prediction - scores.to(torch.float64)
             for attribution, moments in zip(attributions, moments_of_each):
                 account = _account(attribution, batch)
                 moments.add(account, change)
@@ -123,6 +132,14 @@ class Infidelity(Metric):
             floor = rounding_floor(attribution.values, size)
             readings.append(self._reading(moments, count, floor**2))
         return readings
+
+    def _removed(self, question: Question, seed: int, draws: tuple[int, int]) -> Tensor | None:
+        """What is removed (n or 1, k, features) where no single step says by what: the removal has
+        several replacements, or replaces by what is left.
+        """
+        if question.replacements == 1 and question.fixed_replacements is not None:
+            return None
+        return self.perturbation.removed(question, seed, draws)
 
     def _reading(self, moments: _Moments, count: int, floor: Tensor) -> Reading:
         # Below the floor a smaller error is no better one.
@@ -207,6 +224,35 @@ class _Moments:
     def _at_scale(self, beta: Tensor) -> Tensor:
         """The sum of (beta s - d)^2, up to rounding, which may take it below zero."""
         return beta**2 * self.ss - 2 * beta * self.sd + self.dd
+
+
+def _averaged_scores(question: Question, removed: Tensor) -> Tensor:
+    """The target without features `removed` (n or 1, k, features), over all replacements: (n, k)."""
+    changeable = question.changeable_features().any(dim=1)
+    scores = question.prediction[:, None].repeat(1, removed.shape[1])
+    rows = changeable.nonzero()[:, 0]
+    # An input that every replacement leaves as it is has no game to be asked about.
+    if len(rows):
+        present = ~removed[0] if len(removed) == 1 else ~removed[rows]
+        scores[rows] = question.take(rows).value(present).to(scores.dtype)
+    return scores
+
+
+def _mean_step(question: Question, removed: Tensor, attributions: Sequence[Attribution]) -> Tensor:
+    """The mean of x - b on what features `removed` own, over all replacements b, where some slope
+    has a product with it: (n, k, elements).
+    """
+    n, elements = question.x.shape
+    k = removed.shape[1]
+    step = question.x.new_zeros(n, k, elements)
+    if all(attribution.kind != Kind.SLOPE.value for attribution in attributions):
+        return step
+    rows = torch.arange(n, device=step.device).repeat_interleave(k)
+    masks = ~removed.expand(n, -1, -1).reshape(n * k, -1)
+    for draw in range(question.replacements):
+        replaced = question.masked(rows, masks, torch.full_like(rows, draw))
+        step += (question.x[rows] - replaced).view_as(step)
+    return step / question.replacements
 
 
 def _account(attribution: Attribution, batch: PerturbationBatch) -> Tensor:
