@@ -82,7 +82,10 @@ METHODS: dict[str, Callable[[random.Random], tuple[dict[str, Any], Expected | No
     "Path": lambda draw: ({"path": _straight, "steps": 3}, lambda p: definitions.integrated(p, 3)),
     "ExpectedGradients": lambda draw: ({"draws": 6}, None),
     "Occlusion": lambda draw: _window(draw.choice((1, 1, 2))),
-    "Rise": lambda draw: ({"masks": draw.choice((40, "all")), "grid": draw.choice((None, 2))}, None),
+    "Rise": lambda draw: (
+        {"masks": draw.choice((40, "all")), "grid": draw.choice((None, 2))},
+        None,
+    ),
     "Lime": lambda draw: ({"neighbourhood": _neighbourhood(draw)}, None),
     "ExactShapley": lambda draw: ({}, definitions.shapley),
     "LowOrderShap": lambda draw: ({}, definitions.shapley),
@@ -197,7 +200,9 @@ def metric(draw: random.Random) -> Action:
 
 def compare(draw: random.Random) -> Action:
     """A comparison, sometimes as a page."""
-    names = draw.sample(("Gradient", "Occlusion", "IntegratedGradients(steps=2)", "Rise(masks=40)"), 2)
+    names = draw.sample(
+        ("Gradient", "Occlusion", "IntegratedGradients(steps=2)", "Rise(masks=40)"), 2
+    )
     references = draw.random() < 0.5
     page = draw.random() < 0.4
 
@@ -352,6 +357,27 @@ def _occlusion_behind(problem: Problem, layer: str) -> Any:
     return problem.each(of)
 
 
+def _base_behind(problem: Problem, layer: str) -> Any:
+    """The target with the activation of the absent input in the place of the layer's."""
+
+    def of(i: int) -> float:
+        with torch.no_grad():
+            gone = [_inside(problem, layer, i, absent) for absent in problem.absent[i]]
+            return float(np.mean([float(_behind(problem, layer, i, point)) for point in gone]))
+
+    return problem.each(of)
+
+
+def _claims_behind(answer: assay.Attribution, layer: str, rule: Expected | None) -> list[Claim]:
+    claims = [
+        Claim("prediction", answer.prediction, lambda p: p.prediction()),
+        Claim("base", answer.base, lambda p: _base_behind(p, layer)),
+    ]
+    if rule is not None:
+        claims.append(Claim("values", answer.values, rule))
+    return claims
+
+
 def after(draw: random.Random) -> Action:
     """A method behind a random layer."""
     kind = draw.choice(("Gradient", "Occlusion", "IntegratedGradients"))
@@ -366,10 +392,10 @@ def after(draw: random.Random) -> Action:
         behind = question.after(layer)
         if kind == "IntegratedGradients":
             answer = assay.IntegratedGradients(steps=3)(behind)
-            return Done(_claims(answer, None, promises=True), answer.values)
+            return Done(_claims_behind(answer, layer, None), answer.values)
         answer = assay.METHODS[kind]()(behind)
         rule = _slope_behind if kind == "Gradient" else _occlusion_behind
-        return Done(_claims(answer, lambda p: rule(p, layer), promises=True), answer.values)
+        return Done(_claims_behind(answer, layer, lambda p: rule(p, layer)), answer.values)
 
     return Action(f"after {kind}", run)
 

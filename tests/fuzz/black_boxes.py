@@ -38,14 +38,16 @@ def _estimators() -> dict[str, Any]:
         "SVC three": partial(svm.SVC, decision_function_shape="ovo"),
         "KNN": partial(neighbors.KNeighborsRegressor, 3),
         "Bayes": naive_bayes.GaussianNB,
-        "MLP": partial(neural_network.MLPRegressor, (4,), max_iter=20, random_state=0),
+        "MLP": partial(
+            neural_network.MLPRegressor, hidden_layer_sizes=(4,), max_iter=20, random_state=0
+        ),
         "pipeline": partial(
             make_pipeline, StandardScaler(), PCA(2), linear_model.LogisticRegression()
         ),
         "process": GaussianProcessRegressor,
         "multi": partial(MultiOutputClassifier, linear_model.LogisticRegression()),
         "unfitted": linear_model.LogisticRegression,
-        "outliers": partial(ensemble.IsolationForest, 5, random_state=0),
+        "outliers": partial(ensemble.IsolationForest, n_estimators=5, random_state=0),
         "labels": partial(linear_model.Perceptron),
     }
 

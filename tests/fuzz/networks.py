@@ -62,7 +62,9 @@ class Convolutions(nn.Module):
         stride = draw.choice((1, 2))
         self.inner = conv(width, width, 3, padding=1, groups=groups, stride=stride)
         self.shortcut = draw.random() < 0.5 and stride == 1
-        self.act = draw.choice((nn.ReLU(), nn.ReLU(inplace=True), nn.SiLU(), nn.Hardswish(inplace=True)))
+        self.act = draw.choice(
+            (nn.ReLU(), nn.ReLU(inplace=True), nn.SiLU(), nn.Hardswish(inplace=True))
+        )
         self.between = draw.choice((
             nn.Identity(), getattr(nn, f"MaxPool{dims}d")(2, ceil_mode=True),
             getattr(nn, f"Dropout{dims}d")(0.2), nn.Upsample(scale_factor=2),
@@ -210,9 +212,7 @@ def rows(draw: random.Random) -> Predictor:
         net: nn.Module = nn.Sequential(OrderedDict(stack))
         return WithContext(net) if context else net
 
-    traits = frozenset().union(
-        *(getattr(m, "traits", ()) for m in _seeded(make, 0).modules())
-    )
+    traits = frozenset().union(*(getattr(m, "traits", ()) for m in _seeded(make, 0).modules()))
     return _predictor(draw, make, "+".join(names), ((width,),), traits, outputs, context)
 
 

@@ -76,7 +76,7 @@ class ReadsThenOverwrites(nn.Module):
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.inner(x)).mul_(1.5)
+        return self.act(self.inner(x).mul_(1.5))
 
 
 class BranchOnDefault(nn.Module):

@@ -106,7 +106,9 @@ def removal(draw: random.Random, predictor: Predictor, inputs: Inputs) -> Part:
     floating = inputs.plain is not None and all(x.is_floating_point() for x in inputs.plain)
     kinds = ["none", "none", "number", "row", "rows", "background", "background"]
     if floating or draw.random() < 0.1:
-        kinds += ["mean", "noise", "conditional"]
+        kinds += ["mean", "noise"]
+    if draw.random() < 0.03:
+        kinds = ["conditional"]
     if (floating and len(predictor.shapes[0]) == 3) or draw.random() < 0.02:
         kinds += ["blur"]
     kind = draw.choice(kinds)

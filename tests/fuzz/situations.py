@@ -267,7 +267,8 @@ def _ask(situation: Situation, ended: _Ended) -> None:
             ended.detail = f"{type(error).__name__}: {error}"
         except Exception as error:
             ended.outcome = "foreign"
-            raised = _plainly(situation)
+            with torch.inference_mode(False):
+                raised = _plainly(situation)
             ended.detail = f"{type(error).__name__} in {_place(error)}: {str(error)[:200]!r}"
             if raised == type(error).__name__:
                 ended.detail = f"the predictor's own {ended.detail}"
@@ -275,8 +276,10 @@ def _ask(situation: Situation, ended: _Ended) -> None:
         after_process = snapshots.of_process()
     if "random" in situation.predictor.traits:
         # Its own draws move the generators.
-        after_process = {key: before_process[key] if "rng" in key else value
-                         for key, value in after_process.items()}
+        after_process = {
+            key: before_process[key] if "rng" in key else value
+            for key, value in after_process.items()
+        }
     _left(snapshots.difference(before_process, after_process), "process")
     _left(snapshots.difference(before_inputs, snapshots.of_inputs(situation.inputs.raw)), "inputs")
     _left(snapshots.difference(before_model, snapshots.of_model(model)), "model")
@@ -345,9 +348,7 @@ def _compare(claim: Claim, problem: Problem, slack: float, scale: float) -> None
     error = float(np.abs(given - expected).max()) if given.size else 0.0
     allowed = slack * claim.slack * max(scale, float(np.abs(expected).max(initial=0.0)))
     if not error <= allowed:
-        raise Wrong(
-            f"{claim.name}: {_brief(given)} for {_brief(expected)}, off by {error:.3g}"
-        )
+        raise Wrong(f"{claim.name}: {_brief(given)} for {_brief(expected)}, off by {error:.3g}")
 
 
 def _brief(values: Any) -> str:
@@ -385,4 +386,3 @@ def _equal(given: Tensor, values: Tensor, allowed: float, where: str) -> None:
     error = float((given - values).nan_to_num(0.0).abs().max()) if values.numel() else 0.0
     if not bool(same_gaps.all()) or not error <= allowed:
         raise Wrong(f"{where}: {_brief(given)} for {_brief(values)}, off by {error:.3g}")
-

@@ -65,7 +65,10 @@ def of_inputs(raw: Any) -> dict[str, Any]:
         elif isinstance(part, np.ndarray) and part.dtype != object:
             found[f"input {number}"] = (part.dtype, part.shape, part.tobytes())
         elif hasattr(part, "to_numpy"):
-            found[f"input {number}"] = (tuple(getattr(part, "columns", ())), part.to_numpy().tobytes())
+            found[f"input {number}"] = (
+                tuple(getattr(part, "columns", ())),
+                part.to_numpy().tobytes(),
+            )
         elif isinstance(part, list):
             found[f"input {number}"] = repr(part)
     return found

@@ -143,7 +143,9 @@ TYPES = (
 def _numbers(draw: random.Random, predictor: Predictor, n: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(draw.randrange(10**6))
     if predictor.tokens:
-        return [torch.randint(1, 11, (n, *shape), generator=generator) for shape in predictor.shapes]
+        return [
+            torch.randint(1, 11, (n, *shape), generator=generator) for shape in predictor.shapes
+        ]
     return [
         torch.randn(n, *shape, generator=generator, dtype=torch.float64)
         for shape in predictor.shapes
@@ -176,7 +178,7 @@ def inputs(draw: random.Random, predictor: Predictor) -> Inputs:
 
 def _typed(draw: random.Random, part: Tensor, predictor: Predictor) -> Tensor:
     if predictor.tokens:
-        return part.to(draw.choice((torch.int64,) * 4 + (torch.int32, torch.uint8, torch.float32)))
+        return part.to(draw.choice((torch.int64,) * 12 + (torch.int32, torch.uint8, torch.float32)))
     if draw.random() < 0.08:
         dtype = draw.choice(TYPES)
         return (part * 2).abs().to(dtype) if dtype == torch.uint8 else (part * 2).to(dtype)
