@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+import time
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
@@ -58,7 +59,7 @@ def main() -> None:
     for name in options.names or ALL:
         cases += ask(name, options.layers)
         ended = Counter(case.outcome for case in cases if case.architecture == name)
-        print(name, dict(ended), flush=True)
+        print(name, dict(ended), f"{time.process_time():.0f} s", flush=True)
     print(table(cases))
     if options.names:
         return

@@ -20,6 +20,7 @@ import assay
 from architectures.catalogue import Subject, build
 
 STEPS = 3
+MASKS = 40
 GROUPS = 4  # features of a layer
 
 
@@ -47,16 +48,23 @@ class Twin:
         self.inputs = subject.inputs
         self.layer = layer
         self.labels = labels
+        self._starts: dict[tuple[int, bool], Tensor] = {}
         self.target = [
             int(self._outputs(i, x[None])[0].argmax()) for i, x in enumerate(self.inputs)
         ]
 
     def _outputs(self, row: int, x: Tensor) -> Tensor:
         context = {name: value[row : row + 1] for name, value in self.context.items()}
-        return self.net(x, **context)
+        # A copy: a network may write on what it is handed.
+        return self.net(x.clone(), **context)
 
     def start(self, row: int, absent: bool) -> Tensor:
         """What is attributed: the input or the layer's activation, of the input or its absence."""
+        if (row, absent) not in self._starts:
+            self._starts[row, absent] = self._start(row, absent)
+        return self._starts[row, absent]
+
+    def _start(self, row: int, absent: bool) -> Tensor:
         x = self.inputs[row : row + 1]
         x = torch.zeros_like(x) if absent else x
         if not self.layer:
@@ -140,7 +148,7 @@ def _methods() -> list[tuple[str, Any, Callable[[Twin, int], Tensor] | None]]:
         ("Gradient", assay.Gradient(), Twin.gradient),
         ("IntegratedGradients", assay.IntegratedGradients(steps=STEPS), Twin.integrated),
         ("Occlusion", assay.Occlusion(), Twin.occlusion),
-        ("Rise", assay.Rise(masks=40), None),
+        ("Rise", assay.Rise(masks=MASKS), None),
     ]
 
 
@@ -175,45 +183,47 @@ def _state(net: nn.Module) -> Any:
 
 
 def _at(name: str, subject: Subject, layer: str) -> list[Case]:
-    context = {key: assay.Aligned(value) for key, value in subject.context.items()}
-    shape = tuple(subject.inputs.shape[1:])
-    labels = _labels(shape)
+    try:
+        question, twin = _asked(subject, layer)
+    except Exception as error:
+        return [_raised(name, layer, method, error) for method, _, _ in _methods()]
     cases = []
-    twin: Twin | None = None
     for method, asker, rule in _methods():
         try:
-            features = assay.Labels(labels)
-            question = assay.Question(
-                subject.net, subject.inputs, context=context, features=features
-            )
-            if layer:
-                behind = question.after(layer)
-                labels_there = _labels(behind.layout.shapes[0])
-                question = question.after(layer, assay.Labels(labels_there))
-                twin = Twin(subject, layer, labels_there)
-            else:
-                twin = Twin(subject, layer, labels)
             answer = asker(question)
-        except assay.errors.AssayError as error:
-            cases.append(Case(name, layer, method, "refused", f"{type(error).__name__}: {error}"))
-            continue
         except Exception as error:
-            detail = f"{type(error).__name__}: {error}"[:200]
-            cases.append(Case(name, layer, method, "foreign", detail))
+            cases.append(_raised(name, layer, method, error))
             continue
-        cases.append(_judged(Case(name, layer, method, "right"), answer, twin, rule, question))
+        cases.append(_judged(Case(name, layer, method, "right"), answer, twin, rule))
     return cases
 
 
+def _asked(subject: Subject, layer: str) -> tuple[assay.Question, Twin]:
+    """The question at a layer, or at the input where none is named, and its twin."""
+    context = {key: assay.Aligned(value) for key, value in subject.context.items()}
+    labels = _labels(tuple(subject.inputs.shape[1:]))
+    question = assay.Question(
+        subject.net, subject.inputs, context=context, features=assay.Labels(labels)
+    )
+    if layer:
+        labels = _labels(question.after(layer).layout.shapes[0])
+        question = question.after(layer, assay.Labels(labels))
+    return question, Twin(subject, layer, labels)
+
+
+def _raised(name: str, layer: str, method: str, error: Exception) -> Case:
+    """A refusal, or somebody else's exception."""
+    known = isinstance(error, assay.errors.AssayError)
+    detail = f"{type(error).__name__}: {error}"
+    return Case(name, layer, method, "refused" if known else "foreign", detail)
+
+
 def _judged(
-    case: Case, answer: Any, twin: Twin, rule: Callable[[Twin, int], Tensor] | None, question: Any
+    case: Case, answer: Any, twin: Twin, rule: Callable[[Twin, int], Tensor] | None
 ) -> Case:
     rows = range(len(twin.inputs))
     try:
-        if rule is None:
-            expected = _rise(twin, question)
-        else:
-            expected = torch.stack([rule(twin, row) for row in rows])
+        expected = torch.stack([rule(twin, row) for row in rows]) if rule else _rise(twin)
     except Unknown as unknown:
         return Case(case.architecture, case.layer, case.method, "unchecked", str(unknown))
     error = float((answer.values.double() - expected).abs().max())
@@ -227,7 +237,7 @@ def _judged(
     return case
 
 
-def _rise(twin: Twin, question: Any) -> Tensor:
+def _rise(twin: Twin) -> Tensor:
     """RISE of a function that calls the twin: the same masks, another way to ask."""
     answers = []
     for row in range(len(twin.inputs)):
@@ -240,5 +250,5 @@ def _rise(twin: Twin, question: Any) -> Tensor:
         features = assay.Labels(twin.labels)
         removal = assay.Baseline(absent[0])
         alone = assay.Question(plain, x, features=features, removal=removal)
-        answers.append(assay.Rise(masks=40)(alone).values[0].double())
+        answers.append(assay.Rise(masks=MASKS)(alone).values[0].double())
     return torch.stack(answers)

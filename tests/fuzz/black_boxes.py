@@ -187,7 +187,7 @@ NUMPY: dict[str, tuple[Any, frozenset[str]]] = {
     "masked": (lambda: lambda x: np.ma.masked_less(x.sum(1), 0), frozenset({"bad"})),
     "standardises": (lambda: _standardises, frozenset({"crowd"})),
     "remembers": (_remembers, frozenset({"state"})),
-    "random": (lambda: lambda x: x.sum(1) + np.random.rand(len(x)), frozenset({"random"})),
+    "random": (lambda: lambda x: x.sum(1) + np.random.rand(len(x)), frozenset({"random"})),  # noqa: NPY002
     "type": (lambda: _Counter, frozenset({"bad"})),
     "string": (lambda: "model", frozenset({"bad"})),
     "nothing": (lambda: None, frozenset({"bad"})),

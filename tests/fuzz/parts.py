@@ -770,8 +770,8 @@ PARTS: dict[str, Any] = {
 } | {
     part.__name__: _alone(part)
     for part in (
-        InPlace, BreaksBackward, WritesInput, ReadsThenOverwrites, BranchOnDefault, BranchOnType, BranchOnShape,
-        BranchOnValue, Routed, Caches, KeepsByBuffer, CountsCalls, CountsInBuffer, Remembers,
+        InPlace, BreaksBackward, WritesInput, ReadsThenOverwrites, BranchOnDefault, BranchOnType,
+        BranchOnShape, BranchOnValue, Routed, Caches, KeepsByBuffer, CountsCalls, CountsInBuffer, Remembers,
         TupleInside, DictInside, OwnFunction, StraightThrough, NoGrad, EnableGrad, Views,
         RowsOfView, Shared, TwoNames, Tied, BatchStatistics, PythonBranchOnBatch, Cells, Sorted,
         Spectrum, Buckets, Bilinear, Plain, Script, Mapped, SetsGradMode, Detached, Undefined,

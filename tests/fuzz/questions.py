@@ -101,9 +101,8 @@ def _made(kind: Any, *args: Any, **settings: Any) -> Any:
         return refusal
 
 
-def removal(draw: random.Random, predictor: Predictor, inputs: Inputs) -> Part:
-    """What absent means: replacements (draws, elements), the same for all inputs, or per input."""
-    floating = inputs.plain is not None and all(x.is_floating_point() for x in inputs.plain)
+def _removals(draw: random.Random, predictor: Predictor, floating: bool) -> list[str]:
+    """Names of what is likely to suit."""
     kinds = ["none", "none", "number", "row", "rows", "background", "background"]
     if floating or draw.random() < 0.1:
         kinds += ["mean", "noise"]
@@ -111,16 +110,22 @@ def removal(draw: random.Random, predictor: Predictor, inputs: Inputs) -> Part:
         kinds = ["conditional"]
     if (floating and len(predictor.shapes[0]) == 3) or draw.random() < 0.02:
         kinds += ["blur"]
-    kind = draw.choice(kinds)
+    return kinds
+
+
+def removal(draw: random.Random, predictor: Predictor, inputs: Inputs) -> Part:
+    """What absent means: replacements (draws, elements), the same for all inputs, or per input."""
+    floating = inputs.plain is not None and all(x.is_floating_point() for x in inputs.plain)
+    kind = draw.choice(_removals(draw, predictor, floating))
     if draw.random() < 2 * _WRONG:
         kind = draw.choice(("junk", "junk value"))
-    count = predictor.elements
     if kind == "junk":
         return Part(kind, draw.choice(JUNK))
     if kind == "junk value":
         junk = draw.choice(JUNK)
         maker = draw.choice((assay.Baseline, assay.Background, assay.Mean, assay.Blur, assay.Noise))
         return Part(kind, (maker, junk))
+    count = predictor.elements
     if kind == "none":
         return Part(kind, None, lambda n: torch.zeros(n, 1, count, dtype=torch.float64))
     if kind == "noise":
@@ -129,12 +134,19 @@ def removal(draw: random.Random, predictor: Predictor, inputs: Inputs) -> Part:
         return Part(kind, assay.Blur(1.0))
     if inputs.plain is None:
         return Part(kind, assay.Baseline(1.0))
-    whole = any(not part.is_floating_point() for part in inputs.plain)
     if kind == "number":
-        number = draw.choice((0, 1, 2)) if whole else draw.choice((0.5, -1, 2, 0.25))
-        fill = lambda n: torch.full((n, 1, count), float(number), dtype=torch.float64)  # noqa: E731
-        return Part(kind, assay.Baseline(number), fill)
+        return _number(draw, inputs.plain, count)
     return _rows(draw, predictor, inputs, kind)
+
+
+def _number(draw: random.Random, plain: tuple[Tensor, ...], count: int) -> Part:
+    whole = any(not part.is_floating_point() for part in plain)
+    number = draw.choice((0, 1, 2)) if whole else draw.choice((0.5, -1, 2, 0.25))
+
+    def fill(n: int) -> Tensor:
+        return torch.full((n, 1, count), float(number), dtype=torch.float64)
+
+    return Part("number", assay.Baseline(number), fill)
 
 
 def _rows(draw: random.Random, predictor: Predictor, inputs: Inputs, kind: str) -> Part:

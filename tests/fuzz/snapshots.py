@@ -76,7 +76,7 @@ def of_inputs(raw: Any) -> dict[str, Any]:
 
 def of_process() -> dict[str, Any]:
     """Global state."""
-    numpy_state = np.random.get_state()
+    numpy_state = np.random.get_state()  # noqa: NPY002
     return {
         "torch rng": torch.get_rng_state().numpy().tobytes(),
         "numpy rng": (numpy_state[1].tobytes(), numpy_state[2]),
