@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sklearn.linear_model  # noqa: F401  it loads rich, which draws a number once
 import torch
 from torch import Tensor, nn
 
@@ -133,7 +134,7 @@ def _method(draw: random.Random, name: str) -> tuple[Callable[[], Method], Expec
     settings, definition = METHODS[name](draw) if name in METHODS else ({}, None)
     if draw.random() < 0.08:
         wrong = _setting(draw, kind, settings)
-        return lambda: kind(**wrong), None, wrong != settings
+        return lambda: kind(**wrong), None, wrong is not settings
     return lambda: kind(**settings), definition, False
 
 

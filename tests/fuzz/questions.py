@@ -183,7 +183,10 @@ def _like(inputs: Inputs, parts: list[Tensor]) -> Any:
         import pandas as pd
 
         return pd.DataFrame(parts[0].numpy(), columns=list("abcd"))
-    held = [part.numpy() if isinstance(_first(inputs.raw), np.ndarray) else part for part in parts]
+    # NumPy has no bfloat16.
+    typed = all(part.dtype != torch.bfloat16 for part in parts)
+    arrays = typed and isinstance(_first(inputs.raw), np.ndarray)
+    held = [part.numpy() if arrays else part for part in parts]
     return tuple(held) if len(held) > 1 else held[0]
 
 
@@ -312,7 +315,8 @@ class Problem:
 
     def _outputs(self, flat: Tensor, owner: int) -> Tensor:
         with torch.no_grad():
-            return self.plain.outputs(self.row(flat), owner).double()
+            # A copy: some predictors answer in one buffer.
+            return self.plain.outputs(self.row(flat), owner).double().clone()
 
     def f(self, flat: Tensor, owner: int) -> float:
         """The target at one point."""
