@@ -1034,3 +1034,32 @@ def test_shared_activations_that_cannot_have_rows_are_refused(layers: Any) -> No
     question = assay.Question(randomised(OneForAll(lambda t: t)).double(), IDS, target=0)
     with pytest.raises(AbilityError, match="to answer like the whole network"):
         question.after(layers)
+
+
+class TextsBeside(nn.Module):
+    """Rows against three fixed ones, which a layer of their own embeds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fixed = nn.Linear(4, 4)
+        self.rows = nn.Linear(4, 4)
+        self.register_buffer("texts", torch.eye(3, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        texts = self.fixed(self.texts)[torch.arange(3), :3]
+        found: Tensor = self.rows(x)[:, :3] @ texts.T
+        return found if bool((x == x).all()) else x
+
+
+@pytest.mark.parametrize("kind", ["texts", "weight"])
+def test_a_layer_that_is_the_same_for_all_inputs_is_refused_where_it_takes_no_rows(
+    kind: str,
+) -> None:
+    net: nn.Module = randomised(TextsBeside())
+    layer = "fixed"
+    if kind == "weight":
+        linear = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))
+        net, layer = nn.Sequential(linear, nn.Tanh()).eval(), "0.parametrizations.weight"
+    question = assay.Question(net, randn(2, 4), target=0)
+    with pytest.raises((AbilityError, KindError), match=r"counts inputs|row for each"):
+        assay.Occlusion()(question.after(layer))

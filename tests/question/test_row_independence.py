@@ -111,3 +111,27 @@ def test_randomness_shows_in_a_model_of_one_row() -> None:
     model = assay.wrap(lambda x: x.sum(1) + torch.rand(1), batch_size=1)
     with pytest.raises(ModelError, match="fix the randomness"):
         _ = assay.Question(model, randn(3, 4), target=0).prediction
+
+
+class Drops(nn.Module):
+    """Drops one of two units by chance, in evaluation mode too: often the same one twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.dropout(x, 0.2, training=True)[:, :2]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("rows", [1, 2])
+def test_randomness_shows_where_two_answers_agree_by_chance(seed: int, rows: int) -> None:
+    torch.manual_seed(seed)
+    with pytest.raises(ModelError, match="fix the randomness"):
+        _ = assay.Question(assay.wrap(Drops()), torch.ones(rows, 2), target=0).prediction
+
+
+def test_a_model_that_draws_and_means_nothing_by_it_is_answered() -> None:
+    def shuffles(x: Tensor) -> Tensor:
+        torch.rand(3)
+        return x.sum(1)
+
+    x = randn(3, 4)
+    torch.testing.assert_close(assay.Question(shuffles, x, target=0).prediction, x.sum(1))

@@ -6,6 +6,7 @@
 - `players`: which features of an input can be changed at all
 - `layers`: the same question asked behind a layer
 - `arguments`: masks, points and numbers of inputs, read from whatever holds them
+- `generators`: whether a model draws random numbers while it is asked
 - `validation`: what is checked before any model is asked
 
 `question` is over 500 lines: it is the noun that everyone touches, and its verbs belong together.

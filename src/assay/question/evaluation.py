@@ -24,6 +24,7 @@ from assay.models.base import ABSENT, LocalChange, Model, digest, finite, real_n
 from assay.models.failures import Asked, slopes_refusal, told
 from assay.models.identity import identity
 from assay.numerics.precision import rounding_tolerance, to_input_precision
+from assay.question.generators import Generators
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.removals.unstated import UnstatedAbsent
 from assay.targets import Target
@@ -47,6 +48,7 @@ _SHOWN = 1 << 22  # elements of inputs up to which a refusal may try them as one
 _AGAIN = 10.0  # rounding that is excused between two chunks of the same rows, in tolerances
 _LEAST = 1e-6  # the same where answers are 0
 _DEEPEST = 8  # containers within containers of shared context that are looked into
+_REPEATS = 8  # times that a model is asked the same row where it draws random numbers
 _ROUNDINGS = 16  # units in the last place of the inputs that cancelling sums may be off by
 
 
@@ -380,6 +382,7 @@ class Evaluation:
             with told(asked):
                 return self.model.call(asked.rows, asked.context).detach().clone()
 
+        generators = Generators()
         with self.model.session(slopes=False):
             if self.most_rows == 1:
                 singles = [ask(0)]
@@ -388,7 +391,10 @@ class Evaluation:
                 # Both of them: in what runs from row to row, the first has no row before it.
                 singles = [ask(0), ask(1)]
                 again = self._together(lambda: ask(0, 1))
+            repeated = [ask(0) for _ in range(_REPEATS)] if generators.moved else []
         self._check_alike(again, singles)
+        for answer in repeated:
+            self._check_alike(torch.cat([answer, *singles[1:]]), singles)
         self._check_target(target, owners, singles)
         alone = {0: singles[0]}
         if clean and len(singles) > 1:

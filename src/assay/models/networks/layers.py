@@ -23,6 +23,8 @@ from assay.models.base import Ability, Model, checked, digest
 from assay.models.networks import graph
 from assay.models.networks.places import Place, name_of, uncalled_advice, with_rows
 
+_LONGEST = 300  # letters of a foreign message that are repeated
+_BY_ROWS = "Cut at a layer whose output counts inputs in its first dimension."
 _CARRIED = "carried "  # before the number of a tensor that travels beside the activation
 
 
@@ -255,7 +257,7 @@ class After(_Cut):
                 raise KindError(
                     expected=f"an activation with one row for each input out of layer {place}",
                     got=f"shape {tuple(beside.shape)} for two and {tuple(single.shape)} for one",
-                    advice="Cut at a layer whose output counts inputs in its first dimension.",
+                    advice=_BY_ROWS,
                 )
         if self.split is None:
             self._check_answers(two, each, layers)
@@ -284,13 +286,25 @@ class After(_Cut):
             raise AbilityError(
                 expected=f"{self.name} to answer like the whole network",
                 got="another answer to the same inputs",
-                advice="Cut at a layer whose output counts inputs in its first dimension.",
+                advice=_BY_ROWS,
             )
 
     def _answers(
         self, layers: Rows, inputs: Sequence[Tensor], context: Mapping[str, Any]
     ) -> Tensor:
-        return self.call(layers, {**context, **names_of(inputs)})
+        try:
+            return self.call(layers, {**context, **names_of(inputs)})
+        except AssayError:
+            raise
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            # The whole network takes these inputs: it is the exchange that it does not take.
+            raise AbilityError(
+                expected=f"{self.name} to go on with an activation that has a row for each input",
+                got=f"{type(error).__name__}: {error}"[:_LONGEST],
+                advice=_BY_ROWS,
+            ) from error
 
     def before(
         self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0
