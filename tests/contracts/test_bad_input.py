@@ -160,7 +160,10 @@ BAD = {
         lambda m: assay.Question(m, X, target=[0, 1]), TargetError, r"shape \(6,\)", r"\(2,\)"
     ),
     "a target by name": Bad(
-        lambda m: assay.Question(m, X, target="cat"), KindError, "a target, an int", "str"
+        lambda m: assay.Question(m, X, target="cat"),
+        TargetError,
+        "a model whose classes have labels, for the target 'cat'",
+        "which says none",
     ),
     "a target that averages": Bad(
         lambda m: assay.Question(m, X, target=lambda y: y.mean()),
