@@ -182,12 +182,12 @@ class _Change:
 
 
 @final
-@dataclass
 class _Purse:
     """How many masks may still be asked, and whether some were refused."""
 
-    left: int
-    refused: bool = False
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.refused = False
 
     def buy(self, wanted: int) -> int:
         """As many of the wanted masks as are left."""

@@ -22,9 +22,9 @@ from torch import Tensor
 from assay.answers.attribution import Kind
 from assay.errors import InputError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
-from assay.methods.shapley.mask_method import widening
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
+from assay.numerics.statistics import widening
 from assay.question.question import Question
 
 _MASK_CELLS = 1 << 23  # elements of one piece of masks: 32 MiB in float32

@@ -23,11 +23,12 @@ from assay.methods.shapley.coalitions import (
 from assay.methods.shapley.exact import ExactShapley
 from assay.methods.shapley.games import shapley_values, subsets
 from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap, regress, with_empty_and_full
-from assay.methods.shapley.mask_method import MaskMethod, widening
-from assay.methods.shapley.permutation import PermutationShapley
+from assay.methods.shapley.mask_method import MaskMethod
+from assay.methods.shapley.permutation import PermutationShapley, _orders
 from assay.methods.shapley.proxy_shap import Proxy, ProxyShap, fit_proxy, regression_adjusted
 from assay.methods.shapley.sampling import SamplingShapley
 from assay.numerics.gaussian_process import negative_log_likelihood
+from assay.numerics.statistics import widening
 from assay.question.question import Question
 from assay.removals.fixed import Background
 from coalition_games import SEEDS, TOLERANCE, dividends, game, looked_up, repeated
@@ -211,7 +212,7 @@ def test_the_standard_error_is_the_jackknife_over_pairs() -> None:
 def test_permutations_are_mean_contributions_along_the_orderings() -> None:
     """The slow twin of the walks."""
     table, method = dividends(5, 5, seed=3), PermutationShapley(orderings=6)
-    orders = method._orders(5, 2)
+    orders = _orders(5, 6, 2)
     expected = torch.zeros(5, dtype=torch.float64)
     for order in orders:
         joined = 0

@@ -37,9 +37,9 @@ from assay.methods.shapley.mask_method import (
     MaskMethod,
     Solution,
     as_masks,
-    widening,
     worths,
 )
+from assay.numerics.statistics import widening
 from assay.question.question import Question
 
 _DEFAULT_BUDGET = 2048  # coalitions

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assay.methods.base import Axiom, Estimate, Method
+from assay.numerics.statistics import widening
 from assay.question.question import Question
 
 SHAPLEY = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.SYMMETRY, Axiom.LINEARITY})
@@ -89,17 +90,6 @@ def worths(questions: Sequence[Question], masks: Tensor) -> Iterator[Tensor]:
 def as_masks(masks: NDArray[np.bool_], question: Question) -> Tensor:
     """Masks as a tensor where the question lives."""
     return torch.tensor(masks, device=question.x.device)
-
-
-def widening(freedom: int) -> float:
-    """The ratio of Student's to the normal 97.5 % quantile at these degrees of freedom.
-
-    A standard error times this makes 1.96 of them a 95 % interval, also from few replicates.
-    """
-    from scipy.stats import norm
-    from scipy.stats import t as student
-
-    return float(student.ppf(0.975, freedom) / norm.ppf(0.975))
 
 
 def standard_error(replicates: Tensor, dim: int) -> Tensor | None:

@@ -20,10 +20,10 @@ from assay.errors import SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.shapley.coalitions import orderings
 from assay.methods.shapley.games import as_tensor
-from assay.methods.shapley.mask_method import widening
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
 from assay.numerics.precision import to_input_precision
+from assay.numerics.statistics import widening
 from assay.question.question import Question
 
 _ROUNDINGS = 16  # last places of the largest numbers that sums of outputs may be off by
