@@ -96,6 +96,7 @@ NEEDED: dict[type, dict[str, Any]] = {
     assay.Smoothed: {"method": assay.Gradient()},
     assay.SoftStability: {"radius": 1},
     assay.TimesInput: {"method": assay.Gradient()},
+    assay.Tokens: {"padding": 0},
 }
 
 

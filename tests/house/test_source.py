@@ -85,7 +85,10 @@ def test_nobody_draws_from_a_global_generator_or_unpickles(path: Path) -> None:
         if name.startswith("torch.") and name.split(".")[-1] in drawing:
             assert any(keyword.arg == "generator" for keyword in call.keywords), where
         if name.startswith(("np.random.", "numpy.random.")):
-            assert name.split(".")[-1] in ("Generator", "Philox", "SeedSequence"), where
+            # `generators` looks whether a model has drawn, and draws nothing.
+            looks = shown(path) == "question/generators.py" and name == "np.random.get_state"
+            allowed = ("Generator", "Philox", "SeedSequence")
+            assert looks or name.split(".")[-1] in allowed, where
         if name.startswith("random."):
             assert "import random" not in path.read_text(), where
 

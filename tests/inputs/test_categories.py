@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import assay
-from assay.errors import AssayError, InputError, KindError
+from assay.errors import AssayError, InputError
 
 EXACT = assay.ExactShapley()
 TOWNS = pd.DataFrame(
@@ -254,7 +254,7 @@ def test_columns_with_several_names_and_columns_of_lists() -> None:
     frame = pd.DataFrame([[1.0, 2.0]], columns=header)
     question = assay.Question(lambda f: f["a"].sum(axis=1).to_numpy(), frame)
     assert EXACT(question).values.tolist() == [[1.0, 2.0]]
-    with pytest.raises(KindError, match="plain values in column 'l', got a list"):
+    with pytest.raises(assay.errors.AssayError, match="in each cell of column 'l', got a list"):
         assay.Question(lambda f: np.ones(len(f)), pd.DataFrame({"l": [[1], [2]]}))
 
 

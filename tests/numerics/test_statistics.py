@@ -46,10 +46,11 @@ def interval_by_definition(
     ratios.sort()
     below = ratios[math.floor((1 - level) / 2 * (len(ratios) - 1))]
     above = ratios[math.ceil((1 + level) / 2 * (len(ratios) - 1))]
+    reach = 10 * quantile * error
     if np.isfinite(above):
-        low = min(low, mean - above * error)
+        low = min(low, mean - min(above * error, reach))
     if np.isfinite(below):
-        high = max(high, mean - below * error)
+        high = max(high, mean - max(below * error, -reach))
     return low, high
 
 
@@ -121,7 +122,7 @@ def test_interval_moves_with_the_values(values: list[float], shift: float, scale
     assert np.mean(values) - 1e-9 <= high
     if np.std(values) > 1e-6 * (1 + size / scale):
         assert moved == pytest.approx(
-            (shift + scale * low, shift + scale * high), abs=1e-9 * (1 + size)
+            (shift + scale * low, shift + scale * high), abs=1e-9 * (1 + size), rel=1e-9
         )
 
 

@@ -74,7 +74,7 @@ def test_a_category_is_shown_by_its_name_and_a_class_by_its_label(tmp_path: Path
 
 
 def test_every_row_names_its_own_class() -> None:
-    asked = asked_of_a_table(None)
+    asked = asked_of_a_table(assay.Predicted())
     labels = ["<=50K", ">50K"]
     classes = [int(value) for value in asked.fixed_target.index]  # type: ignore[attr-defined]
     assert explained(asked) == tuple(f"P(class {k} = {labels[k]})" for k in classes)

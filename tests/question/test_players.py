@@ -74,7 +74,7 @@ def test_a_short_text_beside_a_long_one(method: assay.Method) -> None:
 
 def test_words_that_a_text_does_not_have_take_nothing() -> None:
     answer = assay.KernelShap()(assay.Question(tone, TEXTS))
-    expected = torch.tensor([1 / 3, 4 / 3, 7 / 3] + [0.0] * 22)
+    expected = torch.tensor([1 / 3, 4 / 3, 7 / 3] + [0.0] * 22, dtype=torch.float64)
     torch.testing.assert_close(answer.values[0], expected)
     assert answer.values[2].tolist() == [2.0] + [0.0] * 24
 

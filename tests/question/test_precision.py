@@ -53,7 +53,9 @@ def test_networks_in_single_precision_answer_in_it() -> None:
 
 def test_certificates_see_differences_far_from_zero() -> None:
     def rule(x: Any) -> Any:
-        return np.stack([np.full(len(x), 1e8), 1e8 + x.sum(1) - 2.5], axis=1)
+        # In double whatever the inputs are: NumPy adds 1e8 to single numbers in single.
+        total = x.astype(np.float64).sum(1)
+        return np.stack([np.full(len(x), 1e8), 1e8 + total - 2.5], axis=1)
 
     for ones in (np.ones((1, 6)), np.ones((1, 6), np.float32), np.ones((1, 6), np.int64)):
         question = assay.Question(rule, ones)

@@ -301,7 +301,7 @@ def test_a_mean_score_over_masks_needs_a_removal() -> None:
     with pytest.raises(
         InputError, match=r"got Baseline\(0\.0\), which leaves 2 of 3 as they are, first input 1"
     ):
-        assay.Rise(masks=40)(question)
+        assay.Rise(masks=40, estimator="ratio")(question)
 
 
 def test_one_draw_of_many_may_leave_an_input_as_it_is() -> None:

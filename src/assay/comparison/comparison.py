@@ -19,6 +19,7 @@ import torch
 
 from assay.answers.attribution import Attribution
 from assay.answers.score import Direction, Score
+from assay.comparison import saved_comparison
 from assay.comparison.ranking import ZERO, Place, Ranking, ranking, shuffled
 from assay.errors import AssayError, InputError, KindError
 from assay.methods.base import Method
@@ -177,9 +178,7 @@ class Comparison:
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Writes a folder: every answer and score as a file of its own, and what is where."""
-        from assay.comparison.saved_comparison import save
-
-        save(self, folder)
+        saved_comparison.save(self, folder)
 
     @classmethod
     def load(cls, folder: str | PathLike[str], question: Question) -> Comparison:
@@ -187,9 +186,7 @@ class Comparison:
 
         Errors: InputError for a folder that is missing, damaged or about another question.
         """
-        from assay.comparison.saved_comparison import load
-
-        return load(folder, question)
+        return saved_comparison.load(folder, question, cls)
 
     def table(self) -> Table:
         """The means with their intervals and letters, for a terminal; the best of each metric in

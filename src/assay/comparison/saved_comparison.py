@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assay.answers.attribution import Attribution
 from assay.answers.files import saved_file, writable, write_file
@@ -27,9 +27,11 @@ from assay.answers.header import (
     whole,
 )
 from assay.answers.score import Score
-from assay.comparison.comparison import Comparison
 from assay.errors import InputError, KindError, VersionError
 from assay.question.question import Question
+
+if TYPE_CHECKING:
+    from assay.comparison.comparison import Comparison
 
 FORMAT = 1  # rises by one whenever what is written changes
 
@@ -60,7 +62,7 @@ def save(comparison: Comparison, folder: str | PathLike[str]) -> Path:
     >>> question = assay.Question(torch.nn.Linear(3, 1), torch.rand(4, 3))
     >>> found = assay.compare(question, ["Gradient"], ["MaxSensitivity"])
     >>> with tempfile.TemporaryDirectory() as place:
-    ...     load(save(found, f"{place}/kept"), question)
+    ...     assay.comparison.comparison.Comparison.load(save(found, f"{place}/kept"), question)
     Comparison(1 methods by 1 metrics on 4 inputs; best: Gradient by MaxSensitivity)
     """
     contents = writable(_contents(folder))
@@ -89,8 +91,8 @@ def save(comparison: Comparison, folder: str | PathLike[str]) -> Path:
     return contents.parent
 
 
-def load(folder: str | PathLike[str], question: Question) -> Comparison:
-    """Reads what `save` wrote about this question. No model is asked.
+def load(folder: str | PathLike[str], question: Question, kind: type[Comparison]) -> Comparison:
+    """Reads what `save` wrote about this question, as a `kind` of comparison. No model is asked.
 
     Errors: KindError for what is no question, InputError for a folder that is missing or damaged or
     about another question, VersionError for one that this version cannot read.
@@ -121,7 +123,7 @@ def load(folder: str | PathLike[str], question: Question) -> Comparison:
     }
     refusals = _cells(facts, "refusals", 3, contents)
     _check_members(facts, answers, scores, question.n, contents)
-    return Comparison(
+    return kind(
         question=question,
         methods=tuple(facts["methods"]),
         metrics=tuple(facts["metrics"]),

@@ -47,6 +47,9 @@ _TIE = 1e-12
 # Values from which on resamples differ enough for a bootstrap: of three, one in nine is constant.
 _FEWEST = 4
 
+# Times that the studentised bootstrap may reach further than Student's interval.
+_WIDEST = 10.0
+
 
 @final
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def interval(
     The hull of mean -+ t s / sqrt(n) (Student 1908) and of (mean - q_high s / sqrt(n),
     mean - q_low s / sqrt(n)), q the quantiles of (mean* - mean) / (s* / sqrt(n)) over resampled
     inputs (Hall 1988, section 2). The first is right for few symmetric values, the second for
-    skewed ones, whose mean is more often far above the sample than below it. Measured coverage of
+    skewed ones, whose mean is more often far above the sample than below it; it reaches at most ten
+    times as far. Measured coverage of
     95 % from 4 to 50 values: normal .95 to .98, exponential .94 to .96, lognormal .90 to .95
     (`docs/studies/intervals.md`). With two or three values resamples say nothing, and the interval
     is Student's alone. NaN values are left out; fewer than two values have no interval, (nan, nan).
@@ -500,8 +504,12 @@ def _studentised(values: Floats, level: float, seed: int, resamples: int) -> Flo
         ratios = _quantiles(_ratios(deviations, seed, resamples), shares)
         # The largest ratios stand for means that were overestimated: they bound it from below.
         # Where too few resamples have a spread of their own, a quantile is infinite and says nothing.
-        low = np.minimum(low, np.where(np.isfinite(ratios[1]), -ratios[1] * error, low))
-        high = np.maximum(high, np.where(np.isfinite(ratios[0]), -ratios[0] * error, high))
+        # Of four values some resamples are nearly constant: what they say is cut off.
+        widest = _WIDEST * quantile * error
+        left = np.maximum(-ratios[1] * error, -widest)
+        right = np.minimum(-ratios[0] * error, widest)
+        low = np.minimum(low, np.where(np.isfinite(ratios[1]), left, low))
+        high = np.maximum(high, np.where(np.isfinite(ratios[0]), right, high))
     bounds = np.stack([observed + scale * low, observed + scale * high], axis=1)
     # A column whose values are all the same has that value as both bounds, to the last bit.
     bounds[constant] = values[0, constant][:, None]

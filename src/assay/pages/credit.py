@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from assay.answers.attribution import Attribution
 from assay.comparison.comparison import Comparison
 from assay.inputs.tables import TableLayout
 from assay.inputs.texts import TextLayout
-from assay.numerics.statistics import Floats
 from assay.pages.explained import explained
 from assay.pages.numbers import Form, content, form_of
 from assay.pictures import images as pictures
 from assay.pictures.images import Picture
 from assay.question.question import Question
+
+Floats: TypeAlias = NDArray[np.float64]
 
 BARS = 10  # features shown of an input that is no picture
 
@@ -283,7 +284,8 @@ def _bar(answer: Attribution, credit: Floats, i: int, k: int) -> Bar:
 def _sentence(question: Question, credit: Floats, i: int) -> tuple[Word, ...]:
     """The words of a text, in their order, with what stands between them."""
     layout = question.layout
-    assert isinstance(layout, TextLayout)
+    if not isinstance(layout, TextLayout):
+        return ()
     labels = question.partition.labels
     own = labels[min(i, len(labels) - 1)].tolist()
     reach = _reach(credit)

@@ -53,7 +53,6 @@ from assay.question.validation import (
 from assay.removals.base import FixedAbsent, Removal
 from assay.removals.fixed import Background
 from assay.removals.unstated import UnstatedAbsent
-from assay.settings import argument
 from assay.targets import (
     Label,
     LayerPart,
@@ -439,7 +438,7 @@ class Question:
 
         masked.average(read, lambda: table)
         table = table.view(self.n, m)
-        check_ends(table, masks, self._prediction, self._base, self)
+        check_ends(table, masked.masks, self._prediction, self._base, self)
         return table.to(self.precision)
 
     @torch.inference_mode(False)
@@ -630,7 +629,6 @@ class Question:
         `columns` count outputs of several dimensions in row-major order. What the outputs are on
         the clean inputs, and with everything removed, is asked once for all of them.
         """
-        columns = argument("for_outputs", "outputs", columns, tuple[int, ...] | None)
         clean: list[Tensor] = []
         shapes: list[tuple[int, ...]] = []
 

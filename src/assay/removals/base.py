@@ -187,4 +187,7 @@ def short_repr(value: Any, depth: int = 0) -> str:
         much = sum(map(len, written)) > _MOST_WRITTEN or any(part[:1] == "<" for part in written)
         if len(value) > _MOST_ENTRIES or much:
             return f"<{type(value).__name__} of {len(value)} entries>"
-    return repr(value)
+    try:
+        return repr(value)
+    except Exception:  # an object of somebody's own that cannot say what it is
+        return f"<{type(value).__name__}>"

@@ -33,7 +33,7 @@ class Tutorial(nn.Module):
 
 METHODS = [
     (assay.IntegratedGradients(64), 2),
-    (assay.Occlusion(window=(3, 4, 4), stride=(3, 4, 4)), 20),
+    (assay.Occlusion(window=4, stride=4), 20),
     (assay.Rise(masks=400), 2),
     (assay.Smoothed(assay.Gradient(), draws=100), 2),
     (assay.Gradient(), 200),
