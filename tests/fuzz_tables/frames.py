@@ -86,8 +86,8 @@ def _names(draw: random.Random, count: int, sort: str) -> list[Any]:
 def table(draw: random.Random) -> Table:
     """A table of any columns."""
     count = _width(draw)
-    manner = draw.choices(("any", "numbers", "ordinary", "fitting"), (4, 3, 4, 5))[0]
-    holes = draw.choices((0.0, 0.2, 0.9), (8, 2, 0.3))[0]
+    manner = draw.choices(("any", "numbers", "ordinary", "fitting"), (2, 3, 4, 5))[0]
+    holes = draw.choices((0.0, 0.2, 0.9), (10, 1, 0.2))[0]
     return _table(draw, count, manner, holes)
 
 
@@ -107,7 +107,7 @@ def _table(draw: random.Random, count: int, manner: str, holes: float) -> Table:
     kinds = _chosen(draw, count, manner)
     columns = [_column(draw, kind, holes, kind.values(draw)) for kind in kinds]
     frame = pd.concat(columns, axis=1)
-    sort = draw.choices(_NAMES, (40, 3, 3, 1, 1, 1, 1, 1))[0]
+    sort = draw.choices(_NAMES, (60, 3, 3, 1, 1, 1, 1, 1))[0]
     frame.columns = _names(draw, count, sort)
     if draw.random() < 0.1:  # rows that are there several times
         frame = frame.iloc[[j // 2 * 2 for j in range(ROWS)]].reset_index(drop=True)
@@ -128,8 +128,10 @@ def with_index(draw: random.Random, frame: Any) -> Any:
         "repeated": lambda: [7] * count,
         "moments": lambda: pd.date_range("2024-01-01", periods=count, tz="UTC"),
         "two levels": lambda: pd.MultiIndex.from_tuples([(j % 2, j) for j in range(count)]),
-        "floats": lambda: np.linspace(0, 1, count) if count else [],
+        "floats": lambda: np.linspace(0, 1, count),
     }
     copy = frame.copy()
+    if count == 0:
+        return copy
     copy.index = indexes[sort]()
     return copy

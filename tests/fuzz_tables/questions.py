@@ -219,8 +219,8 @@ def _junk(draw: random.Random, table: Table, inputs: Any, form: str) -> Absent:
 _Maker = Callable[[random.Random, Table, Any, str], Absent]
 
 REMOVALS: dict[str, tuple[float, _Maker]] = {
-    "background": (10, _background),
-    "baseline": (5, _baseline),
+    "background": (13, _background),
+    "baseline": (6, _baseline),
     "zeros": (2, _zeros),
     "mean": (2, _mean),
     "noise": (0.7, _noise),

@@ -130,6 +130,9 @@ def _form(draw: random.Random, table: frames.Table, predictor: Predictor) -> str
     arrays = table.numbers and all(kind.ordinary for kind in table.kinds)
     if not arrays or predictor.checks or predictor.kind.startswith(("function of frames", "class")):
         return "frame"
+    # The columns of an array are told by their places, which are those of the fit.
+    if predictor.order not in (None, tuple(table.whole.columns)):
+        return "frame"
     return "array" if draw.random() < 0.4 else "frame"
 
 
