@@ -191,12 +191,13 @@ def _fitted(name: str, draw: random.Random, table: Table, classes: int) -> Predi
     estimator = _MAKERS[name](table, classes)
     if estimator is None:
         return None
-    order = list(table.whole.columns)
-    if draw.random() < 0.15:
-        draw.shuffle(order)
-    rows = table.whole[order]
     by_name = name in ("one-hot, linear", "ordinal, tree", "a step of one's own, linear")
     on_arrays = table.numbers and not by_name and draw.random() < 0.4
+    order = list(table.whole.columns)
+    # An array has no names by which columns could be told.
+    if not on_arrays and draw.random() < 0.15:
+        draw.shuffle(order)
+    rows = table.whole[order]
     estimator.fit(_array(rows) if on_arrays else rows, _labels(table, classes))
     ways = [
         way for way in ("predict_proba", "decision_function", "predict") if hasattr(estimator, way)

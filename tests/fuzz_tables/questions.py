@@ -135,6 +135,10 @@ def _mean(draw: random.Random, table: Table, inputs: Any, form: str) -> Absent:
     if not table.numbers:
         return Absent(part, whole=False)
     mean = pd.DataFrame(_array(rows).mean(0, keepdims=True), columns=rows.columns)
+    # Floats are handed over in the column's own precision.
+    for j, dtype in enumerate(map(str, rows.dtypes)):
+        if dtype.lower() in ("float16", "float32") and form == "frame":
+            mean.isetitem(j, mean.iloc[:, j].astype(dtype.lower()).astype("float64"))
     return Absent(part, mean, whole=False)
 
 

@@ -222,6 +222,10 @@ def _strangers(situation: Any, error: BaseException) -> None:
         return
     said = str(cause)
     odd = situation.removal.part.name in ("Background of other words", "Background of other types")
+    # Dates are numbers with a unit: they have means, and lie between others.
+    moment = "holds Timestamp" in said or "holds Timedelta" in said
+    if moment and not (situation.removal.whole and situation.action.whole):
+        return
     if "none of its values" in said and not odd:
         raise Wrong(f"handed over: {said}")
     if situation.removal.whole and situation.action.whole and not odd:
