@@ -166,7 +166,11 @@ def without(text: str, words: Sequence[str], gone: frozenset[int], mask: str) ->
     ends = [*places[1:], len(text)]
     pieces = [text[: places[0]]]
     for number, (first, last) in enumerate(zip(places, ends)):
-        absent = f"{mask} " if mask else ""
+        # A mask keeps one space where the word was followed by any.
+        spaced = any(letter.isspace() for letter in text[first + len(words[number]) : last])
+        absent = mask
+        if mask and spaced:
+            absent = f"{mask} "
         pieces.append(absent if number in gone else text[first:last])
     return "".join(pieces).rstrip()
 
