@@ -166,8 +166,8 @@ def without(text: str, words: Sequence[str], gone: frozenset[int], mask: str) ->
     ends = [*places[1:], len(text)]
     pieces = [text[: places[0]]]
     for number, (first, last) in enumerate(zip(places, ends)):
-        # A mask keeps one space where the word was followed by any.
-        spaced = any(letter.isspace() for letter in text[first + len(words[number]) : last])
+        # A mask brings one space, except between words that stand without anything.
+        spaced = last > first + len(words[number]) or last == len(text)
         absent = mask
         if mask and spaced:
             absent = f"{mask} "
