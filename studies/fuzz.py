@@ -161,14 +161,27 @@ def _write(records: list[Record], path: Path) -> None:
         writer.writerows(r for r in records if r["outcome"] not in ("answered", "refused"))
 
 
+def _read(paths: list[Path]) -> list[Record]:
+    """Outcomes that `fuzz.run` has printed; of a seed that was run again, the last."""
+    found: dict[int, Record] = {}
+    for path in paths:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            said = json.loads(line)
+            if "outcome" in said:
+                found[said["seed"]] = said
+    return [found[seed] for seed in sorted(found)]
+
+
 def main() -> None:
-    """Runs, prints, writes."""
+    """Runs, or reads what was run, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--situations", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--processes", type=int, default=2)
+    lines = "files with what fuzz.run has printed, instead of a run"
+    parser.add_argument("--lines", type=Path, nargs="*", default=[], help=lines)
     options = parser.parse_args()
-    records = run(options.seed, options.situations, options.processes)
+    records = _read(options.lines) or run(options.seed, options.situations, options.processes)
     _write(records, PAGE.file("csv"))
     PAGE.fill(text(records))
     print(text(records))

@@ -500,7 +500,18 @@ class LogProb(_OfOutput):
             least = torch.finfo(p.dtype).tiny
             count_clipped(int((p.detach() < least).sum()))
             return p.clamp_min(least).log()
+        _check_several(outputs, self)
         return self.output.score(outputs.log_softmax(1), rows)
+
+
+def _check_several(outputs: Tensor, target: Target) -> None:
+    """Refuses logits of classes that are not there: one number has no softmax."""
+    if outputs.dim() < 2 or outputs.shape[1] < 2:
+        raise TargetError(
+            expected=f"outputs of two classes or more for {target!r}",
+            got=f"outputs of shape {tuple(outputs.shape)}",
+            advice="Explain the number itself, target=0, or let the model give a column per class.",
+        )
 
 
 @final
@@ -534,6 +545,7 @@ class LogOdds(_OfOutput):
             eps = torch.finfo(outputs.dtype).eps
             count_clipped(int(((p < eps) | (p > 1 - eps)).sum()))
             return torch.logit(p, eps=eps)
+        _check_several(outputs, self)
         # z_c - log sum_{k != c} exp z_k keeps the precision that 1 - p would lose
         # near p = 1.
         classes = torch.arange(outputs.shape[1], device=outputs.device).expand_as(outputs)

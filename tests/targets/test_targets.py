@@ -507,3 +507,10 @@ def test_units_of_the_wrong_kind_are_refused(unit: Any) -> None:
 def test_a_neuron_of_a_neuron_is_refused() -> None:
     with pytest.raises(TargetError, match="A question stops at one layer"):
         assay.Question(tanh_net(), randn(4, FEATURES)).upto("1", assay.Neuron("0", 1))
+
+
+@pytest.mark.parametrize("target", [assay.LogProb(0), assay.LogOdds(0)])
+@pytest.mark.parametrize("model", [lambda x: x.sum(1), lambda x: x.sum(1, keepdim=True)])
+def test_one_number_has_no_softmax(model: Any, target: Any) -> None:
+    with pytest.raises(TargetError, match="two classes or more"):
+        _ = assay.Question(model, torch.ones(2, 3), target=target).prediction

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assay.errors import SettingError
 from assay.methods.shapley.coalitions import (
     allocation,
     capacity,
@@ -378,3 +379,9 @@ def test_designs_depend_on_the_seed_alone() -> None:
     np.testing.assert_array_equal(first, KernelShap(budget=50).masks(9, 7))
     assert not np.array_equal(first, KernelShap(budget=50).masks(9, 8))
     np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize("method", [SamplingShapley(draws=10**30), PermutationShapley(2 * 10**30)])
+def test_more_orderings_than_memory_holds_are_refused(method: MaskMethod) -> None:
+    with pytest.raises(SettingError, match="at most 16777216 orderings"):
+        method(Question(lambda x: x.prod(1), torch.ones(1, 3) * 2))

@@ -23,6 +23,7 @@ from typing import Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.errors import SettingError
 from assay.methods.shapley.games import subsets_of_size
 from assay.numerics import rng
 from assay.numerics.caching import remembered
@@ -40,6 +41,7 @@ _MAX_LISTED = 1 << 17
 
 _BLOCK = 256  # coalitions drawn at once at most
 
+_MOST_ORDERINGS = 1 << 24  # none that anybody could ask a model about is refused
 _REMEMBERED = 1 << 26  # bytes of the latest designs, and of the latest orderings: 64 MiB each
 
 _FLOAT_BITS = 1000  # whole numbers of more bits may be too large for a float
@@ -317,6 +319,12 @@ def orderings(features: int, count: int, seed: int, stream: str = "") -> Integer
     A method whose agreement with another would be taken for evidence draws from a `stream` of its
     own.
     """
+    if count > _MOST_ORDERINGS:
+        raise SettingError(
+            expected=f"at most {_MOST_ORDERINGS} orderings or draws",
+            got=count,
+            advice="Some hundreds are usual: the standard error falls with their square root.",
+        )
     generator = rng.shared(seed, f"{stream}orderings of {features}")
     sorted_orders = np.tile(np.arange(features), (count, 1))
     orders = generator.permuted(sorted_orders, axis=1)
