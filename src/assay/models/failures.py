@@ -370,9 +370,13 @@ def _forms(asked: Asked) -> Iterator[Change]:
         yield "whole numbers (x.long())", (row.long(),)
     if row.dim() == 4 and row.shape[-1] in (1, 3, 4):
         yield "channels first (x.permute(0, 3, 1, 2).float())", (row.permute(0, 3, 1, 2).to(dtype),)
-    if asked.whole is None or asked.context:
-        return
-    (whole,) = asked.whole()
+    if asked.whole is not None and not asked.context:
+        (whole,) = asked.whole()
+        yield from _forms_as_one_input(whole, dtype)
+
+
+def _forms_as_one_input(whole: Tensor, dtype: torch.dtype) -> Iterator[Change]:
+    """Forms in which all that was handed over is a single input."""
     yield "x[None] (one input, with a dimension for the batch)", (whole[None],)
     if not whole.is_floating_point():
         yield (
