@@ -31,6 +31,8 @@ class Ability(Enum):
 
     GRADIENT = "gradient"
     LAYERS = "layers"
+    OPERATIONS = "operations"
+    """That its forward can be heard, operation by operation."""
     TREES = "trees"
     TEXT = "text"
 
@@ -118,6 +120,12 @@ class Model(ABC):
         # Not inference_mode: what a forward caches in its buffers must stay usable in training.
         with torch.inference_mode(False), gradients:
             yield
+
+    @contextmanager
+    def heard_by(self, interception: Any) -> Iterator[None]:  # may be overridden
+        """While it is open, every forward is heard by an `Interception`."""
+        self.require(Ability.OPERATIONS, "rules for its operations")
+        yield
 
     def prepare(  # may be overridden
         self, rows: int, sample: Rows, context: Mapping[str, Any]

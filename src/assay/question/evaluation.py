@@ -23,6 +23,7 @@ from assay.inputs.layout import Layout, Rows
 from assay.models.base import ABSENT, LocalChange, Model, digest, finite, real_numbers
 from assay.models.failures import Asked, slopes_refusal, told
 from assay.models.identity import identity
+from assay.models.networks.operations.interception import Interception
 from assay.numerics.precision import rounding_tolerance, to_input_precision
 from assay.question.generators import Generators
 from assay.removals.base import Absent, FixedAbsent, Removal
@@ -223,14 +224,25 @@ class Evaluation:
             self._run(total, work, make, "outputs of patches", unit=unit, share=_PATCH_COST)
 
     def slopes(
-        self, total: int, make: Make, score: Callable[[Tensor, Tensor], Tensor], use: Use
+        self,
+        total: int,
+        make: Make,
+        score: Callable[[Tensor, Tensor], Tensor],
+        use: Use,
+        rules: Interception | None = None,
     ) -> None:
-        """Asks `total` rows for the slope of `score(outputs, owners)` at each."""
+        """Asks `total` rows for the slope of `score(outputs, owners)` at each.
+
+        With `rules` the slopes are those that the rules give to the operations of the forward.
+        """
 
         def work(start: int, stop: int, memory: int) -> None:
             numbers = torch.arange(start, stop, device=self.x.device)
             rows, owners = make(numbers)
-            slopes = self._slopes(rows, owners, memory, score)
+            if rules is None:
+                slopes = self._slopes(rows, owners, memory, score)
+            else:
+                slopes = self._ruled_slopes(rows, numbers, owners, score, rules)
             engine.count(len(rows), backward=True)
             use(numbers, owners, slopes)
 
@@ -265,6 +277,68 @@ class Evaluation:
                 raise
             raise slopes_refusal(error, asked) from error
         return torch.zeros_like(leaf) if slopes is None else slopes
+
+    def _ruled_slopes(
+        self,
+        rows: Tensor,
+        numbers: Tensor,
+        owners: Tensor,
+        score: Callable[[Tensor, Tensor], Tensor],
+        rules: Interception,
+    ) -> Tensor:
+        references = rules.reference_rows(numbers, owners)
+        if references is not None:
+            with rules.recording():
+                self._ruled_scores(references, owners, score, rules)
+            engine.count(len(references))
+        leaf = rows.detach().requires_grad_()
+        asked, scores = self._ruled_scores(leaf, owners, score, rules)
+        try:
+            leaves = [leaf, *rules.leaves]
+            slopes, *others = torch.autograd.grad(
+                scores.sum(), leaves, allow_unused=True, materialize_grads=True
+            )
+        except Exception as error:
+            # The engine answers this one with smaller chunks.
+            if isinstance(error, AssayError) or engine.out_of_memory(error):
+                raise
+            raise slopes_refusal(error, asked) from error
+        finally:
+            rules.forget()
+        beside = self.layout.flatten(tuple(others)) if others else None
+        return rules.attributed(leaf.detach(), slopes, beside)
+
+    def _ruled_scores(
+        self,
+        rows: Tensor,
+        owners: Tensor,
+        score: Callable[[Tensor, Tensor], Tensor],
+        rules: Interception,
+    ) -> tuple[Asked, Tensor]:
+        asked = self._asked(rows, owners, "on the way")
+        with told(asked), self.model.heard_by(rules):
+            outputs = self.model.call(asked.rows, asked.context)
+        finite(outputs, self.model.name, "on the way")
+        # What the target makes of the outputs is heard, too: probabilities have a softmax in them.
+        rules.admit((outputs,))
+        with rules:
+            scores = score(outputs, owners)
+        if not scores.requires_grad and rows.requires_grad:
+            raise self._without_graph(outputs)
+        return asked, scores
+
+    def check_same(self, scores: Tensor, before: Tensor) -> None:
+        """Refuses a forward that was heard and answers otherwise than the network by itself."""
+        gap = self._difference(scores, before.to(scores.dtype))
+        if gap is not None:
+            raise ModelError(
+                expected=f"{self.model.name} to answer the same while its operations are heard",
+                got=f"a difference of {gap:.3g}",
+                advice=(
+                    "It writes on views of tensors that it uses again, or draws at random: use a "
+                    "method that needs slopes alone, such as IntegratedGradients()."
+                ),
+            )
 
     def _without_graph(self, outputs: Tensor) -> AbilityError:
         """The refusal of scores that hang on no graph: the model's doing, or the target's."""

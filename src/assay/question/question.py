@@ -27,6 +27,7 @@ from assay.inputs.tensors import TensorLayout
 from assay.models.base import Model
 from assay.models.black_box import Function
 from assay.models.networks.layers import After
+from assay.models.networks.operations.interception import Interception
 from assay.models.wrapping import wrap
 from assay.numerics.precision import to_input_precision
 from assay.question.arguments import read_columns, read_masks, read_points, read_rows
@@ -495,10 +496,11 @@ class Question:
         return scores.view(at.shape[:-1])
 
     @torch.inference_mode(False)
-    def slope(self, at: Tensor | None = None) -> Tensor:
+    def slope(self, at: Tensor | None = None, *, rules: Interception | None = None) -> Tensor:
         """The gradient of the target at any points, the inputs by default: the shape of `at`.
 
-        Points are (n, elements) or (n, k, elements). Cost: a forward and backward pass for each.
+        Points are (n, elements) or (n, k, elements). With `rules` the slope of every operation of
+        the forward is the one that they say. Cost: a forward and backward pass for each.
         """
         self._refuse_slopes()
         at = self.x if at is None else read_points(at, self.x)
@@ -511,15 +513,26 @@ class Question:
         def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
             return points[numbers], numbers // steps
 
-        self._evaluation.slopes(len(points), make, self.fixed_target.score, use)
+        score = self.fixed_target.score
+        if rules is not None:
+            score = self._compared_score(at is self.x)
+        self._evaluation.slopes(len(points), make, score, use, rules)
         return to_input_precision(slopes, self.x).view(at.shape)
 
     @torch.inference_mode(False)
-    def integrate(self, way: Way, weights: Tensor, *, squares: Tensor | None = None) -> Tensor:
+    def integrate(
+        self,
+        way: Way,
+        weights: Tensor,
+        *,
+        squares: Tensor | None = None,
+        rules: Interception | None = None,
+    ) -> Tensor:
         """The line integral sum_k w_k grad f(point_k) * velocity_k: (n, elements), float64.
 
         `squares` (n, features), where given, receives sum_k w_k p_k^2 beside it, p_k the products
-        of step k pooled over what a feature owns, for standard errors. Accumulated chunk by chunk.
+        of step k pooled over what a feature owns, for standard errors. With `rules` the slopes are
+        those that they say. Accumulated chunk by chunk.
         Cost: len(weights) forward and backward passes per input.
         """
         self._refuse_slopes()
@@ -550,8 +563,20 @@ class Question:
                 pooled = self.partition.take(owners).pool(products)
                 squares[first:last] += shares @ pooled**2
 
-        self._evaluation.slopes(self.n * steps, make, self.fixed_target.score, use)
+        self._evaluation.slopes(self.n * steps, make, self.fixed_target.score, use, rules)
         return total
+
+    def _compared_score(self, is_clean: bool) -> Callable[[Tensor, Tensor], Tensor]:
+        """The target's score, which refuses a forward under rules that answers otherwise."""
+        target, prediction = self.fix_target()
+
+        def score(outputs: Tensor, owners: Tensor) -> Tensor:
+            scores = target.score(outputs, owners)
+            if is_clean:
+                self._evaluation.check_same(scores.detach(), prediction[owners])
+            return scores
+
+        return score
 
     def _refuse_slopes(self) -> None:
         if bool(self.layout.categorical.any()):

@@ -21,6 +21,7 @@ from assay.errors import AbilityError, AssayError, InputError, KindError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, Model, checked, digest
 from assay.models.networks import graph
+from assay.models.networks.operations.interception import Interception
 from assay.models.networks.places import Place, name_of, uncalled_advice, with_rows
 
 _LONGEST = 300  # letters of a foreign message that are repeated
@@ -31,6 +32,8 @@ _CARRIED = "carried "  # before the number of a tensor that travels beside the a
 class Layered(Model):
     """A network whose layers have names."""
 
+    interception: Interception | None = None
+    """Who hears its forwards, while somebody does."""
     plain: nn.Module
     called: nn.Module
     """The module without a compiler around it: hooks are heard by it alone."""
@@ -39,6 +42,30 @@ class Layered(Model):
     @abstractmethod
     def start_afresh(self) -> None:
         """Takes back what the forward before has written on the module, within a session."""
+
+    @contextmanager
+    def heard_by(self, interception: Interception) -> Iterator[None]:
+        self.require(Ability.OPERATIONS, "rules for its operations")
+        interception.learn_names(self.plain)
+        outer = self.interception
+        self.interception = interception
+        try:
+            yield
+        finally:
+            self.interception = outer
+
+    @contextmanager
+    def hearing(self, tensors: Sequence[Any]) -> Iterator[None]:
+        """A forward of these tensors is heard, if anybody hears this network's."""
+        if self.interception is None:
+            yield
+            return
+        with ExitStack() as stack:
+            # What is compiled runs without torch's interface, and would not be heard.
+            if "torch._dynamo" in sys.modules:
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(self.interception.over(tensors))
+            yield
 
 
 def in_format(model: Model, memory_format: int, forward: Callable[[int], Any]) -> Any:
@@ -105,6 +132,9 @@ class _Cut(Model):
 
     def session(self, *, slopes: bool) -> Any:
         return self.network.session(slopes=slopes)
+
+    def heard_by(self, interception: Any) -> Any:
+        return self.network.heard_by(interception)
 
     def pace(self, purpose: str) -> Chunks:
         # The network owns the searches, so that asking it again behind the layer starts warm.
@@ -180,7 +210,10 @@ class Upto(_Cut):
         # Hooks are heard by the plain module alone: a compiled one may have inlined the layer.
         with _hooked(self.network.plain, self.places, stop):
             try:
-                self.network.called(*rows, **context)
+                if self.network.interception is not None:
+                    rows = graph.copies(rows)
+                with self.network.hearing(rows):
+                    self.network.called(*rows, **context)
             except _Reached:
                 pass
             except Exception:
@@ -390,7 +423,8 @@ class After(_Cut):
         activations = copies[: len(self.places)]
         beside = copies[len(self.places) :]
         if self.split is not None:
-            return self.network.output(self.split.behind.forward(*activations, *beside))
+            with self.network.hearing(activations):
+                return self.network.output(self.split.behind.forward(*activations, *beside))
         # What is carried are then the inputs: the forward runs from the start, and hooks exchange
         # what the layers give for the activations that are asked about.
         original = {name: value for name, value in context.items() if name not in names}
@@ -401,7 +435,7 @@ class After(_Cut):
             is_common = number < len(self._common) and self._common[number]
             return self.places[number].exchange(output, activations[number], is_common)
 
-        with _hooked(self.network.plain, self.places, exchange):
+        with _hooked(self.network.plain, self.places, exchange), self.network.hearing(activations):
             outputs = self.network.output(self.network.called(*beside, **original))
         self._check_called(exchanged)
         return outputs

@@ -1,0 +1,45 @@
+"""The account of relevance: what came in, what arrived, and what was absorbed on the way.
+
+An operation y = f(x) whose relevance is y g behind and x g' before it has absorbed the difference:
+a bias its share, a stabiliser, a softmax the slope of its own normalisation. Each is a product of the
+signal g with numbers that are known in the forward, the `lost` ones: absorbed = sum g lost.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from assay.models.networks.operations.pulled import pulled
+
+
+@final
+class Account:
+    """What was absorbed, by operation, added up over all inputs."""
+
+    def __init__(self) -> None:
+        self.absorbed: dict[str, float] = defaultdict(float)
+
+    def metered(self, name: str, value: Tensor, lost: Tensor) -> Tensor:
+        """The same value, behind which sum g lost is written down."""
+        return pulled(value, value, lambda cotangent: self.passed(name, cotangent, lost))
+
+    def passed(self, name: str, cotangent: Tensor, lost: Tensor) -> Tensor:
+        """Writes down sum g lost, and gives g as it came."""
+        lost = lost.expand_as(cotangent)
+        self.absorbed[name] += float((cotangent * lost).sum(dtype=torch.float64))
+        return cotangent
+
+    def report(self, outgoing: Tensor, incoming: Tensor) -> dict[str, Any]:
+        """Relevance at the output (n,) and at the inputs (n,), and what became of the difference."""
+        absorbed = {name: value for name, value in sorted(self.absorbed.items()) if value}
+        out, arrived = float(outgoing.sum()), float(incoming.sum())
+        return {
+            "output": out,
+            "input": arrived,
+            "absorbed": absorbed,
+            "unaccounted": out - arrived - sum(absorbed.values()),
+        }

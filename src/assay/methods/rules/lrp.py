@@ -1,0 +1,284 @@
+"""Layer-wise relevance propagation: an output's relevance handed back, rule by rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor
+
+from assay.errors import KindError
+from assay.methods.base import Estimate, Method
+from assay.methods.rules.composites import Composite, Composition, EpsilonPlus
+from assay.methods.rules.conservation import Account
+from assay.methods.rules.relevance import Passage, Rule
+from assay.models.base import Ability
+from assay.models.networks.operations.interception import Interception
+from assay.models.networks.operations.kinds import OperationKind
+from assay.models.networks.operations.linear import LinearMap, linear_map
+from assay.models.networks.operations.operation import Operation
+from assay.question.question import Question
+
+_LINEAR = (OperationKind.CONVOLUTION, OperationKind.DENSE)
+_COMPOSITE = (OperationKind.ATTENTION, OperationKind.NORMALISATION, OperationKind.RECURRENT)
+_MOVING = (OperationKind.STRUCTURE, OperationKind.AFFINE)
+_INSIDE = ("logsumexp", "softmin")  # softmaxes that are said in plainer operations
+
+
+@final
+@dataclass(frozen=True)
+class LRP(Method):
+    """Relevance propagated from the target back to the input (layer-wise relevance propagation).
+
+    R_i = sum_j (share of i in j) R_j, from R = f(x) at the target; the share is the composite's rule
+    for the operation between them      (Bach et al. 2015, equations 13 and 14)
+
+    Settings:
+        composite: which rule for which operation: `EpsilonPlus()`, `EpsilonPlusFlat()`,
+            `EpsilonAlpha2Beta1()`, `EpsilonAlpha2Beta1Flat()`, `EpsilonGammaBox(low, high)`; for
+            transformers `AttentionAware()` or `ConservativeAttention()`; or a `Composite` of rules.
+
+    Relevance adds up to f(x) less what biases, stabilisers and softmax absorb; the facts hold the
+    account (`conservation`) and what was heard (`operations`). The removal is not asked. Cost: one
+    forward and backward pass per input, with one to three convolutions for each of the network's.
+    Values: (n, features), in units of the target. Errors: AbilityError for an operation without a
+    rule, by its name and line. The authors of some of these rules hold a patent on relevance
+    propagation: whoever ships it should look into that.
+
+    >>> import torch, assay
+    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), torch.nn.ReLU())
+    >>> _ = net[0].weight.data.fill_(2.0)
+    >>> net.append(torch.nn.Linear(3, 1, bias=False))[2].weight.data.fill_(3.0)
+    tensor([[3., 3., 3.]])
+    >>> LRP()(assay.Question(net, torch.tensor([[1.0, 2.0, 3.0]]))).values
+    tensor([[18.0000, 36.0000, 54.0000]])
+    """
+
+    composite: Composition = field(default_factory=EpsilonPlus)
+    needs = frozenset({Ability.GRADIENT, Ability.OPERATIONS})
+    cost: ClassVar[str] = "1 gradient, with 1 to 3 times the convolutions"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.composite, Composition):
+            raise KindError(
+                expected="a composite for LRP",
+                got=repr(self.composite),
+                advice="Say EpsilonPlus(), or Composite({'convolution': ZPlus()}).",
+            )
+
+    def values(self, question: Question, seed: int) -> Estimate:
+        rules = _Relevance(self.composite.composite())
+        relevance = question.slope(rules=rules)
+        notes = {
+            "operations": rules.coverage(),
+            "conservation": rules.account.report(question.prediction, relevance.sum(1)),
+        }
+        return Estimate(question.pool(relevance), notes=notes)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Pending:
+    """A linear operation whose rule waits for what comes next: a batch norm may be merged into it."""
+
+    value: Tensor
+    operation: Operation
+    linear: LinearMap
+    is_first: bool
+    shares: Tensor | None
+
+
+@final
+class _Relevance(Interception):
+    """A forward whose operations hand relevance on by the rules of a composite."""
+
+    who = "LRP"
+    advice = (
+        "Say a rule for it: Composite({...}, otherwise=Zero()) takes its slope, "
+        "Composite({name: rule}) one of its own."
+    )
+
+    def __init__(self, composite: Composite) -> None:
+        super().__init__()
+        self.composite = composite
+        self.account = Account()
+        self._pending: dict[int, _Pending] = {}
+        self._resolved: dict[int, tuple[Tensor, Tensor]] = {}
+        # Tensors that no layer with weights has worked on yet, with their shares.
+        self._raw: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._leaves: list[Tensor] = []
+
+    # --- a forward
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        return self._leaves
+
+    def forget(self) -> None:
+        super().forget()
+        self._pending.clear()
+        self._resolved.clear()
+        self._raw.clear()
+        self._leaves = []
+
+    def begin(self, signals: list[Tensor]) -> None:
+        direct = self.composite.first is not None and self.composite.first.direct
+        if direct:
+            self._leaves = [torch.ones_like(signal).requires_grad_() for signal in signals]
+        for place, signal in enumerate(signals):
+            self._raw[id(signal)] = (signal, self._leaves[place] if direct else None)
+
+    def attributed(self, rows: Tensor, slopes: Tensor, beside: Tensor | None) -> Tensor:
+        relevance = rows * slopes
+        return relevance if beside is None else relevance + beside
+
+    # --- operations
+
+    def handle(self, operation: Operation) -> Any:
+        if operation.kind in _LINEAR:
+            return self._linear(operation)
+        merged = self._merged(operation)
+        if merged is not None:
+            return merged
+        operation = self._settled(operation)
+        if operation.kind in _COMPOSITE or operation.name in _INSIDE:
+            return self.again(operation)
+        if operation.kind is OperationKind.STRUCTURE:
+            return self._moved_on(operation, self.plainly(operation))
+        return self._ruled(operation)
+
+    def moved(self, operation: Operation) -> None:
+        for tensor in operation.operands:
+            # Written back, since the operation is to write on the tensor itself.
+            if id(tensor) in self._pending:
+                tensor.copy_(self._settle(tensor))
+            self.overwritten(tensor)
+        super().moved(operation)
+
+    def overwritten(self, target: Tensor) -> None:
+        self._pending.pop(id(target), None)
+        self._resolved.pop(id(target), None)
+        self._raw.pop(id(target), None)
+
+    def unknown(self, operation: Operation) -> Any:
+        if self.composite.rule_for(operation, is_first=False) is None:
+            raise self.refusal(operation)
+        return self._ruled(self._settled(operation))
+
+    def _ruled(self, operation: Operation) -> Any:
+        rule = self._rule(operation, is_first=False)
+        passage = Passage(operation, self.account, absorb=self.composite.bias == "absorb")
+        given = rule.passed(passage)
+        if operation.kind is OperationKind.AFFINE:
+            given = self._shift_accounted(operation, given)
+            self._moved_on(operation, given)
+        return given
+
+    def _rule(self, operation: Operation, *, is_first: bool) -> Rule:
+        rule = self.composite.rule_for(operation, is_first=is_first)
+        if rule is None:
+            raise self.refusal(operation)
+        self.seen[operation.name, repr(rule)] += 1
+        return rule
+
+    def _shift_accounted(self, operation: Operation, given: Tensor) -> Tensor:
+        """Writes down what the constant part of an affine operation absorbs."""
+        (signal, *others) = operation.signals
+        if others:
+            return given
+        shift = operation.on({id(signal): torch.zeros_like(signal)})().detach()
+        if not bool(shift.any()):
+            return given
+        return self.account.metered(operation.name, given, shift)
+
+    # --- the first layer
+
+    def _moved_on(self, operation: Operation, given: Any) -> Any:
+        """Keeps for raw what is only moved, scaled or shifted."""
+        signals = operation.signals
+        if not all(id(signal) in self._raw for signal in signals):
+            return given
+        shares = {
+            id(signal): companion
+            for signal in signals
+            if (companion := self._raw[id(signal)][1]) is not None
+        }
+        companion = None
+        if shares and operation.kind is OperationKind.STRUCTURE:
+            companion = operation.on(shares)()
+        elif shares:
+            companion = next(iter(shares.values())).expand_as(given)
+        self._keep_raw(given, companion)
+        return given
+
+    def _keep_raw(self, given: Any, companion: Any) -> None:
+        if isinstance(given, Tensor):
+            self._raw[id(given)] = (given, companion)
+        elif isinstance(given, list | tuple):
+            for place, part in enumerate(given):
+                self._keep_raw(part, None if companion is None else companion[place])
+
+    # --- linear operations wait for a batch norm
+
+    def _linear(self, operation: Operation) -> Any:
+        operation = self._settled(operation)
+        linear = linear_map(operation)
+        if linear is None:
+            raise self.refusal(operation, " of an operand that it is not linear in alone")
+        is_first = id(linear.x) in self._raw
+        shares = self._raw[id(linear.x)][1] if is_first else None
+        value = operation()
+        self._pending[id(value)] = _Pending(value, operation, linear, is_first, shares)
+        return value
+
+    def _merged(self, operation: Operation) -> Tensor | None:
+        """A batch norm right behind a linear operation, as one operation with it."""
+        if operation.name != "batch_norm" or not self.composite.merge_batch_norm:
+            return None
+        before = self._pending.get(id(operation.args[0]))
+        if before is None or not before.linear.can_be_merged or before.linear.channels != 1:
+            return None
+        _, mean, variance, weight, bias = (operation.argument(i, n) for i, n in enumerate(
+            ("input", "running_mean", "running_var", "weight", "bias")
+        ))  # fmt: skip
+        training = operation.argument(5, "training", False)
+        if training or mean is None:
+            return None
+        scale = torch.rsqrt(variance + operation.argument(7, "eps", 1e-5))
+        if weight is not None:
+            scale = scale * weight
+        shift = -mean * scale
+        if bias is not None:
+            shift = shift + bias
+        linear = before.linear.scaled(scale, shift)
+        value = operation()
+        self.seen[operation.name, "merged"] += 1
+        self._pending[id(value)] = replace(before, value=value, linear=linear)
+        return value
+
+    def _settled(self, operation: Operation) -> Operation:
+        """The operation on tensors behind which their own rules stand."""
+        exchanged = {
+            id(tensor): self._settle(tensor)
+            for tensor in operation.signals
+            if id(tensor) in self._pending
+        }
+        return operation.on(exchanged) if exchanged else operation
+
+    def _settle(self, tensor: Tensor) -> Tensor:
+        if id(tensor) in self._resolved:
+            return self._resolved[id(tensor)][1]
+        pending = self._pending[id(tensor)]
+        rule = self._rule(pending.operation, is_first=pending.is_first)
+        passage = Passage(
+            pending.operation,
+            self.account,
+            pending.linear,
+            pending.shares,
+            self.composite.bias == "absorb",
+        )
+        settled: Tensor = rule.passed(passage)
+        self._resolved[id(tensor)] = (tensor, settled)
+        super().admit((settled,))
+        return settled
