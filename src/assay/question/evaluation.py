@@ -289,7 +289,7 @@ class Evaluation:
         references = rules.reference_rows(numbers, owners)
         if references is not None:
             with rules.recording():
-                self._ruled_scores(references, owners, score, rules)
+                self._ruled_scores(references.detach().requires_grad_(), owners, score, rules)
             engine.count(len(references))
         leaf = rows.detach().requires_grad_()
         asked, scores = self._ruled_scores(leaf, owners, score, rules)
@@ -321,7 +321,7 @@ class Evaluation:
         finite(outputs, self.model.name, "on the way")
         # What the target makes of the outputs is heard, too: probabilities have a softmax in them.
         rules.admit((outputs,))
-        with rules:
+        with rules.listening():
             scores = score(outputs, owners)
         if not scores.requires_grad and rows.requires_grad:
             raise self._without_graph(outputs)

@@ -563,7 +563,8 @@ class Question:
                 pooled = self.partition.take(owners).pool(products)
                 squares[first:last] += shares @ pooled**2
 
-        self._evaluation.slopes(self.n * steps, make, self.fixed_target.score, use, rules)
+        score = self.fixed_target.score
+        self._evaluation.slopes(self.n * steps, make, score, use, rules)
         return total
 
     def _compared_score(self, is_clean: bool) -> Callable[[Tensor, Tensor], Tensor]:

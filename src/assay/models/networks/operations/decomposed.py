@@ -173,6 +173,21 @@ def _variance(operation: Operation) -> Tensor:
     return torch.sqrt(variance) if operation.name == "std" else variance
 
 
+def _quotient(operation: Operation) -> Tensor:
+    dividend, divisor = operation.args[:2]
+    if operation.kwargs.get("rounding_mode") is not None:
+        raise KeyError(operation.name)
+    return dividend * torch.reciprocal(divisor)
+
+
+def _larger(operation: Operation) -> Tensor:
+    return torch.stack(torch.broadcast_tensors(*operation.args[:2])).amax(0)
+
+
+def _smaller(operation: Operation) -> Tensor:
+    return -torch.stack(torch.broadcast_tensors(*(-part for part in operation.args[:2]))).amax(0)
+
+
 PLAINER: dict[str, Callable[[Operation], Any]] = {
     "scaled_dot_product_attention": _attention,
     "softmax": _softmax,
@@ -185,5 +200,8 @@ PLAINER: dict[str, Callable[[Operation], Any]] = {
     "instance_norm": _instance_norm,
     **dict.fromkeys(("norm", "linalg_vector_norm", "vector_norm"), _norm),
     **dict.fromkeys(("var", "std"), _variance),
+    **dict.fromkeys(("div", "true_divide"), _quotient),
+    **dict.fromkeys(("maximum", "fmax"), _larger),
+    **dict.fromkeys(("minimum", "fmin"), _smaller),
     **RECURRENT,
 }

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from assay.errors import AbilityError
+from assay.errors import AbilityError, AssayError
 from assay.models.networks.operations.decomposed import decomposed
-from assay.models.networks.operations.kinds import OperationKind, kind_of, spelled
+from assay.models.networks.operations.kinds import QUOTIENTS, OperationKind, kind_of, spelled
 from assay.models.networks.operations.opened import may_be_opened, opened
 from assay.models.networks.operations.operation import Operation, caller, tensors_in
 
@@ -41,6 +41,7 @@ class Interception(TorchFunctionMode):
         # tensor takes their `id`.
         self._heard: dict[int, Tensor] = {}
         self._weights: dict[int, Tensor] = {}
+        self._refused: AssayError | None = None
         self._layers: dict[int, str] = {}
 
     @abstractmethod
@@ -84,8 +85,21 @@ class Interception(TorchFunctionMode):
         tensors = list(tensors)
         self.admit(tensors)
         self.begin([tensor for tensor in tensors if id(tensor) in self._heard])
-        with self:
+        with self.listening():
             yield
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listens to what is called inside the block."""
+        self._refused = None
+        try:
+            with self:
+                yield
+        except Exception:
+            # Operators in Python take a refusal for a kind of operand that they do not know.
+            if self._refused is not None:
+                raise self._refused from None
+            raise
 
     def begin(self, signals: list[Tensor]) -> None:  # may be overridden
         """A forward begins with these tensors."""
@@ -104,7 +118,13 @@ class Interception(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
+        try:
+            return self._called(func, args, kwargs or {})
+        except AssayError as refusal:
+            self._refused = refusal
+            raise
+
+    def _called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
         hanging = [
@@ -116,6 +136,10 @@ class Interception(TorchFunctionMode):
             if id(tensor) not in heard and not is_weight:
                 self._refuse_unheard(tensor)
         if heard:
+            if len(heard) < sum(id(tensor) in heard for tensor in hanging):
+                # x * x is a product of two: the second x goes under an alias.
+                args, aliases = self._aliased(args, heard)
+                heard = heard | aliases
             return self._heard_call(func, args, kwargs, heard)
         given = func(*args, **kwargs)
         # Made of weights alone, whose slopes nobody asks for.
@@ -123,6 +147,25 @@ class Interception(TorchFunctionMode):
             if tensor.requires_grad:
                 self._weights[id(tensor)] = tensor
         return given
+
+    def _aliased(
+        self, args: tuple[Any, ...], heard: frozenset[int]
+    ) -> tuple[tuple[Any, ...], frozenset[int]]:
+        met: set[int] = set()
+        aliases: set[int] = set()
+
+        def alias(value: Any) -> Any:
+            if isinstance(value, list | tuple):
+                return type(value)(alias(part) for part in value)
+            if id(value) in met:
+                value = value.view_as(value)
+                self.admit((value,))
+                aliases.add(id(value))
+            elif id(value) in heard:
+                met.add(id(value))
+            return value
+
+        return tuple(alias(value) for value in args), frozenset(aliases)
 
     def _heard_call(
         self,
@@ -138,17 +181,22 @@ class Interception(TorchFunctionMode):
             self.admit((given,))
             return given
         kind = kind_of(name, len(heard))
+        if name in QUOTIENTS and len(args) > 1 and id(args[1]) in heard:
+            # The reciprocal of a signal is not affine.
+            kind = OperationKind.PRODUCT
         if kind is None and may_be_opened(func):
             with self:
                 return opened(func)(*args, **kwargs)
         call, rest = out_of_place(func, name, in_place, kwargs)
         operation = Operation(name, kind, call, args, rest, self._layer_of(args, kwargs), heard)
         if kind is OperationKind.STRUCTURE and in_place:
+            self.writes = True
             # Moving numbers in place is as linear as it is out of place.
             self.moved(operation)
             given = func(*args, **kwargs)
             self.admit((given, *args[:1]))
             return given
+        self.writes = in_place or bool(kwargs.get("inplace"))
         given = self._given(operation)
         if in_place or kwargs.get("inplace"):
             target: Tensor = args[0] if args else kwargs["input"]
@@ -211,6 +259,8 @@ class Interception(TorchFunctionMode):
             advice=self.advice,
         )
 
+    writes: bool = False
+    """Whether the operation that is heard writes on its first operand."""
     who: str = "this method"
     advice: str = "Use a method that needs slopes alone, such as IntegratedGradients()."
 

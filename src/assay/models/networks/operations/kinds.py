@@ -49,7 +49,7 @@ PRODUCTS = _words(
 """Multilinear: dense where one operand carries signal, a product where several do."""
 ELEMENTWISE_PRODUCTS = _words("mul multiply")
 QUOTIENTS = _words("div divide true_divide")
-SUMS = _words("add sub subtract addcmul rsub")
+SUMS = _words("add sub subtract rsub")
 AFFINE = _words("neg negative positive batch_norm native_batch_norm")
 MEANS = _words(
     "sum mean nansum nanmean cumsum avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "

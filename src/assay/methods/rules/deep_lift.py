@@ -1,0 +1,293 @@
+"""DeepLIFT: differences from a reference, shared out operation by operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias, final
+
+import torch
+from torch import Tensor
+
+from assay.errors import AbilityError, InputError, SettingError
+from assay.methods.base import Axiom, Estimate, Method
+from assay.methods.rules import multipliers
+from assay.models.base import Ability
+from assay.models.networks.operations.interception import Interception
+from assay.models.networks.operations.kinds import OperationKind
+from assay.models.networks.operations.linear import LinearMap, linear_map
+from assay.models.networks.operations.operation import Operation
+from assay.question.question import Question
+
+NonlinearRule: TypeAlias = Literal["rescale", "reveal_cancel", "genomics"]
+"""What becomes of differences at an activation."""
+
+_AGAIN = (
+    OperationKind.ATTENTION,
+    OperationKind.NORMALISATION,
+    OperationKind.RECURRENT,
+)
+_SIZES = ("norm", "linalg_vector_norm", "vector_norm", "var", "std", "softmin")
+_LINEAR = (OperationKind.CONVOLUTION, OperationKind.DENSE)
+_PLAIN = (OperationKind.AFFINE, OperationKind.SUM, OperationKind.STRUCTURE)
+
+
+@final
+@dataclass(frozen=True)
+class DeepLift(Method):
+    """The difference from a reference, shared out in proportion, operation by operation (DeepLIFT).
+
+    phi_i = m_i (x_i - b_i), m_i = sum_j m_ij m_j, with the multiplier m_ij of each operation such
+    that its differences add up      (Shrikumar et al. 2017, equations 1 to 3)
+
+    Settings:
+        rule: at an activation, "rescale" takes the quotient of differences, (f(z) - f(z0)) / (z -
+            z0); "reveal_cancel" shares between the positive and the negative contributions of the
+            convolution or dense layer right before it by their Shapley values; "genomics" does the
+            latter behind dense layers and the former behind convolutions.
+
+    The reference is what the removal says; over `Background(rows)` it is the mean of the answers for
+    each row (DeepSHAP, Lundberg and Lee 2017, section 4.2), with a standard error over rows. Maxima
+    give the difference to the winner of the larger side, products share by the mean of the other
+    factor, softmax, attention, normalisation and recurrent cells are taken apart into these; so the
+    values add up to f(x) - f(reference) whatever the network. Ask for logits rather than
+    probabilities, which saturate. Cost: a forward pass of the input and of the reference, and a
+    backward pass, for each replacement. Values: (n, features), in units of the target. Errors:
+    AbilityError for an operation without a rule, by its name and line.
+
+    >>> import torch, assay
+    >>> question = assay.Question(
+    ...     lambda x: 2 * torch.relu(x[:, 0]) + 2 * torch.relu(x[:, 1] - 1.5), torch.tensor([[1.0, 2.0]])
+    ... )
+    >>> DeepLift()(question).values
+    tensor([[2., 1.]])
+    """
+
+    rule: NonlinearRule = "rescale"
+    needs = frozenset({Ability.GRADIENT, Ability.OPERATIONS})
+    axioms = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY})
+    cost: ClassVar[str] = "1 gradient and 1 forward for each replacement"
+
+    def __post_init__(self) -> None:
+        if self.rule not in ("rescale", "reveal_cancel", "genomics"):
+            raise SettingError(
+                expected="the rule 'rescale', 'reveal_cancel' or 'genomics' for DeepLift",
+                got=repr(self.rule),
+                advice="'rescale' is what other libraries mean by DeepLIFT.",
+            )
+
+    def check(self, question: Question) -> None:
+        super().check(question)
+        if question.fixed_replacements is None:
+            raise InputError(
+                expected="a removal that does not depend on what is present, for a reference",
+                got=repr(question.removal),
+                advice="Say Baseline(0.0), Mean(rows) or Background(rows).",
+            )
+
+    def values(self, question: Question, seed: int) -> Estimate:
+        x = question.x
+        draws = question.replacements
+        rules = _Differences(self.rule)
+
+        def way(rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor | None]:
+            references = question.removed(rows, steps)
+            rules.references = references
+            return x[rows], x[rows] - references
+
+        weights = torch.full((draws,), 1.0 / draws, dtype=torch.float64)
+        shape = (question.n, question.partition.count)
+        squares = torch.zeros(shape, dtype=torch.float64, device=x.device)
+        mean = question.pool(
+            question.integrate(way, weights, squares=squares if draws > 1 else None, rules=rules)
+        )
+        notes = {"operations": rules.coverage()}
+        if draws == 1:
+            return Estimate(mean, notes=notes)
+        variance = (squares - mean**2).clamp_min(0) / (draws - 1)
+        return Estimate(mean, variance.sqrt(), notes)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Record:
+    """An operation of the reference's forward: its name, and what it was called on."""
+
+    name: str
+    signals: list[Tensor]
+    constants: list[Tensor]
+    versions: list[int]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Producer:
+    """The linear operation that a tensor came out of, and the reference of its input and output."""
+
+    linear: LinearMap
+    x0: Tensor
+    kind: OperationKind
+    value: Tensor
+
+
+@final
+class _Differences(Interception):
+    """A forward whose operations hand differences from a recorded one on."""
+
+    who = "DeepLift"
+    references: Tensor | None = None
+
+    def __init__(self, rule: NonlinearRule) -> None:
+        super().__init__()
+        self.rule = rule
+        self._records: list[_Record] = []
+        self._place = 0
+        self._is_recording = False
+        self._producers: dict[int, _Producer] = {}
+
+    # --- two forwards
+
+    def reference_rows(self, numbers: Tensor, owners: Tensor) -> Tensor | None:
+        return self.references
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        self._records.clear()
+        self._is_recording = True
+        try:
+            yield
+        finally:
+            self._is_recording = False
+
+    def begin(self, signals: list[Tensor]) -> None:
+        self._place = 0
+
+    def forget(self) -> None:
+        super().forget()
+        self._producers.clear()
+
+    # --- operations
+
+    def handle(self, operation: Operation) -> Any:
+        kind = operation.kind
+        if kind in _AGAIN or operation.name in _SIZES:
+            return self._taken_apart(operation)
+        if kind is OperationKind.PRODUCT and operation.name in ("div", "true_divide"):
+            return self._taken_apart(operation)
+        if kind is OperationKind.MAXIMUM and self._is_larger_of_two(operation):
+            return self._taken_apart(operation)
+        if self._is_recording:
+            return self._recorded(operation)
+        record = self._next(operation)
+        return self._differing(operation, record)
+
+    def moved(self, operation: Operation) -> None:
+        if self._is_recording:
+            self._record(operation)
+        else:
+            self._next(operation)
+        super().moved(operation)
+
+    def _taken_apart(self, operation: Operation) -> Any:
+        try:
+            return self.again(operation)
+        except KeyError:
+            raise self.refusal(operation) from None
+
+    def _is_larger_of_two(self, operation: Operation) -> bool:
+        return operation.name in ("maximum", "minimum", "fmax", "fmin") and (
+            len(operation.signals) == 2
+        )
+
+    def _recorded(self, operation: Operation) -> Any:
+        self._record(operation)
+        return operation()
+
+    def _record(self, operation: Operation) -> None:
+        signals = [signal.detach() for signal in operation.signals]
+        if self.writes:
+            # What is written over is kept.
+            signals = [signal.clone() for signal in signals]
+        record = _Record(
+            operation.name, signals, operation.constants, [part._version for part in signals]
+        )
+        self._records.append(record)
+
+    def _next(self, operation: Operation) -> _Record:
+        """The same operation of the reference's forward."""
+        record = None
+        if self._place < len(self._records):
+            record = self._records[self._place]
+        self._place += 1
+        if record is None or record.name != operation.name:
+            before = "nothing" if record is None else repr(record.name)
+            raise self.refusal(operation, f", where the reference's forward has {before}")
+        for ours, theirs in zip(operation.constants, record.constants):
+            if ours is not theirs and not _equal(ours, theirs):
+                raise self.refusal(
+                    operation, " of a constant that is another one for the reference"
+                )
+        for signal, version in zip(record.signals, record.versions):
+            if signal._version != version:
+                raise self.refusal(operation, " of numbers that were written over since")
+        return record
+
+    def _differing(self, operation: Operation, record: _Record) -> Any:
+        kind = operation.kind
+        if kind in _PLAIN:
+            return self.plainly(operation)
+        if kind in _LINEAR:
+            return self._linear(operation, record)
+        given = None
+        if kind is OperationKind.PRODUCT:
+            self.seen[operation.name, "mean of the other factor"] += 1
+            given = multipliers.product(operation, record.signals)
+        elif kind is OperationKind.SOFTMAX:
+            self.seen[operation.name, "rescale"] += 1
+            given = multipliers.normalised(operation, operation.signals[0], record.signals[0])
+        elif kind is OperationKind.MAXIMUM:
+            given = self._maximum(operation, record)
+        elif len(record.signals) == 1:
+            given = self._activation(operation, record.signals[0])
+        if given is None:
+            raise self.refusal(operation)
+        return given
+
+    def _linear(self, operation: Operation, record: _Record) -> Any:
+        value = self.plainly(operation)
+        if self.rule == "rescale":
+            return value
+        linear = linear_map(operation)
+        if linear is not None and operation.kind is not None:
+            (x0,) = record.signals
+            self._producers[id(value)] = _Producer(linear, x0, operation.kind, value)
+        return value
+
+    def _maximum(self, operation: Operation, record: _Record) -> Any:
+        (signal,), (reference,) = operation.signals, record.signals
+        if "pool" in operation.name:
+            self.seen[operation.name, "winner"] += 1
+            return multipliers.pooled(operation, signal, reference)
+        if len(operation.operands) > 1:
+            return self._activation(operation, reference)
+        if operation.name in ("amax", "max"):
+            self.seen[operation.name, "winner"] += 1
+            return multipliers.reduced(operation, signal, reference)
+        return None
+
+    def _activation(self, operation: Operation, reference: Tensor) -> Any:
+        (signal,) = operation.signals
+        producer = self._producers.get(id(signal))
+        if producer is not None and self._reveals(producer):
+            self.seen[operation.name, "reveal_cancel"] += 1
+            return multipliers.revealed(operation, producer.linear, producer.x0, reference)
+        self.seen[operation.name, "rescale"] += 1
+        return multipliers.elementwise(operation, signal, reference)
+
+    def _reveals(self, producer: _Producer) -> bool:
+        return self.rule == "reveal_cancel" or producer.kind is OperationKind.DENSE
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool(torch.equal(one, other))
