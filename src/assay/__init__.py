@@ -36,6 +36,19 @@ from assay.methods.lime.quartiles import Quartiles
 from assay.methods.occlusion import Occlusion
 from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.rise import Rise
+from assay.methods.rules.composites import (
+    AttentionAware,
+    Composite,
+    ConservativeAttention,
+    EpsilonAlpha2Beta1,
+    EpsilonAlpha2Beta1Flat,
+    EpsilonGammaBox,
+    EpsilonPlus,
+    EpsilonPlusFlat,
+)
+from assay.methods.rules.deep_lift import DeepLift
+from assay.methods.rules.guided import Deconvnet, GuidedBackprop
+from assay.methods.rules.lrp import LRP
 from assay.methods.shapley.exact import ExactShapley
 from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap
 from assay.methods.shapley.linear_shap import LinearShap
@@ -88,6 +101,7 @@ __all__ = [
     "Absolute",
     "Aligned",
     "Attack",
+    "AttentionAware",
     "Attribution",
     "Background",
     "Baseline",
@@ -98,11 +112,20 @@ __all__ = [
     "compare",
     "Comparison",
     "Completeness",
+    "Composite",
     "Conditional",
+    "ConservativeAttention",
     "Contrast",
+    "Deconvnet",
+    "DeepLift",
     "DifferenceToBaseline",
     "Disparity",
     "Elements",
+    "EpsilonAlpha2Beta1",
+    "EpsilonAlpha2Beta1Flat",
+    "EpsilonGammaBox",
+    "EpsilonPlus",
+    "EpsilonPlusFlat",
     "errors",
     "ExactShapley",
     "ExpectedGradients",
@@ -111,6 +134,7 @@ __all__ = [
     "GaussianNoise",
     "Gradient",
     "Group",
+    "GuidedBackprop",
     "HardStability",
     "Infidelity",
     "InputXGradient",
@@ -126,6 +150,7 @@ __all__ = [
     "LogOdds",
     "LogProb",
     "LowOrderShap",
+    "LRP",
     "masked_finetuning",
     "MaskToken",
     "MaxSensitivity",

@@ -8,10 +8,12 @@ of the docs are made from it.
 - `gradients`, `paths`: slopes, and slopes gathered along a path; `wrappers`: methods around another
 - `occlusion`, `rise`: hiding windows, and hiding at random
 - `lime`: linear surrogates in a neighbourhood
+- `rules`: signals sent backwards by rules: guided backpropagation, LRP, DeepLIFT
 - `shapley`: Shapley values and their kin
 
 May be subclassed: `Method`, whose `values` gives a tensor or an `Estimate`; `Axiom` and `Kind` say
-what it keeps and gives. Also `Neighbourhood` in `lime`, `Quantity` and `MaskMethod` in `shapley`.
+what it keeps and gives. Also `Neighbourhood` in `lime`, `Quantity` and `MaskMethod` in `shapley`, `Rule`
+and `Composition` in `rules`.
 """
 
 from assay.answers.attribution import Kind
@@ -22,6 +24,9 @@ from assay.methods.lime.lime import Lime
 from assay.methods.occlusion import Occlusion
 from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.rise import Rise
+from assay.methods.rules.deep_lift import DeepLift
+from assay.methods.rules.guided import Deconvnet, GuidedBackprop
+from assay.methods.rules.lrp import LRP
 from assay.methods.shapley.exact import ExactShapley
 from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap
 from assay.methods.shapley.linear_shap import LinearShap
@@ -45,6 +50,10 @@ METHODS: dict[str, type[Method]] = {
         IntegratedGradients,
         Path,
         ExpectedGradients,
+        GuidedBackprop,
+        Deconvnet,
+        LRP,
+        DeepLift,
         Occlusion,
         Rise,
         Lime,
@@ -65,11 +74,14 @@ METHODS: dict[str, type[Method]] = {
 __all__ = [
     "Absolute",
     "Axiom",
+    "Deconvnet",
+    "DeepLift",
     "Estimate",
     "ExactShapley",
     "ExpectedGradients",
     "explain",
     "Gradient",
+    "GuidedBackprop",
     "InputXGradient",
     "IntegratedGradients",
     "KernelShap",
@@ -77,6 +89,7 @@ __all__ = [
     "Lime",
     "LinearShap",
     "LowOrderShap",
+    "LRP",
     "MaxShap",
     "Method",
     "METHODS",
