@@ -376,9 +376,7 @@ class Function(Model):
         self.single = _is_single(outputs)
         return checked(_as_tensor(outputs, self.name), len(rows[0]), self.name).to(self.device)
 
-    def _copied(
-        self, arguments: Rows, beside: dict[str, Any]
-    ) -> tuple[Rows, dict[str, Any]]:
+    def _copied(self, arguments: Rows, beside: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:
         """Copies of what carries signal: the function may write on them."""
 
         def copied(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias, final
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, final
 import torch
 from torch import Tensor
 
-from assay.errors import AbilityError, InputError, SettingError
+from assay.errors import InputError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.rules import multipliers
 from assay.models.base import Ability

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
-import torch
 from torch import Tensor
 
 from assay.answers.attribution import Kind
@@ -18,12 +17,13 @@ from assay.models.networks.operations.operation import Operation
 from assay.models.networks.operations.pulled import pulled
 from assay.question.question import Question
 
-_SMOOTH_RECTIFIERS = frozenset("elu selu celu gelu silu mish softplus hardswish quick_gelu".split())
+_SMOOTH_RECTIFIERS = frozenset(
+    {"elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "hardswish", "quick_gelu"}
+)
 """Activations that cut what is negative softly; sigmoid and tanh saturate on both sides instead."""
 
-_PLAIN = frozenset({OperationKind.ATTENTION, OperationKind.NORMALISATION, OperationKind.SOFTMAX})
 
-
+@final
 class _Rectifying(Interception):
     """Slopes of everything but rectifiers, which have a rule of their own."""
 

@@ -13,14 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from assay.models.networks.operations.kinds import HARD, MAXIMA, RECTIFIERS
 from assay.models.networks.operations.linear import LinearMap
 from assay.models.networks.operations.operation import Operation
 from assay.models.networks.operations.pulled import pulled, scaled
 
-_PIECEWISE = frozenset(
-    "relu relu6 leaky_relu prelu threshold hardtanh clamp clip clamp_min clamp_max abs absolute "
-    "hardshrink softshrink hardsigmoid maximum minimum fmax fmin max min".split()
-)
+_PIECEWISE = (RECTIFIERS - {"rrelu"}) | MAXIMA | HARD
 """Piecewise linear: their quotient of differences is right however small the difference is."""
 
 _NEAR = 1e-5
@@ -139,7 +137,9 @@ def normalised(operation: Operation, signal: Tensor, reference: Tensor) -> Any:
 
     pulls = {"softmax": to_softmax, "log_softmax": to_log_softmax, "logsumexp": to_logsumexp}
     pull = pulls[operation.name]
-    return pulled(signal, value, lambda cotangent: pull(cotangent.to(torch.float64)).to(value.dtype))
+    return pulled(
+        signal, value, lambda cotangent: pull(cotangent.to(torch.float64)).to(value.dtype)
+    )
 
 
 def _over_or(difference: Tensor, by: Tensor, slope: Tensor) -> Tensor:

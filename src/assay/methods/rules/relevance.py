@@ -9,8 +9,7 @@ are left to autograd: R_i = x_i sum_j (d z_r,j / d x_i) R_j / z_r,j. Where R_i i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import torch
@@ -122,7 +121,7 @@ class Epsilon(Rule):
     epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
-        _check_not_negative(self, epsilon=self.epsilon)
+        _check_not_negative(self, "epsilon")
 
     def passed(self, passage: Passage) -> Any:
         value = passage.operation()
@@ -154,7 +153,7 @@ class Gamma(Rule):
     epsilon: float = 1e-9
 
     def __post_init__(self) -> None:
-        _check_not_negative(self, gamma=self.gamma, epsilon=self.epsilon)
+        _check_not_negative(self, "gamma", "epsilon")
 
     def passed(self, passage: Passage) -> Any:
         linear = _require_linear(self, passage)
@@ -180,7 +179,7 @@ class ZPlus(Rule):
     epsilon: float = 1e-9
 
     def __post_init__(self) -> None:
-        _check_not_negative(self, epsilon=self.epsilon)
+        _check_not_negative(self, "epsilon")
 
     def passed(self, passage: Passage) -> Any:
         linear = _require_linear(self, passage)
@@ -206,7 +205,7 @@ class AlphaBeta(Rule):
     epsilon: float = 1e-9
 
     def __post_init__(self) -> None:
-        _check_not_negative(self, epsilon=self.epsilon)
+        _check_not_negative(self, "epsilon")
         if self.alpha < 1:
             raise SettingError(
                 expected="alpha of 1 or more for AlphaBeta, so that beta = alpha - 1 is not negative",
@@ -219,7 +218,9 @@ class AlphaBeta(Rule):
         z = linear.value().detach()
         positive = _signed(linear, positive=True, absorb=passage.absorb)
         beta = self.alpha - 1
-        value = _shared_out(passage, z, positive.total, positive.explained, self.epsilon, self.alpha)
+        value = _shared_out(
+            passage, z, positive.total, positive.explained, self.epsilon, self.alpha
+        )
         if beta == 0:
             return value
         negative = _signed(linear, positive=False, absorb=passage.absorb)
@@ -249,7 +250,7 @@ class ZBox(Rule):
     direct: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_not_negative(self, epsilon=self.epsilon)
+        _check_not_negative(self, "epsilon")
 
     def passed(self, passage: Passage) -> Any:
         linear = _require_linear(self, passage)
@@ -310,7 +311,7 @@ class Norm(Rule):
     epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
-        _check_not_negative(self, epsilon=self.epsilon)
+        _check_not_negative(self, "epsilon")
 
     def passed(self, passage: Passage) -> Any:
         return Epsilon(self.epsilon).passed(passage)
@@ -479,9 +480,7 @@ def _accounted(
     passage: Passage, carrier: Tensor, value: Tensor, factor: Tensor, lost: Tensor
 ) -> Tensor:
     account, name = passage.account, passage.name
-    return pulled(
-        carrier, value, lambda cotangent: account.passed(name, cotangent, lost) * factor
-    )
+    return pulled(carrier, value, lambda cotangent: account.passed(name, cotangent, lost) * factor)
 
 
 def _require_shares(rule: Rule, passage: Passage) -> Tensor:
@@ -502,8 +501,9 @@ def _bound(bound: float | tuple[float, ...], x: Tensor) -> Tensor:
     return numbers.view(-1, *[1] * (x.dim() - 2))
 
 
-def _check_not_negative(rule: Rule, **numbers: float) -> None:
-    for name, number in numbers.items():
+def _check_not_negative(rule: Rule, *names: str) -> None:
+    for name in names:
+        number = getattr(rule, name)
         if not number >= 0:
             raise SettingError(
                 expected=f"{name} of 0 or more for {type(rule).__name__}",

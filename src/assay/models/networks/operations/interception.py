@@ -11,7 +11,7 @@ In place means out of place, and written back: autograd keeps the versions apart
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ Seen = Counter[tuple[str, str]]
 """How often each operation was heard, with what was done about it."""
 
 
-class Interception(TorchFunctionMode):
+class Interception(TorchFunctionMode, ABC):
     """Listens to a forward. A subclass writes `handle`."""
 
     def __init__(self) -> None:
@@ -131,18 +131,17 @@ class Interception(TorchFunctionMode):
             tensor for tensor in tensors_in((*args, *kwargs.values())) if tensor.requires_grad
         ]
         heard = frozenset(id(tensor) for tensor in hanging if id(tensor) in self._heard)
-        for tensor in hanging:
-            is_weight = tensor.grad_fn is None or id(tensor) in self._weights
-            if id(tensor) not in heard and not is_weight:
-                self._refuse_unheard(tensor)
-        if heard:
-            if len(heard) < sum(id(tensor) in heard for tensor in hanging):
-                # x * x is a product of two: the second x goes under an alias.
-                args, aliases = self._aliased(args, heard)
-                heard = heard | aliases
-            return self._heard_call(func, args, kwargs, heard)
-        given = func(*args, **kwargs)
-        # Made of weights alone, whose slopes nobody asks for.
+        self._refuse_unheard(hanging)
+        if not heard:
+            return self._of_weights(func(*args, **kwargs))
+        # x * x is a product of two: the second x goes under an alias.
+        if len(heard) < sum(id(tensor) in heard for tensor in hanging):
+            args, aliases = self._aliased(args, heard)
+            heard = heard | aliases
+        return self._heard_call(func, args, kwargs, heard)
+
+    def _of_weights(self, given: Any) -> Any:
+        """What is made of weights alone, whose slopes nobody asks for."""
         for tensor in tensors_in((given,)):
             if tensor.requires_grad:
                 self._weights[id(tensor)] = tensor
@@ -175,33 +174,33 @@ class Interception(TorchFunctionMode):
         heard: frozenset[int],
     ) -> Any:
         name, in_place = spelled(func)
+        # Attributes: sizes and types, and views such as x.T.
         if name == "get":
-            # Attributes: sizes and types, and views such as x.T.
-            given = func(*args, **kwargs)
-            self.admit((given,))
-            return given
+            return self._admitted(func(*args, **kwargs))
         kind = kind_of(name, len(heard))
+        # The reciprocal of a signal is not affine.
         if name in QUOTIENTS and len(args) > 1 and id(args[1]) in heard:
-            # The reciprocal of a signal is not affine.
             kind = OperationKind.PRODUCT
         if kind is None and may_be_opened(func):
             with self:
                 return opened(func)(*args, **kwargs)
         call, rest = out_of_place(func, name, in_place, kwargs)
         operation = Operation(name, kind, call, args, rest, self._layer_of(args, kwargs), heard)
+        self.writes = in_place or bool(kwargs.get("inplace"))
+        # Moving numbers in place is as linear as it is out of place.
         if kind is OperationKind.STRUCTURE and in_place:
-            self.writes = True
-            # Moving numbers in place is as linear as it is out of place.
             self.moved(operation)
             given = func(*args, **kwargs)
-            self.admit((given, *args[:1]))
-            return given
-        self.writes = in_place or bool(kwargs.get("inplace"))
+            self.admit(args[:1])
+            return self._admitted(given)
         given = self._given(operation)
-        if in_place or kwargs.get("inplace"):
+        if self.writes:
             target: Tensor = args[0] if args else kwargs["input"]
             given = target.copy_(given)
             self.overwritten(target)
+        return self._admitted(given)
+
+    def _admitted(self, given: Any) -> Any:
         self.admit((given,))
         return given
 
@@ -264,18 +263,23 @@ class Interception(TorchFunctionMode):
     who: str = "this method"
     advice: str = "Use a method that needs slopes alone, such as IntegratedGradients()."
 
-    def _refuse_unheard(self, tensor: Tensor) -> None:
-        origin = tensor.grad_fn.name() if tensor.grad_fn is not None else "a leaf of its own"
-        line = caller()
-        raise AbilityError(
-            expected=f"a forward in which {self.who} hears every operation",
-            got=f"a signal out of one that is not heard: {origin}" + (f" ({line})" if line else ""),
-            advice=(
-                "Scripted parts, functions with a backward of their own and weights that hang on "
-                "a graph are not heard: write that part in plain torch, or use a method that needs "
-                "slopes alone, such as IntegratedGradients()."
-            ),
-        )
+    def _refuse_unheard(self, hanging: Iterable[Tensor]) -> None:
+        """Refuses tensors that hang on something, but on nothing that was heard."""
+        for tensor in hanging:
+            is_known = id(tensor) in self._heard or id(tensor) in self._weights
+            if tensor.grad_fn is None or is_known:
+                continue
+            line = caller()
+            raise AbilityError(
+                expected=f"a forward in which {self.who} hears every operation",
+                got=f"a signal out of one that is not heard: {tensor.grad_fn.name()}"
+                + (f" ({line})" if line else ""),
+                advice=(
+                    "Scripted parts and functions with a backward of their own are not heard: write "
+                    "that part in plain torch, or use a method that needs slopes alone, such as "
+                    "IntegratedGradients()."
+                ),
+            )
 
     def _layer_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         names = (self._layers.get(id(tensor)) for tensor in tensors_in((*args, *kwargs.values())))
@@ -299,7 +303,4 @@ def out_of_place(
 
 
 def _on_a_copy(func: Callable[..., Any]) -> Callable[..., Any]:
-    def copied(first: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return func(first.clone(), *args, **kwargs)
-
-    return copied
+    return lambda first, *others, **named: func(first.clone(), *others, **named)

@@ -57,6 +57,8 @@ MEANS = _words(
     "upsample_bilinear trapezoid grid_sample _adaptive_avg_pool2d _adaptive_avg_pool3d"
 )
 RECTIFIERS = _words("relu relu6 leaky_relu prelu rrelu threshold hardtanh clamp clip clamp_min")
+HARD = _words("abs absolute clamp_max hardshrink softshrink hardsigmoid")
+"""Piecewise linear beside the rectifiers."""
 SMOOTH = _words(
     "elu selu celu gelu silu mish softplus sigmoid tanh hardsigmoid hardswish logsigmoid "
     "log_sigmoid softsign tanhshrink hardshrink softshrink exp exp2 expm1 log log2 log10 log1p "
@@ -72,9 +74,7 @@ MAXIMA = _words(
 SCALES = _words("reciprocal rsqrt norm linalg_vector_norm linalg_norm vector_norm std var")
 NORMALISATIONS = _words("layer_norm native_layer_norm rms_norm group_norm instance_norm")
 SOFTMAXES = _words("softmax log_softmax softmin logsumexp _softmax _log_softmax")
-RECURRENT = _words(
-    "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"
-)
+RECURRENT = _words("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell")
 STRUCTURE = _words(
     "view reshape flatten unflatten ravel permute transpose t adjoint movedim moveaxis swapaxes "
     "swapdims squeeze unsqueeze expand expand_as repeat repeat_interleave tile cat concat "
@@ -159,6 +159,7 @@ def kind_of(name: str, signals: int) -> OperationKind | None:
         # A constant added is a shift.
         return OperationKind.AFFINE
     return kind
+
 
 KNOWN_NAMES = frozenset(_TABLE)
 """The plain names of all operations that are known."""

@@ -30,8 +30,6 @@ def may_be_opened(func: Callable[..., Any]) -> bool:
 def opened(func: FunctionType) -> Callable[..., Any]:
     """The same function, whose body runs although a mode listens."""
     answered = {**func.__globals__, **dict.fromkeys(_QUESTIONS, _no)}
-    twin = FunctionType(
-        func.__code__, answered, func.__name__, func.__defaults__, func.__closure__
-    )
+    twin = FunctionType(func.__code__, answered, func.__name__, func.__defaults__, func.__closure__)
     twin.__kwdefaults__ = func.__kwdefaults__
     return twin

@@ -8,12 +8,13 @@ guided signal, whatever the rules make of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 
+@final
 class _Pulled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, carrier: Tensor, value: Tensor, pull: Callable[[Tensor], Tensor]) -> Any:

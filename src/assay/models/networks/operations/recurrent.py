@@ -7,9 +7,9 @@ gates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, final
 
 import torch
 from torch import Tensor
@@ -21,11 +21,22 @@ from assay.models.networks.operations.operation import Operation
 State: TypeAlias = tuple[Tensor, ...]
 """What a cell hands on: (h,), or (h, c) of an LSTM."""
 
-Step: TypeAlias = Callable[[Tensor, State, Sequence[Tensor | None]], State]
-"""An input (r, k), a state, and the weights (w_ih, w_hh, b_ih, b_hh) to the next state."""
+
+@final
+class Weights(NamedTuple):
+    """Of one layer in one direction: from the input, from the state, and their biases."""
+
+    of_input: Tensor
+    of_state: Tensor
+    input_bias: Tensor | None = None
+    state_bias: Tensor | None = None
 
 
-def _lstm_step(x: Tensor, state: State, weights: Sequence[Tensor | None]) -> State:
+Step: TypeAlias = Callable[[Tensor, State, Weights], State]
+"""An input (r, k), a state, and weights to the next state."""
+
+
+def _lstm_step(x: Tensor, state: State, weights: Weights) -> State:
     h, c = state
     gates = _gates(x, h, weights)
     entering, forgetting, candidate, leaving = gates.chunk(4, -1)
@@ -34,13 +45,10 @@ def _lstm_step(x: Tensor, state: State, weights: Sequence[Tensor | None]) -> Sta
     return torch.sigmoid(leaving) * torch.tanh(c), c
 
 
-def _gru_step(x: Tensor, state: State, weights: Sequence[Tensor | None]) -> State:
+def _gru_step(x: Tensor, state: State, weights: Weights) -> State:
     (h,) = state
-    w_ih, w_hh, b_ih, b_hh = weights
-    assert w_ih is not None
-    assert w_hh is not None
-    of_x = linear(x, w_ih, b_ih).chunk(3, -1)
-    of_h = linear(h, w_hh, b_hh).chunk(3, -1)
+    of_x = linear(x, weights.of_input, weights.input_bias).chunk(3, -1)
+    of_h = linear(h, weights.of_state, weights.state_bias).chunk(3, -1)
     reset = torch.sigmoid(of_x[0] + of_h[0])
     update = torch.sigmoid(of_x[1] + of_h[1])
     candidate = torch.tanh(of_x[2] + reset * of_h[2])
@@ -51,25 +59,22 @@ def _plain_step(
     activation: Callable[[Tensor], Tensor],
     x: Tensor,
     state: State,
-    weights: Sequence[Tensor | None],
+    weights: Weights,
 ) -> State:
     (h,) = state
     return (activation(_gates(x, h, weights)),)
 
 
-def _gates(x: Tensor, h: Tensor, weights: Sequence[Tensor | None]) -> Tensor:
-    w_ih, w_hh, b_ih, b_hh = weights
-    assert w_ih is not None
-    assert w_hh is not None
-    return linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh)
+def _gates(x: Tensor, h: Tensor, weights: Weights) -> Tensor:
+    of_x = linear(x, weights.of_input, weights.input_bias)
+    return of_x + linear(h, weights.of_state, weights.state_bias)
 
 
 def _cell(step: Step, operation: Operation) -> Any:
     """`lstm_cell(x, (h, c), w_ih, w_hh, b_ih, b_hh)` and its kin."""
     x, state, *weights = operation.args
-    weights += [None] * (4 - len(weights))
     is_pair = isinstance(state, list | tuple)
-    following = step(x, tuple(state) if is_pair else (state,), weights)
+    following = step(x, tuple(state) if is_pair else (state,), Weights(*weights))
     return following if is_pair else following[0]
 
 
@@ -92,7 +97,7 @@ def _layers(step: Step, operation: Operation) -> Any:
         passed = []
         for direction in range(directions):
             number = layer * directions + direction
-            own = [*weights[number * each : (number + 1) * each], None, None][:4]
+            own = Weights(*weights[number * each : (number + 1) * each])
             state = tuple(part[number] for part in hidden)
             sequence, state = _run(step, steps, state, own, backwards=direction == 1)
             passed.append(sequence)
@@ -103,7 +108,7 @@ def _layers(step: Step, operation: Operation) -> Any:
 
 
 def _run(
-    step: Step, steps: Tensor, state: State, weights: Sequence[Tensor | None], *, backwards: bool
+    step: Step, steps: Tensor, state: State, weights: Weights, *, backwards: bool
 ) -> tuple[Tensor, State]:
     order = range(len(steps))
     outputs: dict[int, Tensor] = {}
