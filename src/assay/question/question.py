@@ -69,6 +69,9 @@ from assay.targets import (
 Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """A path: (input, step) indices (r,) to points (r, elements) and velocities there, None for 1."""
 
+Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Outputs (r, ...) and owners (r,) to the target's values (r,)."""
+
 _SHARD = 1 << 20  # elements of a shard: what a method holds for one stays in tens of megabytes
 
 
@@ -513,9 +516,9 @@ class Question:
         def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
             return points[numbers], numbers // steps
 
-        score = self.fixed_target.score
+        score: Score = self.fixed_target.score
         if rules is not None:
-            score = self._compared_score(at is self.x)
+            score = self._compared_score(is_clean=at is self.x)
         self._evaluation.slopes(len(points), make, score, use, rules)
         return to_input_precision(slopes, self.x).view(at.shape)
 
@@ -563,11 +566,10 @@ class Question:
                 pooled = self.partition.take(owners).pool(products)
                 squares[first:last] += shares @ pooled**2
 
-        score = self.fixed_target.score
-        self._evaluation.slopes(self.n * steps, make, score, use, rules)
+        self._evaluation.slopes(self.n * steps, make, self.fixed_target.score, use, rules)
         return total
 
-    def _compared_score(self, is_clean: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    def _compared_score(self, *, is_clean: bool) -> Score:
         """The target's score, which refuses a forward under rules that answers otherwise."""
         target, prediction = self.fix_target()
 

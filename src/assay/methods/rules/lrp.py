@@ -16,7 +16,7 @@ from assay.methods.rules.relevance import Passage, Rule
 from assay.models.base import Ability
 from assay.models.networks.operations.interception import Interception
 from assay.models.networks.operations.kinds import OperationKind
-from assay.models.networks.operations.linear import LinearMap, linear_map
+from assay.models.networks.operations.linear import LinearMap, batch_norm_map, linear_map
 from assay.models.networks.operations.operation import Operation
 from assay.question.question import Question
 
@@ -239,20 +239,12 @@ class _Relevance(Interception):
         before = self._pending.get(id(operation.args[0]))
         if before is None or not before.linear.can_be_merged or before.linear.channels != 1:
             return None
-        _, mean, variance, weight, bias = (operation.argument(i, n) for i, n in enumerate(
-            ("input", "running_mean", "running_var", "weight", "bias")
-        ))  # fmt: skip
-        training = operation.argument(5, "training", False)
-        if training or mean is None:
+        normalised = batch_norm_map(operation)
+        if normalised is None:
             return None
-        scale = torch.rsqrt(variance + operation.argument(7, "eps", 1e-5))
-        if weight is not None:
-            scale = scale * weight
-        shift = -mean * scale
-        if bias is not None:
-            shift = shift + bias
+        scale, shift = normalised
         linear = before.linear.scaled(scale, shift)
-        value = operation()
+        value: Tensor = operation()
         self.seen[operation.name, "merged"] += 1
         self._pending[id(value)] = replace(before, value=value, linear=linear)
         return value

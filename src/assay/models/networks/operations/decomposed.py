@@ -59,13 +59,13 @@ def _softmax(operation: Operation) -> Tensor:
     shifted = x - _largest(x, dim)
     # What a mask has set to minus infinity is 0 whatever it is compared with.
     exponents = torch.exp(shifted.masked_fill(torch.isinf(x), -math.inf))
-    return exponents / exponents.sum(dim, keepdim=True)
+    return torch.div(exponents, exponents.sum(dim, keepdim=True))
 
 
 def _log_softmax(operation: Operation) -> Tensor:
     x, dim = operation.argument(0, "input"), _dimension(operation)
     shifted = x - _largest(x, dim)
-    return shifted - torch.log(torch.exp(shifted).sum(dim, keepdim=True))
+    return torch.sub(shifted, torch.log(torch.exp(shifted).sum(dim, keepdim=True)))
 
 
 def _softmin(operation: Operation) -> Tensor:
@@ -123,6 +123,11 @@ def _group_norm(operation: Operation) -> Tensor:
 def _instance_norm(operation: Operation) -> Tensor:
     x = operation.argument(0, "input")
     weight, bias = operation.argument(3, "weight"), operation.argument(4, "bias")
+    if operation.call is torch.instance_norm:
+        weight, bias = operation.argument(1, "weight"), operation.argument(2, "bias")
+    if not operation.argument(5, "use_input_stats", True):
+        # With statistics of its own it is a batch norm in evaluation mode.
+        raise KeyError(operation.name)
     eps = operation.argument(7, "eps", 1e-5)
     standard = _standardised(x, tuple(range(2, x.dim())), eps)
     return _shifted(standard, _by_channel(weight, x), _by_channel(bias, x))
@@ -177,7 +182,7 @@ def _quotient(operation: Operation) -> Tensor:
     dividend, divisor = operation.args[:2]
     if operation.kwargs.get("rounding_mode") is not None:
         raise KeyError(operation.name)
-    return dividend * torch.reciprocal(divisor)
+    return torch.mul(dividend, torch.reciprocal(divisor))
 
 
 def _larger(operation: Operation) -> Tensor:

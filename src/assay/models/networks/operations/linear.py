@@ -143,7 +143,7 @@ def _added(operation: Operation) -> LinearMap | None:
         return None
 
     def apply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        product = alpha * torch.matmul(x, weight)
+        product: Tensor = alpha * torch.matmul(x, weight)
         return product if bias is None else product + bias
 
     return LinearMap(apply, x, weight, beta * bias, -1, -1, False)
@@ -174,3 +174,24 @@ _MAPS: dict[str, Callable[[Operation], LinearMap | None]] = {
     **dict.fromkeys(("addmm", "baddbmm", "addmv"), _added),
     "einsum": _einsum,
 }
+
+
+def batch_norm_map(operation: Operation) -> tuple[Tensor, Tensor] | None:
+    """Scale and shift (channels,) of a batch norm in evaluation mode; None for any other.
+
+    `torch.batch_norm` takes weight and bias before the statistics, `F.batch_norm` behind them.
+    """
+    names = ("running_mean", "running_var", "weight", "bias")
+    if operation.call is torch.batch_norm:
+        names = ("weight", "bias", "running_mean", "running_var")
+    operands = {name: operation.argument(place + 1, name) for place, name in enumerate(names)}
+    mean, variance = operands["running_mean"], operands["running_var"]
+    if operation.argument(5, "training", False) or mean is None or variance is None:
+        return None
+    scale = torch.rsqrt(variance + operation.argument(7, "eps", 1e-5))
+    if operands["weight"] is not None:
+        scale = scale * operands["weight"]
+    shift = -mean * scale
+    if operands["bias"] is not None:
+        shift = shift + operands["bias"]
+    return scale, shift
