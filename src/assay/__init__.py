@@ -83,6 +83,7 @@ from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
 from assay.removals.mask_token import MaskToken
 from assay.saved import load
 from assay.targets import (
+    Centred,
     Contrast,
     Label,
     LogOdds,
@@ -106,6 +107,7 @@ __all__ = [
     "Background",
     "Baseline",
     "Blur",
+    "Centred",
     "Certificate",
     "CoinMasks",
     "Columns",

@@ -172,11 +172,11 @@ class _Differences(Interception):
     def handle(self, operation: Operation) -> Any:
         kind = operation.kind
         if kind in _AGAIN or operation.name in _SIZES:
-            return self._taken_apart(operation)
+            return self.again(operation)
         if kind is OperationKind.PRODUCT and operation.name in ("div", "true_divide"):
-            return self._taken_apart(operation)
+            return self.again(operation)
         if kind is OperationKind.MAXIMUM and self._is_larger_of_two(operation):
-            return self._taken_apart(operation)
+            return self.again(operation)
         if self._is_recording:
             return self._recorded(operation)
         record = self._next(operation)
@@ -188,12 +188,6 @@ class _Differences(Interception):
         else:
             self._next(operation)
         super().moved(operation)
-
-    def _taken_apart(self, operation: Operation) -> Any:
-        try:
-            return self.again(operation)
-        except KeyError:
-            raise self.refusal(operation) from None
 
     def _is_larger_of_two(self, operation: Operation) -> bool:
         return operation.name in ("maximum", "minimum", "fmax", "fmin") and (

@@ -231,8 +231,11 @@ class Interception(TorchFunctionMode, ABC):
 
     def again(self, operation: Operation) -> Any:
         """The operation said in plainer ones, which are heard in turn."""
-        with self:
-            return decomposed(operation)
+        try:
+            with self:
+                return decomposed(operation)
+        except KeyError:
+            raise self.refusal(operation) from None
 
     def plainly(self, operation: Operation, what: str = "") -> Any:
         """The operation with its own slope."""
