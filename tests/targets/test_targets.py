@@ -67,15 +67,15 @@ PROBABILITIES = LOGITS.softmax(1)
         (Function(lambda outputs: outputs[:, 0]), LOGITS[:, 0]),
     ],
 )
+def test_a_target_is_what_its_formula_says(target: Any, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(value(target), expected, rtol=0, atol=1e-12)
+
+
 def test_a_centred_logit_is_the_same_of_probabilities_and_beside_any_constant() -> None:
     made = value(Centred(1, probabilities=True), PROBABILITIES)
     torch.testing.assert_close(made, value(Centred(1)), rtol=0, atol=1e-9)
     moved = value(Centred(1), LOGITS + 100.0)
     torch.testing.assert_close(moved, value(Centred(1)), rtol=0, atol=1e-9)
-
-
-def test_a_target_is_what_its_formula_says(target: Any, expected: torch.Tensor) -> None:
-    torch.testing.assert_close(value(target), expected, rtol=0, atol=1e-12)
 
 
 def test_log_odds_of_probabilities_and_of_a_sure_logit() -> None:
