@@ -48,6 +48,10 @@ class Passage:
         """What the account calls it."""
         return self.operation.name
 
+    def value(self) -> Any:
+        """What the operation gives, a batch norm that is merged into it included."""
+        return self.operation() if self.linear is None else self.linear.value()
+
 
 class Rule(Settings, ABC):
     """What becomes of relevance at an operation. A subclass is a frozen dataclass with `passed`."""
@@ -96,17 +100,16 @@ class Zero(Rule):
     """
 
     def passed(self, passage: Passage) -> Any:
-        value = passage.operation()
+        value = passage.value()
         linear = passage.linear
-        if linear is None:
-            return value
-        bias = linear.spread_bias(value)
+        bias = None if linear is None else linear.spread_bias(value)
         if bias is None:
             return value
         if passage.absorb:
             return passage.account.metered(passage.name, value, bias)
         z = value.detach()
-        return scaled(value, z, z / stabilised(z - bias, 0.0))
+        factor = z / stabilised(z - bias, 0.0)
+        return _accounted(passage, value, z, factor, z - factor * (z - bias))
 
 
 @final
@@ -124,7 +127,7 @@ class Epsilon(Rule):
         _check_not_negative(self, "epsilon")
 
     def passed(self, passage: Passage) -> Any:
-        value = passage.operation()
+        value = passage.value()
         z = value.detach()
         linear = passage.linear
         bias = None if linear is None else linear.spread_bias(z)
