@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeAlias, final
 
 import torch
@@ -16,7 +16,7 @@ from assay.methods.rules import multipliers
 from assay.models.base import Ability
 from assay.models.networks.operations.interception import Interception
 from assay.models.networks.operations.kinds import OperationKind
-from assay.models.networks.operations.linear import LinearMap, linear_map
+from assay.models.networks.operations.linear import LinearMap, batch_norm_map, linear_map
 from assay.models.networks.operations.operation import Operation
 from assay.question.question import Question
 
@@ -230,7 +230,7 @@ class _Differences(Interception):
     def _differing(self, operation: Operation, record: _Record) -> Any:
         kind = operation.kind
         if kind in _PLAIN:
-            return self.plainly(operation)
+            return self._merged(operation, self.plainly(operation))
         if kind in _LINEAR:
             return self._linear(operation, record)
         given = None
@@ -256,6 +256,18 @@ class _Differences(Interception):
         if linear is not None and operation.kind is not None:
             (x0,) = record.signals
             self._producers[id(value)] = _Producer(linear, x0, operation.kind, value)
+        return value
+
+    def _merged(self, operation: Operation, value: Any) -> Any:
+        """Keeps a batch norm right behind a linear operation as one operation with it."""
+        producer = self._producers.get(id(operation.signals[0]))
+        if producer is None or operation.name != "batch_norm":
+            return value
+        normalised = batch_norm_map(operation)
+        can_be_merged = producer.linear.can_be_merged and producer.linear.channels == 1
+        if normalised is not None and can_be_merged:
+            linear = producer.linear.scaled(*normalised)
+            self._producers[id(value)] = replace(producer, linear=linear, value=value)
         return value
 
     def _maximum(self, operation: Operation, record: _Record) -> Any:

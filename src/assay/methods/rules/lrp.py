@@ -23,6 +23,7 @@ from assay.question.question import Question
 _LINEAR = (OperationKind.CONVOLUTION, OperationKind.DENSE)
 _COMPOSITE = (OperationKind.ATTENTION, OperationKind.NORMALISATION, OperationKind.RECURRENT)
 _MOVING = (OperationKind.STRUCTURE, OperationKind.AFFINE)
+_FILLING = ("masked_fill", "where", "pad", "constant_pad_nd", "index_fill", "nan_to_num")
 _INSIDE = ("logsumexp", "softmin")  # softmaxes that are said in plainer operations
 
 
@@ -145,7 +146,10 @@ class _Relevance(Interception):
         if operation.kind in _COMPOSITE or operation.name in _INSIDE:
             return self.again(operation)
         if operation.kind is OperationKind.STRUCTURE:
-            return self._moved_on(operation, self.plainly(operation))
+            given = self.plainly(operation)
+            if _brings_constants(operation):
+                given = self._shift_accounted(operation, given)
+            return self._moved_on(operation, given)
         return self._ruled(operation)
 
     def moved(self, operation: Operation) -> None:
@@ -182,14 +186,14 @@ class _Relevance(Interception):
         self.seen[operation.name, repr(rule)] += 1
         return rule
 
-    def _shift_accounted(self, operation: Operation, given: Tensor) -> Tensor:
+    def _shift_accounted(self, operation: Operation, given: Any) -> Any:
         """Writes down what the constant part of an affine operation absorbs."""
-        (signal, *others) = operation.signals
-        if others:
+        nothing = {id(signal): torch.zeros_like(signal) for signal in operation.signals}
+        shift = operation.on(nothing)()
+        if not isinstance(given, Tensor) or not bool(shift.any()):
             return given
-        shift = operation.on({id(signal): torch.zeros_like(signal)})().detach()
-        if not bool(shift.any()):
-            return given
+        # What a mask sets to minus infinity has no signal behind it.
+        shift = shift.detach().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         return self.account.metered(operation.name, given, shift)
 
     # --- the first layer
@@ -269,8 +273,17 @@ class _Relevance(Interception):
             pending.linear,
             pending.shares,
             self.composite.bias == "absorb",
+            # What is written over next is kept for the way back.
+            tensor.clone() if self.writes else tensor,
         )
         settled: Tensor = rule.passed(passage)
         self._resolved[id(tensor)] = (tensor, settled)
         super().admit((settled,))
         return settled
+
+
+def _brings_constants(operation: Operation) -> bool:
+    """Whether an operation that moves numbers puts constants beside them: a class token, a fill."""
+    if operation.name in _FILLING:
+        return True
+    return any(constant.is_floating_point() for constant in operation.constants)

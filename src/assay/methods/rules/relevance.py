@@ -35,6 +35,8 @@ class Passage:
         shares: ones in the shape of the map's input, on which relevance can be handed over directly;
             None behind the first layer.
         absorb: whether biases take their share of the relevance.
+        result: what the operation has given, where it was called already: that of the linear map,
+            into which a batch norm may have been merged.
     """
 
     operation: Operation
@@ -42,15 +44,17 @@ class Passage:
     linear: LinearMap | None = None
     shares: Tensor | None = None
     absorb: bool = True
+    result: Any = None
+
+    @property
+    def value(self) -> Any:
+        """What the operation gives, with the slope of its own."""
+        return self.operation() if self.result is None else self.result
 
     @property
     def name(self) -> str:
         """What the account calls it."""
         return self.operation.name
-
-    def value(self) -> Any:
-        """What the operation gives, a batch norm that is merged into it included."""
-        return self.operation() if self.linear is None else self.linear.value()
 
 
 class Rule(Settings, ABC):
@@ -100,7 +104,7 @@ class Zero(Rule):
     """
 
     def passed(self, passage: Passage) -> Any:
-        value = passage.value()
+        value = passage.value
         linear = passage.linear
         bias = None if linear is None else linear.spread_bias(value)
         if bias is None:
@@ -127,7 +131,7 @@ class Epsilon(Rule):
         _check_not_negative(self, "epsilon")
 
     def passed(self, passage: Passage) -> Any:
-        value = passage.value()
+        value = passage.value
         z = value.detach()
         linear = passage.linear
         bias = None if linear is None else linear.spread_bias(z)
@@ -160,7 +164,7 @@ class Gamma(Rule):
 
     def passed(self, passage: Passage) -> Any:
         linear = _require_linear(self, passage)
-        z = linear.value().detach()
+        z = passage.value.detach()
         rising, falling = _favoured(linear, self.gamma, passage.absorb)
         denominators = torch.where(z >= 0, rising.total, falling.total)
         explained = torch.where(z >= 0, rising.explained, falling.explained)
@@ -186,7 +190,7 @@ class ZPlus(Rule):
 
     def passed(self, passage: Passage) -> Any:
         linear = _require_linear(self, passage)
-        z = linear.value().detach()
+        z = passage.value.detach()
         positive = _signed(linear, positive=True, absorb=passage.absorb)
         return _shared_out(passage, z, positive.total, positive.explained, self.epsilon)
 
@@ -218,7 +222,7 @@ class AlphaBeta(Rule):
 
     def passed(self, passage: Passage) -> Any:
         linear = _require_linear(self, passage)
-        z = linear.value().detach()
+        z = passage.value.detach()
         positive = _signed(linear, positive=True, absorb=passage.absorb)
         beta = self.alpha - 1
         value = _shared_out(
@@ -264,7 +268,7 @@ class ZBox(Rule):
         total = linear.apply(shares * x, weight, None)
         total = total - linear.apply(shares * low, rising, None)
         total = total - linear.apply(shares * high, falling, None)
-        z = linear.value().detach()
+        z = passage.value.detach()
         return _shared_out(passage, z, total, total, self.epsilon)
 
 
@@ -282,7 +286,7 @@ class WSquare(Rule):
         linear = _require_linear(self, passage)
         shares = _require_shares(self, passage)
         total = linear.apply(shares, linear.weight**2, None)
-        return _shared_out(passage, linear.value().detach(), total, total, 0.0)
+        return _shared_out(passage, passage.value.detach(), total, total, 0.0)
 
 
 @final
@@ -299,7 +303,7 @@ class Flat(Rule):
         linear = _require_linear(self, passage)
         shares = _require_shares(self, passage)
         total = linear.apply(shares, torch.ones_like(linear.weight), None)
-        return _shared_out(passage, linear.value().detach(), total, total, 0.0)
+        return _shared_out(passage, passage.value.detach(), total, total, 0.0)
 
 
 @final
@@ -332,7 +336,7 @@ class Pass(Rule):
     def passed(self, passage: Passage) -> Any:
         operation = passage.operation
         signals = operation.signals
-        value = operation()
+        value = passage.value
         if len(signals) != 1 or value.shape != signals[0].shape:
             return value
         x, y = signals[0].detach(), value.detach()
@@ -359,7 +363,7 @@ class Constant(Rule):
     """
 
     def passed(self, passage: Passage) -> Any:
-        value = passage.operation()
+        value = passage.value
         if isinstance(value, Tensor):
             return value.detach()
         return type(value)(part.detach() for part in value)
@@ -374,7 +378,7 @@ class Halves(Rule):
     """
 
     def passed(self, passage: Passage) -> Any:
-        value = passage.operation()
+        value = passage.value
         factors = len(passage.operation.signals)
         if factors < 2:
             return value

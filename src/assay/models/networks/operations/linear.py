@@ -7,7 +7,7 @@ bias. Convolutions, dense layers and products with a constant matrix are one thi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -51,10 +51,10 @@ class LinearMap:
 
     def scaled(self, scale: Tensor, shift: Tensor) -> LinearMap:
         """The map followed by z -> scale z + shift, both with a number for each channel."""
-        apply, bias = self.apply, self.bias
+        bias = self.bias
         weight = self.weight * self._along_outputs(scale)
         merged = shift if bias is None else bias * scale + shift
-        return LinearMap(apply, self.x, weight, merged, self.channels)
+        return replace(self, weight=weight, bias=merged)
 
     def _along_outputs(self, scale: Tensor) -> Tensor:
         # The outputs are the first dimension of a weight; the second of a transposed convolution's,
