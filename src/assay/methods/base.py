@@ -385,7 +385,7 @@ class Method(Settings, ABC):
     def _answer(
         self, question: Question, join: _Join, facts: Mapping[str, Any], seed: int
     ) -> Attribution:
-        facts = {**facts, **join.notes}
+        facts = {**facts, **{name: _plain(note) for name, note in join.notes.items()}}
         if question.notes:
             facts["layer"] = "; ".join(question.notes)
         # Several tensors lie in one row of values, and are cut apart again by their shapes.
@@ -598,6 +598,13 @@ def _merged(one: Any, other: Any) -> Any:
     if isinstance(one, Counter) and isinstance(other, Counter):
         return _added(one, other)
     return max(one, other) if isinstance(other, int | float) else other
+
+
+def _plain(note: Any) -> Any:
+    """A counter as a dictionary, and any other note as it is."""
+    if not isinstance(note, Counter):
+        return note
+    return {name: _plain(value) for name, value in note.items()}
 
 
 def _added(one: Counter[Any], other: Counter[Any]) -> Counter[Any]:
