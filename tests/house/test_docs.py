@@ -20,6 +20,7 @@ from assay.metrics import METRICS
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.perturbations import Squares
 from assay.registry import tables
+from assay.registry.aliases import ALIASES, normalised
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -69,6 +70,26 @@ def test_every_method_and_metric_has_a_page() -> None:
     )
     missing = [name for name in (*assay.METHODS, *METRICS) if not re.search(rf"\b{name}\b", text)]
     assert not missing, "no page of the docs says a word about these"
+
+
+def test_coming_from_elsewhere_says_what_the_names_say() -> None:
+    page = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
+    known = {(alias.library, normalised(alias.name)): alias for alias in ALIASES}
+    rows = re.findall(r"^\| (`.*`) \| (.*) \|$", page, flags=re.M)
+    libraries = re.findall(r"^\| ([\w-]+) \| here \|$", page, flags=re.M)
+    assert libraries == ["shap", "Captum", "lime", "pytorch-grad-cam"]
+    # The rows of a table follow its head.
+    tables_there = re.split(r"^\| [\w-]+ \| here \|$", page, flags=re.M)[1:]
+    seen = 0
+    for library, table in zip(libraries, tables_there):
+        for names, here in re.findall(r"^\| (`.*`) \| (.*) \|$", table, flags=re.M):
+            for name in re.findall(r"`([^`]+)`", names):
+                alias = known.get((library, normalised(name)))
+                alias = alias or known.get((library, name.casefold()))
+                assert alias is not None, f"{name} of {library} is no name in the table"
+                assert here == (f"`{alias.here}`" if alias.here else "nothing yet"), name
+            seen += 1
+    assert seen == len(rows) > 50
 
 
 def test_a_table_escapes_what_would_break_it() -> None:
