@@ -80,7 +80,7 @@ def test_one_name_means_one_thing() -> None:
             alias.here.removesuffix("()"),
         )
     libraries = ("papers", "Captum", "shap", "lime", "zennit", "pytorch-grad-cam", "Quantus")
-    assert LIBRARIES == libraries
+    assert libraries == LIBRARIES
     pairs = [(alias.library, normalised(alias.name)) for alias in ALIASES]
     assert len(pairs) == len(set(pairs))
 
