@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -105,6 +106,86 @@ def test_importing_loads_nothing_that_is_not_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_target_makes_its_environment_with_exact_versions_and_torch_first() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    rule = re.search(r"^\$\(READY\):.*?(?=^\S)", makefile, flags=re.M | re.S)
+    assert rule is not None
+    torch_alone, everything = re.findall(r"^\t.*pip install.*$", rule[0], flags=re.M)
+    assert re.search(r"-c constraints\.txt torch==\S+$", torch_alone)
+    assert re.search(r"-c constraints\.txt -e '\.\[test\]'", everything)
+    for target in ("demo", "test", "lint", "types", "docs"):
+        assert re.search(rf"^{target}: \$\(READY\)$", makefile, flags=re.M), target
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    named = [line for line in constraints if line and not line.startswith("#")]
+    assert all("==" in line for line in named)
+    assert 'requires-python = ">=3.11"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_nothing_speaks_to_a_network() -> None:
+    speaks = {"requests", "urllib", "http", "socket", "httpx", "ftplib", "huggingface_hub"}
+    speaks |= {"aiohttp", "urllib3", "torchvision", "transformers", "gdown"}
+    files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "zoo" / "src").rglob("*.py")]
+    assert len(files) > 100
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert "load_state_dict_from_url" not in text, path
+        # scikit-learn's own loaders that ask a server.
+        assert not re.search(r"\bfetch_(openml|california|20news|lfw|covtype|kdd)", text), path
+        for node in ast.walk(ast.parse(text)):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in getattr(node, "names", []) if hasattr(alias, "name")]
+            assert not {name.partition(".")[0] for name in names} & speaks, path
+
+
+# What the README's list of what is covered calls them.
+COVERED = {
+    "gradient": "Gradient",
+    "input x gradient": "InputXGradient",
+    "integrated gradients": "IntegratedGradients",
+    "any path": "Path",
+    "expected gradients": "ExpectedGradients",
+    "smoothing": "Smoothed Absolute TimesInput",
+    "exact": "ExactShapley LowOrderShap",
+    "sampled": "PermutationShapley SamplingShapley",
+    "kernel": "KernelShap",
+    "proxy Shapley values": "ProxyShap",
+    "Owen values": "OwenValues",
+    "closed forms": "LinearShap MaxShap",
+    "retraining": "ShapleyRegression",
+    "LIME": "Lime",
+    "RISE": "Rise",
+    "occlusion": "Occlusion",
+    "quantitative input influence": "Qii",
+    "infidelity": "Infidelity",
+    "max-sensitivity": "MaxSensitivity",
+    "completeness": "Completeness",
+}
+NOT_COVERED = {
+    "relevance propagation": "LRP",
+    "DeepLIFT": "DeepLift",
+    "class activation maps": "Grad-CAM",
+    "attention": "Attention rollout",
+    "tree ensembles by their structure": "TreeExplainer",
+    "deletion": "Deletion",
+    "insertion": "Insertion",
+}
+
+
+def test_what_is_covered_and_what_not_is_as_the_readme_says() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    covered = readme.partition("## What is covered")[2]
+    covered, _, rest = covered.partition("Not covered yet:")
+    words = " ".join(covered.split())
+    assert all(phrase in words for phrase in COVERED)
+    named = {name for names in COVERED.values() for name in names.split()}
+    assert named == {*assay.METHODS, *METRICS}
+    words = " ".join(rest.split())
+    for phrase, name in NOT_COVERED.items():
+        assert phrase in words, phrase
+        with pytest.raises(AssayError, match="has no equivalent here yet"):
+            assay.parse(name, assay.Method)
 
 
 # --- the right column of the README's table

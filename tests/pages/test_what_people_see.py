@@ -151,6 +151,15 @@ def test_a_column_has_one_form_of_numbers() -> None:
     assert form_of([1.0])(float("nan")) == "–"
 
 
+def test_a_winner_that_is_worse_than_saying_nothing_is_called_so(tmp_path: Path) -> None:
+    # The slope of a cube times the input is three times what the input adds.
+    asked = Question(lambda x: (x**3).sum(1), torch.ones(8, 3))
+    worse = plain(compare(asked, ["InputXGradient"], ["Infidelity"]), tmp_path)
+    assert "Saying nothing (all zeros) scores better than the best of them" in worse
+    right = plain(compare(asked, ["ExactShapley"], ["Infidelity"]), tmp_path)
+    assert "Saying nothing" not in right
+
+
 def test_what_is_nothing_asks_for_no_powers_of_ten() -> None:
     # A zero, and the difference of two equal scores in single precision.
     form = form_of([-19.2, 0.0, 17.84, -5.53e-7])
