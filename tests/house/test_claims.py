@@ -953,7 +953,8 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "docs/tutorials/texts.md": {
         "a text without a word (empty, or punctuation alone) gets zeros beside others, and is "
-        "refused alone.": (TEXTS + "test_a_text_without_a_word_gets_zeros_and_refuses_no_other",),
+        "refused alone.": (TEXTS + "test_a_text_without_a_word_gets_zeros_and_refuses_no_other",
+            TEXTS + "test_what_cannot_be_read_is_refused_in_words",),
         "and the words that it does not have get 0:": (
             "tests/question/test_players.py::test_words_that_a_text_does_not_have_take_nothing",
         ),
