@@ -127,7 +127,9 @@ class _Reader:
             return
         if tensor.layout is not torch.strided:
             tensor = tensor.to_dense()
-        plain = tensor.detach().cpu().contiguous().reshape(-1)
+        plain = tensor.detach().cpu().contiguous()
+        # One number that was expanded has a stride of 0, which no view as bytes has.
+        plain = plain.as_strided((plain.numel(),), (1,))
         if plain.numel():
             self._array(plain.view(torch.uint8).numpy())
 
