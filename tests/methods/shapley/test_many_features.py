@@ -122,7 +122,9 @@ def test_a_proxy_whose_budget_nobody_chose_has_enough(features: int, budget: int
 def test_a_proxy_of_300_features_is_asked_without_a_budget() -> None:
     answer = ProxyShap()(sums(300))
     assert float(answer.gap.abs().max()) < 1e-10  # type: ignore[union-attr]
-    assert answer.facts["forwards"] == pytest.approx(1502, abs=8)
+    # Coalitions with the empty and the full one, and five rows of the chores: two alone and
+    # together, the clean one, the absent one.
+    assert answer.facts["forwards"] - 1502 in range(1, 7)
 
 
 def test_a_budget_that_was_chosen_is_kept() -> None:
