@@ -45,8 +45,19 @@ def one_of_four_differs(places: int) -> Tensor:
         (centred(1.0), one_of_four_differs(0)),
         (centred(1.0), one_of_four_differs(1)),
         (centred(1e-5), one_of_four_differs(3)),
+        # Two rows say nothing of it: the first chunk of five does.
+        (lambda x: x.sum(1) + float(len(x) > 2), torch.ones(5, 2)),
+        (lambda x: x.sum(1) + (x.mean() if len(x) > 2 else 0.0), one_of_four_differs(3)),
     ],
-    ids=["time first", "running sum", "all alike", "the first alike", "small outputs"],
+    ids=[
+        "time first",
+        "running sum",
+        "all alike",
+        "the first alike",
+        "small outputs",
+        "in company of two",
+        "mean of three",
+    ],
 )
 def test_models_whose_rows_influence_each_other_are_refused(model: Any, x: Tensor) -> None:
     with pytest.raises(ModelError, match="not to depend on its neighbours"):

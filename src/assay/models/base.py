@@ -257,12 +257,29 @@ def _not_one_tensor(outputs: Any, who: str) -> KindError:
                 "Make one number or row of numbers of each input's record: wrap(model, "
                 "output=lambda out: torch.stack([part['scores'].sum() for part in out]))."
             )
+        if _is_classified(outputs):
+            advice = _BY_LABEL
     elif isinstance(outputs, Mapping):
         part = repr(next(iter(outputs))) if outputs else "..."
         advice = f"Say which part is meant: wrap(model, output={part})."
     elif isinstance(outputs, tuple | list):
         advice = "Say which part is meant: wrap(model, output=0) for its first part."
     return KindError(expected=f"one tensor of outputs from {who}", got=kind, advice=advice)
+
+
+_BY_LABEL = (
+    "Make one row of scores of each input's records, in the order of their labels, with all labels "
+    "in every row (top_k=None): wrap(model, output=lambda out: torch.tensor([[part['score'] for "
+    "part in sorted(row, key=lambda part: part['label'])] for row in out]))."
+)
+
+
+def _is_classified(outputs: Any) -> bool:
+    """Whether a list holds records of a label and its score, or lists of them, as pipelines give."""
+    first = next(iter(outputs), None)
+    if isinstance(first, list | tuple):
+        return _is_classified(first)
+    return isinstance(first, Mapping) and {"label", "score"} <= set(first)
 
 
 ABSENT = "with everything removed"

@@ -590,7 +590,10 @@ def replacement_bytes(absent: Absent) -> bytes:
     fixed = torch.zeros(0)
     if isinstance(absent, FixedAbsent):
         fixed = absent.rows.cpu()
-    return fixed.contiguous().view(torch.uint8).numpy().tobytes()
+    whole = fixed.contiguous()
+    # One number that was expanded counts as contiguous with a stride of 0, which no view as bytes has.
+    flat = whole.as_strided((whole.numel(),), (1,))
+    return flat.view(torch.uint8).numpy().tobytes()
 
 
 def _check_plain(scores: Tensor) -> None:

@@ -312,7 +312,8 @@ def test_orderings_agree_off_the_support() -> None:
     every_order = np.array(list(itertools.permutations(range(4))))
     sampled = gaussian_sampled(slope, offset, covariance, owner, every_order).mean(dim=1)
     exact = gaussian_exact(slope, offset, covariance, owner, 4)
-    torch.testing.assert_close(sampled, exact, rtol=0, atol=1e-4)
+    # Off the support of a singular covariance roots of rounding are left: 1e-8 times the offsets.
+    torch.testing.assert_close(sampled, exact, rtol=0, atol=2e-6)
 
 
 def test_settings_and_removals_that_cannot_be_used_are_refused() -> None:
