@@ -628,7 +628,8 @@ def _added(one: Counter[Any], other: Counter[Any]) -> Counter[Any]:
     """The sums of two counters, and of the counters that they hold."""
     total: Counter[Any] = Counter()
     for name in {**one, **other}:
-        first, second = one[name], other[name]
+        first: Any = one[name]
+        second: Any = other[name]
         if isinstance(first, Counter) or isinstance(second, Counter):
             total[name] = _added(first or Counter(), second or Counter())
         else:
