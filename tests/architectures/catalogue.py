@@ -249,8 +249,9 @@ ALL = {
     **{f"transformers {name}": build for name, build in TRANSFORMERS.items()},
 }
 FEW = (
-    "torchvision resnet18", "torchvision squeezenet1_1", "transformers BERT", "transformers GPT-2",
-    "transformers Swin", "transformers T5", "transformers Llama",
+    "torchvision squeezenet1_1", "transformers ResNet",
+    "transformers BERT", "transformers GPT-2", "transformers Swin", "transformers T5",
+    "transformers Llama",
 )  # fmt: skip
 
 

@@ -249,11 +249,12 @@ def _coalitions_to_check(players: int, seed: int) -> NDArray[np.bool_]:
     half of the time.
     """
     if 2 ** min(players, 16) - players - 2 <= _CHECKS:
-        every = np.asarray(subsets(players), dtype=np.bool_)
+        every = subsets(players)
         sizes = every.sum(axis=1)
-        return every[(sizes > 1) & (sizes < players)]
+        partial: NDArray[np.bool_] = every[(sizes > 1) & (sizes < players)]
+        return partial
     generator = rng.shared(seed, "linear check")
-    drawn = generator.random((_CHECKS // 2, players)) < 0.5
+    drawn: NDArray[np.bool_] = generator.random((_CHECKS // 2, players)) < 0.5
     return np.concatenate((drawn, ~drawn))
 
 

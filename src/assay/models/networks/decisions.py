@@ -32,7 +32,7 @@ class _Watch(TorchDispatchMode):
     """Follows what is computed from some tensors, and notes when a number of it is taken out."""
 
     def __init__(self, roots: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.taken_out = False
         # Weakly: a forward's activations are let go of as they are without being watched.
         self._followed = WeakTensorKeyDictionary()
