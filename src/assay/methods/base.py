@@ -393,6 +393,8 @@ class Method(Settings, ABC):
         facts = {**facts, **join.notes}
         if question.notes:
             facts["layer"] = "; ".join(question.notes)
+        if question.model.one_by_one:
+            facts["rows"] = question.model.one_by_one
         # Several tensors lie in one row of values, and are cut apart again by their shapes.
         if join.partition.identity and len(question.layout.shapes) > 1:
             facts["shapes"] = [list(shape) for shape in question.layout.shapes]

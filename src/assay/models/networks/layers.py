@@ -21,6 +21,7 @@ from assay.errors import AbilityError, AssayError, InputError, KindError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, Model, checked, digest
 from assay.models.networks import graph
+from assay.models.networks.decisions import watched
 from assay.models.networks.places import Place, name_of, uncalled_advice, with_rows
 
 _LONGEST = 300  # letters of a foreign message that are repeated
@@ -39,6 +40,10 @@ class Layered(Model):
     @abstractmethod
     def start_afresh(self) -> None:
         """Takes back what the forward before has written on the module, within a session."""
+
+    @abstractmethod
+    def ask_one_by_one(self) -> None:
+        """From now on every row is asked alone, see `decisions`."""
 
 
 def in_format(model: Model, memory_format: int, forward: Callable[[int], Any]) -> Any:
@@ -102,9 +107,18 @@ class _Cut(Model):
         self.dtype = network.dtype
         self.memory_formats = network.memory_formats
         self.chunking = network.chunking
+        self.one_by_one = network.one_by_one
 
     def session(self, *, slopes: bool) -> Any:
         return self.network.session(slopes=slopes)
+
+    def first_call(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:
+        outputs, taken_out = watched(self.call, rows, context)
+        if taken_out:
+            self.network.ask_one_by_one()
+            self.one_by_one = self.network.one_by_one
+            self.chunking = self.network.chunking
+        return outputs
 
     def pace(self, purpose: str) -> Chunks:
         # The network owns the searches, so that asking it again behind the layer starts warm.
