@@ -139,6 +139,23 @@ def test_randomness_shows_where_two_answers_agree_by_chance(seed: int, rows: int
         _ = assay.Question(assay.wrap(Drops()), torch.ones(rows, 2), target=0).prediction
 
 
+class Trembles(nn.Module):
+    """Draws a hundredth of what it answers with, which half precision might excuse as rounding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (1 + 0.01 * torch.randn_like(x))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_randomness_shows_within_the_tolerance_of_half_precision(
+    dtype: torch.dtype, rows: int
+) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(ModelError, match="fix the randomness"):
+        _ = assay.Question(Trembles(), randn(rows, 4).to(dtype), target=0).prediction
+
+
 def test_a_model_that_draws_and_means_nothing_by_it_is_answered() -> None:
     def shuffles(x: Tensor) -> Tensor:
         torch.rand(3)

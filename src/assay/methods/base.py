@@ -394,6 +394,8 @@ class Method(Settings, ABC):
         facts = {**facts, **{name: _plain(note) for name, note in join.notes.items()}}
         if question.notes:
             facts["layer"] = "; ".join(question.notes)
+        if question.model.one_by_one:
+            facts["rows"] = question.model.one_by_one
         # Several tensors lie in one row of values, and are cut apart again by their shapes.
         if join.partition.identity and len(question.layout.shapes) > 1:
             facts["shapes"] = [list(shape) for shape in question.layout.shapes]
@@ -626,7 +628,7 @@ def _plain(note: Any) -> Any:
 
 def _added(one: Counter[Any], other: Counter[Any]) -> Counter[Any]:
     """The sums of two counters, and of the counters that they hold."""
-    total: Counter[Any] = Counter()
+    total: dict[Any, Any] = {}
     for name in {**one, **other}:
         first: Any = one[name]
         second: Any = other[name]
@@ -634,7 +636,7 @@ def _added(one: Counter[Any], other: Counter[Any]) -> Counter[Any]:
             total[name] = _added(first or Counter(), second or Counter())
         else:
             total[name] = first + second
-    return total
+    return Counter(total)
 
 
 def declared(method: type[Method], name: str) -> Any:

@@ -80,6 +80,8 @@ class Model(ABC):
     """Rows of the largest chunk that is tried."""
     chunking: Chunking = Chunking()
     """What `wrap` was told about chunks."""
+    one_by_one: str = ""
+    """Why rows are asked one at a time although nobody has said so; empty where they are not."""
 
     @property
     def name(self) -> str:  # may be overridden
@@ -95,6 +97,10 @@ class Model(ABC):
             context: further arguments by name; nothing where the question has none.
             memory_format: how the rows may be laid out; to ignore it is always right.
         """
+
+    def first_call(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:  # may be overridden
+        """`call` of a question's first row, which may tell how the others have to be asked."""
+        return self.call(rows, context)
 
     def call_changed(  # may be overridden
         self, rows: Rows, change: LocalChange, context: Mapping[str, Any], memory_format: int = 0
