@@ -21,11 +21,8 @@ from assay.errors import AbilityError, AssayError, InputError, KindError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, Model, checked, digest
 from assay.models.networks import graph
-<<<<<<< HEAD
-from assay.models.networks.operations.interception import Interception
-=======
 from assay.models.networks.decisions import watched
->>>>>>> main
+from assay.models.networks.operations.interception import Interception
 from assay.models.networks.places import Place, name_of, uncalled_advice, with_rows
 
 _LONGEST = 300  # letters of a foreign message that are repeated
@@ -47,7 +44,6 @@ class Layered(Model):
     def start_afresh(self) -> None:
         """Takes back what the forward before has written on the module, within a session."""
 
-<<<<<<< HEAD
     @contextmanager
     def heard_by(self, interception: Interception) -> Iterator[None]:
         self.require(Ability.OPERATIONS, "rules for its operations")
@@ -71,11 +67,9 @@ class Layered(Model):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(self.interception.over(tensors))
             yield
-=======
     @abstractmethod
     def ask_one_by_one(self) -> None:
         """From now on every row is asked alone, see `decisions`."""
->>>>>>> main
 
 
 def in_format(model: Model, memory_format: int, forward: Callable[[int], Any]) -> Any:
@@ -144,10 +138,8 @@ class _Cut(Model):
     def session(self, *, slopes: bool) -> Any:
         return self.network.session(slopes=slopes)
 
-<<<<<<< HEAD
     def heard_by(self, interception: Any) -> Any:
         return self.network.heard_by(interception)
-=======
     def first_call(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:
         outputs, taken_out = watched(self.call, rows, context)
         if taken_out:
@@ -155,7 +147,6 @@ class _Cut(Model):
             self.one_by_one = self.network.one_by_one
             self.chunking = self.network.chunking
         return outputs
->>>>>>> main
 
     def pace(self, purpose: str) -> Chunks:
         # The network owns the searches, so that asking it again behind the layer starts warm.
