@@ -564,8 +564,9 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "tests/models/networks/test_slopes_of_forms.py"
             "::test_equal_rows_have_the_slopes_of_the_network_in_every_chunk",
         ),
-        "The sample is asked in channels-last, as the form will be, again before every long work, and "
-        "the address and version of each tensor compared, so that a network that was trained on, or changed behind autograd's "
+        "The sample is asked in channels-last, as the form will be, again before every long work, "
+        "and the address and version of each tensor compared, so that a network that was trained "
+        "on, or changed behind autograd's "
         "back, is captured anew.": (
             WRAPPING + "test_a_network_changed_after_it_was_tuned_is_asked_as_it_is_now",
             "tests/models/networks/test_fast_forms.py"
