@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -384,7 +385,7 @@ class Method(Settings, ABC):
     def _answer(
         self, question: Question, join: _Join, facts: Mapping[str, Any], seed: int
     ) -> Attribution:
-        facts = {**facts, **join.notes}
+        facts = {**facts, **{name: _plain(note) for name, note in join.notes.items()}}
         if question.notes:
             facts["layer"] = "; ".join(question.notes)
         # Several tensors lie in one row of values, and are cut apart again by their shapes.
@@ -587,14 +588,35 @@ def _as_estimate(given: Tensor | Estimate) -> Estimate:
 def _merged(one: Any, other: Any) -> Any:
     """What two shards say of the same thing.
 
-    A claim must hold in both, of numbers the larger counts, and lists with an entry for each input
-    go on.
+    A claim must hold in both, of numbers the larger counts, lists with an entry for each input go on,
+    and what a counter holds adds up.
     """
     if isinstance(one, bool) and isinstance(other, bool):
         return one and other
     if isinstance(one, list) and isinstance(other, list):
         return one + other
+    if isinstance(one, Counter) and isinstance(other, Counter):
+        return _added(one, other)
     return max(one, other) if isinstance(other, int | float) else other
+
+
+def _plain(note: Any) -> Any:
+    """A counter as a dictionary, and any other note as it is."""
+    if not isinstance(note, Counter):
+        return note
+    return {name: _plain(value) for name, value in note.items()}
+
+
+def _added(one: Counter[Any], other: Counter[Any]) -> Counter[Any]:
+    """The sums of two counters, and of the counters that they hold."""
+    total: Counter[Any] = Counter()
+    for name in {**one, **other}:
+        first, second = one[name], other[name]
+        if isinstance(first, Counter) or isinstance(second, Counter):
+            total[name] = _added(first or Counter(), second or Counter())
+        else:
+            total[name] = first + second
+    return total
 
 
 def declared(method: type[Method], name: str) -> Any:

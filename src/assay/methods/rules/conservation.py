@@ -7,7 +7,7 @@ signal g with numbers that are known in the forward, the `lost` ones: absorbed =
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any, final
 
 import torch
@@ -33,13 +33,18 @@ class Account:
         self.absorbed[name] += float((cotangent * lost).sum(dtype=torch.float64))
         return cotangent
 
-    def report(self, outgoing: Tensor, incoming: Tensor) -> dict[str, Any]:
-        """Relevance at the output (n,) and at the inputs (n,), and what became of the difference."""
+    def report(self, outgoing: Tensor, incoming: Tensor) -> Counter[Any]:
+        """Relevance at the output (n,) and at the inputs (n,), and what became of the difference.
+
+        A counter, since the reports of shards add up.
+        """
         absorbed = {name: value for name, value in sorted(self.absorbed.items()) if value}
         out, arrived = float(outgoing.sum()), float(incoming.sum())
-        return {
-            "output": out,
-            "input": arrived,
-            "absorbed": absorbed,
-            "unaccounted": out - arrived - sum(absorbed.values()),
-        }
+        return Counter(
+            {
+                "output": out,
+                "input": arrived,
+                "absorbed": Counter(absorbed),
+                "unaccounted": out - arrived - sum(absorbed.values()),
+            }
+        )

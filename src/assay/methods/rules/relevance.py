@@ -106,15 +106,14 @@ class Zero(Rule):
     def passed(self, passage: Passage) -> Any:
         value = passage.value
         linear = passage.linear
-        if linear is None:
-            return value
-        bias = linear.spread_bias(value)
+        bias = None if linear is None else linear.spread_bias(value)
         if bias is None:
             return value
         if passage.absorb:
             return passage.account.metered(passage.name, value, bias)
         z = value.detach()
-        return scaled(value, z, z / stabilised(z - bias, 0.0))
+        factor = z / stabilised(z - bias, 0.0)
+        return _accounted(passage, value, z, factor, z - factor * (z - bias))
 
 
 @final

@@ -82,6 +82,8 @@ class Interception(TorchFunctionMode, ABC):
     def over(self, tensors: Iterable[Any]) -> Iterator[None]:
         """Listens to a forward of these tensors, which carry signal if slopes are asked of them."""
         self.forget()
+        # Coverage is that of one forward, however many chunks there are.
+        self.seen.clear()
         tensors = list(tensors)
         self.admit(tensors)
         self.begin([tensor for tensor in tensors if id(tensor) in self._heard])
