@@ -33,8 +33,28 @@ def elementwise(operation: Operation, signal: Tensor, reference: Tensor) -> Tens
     (Shrikumar et al. 2017, section 3.5.1, equation 10)
     """
     value = operation()
-    factor = quotient(operation, signal, signal.detach(), reference)
+    if operation.name in _PIECEWISE:
+        factor = _piecewise_quotient(operation, signal, value.detach(), reference)
+    else:
+        factor = quotient(operation, signal, signal.detach(), reference)
     return scaled(signal, value, factor)
+
+
+def _piecewise_quotient(
+    operation: Operation, signal: Tensor, value: Tensor, reference: Tensor
+) -> Tensor:
+    """The quotient of differences of a piecewise linear operation whose value is there."""
+    z = signal.detach()
+    difference = z - reference
+    # Not a number where both meet: there the slope takes its place.
+    factor = (value - operation.on({id(signal): reference})()).div_(difference)
+    meet = difference == 0
+    if not bool(meet.any()):
+        return factor
+    with torch.enable_grad():
+        leaf = z.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(operation.on({id(signal): leaf})().sum(), leaf)
+    return torch.where(meet, slope, factor)
 
 
 def quotient(operation: Operation, operand: Tensor, z: Tensor, z0: Tensor) -> Tensor:
