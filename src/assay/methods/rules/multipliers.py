@@ -15,7 +15,7 @@ from torch import Tensor
 
 from assay.models.networks.operations.kinds import HARD, MAXIMA, RECTIFIERS
 from assay.models.networks.operations.linear import LinearMap
-from assay.models.networks.operations.operation import Operation
+from assay.models.networks.operations.operation import Operation, slopes_at
 from assay.models.networks.operations.pulled import pulled, scaled
 
 _PIECEWISE = (RECTIFIERS - {"rrelu"}) | MAXIMA | HARD
@@ -45,16 +45,15 @@ def _piecewise_quotient(
 ) -> Tensor:
     """The quotient of differences of a piecewise linear operation whose value is there."""
     z = signal.detach()
-    difference = z - reference
+    # A reference that all rows share is asked once.
+    few = reference[:1] if reference.dim() and reference.stride(0) == 0 else reference
+    difference = z - few
     # Not a number where both meet: there the slope takes its place.
-    factor = (value - operation.on({id(signal): reference})()).div_(difference)
+    factor = (value - operation.on({id(signal): few})()).div_(difference)
     meet = difference == 0
-    if not bool(meet.any()):
-        return factor
-    with torch.enable_grad():
-        leaf = z.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(operation.on({id(signal): leaf})().sum(), leaf)
-    return torch.where(meet, slope, factor)
+    if bool(meet.any()):
+        factor[meet] = slopes_at(operation, signal, meet)
+    return factor
 
 
 def quotient(operation: Operation, operand: Tensor, z: Tensor, z0: Tensor) -> Tensor:

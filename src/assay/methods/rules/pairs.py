@@ -106,6 +106,8 @@ class Pairs:
         rows = (len(known.first), len(known.places))
         if len(differing) != 1 or (theirs.shape[differing[0]], ours.shape[differing[0]]) != rows:
             return None
+        if len(known.first) == 1:
+            return theirs.expand(ours.shape)
         return theirs.index_select(differing[0], known.places)
 
     # --- inputs
@@ -156,10 +158,11 @@ class Pairs:
         if distinct is None:
             distinct = self._for_distinct(operation)
         few, many = len(self._inputs.first), len(self._inputs.places)
-        if isinstance(distinct, Tensor) and given.dim() and given.shape[0] == many:
-            if distinct.shape == (few, *given.shape[1:]):
-                self._last = distinct
-                self._keep(given, distinct)
+        if not isinstance(distinct, Tensor) or given.shape[:1] != (many,):
+            return
+        if distinct.shape == (few, *given.shape[1:]):
+            self._last = distinct
+            self._keep(given, distinct)
 
     def _for_distinct(self, operation: Operation) -> Any:
         """What an operation gives for distinct inputs; None where it does not."""
