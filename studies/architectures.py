@@ -2,44 +2,74 @@
 
 `python studies/architectures.py` builds every architecture of tests/architectures/catalogue.py with
 random weights and writes docs/studies/architectures.csv, one line a question, and the table of
-docs/studies/architectures.md. It needs the extra `architectures` (torchvision, transformers).
+docs/studies/architectures.md, after each of them; those that are not named keep their lines. It
+needs the extra `architectures` (torchvision, transformers).
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import re
 import sys
 import time
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
 
 from page import REPOSITORY, Page, conditions
 
 PAGE = Page("architectures")
+COLUMNS = ("architecture", "layer", "method", "outcome", "detail")
 OUTCOMES = ("right", "refused", "unchecked", "wrong", "foreign", "not built")
 
 
-def table(cases: list[Any]) -> str:
+def _sentence(detail: str) -> str:
+    """What was expected and what was there instead, without numbers of bytes or addresses."""
+    return detail.splitlines()[0][:200] if detail else ""
+
+
+def _kind(detail: str) -> str:
+    """A sentence without numbers and names in quotes: what makes it one of a kind."""
+    return re.sub(r"'[^']*'|\d+(\.\d+)*", "#", detail.split(", got")[0])[:110]
+
+
+def table(cases: list[dict[str, str]]) -> str:
     """Counts of each architecture, and what was refused by which sentence."""
     counts: dict[str, Counter[str]] = {}
     for case in cases:
-        counts.setdefault(case.architecture, Counter())[case.outcome] += 1
+        counts.setdefault(case["architecture"], Counter())[case["outcome"]] += 1
+    every: Counter[str] = sum(counts.values(), Counter())
     lines = [f"| architecture | {' | '.join(OUTCOMES)} |", "|---" * (len(OUTCOMES) + 1) + "|"]
-    for name, outcomes in [*counts.items(), ("all", Counter(case.outcome for case in cases))]:
+    for name, outcomes in [*counts.items(), ("all", every)]:
         numbers = " | ".join(str(outcomes[outcome] or "") for outcome in OUTCOMES)
         lines.append(f"| {name} | {numbers} |")
     said: Counter[str] = Counter(
-        f"{case.outcome}: {case.detail.split(', got')[0].splitlines()[0][:110]}"
+        f"{case['outcome']}: {_kind(case['detail'])}"
         for case in cases
-        if case.outcome not in ("right", "not built")
+        if case["outcome"] not in ("right", "not built")
     )
     lines += ["", "| not right | times |", "|---|---|"]
     lines += [
         f"| {sentence.replace('|', '/')} | {times} |" for sentence, times in said.most_common()
     ]
     return "\n".join(lines)
+
+
+def _kept() -> list[dict[str, str]]:
+    """The lines of earlier runs."""
+    if not PAGE.file("csv").exists():
+        return []
+    with PAGE.file("csv").open(newline="", encoding="utf-8") as opened:
+        return list(csv.DictReader(opened))
+
+
+def _keep(lines: list[dict[str, str]]) -> None:
+    """Writes the lines, and the tables of the page from them."""
+    with PAGE.file("csv").open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.DictWriter(opened, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    PAGE.fill(table(lines))
 
 
 def main() -> None:
@@ -55,19 +85,15 @@ def main() -> None:
     from architectures.catalogue import ALL
 
     conditions()
-    cases = []
-    for name in options.names or ALL:
-        cases += ask(name, options.layers)
-        ended = Counter(case.outcome for case in cases if case.architecture == name)
+    order = list(ALL)
+    for name in options.names or order:
+        cases = ask(name, options.layers)
+        ended = Counter(case.outcome for case in cases)
         print(name, dict(ended), f"{time.process_time():.0f} s", flush=True)
-    print(table(cases))
-    if options.names:
-        return
-    with PAGE.file("csv").open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.DictWriter(opened, list(asdict(cases[0])), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**asdict(case), "detail": case.detail[:200]} for case in cases)
-    PAGE.fill(table(cases))
+        lines = [line for line in _kept() if line["architecture"] != name]
+        lines += [{**asdict(case), "detail": _sentence(case.detail)} for case in cases]
+        _keep(sorted(lines, key=lambda line: order.index(line["architecture"])))
+    print(table(_kept()))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ is, so that scores under different ones cannot be compared.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
@@ -23,6 +24,8 @@ from assay.inputs.spreads import as_spread, check_moves, in_units
 from assay.numerics import rng
 from assay.question.question import Question
 from assay.settings import Settings
+
+_MOST_LISTED = 10_000  # squares that are gone through one by one where nothing is said
 
 
 @final
@@ -48,7 +51,8 @@ class Perturbation(Settings, ABC):
     Must write: `draw`, which gives the perturbations draws[0] to draws[1] - 1 of every input as a
     `PerturbationBatch`, step (n, k, elements). Number i of an input depends on the seed, the input
     and i alone, never on where a batch is cut; `rng.streams(seed, question.keys, name)` draws so.
-    May write: `fixed` and `size`, for a finite list that is gone through once without sampling;
+    May write: `fixed` (or `listed`) and `size`, for a finite list that is gone through once without
+    sampling; `notes`, for what is to be said beside the score;
     `removed`, without which it is refused under a removal with several replacements.
 
     Gets for free: batches of bounded memory, the model's answers shared by all attributions that
@@ -57,6 +61,16 @@ class Perturbation(Settings, ABC):
 
     fixed: ClassVar[bool] = False  # may be overridden
     """Whether the perturbations are a finite list that is gone through once, without sampling."""
+
+    def listed(self, question: Question) -> bool:  # may be overridden
+        """Whether that list is gone through for this question: `fixed`, but for a law that draws
+        where its list is long.
+        """
+        return self.fixed
+
+    def notes(self, question: Question) -> dict[str, str]:  # may be overridden
+        """What is to be said of how this question's perturbations were chosen, beside the score."""
+        return {}
 
     def size(self, question: Question, draws: int) -> int:  # may be overridden
         """How many perturbations of each input are asked, where the metric would draw `draws`."""
@@ -238,7 +252,8 @@ class GaussianNoise(Perturbation):
 @final
 @dataclass(frozen=True)
 class Squares(Perturbation):
-    """Every axis-aligned square of some sides, at every position, is removed once.
+    """Every axis-aligned square of some sides, at every position, is removed once; of very many,
+    some are drawn.
 
     The law "Square" of Yeh et al. (2019, section 4). The feature map must be an image: elements or
     pixels (height, width); of a series squares are stretches, of a volume cubes. On 28 x 28 the
@@ -247,18 +262,19 @@ class Squares(Perturbation):
     Settings:
         sides: in pixels, each at least 1 and at most the image's smaller side.
         sampled: whether the draws are squares chosen uniformly (with replacement), in the place of
-            all of them.
+            all of them; where nothing is said, above 10,000 squares. The score's provenance then
+            says of how many ("squares").
         axes: what the axes of the feature map are where every element is a feature, as in
             `Pixels`: "HWC" for channels last, "CT" for series.
 
     Errors: SettingError for sides below 1 or none, InputError for what is no image or too small.
 
     >>> Squares(sides=(3, 5))
-    Squares(sides=(3, 5), sampled=False, axes=None)
+    Squares(sides=(3, 5), sampled=None, axes=None)
     """
 
     sides: tuple[int, ...] = field(default=tuple(range(1, 11)))
-    sampled: bool = False
+    sampled: bool | None = None
     axes: str | None = None
 
     def __post_init__(self) -> None:
@@ -274,21 +290,29 @@ class Squares(Perturbation):
     def fixed(self) -> bool:  # type: ignore[override]
         return not self.sampled
 
+    def listed(self, question: Question) -> bool:
+        if self.sampled is not None:
+            return not self.sampled
+        return self._count(question) <= _MOST_LISTED
+
+    def notes(self, question: Question) -> dict[str, str]:
+        if self.listed(question):
+            return {}
+        return {"squares": f"drawn from {self._count(question):,}"}
+
     def size(self, question: Question, draws: int) -> int:
-        if self.sampled:
-            return draws
-        return len(self._squares(question))
+        return self._count(question) if self.listed(question) else draws
 
     def removed(self, question: Question, seed: int, draws: tuple[int, int]) -> Tensor:
         squares = self._squares(question)
-        if self.sampled:
+        if self.listed(question):
+            # The same for all inputs: one list (1, k, 3) serves them.
+            squares = squares[draws[0] : draws[1]].unsqueeze(0)
+        else:
             streams = _streams(question, seed, "squares")
             chosen = streams.integers(draws, 1, len(squares))
             # (n, k, 1) numbers of squares; their list lies on the CPU.
             squares = squares[chosen[..., 0].cpu()]
-        else:
-            # The same for all inputs: one list (1, k, 3) serves them.
-            squares = squares[draws[0] : draws[1]].unsqueeze(0)
         return self._masks(question, squares)
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
@@ -324,6 +348,11 @@ class Squares(Perturbation):
                 got=f"a feature map of shape {shape}",
                 advice="Ask about Pixels(), of a series about Pixels(axes='CT').",
             )
+
+    def _count(self, question: Question) -> int:
+        """How many squares there are."""
+        shape = self._places(question).shape
+        return sum(math.prod(length - side + 1 for length in shape) for side in self.sides)
 
     def _squares(self, question: Question) -> Tensor:
         """Every square as side, top, left: (squares, 3), or with as many corners as axes."""

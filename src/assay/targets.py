@@ -167,6 +167,10 @@ class Output(Target):
             tuple that points into outputs of several dimensions, or a list of one such tuple for
             each input; negative ones count from the end.
 
+    Units: the output's own. Shapes: outputs (n, k) and an int, or (n, a, b, ...) and a tuple of as many
+    ints as there are dimensions behind the first. Errors: TargetError for a place that the outputs do not
+    have, KindError for what is no whole number.
+
     >>> outputs = torch.arange(12.0).reshape(2, 2, 3)
     >>> Output([(0, 2), (1, -1)]).choose(outputs).score(outputs, torch.arange(2))
     tensor([ 2., 11.])
@@ -275,6 +279,10 @@ class Label(Target):
     Settings:
         label: a label for all inputs, or a list, an array or a column with one for each input.
 
+    Units: the output's own, a probability of `predict_proba`. Errors: TargetError for a label that no
+    class has, for a model whose classes have none (`wrap(model, classes=[...])`), and for the first of two
+    classes where one output speaks for the second.
+
     >>> import assay
     >>> from sklearn.linear_model import LogisticRegression
     >>> model = LogisticRegression().fit([[0.0], [1.0]], ["bad", "good"])
@@ -381,7 +389,20 @@ class _OfClass(Target):
 @final
 @dataclass(frozen=True)
 class Predicted(Target):
-    """The output that is largest on the clean input, chosen once; the only one of a single output."""
+    """The output that is largest on the clean input, chosen once; the only one of a single output.
+
+    argmax_k f_k(x): every masked or moved row is scored by that same output. Each input may have another:
+    compare columns of answers only where `answer.targets` agree.
+
+    Units: the output's own. Shapes: outputs (n, classes), (n, 1) or (n,). Errors: TargetError for outputs
+    of several dimensions, which take a tuple.
+
+    >>> import assay
+    >>> x = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
+    >>> answer = assay.Gradient()(assay.Question(lambda x: x ** 2, x, target=Predicted()))
+    >>> answer.values.tolist(), answer.targets
+    ([[0.0, 4.0], [6.0, 0.0]], ('output 1', 'output 0'))
+    """
 
     def choose(self, outputs: Tensor) -> Target:
         if outputs.dim() == 1 or outputs.shape[1:] == (1,):
@@ -485,6 +506,9 @@ class LogProb(_OfOutput):
             refused until it is said. A probability of 0 is held at the smallest number above it;
             `facts["clipped"]` says of how many rows.
 
+    Units: nats, at most 0. Shapes: outputs (n, classes), two or more of logits. Errors: TargetError for
+    outputs that cannot be what was said, and for one logit, which has no softmax.
+
     >>> LogProb(0, probabilities=True).score(torch.tensor([[0.5, 0.5]]), torch.tensor([0]))
     tensor([-0.6931])
     """
@@ -548,7 +572,7 @@ def _check_several(outputs: Tensor, target: Target) -> None:
 @final
 @dataclass(frozen=True)
 class LogOdds(_OfOutput):
-    """log (p_c / (1 - p_c)) of one output.
+    """log (p_c / (1 - p_c)) of one output; of logits z_c - log sum_{k != c} exp z_k.
 
     Settings:
         output: which output; the predicted one where nothing is said.
@@ -559,6 +583,9 @@ class LogOdds(_OfOutput):
 
     Values are of E log-odds under a removal with several draws; shap's `link="logit"` explains the
     log-odds of the expectation.
+
+    Units: nats; 0 is even odds. Shapes: outputs (n, classes), two or more of logits, or one probability.
+    Errors: TargetError for outputs that cannot be what was said, and for one logit.
 
     >>> LogOdds(0, probabilities=True).score(torch.tensor([[0.75, 0.25]]), torch.tensor([0])).exp()
     tensor([3.])
@@ -598,6 +625,9 @@ class Sequence(Target):
     Settings:
         words: one int for each step, or one such row for each input; a negative one leaves its step
             out, and so `Sequence([-1, word, -1])` is the log-probability of one word in its place.
+
+    Units: nats, at most 0. Errors: TargetError for outputs of another shape, for words beyond the
+    vocabulary, and where every step is left out.
 
     >>> outputs = torch.tensor([[[0.5, 0.5], [0.1, 0.9]]]).log()
     >>> Sequence([0, 1]).score(outputs, torch.tensor([0])).exp()
@@ -667,11 +697,19 @@ class Sequence(Target):
 @final
 @dataclass(frozen=True)
 class Contrast(Target):
-    """Why a rather than b: the difference of two targets.
+    """Why a rather than b: the difference of two targets, f_a(x) - f_b(x) (Jacovi et al. 2021).
 
     Settings:
         a: what speaks for; a target, or an int for an output.
         b: what it is compared with, alike.
+
+    Units: those of a and b, which should be the same; of two logits the log of their odds. Errors: those
+    of a and b, and TargetError for units of two layers.
+
+    >>> import assay
+    >>> question = assay.Question(lambda x: x ** 2, torch.tensor([[1.0, 3.0]]), target=Contrast(1, 0))
+    >>> question.prediction.tolist(), assay.Gradient()(question).values.tolist()
+    ([8.0], [[-2.0, 6.0]])
     """
 
     a: Target | Index
@@ -728,10 +766,17 @@ class Contrast(Target):
 @final
 @dataclass(frozen=True)
 class Negated(Target):
-    """What speaks against: the target with its sign turned.
+    """What speaks against: the target with its sign turned, -f_c(x).
 
     Settings:
         target: a target, an int or a callable; the predicted output where nothing is said.
+
+    Units: those of the target. Errors: those of the target.
+
+    >>> import assay
+    >>> question = assay.Question(lambda x: x ** 2, torch.tensor([[1.0, 3.0]]), target=Negated(1))
+    >>> question.prediction.tolist(), assay.Gradient()(question).values.tolist()
+    ([-9.0], [[0.0, -6.0]])
     """
 
     target: Target = Predicted()
@@ -787,6 +832,10 @@ class Neuron(Target):
             activation gives one number per row (r,); a list is one unit for each input.
         output: which part, where the layer gives several tensors (the first of an LSTM is 0): its
             number, its key or its attribute's name.
+
+    Units: the activation's own. Errors: AbilityError for a model without layers, KindError for what is no
+    unit, TargetError for units that the layer does not have and for a neuron inside another target than
+    `Contrast` and `Negated`.
 
     >>> import assay
     >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
@@ -865,10 +914,19 @@ class Neuron(Target):
 @final
 @dataclass(frozen=True)
 class Function(Target):
-    """Any callable of the outputs.
+    """Any callable of the outputs: `target=lambda outputs: ...` makes one.
 
     Settings:
         function: outputs (r, ...) to one number per row (r,), each from its own row alone.
+
+    Units: whatever it gives. It sees any number of rows at once; what it needs of each input travels as
+    context of a function around both. Errors: TargetError for what it raises, for another shape, and where
+    rows influence each other.
+
+    >>> import assay
+    >>> x = torch.tensor([[1.0, 3.0]])
+    >>> assay.Question(lambda x: x ** 2, x, target=lambda outputs: outputs.sum(1)).prediction.tolist()
+    [10.0]
     """
 
     function: Callable[[Tensor], Tensor]

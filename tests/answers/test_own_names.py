@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 import assay
 from assay.errors import InputError
+from assay.methods import Method
 
 TEXTS = ["a good film", "so bad", "...", "bad"]
 WORDS = (("a", "good", "film"), ("so", "bad"), (), ("bad",))
@@ -111,3 +112,80 @@ def test_a_report_shows_the_words_of_each_text(tmp_path: Path) -> None:
     assert ">film<" in page
     assert ">bad<" in page
     assert "word 1" not in page
+
+
+REGIONS = torch.tensor([[0, 1, 1, 2], [0, 3, 3, 3], [-1, -1, -1, 2]])
+"""Three inputs of four elements and, of four regions, their own: 0, 1, 2; 0, 3; 2."""
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        assay.Gradient(),
+        assay.TimesInput(assay.Gradient()),
+        assay.IntegratedGradients(4),
+        assay.ExactShapley(),
+        assay.Occlusion(),
+        assay.Lime(assay.CoinMasks(samples=64)),
+        assay.Rise(masks=64),
+    ],
+    ids=repr,
+)
+def test_the_top_regions_are_regions_that_an_input_has(method: Method, tmp_path: Path) -> None:
+    # All credit is negative: features without credit would be ranked before every own one.
+    question = assay.Question(
+        lambda x: -x.exp().sum(1), torch.rand(3, 4) + 1, features=assay.Labels(REGIONS)
+    )
+    answer = method(question)
+    own = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 1], [0, 0, 1, 0]]).bool()
+    assert torch.equal(answer.top(4), own)
+    assert answer.top(1).sum(1).tolist() == [1, 1, 1]
+    assert not bool((answer.top(1) & ~own).any())
+    # A share is one of an input's own regions, rounded up.
+    assert answer.top(0.5, by="magnitude").sum(1).tolist() == [2, 1, 1]
+    answer.save(tmp_path / "a.safetensors")
+    again = assay.Attribution.load(tmp_path / "a.safetensors")
+    assert torch.equal(again.top(2), answer.top(2))
+    assert torch.equal(again.rows(slice(1, 3)).top(4), own[1:])
+
+
+def test_a_label_that_no_element_has_is_never_picked() -> None:
+    labels = assay.Labels(torch.tensor([0, 2, 2]), names=("a", "nobody", "b"))
+    question = assay.Question(lambda x: -x.sum(1), torch.ones(2, 3), features=labels)
+    answer = assay.ExactShapley()(question)
+    assert answer.top(2).tolist() == [[True, False, True]] * 2
+    # Where all have all features nothing is kept.
+    assert (
+        assay.ExactShapley()(assay.Question(lambda x: x.sum(1), torch.ones(2, 3))).present is None
+    )
+
+
+def test_shuffled_credit_stays_with_the_regions_of_an_input() -> None:
+    question = assay.Question(
+        lambda x: -x.exp().sum(1), torch.rand(3, 4) + 1, features=assay.Labels(REGIONS)
+    )
+    made = assay.compare(question, [assay.ExactShapley()], [assay.Infidelity(draws=4)])
+    answer, shuffled = (
+        made.attributions[name] for name in ("ExactShapley()", "Shuffled(ExactShapley())")
+    )
+    assert answer.present is not None
+    assert not bool(shuffled.values[~answer.present].any())
+    assert torch.equal(shuffled.values.sort(dim=1).values, answer.values.sort(dim=1).values)
+
+
+@pytest.mark.parametrize(
+    "present",
+    [torch.ones(3, 4), torch.ones(3, 5, dtype=torch.bool), torch.ones(4, dtype=torch.bool)],
+)
+def test_a_file_whose_features_do_not_fit_is_refused(present: torch.Tensor, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    labels = assay.Labels(REGIONS)
+    assay.Gradient()(assay.Question(lambda x: x.sum(1), torch.ones(3, 4), features=labels)).save(
+        path
+    )
+    with safe_open(str(path), framework="pt") as file:
+        header = dict(file.metadata())
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file({**arrays, "present": present}, str(path), header)
+    with pytest.raises(InputError, match="present"):
+        assay.Attribution.load(path)

@@ -42,6 +42,17 @@ def _picture(name: str, side: int = 64, **settings: Any) -> Callable[[], Subject
     return build
 
 
+def _maxvit() -> Subject:
+    """MaxViT with the blocks of `maxvit_t`, for small pictures: that one takes 224 and windows of 7."""
+    import torchvision
+
+    net = torchvision.models.MaxVit(
+        input_size=(64, 64), stem_channels=64, partition_size=2, block_channels=[64, 128, 256, 512],
+        block_layers=[2, 2, 5, 2], head_dim=32, stochastic_depth_prob=0.2, num_classes=10,
+    )  # fmt: skip
+    return Subject(net, torch.randn(2, 3, 64, 64))
+
+
 TORCHVISION: dict[str, Callable[[], Subject]] = {
     "alexnet": _picture("alexnet"),
     "vgg11_bn": _picture("vgg11_bn", 32),
@@ -64,7 +75,7 @@ TORCHVISION: dict[str, Callable[[], Subject]] = {
     "swin_t": _picture("swin_t"),
     "swin_v2_t": _picture("swin_v2_t"),
     "vit_b_32": _picture("vit_b_32", image_size=64),
-    "maxvit_t": _picture("maxvit_t", 224),
+    "maxvit_t": _maxvit,
 }
 
 _SMALL = {
@@ -238,8 +249,9 @@ ALL = {
     **{f"transformers {name}": build for name, build in TRANSFORMERS.items()},
 }
 FEW = (
-    "torchvision resnet18", "torchvision squeezenet1_1", "transformers BERT", "transformers GPT-2",
-    "transformers Swin", "transformers T5", "transformers Llama",
+    "torchvision squeezenet1_1", "transformers ResNet",
+    "transformers BERT", "transformers GPT-2", "transformers Swin", "transformers T5",
+    "transformers Llama",
 )  # fmt: skip
 
 

@@ -10,23 +10,17 @@ from architectures.asked import ask
 from architectures.catalogue import FEW
 
 
+@pytest.fixture(scope="module", autouse=True)
+def torchvision() -> None:
+    """torchvision, whose operators may be built for another torch: see bench/torchvision_names.py."""
+    import torchvision_names  # noqa: F401
+
+    pytest.importorskip("torchvision", reason="needs the extra 'architectures'")
+
+
 @pytest.mark.parametrize("name", FEW)
 def test_answers_are_right_or_refused(name: str) -> None:
-    if name.startswith("torchvision"):
-        _torchvision()
     cases = ask(name, count=2)
     assert any(case.outcome == "right" for case in cases)
     bad = [case for case in cases if case.outcome not in ("right", "refused")]
     assert not bad, "\n".join(map(str, bad))
-
-
-def _torchvision() -> None:
-    """torchvision, whose operators may be built for another torch."""
-    import torch
-
-    try:
-        import torchvision_names  # noqa: F401  # see bench/torchvision_names.py
-    except ImportError:
-        pytest.importorskip("torchvision", exc_type=(ImportError, RuntimeError))
-    assert torch.ops.torchvision is not None
-    pytest.importorskip("torchvision")

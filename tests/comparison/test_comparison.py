@@ -16,6 +16,7 @@ from rich.console import Console
 import assay
 from assay.answers.attribution import Attribution, Kind
 from assay.answers.score import Direction, Score
+from assay.comparison import ranking as ranking_module
 from assay.comparison.comparison import compare, from_scores, short, short_repr
 from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError
@@ -390,3 +391,12 @@ def test_tables_for_people() -> None:
     assert list(frame["metric"]) == ["Completeness()"]
     assert frame["p adjusted"][0] >= frame["p"][0]
     assert "2 methods by 2 metrics on 12 inputs" in repr(found)
+
+
+def test_a_difference_counts_where_the_interval_says_so_too() -> None:
+    facts = statistics.paired(np.arange(1.0, 9.0), np.zeros(8))
+    assert facts.low > 0
+    assert ranking_module._significant(facts, 0.05, 0.95)
+    assert not ranking_module._significant(facts, 0.06, 0.95)
+    around_zero = dataclasses.replace(facts, low=-1.0, high=2.0)
+    assert not ranking_module._significant(around_zero, 0.001, 0.95)

@@ -310,7 +310,7 @@ def _layer(number: int, net: nn.Module) -> str:
 
 def _inside(problem: Problem, layer: str, owner: int, flat: Tensor) -> Tensor:
     """The activation of a layer at a point (1, ...), by a hook that clones."""
-    net = problem.plain._model
+    net = problem.plain.model
     seen: list[Any] = []
     handle = net.get_submodule(layer).register_forward_hook(
         lambda m, i, o: seen.append(o.clone() if isinstance(o, Tensor) else None)
@@ -327,7 +327,7 @@ def _inside(problem: Problem, layer: str, owner: int, flat: Tensor) -> Tensor:
 
 def _behind(problem: Problem, layer: str, owner: int, activation: Tensor) -> Tensor:
     """The target with a layer's activation put in its place."""
-    net = problem.plain._model
+    net = problem.plain.model
     handle = net.get_submodule(layer).register_forward_hook(lambda m, i, o: activation.clone())
     try:
         outputs = problem.plain.outputs(problem.row(problem.x[owner]), owner)

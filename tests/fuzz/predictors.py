@@ -43,16 +43,16 @@ class Plain:
     def __init__(self, predictor: Predictor, context: list[dict[str, Any]] | None) -> None:
         self.predictor = predictor
         self.context = context
-        self._model = predictor.fresh()
-        if isinstance(self._model, nn.Module):
-            self._model.eval()
+        self.model = predictor.fresh()
+        if isinstance(self.model, nn.Module):
+            self.model.eval()
         self._again = "state" in predictor.traits
 
     def outputs(self, row: Parts, owner: int) -> Tensor:
         """The outputs (...) of one row that belongs to the input `owner`."""
         if self._again:
-            self._model = self.predictor.fresh()
-            self._model.eval()
+            self.model = self.predictor.fresh()
+            self.model.eval()
         found = self._called(row, self.context[owner] if self.context else {})
         found = _picked(found, self.predictor.form)
         return torch.as_tensor(np.asarray(found) if not isinstance(found, Tensor) else found)[0]
@@ -60,18 +60,18 @@ class Plain:
     def _called(self, row: Parts, context: dict[str, Any]) -> Any:
         predictor = self.predictor
         if predictor.takes == "tensor":
-            return self._model(*(part.clone() for part in row), **context)
+            return self.model(*(part.clone() for part in row), **context)
         arrays = [part.detach().numpy().copy() for part in row]
         if predictor.family != "estimator":
-            return self._model(*arrays, **context)
+            return self.model(*arrays, **context)
         (array,) = arrays
         if predictor.columns:
             import pandas as pd
 
             array = pd.DataFrame(array, columns=list(predictor.columns))
         for name in ("predict_proba", "decision_function", "predict"):
-            if hasattr(self._model, name):
-                return getattr(self._model, name)(array)
+            if hasattr(self.model, name):
+                return getattr(self.model, name)(array)
         raise TypeError("an estimator without answers")
 
 

@@ -252,6 +252,28 @@ def context(draw: random.Random, predictor: Predictor, n: int) -> Part:
     return Part("none", None, [{} for _ in range(n)])
 
 
+def _usual_labels(predictor: Predictor, labels: Any) -> Any:
+    """Who receives credit where nothing is said: the pixels of a colour picture (3, h, w)."""
+    shape = predictor.shapes[0]
+    if len(predictor.shapes) > 1 or len(shape) != 3 or not shape[0] == 3 < min(shape[1:]):
+        return labels
+    return np.tile(np.arange(shape[1] * shape[2]), 3)
+
+
+def _of_estimator(target: Part, model: Any) -> Any:
+    """What a target means of an estimator: of two classes the second, of probabilities themselves."""
+    known = hasattr(model, "predict_proba")
+    scored = known or hasattr(model, "decision_function")
+    if target.name == "none" and scored and len(getattr(model, "classes_", ())) == 2:
+        return lambda o, c, i: _vector(o)[-1]
+    if target.name == "log prob" and known:
+        return lambda o, c, i: o[0].clamp_min(torch.finfo(o.dtype).tiny).log()
+    if target.name == "log odds" and known:
+        # Certain ones are held one rounding away from it.
+        return lambda o, c, i: torch.logit(o[0], eps=torch.finfo(o.dtype).eps)
+    return target.meant
+
+
 class Unknown(Exception):
     """There is nothing to compare an answer with."""
 
@@ -279,6 +301,11 @@ class Problem:
             raise Unknown("nothing")
         self.plain = Plain(self.predictor, self.context.meant)
         self.labels, self.pooling = self.features.meant
+        if self.features.name == "none":
+            self.labels = _usual_labels(self.predictor, self.labels)
+        self.meant = self.target.meant
+        if self.predictor.family == "estimator":
+            self.meant = _of_estimator(self.target, self.plain.model)
         self.count = int(self.labels.max()) + 1
 
     @cached_property
@@ -321,14 +348,14 @@ class Problem:
     def f(self, flat: Tensor, owner: int) -> float:
         """The target at one point."""
         outputs = self._outputs(flat, owner)
-        return float(self.target.meant(outputs, self.clean[owner], owner))
+        return float(self.meant(outputs, self.clean[owner], owner))
 
     def slope(self, flat: Tensor, owner: int) -> Tensor:
         """Its gradient there (elements,), by autograd."""
         with torch.enable_grad():
             point = flat.clone().requires_grad_()
             outputs = self.plain.outputs(self.row(point), owner)
-            value = self.target.meant(outputs, self.clean[owner], owner)
+            value = self.meant(outputs, self.clean[owner], owner)
             if not value.requires_grad:
                 return torch.zeros_like(flat)
             (slope,) = torch.autograd.grad(value, point, allow_unused=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from assay.metrics import METRICS
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.perturbations import Squares
 from assay.registry import tables
+from assay.registry.aliases import ALIASES, normalised
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -71,6 +73,26 @@ def test_every_method_and_metric_has_a_page() -> None:
     assert not missing, "no page of the docs says a word about these"
 
 
+def test_coming_from_elsewhere_says_what_the_names_say() -> None:
+    page = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
+    known = {(alias.library, normalised(alias.name)): alias for alias in ALIASES}
+    rows = re.findall(r"^\| (`.*`) \| (.*) \|$", page, flags=re.M)
+    libraries = re.findall(r"^\| ([\w-]+) \| here \|$", page, flags=re.M)
+    assert libraries == ["shap", "Captum", "lime", "pytorch-grad-cam"]
+    # The rows of a table follow its head.
+    tables_there = re.split(r"^\| [\w-]+ \| here \|$", page, flags=re.M)[1:]
+    seen = 0
+    for library, table in zip(libraries, tables_there):
+        for names, here in re.findall(r"^\| (`.*`) \| (.*) \|$", table, flags=re.M):
+            for name in re.findall(r"`([^`]+)`", names):
+                alias = known.get((library, normalised(name)))
+                alias = alias or known.get((library, name.casefold()))
+                assert alias is not None, f"{name} of {library} is no name in the table"
+                assert here == (f"`{alias.here}`" if alias.here else "nothing yet"), name
+            seen += 1
+    assert seen == len(rows) > 50
+
+
 def test_a_table_escapes_what_would_break_it() -> None:
     made = tables.Catalogue("t", ("a", "b"), (("|x|", "y"),))
     assert made.markdown() == "| a | b |\n| --- | --- |\n| \\|x\\| | y |\n"
@@ -84,6 +106,86 @@ def test_importing_loads_nothing_that_is_not_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_target_makes_its_environment_with_exact_versions_and_torch_first() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    rule = re.search(r"^\$\(READY\):.*?(?=^\S)", makefile, flags=re.M | re.S)
+    assert rule is not None
+    torch_alone, everything = re.findall(r"^\t.*pip install.*$", rule[0], flags=re.M)
+    assert re.search(r"-c constraints\.txt torch==\S+$", torch_alone)
+    assert re.search(r"-c constraints\.txt -e '\.\[test\]'", everything)
+    for target in ("demo", "test", "lint", "types", "docs"):
+        assert re.search(rf"^{target}: \$\(READY\)$", makefile, flags=re.M), target
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    named = [line for line in constraints if line and not line.startswith("#")]
+    assert all("==" in line for line in named)
+    assert 'requires-python = ">=3.11"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_nothing_speaks_to_a_network() -> None:
+    speaks = {"requests", "urllib", "http", "socket", "httpx", "ftplib", "huggingface_hub"}
+    speaks |= {"aiohttp", "urllib3", "torchvision", "transformers", "gdown"}
+    files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "zoo" / "src").rglob("*.py")]
+    assert len(files) > 100
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert "load_state_dict_from_url" not in text, path
+        # scikit-learn's own loaders that ask a server.
+        assert not re.search(r"\bfetch_(openml|california|20news|lfw|covtype|kdd)", text), path
+        for node in ast.walk(ast.parse(text)):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in getattr(node, "names", []) if hasattr(alias, "name")]
+            assert not {name.partition(".")[0] for name in names} & speaks, path
+
+
+# What the README's list of what is covered calls them.
+COVERED = {
+    "gradient": "Gradient",
+    "input x gradient": "InputXGradient",
+    "integrated gradients": "IntegratedGradients",
+    "any path": "Path",
+    "expected gradients": "ExpectedGradients",
+    "smoothing": "Smoothed Absolute TimesInput",
+    "exact": "ExactShapley LowOrderShap",
+    "sampled": "PermutationShapley SamplingShapley",
+    "kernel": "KernelShap",
+    "proxy Shapley values": "ProxyShap",
+    "Owen values": "OwenValues",
+    "closed forms": "LinearShap MaxShap",
+    "retraining": "ShapleyRegression",
+    "LIME": "Lime",
+    "RISE": "Rise",
+    "occlusion": "Occlusion",
+    "quantitative input influence": "Qii",
+    "infidelity": "Infidelity",
+    "max-sensitivity": "MaxSensitivity",
+    "completeness": "Completeness",
+}
+NOT_COVERED = {
+    "relevance propagation": "LRP",
+    "DeepLIFT": "DeepLift",
+    "class activation maps": "Grad-CAM",
+    "attention": "Attention rollout",
+    "tree ensembles by their structure": "TreeExplainer",
+    "deletion": "Deletion",
+    "insertion": "Insertion",
+}
+
+
+def test_what_is_covered_and_what_not_is_as_the_readme_says() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    covered = readme.partition("## What is covered")[2]
+    covered, _, rest = covered.partition("Not covered yet:")
+    words = " ".join(covered.split())
+    assert all(phrase in words for phrase in COVERED)
+    named = {name for names in COVERED.values() for name in names.split()}
+    assert named == {*assay.METHODS, *METRICS}
+    words = " ".join(rest.split())
+    for phrase, name in NOT_COVERED.items():
+        assert phrase in words, phrase
+        with pytest.raises(AssayError, match="has no equivalent here yet"):
+            assay.parse(name, assay.Method)
 
 
 # --- the right column of the README's table

@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 
 import assay
+import assay.features
+import assay.removals
+import assay.targets
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "assay"
@@ -179,3 +182,50 @@ def test_settings_are_named_and_nothing_is_passed_through_unread(path: Path) -> 
                 assert not isinstance(default, ast.List | ast.Dict | ast.Set), (
                     f"{shown(path)}: {node.name} keeps a default"
                 )
+
+
+def settings_classes() -> list[type[Any]]:
+    """The features, removals and targets that a user writes down."""
+    wings = ("assay.features", "assay.removals", "assay.targets")
+    bases = (assay.features.Features, assay.removals.Removal, assay.targets.Target)
+    return [
+        kind
+        for kind in CLASSES
+        if kind.__module__.startswith(wings)
+        and issubclass(kind, bases)
+        and not kind.__name__.startswith("_")
+        and not inspect.isabstract(kind)
+        # What stands for nothing having been said is written down by nobody.
+        and kind is not UNSAID
+    ]
+
+
+UNSAID = importlib.import_module("assay.removals.unstated").Unstated
+UNITS = {"features": "Shapes:", "removals": "Units:", "targets": "Units:"}
+
+
+@pytest.mark.parametrize("kind", settings_classes(), ids=lambda kind: kind.__name__)
+def test_features_removals_and_targets_say_what_methods_say(kind: type[Any]) -> None:
+    said = inspect.getdoc(kind) or ""
+    first = said.partition("\n\n")[0]
+    assert first.endswith("."), "one sentence that says what it is"
+    for block in ("Errors:", UNITS[kind.__module__.split(".")[1]], ">>> "):
+        assert block in said, f"{kind.__name__} has no {block}"
+    if kind.__module__.startswith("assay.removals"):
+        assert "Cost:" in said
+    fields = [each.name for each in dataclasses.fields(kind) if not each.name.startswith("_")]
+    assert ("Settings:" in said) == bool(fields)
+    for name in fields:
+        assert re.search(rf"^    {name}: ", said, flags=re.M), f"{kind.__name__} keeps {name} quiet"
+
+
+def test_every_feature_removal_and_target_at_the_top_is_asked_for_its_words() -> None:
+    asked = {kind.__name__ for kind in settings_classes()}
+    assert len(asked) > 20
+    bases = (assay.features.Features, assay.removals.Removal, assay.targets.Target)
+    top = {
+        name
+        for name in assay.__all__
+        if inspect.isclass(kind := getattr(assay, name)) and issubclass(kind, bases)
+    }
+    assert top <= asked

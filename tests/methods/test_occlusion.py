@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import assay
 from assay import Background, Baseline, Elements, Labels, Pixels, Question
 from assay.errors import InputError, KindError, SettingError
 from assay.methods import occlusion
@@ -165,6 +166,12 @@ def test_one_evaluation_per_window_is_spent() -> None:
     asked_rows.clear()
     assert Occlusion(4, 2).estimate(question, 0).values.shape == (1, 64)
     assert sum(asked_rows) == 9
+
+
+def test_what_is_there_twice_is_missed() -> None:
+    either = assay.Question(lambda x: x.amax(dim=1), torch.ones(1, 2))
+    assert assay.Occlusion()(either).values.tolist() == [[0.0, 0.0]]
+    assert assay.ExactShapley()(either).values.tolist() == [[0.5, 0.5]]
 
 
 def test_a_background_is_averaged_over() -> None:

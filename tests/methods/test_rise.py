@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import zoo
-from assay import Baseline, Elements, Patches, Pixels, Question
+from assay import Baseline, Completeness, Elements, Infidelity, Patches, Pixels, Question, Smoothed
 from assay.answers.attribution import Kind
 from assay.errors import InputError
-from assay.methods import rise
+from assay.features import Features
+from assay.methods import Method, rise
 from assay.methods.rise import Axis, Rise, balanced, exhaustive, independent, lattice
 
 CPU = torch.device("cpu")
@@ -333,3 +334,51 @@ def test_two_blocks_of_masks_are_widened_by_students_factor() -> None:
     # 97.5 % quantile is 12.7062 of these, where the normal one is 1.95996.
     error = ledger.standard_error(0.0, 0.0, 1.0)
     assert abs(float(error) - 12.706204736 / 1.959963985) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("features", "method", "kind"),
+    [
+        # A cell of its own for each feature: what it adds on average.
+        (Elements(), Rise(40), Kind.CONTRIBUTION),
+        (Patches(2), Rise(40, grid=4), Kind.CONTRIBUTION),
+        # 7 cells over 8 places along an axis, and 2 over 4.
+        (Pixels(), Rise(40), Kind.WEIGHT),
+        (Patches(2), Rise(40, grid=2), Kind.WEIGHT),
+        (Patches(2), Rise(40, grid=4, estimator="ratio"), Kind.WEIGHT),
+        (Patches(2), Smoothed(Rise(40, grid=2), draws=2), Kind.WEIGHT),
+        (Patches(2), Smoothed(Rise(40, grid=4), draws=2), Kind.CONTRIBUTION),
+    ],
+)
+def test_places_that_share_a_cell_have_weights(
+    features: Features, method: Method, kind: Kind
+) -> None:
+    line = isinstance(features, Elements)
+    question = Question(
+        wavy, torch.rand(2, 5) if line else torch.rand(2, 1, 8, 8), features=features
+    )
+    answer = method(question)
+    assert answer.kind == kind.value
+    # A place is worth itself: the sum is that of all of them where values are contributions.
+    if kind is Kind.WEIGHT:
+        for metric in (Completeness(), Infidelity(draws=4)):
+            with pytest.raises(InputError, match="weights without a unit"):
+                metric(question, answer)
+        assert bool(Infidelity(draws=4, scaled=True)(question, answer).values.isfinite().all())
+    else:
+        assert bool(Infidelity(draws=4)(question, answer).values.isfinite().all())
+
+
+def test_channels_that_share_a_mask_have_weights() -> None:
+    question = Question(wavy, torch.rand(1, 3, 4, 4), features=Elements())
+    # Four cells for four places along each axis, and three channels under each.
+    assert Rise(40, grid=4)(question).kind == Kind.WEIGHT.value
+
+
+def test_an_additive_model_is_counted_once_per_cell() -> None:
+    """Of four ones that are added up, own cells get 1 each, and one cell of all of them more."""
+    x = torch.ones(1, 1, 2, 2, dtype=torch.float64)
+    question = Question(lambda x: x.flatten(1).sum(1), x, features=Pixels())
+    fine, coarse = (Rise("all", grid=grid)(question) for grid in (2, 1))
+    assert float(fine.values.sum()) == pytest.approx(4.0, rel=1e-10)
+    assert float(coarse.values.sum()) > 8.0

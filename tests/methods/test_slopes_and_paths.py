@@ -4,6 +4,9 @@ draw at a time.
 
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -467,3 +470,41 @@ def test_elements_of_one_feature_share_their_draws(method: assay.Method) -> None
     stated = float(torch.stack([answer.standard_error for answer in answers]).mean())
     # Stratified draws are a little better than stated; a quarter of the spread was said before.
     assert 0.7 * spread < stated < 2.5 * spread
+
+
+def test_a_path_asks_nothing_of_forward_differentiation() -> None:
+    """The rules of forward differentiation take a process seconds to load, before the first path."""
+    code = (
+        "import sys, torch, assay;"
+        "q = assay.Question(lambda x: x[:, 0] * x[:, 1], torch.tensor([[3.0, 4.0]]));"
+        "print(assay.Path(lambda a, b, x: b + a**2 * (x - b), steps=8)(q).values.tolist());"
+        "print('torch._decomp.decompositions_for_jvp' in sys.modules)"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    values, loaded = made.stdout.splitlines()
+    np.testing.assert_allclose(ast.literal_eval(values), [[6.0, 6.0]], rtol=1e-6)
+    assert loaded == "False"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        lambda a, b, x: b + a * (x - b),
+        lambda a, b, x: b + a ** (1 + (x - b).abs()) * (x - b),
+        lambda a, b, x: torch.cat(
+            [b[:, :1] + a * (x - b)[:, :1], b[:, 1:] + (x - b)[:, 1:] * a.sin()], 1
+        ),
+        # Positions that are written upon, and a path that does not move at all.
+        lambda a, b, x: b + a.mul_(2) * (x - b),
+        lambda a, b, x: x.clone(),
+    ],
+)
+def test_velocities_are_those_of_forward_differentiation(path: Any) -> None:
+    positions = torch.rand(3, dtype=DOUBLE)
+    points, velocities = assay.Path(path)._walk(positions, B, X)
+    at = positions[:, None]
+    near, slopes = torch.func.jvp(lambda a: path(a * 1, B, X), (at,), (torch.ones_like(at),))  # type: ignore[misc]
+    torch.testing.assert_close(points, near, **TIGHT)
+    torch.testing.assert_close(velocities, slopes, **TIGHT)
+    assert not points.requires_grad
+    assert not velocities.requires_grad

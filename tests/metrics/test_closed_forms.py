@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -456,6 +457,41 @@ def test_the_largest_of_n_uniform_moves() -> None:
         radius**2 * draws / ((draws + 1) ** 2 * (draws + 2)),
     )
     assert abs(float(found.mean()) - expected) < 4.5 * math.sqrt(variance / n)
+
+
+def test_sensitivity_grows_with_its_draws() -> None:
+    x = torch.rand(5, 1, generator=torch.Generator().manual_seed(0)) + 1
+    question = assay.Question(lambda rows: rows[:, 0] ** 2, x)
+    few, more = (
+        sensitivity(question, assay.Gradient(), radius=0.5, draws=draws).values for draws in (4, 40)
+    )
+    assert bool((more >= few).all())
+    assert bool((more > few).any())
+
+
+def test_skill_is_one_for_a_perfect_account_and_zero_for_none() -> None:
+    question = assay.Question(lambda x: x @ torch.tensor([1.0, 2.0, -3.0]), torch.ones(2, 3))
+    answer = assay.ExactShapley()(question)
+    nothing = replace(answer, values=torch.zeros_like(answer.values))
+    law = assay.SubsetToBaseline()
+    near(Infidelity(law, draws=50)(question, answer).details["skill"], 1.0)
+    near(Infidelity(law, draws=50)(question, nothing).details["skill"], 0.0)
+
+
+def test_sensitivity_asks_the_method_once_for_each_draw() -> None:
+    rows = []
+
+    def counted(x: Tensor) -> Tensor:
+        rows.append(len(x))
+        return x.prod(dim=1)
+
+    question = assay.Question(counted, torch.rand(2, 5))
+    method = assay.ExactShapley()
+    answer = method(question)
+    rows.clear()
+    sensitivity(question, method, radius=0.1, draws=7)
+    # 32 coalitions for each input and draw; the checks of a new question are beside it.
+    assert 2 * 7 * 32 <= sum(rows) <= 2 * 7 * 32 + 2 * 7 * 4 + answer.facts["forwards"]
 
 
 def test_contributions_of_a_linear_model_move_with_its_weights() -> None:

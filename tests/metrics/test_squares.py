@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -80,3 +81,40 @@ def test_squares_ask_what_the_axes_are() -> None:
         Squares((2,)).size(question(randn(1, 5), assay.Columns()), 0)
     with pytest.raises(InputError, match="sides from 1 to 4"):
         Squares((5,)).size(question(randn(1, 4, 6)), 0)
+
+
+def test_of_more_than_ten_thousand_squares_some_are_drawn_and_it_is_said() -> None:
+    x = randn(2, 1, 110, 110).double()
+    asked = question(x, assay.Pixels())
+    answer = assay.InputXGradient()(asked)
+    law = Squares((1, 2))
+    assert 110**2 + 109**2 > 10_000
+    # A sum is accounted for by its terms, whichever squares are drawn; a part of it is not.
+    score = assay.Infidelity(law, draws=8)(asked, answer)
+    assert score.provenance["squares"] == "drawn from 23,981"
+    assert score.error is not None
+    assert float(score.values.max()) < 1e-20
+    half = replace(answer, values=answer.values / 2)
+    wrong = assay.Infidelity(law, draws=8)(asked, half)
+    assert wrong.error is not None
+    assert bool((wrong.error > 0).all())
+    # The same as when it is asked for.
+    told = assay.Infidelity(replace(law, sampled=True), draws=8)(asked, half)
+    assert torch.equal(wrong.values, told.values)
+
+
+@pytest.mark.parametrize("sampled", [None, False])
+def test_fewer_squares_are_gone_through_one_by_one(sampled: bool | None) -> None:
+    asked = question(randn(2, 1, 6, 6).double(), assay.Pixels())
+    score = assay.Infidelity(Squares((1, 2), sampled), draws=8)(asked, assay.Gradient()(asked))
+    assert score.error is None
+    assert "squares" not in score.provenance
+    assert Squares((1, 2), sampled).size(asked, 8) == 36 + 25
+
+
+def test_many_squares_can_all_be_asked_for() -> None:
+    asked = question(randn(1, 1, 110, 110), assay.Pixels())
+    assert Squares((1,), sampled=False).size(asked, 8) == 12_100
+    assert Squares((1,)).size(asked, 8) == 8
+    # At the bound itself all are asked.
+    assert Squares((11,)).size(asked, 8) == 10_000

@@ -314,3 +314,67 @@ def test_context_reaches_a_function_on_arrays_as_arrays() -> None:
     context = {"weights": assay.Aligned(torch.ones(2, 4))}
     _ = assay.Question(weighted, X.numpy(), context=context).prediction
     assert set(seen) == {np.ndarray}
+
+
+def test_the_row_that_fails_is_shown() -> None:
+    texts = ["a good film", "so bad", "zzz is it", "a film", "good"]
+
+    def read(rows: list[str]) -> np.ndarray:
+        if any("zzz" in row for row in rows):
+            raise ValueError("bad row")
+        return np.array([float("good" in row) for row in rows])
+
+    for given in (texts, texts[2:], texts[:3]):
+        with pytest.raises(ModelError, match="It fails on the row 'zzz is it', and answers others"):
+            assay.explain(read, given)
+
+    def number(rows: np.ndarray) -> np.ndarray:
+        if (rows[:, 0] == 7).any():
+            raise ValueError("no sevens")
+        return rows.sum(1)
+
+    for at in range(6):
+        rows = np.arange(12.0).reshape(6, 2) + 100
+        rows[at] = [7.0, 3.0]
+        with pytest.raises(ModelError, match=r"It fails on the row \[7.0, 3.0\]"):
+            assay.explain(number, rows)
+        frame = pd.DataFrame(rows, columns=["a", "b"])
+        with pytest.raises(ModelError, match=r"the row \{'a': 7.0, 'b': 3.0\}"):
+            assay.explain(lambda table: number(table.to_numpy()), frame)
+
+
+def test_rows_that_fail_together_alone_are_not_blamed() -> None:
+    def pairs(rows: list[str]) -> np.ndarray:
+        if len(rows) > 1:
+            raise ValueError("one at a time")
+        return np.array([1.0])
+
+    with pytest.raises(ModelError) as caught:
+        assay.explain(pairs, ["a", "b c", "d"])
+    assert "It fails on the row" not in str(caught.value)
+
+
+def classified(texts: list[str]) -> list[list[dict[str, Any]]]:
+    """What a pipeline says of texts with top_k=None: the largest score first."""
+    rows = []
+    for text in texts:
+        good = text.count("good") / 4
+        row = [{"label": "POSITIVE", "score": good}, {"label": "NEGATIVE", "score": 1 - good}]
+        rows.append(sorted(row, key=lambda part: -part["score"]))  # type: ignore[arg-type]
+    return rows
+
+
+@pytest.mark.parametrize(
+    "pipeline", [classified, lambda texts: [row[0] for row in classified(texts)]]
+)
+def test_records_of_labels_and_scores_are_told_the_line_that_helps(pipeline: Any) -> None:
+    texts = ["a good film", "bad", "good good good"]
+    with pytest.raises(KindError) as caught:
+        assay.explain(pipeline, texts)
+    said = str(caught.value)
+    assert "all labels in every row (top_k=None)" in said
+    # The line works as it stands.
+    line = said.partition("wrap(model, output=")[2].partition(").\nAsked")[0].removesuffix(").")
+    model = assay.wrap(classified, output=eval(line, {"torch": torch}))
+    answer = assay.ExactShapley()(assay.Question(model, texts, target=1))
+    assert answer.values[0].tolist() == pytest.approx([0.0, 0.25, 0.0], abs=1e-10)

@@ -166,3 +166,28 @@ def test_hashes_are_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     }
     assert len(digests) == 1
+
+
+_PACKED = np.dtype([("threshold", np.float64), ("leaf", np.uint8), ("left", np.uint32)])
+_LOOSE = np.dtype([("leaf", np.uint8), ("left", np.uint32)], align=True)
+_NESTED = np.dtype([("pair", _LOOSE), ("gain", np.float64)])
+_REPEATED = np.dtype([("pairs", _LOOSE, (2,)), ("gain", np.float64)])
+
+
+@pytest.mark.parametrize("dtype", [_PACKED, _LOOSE, _NESTED, _REPEATED], ids=str)
+def test_records_count_by_their_fields_and_not_by_what_lies_between(dtype: Any) -> None:
+    """Nodes of trees are such records, hashed at once where no byte lies between fields."""
+    size = np.zeros(3, dtype).nbytes
+    zeros = np.zeros(size, np.uint8)
+    seen = {identity(zeros.view(dtype))}
+    for place in range(size):
+        other = zeros.copy()
+        other[place] = 1
+        written = other.view(dtype)
+        same = str(written) == str(zeros.view(dtype))
+        known = identity(written)
+        assert same == (known == identity(zeros.view(dtype)))
+        seen.add(known)
+    # Every byte of a field makes other records.
+    assert len(seen) > size // 2
+    assert identity(str(np.zeros(3, dtype))) not in seen

@@ -181,6 +181,12 @@ def gathered_answer(asked: Question) -> Attribution:
     )
 
 
+def test_sixteen_inputs_are_drawn_unless_another_number_is_said(tmp_path: Path) -> None:
+    found = compared(image_question(n=17))
+    assert len(Reader(page_of(found, tmp_path)).all("img")) == 16 * 3
+    assert len(Reader(page_of(found, tmp_path, inputs=17)).all("img")) == 17 * 3
+
+
 def test_only_some_inputs_are_drawn(tmp_path: Path) -> None:
     page = page_of(compared(image_question(n=5)), tmp_path, inputs=2)
     assert "The first 2 of 5 inputs." in page

@@ -145,10 +145,40 @@ def test_a_column_has_one_form_of_numbers() -> None:
         "0.00205",
         "−0.01230",
     ]
-    far = form_of([1.5e-7, 9.8, 0.0])
-    assert [far(value) for value in (1.5e-7, 9.8, 0.0)] == ["1.50e−07", "9.80e+00", "0"]
+    far = form_of([1.5e-5, 9.8, 0.0])
+    assert [far(value) for value in (1.5e-5, 9.8, 0.0)] == ["1.50e−05", "9.80e+00", "0"]
     assert form_of([])(0.25) == "0.25"
     assert form_of([1.0])(float("nan")) == "–"
+
+
+def test_a_winner_that_is_worse_than_saying_nothing_is_called_so(tmp_path: Path) -> None:
+    # The slope of a cube times the input is three times what the input adds.
+    asked = Question(lambda x: (x**3).sum(1), torch.ones(8, 3))
+    worse = plain(compare(asked, ["InputXGradient"], ["Infidelity"]), tmp_path)
+    assert "Saying nothing (all zeros) scores better than the best of them" in worse
+    right = plain(compare(asked, ["ExactShapley"], ["Infidelity"]), tmp_path)
+    assert "Saying nothing" not in right
+
+
+def test_what_is_nothing_asks_for_no_powers_of_ten() -> None:
+    # A zero, and the difference of two equal scores in single precision.
+    form = form_of([-19.2, 0.0, 17.84, -5.53e-7])
+    shown = [form(value) for value in (-19.2, 0.0, 17.84, -5.53e-7, -0.004)]
+    assert shown == ["−19.2", "0", "17.8", "≈ 0", "≈ 0"]
+
+
+def test_no_column_of_a_page_has_powers_of_ten_for_rounding(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    asked = Question(
+        lambda x: (x**2).sum(1) + x[:, 0] * x[:, 1], 5 * torch.rand(12, 4, generator=generator)
+    )
+    # The first two are exact for a quadratic: their scores differ by rounding alone.
+    found = compare(asked, ["ExactShapley", "IntegratedGradients", "Gradient"], ["Infidelity"])
+    steps = [abs(pair.facts.difference) for pair in found.rankings["Infidelity()"].pairs]
+    assert 0 < min(steps) < 1e-6 < 100 < max(steps)
+    said = plain(found, tmp_path)
+    assert re.search(r"\d+e\+\d", said) is None
+    assert "≈ 0" in said
 
 
 def test_maps_are_as_large_as_there_is_room_and_enlarge(tmp_path: Path) -> None:

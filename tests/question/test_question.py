@@ -495,6 +495,29 @@ def test_the_digest_tells_contexts_apart() -> None:
     assert digest(a=assay.Shared(2.0)) == digests[5]
 
 
+@pytest.mark.parametrize("method", [assay.ExactShapley(), assay.IntegratedGradients(4)], ids=repr)
+def test_one_number_is_a_feature_too(method: assay.Method) -> None:
+    question = assay.Question(lambda x: x[:, 0] ** 2, torch.full((3, 1), 2.0))
+    torch.testing.assert_close(method(question).values, torch.full((3, 1), 4.0))
+
+
+def test_one_expanded_number_is_told_from_another_wherever_it_stands() -> None:
+    def digest(number: float) -> tuple[str, str]:
+        one = torch.tensor(number).expand(1)
+        net = torch.nn.Linear(2, 1)
+        torch.nn.init.ones_(net.weight)
+        net.bias = torch.nn.Parameter(one, requires_grad=False)
+        x = torch.ones(1, 2)
+        context = {"scale": assay.Shared(one)}
+        scaled = assay.Question(lambda x, scale: x.sum(1) * scale, x, context=context)
+        return assay.Question(net, x, target=0).digest, scaled.digest
+
+    again, other = digest(0.5), digest(0.75)
+    assert digest(0.5) == again
+    assert again[0] != other[0]
+    assert again[1] != other[1]
+
+
 def test_outputs_are_numbered_by_whatever_holds_numbers() -> None:
     question = verbs()
     for columns in ([1], (1,), np.array([1]), torch.tensor([1]), 1, np.int64(1)):

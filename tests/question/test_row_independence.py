@@ -45,8 +45,19 @@ def one_of_four_differs(places: int) -> Tensor:
         (centred(1.0), one_of_four_differs(0)),
         (centred(1.0), one_of_four_differs(1)),
         (centred(1e-5), one_of_four_differs(3)),
+        # Two rows say nothing of it: the first chunk of five does.
+        (lambda x: x.sum(1) + float(len(x) > 2), torch.ones(5, 2)),
+        (lambda x: x.sum(1) + (x.mean() if len(x) > 2 else 0.0), one_of_four_differs(3)),
     ],
-    ids=["time first", "running sum", "all alike", "the first alike", "small outputs"],
+    ids=[
+        "time first",
+        "running sum",
+        "all alike",
+        "the first alike",
+        "small outputs",
+        "in company of two",
+        "mean of three",
+    ],
 )
 def test_models_whose_rows_influence_each_other_are_refused(model: Any, x: Tensor) -> None:
     with pytest.raises(ModelError, match="not to depend on its neighbours"):
@@ -126,6 +137,23 @@ def test_randomness_shows_where_two_answers_agree_by_chance(seed: int, rows: int
     torch.manual_seed(seed)
     with pytest.raises(ModelError, match="fix the randomness"):
         _ = assay.Question(assay.wrap(Drops()), torch.ones(rows, 2), target=0).prediction
+
+
+class Trembles(nn.Module):
+    """Draws a hundredth of what it answers with, which half precision might excuse as rounding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (1 + 0.01 * torch.randn_like(x))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_randomness_shows_within_the_tolerance_of_half_precision(
+    dtype: torch.dtype, rows: int
+) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(ModelError, match="fix the randomness"):
+        _ = assay.Question(Trembles(), randn(rows, 4).to(dtype), target=0).prediction
 
 
 def test_a_model_that_draws_and_means_nothing_by_it_is_answered() -> None:

@@ -63,6 +63,8 @@ class Attribution:
         targets: for each input what was explained of it, in words: its class by label where that
             is known. `target` is the same in one text.
         index: what the caller counts the inputs by, the index of a frame; None for 0, 1, 2, ...
+        present: (n, features), bool: which features an input has at all (words of a shorter text,
+            regions of another photograph are none of its own); None where all have all of them.
 
     >>> answer = Attribution(
     ...     torch.tensor([[3.0, -4.0, 1.0]]), torch.zeros(1), torch.zeros(1),
@@ -84,6 +86,7 @@ class Attribution:
     own_names: Sequence[Sequence[str]] | None = None
     targets: Sequence[str] | None = None
     index: Sequence[Any] | None = None
+    present: Tensor | None = None
 
     @property
     def target(self) -> str:
@@ -164,7 +167,8 @@ class Attribution:
     def top(self, amount: int | float, *, by: Literal["value", "magnitude"] = "value") -> Tensor:
         """Masks (n, features) of the features with the most credit. Ties go in order.
 
-        Of several texts each has its own words only, also where it has fewer than `amount`.
+        Each input has its own features only (a text its words, a photograph its regions), also
+        where it has fewer than `amount`; a share is one of those.
 
         Settings:
             amount: an int is a number of features, a float a share of them, rounded up.
@@ -178,20 +182,28 @@ class Attribution:
         """
         by = argument("top", "by", by, Literal["value", "magnitude"])
         features = self.values.shape[1]
-        k = _feature_count(amount, features)
+        _feature_count(amount, features)
         credit = self.values.abs() if by == "magnitude" else self.values
+        own = self.own_features()
+        if own is not None:
+            # What an input does not have comes last, whatever its credit.
+            credit = credit.masked_fill(~own, -math.inf)
+        counts = [features] * len(self) if own is None else own.sum(dim=1).tolist()
+        share = not isinstance(amount, Integral)
+        chosen = [min(_feature_count(amount, k if share else features), k) for k in counts]
+        most = torch.tensor(chosen, device=credit.device).reshape(-1, 1)
+        # A stable sort leaves ties in the order of the features.
+        ranked = credit.argsort(dim=1, descending=True, stable=True)
+        place = torch.arange(features, device=credit.device)
         mask = torch.zeros_like(self.values, dtype=torch.bool)
-        if self.own_names is None:
-            # A stable sort leaves ties in the order of the features.
-            ranked = credit.argsort(dim=1, descending=True, stable=True)
-            return mask.scatter_(1, ranked[:, :k], True)
-        for row, own, chosen in zip(credit, map(len, self.own_names), mask):
-            # A share is one of the features that an input has.
-            share = not isinstance(amount, Integral)
-            k = _feature_count(amount, own if share else features)
-            ranked = row[:own].argsort(descending=True, stable=True)
-            chosen[ranked[:k]] = True
-        return mask
+        return mask.scatter_(1, ranked, place < most)
+
+    def own_features(self) -> Tensor | None:
+        """Which features each input has (n, features); None where all have all of them."""
+        if self.present is not None or self.own_names is None:
+            return self.present
+        lengths = torch.tensor(list(map(len, self.own_names)), device=self.values.device)
+        return torch.arange(self.values.shape[1], device=self.values.device) < lengths[:, None]
 
     def to_pandas(self, *, ends: bool = False) -> pd.DataFrame:
         """One row per input, one column per feature, under the caller's own index.
@@ -230,6 +242,7 @@ class Attribution:
             "prediction": self.prediction,
             "gap": self.gap,
             "standard_error": self.standard_error,
+            "present": self.present,
         }
         facts = {
             "names": list(self.names),
@@ -375,6 +388,7 @@ def _checked(saved: SavedAnswer, where: str) -> dict[str, Any]:
         "prediction": (n,),
         "gap": (n,),
         "standard_error": (n, features),
+        "present": (n, features),
     }
     for name in ("base", "prediction"):
         if name not in saved.arrays:
@@ -410,6 +424,10 @@ def _check_array(name: str, array: Tensor, shape: tuple[int, ...] | None, where:
         if shape is None:
             expected = "no other arrays"
         raise damaged(where, expected, f"{name[:60]!r} of shape {tuple(array.shape)}")
+    if (array.dtype == torch.bool) != (name == "present"):
+        raise damaged(
+            where, "numbers, and truth values as 'present' alone", f"{name!r} of {array.dtype}"
+        )
     # A standard error may be unknown.
     finite = name == "standard_error" or bool(torch.isfinite(array).all())
     if array.is_complex() or not finite:

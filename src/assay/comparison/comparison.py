@@ -585,7 +585,13 @@ def _references(
     # The order of uniform draws is a uniform permutation, one for each input by its own stream and
     # the same for all methods: their unit and size are their own.
     draws = streams.uniform((0, 1), first.values.shape[1], torch.float64)[:, 0]
-    order = draws.argsort(dim=1).to(first.values.device)
+    draws = draws.to(first.values.device)
+    order = draws.argsort(dim=1)
+    own = first.own_features()
+    # What an input does not have (a word, a region) is shuffled no credit either.
+    if own is not None:
+        drawn = draws.masked_fill(~own, torch.inf).argsort(dim=1)
+        order = drawn.scatter(1, (~own).to(torch.uint8).argsort(dim=1, stable=True), drawn)
     for label, answer in answers.items():
         name = shuffled(label)
         references[name] = _point(answer, name, answer.values.gather(1, order))

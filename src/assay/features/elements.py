@@ -23,7 +23,20 @@ from assay.settings import scalar, shown
 @final
 @dataclass(frozen=True)
 class Elements(Features):
-    """Every number of the input is a feature of its own."""
+    """Every number of the input is a feature of its own: phi_i belongs to x_i.
+
+    The default of tables, vectors, series and several tensors; of colour pictures say it for credit of
+    each channel by itself.
+
+    Shapes: as many features as elements, in the shape of the input, so that maps look like it; of several
+    tensors in one row, which `answer.parts` cuts apart. Errors: none of its own.
+
+    >>> import torch, assay
+    >>> x = torch.tensor([[1.0, 2.0, 3.0]])
+    >>> question = assay.Question(lambda x: x[:, 0] * x[:, 1], x, features=Elements())
+    >>> question.partition.count, assay.ExactShapley()(question).values.tolist()
+    (3, [[1.0, 1.0, 0.0]])
+    """
 
     def bind(self, layout: Layout, x: Tensor) -> Partition:
         # Several tensors have no shape in common, and their features lie in one row.
@@ -40,6 +53,9 @@ class Elements(Features):
 class Columns(Features):
     """The columns of a table, with names and with groups of columns that stand or fall together.
 
+    A group is one player of the game: a coalition has all of its columns or none, as the one-hot columns
+    of one field need it. Its credit of slopes is their sum.
+
     Settings:
         names: one for each column; those of the DataFrame where nothing is said.
         groups: a group's name to its columns, by name, by number or as a slice of numbers (one-hot
@@ -49,7 +65,8 @@ class Columns(Features):
             number: codes, numbers that only name something. Categories are switched, never
             computed with; columns of texts, bools and pandas' categories are so anyway.
 
-    Errors: InputError for what is no table, names that do not fit, columns in two groups.
+    Shapes: (groups and columns in none,), in the order of their first columns. Errors: InputError for what
+    is no table, names that do not fit, columns in two groups.
 
     >>> import torch, assay
     >>> columns = Columns(("age", "red", "blue"), groups={"colour": ["red", "blue"]})
@@ -192,20 +209,27 @@ def _listed(group: Any, columns: Any) -> list[Any] | slice:
 class Labels(Features):
     """Any map of integers that says which feature each element belongs to; -1 for none.
 
+    Feature j owns the elements with label j: they are removed together, and its credit is the sum of
+    theirs. Elements of -1 are always present and receive none. Organs, boxes, fields of a form, segments
+    of any other program.
+
     Settings:
         map: integers in the shape of one input, of an image without its channels, or either with
             the inputs in front (a map for each). Several tensors take a tuple of maps: a label
             used in two of them is one feature that spans both.
         names: one for each label; the labels themselves where nothing is said.
 
-    Errors: KindError for labels that are no integers, InputError for maps that do not fit or can be
-    read in two ways (as many maps as channels).
+    Shapes: (largest label + 1,); labels that no element bears are features too, and get 0. Errors:
+    KindError for labels that are no integers, InputError for maps that do not fit or can be read in two
+    ways (as many maps as channels).
 
     >>> import torch, assay
     >>> halves = Labels(torch.tensor([0, 0, 1, -1]), names=("left", "right"))
-    >>> question = assay.Question(torch.nn.Linear(4, 1), torch.ones(2, 4), features=halves)
+    >>> question = assay.Question(lambda x: x.sum(1), torch.ones(2, 4), features=halves)
     >>> question.partition.count, question.partition.whole
     (2, False)
+    >>> assay.ExactShapley()(question).values[0].tolist()         # the last number belongs to nobody
+    [2.0, 1.0]
     """
 
     map: Any

@@ -30,6 +30,9 @@ def grid_names(shape: tuple[int, ...]) -> ElementNames:
 class Pixels(Features):
     """The pixels of an image, each over all its channels.
 
+    A pixel is removed in all its colours at once; its credit is the sum of theirs, or their mean. The
+    default of colour pictures (3, height, width).
+
     Settings:
         pooling: "sum" adds the credit of a pixel's channels, so that totals stay what they are;
             "mean" averages it.
@@ -37,14 +40,18 @@ class Pixels(Features):
             depth, height and width. Where nothing is said images are "CHW" or "HW", volumes
             "CDHW". Channels last are "HWC", series "CT" or "TC".
 
-    Errors: SettingError for another pooling or other letters, InputError for what is no image, and
-    for what looks as if its channels came last.
+    Shapes: (height, width) features, or the places of a series or a volume. Errors: SettingError for
+    another pooling or other letters, InputError for what is no image, and for what looks as if its
+    channels came last.
 
     >>> import torch, assay
     >>> mean = lambda x: x.flatten(1).mean(1)
     >>> question = assay.Question(mean, torch.ones(1, 3, 4, 6), features=Pixels())
     >>> question.partition.count, question.partition.shape
     (24, (4, 6))
+    >>> last = assay.Question(mean, torch.ones(1, 4, 6, 3), features=Pixels(axes="HWC"))
+    >>> last.partition.shape
+    (4, 6)
     """
 
     pooling: Pooling = "sum"
@@ -78,14 +85,17 @@ class Pixels(Features):
 class Patches(Features):
     """Squares of an image, all channels together; stretches of a series, cubes of a volume.
 
+    A grid of ceil(height / size) by ceil(width / size) squares: features few enough for Shapley values.
+
     Settings:
         size: the side in pixels. Squares at the far borders are cut where it does not divide the
             image.
         axes: what the axes of one input are, as in `Pixels`: "HWC" for channels last, "CT" for
             series.
 
-    Errors: SettingError for a side below 1, InputError for what is no image or smaller than a side,
-    and for what looks as if its channels came last.
+    Shapes: the grid of squares, (rows, columns) of an image. Errors: SettingError for a side below 1,
+    InputError for what is no image or smaller than a side, and for what looks as if its channels came
+    last.
 
     >>> import torch, assay
     >>> mean = lambda x: x.flatten(1).mean(1)

@@ -42,11 +42,16 @@ class Superpixels(Features):
         algorithm: "slic", whose regions are of even size, or "quickshift", which is LIME's.
         axes: what the axes of one input are, as in `Pixels`: "HWC" for channels last.
 
-    Errors: SettingError for settings out of range, InputError for what is no image, MissingError
-    without scikit-image.
+    Shapes: (regions of the image that has the most,); `question.partition.labels` is the map. Errors:
+    SettingError for settings out of range, InputError for what is no image, MissingError without
+    scikit-image.
 
-    >>> Superpixels(40)
-    Superpixels(segments=40, compactness=10.0, algorithm='slic', axes=None)
+    >>> import torch, assay
+    >>> quarters = torch.tensor([[0.0, 1.0], [2.0, 3.0]]).repeat_interleave(4, 0)
+    >>> image = quarters.repeat_interleave(4, 1).expand(1, 3, 8, 8)
+    >>> question = assay.Question(lambda x: x.flatten(1).mean(1), image, features=Superpixels(4))
+    >>> question.partition.count, question.partition.labels.reshape(3, 8, 8)[0, 0].tolist()
+    (4, [0, 0, 0, 0, 1, 1, 1, 1])
     """
 
     segments: int = 50

@@ -24,7 +24,8 @@ class Tokens(Features):
     Padding, and other numbers that are named so (`[CLS]`, `[SEP]`), own no feature: they are always
     present and receive no credit. The others are counted from the first on, so that it does not
     matter whether rows are padded before or behind, nor how far. The attention mask is context:
-    `context={"attention_mask": Aligned(mask)}`.
+    `context={"attention_mask": Aligned(mask)}`. An absent token is what the removal says:
+    `MaskToken(tokenizer.mask_token_id)`.
 
     Settings:
         padding: the number of the padding token, `tokenizer.pad_token_id`, or several numbers that
@@ -33,8 +34,9 @@ class Tokens(Features):
             order of their numbers. The tokens of each input stand in `answer.names_of(i)`; without
             it their numbers do.
 
-    Errors: KindError for numbers that are no integers, InputError for inputs that are no sequences
-    of integers, or padding alone.
+    Shapes: (tokens of the longest row,); those that a row does not have get 0. Errors: KindError for
+    numbers that are no integers, InputError for inputs that are no sequences of integers, or padding
+    alone.
 
     >>> import torch, assay
     >>> tokens = Tokens(padding=0, vocabulary=["[PAD]", "a", "good", "film"])

@@ -44,8 +44,9 @@ class Words(Features):
             as `lambda text: tokenizer(text, return_offsets_mapping=True)["offset_mapping"]`. What
             lies between words follows the one before, and is never lost.
 
-    Errors: InputError for inputs that are no texts, texts without a word, and words of `split` that
-    a text does not hold; KindError or SettingError for a `split` that says nothing.
+    Shapes: (words of the longest text,). Errors: InputError for inputs that are no texts, texts without a
+    word, and words of `split` that a text does not hold; KindError or SettingError for a `split` that says
+    nothing.
 
     >>> import numpy as np, torch, assay
     >>> praise = lambda texts: np.array([float("good" in text) for text in texts])

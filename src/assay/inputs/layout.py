@@ -153,5 +153,7 @@ def _channels_last(row: Any) -> Any:
     # Tensors of four dimensions are images (n, channels, height, width);
     # others have no such order.
     if isinstance(row, Tensor) and row.dim() == 4:
-        return row.contiguous(memory_format=torch.channels_last)
+        ordered = row.contiguous(memory_format=torch.channels_last)
+        # Images of one channel lie both ways: by their strides alone torch knows which is meant.
+        return ordered if ordered.stride(1) == 1 else row.clone(memory_format=torch.channels_last)
     return row

@@ -99,6 +99,12 @@ class Method(Settings, ABC):
         """The unit of the numbers that these settings give."""
         return Kind.CONTRIBUTION
 
+    def unit(self, partition: Partition) -> Kind:  # may be overridden
+        """The unit of the numbers of these features: `kind`, but for a method whose values can be
+        added up over some feature maps and not over others.
+        """
+        return self.kind
+
     @property
     def axioms(self) -> frozenset[Axiom]:  # may be overridden
         """The axioms that these settings keep."""
@@ -388,6 +394,8 @@ class Method(Settings, ABC):
         facts = {**facts, **{name: _plain(note) for name, note in join.notes.items()}}
         if question.notes:
             facts["layer"] = "; ".join(question.notes)
+        if question.model.one_by_one:
+            facts["rows"] = question.model.one_by_one
         # Several tensors lie in one row of values, and are cut apart again by their shapes.
         if join.partition.identity and len(question.layout.shapes) > 1:
             facts["shapes"] = [list(shape) for shape in question.layout.shapes]
@@ -409,7 +417,7 @@ class Method(Settings, ABC):
             prediction=prediction.to(join.values.dtype),
             names=join.partition.names,
             shape=join.partition.shape,
-            kind=self.kind.value,
+            kind=self.unit(join.partition).value,
             gap=gap,
             standard_error=join.standard_error(),
             facts=facts,
@@ -423,6 +431,7 @@ class Method(Settings, ABC):
             own_names=join.own_names_of_all(),
             targets=join.targets(),
             index=question.index if len(join.values) == question.n else None,
+            present=join.present_in_all(),
         )
 
 
@@ -448,6 +457,8 @@ class _Join:
         self.notes: dict[str, Any] = {}
         self.own_names: list[Sequence[str]] = []
         self.explained: list[str] = []
+        # Which features the inputs of each shard have.
+        self.present: list[Tensor] = []
 
     def add_ends(self, prediction: Tensor, base: Tensor) -> None:
         self.predictions.append(prediction)
@@ -466,6 +477,8 @@ class _Join:
         # A pooled answer is about no single input.
         if piece.ends is None:
             self.explained += shard.explained
+            if not shard.partition.identity:
+                self.present.append(shard.existing_features())
         if piece.ends is not None:
             self.add_ends(*piece.ends)
         self.errors.append(piece.standard_error)
@@ -480,6 +493,12 @@ class _Join:
         if not self.own_names or len(self.own_names) != len(self.values):
             return None
         return tuple(self.own_names)
+
+    def present_in_all(self) -> Tensor | None:
+        """Which features each input has, where some have not all of them."""
+        if all(bool(present.all()) for present in self.present):
+            return None
+        return torch.cat(self.present)
 
     def targets(self) -> tuple[str, ...] | None:
         """What was explained of each input, where the answer is about single ones."""
@@ -609,14 +628,15 @@ def _plain(note: Any) -> Any:
 
 def _added(one: Counter[Any], other: Counter[Any]) -> Counter[Any]:
     """The sums of two counters, and of the counters that they hold."""
-    total: Counter[Any] = Counter()
+    total: dict[Any, Any] = {}
     for name in {**one, **other}:
-        first, second = one[name], other[name]
+        first: Any = one[name]
+        second: Any = other[name]
         if isinstance(first, Counter) or isinstance(second, Counter):
             total[name] = _added(first or Counter(), second or Counter())
         else:
             total[name] = first + second
-    return total
+    return Counter(total)
 
 
 def declared(method: type[Method], name: str) -> Any:

@@ -143,6 +143,25 @@ class IntegratedGradients(Method):
         return question.integrate(straight, weights)
 
 
+def _slope_of_each(points: Tensor, position: Tensor) -> Tensor:
+    """d points / d position (r, elements), each row by its own position (r, 1).
+
+    Backward twice: the pull of directions w is linear in w, and its slope in w is what is asked for.
+    Forward differentiation would do it once, but its first use in a process takes seconds to load.
+    """
+    nothing = torch.zeros_like(points)
+    if not points.requires_grad:
+        return nothing
+    directions = nothing.requires_grad_()
+    (pull,) = torch.autograd.grad(
+        points, position, directions, create_graph=True, materialize_grads=True
+    )
+    if not pull.requires_grad:
+        return nothing.detach()
+    (velocities,) = torch.autograd.grad(pull.sum(), directions, materialize_grads=True)
+    return velocities
+
+
 @final
 @dataclass(frozen=True)
 class Path(Method):
@@ -208,12 +227,11 @@ class Path(Method):
 
     def _walk(self, alphas: Tensor, absent: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Points and velocities (r, elements) at the positions alphas (r,)."""
-        position = alphas.unsqueeze(1)
-        # Forward differentiation gives points and velocities in one pass.
-        points, velocities = torch.func.jvp(  # type: ignore[misc]
-            lambda a: self._points(a, absent, x), (position,), (torch.ones_like(position),)
-        )
-        return points.detach(), velocities.detach()
+        with torch.enable_grad():
+            leaf = alphas.unsqueeze(1).requires_grad_()
+            points = self._points(leaf.clone(), absent, x)
+            velocities = _slope_of_each(points, leaf)
+        return points.detach(), velocities
 
     def _points(self, position: Tensor, absent: Tensor, x: Tensor) -> Tensor:
         """What the path says, or a refusal that names it."""

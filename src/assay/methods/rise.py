@@ -21,6 +21,7 @@ from torch import Tensor
 
 from assay.answers.attribution import Kind
 from assay.errors import InputError, SettingError
+from assay.features.partition import Partition
 from assay.methods.base import Axiom, Estimate, Method
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
@@ -326,9 +327,12 @@ class Rise(Method):
 
     Cost: `masks` evaluations (times the draws of the removal). Sums are kept in grid space, and
     masks are made in pieces: memory does not grow with their number. Values: (n, features), in
-    units of the target; the standard error comes from independent blocks of masks, widened by
-    Student's factor, so that 1.96 of them make a 95 % interval also from two blocks. Errors:
-    InputError for settings that leave no estimate, or more than 2^20 masks to enumerate.
+    units of the target. Centred ones of features that are a cell each (a line, or a grid as fine
+    as the map) are contributions; places that share a cell get what the cell does, each in full,
+    and levels have no zero: those are weights, and no metric adds them up. The standard
+    error comes from independent blocks of masks, widened by Student's factor, so that 1.96 of them
+    make a 95 % interval also from two blocks. Errors: InputError for settings that leave no
+    estimate, or more than 2^20 masks to enumerate.
 
     >>> from assay import Question
     >>> question = Question(lambda x: 2 * x[:, 0] - x[:, 1], torch.tensor([[1.0, 3.0]]))
@@ -389,9 +393,15 @@ class Rise(Method):
     def kind(self) -> Kind:
         return Kind.CONTRIBUTION if self.estimator == "centred" else Kind.WEIGHT
 
+    def unit(self, partition: Partition) -> Kind:
+        # Places that are shown and hidden together each get what all of them do: their sum counts
+        # it once for every place of a cell, and for every axis in front that shares the mask.
+        grid = lattice(_map_shape(partition), self.grid, torch.device("cpu"))
+        return self.kind if grid.shifts == 1 and grid.layers == 1 else Kind.WEIGHT
+
     def players(self, question: Question) -> Tensor | None:
         # On a map masks cover places, whatever stands there.
-        if len(_map_shape(question)) > 1:
+        if len(_map_shape(question.partition)) > 1:
             return None
         own_cells = self.grid is None or self.grid >= question.partition.count
         if self.estimator == "centred" and own_cells:
@@ -443,7 +453,7 @@ class Rise(Method):
 
     def _plan(self, question: Question, seed: int) -> tuple[Lattice, Iterator[Block]]:
         """The grid over the question's feature map, and the masks in blocks."""
-        grid = lattice(_map_shape(question), self.grid, question.x.device)
+        grid = lattice(_map_shape(question.partition), self.grid, question.x.device)
         if self.masks == "all":
             if grid.shifts << grid.cells > _MOST_MASKS:
                 raise InputError(
@@ -487,9 +497,8 @@ class Rise(Method):
         return covariance / variance, error
 
 
-def _map_shape(question: Question) -> tuple[int, ...]:
+def _map_shape(partition: Partition) -> tuple[int, ...]:
     """The feature map, or one line of features where they have no map of their own."""
-    partition = question.partition
     if math.prod(partition.shape) != partition.count:
         return (partition.count,)
     return partition.shape

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from assay.answers.attribution import Kind
 from assay.errors import KindError, SettingError
+from assay.features.partition import Partition
 from assay.inputs.spreads import as_spread, check_moves, in_units, left_alone
 from assay.methods.base import Axiom, Estimate, Method
 from assay.models.base import Ability
@@ -50,6 +51,11 @@ class Around(Method):
     @property
     def kind(self) -> Kind:
         return self.method.kind
+
+    def unit(self, partition: Partition) -> Kind:
+        # A wrapper that changes the unit says so by its kind.
+        kept = self.kind is self.method.kind
+        return self.method.unit(partition) if kept else self.kind
 
     @property
     def pools_inputs(self) -> bool:

@@ -80,6 +80,8 @@ class Model(ABC):
     """Rows of the largest chunk that is tried."""
     chunking: Chunking = Chunking()
     """What `wrap` was told about chunks."""
+    one_by_one: str = ""
+    """Why rows are asked one at a time although nobody has said so; empty where they are not."""
 
     @property
     def name(self) -> str:  # may be overridden
@@ -95,6 +97,10 @@ class Model(ABC):
             context: further arguments by name; nothing where the question has none.
             memory_format: how the rows may be laid out; to ignore it is always right.
         """
+
+    def first_call(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:  # may be overridden
+        """`call` of a question's first row, which may tell how the others have to be asked."""
+        return self.call(rows, context)
 
     def call_changed(  # may be overridden
         self, rows: Rows, change: LocalChange, context: Mapping[str, Any], memory_format: int = 0
@@ -257,12 +263,29 @@ def _not_one_tensor(outputs: Any, who: str) -> KindError:
                 "Make one number or row of numbers of each input's record: wrap(model, "
                 "output=lambda out: torch.stack([part['scores'].sum() for part in out]))."
             )
+        if _is_classified(outputs):
+            advice = _BY_LABEL
     elif isinstance(outputs, Mapping):
         part = repr(next(iter(outputs))) if outputs else "..."
         advice = f"Say which part is meant: wrap(model, output={part})."
     elif isinstance(outputs, tuple | list):
         advice = "Say which part is meant: wrap(model, output=0) for its first part."
     return KindError(expected=f"one tensor of outputs from {who}", got=kind, advice=advice)
+
+
+_BY_LABEL = (
+    "Make one row of scores of each input's records, in the order of their labels, with all labels "
+    "in every row (top_k=None): wrap(model, output=lambda out: torch.tensor([[part['score'] for "
+    "part in sorted(row, key=lambda part: part['label'])] for row in out]))."
+)
+
+
+def _is_classified(outputs: Any) -> bool:
+    """Whether a list holds records of a label and its score, or lists of them, as pipelines give."""
+    first = next(iter(outputs), None)
+    if isinstance(first, list | tuple):
+        return _is_classified(first)
+    return isinstance(first, Mapping) and {"label", "score"} <= set(first)
 
 
 ABSENT = "with everything removed"

@@ -234,6 +234,7 @@ def _advice(error: Exception, asked: Asked) -> str:
         return _other_removal(asked)
     if isinstance(error, _TELLING) or type(error).__name__ in _TELLING_NAMES:
         for find in (
+            _row_that_fails,
             _arguments,
             _columns,
             _as_array,
@@ -447,6 +448,59 @@ def _fixed(asked: Asked) -> str:
         f"Beside the rows it was told {shapes}: what has one row per input follows it through every "
         "chunk as Aligned(tensor), Shared(tensor) stays as it is whatever the number of rows."
     )
+
+
+def _row_that_fails(asked: Asked) -> str:
+    """Whether it is one row that the predictor fails on, found by halving, and others it answers."""
+    if asked.context:
+        return ""
+    rows = asked.rows
+    if len(rows[0]) == 1 and asked.whole is not None and "clean" in asked.where:
+        rows = tuple(asked.whole())
+    start, stop = 0, len(rows[0])
+    # Where it answers no other row, the mistake is one of all rows.
+    for other in {0, stop - 1}:
+        if _takes(asked.model, _between(rows, other, other + 1)):
+            break
+    else:
+        return ""
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        if not _takes(asked.model, _between(rows, start, middle)):
+            stop = middle
+        elif not _takes(asked.model, _between(rows, middle, stop)):
+            start = middle
+        # It fails on rows together alone.
+        else:
+            return ""
+    shown = ", ".join(map(_content, _between(rows, start, stop)))
+    if len(shown) > _LONGEST:
+        shown = f"{shown[:_LONGEST]}..."
+    return (
+        f"It fails on the row {shown}, and answers others: leave that input out, or wrap a function "
+        "that answers it too."
+    )
+
+
+def _between(rows: Rows, start: int, stop: int) -> Rows:
+    return tuple(row.iloc[start:stop] if hasattr(row, "iloc") else row[start:stop] for row in rows)
+
+
+def _takes(model: Model, rows: Rows) -> bool:
+    """Whether the predictor answers these rows without an exception."""
+    try:
+        with torch.no_grad():
+            model.call(tuple(row.clone() if isinstance(row, Tensor) else row for row in rows), {})
+    except Exception:  # whatever it raises, it is not an answer
+        return False
+    return True
+
+
+def _content(row: Any) -> str:
+    """What stands in rows of a single one."""
+    if hasattr(row, "iloc"):
+        return str(row.iloc[0].to_dict())
+    return repr(row[0].tolist() if isinstance(row, Tensor) else row[0])
 
 
 def _described(row: Any) -> str:

@@ -59,6 +59,10 @@ class _Reader:
         if id(thing) in self._open or len(self._open) > _DEPTH or self._left < 0:
             self._tag("again", _kind(thing))
             return
+        # Most parts of a forest are numbers and words, which hold nothing and cannot fail.
+        if type(thing) in _ATOMS:
+            self._tag(type(thing).__name__, repr(thing))
+            return
         self._open.add(id(thing))
         try:
             self._read(thing)
@@ -68,7 +72,11 @@ class _Reader:
             self._open.discard(id(thing))
 
     def _read(self, thing: Any) -> None:
-        if thing is None or isinstance(thing, bool | int | float | complex | str | enum.Enum):
+        # The kinds that a forest is made of are looked up, not tried one after the other.
+        known = _EXACTLY.get(type(thing))
+        if known is not None:
+            known(self, thing)
+        elif thing is None or isinstance(thing, bool | int | float | complex | str | enum.Enum):
             self._tag(
                 type(thing).__name__, str(thing) if isinstance(thing, enum.Enum) else repr(thing)
             )
@@ -83,9 +91,7 @@ class _Reader:
             self._object(thing)
 
     def _tag(self, *words: str) -> None:
-        for word in words:
-            code = word.encode("utf-8", "surrogatepass")
-            self.hashed.update(len(code).to_bytes(8, "little") + code)
+        self.hashed.update(b"".join(map(_framed, words)))
 
     def _parts(self, name: str, parts: Parts) -> None:
         listed = list(parts)
@@ -104,13 +110,14 @@ class _Reader:
             self.read(value)
 
     def _array(self, array: np.ndarray[Any, Any]) -> None:
-        self._tag("array", str(array.dtype), str(array.shape))
-        if array.dtype.hasobject:
+        dtype = array.dtype
+        self._tag("array", _dtype_name(dtype), str(array.shape))
+        if dtype.hasobject:
             self._parts("objects", array.reshape(-1).tolist())
             return
         # What lies between the fields of a record is anything.
-        if array.dtype.names:
-            for name in array.dtype.names:
+        if dtype.names and not _is_packed(dtype):
+            for name in dtype.names:
                 self._array(array[name])
             return
         flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
@@ -127,7 +134,9 @@ class _Reader:
             return
         if tensor.layout is not torch.strided:
             tensor = tensor.to_dense()
-        plain = tensor.detach().cpu().contiguous().reshape(-1)
+        plain = tensor.detach().cpu().contiguous()
+        # One number that was expanded has a stride of 0, which no view as bytes has.
+        plain = plain.as_strided((plain.numel(),), (1,))
         if plain.numel():
             self._array(plain.view(torch.uint8).numpy())
 
@@ -267,6 +276,52 @@ _SETTINGS = (
     Tensor,
     functools.partial,
 )
+
+
+_EXACTLY: dict[type, Callable[[_Reader, Any], None]] = {
+    np.ndarray: _Reader._array,
+    dict: _Reader._mapping,
+    tuple: lambda reader, thing: reader._parts("tuple", thing),
+    list: lambda reader, thing: reader._parts("list", thing),
+    type: _Reader._class,
+}
+"""The readers above, of things that are of these kinds and no other."""
+
+
+_ATOMS = frozenset({type(None), bool, int, float, complex, str})
+
+
+@functools.lru_cache(maxsize=4096)
+def _framed(word: str) -> bytes:
+    """A word as bytes with its length; the same few come again in every tree of a forest."""
+    code = word.encode("utf-8", "surrogatepass")
+    return len(code).to_bytes(8, "little") + code
+
+
+@functools.lru_cache(maxsize=256)
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    """A number type in words, which numpy spells anew each time: of a record that takes longer than
+    to hash it.
+    """
+    return str(dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _is_packed(dtype: np.dtype[Any]) -> bool:
+    """Whether every byte of a record belongs to one of its fields."""
+    if dtype.subdtype is not None:
+        return _is_packed(dtype.subdtype[0])
+    if dtype.names is None or dtype.fields is None:
+        return True
+    places = [dtype.fields[name] for name in dtype.names]
+    ends = [(offset, offset + field.itemsize) for field, offset, *_ in places]
+    # One begins where the one before ends; fields may also lie over one another.
+    covered = 0
+    for start, stop in sorted(ends):
+        if start > covered:
+            return False
+        covered = max(covered, stop)
+    return covered == dtype.itemsize and all(_is_packed(field) for field, *_ in places)
 
 
 _hashes: WeakKeyDictionary[nn.Module, tuple[Any, bytes]] = WeakKeyDictionary()

@@ -1,7 +1,8 @@
 """Numbers as a page writes them: one form for a column, so that digits stand below each other.
 
 Three significant digits for a number by itself; a column has as many decimals as its smallest
-number needs, or powers of ten throughout where its numbers lie decades apart.
+number needs, or powers of ten throughout where its numbers lie decades apart. What is 0, or nothing
+but the rounding of the others, is no such number: it asks for no powers of ten.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from typing import Any, final
 
 # Numbers of one column that are further apart than this are all written with powers of ten.
 FAR_APART = 1000
+
+# What is smaller than this share of the largest number of its column is rounding, as a difference of
+# two equal scores in single precision is (2^-24 for each of a few operations).
+ROUNDING = 1e-6
 
 SMALLEST = 1e-3  # what is written without a power of ten, from here
 LARGEST = 1e6  # to there
@@ -58,6 +63,9 @@ class Form:
         if value == 0:
             return "0"
         text = f"{value:.2e}" if self.decimals is None else f"{value:.{self.decimals}f}"
+        # Not 0, and nothing of it is left by the decimals of its column.
+        if float(text) == 0:
+            return "≈ 0"
         return text.replace("-", "−")
 
 
@@ -66,14 +74,16 @@ def form_of(values: Iterable[float]) -> Form:
 
     >>> [form_of([0.00205, 0.0321])(value) for value in (0.00205, 0.0321)]
     ['0.0021', '0.0321']
-    >>> [form_of([1e-9, 0.5])(value) for value in (1e-9, 0.5, 0.0)]
-    ['1.00e−09', '5.00e−01', '0']
+    >>> [form_of([1e-5, 0.5])(value) for value in (1e-5, 0.5, 0.0)]
+    ['1.00e−05', '5.00e−01', '0']
+    >>> [form_of([-461.5, -5.5e-07, 0.0])(value) for value in (-461.5, -5.5e-07, 0.0)]
+    ['−462', '≈ 0', '0']
     """
     sizes = [abs(value) for value in values if math.isfinite(value) and value != 0]
     if not sizes:
         return Form(2)
-    low = min(sizes)
     high = max(sizes)
+    low = min(size for size in sizes if size >= ROUNDING * high)
     if high > FAR_APART * low or not SMALLEST <= high < LARGEST:
         return Form(None)
     # Three digits of the largest, two of the smallest.

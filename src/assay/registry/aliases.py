@@ -299,6 +299,24 @@ ALIASES: tuple[Alias, ...] = (
     *_missing("zennit", _RELEVANCE, "Epsilon", "Gamma", "ZPlus", "AlphaBeta", "ZBox", "WSquare"),
     *_missing("zennit", _GUIDED, "GuidedBackprop", "DeconvNet", "ExcitationBackprop"),
     *_missing("zennit", _GUIDED, "BetaSmooth"),
+    # pytorch-grad-cam: maps of a layer, of which some are questions behind it.
+    *_code(
+        "pytorch-grad-cam",
+        ("target_layers", "question.after(layer)", ""),
+        ("ClassifierOutputTarget", "target=Output(index)", "or `target=index`"),
+        (
+            "HiResCAM",
+            "InputXGradient()(question.after(layer, Pixels()))",
+            "signed; rectified and scaled there",
+        ),
+        (
+            "AblationCAM",
+            "Occlusion()(question.after(layer, Labels(map)))",
+            "the loss without each channel; weights of a map there",
+        ),
+    ),
+    *_missing("pytorch-grad-cam", _CAM, "GradCAM", "GradCAMPlusPlus", "ScoreCAM", "XGradCAM"),
+    *_missing("pytorch-grad-cam", _CAM, "EigenCAM", "LayerCAM", "FullGrad"),
     # Quantus: metrics alone.
     *_settings(
         "Quantus",

@@ -185,6 +185,7 @@ class Conditional(Removal):
     """What is absent follows its distribution in `rows` given what is present.
 
     v(S) = E[f(x_S, X_A) | X_S = x_S]: the conditional (observational) game, averaged over draws.
+    Features that only go along with others then share their credit.
 
     Settings:
         rows: data of the inputs' kind, from which the distribution is estimated.
@@ -199,12 +200,16 @@ class Conditional(Removal):
         width: of the kernel, in standard deviations; 0.1 is what the authors fix it at.
         seed: of the Sobol points' scrambling.
 
-    Cost: `draws` evaluations per mask. Errors: SettingError for settings out of range, InputError
-    for too few rows, KindError for masks that are not bool.
+    Units: those of the inputs. Cost: `draws` evaluations per mask. Errors: SettingError for settings out of
+    range, InputError for too few rows, KindError for masks that are not bool.
 
-    >>> import torch
-    >>> Conditional(torch.randn(50, 3), draws=16)
-    Conditional(<Tensor of shape (50, 3)>, kind='gaussian', draws=16, width=0.1, seed=0)
+    >>> import torch, assay
+    >>> twice = torch.randn(50, 1, generator=torch.Generator().manual_seed(0)).repeat(1, 2)
+    >>> first = lambda x: x[:, 0]                                    # the model never sees the copy
+    >>> question = assay.Question(first, torch.ones(1, 2), removal=Conditional(twice, draws=16))
+    >>> values = assay.ExactShapley()(question).values
+    >>> bool((values[0, 0] - values[0, 1]).abs() < 1e-4)              # and yet they share
+    True
     """
 
     rows: Any

@@ -84,7 +84,10 @@ def _with_rows(part: Tensor, rows: int) -> Tensor:
 @final
 @dataclass(frozen=True, eq=False)
 class Baseline(Removal):
-    """A fixed value in the place of what is absent.
+    """A fixed value in the place of what is absent: v(S) = f(x_S, b).
+
+    The baseline of integrated gradients and of Shapley values with a single reference (Sundararajan and
+    Najmi 2020, "baseline Shapley"). Where the input equals it there is nothing to remove, and no credit.
 
     Settings:
         value: one number for every element, one input's worth of numbers, or one such for each
@@ -92,7 +95,8 @@ class Baseline(Removal):
             input's own. 0 is the usual choice where inputs are
             centred; for images it is black or grey, whatever their scaling makes of it.
 
-    Errors: InputError for values that do not fit the inputs' shape or type, or are not finite.
+    Units: those of the inputs; a table takes a frame of one row. Cost: 1 evaluation per mask. Errors:
+    InputError for values that do not fit the inputs' shape or type, or are not finite.
 
     >>> import torch, assay
     >>> x = torch.ones(2, 3)
@@ -193,7 +197,7 @@ class Baseline(Removal):
 @final
 @dataclass(frozen=True, eq=False)
 class Mean(Removal):
-    """The mean of some rows: one baseline, not an average over predictions.
+    """The mean of some rows: one baseline b = (1 / r) sum_k row_k, not an average over predictions.
 
     That average is `Background`; the two agree where the model is linear. Categories have no mean:
     of theirs it is the mode, the most frequent level (of several, the one that comes first).
@@ -201,7 +205,17 @@ class Mean(Removal):
     Settings:
         rows: data of the inputs' kind (r, ...), averaged in float64.
 
-    Errors: InputError for integer inputs, and for rows that are none or not finite.
+    Units: those of the inputs. Cost: 1 evaluation per mask. Errors: InputError for integer inputs, and for
+    rows that are none or not finite.
+
+    >>> import torch, assay
+    >>> rows = torch.tensor([[0.0, 1.0], [4.0, 3.0]])
+    >>> x, square = torch.tensor([[1.0, 1.0]]), lambda x: x[:, 0] ** 2
+    >>> question = assay.Question(square, x, removal=Mean(rows))
+    >>> question.absent.tolist(), question.base.tolist()                  # f of the mean
+    ([[2.0, 2.0]], [4.0])
+    >>> assay.Question(square, x, removal=assay.Background(rows)).base.tolist()       # the mean of f
+    [8.0]
     """
 
     rows: Any
@@ -231,7 +245,8 @@ class Mean(Removal):
 class Blur(Removal):
     """The image itself, blurred by a Gaussian (Fong and Vedaldi 2017); a series or a volume likewise.
 
-    The image goes on as its mirror behind the border. Channels are blurred one by one.
+    b = x * N(0, sigma^2), along each axis of places. The image goes on as its mirror behind the border.
+    Channels are blurred one by one. It hides details and keeps the colour.
 
     Settings:
         sigma: standard deviation in pixels. The kernel reaches 4 of them to each side.
@@ -239,8 +254,8 @@ class Blur(Removal):
             depth, height and width. Where nothing is said images are "CHW" or "HW", volumes
             "CDHW". Channels last are "HWC", series "CT" or "TC".
 
-    Errors: SettingError for a sigma that is not positive, InputError for what is no floating image
-    or looks as if its channels came last.
+    Units: those of the inputs. Cost: 1 evaluation per mask. Errors: SettingError for a sigma that is not
+    positive, InputError for what is no floating image or looks as if its channels came last.
 
     >>> import torch, assay
     >>> mean = lambda x: x.flatten(1).mean(1)
@@ -307,8 +322,8 @@ class Blur(Removal):
 class Noise(Removal):
     """Gaussian noise N(mean, sigma^2) on every element, drawn for each input by itself.
 
-    The noise comes from the seed and the input's own bytes, so that an answer does not depend on
-    the inputs beside it.
+    v(S) = (1 / draws) sum_k f(x_S, e_k). The noise comes from the seed and the input's own bytes, so that
+    an answer does not depend on the inputs beside it.
 
     Settings:
         sigma: standard deviation, in the inputs' units, or in those of `scale`.
@@ -317,8 +332,14 @@ class Noise(Removal):
         seed: of the streams.
         scale: rows of data; sigma then counts in standard deviations of each of their columns.
 
-    Cost: `draws` evaluations per mask. Errors: SettingError for settings out of range, InputError
-    for integer inputs and for categories.
+    Units: those of the inputs. Cost: `draws` evaluations per mask. Errors: SettingError for settings out of
+    range, InputError for integer inputs and for categories.
+
+    >>> import torch, assay
+    >>> x = torch.ones(2, 3)
+    >>> question = assay.Question(lambda x: x.sum(1), x, removal=Noise(0.1, mean=5.0, draws=400))
+    >>> question.replacements, question.base.round().tolist()           # three times the mean
+    (400, [15.0, 15.0])
     """
 
     sigma: float
@@ -357,12 +378,23 @@ class Noise(Removal):
 class Background(Removal):
     """Rows of data: a value is the average over all of them (marginal expectation).
 
-    v(S) = (1 / r) sum_k f(x_S, b_k): the interventional game (Janzing et al. 2020).
+    v(S) = (1 / r) sum_k f(x_S, b_k): the interventional game (Janzing et al. 2020). Columns are replaced
+    without regard to what is present, so that rows may be asked which cannot be.
 
     Settings:
         rows: data of the inputs' kind (r, ...); every row counts, none is sampled.
 
-    Cost: r evaluations per mask. Errors: InputError for rows that are none or do not fit.
+    Units: those of the inputs; a table takes a frame, texts take texts. Cost: r evaluations per mask.
+    Errors: InputError for rows that are none or do not fit, and for gaps where the model takes none.
+
+    >>> import torch, assay
+    >>> rows = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
+    >>> product = lambda x: x[:, 0] * x[:, 1]
+    >>> question = assay.Question(product, torch.tensor([[4.0, 5.0]]), removal=Background(rows))
+    >>> question.base.tolist()                                           # (0 * 1 + 2 * 3) / 2
+    [3.0]
+    >>> question.value(torch.tensor([[True, False]])).tolist()           # (4 * 1 + 4 * 3) / 2
+    [[8.0]]
     """
 
     rows: Any

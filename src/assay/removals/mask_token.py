@@ -23,14 +23,24 @@ from assay.removals.base import Absent, FixedAbsent, Removal
 class MaskToken(Removal):
     """An absent word or token is replaced by a mask.
 
+    Dropped words are what LIME for texts asks about (Ribeiro et al. 2016); a mask is what masked
+    language models were trained on. Punctuation behind a word goes with it.
+
     Settings:
-        token: a string for texts, where "" drops the word (Ribeiro et al. 2016); the number of the
-            mask token for integer inputs.
+        token: a string for texts, where "" drops the word; the number of the mask token for integer
+            inputs.
 
-    Errors: KindError for a number with texts, or a string with anything else.
+    Units: none. Cost: 1 evaluation per mask. Errors: KindError for a number with texts, or a string with
+    anything else.
 
-    >>> MaskToken("[MASK]")
-    MaskToken(token='[MASK]')
+    >>> import numpy as np, assay
+    >>> asked = []
+    >>> def length(texts):
+    ...     asked.extend(texts)
+    ...     return np.array([float(len(text)) for text in texts])
+    >>> question = assay.Question(length, ["so good!"], removal=MaskToken("[MASK]"))
+    >>> question.base.tolist(), asked[-1]
+    ([13.0], '[MASK] [MASK]')
     """
 
     token: str | int = ""

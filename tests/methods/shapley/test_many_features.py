@@ -110,3 +110,23 @@ def test_methods_that_check_each_other_walk_orderings_of_their_own() -> None:
     one = assay.PermutationShapley(40)(question)
     other = SamplingShapley(20)(question)
     assert bool((one.values != other.values).any())
+
+
+@pytest.mark.parametrize(("features", "budget"), [(204, 1024), (205, 1025), (1000, 5000)])
+def test_a_proxy_whose_budget_nobody_chose_has_enough(features: int, budget: int) -> None:
+    design = ProxyShap().design(features, seed=0)
+    assert 2 * len(design.half) == budget // 2 * 2
+    assert ProxyShap().held(features) == 2 + budget
+
+
+def test_a_proxy_of_300_features_is_asked_without_a_budget() -> None:
+    answer = ProxyShap()(sums(300))
+    assert float(answer.gap.abs().max()) < 1e-10  # type: ignore[union-attr]
+    # Coalitions with the empty and the full one, and five rows of the chores: two alone and
+    # together, the clean one, the absent one.
+    assert answer.facts["forwards"] - 1502 in range(1, 7)
+
+
+def test_a_budget_that_was_chosen_is_kept() -> None:
+    with pytest.raises(InputError, match=r"leave it out .then it is 1500"):
+        ProxyShap(budget=1024).design(300, seed=0)

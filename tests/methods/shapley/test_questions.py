@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+import assay
 from assay.answers.attribution import Attribution
 from assay.errors import InputError
 from assay.features.elements import Columns, Labels
+from assay.methods.base import Method
 from assay.methods.shapley.exact import ExactShapley
 from assay.methods.shapley.games import shapley_values
 from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap
@@ -86,6 +88,38 @@ def same_as_alone(answer: Attribution, alone: Attribution) -> None:
             torch.testing.assert_close(shared, single, rtol=0, atol=TOLERANCE)
     # A function that counts its calls in a list is another one after each call.
     assert {**answer.provenance, "question": ""} == {**alone.provenance, "question": ""}
+
+
+@pytest.mark.parametrize(
+    ("method", "shared"),
+    [
+        (ExactShapley(), True),
+        (KernelShap(budget=20), True),
+        (assay.PermutationShapley(orderings=2), True),
+        (assay.ProxyShap(budget=40), True),
+        (assay.OwenValues(), True),
+        (assay.LowOrderShap(), True),
+        (assay.SamplingShapley(draws=4), False),
+        (assay.LinearShap(), False),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_who_shares_the_rows_among_outputs(method: Method, shared: bool) -> None:
+    weights = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).double()
+    rows = []
+
+    def model(x: Tensor) -> Tensor:
+        rows.append(len(x))
+        return x @ weights
+
+    question = Question(model, torch.rand(2, 4).double(), target=0)
+    method(question)
+    one = sum(rows)
+    rows.clear()
+    method.for_outputs(Question(model, question.x, target=0))
+    # Three outputs: one table of coalitions, or one for each.
+    assert (sum(rows) < 1.5 * one) == shared
+    assert shared or sum(rows) > 2 * one
 
 
 def test_the_outputs_that_are_picked_are_answered() -> None:

@@ -95,7 +95,7 @@ def test_the_proxys_error_joins_posterior_and_regression() -> None:
     residuals = np.concatenate((ends, missed[:-1], -missed[:-1]))
     _, doubt = regress(torch.from_numpy(residuals), design)
     assert float(doubt.max()) > 0.01 * float(np.sqrt(variance).max()), "both terms count here"
-    np.testing.assert_allclose(error, np.sqrt(variance + doubt.numpy() ** 2), rtol=1e-5)
+    np.testing.assert_allclose(error, np.sqrt(variance + doubt.numpy() ** 2), rtol=1e-10)
     assert np.isfinite(values).all()
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import assay
+import zoo
 from assay.models.networks import fused as fused_file
 from assay.models.networks import graph
 from assay.models.networks.fused import fused, may_be_asked
@@ -161,5 +162,40 @@ def test_slopes_of_single_precision_agree_where_units_flip() -> None:
         nn.Sequential(nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU(), nn.Flatten())
     )
     form = fused(net, (randn(4, 3, 40, 40, seed=1),), lambda out: out)
+    assert form is not None
+    assert may_be_asked(form)
+
+
+@final
+class Noted(nn.Module):
+    """Convolves, and notes in which order of memory the images came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.orders: list[Any] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.orders.append(x.stride())
+        return self.conv(x).relu().flatten(1)
+
+
+def test_forms_are_compared_in_the_order_in_which_they_are_asked() -> None:
+    """Rounding differs between the orders, and pooling takes another of two pixels that tie."""
+    net = Noted()
+    assert fused(net, (randn(4, 1, 8, 8, seed=1),), lambda out: out) is not None
+    orders = [order for order in net.orders if isinstance(order, tuple)]
+    assert orders
+    assert all(order[1] == 1 for order in orders)
+
+
+@zoo.needs_data
+def test_a_form_with_pooling_keeps_its_slopes_on_a_plain_background() -> None:
+    """Near the black baseline pixels tie but for rounding."""
+    net = zoo.DigitNet().eval().requires_grad_(False)
+    images = zoo.mnist(count=50)[0]
+    # The rows that integrated gradients of 50 steps are compared on.
+    steps = torch.tensor([0.01, 0.33, 0.67, 0.99])[:, None, None, None]
+    form = fused(net, (images[[0, 16, 33, 49]] * steps,), lambda out: out)
     assert form is not None
     assert may_be_asked(form)

@@ -140,7 +140,10 @@ _TYPES: dict[str, torch.dtype] = {
 
 def _encoded(tensor: Tensor) -> list[Any]:
     # Bytes, not numpy numbers: numpy does not know bfloat16.
-    raw = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    whole = tensor.contiguous()
+    # One number that was expanded has a stride of 0, which no view as bytes has.
+    flat = whole.as_strided((whole.numel(),), (1,))
+    raw = flat.view(torch.uint8).numpy().tobytes()
     packed = zlib.compress(raw)
     # Whoever reads it bounds what a file may grow to: very regular rows are kept as they are.
     if len(raw) > _LARGE and len(packed) * _WELL_PACKED < len(raw):

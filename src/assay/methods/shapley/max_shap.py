@@ -11,10 +11,16 @@ from typing import ClassVar, final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from assay.errors import InputError
 from assay.methods.base import Axiom, Method
+from assay.numerics import rng
 from assay.question.question import Question
+
+_CHECKS = (
+    3  # coalitions drawn at random, each with what it leaves out, at which the model is tried out
+)
 
 _TOLERANCE = 1e-5  # relative to the largest answer, in which single precision rounds
 
@@ -102,7 +108,8 @@ class MaxShap(Method):
     which holds whatever each input is replaced by. A feature of several elements is worth its
     largest one. Values are averaged over the draws of the removal.
 
-    Cost: 2 evaluations per input, to check that the model is a maximum; O(M log M) arithmetic.
+    Cost: 9 evaluations per input, to check that the model is a maximum: with everything present,
+    nothing, all but the largest, and at six coalitions drawn at random; O(M log M) arithmetic.
     Values (n, features) in units of the target. Errors: InputError for another model.
 
     >>> from assay.question.question import Question
@@ -112,18 +119,18 @@ class MaxShap(Method):
     """
 
     axioms = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY, Axiom.SYMMETRY})
-    cost: ClassVar[str] = "2"
+    cost: ClassVar[str] = "9"
 
     def values(self, question: Question, seed: int) -> Tensor:
         x = question.x
         labels = question.partition.labels
         count = question.partition.count
         draws = question.replacements
-        _check_maximum(question)
         # Elements that nobody owns are always present: a
         # slot of their own, which is the floor.
         slots = torch.where(labels < 0, count, labels).expand(len(x), -1)
         largest = _largest(x, slots, count)
+        _check_maximum(question, largest[:, :-1], seed)
         floor = largest[:, -1]
         rows = torch.arange(len(x), device=x.device)
         total = torch.zeros(len(x), count, dtype=torch.float64, device=x.device)
@@ -141,10 +148,21 @@ def _largest(x: Tensor, slots: Tensor, count: int) -> Tensor:
     return lowest.scatter_reduce(1, slots, x.to(torch.float64), "amax")
 
 
-def _check_maximum(question: Question) -> None:
+def _check_maximum(question: Question, largest: Tensor, seed: int) -> None:
+    """Refuses a model that answers with something else, where features are absent too.
+
+    `largest` (n, features). A model may answer with one of its inputs, which is the largest: there
+    the coalition without it tells.
+    """
+    count = largest.shape[1]
     rows = torch.arange(len(question.x), device=question.x.device)
-    removed = question.removed(rows, torch.zeros_like(rows))
-    for points in (question.x, removed):
+    first = torch.zeros_like(rows)
+    without = ~one_hot(largest.argmax(dim=1), count).bool()
+    drawn = torch.from_numpy(rng.shared(seed, "maximum check").random((_CHECKS, count)) < 0.5)
+    coalitions = torch.cat((drawn, ~drawn)).to(rows.device)
+    masks = (without, *(present.expand_as(without) for present in coalitions))
+    masked = (question.masked(rows, present, first) for present in masks)
+    for points in (question.x, question.removed(rows, first), *masked):
         answers = question.score(points).to(torch.float64)
         expected = points.amax(dim=1).to(torch.float64)
         largest_gap = (answers - expected).abs().max()

@@ -40,6 +40,9 @@ from assay.numerics.gaussian_process import (
 )
 from assay.question.question import Question
 
+_DEFAULT_BUDGET = 1024  # coalitions where nothing is said
+_LEAST_PER_FEATURE = 5  # coalitions without which a proxy is not fitted
+
 _MAX_TRAINING = 300  # coalitions that choose the proxy's hyperparameters; all of them fit it
 
 _ROUNDS = 25  # of the optimiser
@@ -286,7 +289,7 @@ class ProxyShap(MaskMethod):
 
     Settings:
         budget: coalitions besides the empty and the full one; at least 5 per feature, 10 are
-            better.
+            better. Where nothing is said, 1,024, and 5 per feature of more than 204.
         weighting: how sizes share the coalitions, as for `KernelShap`.
 
     Cost: budget + 2 evaluations per input and draw of the removal. Values (n, features) in units of
@@ -297,7 +300,7 @@ class ProxyShap(MaskMethod):
     [0.5, 0.5]
     """
 
-    budget: int = 1024
+    budget: int | None = None
     weighting: Weighting = "mixture"
 
     axioms = frozenset({Axiom.COMPLETENESS})
@@ -305,23 +308,33 @@ class ProxyShap(MaskMethod):
 
     def design(self, features: int, seed: int) -> Design:
         """The pairs of coalitions that the budget buys."""
-        needed = min(5 * features, int(2**features) - 2)
-        if self.budget < needed:
+        needed = min(_LEAST_PER_FEATURE * features, int(2**features) - 2)
+        budget = self._coalitions(features)
+        if budget < needed:
             raise InputError(
                 expected=(
                     f"a budget of at least {needed} coalitions for a proxy of {features} features"
                 ),
                 got=self.budget,
-                advice="Raise the budget, or use KernelShap, which needs fewer.",
+                advice=(
+                    f"Raise the budget, leave it out (then it is {max(_DEFAULT_BUDGET, needed)}), "
+                    "or use KernelShap, which needs fewer."
+                ),
             )
-        method = KernelShap(self.budget, weighting=self.weighting)
+        method = KernelShap(budget, weighting=self.weighting)
         return method.design(features, seed)
+
+    def _coalitions(self, features: int) -> int:
+        if self.budget is not None:
+            return self.budget
+        # Nobody chose a number that could be too small.
+        return max(_DEFAULT_BUDGET, _LEAST_PER_FEATURE * features)
 
     def players(self, question: Question) -> Tensor | None:
         return question.changeable_features()
 
     def held(self, features: int) -> int:
-        return 2 + int(min(self.budget, 2**features))
+        return 2 + int(min(self._coalitions(features), 2**features))
 
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return with_empty_and_full(self.design(features, seed).half)

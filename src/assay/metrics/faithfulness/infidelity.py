@@ -102,6 +102,9 @@ class Infidelity(Metric):
                 ),
             )
 
+    def notes(self, question: Question) -> dict[str, str]:
+        return self.perturbation.notes(question)
+
     def read(
         self, question: Question, attributions: Sequence[Attribution], seed: int
     ) -> list[Reading]:
@@ -125,12 +128,13 @@ class Infidelity(Metric):
                 account = _account(attribution, batch)
                 moments.add(account, change)
         readings = []
+        sampled = not self.perturbation.listed(question)
         for attribution, moments in zip(attributions, moments_of_each):
             # What the account and the change may be off by, as sums that were rounded.
             credit = attribution.values.to(torch.float64).abs().sum(1)
             size = prediction[:, 0].abs() + torch.maximum(credit, (moments.ss / count).sqrt())
             floor = rounding_floor(attribution.values, size)
-            readings.append(self._reading(moments, count, floor**2))
+            readings.append(self._reading(moments, count, floor**2, sampled))
         return readings
 
     def _removed(self, question: Question, seed: int, draws: tuple[int, int]) -> Tensor | None:
@@ -141,7 +145,7 @@ class Infidelity(Metric):
             return None
         return self.perturbation.removed(question, seed, draws)
 
-    def _reading(self, moments: _Moments, count: int, floor: Tensor) -> Reading:
+    def _reading(self, moments: _Moments, count: int, floor: Tensor, sampled: bool) -> Reading:
         # Below the floor a smaller error is no better one.
         raw = moments.raw(count)
         raw = torch.where(raw <= floor, 0.0, raw)
@@ -161,7 +165,7 @@ class Infidelity(Metric):
         }
         values = scaled if self.scaled else raw
         # A finite list is gone through whole: no sampling error.
-        if self.perturbation.fixed:
+        if not sampled:
             return Reading(values, None, details)
         scale = beta if self.scaled else torch.ones_like(beta)
         return Reading(values, moments.error(count, scale), details)

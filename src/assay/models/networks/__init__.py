@@ -4,6 +4,7 @@ nothing.
 - `network`: the wrapper and its sessions
 - `by_name`: a module that is given its inputs by the names of its arguments
 - `module_state`: all that a session may change, kept and put back
+- `decisions`: whether a forward takes numbers of its rows out of tensors
 - `locks`: one thread at a time in a network
 - `fingerprint`: the hash that a network is known by
 - `layers`: a network cut at a layer

@@ -131,6 +131,9 @@ def _key(name: str, value: Any) -> Any:
 def _sum(tensor: Tensor) -> int:
     """A sum over a tensor's bits, for the price of reading them."""
     flat = tensor.detach().flatten()
+    # One number that was expanded has a stride of 0, which no view as bytes has.
+    if flat.numel() == 1:
+        flat = flat.clone()
     # Eight bytes at a time where they can be had: torch adds up smaller ones slowly.
     if flat.nbytes % 8 == 0 and flat.storage_offset() * flat.element_size() % 8 == 0:
         return int(flat.view(torch.int64).sum())
@@ -179,7 +182,8 @@ def _tensor_pieces(tensor: Tensor) -> _Pieces:
         inner = tuple(getattr(tensor, name)() for name in _COMPRESSED[tensor.layout])
         return _several(_outline(tensor), *inner, tensor.values())
     plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-    return [plain.reshape(-1).view(torch.uint8).numpy()]
+    flat = plain.as_strided((plain.numel(),), (1,))
+    return [flat.view(torch.uint8).numpy()]
 
 
 def _scales(tensor: Tensor) -> tuple[Any, ...]:

@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.nn.utils.parametrize import is_parametrized
 
+from assay.inputs.layout import arranged
 from assay.models.networks.graph import answers_like, capture, keeps_slopes
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -71,10 +72,14 @@ def fits(
     sample: Sequence[Any],
     output: Callable[[Any], Any],
 ) -> bool:
-    """Whether a form answers a sample like the module, where slopes are on also in slopes."""
+    """Whether a form answers a sample like the module, where slopes are on also in slopes.
+
+    Both in channels-last, the order in which the form is asked: in the plain one the module itself
+    rounds differently, and where two pixels of a plain background tie, pooling takes the other.
+    """
     try:
         # Interpreted, since a graph that is called prints before it raises.
-        return answers_like(fx.Interpreter(form).run, module, sample, output)
+        return answers_like(fx.Interpreter(form).run, module, arranged(tuple(sample), 1), output)
     except Exception:  # a wrong branch of the trace; what the module itself raises comes again
         return False
 

@@ -21,6 +21,7 @@ from assay.errors import AbilityError, AssayError, InputError, KindError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, Model, checked, digest
 from assay.models.networks import graph
+from assay.models.networks.decisions import watched
 from assay.models.networks.operations.interception import Interception
 from assay.models.networks.places import Place, name_of, uncalled_advice, with_rows
 
@@ -66,6 +67,9 @@ class Layered(Model):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(self.interception.over(tensors))
             yield
+    @abstractmethod
+    def ask_one_by_one(self) -> None:
+        """From now on every row is asked alone, see `decisions`."""
 
 
 def in_format(model: Model, memory_format: int, forward: Callable[[int], Any]) -> Any:
@@ -129,12 +133,20 @@ class _Cut(Model):
         self.dtype = network.dtype
         self.memory_formats = network.memory_formats
         self.chunking = network.chunking
+        self.one_by_one = network.one_by_one
 
     def session(self, *, slopes: bool) -> Any:
         return self.network.session(slopes=slopes)
 
     def heard_by(self, interception: Any) -> Any:
         return self.network.heard_by(interception)
+    def first_call(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:
+        outputs, taken_out = watched(self.call, rows, context)
+        if taken_out:
+            self.network.ask_one_by_one()
+            self.one_by_one = self.network.one_by_one
+            self.chunking = self.network.chunking
+        return outputs
 
     def pace(self, purpose: str) -> Chunks:
         # The network owns the searches, so that asking it again behind the layer starts warm.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from typing import Any, final
 
@@ -20,6 +21,7 @@ from assay.models.identity import identity
 from assay.models.networks import graph
 from assay.models.networks import layers as cut
 from assay.models.networks.by_name import behind_names
+from assay.models.networks.decisions import ONE_BY_ONE, watched
 from assay.models.networks.fast_forms import PRECISIONS, FastForms, Version, can_be_fast, version_of
 from assay.models.networks.fingerprint import Fingerprint
 from assay.models.networks.locks import alone_in
@@ -161,6 +163,21 @@ class Network(cut.Layered):
             self, memory_format, lambda tried: self._forward(rows, context, tried)
         )
         return checked(outputs, len(rows[0]), self.name)
+
+    def first_call(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:
+        outputs, taken_out = watched(self.call, rows, context)
+        if taken_out:
+            self.ask_one_by_one()
+        return outputs
+
+    def ask_one_by_one(self) -> None:
+        self.one_by_one = ONE_BY_ONE
+        self.chunking = replace(self.chunking, batch_size=1, plan=None)
+        # Chunks that were searched before, and forms that pay for many rows, are done with.
+        self.__dict__.pop("_searches", None)
+        if self._forms is not None:
+            self._forms.close()
+            self._forms = None
 
     def _forward(self, rows: Rows, context: Mapping[str, Any], memory_format: int) -> Any:
         self.start_afresh()

@@ -1,0 +1,1122 @@
+"""What the pages claim is held by tests, sentence by sentence.
+
+`CLAIMS` takes a sentence as it stands on its page to the tests that hold it: whoever changes the
+sentence finds the tests, and whoever removes a test finds the sentence. Of the README every sentence
+is here, or among those that claim nothing. A page's own `>>>` blocks run as tests; where one of them
+shows what is claimed it is named by a piece of its code, `docs/x.md::code`. `FIGURES` are measured
+once, on real data or by the clock, and name the file that keeps them.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Folders that many claims name.
+CONTRACT = "tests/contracts/test_methods.py::"
+BAD_INPUT = "tests/contracts/test_bad_input.py::"
+METRICS = "tests/contracts/test_metrics.py::"
+DOCS = "tests/house/test_docs.py::"
+QUESTION = "tests/question/test_question.py::"
+LAYERS = "tests/question/test_layers.py::"
+WRAPPING = "tests/models/test_wrapping.py::"
+REPRODUCIBLE = "tests/models/test_reproducible.py::"
+SHAPLEY = "tests/methods/shapley/"
+LIME = "tests/methods/lime/"
+RISE = "tests/methods/test_rise.py::"
+PATHS = "tests/methods/test_slopes_and_paths.py::"
+CLOSED = "tests/metrics/test_closed_forms.py::"
+CERTIFICATE = "tests/certificates/test_certificate.py::"
+COMPARISON = "tests/comparison/test_comparison.py::"
+PAGE = "tests/pages/test_report_page.py::"
+SEEN = "tests/pages/test_what_people_see.py::"
+CLI = "tests/cli/test_app.py::"
+FIXED = "tests/removals/test_fixed.py::"
+CATEGORIES = "tests/inputs/test_categories.py::"
+ENGINE = "tests/engine/test_engine.py::"
+ATTRIBUTION = "tests/answers/test_attribution.py::"
+LABELS = "tests/targets/test_labels.py::"
+TARGETS = "tests/targets/test_targets.py::"
+WORDS = "tests/inputs/test_segmentation.py::"
+TEXTS = "tests/inputs/test_texts.py::"
+TOKENS = "tests/features/test_tokens.py::"
+FEATURES = "tests/features/test_features.py::"
+
+CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
+    "README.md": {
+        "It takes torch modules, scikit-learn style estimators, and any function on arrays.": (
+            WRAPPING + "test_an_estimator_answers_with_the_most_telling_of_its_methods",
+            WRAPPING + "test_a_function_is_called_with_what_the_question_was_given",
+            CONTRACT + "test_a_model_without_slopes_is_refused_or_answered",
+        ),
+        "Above each column the mean infidelity over 16 digits with its 95 % interval, lower is "
+        "better.](docs/digits.png)": (
+            "tests/cli/test_demo.py::test_the_page_and_the_picture_are_written",
+        ),
+        "Both do all their own set-up; they need Python 3.11 or later, make and a package index.": (
+            DOCS + "test_every_target_makes_its_environment_with_exact_versions_and_torch_first",
+        ),
+        "No data is downloaded at run time.": (DOCS + "test_nothing_speaks_to_a_network",),
+        "a **method** turns a question into an **`Attribution`**;": (
+            BAD_INPUT + "test_a_method_asks_questions_and_nothing_else",
+            CONTRACT + "test_shapes_and_diagnostics_fit_the_question",
+        ),
+        "a **metric** turns a question and an attribution into a **`Score`**, one number per input "
+        "with an interval; a **certificate** turns them into whole numbers that were proven.": (
+            DOCS + "test_every_metric_gives_an_interval_and_a_paired_test",
+            CERTIFICATE + "test_every_certificate_is_true_of_the_smoothed_classifier_it_is_about",
+        ),
+        "Which explanation to trust is a comparison: every method by every metric on the same "
+        "inputs and the same draws, with paired tests.": (
+            METRICS + "test_attributions_are_compared_on_the_same_draws_and_the_same_answers",
+            COMPARISON + "test_every_cell_is_the_metric_alone",
+        ),
+        '`assay.report(table, "report.html")` writes it as one self-contained page, with a map for '
+        "every method and each of the first 16 inputs (`inputs=` says how many).": (
+            PAGE + "test_the_page_is_whole_and_loads_nothing",
+            PAGE + "test_sixteen_inputs_are_drawn_unless_another_number_is_said",
+        ),
+        "The same from a shell; settings are read as text, never evaluated:": (
+            CLI + "test_code_is_not_read_as_settings",
+            "tests/registry/test_hostile_text.py::test_reading_settings_computes_nothing",
+            CLI + "test_explain_writes_the_answer_that_the_library_gives",
+        ),
+        "Measured with the versions named; the right column is held by "
+        "`tests/house/test_docs.py`.": (
+            DOCS + "test_every_rule_is_exact_for_a_linear_model",
+            DOCS + "test_a_shared_matrix_is_not_repeated",
+            DOCS + "test_a_network_in_training_mode_does_not_answer_by_its_neighbours",
+            DOCS + "test_a_budget_that_determines_nothing_is_refused",
+            DOCS + "test_every_row_of_a_background_counts",
+            DOCS + "test_squares_are_removed_one_at_a_time",
+            DOCS + "test_a_score_does_not_depend_on_the_batch_size",
+            DOCS + "test_every_metric_gives_an_interval_and_a_paired_test",
+        ),
+        "Everything follows from a few rules: an answer depends on the question, the settings and "
+        "the seed alone, never on the batch size, the neighbours or a global generator; a sampled "
+        "answer carries its standard error; the model is left as it was found, also after an "
+        "exception; what cannot be answered is refused before the work, in a sentence that says "
+        "what to do.": (
+            CONTRACT + "test_batch_size_changes_nothing",
+            CONTRACT + "test_shards_change_nothing",
+            CONTRACT + "test_an_input_alone_gets_the_answer_it_gets_in_a_crowd",
+            CONTRACT + "test_the_order_of_inputs_changes_nothing",
+            CONTRACT + "test_global_generators_are_neither_read_nor_moved",
+            # Another seed gives the same answer, or there is a standard error.
+            CONTRACT + "test_the_seed_decides_the_draws",
+            CONTRACT + "test_the_model_is_left_as_found",
+            CONTRACT + "test_the_model_is_left_as_found_when_its_forward_breaks",
+            BAD_INPUT + "test_what_cannot_be_answered_is_refused_early_and_in_a_helpful_sentence",
+        ),
+        "`make` targets install the exact versions of `constraints.txt` into `.venv`, torch first, "
+        "so that a CPU build is taken where one is at hand.": (
+            DOCS + "test_every_target_makes_its_environment_with_exact_versions_and_torch_first",
+        ),
+        "**Slopes and paths**: gradient, input x gradient, integrated gradients, any path, "
+        "expected gradients, smoothing; of the output, of a neuron, or behind a layer.": (
+            DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
+            LAYERS + "test_every_method_of_slopes_is_a_layer_method",
+            TARGETS + "test_a_neuron_is_a_target",
+        ),
+        "**Asking with features hidden**: exact, sampled, kernel and proxy Shapley values, Owen "
+        "values, closed forms, retraining, LIME, RISE, occlusion, quantitative input influence.": (
+            DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
+        ),
+        "**Metrics** with intervals and paired tests: infidelity, max-sensitivity, completeness.": (
+            DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
+            DOCS + "test_every_metric_gives_an_interval_and_a_paired_test",
+        ),
+        "**Certificates** that a selection of features decides the class.": (
+            "tests/certificates/test_stability.py"
+            "::test_enumeration_finds_the_radii_of_the_definition_and_attacks_stay_above",
+        ),
+        "What you write yourself is held to the same contract as what is here:": (
+            "tests/how_to/test_write_a_metric.py::test_the_contract_is_there",
+            "tests/how_to/test_write_a_method.py::test_the_twin_says_the_same",
+            "tests/how_to/test_write_a_removal.py::test_the_twin_says_the_same",
+        ),
+        "Not covered yet: relevance propagation and DeepLIFT, class activation maps, attention, "
+        "tree ensembles by their structure (they are asked as black boxes), deletion and insertion "
+        "curves.": (
+            DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
+            "tests/models/test_estimators.py::test_a_native_booster_gives_its_own_prediction",
+        ),
+        # Of its tables.
+        "| Integrated gradients, trapezoid rule, 10 steps, linear model, true sum 6 | Captum 0.9.0: "
+        "5.4 (and 3.0 with 2 steps) | 6, by every rule from 2 steps on |": (
+            DOCS + "test_every_rule_is_exact_for_a_linear_model",
+        ),
+        "| refused, and the statistics are as they were |": (
+            DOCS + "test_a_network_in_training_mode_does_not_answer_by_its_neighbours",
+        ),
+        "| refused: at least 298 are needed |": (
+            DOCS + "test_a_budget_that_determines_nothing_is_refused",
+        ),
+        "| all rows that were given |": (DOCS + "test_every_row_of_a_background_counts",),
+        "| one square at a time, as defined |": (DOCS + "test_squares_are_removed_one_at_a_time",),
+    },
+    "docs/questions.md": {
+        "Which chunks run fastest is found by measuring, so that the last bits may differ from run "
+        "to run; the same bytes twice come from `reproducible=True` (or `with "
+        "assay.reproducible():`), from a fixed `batch_size`, or from handing the plan of an answer "
+        'back, `wrap(net, plan=answer.facts["plan"])`.': (
+            ENGINE + "test_the_pace_finds_the_fastest_chunk",
+            REPRODUCIBLE + "test_processes_agree_bit_for_bit_without_a_clock",
+            REPRODUCIBLE + "test_a_plan_that_is_handed_back_gives_the_bytes_of_its_answer",
+        ),
+        "`speedups=False` asks the bare network.": (
+            "tests/models/networks/test_fast_forms.py"
+            "::test_without_speedups_the_network_itself_is_asked_and_says_the_same",
+        ),
+        "The wrapper owns what is learnt of the predictor: wrap once, ask often.": (
+            "tests/models/networks/test_fast_forms.py"
+            "::test_a_wrapper_owns_what_is_learnt_and_takes_it_along",
+        ),
+        "a method that needs one that is missing refuses and names methods that do not.": (
+            BAD_INPUT + "test_a_refusal_names_methods_that_can_answer",
+        ),
+        "An estimator is called with the kind of table that it was fitted on.": (
+            WRAPPING + "test_an_estimator_is_called_with_the_table_it_was_fitted_on",
+        ),
+        "The predictor is left as it was found.": (
+            CONTRACT + "test_the_model_is_left_as_found",
+            CONTRACT + "test_the_model_is_left_as_found_when_its_forward_breaks",
+            WRAPPING + "test_what_a_forward_writes_to_itself_is_undone",
+        ),
+        "Numbers must be finite, unless the model says that it takes missing values.": (
+            WRAPPING + "test_missing_values_pass_where_the_estimator_takes_them",
+            "tests/models/test_estimators.py::test_a_function_says_that_it_takes_what_is_missing",
+        ),
+        "What is in the mapping is explained, whole numbers too; what the context names is not.": (
+            "tests/models/test_failures.py::test_a_mapping_is_several_inputs_by_name",
+            "docs/texts.md::assay.Question(model, encoded, 1).partition.count",
+        ),
+        "A function is called with what was handed in: tensors for tensors, arrays for arrays (its "
+        "context then are arrays as well), frames for frames.": (
+            WRAPPING + "test_a_function_is_called_with_what_the_question_was_given",
+            "tests/models/test_failures.py::test_context_reaches_a_function_on_arrays_as_arrays",
+        ),
+        "A function of tensors that leaves torch on the way (`.numpy()`, `.detach()`) has no "
+        "slopes, and `explain` chooses a method that needs none.": (
+            "tests/models/test_failures.py::test_functions_that_leave_torch_have_no_slopes",
+        ),
+        "Answers are in double precision where the inputs are or where the model's own numbers "
+        "are.": (
+            CONTRACT + "test_float64_in_float64_out_and_near_float32",
+            "tests/question/test_large_outputs.py"
+            "::test_differences_of_large_outputs_are_those_of_the_model",
+        ),
+        "Where outputs have several dimensions, a tuple points into them, and a list of tuples "
+        "holds one place per input.": (
+            TARGETS + "test_a_tuple_points_into_outputs_of_several_dimensions",
+            TARGETS + "test_every_input_may_have_its_own_place",
+        ),
+        "| `Predicted()` | the largest output on the clean input, chosen once; the default |": (
+            TARGETS + "test_the_prediction_is_chosen_on_the_clean_input_and_never_again",
+        ),
+        "the default of a model with two known classes is the second |": (
+            LABELS + "test_of_two_classes_the_positive_one_is_explained_by_default",
+        ),
+        "words of -1 are left out |": (
+            TARGETS + "test_a_caption_is_as_probable_as_its_words_after_each_other",
+        ),
+        "An input that a removal leaves as it is gets zeros, with a warning where that is so of "
+        'all inputs; a mean score over masks (`Rise(estimator="ratio")`, `"raw"`) has no zero, and '
+        "refuses it.": (
+            FIXED + "test_inputs_that_stay_as_they_are_get_zeros",
+            FIXED + "test_a_mean_score_over_masks_needs_a_removal",
+        ),
+        "`-1` in a map marks what is never removed.": (
+            FEATURES + "test_pooling_adds_or_averages_and_leaves_out_what_nobody_owns",
+            FIXED + "test_what_nobody_owns_does_not_count_as_removed",
+        ),
+        "Where the network can be captured as a graph the part before it runs once.": (
+            LAYERS + "test_the_part_before_a_layer_runs_once_for_each_input",
+        ),
+        "A layer is named as in `named_modules()`, or handed over itself.": (
+            LAYERS + "test_a_layer_may_be_handed_over_itself",
+            LAYERS + "test_layers_go_by_all_their_names",
+        ),
+        "Layers of which one lies behind another are refused: the first would be heard through the "
+        "second alone, which is exchanged.": (
+            LAYERS + "test_layers_of_which_one_hides_another_are_refused",
+        ),
+        "What is absent behind a layer is the activation of the absent input, unless the layer has "
+        "a removal of its own, in the shape of its activations:": (
+            LAYERS + "test_a_background_passes_through_the_layer",
+            LAYERS + "test_a_layer_may_have_a_removal_of_its_own",
+        ),
+        "What the model says of the inputs themselves, and with everything removed, is asked "
+        "once.": ("docs/cost.md::for method in (assay.ExactShapley(), assay.ExactShapley())",),
+        "Inputs, labels, baselines and arrays of the context are copied when a question is made, "
+        "so that what is written to them later moves nothing; weights of a torch module that are "
+        "written to or moved are noticed, and the question is refused.": (
+            "tests/question/test_memory.py::test_what_is_written_to_the_inputs_later_moves_no_question",
+            "tests/question/test_memory.py::test_a_question_notices_that_its_network_was_trained_on",
+            QUESTION + "test_a_question_holds_what_it_was_given",
+        ),
+        "nothing is pickled.": (
+            "tests/house/test_source.py::test_nobody_draws_from_a_global_generator_or_unpickles",
+            CONTRACT + "test_a_saved_answer_is_the_answer",
+        ),
+    },
+    "docs/gradients.md": {
+        "A feature that a saturated unit depends on has slope zero.": (
+            CLOSED + "test_saliency_of_a_saturated_unit",
+        ),
+        "It changes the question, from the slope here to the mean slope around here; the standard "
+        "error it carries is that of the draws.": (
+            PATHS + "test_smoothing_is_the_mean_over_noisy_copies",
+        ),
+        "One forward and backward pass per input, times `draws` for `Smoothed`.": (
+            CONTRACT + "test_the_cost_is_counted_as_stated",
+        ),
+        'Integer inputs are refused: ask behind the embedding, `question.after("embedding")`.': (
+            CONTRACT + "test_integers_are_refused_where_slopes_are_asked_for",
+            LAYERS + "test_token_ids_are_explained_behind_their_embedding",
+        ),
+        "Slopes of channels are added within a pixel; to average them use "
+        '`Pixels(pooling="mean")`.': (FEATURES + "test_pixels_pool_channels_by_sum_or_mean",),
+    },
+    "docs/paths.md": {
+        "The credit adds up: sum_i phi_i = f(x) - f(absent).": (
+            "tests/contracts/test_axioms.py::test_the_axioms_it_claims_hold",
+        ),
+        "`gauss_legendre` (default) is exact for polynomials up to degree 2 steps - 1 along the "
+        "way;": (PATHS + "test_gauss_legendre_is_exact_for_polynomials",),
+        "All weights add up to one, so that a linear model is exact by every rule from two steps "
+        "on:": (
+            PATHS + "test_quadrature_is_the_rule_and_its_weights_sum_to_one",
+            DOCS + "test_every_rule_is_exact_for_a_linear_model",
+        ),
+        "If it is not small beside f(x) - f(absent), more steps are needed; `tolerance=` doubles "
+        "them until it is, and `facts` say how many it took.": (
+            PATHS + "test_doubling_steps_is_asking_with_that_many",
+            CLOSED + "test_tolerance_says_when_steps_did_not_suffice",
+        ),
+        "`steps` forward and backward passes per input (`draws` for expected gradients, with a "
+        "standard error).": (
+            CONTRACT + "test_the_cost_is_counted_as_stated",
+            PATHS + "test_expected_gradients_are_their_draws_averaged",
+        ),
+        "Two networks with the same function get the same answer; two ways between the same ends "
+        "do not.": (
+            CLOSED + "test_two_implementations_of_one_function_get_the_same_answer",
+            CLOSED + "test_a_path_along_the_axes_gives_a_product_to_the_last_feature",
+        ),
+    },
+    "docs/shapley.md": {
+        "Every sampled answer carries `standard_error`, and 1.96 of them make a 95 % interval where "
+        "contributions vary smoothly.": (
+            CONTRACT + "test_the_seed_decides_the_draws",
+            SHAPLEY + "test_sampled.py::test_intervals_cover_as_often_as_they_say",
+        ),
+        "`KernelShap(until=0.01)` asks until the standard error is at most 0.01:": (
+            SHAPLEY + "test_standard_errors.py::test_until_holds_for_every_feature",
+        ),
+        "is the interventional expectation, over every row that was given: none is dropped, and "
+        "the cost is multiplied by their number.": (
+            DOCS + "test_every_row_of_a_background_counts",
+            "docs/cost.md::rows(assay.ExactShapley(), assay.Background(torch.zeros(5, 10)))",
+        ),
+        '`LinearShap("gaussian")` shares credit among correlated features instead.': (
+            SHAPLEY
+            + "test_max_and_low_order.py"
+            + "::test_correlated_features_share_as_conditional_expectations_say",
+        ),
+        "2^d, budget + 2, or orderings x d evaluations per input and background row.": (
+            CONTRACT + "test_the_cost_is_counted_as_stated",
+        ),
+        "Where all inputs share the coalitions, one table of them serves every output of the model, "
+        "at the cost of one:": (
+            SHAPLEY + "test_questions.py::test_all_outputs_share_one_table",
+            SHAPLEY + "test_questions.py::test_who_shares_the_rows_among_outputs",
+        ),
+        "(`SamplingShapley`, `LinearShap`, `MaxShap` and `ShapleyRegression` ask for each output "
+        "anew.)": (SHAPLEY + "test_questions.py::test_who_shares_the_rows_among_outputs",),
+        "A budget that leaves the values undetermined is refused, and the refusal names the "
+        "smallest that does not.": (
+            DOCS + "test_a_budget_that_determines_nothing_is_refused",
+            SHAPLEY
+            + "test_questions.py::test_a_budget_below_what_is_needed_is_refused_with_the_cost",
+        ),
+    },
+    "docs/lime.md": {
+        "`standard_error` comes from the fit.": (
+            LIME + "test_lime.py::test_the_standard_error_is_the_sandwich",
+        ),
+        'With `keep=k` only k features have coefficients, and `facts["stability"]` is the expected '
+        "overlap (Jaccard) of the sets that two repeats would pick:": (
+            LIME + "test_lime.py::test_kept_columns_are_refitted_and_the_rest_is_zero",
+            LIME + "test_lime.py::test_the_stability_forecasts_how_repeats_agree",
+        ),
+        "`Quartiles` draws a category's levels as often as `rows` have them and exactly as they "
+        "are,": (LIME + "test_categories.py::test_each_level_is_drawn_by_its_frequency",),
+        "A column of two values, such as a flag of 0 and 1, is drawn as it is without a word.": (
+            LIME + "test_categories.py::test_flags_are_drawn_as_they_are",
+        ),
+        "A level that no row has is refused, since no draw could have it; `Gaussian` and "
+        "`Instances` refuse to move or compare categories, which have no slope and no distance.": (
+            LIME + "test_categories.py::test_one_level_gets_nothing_and_a_new_one_is_refused",
+            LIME + "test_categories.py::test_codes_have_no_slope_and_no_distance",
+        ),
+        "**Missing values** are one more level, for models that declare that they take them:": (
+            LIME + "test_categories.py::test_what_is_missing_is_a_level_of_its_own",
+            LIME + "test_categories.py::test_gaps_that_cannot_be_asked_are_refused",
+        ),
+        "A proxy knows, and takes Sobol' points by itself.": (
+            LIME
+            + "test_bayesian_quadrature.py"
+            + "::test_a_proxy_asks_at_sobol_points_unless_told_otherwise",
+        ),
+        "With masks, all of them are fitted from the same model evaluations;": (
+            LIME + "test_lime.py::test_all_outputs_share_the_evaluations_of_masks",
+        ),
+        "`Quartiles` and `Instances` ask their points once for all inputs with the same target;": (
+            LIME
+            + "test_lime.py"
+            + "::test_quartiles_and_instances_ask_each_point_once_for_each_target",
+        ),
+        "thousands of words or columns take seconds.": (
+            LIME + "test_few_draws.py::test_many_columns_take_seconds",
+        ),
+        "`parts=10` cuts columns at their deciles.": (
+            LIME + "test_categories.py::test_columns_are_cut_at_their_deciles",
+        ),
+    },
+    "docs/lime_proxy.md": {
+        "Tests hold the stated 95 % intervals to the limit of many draws, for a model with "
+        "structure and for one without.": (
+            LIME + "test_bayesian_quadrature.py::test_stated_intervals_cover_the_limit",
+        ),
+        "What the process misses is averaged over all draws, as plain LIME averages the answers:": (
+            LIME
+            + "test_bayesian_quadrature.py::test_what_the_process_misses_is_added_from_the_draws",
+        ),
+        "In a balanced array the indicators of two columns are orthogonal given the mean,": (
+            LIME + "test_lime.py::test_orthogonal_arrays_hold_every_pair_of_levels_equally",
+        ),
+        "So columns are taken from the sequence in turn, each if its three vectors are new.": (
+            LIME
+            + "test_lime.py"
+            + "::test_every_two_sobol_columns_hold_every_pair_of_quarters_equally",
+        ),
+    },
+    "docs/rise.md": {
+        "Masks are coarse grids of coins, enlarged smoothly and shifted at random, with the same "
+        "variance up to the border.": (
+            RISE + "test_masks_are_the_interpolated_grids",
+            RISE + "test_the_variance_of_a_mask_is_the_same_at_every_place",
+        ),
+        "`centred`, the default, has a zero that means nothing, and is what metrics that add "
+        "credit up ask for;": (
+            RISE + "test_units_follow_the_estimator",
+            "tests/metrics/test_other_answers.py::test_weights_are_not_added_up",
+        ),
+        "sums are kept in grid space, and memory does not grow with the number of masks.": (
+            RISE + "test_sums_in_grid_space_are_the_sums_over_masks",
+            RISE + "test_memory_does_not_grow_with_the_number_of_masks",
+        ),
+        "`Rise().for_outputs(question)` explains all outputs from the same evaluations; "
+        '`design="balanced"` needs fewer masks.': (
+            RISE + "test_every_output_in_one_pass_is_each_output_alone",
+            RISE + "test_balanced_masks_err_less",
+        ),
+    },
+    "docs/occlusion.md": {
+        "It misses what is there twice: of two copies neither is needed.": (
+            "tests/methods/test_occlusion.py::test_what_is_there_twice_is_missed",
+        ),
+        "with windows larger than one feature the values are not contributions of single features, "
+        "and metrics that add credit up (infidelity, completeness) say so.": (
+            "tests/metrics/test_other_answers.py::test_weights_are_not_added_up",
+        ),
+        "One evaluation per window and input.": (
+            "tests/methods/test_occlusion.py::test_one_evaluation_per_window_is_spent",
+        ),
+        "what a window reaches is computed, and all else is the image's own, computed once (the "
+        "same answer, up to rounding).": (
+            "tests/models/networks/test_incremental.py"
+            "::test_patches_are_answered_as_whole_images_are",
+            "tests/models/networks/test_incremental.py"
+            "::test_only_what_a_patch_reaches_is_convolved",
+        ),
+    },
+    "docs/qii.md": {
+        'Values are drawn as whole rows (`draws="joint"`) or each column on its own '
+        '(`draws="independent"`).': (
+            SHAPLEY
+            + "test_qii.py"
+            + "::test_independent_draws_differ_from_whole_rows_where_columns_move_together",
+        ),
+        "for shapley and banzhaf all 2^features sets where they fit the `budget`, else `budget` "
+        "random ones, with a standard error.": (
+            SHAPLEY + "test_qii.py::test_the_averages_over_sets_are_exact_where_the_budget_allows",
+            SHAPLEY + "test_qii.py::test_sampled_answers_spend_at_most_the_budget",
+            SHAPLEY + "test_qii.py::test_stated_intervals_cover_the_exact_influence",
+        ),
+        "`method.for_outputs(question)` answers every output from the same sets": (
+            SHAPLEY + "test_qii.py::test_every_output_is_answered_as_it_is_alone",
+        ),
+    },
+    "docs/metrics.md": {
+        "An input that has no score is NaN, counted in `.missing` and explained in `.why`.": (
+            "tests/answers/test_score.py::test_mean_interval_missing_and_noise",
+            "tests/answers/test_score.py::test_without_any_score_everything_is_nan",
+        ),
+        "`GaussianNoise` and `NoisyBaseline` move the input and suit slopes, and refuse "
+        "contributions, which have no product with noise.": (
+            METRICS + "test_what_a_metric_cannot_measure_is_refused_before_the_work",
+        ),
+        "`DifferenceToBaseline` removes everything, and is then the squared completeness gap.": (
+            CLOSED + "test_complete_values_have_no_infidelity_when_everything_goes_at_once",
+        ),
+        "`Squares` asks every square once and ignores `draws`:": (
+            METRICS + "test_squares_are_every_square_once",
+        ),
+        "Under a removal with several replacements (`Background(rows)`) the change is f(x) minus "
+        "the mean over all rows.": (
+            "tests/metrics/test_several_replacements.py"
+            "::test_the_change_under_a_background_is_an_expectation_over_its_rows",
+        ),
+        "`scaled=True` allows the explanation a free factor beta >= 0; `skill` is 0 for saying "
+        "nothing and 1 for a perfect account.": (
+            CLOSED + "test_scaled_infidelity_forgives_a_factor",
+            CLOSED + "test_no_scale_below_zero",
+            CLOSED + "test_skill_is_one_for_a_perfect_account_and_zero_for_none",
+        ),
+        "**Sensitivity is a lower bound** that grows with `draws`: compare at equal draws.": (
+            CLOSED + "test_sensitivity_grows_with_its_draws",
+            CLOSED + "test_the_largest_of_n_uniform_moves",
+        ),
+        "A constant explanation has 0.": (CLOSED + "test_a_constant_explanation_does_not_move",),
+        "`compare` scores every method by every metric on the same inputs with the same "
+        "perturbations, so that differences are paired;": (
+            METRICS + "test_attributions_are_compared_on_the_same_draws_and_the_same_answers",
+        ),
+        "Methods that share a letter in the table could not be told apart (paired tests, Holm over "
+        "all pairs).": (
+            "tests/numerics/test_statistics.py"
+            "::test_letters_are_shared_exactly_by_the_indistinguishable",
+            "tests/numerics/test_statistics.py::test_holm_is_the_step_down_procedure",
+        ),
+        "Reference points stand beside them (`references=False` leaves them out):": (
+            COMPARISON + "test_references_stand_apart",
+            "tests/comparison/test_references.py::test_references_are_the_default",
+        ),
+        "a metric that is blind to shuffling is compared with no credit alone.": (
+            "tests/comparison/test_references.py"
+            "::test_a_metric_that_is_blind_to_shuffling_is_not_held_against_anybody",
+        ),
+        "Infidelity: `draws` evaluations per input for all methods together.": (
+            METRICS + "test_the_answers_are_asked_once_for_all_that_are_compared",
+        ),
+        "Sensitivity: `draws` explanations per input and method.": (
+            CLOSED + "test_sensitivity_asks_the_method_once_for_each_draw",
+        ),
+    },
+    "docs/certificates.md": {
+        "All in whole numbers: nothing is rounded up, ties count against the claim.": (
+            CERTIFICATE + "test_close_outputs_count_against_the_claim",
+            "tests/certificates/test_radii.py"
+            "::test_the_strict_radius_is_tight_on_disjoint_arcs_and_the_inclusive_one_too_large",
+        ),
+        "its `scores(masks)` are the shares of votes that certificates count.": (
+            CERTIFICATE + "test_the_smoothed_classifier_is_the_mean_over_the_design",
+        ),
+        "noise drawn anew for every call would prove nothing.": (
+            CERTIFICATE + "test_a_lipschitz_check_finds_noise_that_is_redrawn",
+        ),
+        "`proof.save(path)` keeps all it rests on, and `.verify(model)` checks it again.": (
+            CERTIFICATE + "test_a_certificate_is_saved_loaded_and_verified",
+        ),
+        "`Certificate.load` refuses a file whose claims do not follow from them.": (
+            CERTIFICATE + "test_claims_that_were_edited_are_refused",
+            CERTIFICATE + "test_every_claim_of_a_saved_certificate_is_counted_again",
+        ),
+        "It abstains rather than claim nothing.": (
+            CERTIFICATE + "test_keeping_everything_certifies_radius_zero_and_abstains",
+        ),
+        "`levels` rows per selection and `levels` for the whole input, shared by all selections of "
+        "that input.": (
+            CERTIFICATE + "test_the_cost_is_one_row_per_draw_for_the_whole_and_for_each_selection",
+        ),
+        "`assay.masked_finetuning` trains one that copes.": (
+            "tests/certificates/test_finetuning.py"
+            "::test_fine_tuning_learns_to_cope_with_masks_and_leaves_everything_else_as_it_was",
+        ),
+    },
+    "docs/fused.md": {
+        "The network itself is not touched:": (
+            WRAPPING + "test_a_tuned_network_gives_the_same_answers_and_is_left_alone",
+        ),
+        "In exact arithmetic the form is the network, and so are its slopes with respect to the "
+        "input": (
+            "tests/models/networks/test_slopes_of_forms.py"
+            "::test_equal_rows_have_the_slopes_of_the_network_in_every_chunk",
+        ),
+        "The sample is asked again before every long work, and the address and version of each "
+        "tensor compared, so that a network that was trained on, or changed behind autograd's "
+        "back, is captured anew.": (
+            WRAPPING + "test_a_network_changed_after_it_was_tuned_is_asked_as_it_is_now",
+            "tests/models/networks/test_fast_forms.py"
+            "::test_a_network_that_was_converted_since_is_asked_as_it_is_now",
+        ),
+        "The network itself is then asked.": (
+            WRAPPING + "test_a_network_that_cannot_be_captured_is_asked_itself",
+        ),
+    },
+    "docs/incremental.md": {
+        "equal up to rounding, and checked at 1e-10 in double precision by "
+        "`tests/models/networks/test_incremental.py`, against the network on whole images, over "
+        "drawn sizes and places.": (
+            "tests/models/networks/test_incremental.py"
+            "::test_patches_are_answered_as_whole_images_are",
+        ),
+        "**Anything else puts the whole map together** and goes on from there:": (
+            "tests/models/networks/test_incremental.py"
+            "::test_maps_are_put_together_only_where_they_must_be",
+        ),
+        "where the answers differ by more than rounding (a module that looks pointwise and is not) "
+        "patches are given up for the session.": (
+            "tests/models/networks/test_incremental.py::test_what_only_looks_local_is_found_out",
+        ),
+    },
+    "docs/report.md": {
+        "writes one file without scripts.": (PAGE + "test_the_page_is_whole_and_loads_nothing",),
+        "*By more than chance* means: the paired sign-flip test, adjusted over all pairs (Holm), "
+        "is at most 5 %, and the interval of the difference leaves zero out.": (
+            COMPARISON + "test_a_difference_counts_with_its_sign",
+            COMPARISON + "test_a_ranking_by_definition",
+        ),
+        "on too few none can be shown, which is said with the number that it takes.": (
+            COMPARISON + "test_how_many_inputs_a_difference_takes",
+        ),
+        "A winner that is worse than saying nothing is called so.": (
+            SEEN + "test_a_winner_that_is_worse_than_saying_nothing_is_called_so",
+        ),
+        "Metrics that are blind to shuffling are compared with Zero alone.": (
+            "tests/comparison/test_references.py"
+            "::test_a_metric_that_is_blind_to_shuffling_is_not_held_against_anybody",
+        ),
+        "the strongest hundredth of a large map shares the full colour.": (
+            PAGE + "test_one_strong_place_does_not_bleach_a_large_map",
+        ),
+        'Levels (`Rise(estimator="ratio")`) have no neutral zero and go from dark to bright.': (
+            SEEN + "test_levels_are_drawn_from_their_lowest",
+        ),
+        "A click enlarges a map.": (SEEN + "test_maps_are_as_large_as_there_is_room_and_enlarge",),
+        "Categories by their names, a text in its sentence, and above each input which output or "
+        "class was explained.": (
+            SEEN + "test_a_category_is_shown_by_its_name_and_a_class_by_its_label",
+            SEEN + "test_a_text_stands_in_its_sentence",
+            SEEN + "test_every_row_names_its_own_class",
+        ),
+        "A comparison can be kept and shown later, with the same question:": (
+            "tests/comparison/test_saved_comparison.py::test_what_was_saved_comes_back",
+            "tests/comparison/test_saved_comparison.py::test_another_question_is_refused",
+        ),
+    },
+    "docs/command-line.md": {
+        "| `assay explain MODULE:PREDICTOR INPUTS` | an answer; `--out` keeps it, the terminal "
+        "shows the first ten inputs |": (
+            CLI + "test_explain_says_what_was_explained_and_where_it_went",
+        ),
+        "Inputs are `.npy`, `.npz`, `.csv` or `.safetensors`.": (
+            CLI + "test_files_give_tensors_tables_and_several_tensors",
+            CLI + "test_pickles_and_texts_are_refused",
+        ),
+        "The predictor is `package.module:name`, or `:build()` to have it built.": (
+            CLI + "test_a_predictor_is_found_by_its_name",
+        ),
+        "Settings are read as text, as in Python, and never evaluated:": (
+            CLI + "test_code_is_not_read_as_settings",
+            CLI + "test_settings_are_read_back_as_they_were_said",
+        ),
+        "A refusal is one sentence on the error stream and the exit code 2; a fault of anybody "
+        "else's shows its traceback and ends with 1.": (
+            CLI + "test_a_refusal_is_one_message_and_code_two",
+            "tests/cli/test_hostile_calls.py"
+            "::test_what_the_module_of_the_user_raises_is_told_as_its_own",
+        ),
+        "`--quiet` leaves tables and bars out.": (CLI + "test_quiet_prints_nothing",),
+        "An answer to another question is refused by `score` and `report`.": (
+            CLI + "test_score_refuses_the_answer_to_another_question",
+            CLI + "test_refusals_of_a_report",
+        ),
+    },
+    "docs/methods.md": {
+        "Axioms are those that a method claims and the tests hold it to;": (
+            "tests/contracts/test_axioms.py::test_the_axioms_it_claims_hold",
+            "tests/contracts/test_axioms.py::test_every_axiom_that_is_claimed_is_tested_here",
+        ),
+        "| method | what it says | needs | axioms | unit | cost per input | settings |": (
+            CONTRACT + "test_the_cost_is_counted_as_stated",
+            CONTRACT + "test_a_model_without_slopes_is_refused_or_answered",
+            CONTRACT + "test_shapes_and_diagnostics_fit_the_question",
+            DOCS + "test_the_generated_pages_are_current",
+        ),
+    },
+    "docs/names.md": {
+        "Where a name stands for settings, `parse`, `compare` and the command line understand it, "
+        "in any case:": (
+            "tests/registry/test_aliases.py::test_every_alias_parses_to_a_working_object",
+            CLI + "test_a_name_from_elsewhere_is_understood_or_refused_with_a_sentence",
+        ),
+        "Where it stands for a line of code, or for nothing yet, the refusal says so.": (
+            "tests/registry/test_aliases.py"
+            "::test_what_has_no_name_here_is_refused_with_what_to_write",
+        ),
+    },
+    "docs/tables.md": {
+        "Of a table with categories or dates a question without a removal is refused where it "
+        "needs one:": (
+            CATEGORIES + "test_a_table_with_categories_asks_for_a_removal",
+            CATEGORIES + "test_dates_are_days_and_ask_for_a_removal",
+        ),
+        "they are switched and drawn, never computed with, and reach the model as they were.": (
+            CATEGORIES + "test_columns_arrive_as_they_were",
+            CATEGORIES + "test_declared_columns_of_an_array_are_never_computed_with",
+        ),
+        "A method or a removal that has to compute with a column refuses categories and says what "
+        "does not:": (
+            CATEGORIES + "test_slopes_between_categories_are_refused",
+            "tests/methods/test_categories.py::test_laws_of_numbers_refuse_categories",
+        ),
+        "`groups` lets them stand or fall together:": (
+            FEATURES + "test_columns_with_names_and_groups",
+        ),
+        "A NaN is refused, unless the model says that it knows what to do with it.": (
+            WRAPPING + "test_missing_values_pass_where_the_estimator_takes_them",
+            "tests/models/test_estimators.py::test_pipelines_say_whether_they_take_what_is_missing",
+        ),
+        "what looks like probabilities is refused until it is said.": (
+            LABELS + "test_what_only_looks_like_probabilities_is_asked_for",
+        ),
+    },
+    "docs/images.md": {
+        "What seems to come last is refused, not guessed;": (
+            FEATURES + "test_channels_that_seem_to_come_last_are_refused_by_name",
+            FIXED + "test_a_blur_of_what_seems_channels_last_is_refused_by_name",
+        ),
+        "They stay what they were on the clean picture however it is masked.": (
+            "tests/features/test_superpixels.py::test_regions_stay_those_of_the_clean_image",
+        ),
+        "Methods that hide pixels ask them as bytes; slopes of whole numbers there are none,": (
+            "tests/methods/test_occlusion.py::test_integer_inputs_are_occluded_as_integers",
+            CONTRACT + "test_integers_are_refused_where_slopes_are_asked_for",
+        ),
+        "50,176 features take at least 150,526 coalitions a picture (three for each, less 2).": (
+            SHAPLEY
+            + "test_questions.py::test_a_budget_below_what_is_needed_is_refused_with_the_cost",
+        ),
+    },
+    "docs/texts.md": {
+        "Marks stay with their letters, symbols and emoji are words of their own, and a word takes "
+        "the space and the punctuation behind it along.": (
+            WORDS + "test_words_of_many_scripts",
+            WORDS + "test_symbols_and_emoji_are_words_and_punctuation_is_none",
+            TEXTS + "test_absent_words_are_dropped_or_masked_and_marks_follow_their_word",
+        ),
+        "a text is answered beside others as it is alone.": (
+            TEXTS + "test_a_short_text_beside_a_long_one_has_nothing_where_it_has_no_words",
+            "tests/question/test_players.py::test_words_that_a_text_does_not_have_take_nothing",
+        ),
+        "padding owns nothing, is never masked and gets 0, wherever it stands.": (
+            TOKENS + "test_padding_receives_nothing_and_is_never_masked",
+            TOKENS + "test_it_does_not_matter_where_and_how_far_rows_are_padded",
+        ),
+        "leaves them out of the credit, and always present.": (
+            TOKENS + "test_several_numbers_may_be_no_tokens_and_none_may",
+        ),
+        "a method that takes slopes refuses them and says where to ask.": (
+            CONTRACT + "test_integers_are_refused_where_slopes_are_asked_for",
+            LAYERS + "test_token_ids_are_explained_behind_their_embedding",
+        ),
+    },
+    "docs/answer.md": {
+        "It holds no model, and nothing in it is a picture.": (
+            CONTRACT + "test_a_saved_answer_is_the_answer",
+        ),
+        "Metrics that add credit up ask for a contribution and refuse the rest;": (
+            "tests/metrics/test_other_answers.py::test_weights_are_not_added_up",
+            METRICS + "test_what_a_metric_cannot_measure_is_refused_before_the_work",
+        ),
+        "Methods that enumerate or integrate have none.": (
+            CONTRACT + "test_the_seed_decides_the_draws",
+        ),
+        "a metric refuses an answer to another question by it.": (
+            "tests/metrics/test_other_answers.py::test_an_answer_to_another_question_is_refused",
+            CONTRACT + "test_the_digest_tells_questions_apart",
+        ),
+        "`top(k)` counts features, `top(0.1)` is a share, rounded up;": (
+            ATTRIBUTION + "test_top_counts_features_or_takes_a_share_rounded_up",
+        ),
+        "Nothing is pickled, and a file that was changed into something else is refused.": (
+            "tests/answers/test_hostile_files.py"
+            "::test_a_file_with_anything_in_the_place_of_anything_is_loaded_or_refused",
+            "tests/house/test_source.py::test_nobody_draws_from_a_global_generator_or_unpickles",
+        ),
+        "`assay.load` reads answers, scores and certificates alike, and says which.": (
+            CLI + "test_load_gives_back_every_noun",
+        ),
+    },
+    "docs/cost.md": {
+        "features that no replacement changes for an input are not asked (of a sparse row only "
+        "what is not 0),": (
+            "tests/question/test_players.py::test_zeros_of_a_sparse_row_leave_a_small_game",
+        ),
+        "`MaxSensitivity(draws=50)` asks the *method* 50 times:": (
+            CLOSED + "test_sensitivity_asks_the_method_once_for_each_draw",
+        ),
+        "it doubles while that pays,": (ENGINE + "test_the_pace_finds_the_fastest_chunk",),
+        "Work of less than 1,024 rows is not searched.": (
+            ENGINE + "test_short_work_is_not_searched",
+        ),
+        "When memory runs out, the chunk is halved and the work goes on.": (
+            ENGINE + "test_a_chunk_is_halved_until_it_fits",
+        ),
+        "`wrap(model, batch_size=64)` says the size instead.": (
+            WRAPPING + "test_the_batch_size_is_the_largest_chunk",
+        ),
+        "so that what is held does not grow with the number of inputs, masks, steps or draws:": (
+            "tests/question/test_flat_memory.py::test_the_peak_does_not_grow_with_the_inputs",
+            ENGINE + "test_memory_does_not_grow_with_the_number_of_masks_or_inputs",
+            RISE + "test_memory_does_not_grow_with_the_number_of_masks",
+        ),
+        "are kept for as long as it lives, and are noticed to be stale when weights change.": (
+            "tests/models/networks/test_fast_forms.py"
+            "::test_a_wrapper_owns_what_is_learnt_and_takes_it_along",
+            WRAPPING + "test_a_network_changed_after_it_was_tuned_is_asked_as_it_is_now",
+        ),
+        "In a terminal long work shows a bar with what is done and how long it takes yet, from two "
+        "seconds of forecast work on.": (
+            ENGINE + "test_work_with_a_long_forecast_shows_a_bar",
+            ENGINE + "test_short_work_shows_none",
+        ),
+        "`assay.quiet()` hides it.": (
+            ENGINE + "test_none_where_nobody_watches_or_quiet_is_asked_for",
+        ),
+        "what is planned where the forecast is above ten seconds, then a line every ten seconds.": (
+            "tests/engine/test_log.py::test_long_work_is_forecast_and_shows_that_it_lives",
+            "tests/engine/test_log.py::test_short_work_says_nothing",
+        ),
+    },
+    "docs/index.md": {
+        "`assay.explain` picks by these rules.": (
+            CLI + "test_explain_picks_what_the_model_can_do",
+            "docs/texts.md::much too long for what it has to say",
+        ),
+    },
+    "docs/coming-from.md": {
+        "`parse`, `compare` and the command line understand them in any case:": (
+            "tests/registry/test_aliases.py::test_every_alias_parses_to_a_working_object",
+            "tests/registry/test_aliases.py::test_names_are_found_without_case_package_and_hyphens",
+        ),
+        "| shap | here |": (DOCS + "test_coming_from_elsewhere_says_what_the_names_say",),
+        "Of two known classes the second is explained by default.": (
+            LABELS + "test_of_two_classes_the_positive_one_is_explained_by_default",
+        ),
+        "With background rows of probability .5 and .99 the base is 1.07 there and 2.30 here:": (
+            "docs/tables.md::removal=assay.Background(p[:, None])",
+        ),
+        '`wrap(booster, output="margin")` or `LogOdds` for raw scores,': (
+            "tests/models/test_estimators.py::test_a_native_booster_gives_its_own_prediction",
+        ),
+        "**`Saliency` is absolute there** (`abs=True`): it never says against.": (
+            'docs/coming-from.md::assay.parse("Saliency", assay.Method)(plain).values',
+        ),
+        "`gap` is the difference less the sum.": ('docs/coming-from.md::rule="left")(left).gap',),
+        "here a network that acts differently in it is refused until `.eval()`.": (
+            WRAPPING + "test_a_model_that_acts_differently_in_train_mode_is_refused_there",
+        ),
+        "here the network is left as it was found.": (
+            CONTRACT + "test_the_model_is_left_as_found",
+            WRAPPING + "test_hooks_of_the_caller_stay_and_are_heard",
+        ),
+    },
+    "docs/architecture.md": {
+        "`lint-imports` and `tests/house/test_layout.py` hold it, count rooms and arrows, and ask "
+        "every file for its place.": (
+            "tests/house/test_layout.py"
+            "::test_arrows_point_down_and_families_do_not_know_each_other",
+            "tests/house/test_layout.py::test_the_plan_stays_small",
+            "tests/house/test_layout.py::test_every_file_has_its_place_on_the_page_of_its_wing",
+        ),
+        "so that no number depends on which rows came first, and folding refuses numbers that name "
+        "no level.": (
+            CATEGORIES + "test_levels_are_joined_from_the_rows_of_the_removal",
+            "tests/inputs/test_arrays.py::test_a_number_that_is_no_category_is_refused",
+        ),
+        "**A function** has McCabe complexity 10 at most;": (
+            "tests/house/test_measures.py"
+            "::test_no_function_is_complex_no_line_wide_and_every_refusal_says_what_to_do",
+        ),
+        "memory flat in the number of inputs is then a property of the house, not of each "
+        "method.": (
+            "tests/question/test_flat_memory.py::test_the_peak_does_not_grow_with_the_inputs",
+        ),
+        "annotations that lie are found by `tests/contracts/test_settings.py`, which gives every "
+        "setting of every class what no setting means.": (
+            "tests/contracts/test_settings.py::test_a_setting_is_taken_or_refused_by_the_family",
+        ),
+    },
+    "docs/how-to/wrap-a-model.md": {
+        "Batches, retries of a smaller batch when memory runs out, counting and the check that "
+        "rows are independent are not yours to write.": (
+            "tests/how_to/test_wrap_a_model.py::test_no_call_has_more_rows_than_the_service_takes",
+            ENGINE + "test_a_chunk_is_halved_until_it_fits",
+            "tests/question/test_row_independence.py"
+            "::test_models_whose_rows_influence_each_other_are_refused",
+        ),
+        "A service that fails should raise: what was computed is dropped and the model left as it "
+        "was.": (
+            "tests/how_to/test_wrap_a_model.py"
+            "::test_what_the_service_raises_is_the_cause_of_the_refusal",
+        ),
+    },
+    "docs/how-to/write-a-method.md": {
+        "`tests/contracts/test_axioms.py` asks for the axioms it claims.": (
+            "tests/contracts/test_axioms.py::test_a_false_claim_is_found",
+        ),
+        "`tests/how_to/test_write_a_method.py` runs this page's method in the same way;": (
+            "tests/how_to/test_write_a_method.py::test_the_twin_says_the_same",
+            "tests/how_to/test_write_a_method.py::test_a_method_and_its_twin_take_few_lines",
+        ),
+        "The name is known wherever the distribution is installed.": (
+            "tests/registry/test_extensions.py::test_an_entry_point_gives_a_name",
+        ),
+        "`assay.register(SquaredGradient)`, or `@assay.register` above the class.": (
+            "tests/registry/test_extensions.py"
+            "::test_a_class_is_registered_by_hand_and_may_be_replaced",
+        ),
+    },
+    "docs/how-to/write-a-metric.md": {
+        "left out, the contract finds out by asking with two seeds.": (
+            METRICS + "test_a_metric_that_draws_nothing_is_found_out",
+        ),
+        "`tests/how_to/test_write_a_metric.py` runs this page's metric in the same way,": (
+            "tests/how_to/test_write_a_metric.py::test_the_contract_is_there",
+        ),
+    },
+    "docs/how-to/write-a-removal.md": {
+        "the input keeps its histogram, and loses what stands where.": (
+            "tests/how_to/test_write_a_removal.py::test_every_replacement_has_the_inputs_histogram",
+        ),
+        "with several, integrated gradients refuse and name `ExpectedGradients`.": (
+            FIXED + "test_one_baseline_is_asked_for_where_a_way_needs_one",
+        ),
+        "It shortens what has a shape (arrays, tensors, tables), and lists and tuples of many "
+        "entries.": (
+            "tests/removals/test_short_repr.py::test_data_of_many_entries_are_told_by_their_number",
+        ),
+        "Refused: no rows, NaN, and whole numbers, which have no median of their own kind.": (
+            "tests/how_to/test_write_a_removal.py::test_rows_that_have_no_median_are_refused",
+        ),
+    },
+    "docs/how-to/write-a-target.md": {
+        "chunks, order and parts of a question change nothing, and outputs that have no second "
+        "class are refused.": (
+            "tests/how_to/test_write_a_target.py::test_chunks_order_and_parts_change_nothing",
+            "tests/how_to/test_write_a_target.py::test_outputs_without_a_second_class_are_refused",
+        ),
+    },
+    "docs/tutorials/tables.md": {
+        "they are switched and drawn, never computed with, and arrive at the model as they were.": (
+            CATEGORIES + "test_columns_arrive_as_they_were",
+        ),
+        "Dates and durations are numbers of days.": (
+            CATEGORIES + "test_dates_are_days_and_ask_for_a_removal",
+        ),
+        "`compare` measures all of them on the same persons with the same perturbations, beside "
+        "their own credit shuffled, and no credit at all.": (
+            "tests/comparison/test_references.py::test_references_are_the_default",
+            METRICS + "test_attributions_are_compared_on_the_same_draws_and_the_same_answers",
+        ),
+        "Infidelity then averages over the same persons.": (
+            "tests/metrics/test_several_replacements.py"
+            "::test_the_change_under_a_background_is_an_expectation_over_its_rows",
+        ),
+    },
+    "docs/tutorials/photographs.md": {
+        "One self-contained file with a map for every input and method, to open in a browser:": (
+            PAGE + "test_the_page_is_whole_and_loads_nothing",
+        ),
+        "Credit per pixel (`Pixels` pools the three channels),": (
+            FEATURES + "test_pixels_pool_channels_by_sum_or_mean",
+        ),
+    },
+    "docs/tutorials/texts.md": {
+        "a text without a word (empty, or punctuation alone) gets zeros beside others, and is "
+        "refused alone.": (
+            TEXTS + "test_a_text_without_a_word_gets_zeros_and_refuses_no_other",
+            TEXTS + "test_what_cannot_be_read_is_refused_in_words",
+        ),
+        "and the words that it does not have get 0:": (
+            "tests/question/test_players.py::test_words_that_a_text_does_not_have_take_nothing",
+        ),
+        "padding owns nothing, is never masked and gets 0, and a vocabulary gives the tokens' "
+        "names.": (
+            TOKENS + "test_padding_receives_nothing_and_is_never_masked",
+            TOKENS + "test_names_are_those_of_the_vocabulary",
+        ),
+    },
+}
+
+# Measured by a script, and kept.
+FIGURES: dict[str, dict[str, str]] = {
+    "docs/rise.md": {
+        "on 92 to 100 % of the pictures of five networks, and the published grid of 7 on 38 to 100 "
+        "% ([study](studies/rise_deletion.md)).": "docs/studies/rise_deletion.json",
+    },
+    "docs/lime.md": {
+        "Beside lime 0.2.0.1 on Adult and German credit all strong categories have the same sign "
+        "([study](studies/lime_categories.md)).": "docs/studies/lime_categories.json",
+        "With 500 draws repeated runs then agree on the top columns more often than lime's do with "
+        "5,000, on six of seven real tables ([study](studies/lime_stability.md));": (
+            "docs/studies/lime_stability.json"
+        ),
+    },
+    "docs/lime_proxy.md": {
+        "From the [study of stability](studies/lime_stability.md), on seven real tables,": (
+            "docs/studies/lime_stability.json"
+        ),
+    },
+    "docs/report.md": {
+        "**Intervals** of few or very skewed scores hold less than they promise:": (
+            "docs/studies/intervals.csv"
+        ),
+    },
+    "docs/incremental.md": {
+        "Beside Captum (`bench/README.md`): occlusion of ResNet-20 takes 0.55 of its time, of "
+        "MobileNet V2 on 224 x 224 pixels 0.39.": "bench/README.md",
+    },
+}
+
+# What says where things are, or what a word means.
+CLAIM_NOTHING = (
+    "`assay` answers three questions about a model's prediction: which parts of the input it rests "
+    "on, how good that explanation is, and what can be proven about it.",
+    "![Three handwritten digits and what each method says about them; red speaks for the predicted "
+    "digit, blue against it.",
+    "Three sentences carry everything:",
+    "a **`Question`** holds a model, the inputs, the target (which number is explained), the "
+    'features (who receives credit) and the removal (what "absent" means);',
+    "Because the usual ones are wrong in places where nobody notices.",
+    "Looking for a name from a paper or another library?",
+    "Coming from shap, Captum, lime or pytorch-grad-cam?",
+    "Walk through a [table](docs/tutorials/tables.md), [photographs](docs/tutorials/photographs.md) "
+    "or a [text](docs/tutorials/texts.md), or look up what data of your kind need:",
+    "What each needs, keeps and costs is in one [table](docs/methods.md), and what that means for "
+    "time and memory in [cost](docs/cost.md); the nouns are explained in "
+    "[questions](docs/questions.md), what comes back in [answer](docs/answer.md), how the library is "
+    "built in [architecture](docs/architecture.md), how fast it is in [bench](bench/README.md), how "
+    "it fares on real networks in [studies](docs/studies/).",
+    "[CONTRIBUTING](CONTRIBUTING.md) says how a change goes its way, [CHANGELOG](CHANGELOG.md) what "
+    "has changed.",
+    "Licence:",
+    "Apache 2.0.",
+)
+
+
+def flat(text: str) -> str:
+    """A text on one line, however it is wrapped."""
+    return " ".join(text.split())
+
+
+@cache
+def page_text(page: str) -> str:
+    """A page on one line, marks of lists left out."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return flat(re.sub(r"^\s*(- |\d+\. )", "", text, flags=re.MULTILINE))
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a page, without its code, tables and headings."""
+    prose = re.sub(r"^```.*?^```", "\n\n", text, flags=re.MULTILINE | re.DOTALL)
+    found = []
+    for paragraph in re.split(r"\n\s*\n", prose):
+        lines = [line for line in paragraph.splitlines() if not line.startswith(("|", "#"))]
+        # Each entry of a list is a sentence of its own.
+        for entry in re.split(r"\n(?=- )", "\n".join(lines)):
+            one_line = flat(entry.removeprefix("- "))
+            found += re.split(r"(?<=[.?!:])\s+(?=[A-Z`*\[!])", one_line)
+    return [sentence for sentence in found if sentence]
+
+
+@cache
+def names_in(path: Path) -> frozenset[str]:
+    """The functions of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+@cache
+def code_of(page: str) -> str:
+    """The lines of a page that run as tests."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if line.startswith((">>>", "...")))
+
+
+def is_there(holder: str) -> bool:
+    """Whether what holds a claim exists: a test by its file and name, or an example by its code."""
+    where, _, name = holder.partition("::")
+    if where.endswith(".md"):
+        return bool(name) and name in code_of(where)
+    path = ROOT / where
+    return path.is_file() and name.startswith("test_") and name in names_in(path)
+
+
+CASES = [(page, claim) for page, claims in CLAIMS.items() for claim in claims]
+
+
+@pytest.mark.parametrize(
+    ("page", "claim"), CASES, ids=[f"{page}: {claim[:40]}" for page, claim in CASES]
+)
+def test_a_claim_stands_on_its_page_and_is_held(page: str, claim: str) -> None:
+    assert claim in page_text(page), "the sentence was changed: look at the tests that held it"
+    holders = CLAIMS[page][claim]
+    assert holders
+    missing = [holder for holder in holders if not is_there(holder)]
+    assert missing == [], "no such test: the claim is held by nothing"
+
+
+FIGURE_CASES = [(page, claim) for page, claims in FIGURES.items() for claim in claims]
+
+
+@pytest.mark.parametrize(
+    ("page", "claim"), FIGURE_CASES, ids=[f"{page}: {claim[:40]}" for page, claim in FIGURE_CASES]
+)
+def test_a_figure_stands_on_its_page_and_is_kept(page: str, claim: str) -> None:
+    assert claim in page_text(page), "the sentence was changed: look at the figures it is from"
+    assert (ROOT / FIGURES[page][claim]).is_file()
+
+
+def test_every_sentence_of_the_readme_is_held_or_claims_nothing() -> None:
+    said = sentences((ROOT / "README.md").read_text(encoding="utf-8"))
+    # Links alone say where to read on.
+    said = [
+        sentence for sentence in said if re.sub(r"\[[^\]]*\]\([^)]*\)", "", sentence).strip(" ,.")
+    ]
+    links = re.compile(r"^(\[[^\]]*\]\([^)]*\),?( and)? ?)+( from papers)?\.$")
+    said = [sentence for sentence in said if not links.match(sentence)]
+    silent = [
+        sentence for sentence in said if sentence not in {*CLAIMS["README.md"], *CLAIM_NOTHING}
+    ]
+    assert silent == [], (
+        "a sentence that nothing holds: map it to its tests, or say it claims nothing"
+    )
+
+
+def test_every_page_has_claims_that_are_held() -> None:
+    docs = ROOT / "docs"
+    # Studies are held by their scripts and kept figures.
+    pages = {page.relative_to(ROOT).as_posix() for page in docs.rglob("*.md")}
+    pages = {page for page in pages if not page.startswith("docs/studies/")}
+    assert pages | {"README.md"} == set(CLAIMS)
