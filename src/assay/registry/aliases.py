@@ -323,9 +323,9 @@ ALIASES: tuple[Alias, ...] = (
     # Its rules and composites have the same names here, under assay.methods.rules.
     *_code(
         "zennit",
-        ("LayerMapComposite", "LRP(composite)", _COMPOSITES),
-        ("SpecialFirstLayerMapComposite", "LRP(composite)", _COMPOSITES),
-        ("NameMapComposite", "LRP(composite)", _COMPOSITES),
+        ("LayerMapComposite", "LRP(Composite(map))", _COMPOSITES),
+        ("SpecialFirstLayerMapComposite", "LRP(Composite(map))", _COMPOSITES),
+        ("NameMapComposite", "LRP(Composite(map))", _COMPOSITES),
     ),
     *_missing("zennit", _GUIDED, "ExcitationBackprop"),
     *_missing("zennit", _GUIDED, "BetaSmooth"),
