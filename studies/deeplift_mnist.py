@@ -4,7 +4,7 @@
 into 1, by the scores of each method (Shrikumar et al. 2017, section 4.1), sets LIME and SHAP beside
 two DeepLIFTs (Lundberg and Lee 2017, figure 5), and asks how much credit falls on the true motifs of
 simulated sequences (section 4.2). Writes docs/studies/deeplift_mnist.json, .md and .png. It needs the
-data, h5py for the weights, and matplotlib for the picture.
+data and the extra `studies` (h5py for the weights, matplotlib for the picture).
 """
 
 from __future__ import annotations
