@@ -243,7 +243,7 @@ class Evaluation:
             if rules is None:
                 slopes = self._slopes(rows, owners, memory, score)
             else:
-                slopes = self._ruled_slopes(rows, numbers, owners, score, rules)
+                slopes = self._ruled_slopes(rows, owners, score, rules)
             engine.count(len(rows), backward=True)
             use(numbers, owners, slopes)
 
@@ -282,12 +282,27 @@ class Evaluation:
     def _ruled_slopes(
         self,
         rows: Tensor,
-        numbers: Tensor,
         owners: Tensor,
         score: Callable[[Tensor, Tensor], Tensor],
         rules: Interception,
     ) -> Tensor:
-        references = rules.reference_rows(numbers, owners)
+        try:
+            return self._slopes_by_rules(rows, owners, score, rules)
+        except AssayError:
+            if not rules.simplify():
+                raise
+            return self._slopes_by_rules(rows, owners, score, rules)
+        finally:
+            rules.forget()
+
+    def _slopes_by_rules(
+        self,
+        rows: Tensor,
+        owners: Tensor,
+        score: Callable[[Tensor, Tensor], Tensor],
+        rules: Interception,
+    ) -> Tensor:
+        references = rules.reference_rows(owners, alike=not self.aligned)
         if references is not None:
             with rules.recording():
                 self._ruled_scores(references.detach().requires_grad_(), owners, score, rules)
@@ -304,8 +319,6 @@ class Evaluation:
             if isinstance(error, AssayError) or engine.out_of_memory(error):
                 raise
             raise slopes_refusal(error, asked) from error
-        finally:
-            rules.forget()
         beside = self.layout.flatten(tuple(others)) if others else None
         return rules.attributed(leaf.detach(), slopes, beside)
 
@@ -320,6 +333,7 @@ class Evaluation:
         with told(asked), self.model.heard_by(rules):
             outputs = self.model.call(asked.rows, asked.context)
         finite(outputs, self.model.name, "on the way")
+        outputs = rules.spread(outputs)
         # What the target makes of the outputs is heard, too: probabilities have a softmax in them.
         rules.admit((outputs,))
         with rules.listening():

@@ -72,6 +72,7 @@ Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Outputs (r, ...) and owners (r,) to the target's values (r,)."""
 
+_TOGETHER = 8  # inputs of a block whose references are asked once
 _SHARD = 1 << 20  # elements of a shard: what a method holds for one stays in tens of megabytes
 
 
@@ -544,9 +545,19 @@ class Question:
         total = torch.zeros(self.n, self.x.shape[1], dtype=torch.float64, device=self.x.device)
         velocities: list[Tensor | None] = [None]
 
+        # Under rules a chunk holds few inputs at few steps each: what they share is asked once.
+        block = 1 if rules is None else min(self.n, _TOGETHER)
+
+        def place(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            """Inputs and steps of work numbers: step by step within a block of inputs."""
+            blocks, within = numbers // (block * steps), numbers % (block * steps)
+            inputs = (self.n - block * blocks).clamp_max(block)
+            return block * blocks + within % inputs, within // inputs
+
         def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
-            points, velocities[0] = way(numbers // steps, numbers % steps)
-            return points, numbers // steps
+            owners, step = place(numbers)
+            points, velocities[0] = way(owners, step)
+            return points, owners
 
         def use(numbers: Tensor, owners: Tensor, slopes: Tensor) -> None:
             velocity = velocities[0]
@@ -554,13 +565,12 @@ class Question:
             if velocity is not None:
                 products = (slopes * velocity).to(torch.float64)
             # A chunk holds neighbours: adding them up is one product with a short, wide matrix.
-            first = int(numbers[0]) // steps
-            last = int(numbers[-1]) // steps + 1
+            first, last = int(owners.min()), int(owners.max()) + 1
             shares = torch.zeros(
                 last - first, len(numbers), dtype=torch.float64, device=owners.device
             )
             position = torch.arange(len(numbers), device=owners.device)
-            shares[owners - first, position] = weights[numbers % steps]
+            shares[owners - first, position] = weights[place(numbers)[1]]
             total[first:last] += shares @ products
             if squares is not None:
                 pooled = self.partition.take(owners).pool(products)

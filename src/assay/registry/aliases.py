@@ -83,9 +83,9 @@ def _missing(library: str, remark: str, *names: str) -> list[Alias]:
 
 
 # Remarks that many missing names share: what comes closest to them here.
-_RELEVANCE = "`IntegratedGradients()` also shares a prediction among the inputs, by slopes"
 _CAM = "`InputXGradient()(question.after(layer))` gives credit to the activations of a layer"
 _GUIDED = "`Gradient()` is the slope without changed backward rules"
+_COMPOSITES = "its rules and composites have the same names in `assay.methods.rules`"
 _TREES = "`ExactShapley()` and `KernelShap()` ask the trees as a black box"
 _INTERNAL = "`question.after(layer)` asks about the activations of a layer"
 _MASKING = "`Infidelity()` asks whether credit accounts for what removing features does"
@@ -115,6 +115,18 @@ ALIASES: tuple[Alias, ...] = (
         ),
         ("IG", "IntegratedGradients", ""),
         ("GradientSHAP", "ExpectedGradients", "its baselines are `removal=Background(rows)`"),
+        ("Guided backpropagation", "GuidedBackprop()", ""),
+        (
+            "Deconvolutional network",
+            "Deconvnet()",
+            "rectifiers alone: poolings keep their switches",
+        ),
+        ("Layer-wise relevance propagation", "LRP()", "`composite` says which rule where"),
+        ("Deep Taylor decomposition", "LRP(EpsilonPlus())", "z-plus; `ZBox` first for pixels"),
+        ("AttnLRP", "LRP(AttentionAware())", ""),
+        ("CP-LRP", "LRP(ConservativeAttention())", ""),
+        ("DeepSHAP", "DeepLift()", "with `removal=Background(rows)`"),
+        ("RevealCancel", 'DeepLift(rule="reveal_cancel")', ""),
         ("LeaveOneOut", "Occlusion()", "one feature at a time: `window=1`"),
         ("LOO", "Occlusion()", "one feature at a time: `window=1`"),
         ("RISE", "Rise", "its `estimator` is centred; the paper's is `raw`"),
@@ -151,7 +163,6 @@ ALIASES: tuple[Alias, ...] = (
         ("ConvergenceDelta", "answer.gap", "the metric `Completeness()` scores it"),
     ),
     *_missing("papers", _CAM, "Grad-CAM", "Grad-CAM++", "Score-CAM"),
-    *_missing("papers", _RELEVANCE, "Layer-wise relevance propagation"),
     *_missing("papers", _TREES, "TreeSHAP"),
     *_missing("papers", _INTERNAL, "TCAV", "Attention rollout"),
     *_missing("papers", "`Path` takes any path that is given beforehand", "Guided IG"),
@@ -204,11 +215,25 @@ ALIASES: tuple[Alias, ...] = (
         ("NeuronFeatureAblation", "Occlusion()(question.upto(layer, unit))", ""),
     ),
     # Changed backward passes, weighted activations, permuted features, whole texts.
-    *_missing("Captum", _RELEVANCE, "DeepLift", "DeepLiftShap", "LRP"),
-    *_missing("Captum", _RELEVANCE, "LayerDeepLift", "LayerDeepLiftShap", "LayerLRP"),
-    *_missing("Captum", _RELEVANCE, "NeuronDeepLift", "NeuronDeepLiftShap"),
-    *_missing("Captum", _GUIDED, "GuidedBackprop", "Deconvolution", "GuidedGradCam"),
-    *_missing("Captum", _GUIDED, "NeuronGuidedBackprop", "NeuronDeconvolution"),
+    *_settings(
+        "Captum",
+        ("DeepLift", "DeepLift()", "a module reused or a functional ReLU is heard, too"),
+        ("DeepLiftShap", "DeepLift()", "its baselines are `removal=Background(rows)`"),
+        ("LRP", "LRP()", "its epsilon rule everywhere is `LRP(Composite())`"),
+        ("GuidedBackprop", "GuidedBackprop()", ""),
+        ("Deconvolution", "Deconvnet()", ""),
+    ),
+    *_code(
+        "Captum",
+        ("LayerDeepLift", "DeepLift()(question.after(layer))", ""),
+        ("LayerDeepLiftShap", "DeepLift()(question.after(layer))", "over `Background(rows)`"),
+        ("LayerLRP", "LRP()(question.after(layer))", ""),
+        ("NeuronDeepLift", "DeepLift()(question.upto(layer, unit))", ""),
+        ("NeuronDeepLiftShap", "DeepLift()(question.upto(layer, unit))", "over `Background(rows)`"),
+        ("NeuronGuidedBackprop", "GuidedBackprop()(question.upto(layer, unit))", ""),
+        ("NeuronDeconvolution", "Deconvnet()(question.upto(layer, unit))", ""),
+    ),
+    *_missing("Captum", _GUIDED, "GuidedGradCam"),
     *_missing("Captum", _CAM, "LayerGradCam"),
     *_missing("Captum", _INTERNAL, "LayerConductance", "NeuronConductance", "InternalInfluence"),
     *_missing(
@@ -253,7 +278,7 @@ ALIASES: tuple[Alias, ...] = (
         ("feature_perturbation", "removal=Background(rows)", "or `Conditional(rows)`"),
     ),
     *_missing("shap", _TREES, "TreeExplainer", "GPUTreeExplainer"),
-    *_missing("shap", _RELEVANCE, "DeepExplainer"),
+    *_settings("shap", ("DeepExplainer", "DeepLift()", "its data are `removal=Background(rows)`")),
     *_missing("shap", "`ExactShapley()` asks any model", "AdditiveExplainer"),
     *_missing("shap", "", "approximate_interactions"),
     # lime: its explainers differ in the neighbourhood that they draw from.
@@ -294,10 +319,15 @@ ALIASES: tuple[Alias, ...] = (
         ("Occlusion", "Occlusion", ""),
     ),
     *_code("zennit", ("attr_output", "target=Output(index)", "or any other target")),
-    *_missing("zennit", _RELEVANCE, "EpsilonGammaBox", "EpsilonPlus", "EpsilonPlusFlat"),
-    *_missing("zennit", _RELEVANCE, "EpsilonAlpha2Beta1", "EpsilonAlpha2Beta1Flat"),
-    *_missing("zennit", _RELEVANCE, "Epsilon", "Gamma", "ZPlus", "AlphaBeta", "ZBox", "WSquare"),
-    *_missing("zennit", _GUIDED, "GuidedBackprop", "DeconvNet", "ExcitationBackprop"),
+    *_settings("zennit", ("DeconvNet", "Deconvnet()", "")),
+    # Its rules and composites have the same names here, under assay.methods.rules.
+    *_code(
+        "zennit",
+        ("LayerMapComposite", "LRP(Composite(map))", _COMPOSITES),
+        ("SpecialFirstLayerMapComposite", "LRP(Composite(map))", _COMPOSITES),
+        ("NameMapComposite", "LRP(Composite(map))", _COMPOSITES),
+    ),
+    *_missing("zennit", _GUIDED, "ExcitationBackprop"),
     *_missing("zennit", _GUIDED, "BetaSmooth"),
     # pytorch-grad-cam: maps of a layer, of which some are questions behind it.
     *_code(
@@ -317,6 +347,19 @@ ALIASES: tuple[Alias, ...] = (
     ),
     *_missing("pytorch-grad-cam", _CAM, "GradCAM", "GradCAMPlusPlus", "ScoreCAM", "XGradCAM"),
     *_missing("pytorch-grad-cam", _CAM, "EigenCAM", "LayerCAM", "FullGrad"),
+    # innvestigate: its analyzers by name; the presets are composites.
+    *_settings(
+        "innvestigate",
+        ("gradient", "Gradient()", ""),
+        ("guided_backprop", "GuidedBackprop()", ""),
+        ("deconvnet", "Deconvnet()", ""),
+        ("input_t_gradient", "InputXGradient()", ""),
+        ("lrp.sequential_preset_a", "LRP(EpsilonPlus())", ""),
+        ("lrp.sequential_preset_a_flat", "LRP(EpsilonPlusFlat())", ""),
+        ("lrp.sequential_preset_b", "LRP(EpsilonAlpha2Beta1())", ""),
+        ("lrp.sequential_preset_b_flat", "LRP(EpsilonAlpha2Beta1Flat())", ""),
+        ("deep_taylor", "LRP(EpsilonPlus())", "z-plus for convolutions, epsilon for dense layers"),
+    ),
     # Quantus: metrics alone.
     *_settings(
         "Quantus",

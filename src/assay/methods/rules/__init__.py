@@ -2,7 +2,8 @@
 
 `guided` is guided backpropagation and the deconvnet; `lrp` sends relevance by a composite
 (`composites`), a mapping from operations to the rules of `relevance`, and `conservation` keeps the
-account of it; `deep_lift` compares with a reference by the multipliers of `multipliers`.
+account of it; `deep_lift` compares with a reference by the multipliers of `multipliers`, and
+saves what pairs of inputs and references share (`pairs`).
 
 All of them hear the forward operation by operation (`models/networks/operations`). May be
 subclassed: `relevance.Rule` and `composites.Composition`.

@@ -13,6 +13,7 @@ from torch import Tensor
 from assay.errors import InputError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.rules import multipliers
+from assay.methods.rules.pairs import Pairs
 from assay.models.base import Ability
 from assay.models.networks.operations.interception import Interception
 from assay.models.networks.operations.kinds import OperationKind
@@ -93,7 +94,7 @@ class DeepLift(Method):
 
         def way(rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor | None]:
             references = question.removed(rows, steps)
-            rules.references = references
+            rules.compare(references, rows, steps)
             return x[rows], x[rows] - references
 
         weights = torch.full((draws,), 1.0 / draws, dtype=torch.float64)
@@ -136,7 +137,6 @@ class _Differences(Interception):
     """A forward whose operations hand differences from a recorded one on."""
 
     who = "DeepLift"
-    references: Tensor | None = None
 
     def __init__(self, rule: NonlinearRule) -> None:
         super().__init__()
@@ -145,11 +145,36 @@ class _Differences(Interception):
         self._place = 0
         self._is_recording = False
         self._producers: dict[int, _Producer] = {}
+        self._pairs: Pairs | None = None
+        self._shares_work = True
+        self._seen_before = self.seen
 
     # --- two forwards
 
-    def reference_rows(self, numbers: Tensor, owners: Tensor) -> Tensor | None:
-        return self.references
+    def compare(self, references: Tensor, inputs: Tensor, steps: Tensor) -> None:
+        """Says what rows come next: the inputs of these numbers beside these references."""
+        self._pairs = Pairs(references, inputs, steps)
+
+    def reference_rows(self, owners: Tensor, *, alike: bool) -> Tensor | None:
+        pairs = self._pairs
+        if pairs is None:
+            return None
+        self._seen_before = self.seen.copy()
+        pairs.share(self._shares_work and alike)
+        return pairs.distinct_references
+
+    def spread(self, answers: Tensor) -> Tensor:
+        if not self._is_recording or self._pairs is None:
+            return answers
+        return self._pairs.spread_references(answers)
+
+    def simplify(self) -> bool:
+        """Asks every reference beside its input, after a network whose rows are not told apart."""
+        could = self._shares_work
+        self._shares_work = False
+        self.seen = self._seen_before
+        self.forget()
+        return could and self._pairs is not None and self._pairs.shared
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -162,25 +187,34 @@ class _Differences(Interception):
 
     def begin(self, signals: list[Tensor]) -> None:
         self._place = 0
+        if self._pairs is not None and not self._is_recording:
+            self._pairs.begin(signals)
 
     def forget(self) -> None:
         super().forget()
         self._producers.clear()
+        if self._pairs is not None:
+            self._pairs.forget()
+
+    def overwritten(self, target: Tensor) -> None:
+        if self._pairs is not None:
+            self._pairs.overwritten(target)
 
     # --- operations
 
     def handle(self, operation: Operation) -> Any:
-        kind = operation.kind
-        if kind in _AGAIN or operation.name in _SIZES:
-            return self.again(operation)
-        if kind is OperationKind.PRODUCT and operation.name in ("div", "true_divide"):
-            return self.again(operation)
-        if kind is OperationKind.MAXIMUM and self._is_larger_of_two(operation):
-            return self.again(operation)
+        if self._is_said_in_others(operation):
+            given = self.again(operation)
+            if self._pairs is not None:
+                self._pairs.lose()
+            return given
         if self._is_recording:
             return self._recorded(operation)
         record = self._next(operation)
-        return self._differing(operation, record)
+        given = self._differing(operation, record)
+        if self._pairs is not None:
+            self._pairs.follow(operation, given)
+        return given
 
     def moved(self, operation: Operation) -> None:
         if self._is_recording:
@@ -188,6 +222,14 @@ class _Differences(Interception):
         else:
             self._next(operation)
         super().moved(operation)
+
+    def _is_said_in_others(self, operation: Operation) -> bool:
+        kind = operation.kind
+        if kind in _AGAIN or operation.name in _SIZES:
+            return True
+        if kind is OperationKind.PRODUCT and operation.name in ("div", "true_divide"):
+            return True
+        return kind is OperationKind.MAXIMUM and self._is_larger_of_two(operation)
 
     def _is_larger_of_two(self, operation: Operation) -> bool:
         return operation.name in ("maximum", "minimum", "fmax", "fmin") and (
@@ -218,14 +260,29 @@ class _Differences(Interception):
             before = "nothing" if record is None else repr(record.name)
             raise self.refusal(operation, f", where the reference's forward has {before}")
         for ours, theirs in zip(operation.constants, record.constants):
-            if ours is not theirs and not _equal(ours, theirs):
+            if ours is not theirs and not _equal(ours, self._beside(operation, theirs, ours)):
                 raise self.refusal(
                     operation, " of a constant that is another one for the reference"
                 )
         for signal, version in zip(record.signals, record.versions):
             if signal._version != version:
                 raise self.refusal(operation, " of numbers that were written over since")
-        return record
+        if operation.kind in _PLAIN:
+            return record
+        beside = [
+            self._beside(operation, theirs, ours)
+            for ours, theirs in zip(operation.signals, record.signals)
+        ]
+        return replace(record, signals=beside)
+
+    def _beside(self, operation: Operation, theirs: Tensor, ours: Tensor) -> Tensor:
+        """What belongs to distinct references, with a row for each of ours."""
+        if self._pairs is None:
+            return theirs
+        spread = self._pairs.beside(theirs, ours)
+        if spread is None:
+            raise self.refusal(operation, f" of another shape: {tuple(theirs.shape)}")
+        return spread
 
     def _differing(self, operation: Operation, record: _Record) -> Any:
         kind = operation.kind
@@ -249,7 +306,12 @@ class _Differences(Interception):
         return given
 
     def _linear(self, operation: Operation, record: _Record) -> Any:
-        value = self.plainly(operation)
+        value = None if self._pairs is None else self._pairs.worked_out_once(operation)
+        if value is None:
+            value = self.plainly(operation)
+        else:
+            assert operation.kind is not None
+            self.seen[operation.name, operation.kind.value] += 1
         if self.rule == "rescale":
             return value
         linear = linear_map(operation)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from assay.models.networks.operations.kinds import HARD, MAXIMA, RECTIFIERS
 from assay.models.networks.operations.linear import LinearMap
-from assay.models.networks.operations.operation import Operation
+from assay.models.networks.operations.operation import Operation, slopes_at
 from assay.models.networks.operations.pulled import pulled, scaled
 
 _PIECEWISE = (RECTIFIERS - {"rrelu"}) | MAXIMA | HARD
@@ -33,8 +33,27 @@ def elementwise(operation: Operation, signal: Tensor, reference: Tensor) -> Tens
     (Shrikumar et al. 2017, section 3.5.1, equation 10)
     """
     value = operation()
-    factor = quotient(operation, signal, signal.detach(), reference)
+    if operation.name in _PIECEWISE:
+        factor = _piecewise_quotient(operation, signal, value.detach(), reference)
+    else:
+        factor = quotient(operation, signal, signal.detach(), reference)
     return scaled(signal, value, factor)
+
+
+def _piecewise_quotient(
+    operation: Operation, signal: Tensor, value: Tensor, reference: Tensor
+) -> Tensor:
+    """The quotient of differences of a piecewise linear operation whose value is there."""
+    z = signal.detach()
+    # A reference that all rows share is asked once.
+    few = reference[:1] if reference.dim() and reference.stride(0) == 0 else reference
+    difference = z - few
+    # Not a number where both meet: there the slope takes its place.
+    factor = (value - operation.on({id(signal): few})()).div_(difference)
+    meet = difference == 0
+    if bool(meet.any()):
+        factor[meet] = slopes_at(operation, signal, meet)
+    return factor
 
 
 def quotient(operation: Operation, operand: Tensor, z: Tensor, z0: Tensor) -> Tensor:

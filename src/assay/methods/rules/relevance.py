@@ -18,7 +18,7 @@ from torch import Tensor
 from assay.errors import SettingError
 from assay.methods.rules.conservation import Account
 from assay.models.networks.operations.linear import LinearMap
-from assay.models.networks.operations.operation import Operation
+from assay.models.networks.operations.operation import Operation, slopes_at
 from assay.models.networks.operations.pulled import pulled, scaled
 from assay.settings import Settings
 
@@ -70,9 +70,16 @@ class Rule(Settings, ABC):
 
 def stabilised(z: Tensor, epsilon: float) -> Tensor:
     """z + epsilon sign(z), with sign(0) = 1; never 0."""
-    moved = z + torch.where(z >= 0, epsilon, -epsilon)
+    if epsilon > 0:
+        return _moved(z, epsilon)
     # Without a stabiliser, what is 0 has no relevance to hand on.
-    return torch.where(moved == 0, torch.ones_like(moved), moved)
+    return torch.where(z == 0, torch.ones_like(z), z)
+
+
+def _moved(z: Tensor, epsilon: float) -> Tensor:
+    # Adding 0 takes the sign from a negative 0.
+    step = torch.copysign(torch.full((), epsilon, dtype=z.dtype, device=z.device), z + 0.0)
+    return step.add_(z)
 
 
 def _require_linear(rule: Rule, passage: Passage) -> LinearMap:
@@ -86,7 +93,7 @@ def _require_linear(rule: Rule, passage: Passage) -> LinearMap:
 
 
 def _nonnegative(x: Tensor) -> bool:
-    return not bool((x < 0).any())
+    return bool(x.detach().amin() >= 0)
 
 
 def _parts(tensor: Tensor) -> tuple[Tensor, Tensor]:
@@ -343,13 +350,14 @@ class Pass(Rule):
         if operation.name in ("relu", "leaky_relu", "prelu"):
             # Homogeneous: the slope is the quotient.
             return value
-        factor = y / torch.where(x == 0, torch.ones_like(x), x)
+        factor = y / x
         at_zero = x == 0
         if not bool(at_zero.any()):
             return scaled(signals[0], y, factor)
-        slopes = _slopes_at(operation, signals[0])
-        factor = torch.where(at_zero, slopes, factor)
+        factor[at_zero] = slopes_at(operation, signals[0], at_zero)
         passed = scaled(signals[0], y, factor)
+        if not bool(y[at_zero].any()):
+            return passed
         return passage.account.metered(passage.name, passed, torch.where(at_zero, y, 0.0))
 
 
@@ -405,14 +413,6 @@ class Softmax(Rule):
         # What the slope makes of the input itself.
         linear = x - mean if logarithm else weighted - shares * mean
         return passage.account.metered(passage.name, value, value.detach() - linear)
-
-
-def _slopes_at(operation: Operation, x: Tensor) -> Tensor:
-    leaf = x.detach().requires_grad_()
-    with torch.enable_grad():
-        value = operation.on({id(x): leaf})()
-        (slopes,) = torch.autograd.grad(value.sum(), leaf)
-    return slopes
 
 
 @final
@@ -477,9 +477,10 @@ def _shared_out(
 ) -> Tensor:
     """`value`, whose relevance goes to the denominators' slopes in proportion, times `weight`."""
     z = value if relevant is None else relevant
-    factor = weight * z / stabilised(denominators.detach(), epsilon)
+    relevance = z if weight == 1 else weight * z
+    factor = relevance / stabilised(denominators.detach(), epsilon)
     # Relevance z g, of which the inputs get what their sums explain.
-    lost = weight * z - factor * explained.detach()
+    lost = torch.addcmul(relevance, factor, explained.detach(), value=-1)
     return _accounted(passage, denominators, value, factor, lost)
 
 

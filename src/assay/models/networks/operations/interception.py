@@ -51,9 +51,21 @@ class Interception(TorchFunctionMode, ABC):
         It runs unheard; `self.plainly` and `self.again` say more.
         """
 
-    def reference_rows(self, numbers: Tensor, owners: Tensor) -> Tensor | None:  # may be overridden
-        """Rows that are asked first, beside which differences are taken; None for none."""
+    def reference_rows(self, owners: Tensor, *, alike: bool) -> Tensor | None:  # may be overridden
+        """Rows that are asked first, beside which differences are taken; None for none.
+
+        They may be fewer than the rows where the model asks `alike` of all of them, without a
+        context of their own: `spread` then makes as many of what the model answers.
+        """
         return None
+
+    def spread(self, answers: Tensor) -> Tensor:  # may be overridden
+        """The answers for the reference rows, one for each row that is compared with them."""
+        return answers
+
+    def simplify(self) -> bool:  # may be overridden
+        """Goes on without a short cut after a refusal; False where there is none."""
+        return False
 
     @property
     def leaves(self) -> list[Tensor]:  # may be overridden

@@ -17,9 +17,11 @@ from torch import Tensor
 @final
 class _Pulled(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, carrier: Tensor, value: Tensor, pull: Callable[[Tensor], Tensor]) -> Any:
+    def forward(
+        ctx: Any, carrier: Tensor, value: list[Tensor], pull: Callable[[Tensor], Tensor]
+    ) -> Any:
         ctx.pull = pull
-        return value.view_as(value)
+        return value[0]
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
@@ -32,7 +34,8 @@ def pulled(carrier: Tensor, value: Tensor, pull: Callable[[Tensor], Tensor]) -> 
 
     `carrier` has the value's shape; its own numbers do not matter.
     """
-    given: Tensor = _Pulled.apply(carrier, value.detach(), pull)  # type: ignore[no-untyped-call]
+    # In a list the value is no operand: what comes out may be written to, as any other tensor.
+    given: Tensor = _Pulled.apply(carrier, [value.detach()], pull)  # type: ignore[no-untyped-call]
     return given
 
 
