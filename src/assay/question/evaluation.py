@@ -286,6 +286,25 @@ class Evaluation:
         score: Callable[[Tensor, Tensor], Tensor],
         rules: Interception,
     ) -> Tensor:
+        try:
+            with rules.counting():
+                return self._heard_slopes(rows, numbers, owners, score, rules)
+        except AssayError:
+            if rules.copies or not rules.wrote:
+                raise
+        # The forward writes over what a rule still needed: once more, with copies of everything.
+        rules.copies = True
+        with rules.counting():
+            return self._heard_slopes(rows, numbers, owners, score, rules)
+
+    def _heard_slopes(
+        self,
+        rows: Tensor,
+        numbers: Tensor,
+        owners: Tensor,
+        score: Callable[[Tensor, Tensor], Tensor],
+        rules: Interception,
+    ) -> Tensor:
         references = rules.reference_rows(numbers, owners)
         if references is not None:
             with rules.recording():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeAlias, final
 
 import torch
@@ -182,12 +182,13 @@ class _Differences(Interception):
         record = self._next(operation)
         return self._differing(operation, record)
 
-    def moved(self, operation: Operation) -> None:
-        if self._is_recording:
-            self._record(operation)
-        else:
-            self._next(operation)
-        super().moved(operation)
+    def stands_for(self, copy: Tensor, original: Tensor) -> None:
+        if id(original) in self._producers:
+            # The copy is kept, so that no other tensor takes its `id`.
+            self._producers[id(copy)] = replace(self._producers[id(original)], value=copy)
+
+    def overwritten(self, target: Tensor) -> None:
+        self._producers.pop(id(target), None)
 
     def _is_larger_of_two(self, operation: Operation) -> bool:
         return operation.name in ("maximum", "minimum", "fmax", "fmin") and (
@@ -199,14 +200,12 @@ class _Differences(Interception):
         return operation()
 
     def _record(self, operation: Operation) -> None:
-        signals = [signal.detach() for signal in operation.signals]
-        if self.writes:
-            # What is written over is kept.
-            signals = [signal.clone() for signal in signals]
-        record = _Record(
-            operation.name, signals, operation.constants, [part._version for part in signals]
-        )
-        self._records.append(record)
+        # Plain operations are linear: where the reference has been does not matter to them.
+        needed = [] if operation.kind in _PLAIN else operation.signals
+        signals = [signal.detach() for signal in needed]
+        parts = (*signals, *operation.constants)
+        versions = [part._version for part in parts]
+        self._records.append(_Record(operation.name, signals, operation.constants, versions))
 
     def _next(self, operation: Operation) -> _Record:
         """The same operation of the reference's forward."""
@@ -217,14 +216,14 @@ class _Differences(Interception):
         if record is None or record.name != operation.name:
             before = "nothing" if record is None else repr(record.name)
             raise self.refusal(operation, f", where the reference's forward has {before}")
+        parts = (*record.signals, *record.constants)
+        if [part._version for part in parts] != record.versions:
+            raise self.refusal(operation, " of numbers that were written over since")
         for ours, theirs in zip(operation.constants, record.constants):
             if ours is not theirs and not _equal(ours, theirs):
                 raise self.refusal(
                     operation, " of a constant that is another one for the reference"
                 )
-        for signal, version in zip(record.signals, record.versions):
-            if signal._version != version:
-                raise self.refusal(operation, " of numbers that were written over since")
         return record
 
     def _differing(self, operation: Operation, record: _Record) -> Any:
