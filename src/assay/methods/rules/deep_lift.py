@@ -14,6 +14,7 @@ from assay.errors import InputError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.rules import multipliers
 from assay.models.base import Ability
+from assay.models.networks.operations.decomposed import SEVERAL
 from assay.models.networks.operations.interception import Interception
 from assay.models.networks.operations.kinds import OperationKind
 from assay.models.networks.operations.linear import LinearMap, linear_map
@@ -118,6 +119,7 @@ class _Record:
     signals: list[Tensor]
     constants: list[Tensor]
     versions: list[int]
+    settings: Any
 
 
 @final
@@ -173,7 +175,7 @@ class _Differences(Interception):
         kind = operation.kind
         if kind in _AGAIN or operation.name in _SIZES:
             return self.again(operation)
-        if kind is OperationKind.PRODUCT and operation.name in ("div", "true_divide"):
+        if kind is OperationKind.PRODUCT and operation.name in SEVERAL:
             return self.again(operation)
         if kind is OperationKind.MAXIMUM and self._is_larger_of_two(operation):
             return self.again(operation)
@@ -205,7 +207,7 @@ class _Differences(Interception):
         signals = [signal.detach() for signal in needed]
         parts = (*signals, *operation.constants)
         versions = [part._version for part in parts]
-        self._records.append(_Record(operation.name, signals, operation.constants, versions))
+        self._records.append(_Record(operation.name, signals, operation.constants, versions, _settings(operation)))
 
     def _next(self, operation: Operation) -> _Record:
         """The same operation of the reference's forward."""
@@ -219,11 +221,10 @@ class _Differences(Interception):
         parts = (*record.signals, *record.constants)
         if [part._version for part in parts] != record.versions:
             raise self.refusal(operation, " of numbers that were written over since")
-        for ours, theirs in zip(operation.constants, record.constants):
-            if ours is not theirs and not _equal(ours, theirs):
-                raise self.refusal(
-                    operation, " of a constant that is another one for the reference"
-                )
+        constants = zip(operation.constants, record.constants)
+        is_same = all(ours is theirs or _equal(ours, theirs) for ours, theirs in constants)
+        if not is_same or _settings(operation) != record.settings:
+            raise self.refusal(operation, " of a constant that is another one for the reference")
         return record
 
     def _differing(self, operation: Operation, record: _Record) -> Any:
@@ -264,7 +265,7 @@ class _Differences(Interception):
             return multipliers.pooled(operation, signal, reference)
         if len(operation.operands) > 1:
             return self._activation(operation, reference)
-        if operation.name in ("amax", "max"):
+        if operation.name in ("amax", "amin", "max", "min"):
             self.seen[operation.name, "winner"] += 1
             return multipliers.reduced(operation, signal, reference)
         return None
@@ -284,3 +285,19 @@ class _Differences(Interception):
 
 def _equal(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and bool(torch.equal(one, other))
+
+
+def _settings(operation: Operation) -> Any:
+    """All operands but the tensors: numbers, dimensions, indices."""
+
+    def without_tensors(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return None
+        if isinstance(value, list | tuple):
+            return [without_tensors(part) for part in value]
+        if isinstance(value, slice):
+            return ["slice", *map(without_tensors, (value.start, value.stop, value.step))]
+        return value
+
+    named = {name: without_tensors(value) for name, value in operation.kwargs.items()}
+    return without_tensors(operation.args), named

@@ -16,9 +16,9 @@ from assay.methods.rules.composites import Composite, Composition, EpsilonPlus
 from assay.methods.rules.conservation import Account
 from assay.methods.rules.relevance import Passage, Rule
 from assay.models.base import Ability
-from assay.models.networks.operations.decomposed import PLAINER
+from assay.models.networks.operations.decomposed import PLAINER, SEVERAL
 from assay.models.networks.operations.interception import Interception
-from assay.models.networks.operations.kinds import QUOTIENTS, OperationKind
+from assay.models.networks.operations.kinds import OperationKind
 from assay.models.networks.operations.linear import LinearMap, batch_norm_map, linear_map
 from assay.models.networks.operations.operation import Operation
 from assay.question.question import Question
@@ -161,7 +161,7 @@ class _Relevance(Interception):
         if merged is not None:
             return merged
         operation = self._settled(operation)
-        if operation.kind in _COMPOSITE or operation.name in _INSIDE or _is_quotient(operation):
+        if operation.kind in _COMPOSITE or operation.name in _INSIDE or _is_several(operation):
             return self.again(operation)
         if operation.kind is OperationKind.STRUCTURE:
             given = self._moved_on(operation, self.plainly(operation))
@@ -259,6 +259,8 @@ class _Relevance(Interception):
     def _linear(self, operation: Operation) -> Any:
         operation = self._settled(operation)
         linear = linear_map(operation)
+        if linear is None and operation.name in PLAINER:
+            return self.again(operation)
         if linear is None:
             raise self.refusal(operation, " of an operand that it is not linear in alone")
         is_first = id(linear.x) in self._raw
@@ -312,9 +314,9 @@ class _Relevance(Interception):
         return settled
 
 
-def _is_quotient(operation: Operation) -> bool:
-    """A product with the reciprocal of a signal."""
-    return operation.kind is OperationKind.PRODUCT and operation.name in QUOTIENTS
+def _is_several(operation: Operation) -> bool:
+    """A product that is more than one: a quotient, a product and a sum."""
+    return operation.kind is OperationKind.PRODUCT and operation.name in SEVERAL
 
 
 def _brings_numbers(operation: Operation) -> bool:
