@@ -7,6 +7,7 @@ by name, in the spelling that a user would write.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -366,3 +367,50 @@ NETWORKS: dict[str, Case] = {
     **{f"vector: {name}": case for name, case in VECTORS.items()},
     **{f"sequence: {name}": case for name, case in SEQUENCES.items()},
 }
+
+
+def _in_place(h: Tensor) -> Tensor:
+    return functional.relu(h, inplace=True)
+
+
+RELUS: dict[str, Callable[[Tensor], Tensor]] = {
+    "function": functional.relu,
+    "of torch": torch.relu,
+    "method": Tensor.relu,
+    "in place": _in_place,
+    "method in place": Tensor.relu_,
+    "of torch in place": torch.relu_,
+    "freshly built": lambda h: nn.ReLU()(h),
+    "freshly built in place": lambda h: nn.ReLU(inplace=True)(h),
+    "clamp": lambda h: h.clamp(min=0),
+    "clamp in place": lambda h: h.clamp_(min=0),
+    "clamp_min": lambda h: torch.clamp_min(h, 0),
+    "maximum": lambda h: torch.maximum(h, torch.zeros_like(h)),
+    "max": lambda h: torch.max(h, torch.zeros(())),
+    "threshold": lambda h: functional.threshold(h, 0.0, 0.0),
+    "leaky of 0": lambda h: functional.leaky_relu(h, 0.0),
+    "leaky in place": lambda h: nn.LeakyReLU(0.0, inplace=True)(h),
+    "hardtanh": lambda h: functional.hardtanh(h, 0.0, 1e6),
+    "slice written": lambda h: _written(h),
+}
+"""A rectifier in every spelling."""
+
+
+def _written(h: Tensor) -> Tensor:
+    h[:] = torch.relu(h)
+    return h
+
+
+SUMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "operator": lambda x, y: x + y,
+    "of torch": torch.add,
+    "method": lambda x, y: x.add(y),
+    "method in place": lambda x, y: x.add_(y),
+    "operator in place": operator.iadd,
+    "of three": lambda x, y: torch.add(input=x, other=y),
+    "stacked": lambda x, y: torch.stack([x, y]).sum(0),
+    "builtin": lambda x, y: sum([x, y], torch.zeros(())),
+    "minus minus": lambda x, y: x - (-y),
+    "scaled": lambda x, y: torch.add(x, y / 2, alpha=2),
+}
+"""A sum of two signals in every spelling."""

@@ -149,17 +149,18 @@ def _mean_decay(x: Tensor, x0: Tensor) -> Tensor:
 def pooled(operation: Operation, signal: Tensor, reference: Tensor) -> Any:
     """The larger of two maxima decides: where y >= y0 the winner of the input gets the difference,
     elsewhere the winner of the reference does, so that |m| <= 1 and nothing is divided by less than
-    what is shared out.
+    what is shared out. Of several winners of the reference it is the one that is the input's, too.
     """
     value, places = _winners(operation, signal, signal.detach())
     value0, places0 = _winners(operation, signal, reference)
-    chosen = torch.where(value >= value0, places, places0)
-    flat = signal.flatten(-_window_dims(operation))
-    positions = chosen.flatten(-_window_dims(operation))
-    carrier = flat.gather(-1, positions).view_as(value)
-    moved = carrier.detach() - reference.flatten(-_window_dims(operation)).gather(
-        -1, positions
-    ).view_as(value)
+    axes = _window_dims(operation)
+    flat, flat0 = signal.flatten(-axes), reference.flatten(-axes)
+    places_flat = places.flatten(-axes)
+    # A winner that shares the reference's maximum with others stays the winner.
+    stays = flat0.gather(-1, places_flat).view_as(value) == value0
+    chosen = torch.where((value >= value0) | stays, places, places0).flatten(-axes)
+    carrier = flat.gather(-1, chosen).view_as(value)
+    moved = carrier.detach() - flat0.gather(-1, chosen).view_as(value)
     largest = scaled(carrier, value, _share(value - value0, moved))
     # Whoever asks where the maxima are is told so.
     asks_places = operation.name.endswith("_with_indices")
@@ -198,7 +199,8 @@ def reduced(operation: Operation, signal: Tensor, reference: Tensor) -> Any:
     sign = -1 if "min" in operation.name else 1
     value, places = _largest(sign * signal.detach(), dims)
     value0, places0 = _largest(sign * reference, dims)
-    chosen = torch.where(value >= value0, places, places0)
+    stays = sign * _last(reference, dims).gather(-1, places) == value0
+    chosen = torch.where((value >= value0) | stays, places, places0)
     carrier = _last(signal, dims).gather(-1, chosen)
     moved = carrier.detach() - _last(reference, dims).gather(-1, chosen)
     share = _share(sign * (value - value0), moved)
