@@ -339,7 +339,7 @@ class Evaluation:
             outputs = self.model.call(asked.rows, asked.context)
         finite(outputs, self.model.name, "on the way")
         # What the target makes of the outputs is heard, too: probabilities have a softmax in them.
-        rules.admit((outputs,))
+        rules.admit_outputs(outputs)
         with rules.listening():
             scores = score(outputs, owners)
         if not scores.requires_grad and rows.requires_grad:

@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from inspect import signature
 from typing import Any
 
 import torch
@@ -30,6 +29,12 @@ from assay.models.networks.operations.decomposed import PLAINER, decomposed
 from assay.models.networks.operations.kinds import QUOTIENTS, RESHAPES, OperationKind, kind_of, spelled
 from assay.models.networks.operations.opened import may_be_opened, opened
 from assay.models.networks.operations.operation import Operation, caller, tensors_in
+
+_RESHAPED = frozenset(
+    f"{name}Backward0"
+    for name in ("ToCopy", "Unsqueeze", "Squeeze", "View", "UnsafeView", "ReshapeAlias", "Clone")
+)
+"""Nodes of the graph that may stand behind a forward's last operation."""
 
 Seen = Counter[tuple[str, str]]
 """How often each operation was heard, with what was done about it."""
@@ -126,6 +131,17 @@ class Interception(TorchFunctionMode, ABC):
         for tensor in tensors_in(tuple(tensors)):
             if tensor.requires_grad:
                 self._heard[id(tensor)] = tensor
+
+    def admit_outputs(self, outputs: Tensor) -> None:
+        """Takes the outputs of a forward for heard, if they came out of what was."""
+        heard = [tensor.grad_fn for tensor in self._heard.values()]
+        node = outputs.grad_fn
+        # Behind the forward they may have been given another shape or type.
+        while node is not None and node not in heard and node.name() in _RESHAPED:
+            node = node.next_functions[0][0]
+        if node is not None and node not in heard:
+            self._refuse_unheard([outputs])
+        self.admit((outputs,))
 
     def forget(self) -> None:
         """Lets go of one forward."""
@@ -374,7 +390,7 @@ def _in_place_at(func: Any) -> int | None:
     """The place of the argument `inplace` of a Python function."""
     if not may_be_opened(func):
         return None
-    names = list(signature(func).parameters)
+    names = func.__code__.co_varnames[: func.__code__.co_argcount]
     return names.index("inplace") if "inplace" in names else None
 
 
