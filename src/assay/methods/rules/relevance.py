@@ -66,7 +66,8 @@ class Rule(Settings, ABC):
 
 def stabilised(z: Tensor, epsilon: float) -> Tensor:
     """z + epsilon sign(z), with sign(0) = 1; never 0."""
-    moved = z + torch.where(z >= 0, epsilon, -epsilon)
+    # Two numbers alone would make a tensor of single precision.
+    moved = torch.where(z >= 0, z + epsilon, z - epsilon)
     # Without a stabiliser, what is 0 has no relevance to hand on.
     return torch.where(moved == 0, torch.ones_like(moved), moved)
 
