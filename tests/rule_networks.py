@@ -46,13 +46,10 @@ class Case:
     Settings:
         make: makes the network.
         shape: of one input.
-        deep_lift: whether DeepLift answers.
-        exact: whether nothing but biases and stabilisers absorbs relevance under every composite.
     """
 
     make: Callable[[], nn.Module]
     shape: tuple[int, ...]
-    deep_lift: bool = True
 
     def inputs(self, seed: int = 0, rows: int = 3) -> Tensor:
         return randn(rows, *self.shape, seed=100 + seed, dtype=DOUBLE)
@@ -76,8 +73,8 @@ def image_net(middle: Callable[[nn.ModuleDict, Tensor], Tensor], seed: int = 0) 
     )  # fmt: skip
 
 
-def image(middle: Callable[[nn.ModuleDict, Tensor], Tensor], **more: Any) -> Case:
-    return Case(lambda: image_net(middle), (2, 6, 6), **more)
+def image(middle: Callable[[nn.ModuleDict, Tensor], Tensor]) -> Case:
+    return Case(lambda: image_net(middle), (2, 6, 6))
 
 
 def vector_net(middle: Callable[[nn.ModuleDict, Tensor], Tensor], seed: int = 0) -> nn.Module:
@@ -93,8 +90,8 @@ def vector_net(middle: Callable[[nn.ModuleDict, Tensor], Tensor], seed: int = 0)
     )  # fmt: skip
 
 
-def vector(middle: Callable[[nn.ModuleDict, Tensor], Tensor], **more: Any) -> Case:
-    return Case(lambda: vector_net(middle), (5,), **more)
+def vector(middle: Callable[[nn.ModuleDict, Tensor], Tensor]) -> Case:
+    return Case(lambda: vector_net(middle), (5,))
 
 
 def sequence_net(middle: Callable[[nn.ModuleDict, Tensor], Any], **layers: nn.Module) -> nn.Module:
@@ -108,9 +105,9 @@ def sequence_net(middle: Callable[[nn.ModuleDict, Tensor], Any], **layers: nn.Mo
 
 
 def sequence(
-    middle: Callable[[nn.ModuleDict, Tensor], Any], make: Callable[[], dict[str, nn.Module]], **more: Any
+    middle: Callable[[nn.ModuleDict, Tensor], Any], make: Callable[[], dict[str, nn.Module]]
 ) -> Case:  # fmt: skip
-    return Case(lambda: sequence_net(middle, **make()), (5, 4), **more)
+    return Case(lambda: sequence_net(middle, **make()), (5, 4))
 
 
 def _residual(n: nn.ModuleDict, h: Tensor) -> Tensor:
@@ -269,7 +266,9 @@ VECTORS = {
     "matrix on the right": vector(lambda n, h: h @ n["again"].weight),
     "matrix on the left": vector(lambda n, h: (n["again"].weight @ h.T).T),
     "addmm": vector(lambda n, h: torch.addmm(n["again"].bias, h, n["again"].weight)),
-    "addmm scaled": vector(lambda n, h: torch.addmm(n["again"].bias, h, n["again"].weight, beta=0.5, alpha=2)),
+    "addmm scaled": vector(lambda n, h:
+        torch.addmm(n["again"].bias, h, n["again"].weight, beta=0.5, alpha=2)
+    ),
     "add alpha": vector(lambda n, h: torch.add(h, torch.relu(h), alpha=2)),
     "addcmul": vector(lambda n, h: torch.addcmul(h, h.tanh(), n["gate"](h))),
     "lerp": vector(lambda n, h: torch.lerp(h, torch.relu(h), 0.3)),

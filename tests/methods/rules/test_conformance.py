@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import assay
-from assay import LRP, DeepLift, Deconvnet, GuidedBackprop
+from assay import LRP, Deconvnet, DeepLift, GuidedBackprop
 from assay.methods.base import Method
 from assay.methods.rules import (
     AlphaBeta,
@@ -90,7 +90,9 @@ EVERY_SUM = pytest.mark.parametrize("add", SUMS.values(), ids=SUMS)
 def test_the_gradient_of_one_less_a_rectifier() -> None:
     x = tensor([1, 2, 3, 0, -1, 7]).T
     check(
-        assay.Gradient(), ask(lambda x: 1 - torch.relu(1 - x[:, 0]), x), tensor([0, 0, 0, 1, 1, 0]).T
+        assay.Gradient(),
+        ask(lambda x: 1 - torch.relu(1 - x[:, 0]), x),
+        tensor([0, 0, 0, 1, 1, 0]).T,
     )
 
 
@@ -461,4 +463,8 @@ def test_activations_pass_by_their_gate(activation: Any, gate: Any) -> None:
 def test_the_norm_rule_shares_an_average_by_its_parts() -> None:
     x = X.abs()
     net = calls(lambda n, x: functional.avg_pool2d(x, 3, 2, 1).flatten(1))
-    check(LRP(Composite({"sum": Norm(0.0)})), ask(net, x, target=5), (x * slopes(net, x, 5)).flatten(1))
+    check(
+        LRP(Composite({"sum": Norm(0.0)})),
+        ask(net, x, target=5),
+        (x * slopes(net, x, 5)).flatten(1),
+    )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import assay
-from assay import LRP, DeepLift, Deconvnet, GuidedBackprop
+from assay import LRP, Deconvnet, DeepLift, GuidedBackprop
 from assay.errors import AbilityError
 from assay.methods.rules import (
     AttentionAware,
@@ -128,7 +128,18 @@ def blocks(draw: Any, channels: int = 4) -> Callable[[Tensor], Tensor]:
     """A layer or a block that takes and gives 4 channels, with layers of its own."""
     kind = draw(
         st.sampled_from(
-            "convolution transposed max_pool avg_pool residual dense norm gate activation attention".split()
+            [
+                "convolution",
+                "transposed",
+                "max_pool",
+                "avg_pool",
+                "residual",
+                "dense",
+                "norm",
+                "gate",
+                "activation",
+                "attention",
+            ]
         )
     )
     seed = draw(st.integers(0, 9))
@@ -175,7 +186,12 @@ def blocks(draw: Any, channels: int = 4) -> Callable[[Tensor], Tensor]:
     return draw(
         st.sampled_from(
             [torch.relu, functional.gelu, functional.silu, torch.tanh, torch.sigmoid, nn.ELU()]
-            + [nn.ReLU(inplace=True), nn.LeakyReLU(0.1, inplace=True), nn.Hardswish(), nn.Softplus()]
+            + [
+                nn.ReLU(inplace=True),
+                nn.LeakyReLU(0.1, inplace=True),
+                nn.Hardswish(),
+                nn.Softplus(),
+            ]
         )
     )
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import assay
-from assay import LRP, DeepLift, Deconvnet, GuidedBackprop
+from assay import LRP, Deconvnet, DeepLift, GuidedBackprop
 from assay.methods.rules import (
     AlphaBeta,
     Composite,
@@ -152,7 +152,9 @@ def test_a_rule_through_a_matrix(
     weight = randn(matrix.shape[1], seed=5, dtype=DOUBLE)
     # The relevance of each output is another one: z times its weight.
     net = calls(lambda n, x: (layer(x).flatten(1) * weight).sum(1), layer=nn.Identity())
-    composite = Composite({"sum": Zero()}, first=rule, bias="ignore" if bias == "ignore" else "absorb")
+    composite = Composite(
+        {"sum": Zero()}, first=rule, bias="ignore" if bias == "ignore" else "absorb"
+    )
     values = LRP(composite)(assay.Question(net, x)).values.flatten(1).numpy()
     for row, given in zip(x.flatten(1).numpy(), values):
         relevance = (row @ matrix + constant) * weight.numpy()
@@ -164,7 +166,9 @@ def test_a_rule_through_a_matrix(
 def test_the_norm_rule_of_a_sum(epsilon: float) -> None:
     x, y = randn(3, 4, seed=1, dtype=DOUBLE), randn(3, 4, seed=2, dtype=DOUBLE)
     net = calls(lambda n, x, y: x + y)
-    ours, theirs = LRP(Composite({"sum": Norm(epsilon)}))(assay.Question(net, (x, y), target=1)).parts
+    ours, theirs = LRP(Composite({"sum": Norm(epsilon)}))(
+        assay.Question(net, (x, y), target=1)
+    ).parts
     z = (x + y)[:, 1]
     share = z / torch.where(z >= 0, z + epsilon, z - epsilon)
     torch.testing.assert_close(ours[:, 1], x[:, 1] * share, **TIGHT)

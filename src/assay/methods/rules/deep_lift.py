@@ -207,7 +207,9 @@ class _Differences(Interception):
         signals = [signal.detach() for signal in needed]
         parts = (*signals, *operation.constants)
         versions = [part._version for part in parts]
-        self._records.append(_Record(operation.name, signals, operation.constants, versions, _settings(operation)))
+        self._records.append(
+            _Record(operation.name, signals, operation.constants, versions, _settings(operation))
+        )
 
     def _next(self, operation: Operation) -> _Record:
         """The same operation of the reference's forward."""

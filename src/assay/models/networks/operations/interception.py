@@ -26,7 +26,13 @@ from torch.overrides import TorchFunctionMode
 
 from assay.errors import AbilityError, AssayError
 from assay.models.networks.operations.decomposed import PLAINER, decomposed
-from assay.models.networks.operations.kinds import QUOTIENTS, RESHAPES, OperationKind, kind_of, spelled
+from assay.models.networks.operations.kinds import (
+    QUOTIENTS,
+    RESHAPES,
+    OperationKind,
+    kind_of,
+    spelled,
+)
 from assay.models.networks.operations.opened import may_be_opened, opened
 from assay.models.networks.operations.operation import Operation, caller, tensors_in
 
