@@ -164,8 +164,11 @@ def test_relevance_is_shared_between_summands(add: Callable[[Tensor, Tensor], Te
     check(LRP(EXACT), ask(net, tensor([2, 3]), target=1), tensor([10, 18]))
 
 
-@EVERY_SUM
-@EVERY_RELU
+@pytest.mark.parametrize(
+    ("add", "relu"),
+    [(add, torch.relu) for add in SUMS.values()] + [(torch.add, relu) for relu in RELUS.values()],
+    ids=[*SUMS, *RELUS],
+)
 def test_relevance_is_shared_between_inputs(
     add: Callable[[Tensor, Tensor], Tensor], relu: Callable[[Tensor], Tensor]
 ) -> None:
@@ -313,8 +316,8 @@ def test_rescale_of_a_maximum_that_changes_its_winner() -> None:
 
 
 @EVERY_RELU
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_rescale_behind_a_layer(relu: Callable[[Tensor], Tensor], scale: float) -> None:
+def test_rescale_behind_a_layer(relu: Callable[[Tensor], Tensor]) -> None:
+    scale = 3.0
     one, other = dense([[3.0, 1.0, 0.0]]), dense([[2.0, 3.0, 0.0]])
     net = calls(
         lambda n, x, y: scale * relu(n["pre"](torch.cat([one(x), other(y)], 1)) + 0).sum(1),

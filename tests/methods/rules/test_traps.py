@@ -116,8 +116,14 @@ class Own(nn.ReLU):
 
 @pytest.mark.parametrize(
     "middle",
-    [functional.relu, functional.gelu, functional.silu, nn.LayerNorm(4, dtype=DOUBLE), Own()]
-    + [lambda h: h * torch.sigmoid(h)],
+    [
+        functional.relu,
+        functional.gelu,
+        functional.silu,
+        nn.LayerNorm(4, dtype=DOUBLE),
+        Own(),
+        lambda h: h * torch.sigmoid(h),
+    ],
     ids=["relu", "gelu", "silu", "layer norm", "subclass", "gate"],
 )
 def test_t5_what_is_no_module_is_no_plain_gradient(middle: Any) -> None:

@@ -410,9 +410,9 @@ def out_of_place(func: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _on_a_copy(func: Callable[..., Any]) -> Callable[..., Any]:
-    def copied(first: Tensor, *others: Any, **named: Any) -> Tensor:
-        copy = first.clone()
+    def write(copy: Tensor, others: tuple[Any, ...], named: Mapping[str, Any]) -> Tensor:
+        # What is set gives nothing back.
         func(copy, *others, **named)
         return copy
 
-    return copied
+    return lambda first, *others, **named: write(first.clone(), others, named)
