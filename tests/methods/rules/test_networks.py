@@ -97,7 +97,7 @@ def test_relevance_without_softmax_and_biases_conserves(name: str) -> None:
 @EVERY
 @pytest.mark.parametrize(
     "method",
-    [DeepLift("genomics"), LRP(EpsilonGammaBox(-5.0, 5.0)), GuidedBackprop()],
+    [LRP(EpsilonGammaBox(-5.0, 5.0)), GuidedBackprop()],
 )
 def test_an_input_is_answered_as_it_is_alone(name: str, method: Any) -> None:
     if name == "vector: divided by signal" and isinstance(method, LRP):
