@@ -7,6 +7,7 @@ by name, in the spelling that a user would write.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,13 +46,10 @@ class Case:
     Settings:
         make: makes the network.
         shape: of one input.
-        deep_lift: whether DeepLift answers.
-        exact: whether nothing but biases and stabilisers absorbs relevance under every composite.
     """
 
     make: Callable[[], nn.Module]
     shape: tuple[int, ...]
-    deep_lift: bool = True
 
     def inputs(self, seed: int = 0, rows: int = 3) -> Tensor:
         return randn(rows, *self.shape, seed=100 + seed, dtype=DOUBLE)
@@ -75,8 +73,8 @@ def image_net(middle: Callable[[nn.ModuleDict, Tensor], Tensor], seed: int = 0) 
     )  # fmt: skip
 
 
-def image(middle: Callable[[nn.ModuleDict, Tensor], Tensor], **more: Any) -> Case:
-    return Case(lambda: image_net(middle), (2, 6, 6), **more)
+def image(middle: Callable[[nn.ModuleDict, Tensor], Tensor]) -> Case:
+    return Case(lambda: image_net(middle), (2, 6, 6))
 
 
 def vector_net(middle: Callable[[nn.ModuleDict, Tensor], Tensor], seed: int = 0) -> nn.Module:
@@ -92,8 +90,8 @@ def vector_net(middle: Callable[[nn.ModuleDict, Tensor], Tensor], seed: int = 0)
     )  # fmt: skip
 
 
-def vector(middle: Callable[[nn.ModuleDict, Tensor], Tensor], **more: Any) -> Case:
-    return Case(lambda: vector_net(middle), (5,), **more)
+def vector(middle: Callable[[nn.ModuleDict, Tensor], Tensor]) -> Case:
+    return Case(lambda: vector_net(middle), (5,))
 
 
 def sequence_net(middle: Callable[[nn.ModuleDict, Tensor], Any], **layers: nn.Module) -> nn.Module:
@@ -107,9 +105,9 @@ def sequence_net(middle: Callable[[nn.ModuleDict, Tensor], Any], **layers: nn.Mo
 
 
 def sequence(
-    middle: Callable[[nn.ModuleDict, Tensor], Any], make: Callable[[], dict[str, nn.Module]], **more: Any
+    middle: Callable[[nn.ModuleDict, Tensor], Any], make: Callable[[], dict[str, nn.Module]]
 ) -> Case:  # fmt: skip
-    return Case(lambda: sequence_net(middle, **make()), (5, 4), **more)
+    return Case(lambda: sequence_net(middle, **make()), (5, 4))
 
 
 def _residual(n: nn.ModuleDict, h: Tensor) -> Tensor:
@@ -268,7 +266,9 @@ VECTORS = {
     "matrix on the right": vector(lambda n, h: h @ n["again"].weight),
     "matrix on the left": vector(lambda n, h: (n["again"].weight @ h.T).T),
     "addmm": vector(lambda n, h: torch.addmm(n["again"].bias, h, n["again"].weight)),
-    "addmm scaled": vector(lambda n, h: torch.addmm(n["again"].bias, h, n["again"].weight, beta=0.5, alpha=2)),
+    "addmm scaled": vector(lambda n, h:
+        torch.addmm(n["again"].bias, h, n["again"].weight, beta=0.5, alpha=2)
+    ),
     "add alpha": vector(lambda n, h: torch.add(h, torch.relu(h), alpha=2)),
     "addcmul": vector(lambda n, h: torch.addcmul(h, h.tanh(), n["gate"](h))),
     "lerp": vector(lambda n, h: torch.lerp(h, torch.relu(h), 0.3)),
@@ -366,3 +366,50 @@ NETWORKS: dict[str, Case] = {
     **{f"vector: {name}": case for name, case in VECTORS.items()},
     **{f"sequence: {name}": case for name, case in SEQUENCES.items()},
 }
+
+
+def _in_place(h: Tensor) -> Tensor:
+    return functional.relu(h, inplace=True)
+
+
+RELUS: dict[str, Callable[[Tensor], Tensor]] = {
+    "function": functional.relu,
+    "of torch": torch.relu,
+    "method": Tensor.relu,
+    "in place": _in_place,
+    "method in place": Tensor.relu_,
+    "of torch in place": torch.relu_,
+    "freshly built": lambda h: nn.ReLU()(h),
+    "freshly built in place": lambda h: nn.ReLU(inplace=True)(h),
+    "clamp": lambda h: h.clamp(min=0),
+    "clamp in place": lambda h: h.clamp_(min=0),
+    "clamp_min": lambda h: torch.clamp_min(h, 0),
+    "maximum": lambda h: torch.maximum(h, torch.zeros_like(h)),
+    "max": lambda h: torch.max(h, torch.zeros(())),
+    "threshold": lambda h: functional.threshold(h, 0.0, 0.0),
+    "leaky of 0": lambda h: functional.leaky_relu(h, 0.0),
+    "leaky in place": lambda h: nn.LeakyReLU(0.0, inplace=True)(h),
+    "hardtanh": lambda h: functional.hardtanh(h, 0.0, 1e6),
+    "slice written": lambda h: _written(h),
+}
+"""A rectifier in every spelling."""
+
+
+def _written(h: Tensor) -> Tensor:
+    h[:] = torch.relu(h)
+    return h
+
+
+SUMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "operator": lambda x, y: x + y,
+    "of torch": torch.add,
+    "method": lambda x, y: x.add(y),
+    "method in place": lambda x, y: x.add_(y),
+    "operator in place": operator.iadd,
+    "of three": lambda x, y: torch.add(input=x, other=y),
+    "stacked": lambda x, y: torch.stack([x, y]).sum(0),
+    "builtin": lambda x, y: sum([x, y], torch.zeros(())),
+    "minus minus": lambda x, y: x - (-y),
+    "scaled": lambda x, y: torch.add(x, y / 2, alpha=2),
+}
+"""A sum of two signals in every spelling."""

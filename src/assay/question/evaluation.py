@@ -287,15 +287,17 @@ class Evaluation:
         rules: Interception,
     ) -> Tensor:
         try:
-            return self._slopes_by_rules(rows, owners, score, rules)
-        except AssayError:
-            if not rules.simplify():
-                raise
-            return self._slopes_by_rules(rows, owners, score, rules)
+            while True:
+                try:
+                    with rules.counting():
+                        return self._heard_slopes(rows, owners, score, rules)
+                except AssayError:
+                    if not rules.simplify():
+                        raise
         finally:
             rules.forget()
 
-    def _slopes_by_rules(
+    def _heard_slopes(
         self,
         rows: Tensor,
         owners: Tensor,
@@ -333,6 +335,7 @@ class Evaluation:
         with told(asked), self.model.heard_by(rules):
             outputs = self.model.call(asked.rows, asked.context)
         finite(outputs, self.model.name, "on the way")
+        rules.admit_outputs(outputs)
         outputs = rules.spread(outputs)
         # What the target makes of the outputs is heard, too: probabilities have a softmax in them.
         rules.admit((outputs,))

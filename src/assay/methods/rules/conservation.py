@@ -8,6 +8,7 @@ signal g with numbers that are known in the forward, the `lost` ones: absorbed =
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any, final
 
 import torch
@@ -29,9 +30,15 @@ class Account:
 
     def passed(self, name: str, cotangent: Tensor, lost: Tensor) -> Tensor:
         """Writes down sum g lost, and gives g as it came."""
-        lost = lost.expand_as(cotangent)
+        # What a mask has set to minus infinity comes to nothing.
+        lost = torch.where(torch.isfinite(lost), lost, 0.0).expand_as(cotangent)
         self.absorbed[name] += float((cotangent * lost).sum(dtype=torch.float64))
         return cotangent
+
+    def take_back(self, absorbed: Mapping[str, float]) -> None:
+        """The account as it was, where a backward has failed."""
+        self.absorbed.clear()
+        self.absorbed.update(absorbed)
 
     def report(self, outgoing: Tensor, incoming: Tensor) -> Counter[Any]:
         """Relevance at the output (n,) and at the inputs (n,), and what became of the difference.

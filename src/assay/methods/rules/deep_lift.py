@@ -15,6 +15,7 @@ from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.rules import multipliers
 from assay.methods.rules.pairs import Pairs
 from assay.models.base import Ability
+from assay.models.networks.operations.decomposed import SEVERAL
 from assay.models.networks.operations.interception import Interception
 from assay.models.networks.operations.kinds import OperationKind
 from assay.models.networks.operations.linear import LinearMap, batch_norm_map, linear_map
@@ -119,6 +120,7 @@ class _Record:
     signals: list[Tensor]
     constants: list[Tensor]
     versions: list[int]
+    settings: Any
 
 
 @final
@@ -147,7 +149,6 @@ class _Differences(Interception):
         self._producers: dict[int, _Producer] = {}
         self._pairs: Pairs | None = None
         self._shares_work = True
-        self._seen_before = self.seen
 
     # --- two forwards
 
@@ -159,7 +160,6 @@ class _Differences(Interception):
         pairs = self._pairs
         if pairs is None:
             return None
-        self._seen_before = self.seen.copy()
         pairs.share(self._shares_work and alike)
         return pairs.distinct_references
 
@@ -172,9 +172,9 @@ class _Differences(Interception):
         """Asks every reference beside its input, after a network whose rows are not told apart."""
         could = self._shares_work
         self._shares_work = False
-        self.seen = self._seen_before
         self.forget()
-        return could and self._pairs is not None and self._pairs.shared
+        shared = could and self._pairs is not None and self._pairs.shared
+        return shared or super().simplify()
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -196,10 +196,6 @@ class _Differences(Interception):
         if self._pairs is not None:
             self._pairs.forget()
 
-    def overwritten(self, target: Tensor) -> None:
-        if self._pairs is not None:
-            self._pairs.overwritten(target)
-
     # --- operations
 
     def handle(self, operation: Operation) -> Any:
@@ -216,18 +212,23 @@ class _Differences(Interception):
             self._pairs.follow(operation, given)
         return given
 
-    def moved(self, operation: Operation) -> None:
-        if self._is_recording:
-            self._record(operation)
-        else:
-            self._next(operation)
-        super().moved(operation)
+    def stands_for(self, copy: Tensor, original: Tensor) -> None:
+        if id(original) in self._producers:
+            # The copy is kept, so that no other tensor takes its `id`.
+            self._producers[id(copy)] = replace(self._producers[id(original)], value=copy)
+        if self._pairs is not None:
+            self._pairs.stands_for(copy, original)
+
+    def overwritten(self, target: Tensor) -> None:
+        self._producers.pop(id(target), None)
+        if self._pairs is not None:
+            self._pairs.overwritten(target)
 
     def _is_said_in_others(self, operation: Operation) -> bool:
         kind = operation.kind
         if kind in _AGAIN or operation.name in _SIZES:
             return True
-        if kind is OperationKind.PRODUCT and operation.name in ("div", "true_divide"):
+        if kind is OperationKind.PRODUCT and operation.name in SEVERAL:
             return True
         return kind is OperationKind.MAXIMUM and self._is_larger_of_two(operation)
 
@@ -241,14 +242,14 @@ class _Differences(Interception):
         return operation()
 
     def _record(self, operation: Operation) -> None:
-        signals = [signal.detach() for signal in operation.signals]
-        if self.writes:
-            # What is written over is kept.
-            signals = [signal.clone() for signal in signals]
-        record = _Record(
-            operation.name, signals, operation.constants, [part._version for part in signals]
+        # Plain operations are linear: where the reference has been does not matter to them.
+        needed = [] if operation.kind in _PLAIN else operation.signals
+        signals = [signal.detach() for signal in needed]
+        parts = (*signals, *operation.constants)
+        versions = [part._version for part in parts]
+        self._records.append(
+            _Record(operation.name, signals, operation.constants, versions, _settings(operation))
         )
-        self._records.append(record)
 
     def _next(self, operation: Operation) -> _Record:
         """The same operation of the reference's forward."""
@@ -259,14 +260,16 @@ class _Differences(Interception):
         if record is None or record.name != operation.name:
             before = "nothing" if record is None else repr(record.name)
             raise self.refusal(operation, f", where the reference's forward has {before}")
-        for ours, theirs in zip(operation.constants, record.constants):
-            if ours is not theirs and not _equal(ours, self._beside(operation, theirs, ours)):
-                raise self.refusal(
-                    operation, " of a constant that is another one for the reference"
-                )
-        for signal, version in zip(record.signals, record.versions):
-            if signal._version != version:
-                raise self.refusal(operation, " of numbers that were written over since")
+        parts = (*record.signals, *record.constants)
+        if [part._version for part in parts] != record.versions:
+            raise self.refusal(operation, " of numbers that were written over since")
+        constants = zip(operation.constants, record.constants)
+        is_same = all(
+            ours is theirs or _equal(ours, self._beside(operation, theirs, ours))
+            for ours, theirs in constants
+        )
+        if not is_same or _settings(operation) != record.settings:
+            raise self.refusal(operation, " of a constant that is another one for the reference")
         if operation.kind in _PLAIN:
             return record
         beside = [
@@ -339,7 +342,7 @@ class _Differences(Interception):
             return multipliers.pooled(operation, signal, reference)
         if len(operation.operands) > 1:
             return self._activation(operation, reference)
-        if operation.name in ("amax", "max"):
+        if operation.name in ("amax", "amin", "max", "min"):
             self.seen[operation.name, "winner"] += 1
             return multipliers.reduced(operation, signal, reference)
         return None
@@ -359,3 +362,19 @@ class _Differences(Interception):
 
 def _equal(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and bool(torch.equal(one, other))
+
+
+def _settings(operation: Operation) -> Any:
+    """All operands but the tensors: numbers, dimensions, indices."""
+
+    def without_tensors(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return None
+        if isinstance(value, list | tuple):
+            return [without_tensors(part) for part in value]
+        if isinstance(value, slice):
+            return ["slice", *map(without_tensors, (value.start, value.stop, value.step))]
+        return value
+
+    named = {name: without_tensors(value) for name, value in operation.kwargs.items()}
+    return without_tensors(operation.args), named

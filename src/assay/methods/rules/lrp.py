@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, final
 
@@ -14,6 +16,7 @@ from assay.methods.rules.composites import Composite, Composition, EpsilonPlus
 from assay.methods.rules.conservation import Account
 from assay.methods.rules.relevance import Passage, Rule
 from assay.models.base import Ability
+from assay.models.networks.operations.decomposed import PLAINER, SEVERAL
 from assay.models.networks.operations.interception import Interception
 from assay.models.networks.operations.kinds import OperationKind
 from assay.models.networks.operations.linear import LinearMap, batch_norm_map, linear_map
@@ -22,8 +25,11 @@ from assay.question.question import Question
 
 _LINEAR = (OperationKind.CONVOLUTION, OperationKind.DENSE)
 _COMPOSITE = (OperationKind.ATTENTION, OperationKind.NORMALISATION, OperationKind.RECURRENT)
-_MOVING = (OperationKind.STRUCTURE, OperationKind.AFFINE)
-_FILLING = ("masked_fill", "where", "pad", "constant_pad_nd", "index_fill", "nan_to_num")
+_SHIFTING = (OperationKind.AFFINE, OperationKind.PRODUCT)
+_FILLING = frozenset(
+    {"pad", "constant_pad_nd", "masked_fill", "fill", "index_fill", "nan_to_num", "setitem", "zero"}
+    | {"where", "scatter", "index_put"}
+)
 _INSIDE = ("logsumexp", "softmin")  # softmaxes that are said in plainer operations
 
 
@@ -105,12 +111,23 @@ class _Relevance(Interception):
         self.composite = composite
         self.account = Account()
         self._pending: dict[int, _Pending] = {}
-        self._resolved: dict[int, tuple[Tensor, Tensor]] = {}
+        self._resolved: dict[int, tuple[_Pending, Tensor]] = {}
+        self._copies: list[Tensor] = []
         # Tensors that no layer with weights has worked on yet, with their shares.
         self._raw: dict[int, tuple[Tensor, Tensor | None]] = {}
         self._leaves: list[Tensor] = []
 
     # --- a forward
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        absorbed = dict(self.account.absorbed)
+        try:
+            with super().counting():
+                yield
+        except BaseException:
+            self.account.take_back(absorbed)
+            raise
 
     @property
     def leaves(self) -> list[Tensor]:
@@ -120,6 +137,7 @@ class _Relevance(Interception):
         super().forget()
         self._pending.clear()
         self._resolved.clear()
+        self._copies.clear()
         self._raw.clear()
         self._leaves = []
 
@@ -143,18 +161,16 @@ class _Relevance(Interception):
         if merged is not None:
             return merged
         operation = self._settled(operation)
-        if operation.kind in _COMPOSITE or operation.name in _INSIDE:
+        if operation.kind in _COMPOSITE or operation.name in _INSIDE or _is_several(operation):
             return self.again(operation)
         if operation.kind is OperationKind.STRUCTURE:
-            given = self.plainly(operation)
-            if _brings_constants(operation):
-                given = self._shift_accounted(operation, given)
-            return self._moved_on(operation, given)
+            given = self._moved_on(operation, self.plainly(operation))
+            return self._shift_accounted(operation, given) if _brings_numbers(operation) else given
         return self._ruled(operation)
 
     def moved(self, operation: Operation) -> None:
         for tensor in operation.operands:
-            # Written back, since the operation is to write on the tensor itself.
+            # Written back, since the operation is to work on the tensor itself.
             if id(tensor) in self._pending:
                 tensor.copy_(self._settle(tensor))
             self.overwritten(tensor)
@@ -162,21 +178,30 @@ class _Relevance(Interception):
 
     def overwritten(self, target: Tensor) -> None:
         self._pending.pop(id(target), None)
-        self._resolved.pop(id(target), None)
         self._raw.pop(id(target), None)
 
+    def stands_for(self, copy: Tensor, original: Tensor) -> None:
+        # With the tensor itself, so that no other takes its `id`.
+        self._copies.append(copy)
+        if id(original) in self._pending:
+            self._pending[id(copy)] = self._pending[id(original)]
+        if id(original) in self._raw:
+            self._raw[id(copy)] = (copy, self._raw[id(original)][1])
+
     def unknown(self, operation: Operation) -> Any:
-        if self.composite.rule_for(operation, is_first=False) is None:
-            raise self.refusal(operation)
-        return self._ruled(self._settled(operation))
+        operation = self._settled(operation)
+        if operation.name in PLAINER or self.composite.rule_for(operation, is_first=False) is None:
+            return super().unknown(operation)
+        return self._ruled(operation)
 
     def _ruled(self, operation: Operation) -> Any:
         rule = self._rule(operation, is_first=False)
         passage = Passage(operation, self.account, absorb=self.composite.bias == "absorb")
         given = rule.passed(passage)
         if operation.kind is OperationKind.AFFINE:
-            given = self._shift_accounted(operation, given)
             self._moved_on(operation, given)
+        if operation.kind in _SHIFTING:
+            given = self._shift_accounted(operation, given)
         return given
 
     def _rule(self, operation: Operation, *, is_first: bool) -> Rule:
@@ -187,14 +212,16 @@ class _Relevance(Interception):
         return rule
 
     def _shift_accounted(self, operation: Operation, given: Any) -> Any:
-        """Writes down what the constant part of an affine operation absorbs."""
-        nothing = {id(signal): torch.zeros_like(signal) for signal in operation.signals}
-        shift = operation.on(nothing)()
-        if not isinstance(given, Tensor) or not bool(shift.any()):
+        """Writes down what the constant part of an operation absorbs."""
+        if not isinstance(given, Tensor):
             return given
-        # What a mask sets to minus infinity has no signal behind it.
-        shift = shift.detach().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-        return self.account.metered(operation.name, given, shift)
+        zeros = {id(signal): torch.zeros_like(signal) for signal in operation.signals}
+        shift = operation.on(zeros)().detach()
+        if not bool(shift.any()):
+            return given
+        metered = self.account.metered(operation.name, given, shift)
+        self.stands_for(metered, given)
+        return metered
 
     # --- the first layer
 
@@ -210,7 +237,11 @@ class _Relevance(Interception):
         }
         companion = None
         if shares and operation.kind is OperationKind.STRUCTURE:
+            zeros = {id(signal): torch.zeros_like(signal) for signal in signals}
             companion = operation.on(shares)()
+            if _brings_numbers(operation):
+                # Constants have no share.
+                companion = companion - operation.on(zeros)()
         elif shares:
             companion = next(iter(shares.values())).expand_as(given)
         self._keep_raw(given, companion)
@@ -228,6 +259,8 @@ class _Relevance(Interception):
     def _linear(self, operation: Operation) -> Any:
         operation = self._settled(operation)
         linear = linear_map(operation)
+        if linear is None and operation.name in PLAINER:
+            return self.again(operation)
         if linear is None:
             raise self.refusal(operation, " of an operand that it is not linear in alone")
         is_first = id(linear.x) in self._raw
@@ -263,9 +296,10 @@ class _Relevance(Interception):
         return operation.on(exchanged) if exchanged else operation
 
     def _settle(self, tensor: Tensor) -> Tensor:
-        if id(tensor) in self._resolved:
-            return self._resolved[id(tensor)][1]
         pending = self._pending[id(tensor)]
+        # Copies of a value share what stands behind it.
+        if id(pending) in self._resolved:
+            return self._resolved[id(pending)][1]
         rule = self._rule(pending.operation, is_first=pending.is_first)
         passage = Passage(
             pending.operation,
@@ -273,17 +307,20 @@ class _Relevance(Interception):
             pending.linear,
             pending.shares,
             self.composite.bias == "absorb",
-            # What is written over next is kept for the way back.
-            tensor.clone() if self.writes else tensor,
+            tensor.clone() if self.copies else tensor,
         )
         settled: Tensor = rule.passed(passage)
-        self._resolved[id(tensor)] = (tensor, settled)
+        self._resolved[id(pending)] = (pending, settled)
         super().admit((settled,))
         return settled
 
 
-def _brings_constants(operation: Operation) -> bool:
-    """Whether an operation that moves numbers puts constants beside them: a class token, a fill."""
-    if operation.name in _FILLING:
-        return True
-    return any(constant.is_floating_point() for constant in operation.constants)
+def _is_several(operation: Operation) -> bool:
+    """A product that is more than one: a quotient, a product and a sum."""
+    return operation.kind is OperationKind.PRODUCT and operation.name in SEVERAL
+
+
+def _brings_numbers(operation: Operation) -> bool:
+    """Whether an operation that moves numbers may put constants between them."""
+    has_constants = any(constant.is_floating_point() for constant in operation.constants)
+    return has_constants or operation.name in _FILLING

@@ -123,66 +123,67 @@ def product(operation: Operation, references: list[Tensor]) -> Tensor | None:
 
 
 def normalised(operation: Operation, signal: Tensor, reference: Tensor) -> Any:
-    """Softmax, its logarithm, and the logarithm of the sum, taken apart: E = exp(x - c), S = sum E,
-    and E / S by the rules of a product and of 1 / S, or log S by that of a logarithm.
+    """Softmax, its logarithm, and the logarithm of the sum, taken apart: L = log sum exp x by the
+    rules of exp, the sum and log, the logarithm of the softmax x - L, and its exponential.
 
-    c is the largest of both sides, which changes nothing but overflow.
+    What is added to all x alike changes no share, however large it is.
     """
     dim = operation.argument(1, "dim", -1)
     value = operation()
     x, x0 = signal.detach().to(torch.float64), reference.to(torch.float64)
-    largest = torch.maximum(x.amax(dim, keepdim=True), x0.amax(dim, keepdim=True))
-    exponents, exponents0 = torch.exp(x - largest), torch.exp(x0 - largest)
-    total = exponents.sum(dim, keepdim=True)
-    total0 = exponents0.sum(dim, keepdim=True)
-    # What a mask holds at minus infinity on both sides does not differ.
-    masked = torch.isinf(x) & torch.isinf(x0)
-    difference = torch.where(masked, 0.0, x - x0)
-    of_exponents = _over_or(exponents - exponents0, difference, (exponents + exponents0) / 2)
-    of_logarithm = _over_or(total.log() - total0.log(), total - total0, 2 / (total + total0))
-
-    def to_softmax(cotangent: Tensor) -> Tensor:
-        middle = (exponents + exponents0) / 2
-        of_sum = -(cotangent * middle).sum(dim, keepdim=True) / (total * total0)
-        return (cotangent * (1 / total + 1 / total0) / 2 + of_sum) * of_exponents
+    total = torch.logsumexp(x, dim, keepdim=True)
+    total0 = torch.logsumexp(x0, dim, keepdim=True)
+    # (exp x - exp x0) / (x - x0) over the same of the totals.
+    of_total = torch.exp(torch.maximum(x, x0) - torch.maximum(total, total0))
+    of_total = of_total * _mean_decay(x, x0) / _mean_decay(total, total0)
+    logarithm, logarithm0 = x - total, x0 - total0
+    of_softmax = torch.exp(torch.maximum(logarithm, logarithm0))
+    of_softmax = of_softmax * _mean_decay(logarithm, logarithm0)
 
     def to_log_softmax(cotangent: Tensor) -> Tensor:
-        return cotangent - cotangent.sum(dim, keepdim=True) * of_logarithm * of_exponents
+        return cotangent - cotangent.sum(dim, keepdim=True) * of_total
+
+    def to_softmax(cotangent: Tensor) -> Tensor:
+        return to_log_softmax(cotangent * of_softmax)
 
     def to_logsumexp(cotangent: Tensor) -> Tensor:
-        if not operation.argument(2, "keepdim", False):
-            cotangent = cotangent.unsqueeze(dim)
-        return cotangent * of_logarithm * of_exponents
+        return cotangent.view(total.shape) * of_total
 
     pulls = {"softmax": to_softmax, "log_softmax": to_log_softmax, "logsumexp": to_logsumexp}
     pull = pulls[operation.name]
     return pulled(
-        signal, value, lambda cotangent: pull(cotangent.to(torch.float64)).to(value.dtype)
+        signal, value, lambda cotangent: pull(cotangent.to(torch.float64)).to(signal.dtype)
     )
 
 
-def _over_or(difference: Tensor, by: Tensor, slope: Tensor) -> Tensor:
-    """A quotient of differences, and the slope in the middle where it is of next to nothing."""
-    near = by.abs() <= _NEAR
-    return torch.where(near, slope, difference / torch.where(near, 1.0, by))
+def _mean_decay(x: Tensor, x0: Tensor) -> Tensor:
+    """(1 - exp(-d)) / d with d = |x - x0|, 1 where they meet, in all digits."""
+    # What a mask holds at minus infinity on both sides meets.
+    distance = torch.where(x == x0, 0.0, (x - x0).abs())
+    meet = distance == 0
+    decay = -torch.expm1(-distance) / torch.where(meet, 1.0, distance)
+    return torch.where(meet, 1.0, decay)
 
 
 def pooled(operation: Operation, signal: Tensor, reference: Tensor) -> Any:
     """The larger of two maxima decides: where y >= y0 the winner of the input gets the difference,
     elsewhere the winner of the reference does, so that |m| <= 1 and nothing is divided by less than
-    what is shared out.
+    what is shared out. Of several winners of the reference it is the one that is the input's, too.
     """
     value, places = _winners(operation, signal, signal.detach())
     value0, places0 = _winners(operation, signal, reference)
-    chosen = torch.where(value >= value0, places, places0)
-    flat = signal.flatten(-_window_dims(operation))
-    positions = chosen.flatten(-_window_dims(operation))
-    carrier = flat.gather(-1, positions).view_as(value)
-    moved = carrier.detach() - reference.flatten(-_window_dims(operation)).gather(
-        -1, positions
-    ).view_as(value)
-    factor = _share(value - value0, moved)
-    return scaled(carrier, value, factor)
+    axes = _window_dims(operation)
+    flat, flat0 = signal.flatten(-axes), reference.flatten(-axes)
+    places_flat = places.flatten(-axes)
+    # A winner that shares the reference's maximum with others stays the winner.
+    stays = flat0.gather(-1, places_flat).view_as(value) == value0
+    chosen = torch.where((value >= value0) | stays, places, places0).flatten(-axes)
+    carrier = flat.gather(-1, chosen).view_as(value)
+    moved = carrier.detach() - flat0.gather(-1, chosen).view_as(value)
+    largest = scaled(carrier, value, _share(value - value0, moved))
+    # Whoever asks where the maxima are is told so.
+    asks_places = operation.name.endswith("_with_indices")
+    return (largest, places) if asks_places else largest
 
 
 def _share(difference: Tensor, moved: Tensor) -> Tensor:
@@ -209,23 +210,26 @@ def _winners(operation: Operation, signal: Tensor, at: Tensor) -> tuple[Tensor, 
 
 
 def reduced(operation: Operation, signal: Tensor, reference: Tensor) -> Any:
-    """The same for a maximum over dimensions, `amax` and `max(dim)`."""
+    """The same for a maximum or minimum over dimensions, `amax` and `max(dim)`."""
     dims = operation.argument(1, "dim", ())
     keepdim = operation.argument(2, "keepdim", False)
     dims = (dims,) if isinstance(dims, int) else tuple(dims)
     dims = tuple(dim % signal.dim() for dim in dims) or tuple(range(signal.dim()))
-    value, places = _largest(signal.detach(), dims)
-    value0, places0 = _largest(reference, dims)
-    chosen = torch.where(value >= value0, places, places0)
+    sign = -1 if "min" in operation.name else 1
+    value, places = _largest(sign * signal.detach(), dims)
+    value0, places0 = _largest(sign * reference, dims)
+    stays = sign * _last(reference, dims).gather(-1, places) == value0
+    chosen = torch.where((value >= value0) | stays, places, places0)
     carrier = _last(signal, dims).gather(-1, chosen)
     moved = carrier.detach() - _last(reference, dims).gather(-1, chosen)
-    largest = scaled(carrier, value, _share(value - value0, moved)).squeeze(-1)
+    share = _share(sign * (value - value0), moved)
+    extreme = scaled(carrier, sign * value, share).squeeze(-1)
     if keepdim:
         for dim in sorted(dims):
-            largest = largest.unsqueeze(dim)
-    if operation.name == "max":
-        return torch.return_types.max((largest, operation().indices))
-    return largest
+            extreme = extreme.unsqueeze(dim)
+    given = operation()
+    # `max(dim)` gives the places, too.
+    return extreme if isinstance(given, Tensor) else type(given)((extreme, given.indices))
 
 
 def _last(x: Tensor, dims: tuple[int, ...]) -> Tensor:

@@ -130,10 +130,14 @@ class Pairs:
         self._last = None
 
     def overwritten(self, target: Tensor) -> None:
-        """Hears that a tensor holds what the last operation gave."""
+        """Hears that a tensor holds other numbers now."""
         self._once.pop(id(target), None)
-        if self._last is not None:
-            self._keep(target, self._last)
+
+    def stands_for(self, copy: Tensor, original: Tensor) -> None:
+        """Hears that a tensor holds the numbers of another."""
+        distinct = self._known(original)
+        if distinct is not None:
+            self._keep(copy, distinct)
 
     def worked_out_once(self, operation: Operation) -> Tensor | None:
         """A convolution or dense layer for distinct inputs, with the slope of every pair."""

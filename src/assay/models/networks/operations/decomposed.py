@@ -193,6 +193,57 @@ def _smaller(operation: Operation) -> Tensor:
     return -torch.stack(torch.broadcast_tensors(*(-part for part in operation.args[:2]))).amax(0)
 
 
+def _gated(operation: Operation) -> Tensor:
+    """a sigmoid(b), a and b the halves of x."""
+    first, second = operation.argument(0, "input").chunk(2, operation.argument(1, "dim", -1))
+    return torch.mul(first, torch.sigmoid(second))
+
+
+def _product_added(operation: Operation) -> Tensor:
+    """x + value a b, or x + value a / b."""
+    x, first, second = operation.args[:3]
+    combined = torch.div if operation.name == "addcdiv" else torch.mul
+    return torch.add(x, torch.mul(combined(first, second), operation.kwargs.get("value", 1)))
+
+
+def _matrices_added(operation: Operation) -> Tensor:
+    """beta b + alpha x W."""
+    added, first, second = operation.args[:3]
+    alpha, beta = operation.kwargs.get("alpha", 1), operation.kwargs.get("beta", 1)
+    return torch.add(torch.mul(added, beta), torch.mul(torch.matmul(first, second), alpha))
+
+
+def _mixed(operation: Operation) -> Tensor:
+    """(1 - w) x + w y."""
+    start, end = operation.argument(0, "input"), operation.argument(1, "end")
+    weight = operation.argument(2, "weight")
+    return torch.add(torch.mul(start, 1 - weight), torch.mul(end, weight))
+
+
+def _cosine(operation: Operation) -> Tensor:
+    """x y / (|x| |y|), along a dimension."""
+    dim, eps = operation.argument(2, "dim", 1), operation.argument(3, "eps", 1e-8)
+    first, second = (
+        torch.div(x, torch.linalg.vector_norm(x, dim=dim, keepdim=True).clamp_min(eps))
+        for x in (operation.argument(0, "x1"), operation.argument(1, "x2"))
+    )
+    return torch.mul(first, second).sum(dim)
+
+
+def _bilinear(operation: Operation) -> Tensor:
+    """x_k W_kjl y_l + b_j: a dense layer of x, whose products with y are added up."""
+    first, second = operation.argument(0, "input1"), operation.argument(1, "input2")
+    weight, bias = operation.argument(2, "weight"), operation.argument(3, "bias")
+    flat = weight.transpose(1, 2).flatten(0, 1)
+    mapped = torch.nn.functional.linear(first, flat).unflatten(-1, (-1, second.shape[-1]))
+    return _shifted(torch.mul(mapped, second.unsqueeze(-2)).sum(-1), None, bias)
+
+
+SEVERAL = frozenset(
+    {"div", "divide", "true_divide", "addmm", "addmv", "addbmm", "baddbmm"}
+)  # fmt: skip
+"""Named as products, and more than one operation where several operands carry signal."""
+
 PLAINER: dict[str, Callable[[Operation], Any]] = {
     "scaled_dot_product_attention": _attention,
     "softmax": _softmax,
@@ -208,5 +259,11 @@ PLAINER: dict[str, Callable[[Operation], Any]] = {
     **dict.fromkeys(("div", "true_divide"), _quotient),
     **dict.fromkeys(("maximum", "fmax"), _larger),
     **dict.fromkeys(("minimum", "fmin"), _smaller),
+    "glu": _gated,
+    **dict.fromkeys(("addcmul", "addcdiv"), _product_added),
+    **dict.fromkeys(("addmm", "addmv", "baddbmm"), _matrices_added),
+    "lerp": _mixed,
+    "cosine_similarity": _cosine,
+    "bilinear": _bilinear,
     **RECURRENT,
 }

@@ -6,7 +6,9 @@ operation that was heard. One that has not came out of something that speaks no 
 part, a function with its own backward), and is refused instead of being passed on as a plain
 gradient.
 
-In place means out of place, and written back: autograd keeps the versions apart.
+In place means out of place on a copy, and written back: autograd keeps the versions apart. Where a
+forward writes over what a rule still needs, it is heard once more with copies of everything
+(`copies`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -22,10 +25,22 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from assay.errors import AbilityError, AssayError
-from assay.models.networks.operations.decomposed import decomposed
-from assay.models.networks.operations.kinds import QUOTIENTS, OperationKind, kind_of, spelled
+from assay.models.networks.operations.decomposed import PLAINER, decomposed
+from assay.models.networks.operations.kinds import (
+    QUOTIENTS,
+    RESHAPES,
+    OperationKind,
+    kind_of,
+    spelled,
+)
 from assay.models.networks.operations.opened import may_be_opened, opened
 from assay.models.networks.operations.operation import Operation, caller, tensors_in
+
+_RESHAPED = frozenset(
+    f"{name}Backward0"
+    for name in ("ToCopy", "Unsqueeze", "Squeeze", "View", "UnsafeView", "ReshapeAlias", "Clone")
+)
+"""Nodes of the graph that may stand behind a forward's last operation."""
 
 Seen = Counter[tuple[str, str]]
 """How often each operation was heard, with what was done about it."""
@@ -43,6 +58,9 @@ class Interception(TorchFunctionMode, ABC):
         self._weights: dict[int, Tensor] = {}
         self._refused: AssayError | None = None
         self._layers: dict[int, str] = {}
+        # Whether the forward writes in place, and whether rules therefore work on copies.
+        self.wrote = False
+        self.copies = False
 
     @abstractmethod
     def handle(self, operation: Operation) -> Any:
@@ -64,8 +82,12 @@ class Interception(TorchFunctionMode, ABC):
         return answers
 
     def simplify(self) -> bool:  # may be overridden
-        """Goes on without a short cut after a refusal; False where there is none."""
-        return False
+        """Makes ready for another try after a refusal; False where nothing is left to be tried."""
+        # The forward wrote over what a rule still needed: once more, with copies of everything.
+        if self.copies or not self.wrote:
+            return False
+        self.copies = True
+        return True
 
     @property
     def leaves(self) -> list[Tensor]:  # may be overridden
@@ -82,6 +104,16 @@ class Interception(TorchFunctionMode, ABC):
     def recording(self) -> Iterator[None]:  # may be overridden
         """A forward of the reference rows is on its way."""
         yield
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:  # may be overridden
+        """Counts of a forward and a backward, which are taken back where these fail."""
+        seen = Counter(self.seen)
+        try:
+            yield
+        except BaseException:
+            self.seen = seen
+            raise
 
     # --- listening
 
@@ -124,6 +156,17 @@ class Interception(TorchFunctionMode, ABC):
             if tensor.requires_grad:
                 self._heard[id(tensor)] = tensor
 
+    def admit_outputs(self, outputs: Tensor) -> None:
+        """Takes the outputs of a forward for heard, if they came out of what was."""
+        heard = [tensor.grad_fn for tensor in self._heard.values()]
+        node = outputs.grad_fn
+        # Behind the forward they may have been given another shape or type.
+        while node is not None and node not in heard and node.name() in _RESHAPED:
+            node = node.next_functions[0][0]
+        if node is not None and node not in heard:
+            self._refuse_unheard([outputs])
+        self.admit((outputs,))
+
     def forget(self) -> None:
         """Lets go of one forward."""
         self._heard.clear()
@@ -148,11 +191,13 @@ class Interception(TorchFunctionMode, ABC):
         self._refuse_unheard(hanging)
         if not heard:
             return self._of_weights(func(*args, **kwargs))
+        operands = [*args, *kwargs.values()]
         # x * x is a product of two: the second x goes under an alias.
         if len(heard) < sum(id(tensor) in heard for tensor in hanging):
-            args, aliases = self._aliased(args, heard)
+            operands, aliases = self._aliased(operands, heard)
             heard = heard | aliases
-        return self._heard_call(func, args, kwargs, heard)
+        args, named = tuple(operands[: len(args)]), dict(zip(kwargs, operands[len(args) :]))
+        return self._heard_call(func, args, named, heard)
 
     def _of_weights(self, given: Any) -> Any:
         """What is made of weights alone, whose slopes nobody asks for."""
@@ -162,23 +207,33 @@ class Interception(TorchFunctionMode, ABC):
         return given
 
     def _aliased(
-        self, args: tuple[Any, ...], heard: frozenset[int]
-    ) -> tuple[tuple[Any, ...], frozenset[int]]:
+        self, operands: list[Any], heard: frozenset[int]
+    ) -> tuple[list[Any], frozenset[int]]:
         met: set[int] = set()
         aliases: set[int] = set()
 
         def alias(value: Any) -> Any:
-            if isinstance(value, list | tuple):
+            if type(value) in (list, tuple):
                 return type(value)(alias(part) for part in value)
             if id(value) in met:
-                value = value.view_as(value)
-                self.admit((value,))
+                # A copy, since the other may be written to.
+                value = self._copy(value)
                 aliases.add(id(value))
             elif id(value) in heard:
                 met.add(id(value))
             return value
 
-        return tuple(alias(value) for value in args), frozenset(aliases)
+        return [alias(value) for value in operands], frozenset(aliases)
+
+    def _copy(self, tensor: Tensor) -> Tensor:
+        """The same numbers and what is known of them, in another place."""
+        copy = tensor.clone()
+        self.admit((copy,))
+        self.stands_for(copy, tensor)
+        return copy
+
+    def stands_for(self, copy: Tensor, original: Tensor) -> None:  # may be overridden
+        """Hears that what is known of a tensor holds for another with the same numbers."""
 
     def _heard_call(
         self,
@@ -190,7 +245,12 @@ class Interception(TorchFunctionMode, ABC):
         name, in_place = spelled(func)
         # Attributes: sizes and types, and views such as x.T.
         if name == "get":
-            return self._admitted(func(*args, **kwargs))
+            return self._attribute(func, args, heard)
+        args, kwargs, asked_in_place = without_in_place(func, args, kwargs)
+        in_place = in_place or asked_in_place
+        # The larger of two, not the largest along a dimension.
+        if name in ("max", "min") and isinstance((*args, kwargs.get("other"))[1], Tensor):
+            name += "imum"
         kind = kind_of(name, len(heard))
         # The reciprocal of a signal is not affine.
         if name in QUOTIENTS and len(args) > 1 and id(args[1]) in heard:
@@ -198,27 +258,51 @@ class Interception(TorchFunctionMode, ABC):
         if kind is None and may_be_opened(func):
             with self:
                 return opened(func)(*args, **kwargs)
-        call, rest = out_of_place(func, name, in_place, kwargs)
-        operation = Operation(name, kind, call, args, rest, self._layer_of(args, kwargs), heard)
-        self.writes = in_place or bool(kwargs.get("inplace"))
-        # Moving numbers in place is as linear as it is out of place.
-        if kind is OperationKind.STRUCTURE and in_place:
+        call = out_of_place(func, name) if spelled(func)[1] else func
+        layer = self._layer_of(args, kwargs)
+        operation = Operation(name, kind, call, args, kwargs, layer, heard)
+        if not in_place:
+            return self._admitted(self._given(self._on_copies(operation)))
+        self.wrote = True
+        target: Tensor = args[0] if args else kwargs["input"]
+        # Only the shape changes, which can be told to nobody else than the tensor itself.
+        if name in RESHAPES:
             self.moved(operation)
-            given = func(*args, **kwargs)
-            self.admit(args[:1])
-            return self._admitted(given)
-        given = self._given(operation)
-        if self.writes:
-            target: Tensor = args[0] if args else kwargs["input"]
-            given = target.copy_(given)
-            self.overwritten(target)
-        return self._admitted(given)
+            return self._admitted(func(*args, **kwargs))
+        copy = self._copy(target)
+        given = self._given(self._on_copies(operation.on({id(target): copy})))
+        target.copy_(given)
+        self.overwritten(target)
+        self.stands_for(target, given)
+        return self._admitted(target)
+
+    def _attribute(self, func: Any, args: tuple[Any, ...], heard: frozenset[int]) -> Any:
+        given = func(*args)
+        if not isinstance(given, Tensor) or not given.requires_grad:
+            return given
+        name = getattr(func.__self__, "__name__", "get")
+        operation = Operation(name, OperationKind.STRUCTURE, func, args, {}, None, heard)
+        return self._admitted(self.handle(operation))
+
+    def _on_copies(self, operation: Operation) -> Operation:
+        """The operation on copies of its signals, where what it works on is written over later."""
+        if not self.copies or operation.kind is OperationKind.STRUCTURE:
+            return operation
+        return operation.on({id(signal): self._copy(signal) for signal in operation.signals})
 
     def _admitted(self, given: Any) -> Any:
         self.admit((given,))
         return given
 
     def _given(self, operation: Operation) -> Any:
+        """What the operation gives, in a place of its own where it is written over later."""
+        given = self._handled(operation)
+        is_moved = operation.kind is OperationKind.STRUCTURE
+        if not self.copies or is_moved or not isinstance(given, Tensor):
+            return given
+        return self._copy(given)
+
+    def _handled(self, operation: Operation) -> Any:
         """What the operation gives: plain where it gives no signal, else by `handle`."""
         kind = operation.kind
         if kind is not None and kind is not OperationKind.STOP:
@@ -228,19 +312,22 @@ class Interception(TorchFunctionMode, ABC):
             # Comparisons, sizes, positions: nothing hangs on them.
             return given
         if kind is OperationKind.STOP:
+            # A factor that has no slope is a constant.
             self.seen[operation.name, kind.value] += 1
-            return given
+            return detached(given)
         return self.unknown(operation)
 
     def overwritten(self, target: Tensor) -> None:  # may be overridden
         """Hears that a tensor holds other numbers now."""
 
     def moved(self, operation: Operation) -> None:  # may be overridden
-        """Hears of an operation that moves numbers in place, before it does."""
+        """Hears of an operation that gives a tensor another shape in place, before it does."""
         self.seen[operation.name, OperationKind.STRUCTURE.value] += 1
 
     def unknown(self, operation: Operation) -> Any:  # may be overridden
         """What is done about an operation that carries signal and is none of the known ones."""
+        if operation.name in PLAINER:
+            return self.again(operation)
         raise self.refusal(operation)
 
     def again(self, operation: Operation) -> Any:
@@ -275,8 +362,6 @@ class Interception(TorchFunctionMode, ABC):
             advice=self.advice,
         )
 
-    writes: bool = False
-    """Whether the operation that is heard writes on its first operand."""
     who: str = "this method"
     advice: str = "Use a method that needs slopes alone, such as IntegratedGradients()."
 
@@ -303,21 +388,49 @@ class Interception(TorchFunctionMode, ABC):
         return next((name for name in names if name is not None), None)
 
 
-def out_of_place(
-    func: Callable[..., Any], name: str, in_place: bool, kwargs: Mapping[str, Any]
-) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The same operation that leaves its operands as they are."""
+def detached(given: Any) -> Any:
+    """The same numbers without a slope."""
+    if isinstance(given, Tensor):
+        return given.detach()
+    if isinstance(given, list | tuple):
+        return type(given)(detached(part) for part in given)
+    return given
+
+
+def without_in_place(
+    func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
+    """The operands without the wish to write in place, and whether there was one."""
     rest = dict(kwargs)
-    if rest.get("inplace"):
-        rest["inplace"] = False
-    if not in_place:
-        return func, rest
+    wish = bool(rest.pop("inplace", False))
+    place = _in_place_at(func)
+    if place is not None and len(args) > place:
+        return (*args[:place], False, *args[place + 1 :]), rest, bool(args[place])
+    return args, rest, wish
+
+
+@lru_cache(maxsize=512)
+def _in_place_at(func: Any) -> int | None:
+    """The place of the argument `inplace` of a Python function."""
+    if not may_be_opened(func):
+        return None
+    names = func.__code__.co_varnames[: func.__code__.co_argcount]
+    return names.index("inplace") if "inplace" in names else None
+
+
+def out_of_place(func: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The same operation that leaves its operands as they are."""
     for place in (torch, Tensor, torch.nn.functional):
-        twin = getattr(place, name, None)
+        twin: Callable[..., Any] | None = getattr(place, name, None)
         if twin is not None:
-            return twin, rest
-    return _on_a_copy(func), rest
+            return twin
+    return _on_a_copy(func)
 
 
 def _on_a_copy(func: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda first, *others, **named: func(first.clone(), *others, **named)
+    def write(copy: Tensor, others: tuple[Any, ...], named: Mapping[str, Any]) -> Tensor:
+        # What is set gives nothing back.
+        func(copy, *others, **named)
+        return copy
+
+    return lambda first, *others, **named: write(first.clone(), others, named)

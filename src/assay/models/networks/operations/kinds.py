@@ -89,6 +89,8 @@ STRUCTURE = _words(
     "index_fill scatter_add index_add iter get native_dropout nan_to_num requires_grad pin_memory "
     "slice_scatter select_scatter new_tensor"
 )
+RESHAPES = _words("squeeze unsqueeze t transpose swapaxes swapdims as_strided resize requires_grad")
+"""What moves numbers, and in place changes no number but the shape."""
 STOPS = _words(
     "detach round floor ceil trunc sign sgn frac fix heaviside data item tolist numpy argmax argmin "
     "argsort bucketize floor_divide fmod remainder"

@@ -30,6 +30,7 @@ class Weights(NamedTuple):
     of_state: Tensor
     input_bias: Tensor | None = None
     state_bias: Tensor | None = None
+    projection: Tensor | None = None
 
 
 Step: TypeAlias = Callable[[Tensor, State, Weights], State]
@@ -42,7 +43,8 @@ def _lstm_step(x: Tensor, state: State, weights: Weights) -> State:
     entering, forgetting, candidate, leaving = gates.chunk(4, -1)
     kept = torch.sigmoid(forgetting) * c
     c = kept + torch.sigmoid(entering) * torch.tanh(candidate)
-    return torch.sigmoid(leaving) * torch.tanh(c), c
+    h = torch.sigmoid(leaving) * torch.tanh(c)
+    return (h if weights.projection is None else linear(h, weights.projection)), c
 
 
 def _gru_step(x: Tensor, state: State, weights: Weights) -> State:
@@ -91,13 +93,16 @@ def _layers(step: Step, operation: Operation) -> Any:
     hidden = tuple(states) if is_pair else (states,)
     steps = x.transpose(0, 1) if batch_first else x
     directions = 2 if both_ways else 1
-    each = 4 if has_biases else 2
+    # A projection of the state, where there is one, is the last of its layer.
+    each = len(weights) // (layers * directions)
+    biases = 2 if has_biases else 0
     last: list[State] = []
     for layer in range(layers):
         passed = []
         for direction in range(directions):
             number = layer * directions + direction
-            own = Weights(*weights[number * each : (number + 1) * each])
+            parts = weights[number * each : (number + 1) * each]
+            own = Weights(*parts[: 2 + biases])._replace(projection=(*parts, None)[2 + biases])
             state = tuple(part[number] for part in hidden)
             sequence, state = _run(step, steps, state, own, backwards=direction == 1)
             passed.append(sequence)
