@@ -91,7 +91,7 @@ _METHODS: dict[str, tuple[Callable[[random.Random], Any], Rule, int]] = {
     "Qii independent": (lambda d: assay.Qii("unary", draws="independent"), "", 60),
     "Qii group": (lambda d: assay.Qii("unary", quantity=assay.Group()), "", 60),
     "Qii disparity": (lambda d: assay.Qii("unary", quantity=assay.Disparity((0,))), "", 60),
-    "Rise all": (lambda d: assay.Rise(masks="all"), "rise", 7),
+    "Rise all": (lambda d: assay.Rise(masks="all", estimator="ratio"), "rise", 7),
     "Rise": (lambda d: assay.Rise(masks=40, estimator=d.choice(("ratio", "centred"))), "", 300),
     "KernelShap": (lambda d: assay.KernelShap(budget=d.choice((None, 60))), "", 60),
     "PermutationShapley": (lambda d: assay.PermutationShapley(orderings=2), "", 60),

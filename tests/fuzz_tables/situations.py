@@ -85,7 +85,8 @@ def _formed(frame: Any, form: str) -> Any:
     if form == "array":
         return _array(frame)
     if form == "series":
-        return frame.iloc[0]
+        # A row of no rows is none.
+        return frame.iloc[0] if len(frame) else frame
     if form == "dict":
         return frame.to_dict()
     if form == "records":
@@ -255,10 +256,15 @@ def _untouched(before: Any, after: Any) -> None:
         raise Wrong("inputs not as they were") from error
 
 
+WITH_ZERO = ("bool", "boolean", "timedelta")
+"""Kinds whose values are no numbers and have a zero all the same: False, and no time."""
+
+
 def _never_zero(situation: Tables) -> None:
     """There is no zero of a category."""
     if situation.removal.part.name in ("no removal", "Baseline(0.0)"):
-        names = [kind.name for kind in situation.table.kinds if not kind.number]
+        kinds = [kind for kind in situation.table.kinds if not kind.number]
+        names = [kind.name for kind in kinds if kind.name not in WITH_ZERO]
         if names and situation.action.name not in (
             "Lime Instances",
             "Lime Quartiles",

@@ -432,9 +432,10 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             RISE + "test_masks_are_the_interpolated_grids",
             RISE + "test_the_variance_of_a_mask_is_the_same_at_every_place",
         ),
-        "`centred`, the default, has a zero that means nothing, and is what metrics that add "
-        "credit up ask for;": (
+        "values are weights, and metrics that add credit up refuse them": (
             RISE + "test_units_follow_the_estimator",
+            RISE + "test_places_that_share_a_cell_have_weights",
+            RISE + "test_channels_that_share_a_mask_have_weights",
             "tests/metrics/test_other_answers.py::test_weights_are_not_added_up",
         ),
         "sums are kept in grid space, and memory does not grow with the number of masks.": (
@@ -495,8 +496,10 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "`DifferenceToBaseline` removes everything, and is then the squared completeness gap.": (
             CLOSED + "test_complete_values_have_no_infidelity_when_everything_goes_at_once",
         ),
-        "`Squares` asks every square once and ignores `draws`:": (
+        "`Squares` asks every square once and ignores `draws`, up to 10,000 squares;": (
             METRICS + "test_squares_are_every_square_once",
+            "tests/metrics/test_squares.py"
+            "::test_of_more_than_ten_thousand_squares_some_are_drawn_and_it_is_said",
         ),
         "Under a removal with several replacements (`Background(rows)`) the change is f(x) minus "
         "the mean over all rows.": (
@@ -579,8 +582,9 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "tests/models/networks/test_slopes_of_forms.py"
             "::test_equal_rows_have_the_slopes_of_the_network_in_every_chunk",
         ),
-        "The sample is asked again before every long work, and the address and version of each "
-        "tensor compared, so that a network that was trained on, or changed behind autograd's "
+        "The sample is asked in channels-last, as the form will be, again before every long work, "
+        "and the address and version of each tensor compared, so that a network that was trained "
+        "on, or changed behind autograd's "
         "back, is captured anew.": (
             WRAPPING + "test_a_network_changed_after_it_was_tuned_is_asked_as_it_is_now",
             "tests/models/networks/test_fast_forms.py"

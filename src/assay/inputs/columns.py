@@ -55,7 +55,7 @@ class Numbers:
             _check_exact(column)
         return np.asarray(numbers, dtype=np.float64)
 
-    def write(self, values: Floats) -> pd.Series[Any]:
+    def write(self, values: Floats) -> Any:
         """The numbers in the column's own type, or as floats where that would round them."""
         import pandas as pd
 
@@ -64,6 +64,9 @@ class Numbers:
         # floats, never rounded in silence.
         if _is_integer(dtype) and not bool(np.all(values == np.round(values))):
             dtype = np.float64
+        # A series of its own for each of a thousand columns takes longer than most models.
+        if isinstance(dtype, np.dtype) and dtype.kind == "f":
+            return values.astype(dtype)
         return pd.Series(values).astype(dtype)
 
     def admitting(self, values: Floats) -> Numbers:

@@ -9,6 +9,7 @@ because another row has it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
@@ -47,6 +48,8 @@ class Levels:
         self.dtype = dtype
         self._values: list[Any] = []
         self._number: dict[Any, int] = {}
+        # What `write` takes from, and of how many levels of which type it was made.
+        self._held: tuple[Any, Any] = ((-1, None), None)
         self.is_bool = bool(pd.api.types.is_bool_dtype(dtype))
         # A category type lists its levels, and truth has two, whichever of them a row holds.
         if isinstance(dtype, pd.CategoricalDtype):
@@ -54,6 +57,16 @@ class Levels:
             self._add(dtype.categories.astype(object))
         elif self.is_bool:
             self._add([False, True])
+
+    @property
+    def of_objects(self) -> bool:
+        """Whether levels may be anything that Python has: tuples, dates, texts beside numbers."""
+        import pandas as pd
+
+        categories = getattr(self.dtype, "categories", None)
+        dtype = self.dtype if categories is None else categories.dtype
+        objects = isinstance(dtype, np.dtype) and dtype.kind == "O"
+        return objects or not all(map(pd.api.types.is_scalar, self._values))
 
     @property
     def has_zero(self) -> bool:
@@ -183,10 +196,10 @@ class Levels:
         plain = isinstance(self.dtype, np.dtype) and self.dtype != object
         # NumPy's types of numbers hold nothing that is missing.
         dtype = object if plain and missing.any() else self.dtype
-        values = pd.Series(self._values, dtype=dtype).array
         # None of them was ever met: all that can be missing is missing.
-        if not len(values):
+        if not self._values:
             return pd.Series([None] * len(numbers), dtype=dtype)
+        values = self._kept(dtype, lambda: pd.Series(self._values, dtype=dtype).array)
         taken = values.take(numbers, allow_fill=bool(missing.any()))
         # A column of objects stays one, also where all that is left of it are texts.
         return pd.Series(taken, dtype=dtype)
@@ -194,14 +207,30 @@ class Levels:
     def _categorical(self, numbers: NDArray[np.int64]) -> pd.Categorical:
         import pandas as pd
 
+        dtype, places = self._kept(self.dtype, self._places)
+        return pd.Categorical.from_codes(places[numbers], dtype=dtype, validate=False)
+
+    def _places(self) -> tuple[pd.CategoricalDtype, NDArray[np.int64]]:
+        """The type with every level, and where it has each; last, where what is missing stands."""
+        import pandas as pd
+
         dtype = self.dtype
         listed = dtype.categories
         if len(self._values) > len(listed):
-            more = pd.Index(self._values[len(listed) :])
+            more = _index(self._values[len(listed) :])
             dtype = pd.CategoricalDtype(listed.append(more))
         # The levels of an order that grew stand where the order has them.
-        places = dtype.categories.get_indexer(pd.Index(self._values, dtype=dtype.categories.dtype))
-        return pd.Categorical.from_codes(np.append(places, -1)[numbers], dtype=dtype)
+        known = _index(self._values, dtype.categories.dtype)
+        return dtype, np.append(dtype.categories.get_indexer(known), -1)
+
+    def _kept(self, dtype: Any, make: Callable[[], Any]) -> Any:
+        """What is made of the levels, made anew only when there are more of them."""
+        key, found = self._held
+        now = (len(self._values), dtype)
+        if key[0] != now[0] or key[1] is not now[1]:
+            found = make()
+            self._held = (now, found)
+        return found
 
     def _check(self, codes: Floats) -> None:
         count = len(self._values)
@@ -216,3 +245,12 @@ class Levels:
                 "masks of bools, and methods that switch features."
             ),
         )
+
+
+def _index(values: list[Any], dtype: Any = None) -> pd.Index[Any]:
+    """Levels as an index: tuples are levels, too, not the parts of several."""
+    import pandas as pd
+
+    if any(isinstance(value, tuple) for value in values):
+        return pd.Index(values, dtype=object, tupleize_cols=False)
+    return pd.Index(values, dtype=dtype)

@@ -16,25 +16,35 @@ from assay.inputs.arrays import as_tensor
 from assay.inputs.containers import check_cells, check_container
 from assay.inputs.layout import Layout
 from assay.inputs.tables import table_layout
-from assay.inputs.tensors import TensorLayout, tensor_parts
+from assay.inputs.tensors import TensorLayout, names_of_columns, tensor_parts
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def layout_of(raw: Any, *, device: torch.device, dtype: torch.dtype | None) -> Layout:
+def layout_of(
+    raw: Any,
+    *,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    columns: tuple[Any, ...] | None = None,
+) -> Layout:
     """The layout of raw inputs; floating tensors take the model's number type, integers keep
-    theirs.
+    theirs. `columns`: what the predictor calls the columns of an array, where it says so.
     """
     check_container(raw)
     if _is_frame(raw):
         check_cells(raw)
         return table_layout(raw, device)
-    tensors = [as_tensor(part) for part in tensor_parts(raw)]
+    parts = tensor_parts(raw)
+    tensors = [as_tensor(part) for part in parts]
     _check_common_length(tensors)
     shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
     dtypes = [_input_dtype(tensor, dtype) for tensor in tensors]
-    return TensorLayout(tuple(shapes), tuple(dtypes), device)
+    known = [names_of_columns(part) or None for part in parts]
+    if columns is not None and shapes == [(len(columns),)] and known == [None]:
+        known = [columns]
+    return TensorLayout(tuple(shapes), tuple(dtypes), device, columns=tuple(known))
 
 
 def _is_frame(raw: Any) -> TypeGuard[pd.DataFrame]:

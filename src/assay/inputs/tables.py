@@ -148,9 +148,24 @@ class TableLayout(Layout):
         # in which it came, whatever stands in for other inputs.
         kinds = [kind.as_given() if isinstance(kind, Numbers) else kind for kind in self.kinds]
         frame = replace(self, kinds=tuple(kinds)).fold(rows)[0]
+        for index, kind in enumerate(kinds):
+            if isinstance(kind, Levels) and kind.of_objects:
+                frame.isetitem(index, _as_texts(frame.iloc[:, index]))
         hashes = pd.util.hash_pandas_object(frame, index=False, categorize=False)
         keys = rng.identities([key.tobytes() for key in hashes.to_numpy()])
         return keys.to(rows.device)
+
+
+def _as_texts(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Objects of any kind as what they say: pandas hashes texts, and no tuples."""
+    import pandas as pd
+
+    missing = column.isna().to_numpy()
+    said = [
+        None if gap else value if isinstance(value, str) else str(value)
+        for value, gap in zip(column.tolist(), missing)
+    ]
+    return pd.Series(said, dtype=object, index=column.index)
 
 
 def table_layout(frame: pd.DataFrame, device: torch.device) -> TableLayout:

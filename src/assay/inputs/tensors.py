@@ -16,9 +16,11 @@ from torch import Tensor
 
 from assay.errors import InputError
 from assay.inputs.arrays import as_tensor, of_64_bits
+from assay.inputs.containers import check_container
 from assay.inputs.layout import Layout, Rows
 from assay.inputs.names import ElementNames
 from assay.inputs.number_types import check_fits, common_type, is_half
+from assay.settings import shown
 
 
 @final
@@ -31,12 +33,15 @@ class TensorLayout(Layout):
         dtypes: the number type in which the predictor takes each tensor.
         device: where the rows live.
         declared: which elements are categories, by number.
+        columns: the names of each tensor's columns, None where they are not known: a frame, or one
+            row of it, that stands for some of the inputs is matched by them.
     """
 
     parts: tuple[tuple[int, ...], ...]
     dtypes: tuple[torch.dtype, ...]
     device: torch.device
     declared: tuple[int, ...] = ()
+    columns: tuple[tuple[Any, ...] | None, ...] = ()
 
     @property
     def categorical(self) -> Tensor:
@@ -82,7 +87,8 @@ class TensorLayout(Layout):
         return ElementNames(tuple(zip(prefixes, self.parts)))
 
     def flatten(self, raw: Any) -> Tensor:
-        tensors = [as_tensor(part) for part in tensor_parts(raw)]
+        parts = tensor_parts(raw)
+        tensors = [as_tensor(self.in_order(part, number)) for number, part in enumerate(parts)]
         if len(tensors) != len(self.parts):
             raise InputError(
                 expected=f"{len(self.parts)} tensors like the inputs",
@@ -103,6 +109,29 @@ class TensorLayout(Layout):
         if flat.untyped_storage().data_ptr() == tensors[0].untyped_storage().data_ptr():
             return flat.clone(memory_format=torch.contiguous_format)
         return flat
+
+    def in_order(self, part: Any, number: int = 0) -> Any:
+        """Tensor `number` of some rows, with the columns of a frame where the inputs have them."""
+        check_container(part)
+        given = names_of_columns(part)
+        # Names are told apart only where there are some, and one column has no order.
+        inside = number < len(self.parts) and self.parts[number] == (len(given),)
+        if len(given) < 2 or not inside or given == tuple(range(len(given))):
+            return part
+        known = self.columns[number] if number < len(self.columns) else None
+        if known is None or not set(known) == set(given):
+            raise InputError(
+                expected="rows whose columns are known to stand in the order of the inputs'",
+                got=f"{type(part).__name__} with the columns {shown(list(given))} beside "
+                + ("an array without names" if known is None else shown(list(known))),
+                advice=(
+                    "Hand over both as frames; or, with its columns put in the order of the "
+                    "inputs', an array: rows.to_numpy()."
+                ),
+            )
+        if known == given:
+            return part
+        return part[list(known)]
 
     def filled(self, value: float) -> Tensor:
         """One row (1, elements) that holds a number everywhere."""
@@ -166,6 +195,16 @@ class TensorLayout(Layout):
                     "masks of bools, and methods that switch features."
                 ),
             )
+
+
+def names_of_columns(part: Any) -> tuple[Any, ...]:
+    """The names that a frame has for its columns, or one row of it for its entries; () of others."""
+    if type(part).__module__.partition(".")[0] != "pandas":
+        return ()
+    names = getattr(part, "columns", None)
+    if names is None:
+        names = getattr(part, "index", ())
+    return tuple(names)
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -70,6 +70,8 @@ class Model(ABC):
     """Whether NaN is a value the predictor knows what to do with."""
     classes: tuple[Any, ...] | None = None  # may be overridden
     """The labels of the classes, in the order of the outputs, where they are known."""
+    columns: tuple[Any, ...] | None = None  # may be overridden
+    """The names of the columns that it was fitted on, in order, where it keeps them."""
     probabilities: bool | None = None  # may be overridden
     """Whether outputs are probabilities (True) or scores (False); None where nobody has said."""
     incremental: bool = False  # may be overridden

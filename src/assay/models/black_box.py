@@ -138,6 +138,12 @@ class Estimator(Model):
         return labels_of(self.estimator)
 
     @property
+    def columns(self) -> tuple[Any, ...] | None:  # type: ignore[override]
+        """The names of the columns of its fit, but for those that a library makes up."""
+        known = Columns.of(self.estimator)
+        return None if known.made_up else known.names
+
+    @property
     def probabilities(self) -> bool | None:  # type: ignore[override]
         """Whether the method's name, or a booster's objective, says that it gives probabilities."""
         if self.declared_probabilities is not None:

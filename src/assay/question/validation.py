@@ -65,7 +65,7 @@ def read_inputs(
         removal = MaskToken() if removal is None else removal
         layout = _text_layout(texts, features, removal, model.device)
     else:
-        layout = layout_of(inputs, device=model.device, dtype=model.dtype)
+        layout = layout_of(inputs, device=model.device, dtype=model.dtype, columns=model.columns)
         features = _usual_features(layout) if features is None else features
         # Said before the removal finds fault with what is no text.
         if isinstance(features, Words):

@@ -163,7 +163,8 @@ class Baseline(Removal):
                 advice="Give Baseline((value, value)) one for each, in the order of the inputs.",
             )
         shapes = layout.shapes
-        parts = [self._leading(part, shape, n) for part, shape in zip(values, shapes)]
+        ordered = [layout.in_order(part, number) for number, part in enumerate(values)]
+        parts = [self._leading(part, shape, n) for part, shape in zip(ordered, shapes)]
         rows = max(len(part) for part in parts)
         # One tensor may have a baseline for all inputs, another one for each.
         return tuple(_with_rows(part, rows) for part in parts)

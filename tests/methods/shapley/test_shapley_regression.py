@@ -8,9 +8,13 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from assay.errors import InputError
@@ -23,6 +27,7 @@ from assay.methods.shapley.shapley_regression import (
 )
 from assay.models.wrapping import wrap
 from assay.question.question import Question
+from assay.removals.fixed import Background
 
 TOLERANCE = 1e-10
 
@@ -227,3 +232,36 @@ def test_it_says_its_settings_without_its_data() -> None:
             Question(Ridge().fit(rows, answers), rows[:1])
         ).values
     )
+
+
+def test_a_pipeline_that_selects_by_name_is_fitted_with_the_names_that_are_there() -> None:
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame(draw.normal(size=(60, 2)), columns=["x", "z"])
+    frame["w"] = draw.choice(list("abc"), 60)
+    answers = frame["x"] * frame["z"] + 2 * (frame["w"] == "a")
+
+    def pipeline(*parts: tuple[object, list[str]]) -> Pipeline:
+        return make_pipeline(make_column_transformer(*parts), LinearRegression())
+
+    fitted = pipeline((OneHotEncoder(), ["w"]), (StandardScaler(), ["x", "z"])).fit(frame, answers)
+    asked = frame.iloc[:2]
+    question = Question(fitted, asked, removal=Background(frame))
+    given = ShapleyRegression(fitted, frame, answers)(question).values.numpy()
+
+    def worth(words: bool, numbers: list[str]) -> np.ndarray:
+        parts = [(OneHotEncoder(), ["w"])] * words + [(StandardScaler(), numbers)] * bool(numbers)
+        if not parts:
+            return np.full(2, answers.mean())
+        return pipeline(*parts).fit(frame, answers).predict(asked)
+
+    for column, name in enumerate(frame.columns):
+        total = np.zeros(2)
+        others = [other for other in frame.columns if other != name]
+        for size in range(3):
+            for chosen in itertools.combinations(others, size):
+                weight = math.factorial(size) * math.factorial(2 - size) / math.factorial(3)
+                both = {*chosen, name}
+                gain = worth("w" in both, [n for n in ("x", "z") if n in both])
+                gain = gain - worth("w" in chosen, [n for n in ("x", "z") if n in chosen])
+                total += weight * gain
+        np.testing.assert_allclose(given[:, column], total, rtol=0, atol=TOLERANCE)

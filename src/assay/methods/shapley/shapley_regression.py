@@ -154,7 +154,8 @@ class ShapleyRegression(Method):
     Settings:
         estimator: any scikit-learn estimator, cloned for every coalition.
         rows: its training inputs, as the question's inputs are. Of a table the estimator is fitted
-            to frames, with the columns' own types: categories are for it to encode.
+            to frames, with the columns' own types: categories are for it to encode. A pipeline that
+            selects columns by name is fitted with those names that a coalition has.
         answers: its training answers, one for each row.
         orderings: None asks all coalitions; an even number of random orderings, forwards and
             backwards together, asks those that they meet.
@@ -372,6 +373,36 @@ def _some_columns(table: Any, present: NDArray[np.bool_]) -> Any:
     return table[:, columns] if isinstance(table, np.ndarray) else table.loc[:, columns]
 
 
+def _selecting(model: Any, names: set[Any]) -> Any:
+    """A clone whose selections of columns by name name those alone that are there.
+
+    Of a pipeline it is the first step that sees columns. Selections by type, by place or by a
+    function are left as they are.
+    """
+    steps = getattr(model, "steps", None)
+    if isinstance(steps, list) and steps:
+        name, first = steps[0]
+        model.steps = [(name, _selecting(first, names)), *steps[1:]]
+    union = getattr(model, "transformer_list", None)
+    if isinstance(union, list):
+        model.transformer_list = [(name, _selecting(part, names)) for name, part in union]
+    chosen = getattr(model, "transformers", None)
+    if isinstance(chosen, list):
+        kept = [(name, part, _named(columns, names)) for name, part, columns in chosen]
+        model.transformers = [one for one in kept if one[2] is not None]
+    return model
+
+
+def _named(columns: Any, names: set[Any]) -> Any:
+    """Those of some columns that are there; None where none of them is."""
+    if isinstance(columns, str):
+        return columns if columns in names else None
+    listed = list(columns) if isinstance(columns, list | tuple | np.ndarray) else []
+    if not listed or not all(isinstance(name, str) for name in listed):
+        return columns
+    return [name for name in listed if name in names] or None
+
+
 def _refit(estimator: Any, training: _Training, present: NDArray[np.bool_]) -> Any:
     """A clone fitted on the columns that are present; without any, what predicts a constant."""
     from sklearn.base import clone, is_classifier
@@ -379,7 +410,7 @@ def _refit(estimator: Any, training: _Training, present: NDArray[np.bool_]) -> A
 
     rows = _some_columns(training.rows if training.table is None else training.table, present)
     if present.any():
-        model = clone(estimator)
+        model = _selecting(clone(estimator), set(getattr(rows, "columns", ())))
     elif is_classifier(estimator):
         model = DummyClassifier(strategy="prior")
     else:
