@@ -20,7 +20,7 @@ import zoo
 from assay.methods.base import Method
 from assay.methods.rules import LRP, DeepLift, EpsilonPlus, GuidedBackprop
 
-BATCHES = (1, 4, 8, 20, 50, 100)
+BATCHES = (4, 8, 20, 50, 100)
 BACKGROUND = 100
 INPUTS = 4  # explained against the background
 

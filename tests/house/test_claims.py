@@ -124,6 +124,8 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             LAYERS + "test_every_method_of_slopes_is_a_layer_method",
             TARGETS + "test_a_neuron_is_a_target",
         ),
+        "**Rules inside a network**: guided backpropagation, deconvnet, relevance propagation, "
+        "DeepLIFT.": (DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",),
         "**Asking with features hidden**: exact, sampled, kernel and proxy Shapley values, Owen "
         "values, closed forms, retraining, LIME, RISE, occlusion, quantitative input influence.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
@@ -141,7 +143,7 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "tests/how_to/test_write_a_method.py::test_the_twin_says_the_same",
             "tests/how_to/test_write_a_removal.py::test_the_twin_says_the_same",
         ),
-        "Not covered yet: relevance propagation and DeepLIFT, class activation maps, attention, "
+        "Not covered yet: class activation maps, attention, "
         "tree ensembles by their structure (they are asked as black boxes), deletion and insertion "
         "curves.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
@@ -406,6 +408,22 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             LIME
             + "test_lime.py"
             + "::test_every_two_sobol_columns_hold_every_pair_of_quarters_equally",
+        ),
+    },
+    "docs/rules.md": {
+        "DeepLIFT's sum holds whatever the network, `gap` says how exactly;": (
+            "docs/rules.md::lift.gap",
+        ),
+        "Over `Background(rows)` DeepLIFT is the mean over rows, with a standard error (DeepSHAP):": (
+            "tests/methods/rules/test_pairs.py::test_a_background_beside_one_row_at_a_time",
+        ),
+        "constants beside the signal such as class tokens,": (
+            "tests/methods/rules/test_real_networks.py"
+            "::test_constants_beside_the_signal_absorb_what_they_get",
+        ),
+        "A batch norm right behind a convolution or dense layer is merged into it": (
+            "tests/methods/rules/test_real_networks.py"
+            "::test_a_merged_batch_norm_leaves_the_answer_as_it_is",
         ),
     },
     "docs/rise.md": {

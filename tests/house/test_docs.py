@@ -147,6 +147,10 @@ COVERED = {
     "any path": "Path",
     "expected gradients": "ExpectedGradients",
     "smoothing": "Smoothed Absolute TimesInput",
+    "guided backpropagation": "GuidedBackprop",
+    "deconvnet": "Deconvnet",
+    "relevance propagation": "LRP",
+    "DeepLIFT": "DeepLift",
     "exact": "ExactShapley LowOrderShap",
     "sampled": "PermutationShapley SamplingShapley",
     "kernel": "KernelShap",
@@ -163,8 +167,6 @@ COVERED = {
     "completeness": "Completeness",
 }
 NOT_COVERED = {
-    "relevance propagation": "LRP",
-    "DeepLIFT": "DeepLift",
     "class activation maps": "Grad-CAM",
     "attention": "Attention rollout",
     "tree ensembles by their structure": "TreeExplainer",

@@ -49,7 +49,7 @@ def _piecewise_quotient(
     few = reference[:1] if reference.dim() and reference.stride(0) == 0 else reference
     difference = z - few
     # Not a number where both meet: there the slope takes its place.
-    factor = (value - operation.on({id(signal): few})()).div_(difference)
+    factor: Tensor = (value - operation.on({id(signal): few})()).div_(difference)
     meet = difference == 0
     if bool(meet.any()):
         factor[meet] = slopes_at(operation, signal, meet)
