@@ -200,10 +200,7 @@ class _Differences(Interception):
 
     def handle(self, operation: Operation) -> Any:
         if self._is_said_in_others(operation):
-            given = self.again(operation)
-            if self._pairs is not None:
-                self._pairs.lose()
-            return given
+            return self.again(operation)
         if self._is_recording:
             return self._recorded(operation)
         record = self._next(operation)
@@ -268,7 +265,7 @@ class _Differences(Interception):
             ours is theirs or _equal(ours, self._beside(operation, theirs, ours))
             for ours, theirs in constants
         )
-        if not is_same or _settings(operation) != record.settings:
+        if not is_same or not self._said_alike(_settings(operation), record.settings):
             raise self.refusal(operation, " of a constant that is another one for the reference")
         if operation.kind in _PLAIN:
             return record
@@ -277,6 +274,18 @@ class _Differences(Interception):
             for ours, theirs in zip(operation.signals, record.signals)
         ]
         return replace(record, signals=beside)
+
+    def _said_alike(self, ours: Any, theirs: Any) -> bool:
+        """Whether operands that are no tensors are the same, but for the number of rows."""
+        if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple):
+            pairs = zip(ours, theirs)
+            return len(ours) == len(theirs) and all(self._said_alike(*pair) for pair in pairs)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            return ours.keys() == theirs.keys() and all(
+                self._said_alike(value, theirs[name]) for name, value in ours.items()
+            )
+        rows = None if self._pairs is None else self._pairs.rows
+        return bool(ours == theirs) or (ours, theirs) == rows
 
     def _beside(self, operation: Operation, theirs: Tensor, ours: Tensor) -> Tensor:
         """What belongs to distinct references, with a row for each of ours."""

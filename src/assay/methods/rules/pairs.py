@@ -57,8 +57,6 @@ class Pairs:
         self._references: _Distinct | None = None
         self._inputs: _Distinct | None = None
         self._once: dict[int, _Once] = {}
-        # What the last operation gives for distinct inputs, until it is known where it is written.
-        self._last: Tensor | None = None
         # What a linear operation has just given for distinct inputs.
         self._worked_out: Tensor | None = None
 
@@ -80,6 +78,11 @@ class Pairs:
         inputs = _Distinct.of(self.inputs)
         if 2 * len(inputs.first) <= len(self.inputs):
             self._inputs = inputs
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """How many pairs there are, and how many references are asked."""
+        return len(self.inputs), len(self.distinct_references)
 
     # --- references
 
@@ -123,11 +126,7 @@ class Pairs:
     def forget(self) -> None:
         """Lets go of a forward."""
         self._once.clear()
-        self._last = self._worked_out = None
-
-    def lose(self) -> None:
-        """Hears of an operation that was said in others: the last of them need not be its result."""
-        self._last = None
+        self._worked_out = None
 
     def overwritten(self, target: Tensor) -> None:
         """Hears that a tensor holds other numbers now."""
@@ -156,7 +155,7 @@ class Pairs:
 
     def follow(self, operation: Operation, given: Any) -> None:
         """Keeps what an operation gives for distinct inputs, where it is one for each of them."""
-        distinct, self._worked_out, self._last = self._worked_out, None, None
+        distinct, self._worked_out = self._worked_out, None
         if self._inputs is None or not isinstance(given, Tensor) or not self._once:
             return
         if distinct is None:
@@ -165,7 +164,6 @@ class Pairs:
         if not isinstance(distinct, Tensor) or given.shape[:1] != (many,):
             return
         if distinct.shape == (few, *given.shape[1:]):
-            self._last = distinct
             self._keep(given, distinct)
 
     def _for_distinct(self, operation: Operation) -> Any:
