@@ -264,6 +264,12 @@ class Method(Settings, ABC):
         )
         return self._checked(estimate, question)
 
+    @final
+    def estimates(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
+        """The same of several questions that differ in the output alone, asked together."""
+        solved = self._solved(questions, lambda method, shards: method.per_output(shards, seed))
+        return [self._checked(piece, asked) for piece, asked in zip(solved, questions)]
+
     @contextmanager
     def _asked(self, question: Question) -> Iterator[None]:
         if not isinstance(question, Question):

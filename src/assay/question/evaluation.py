@@ -8,7 +8,7 @@ chunk at a time, whatever their number. `question.py` is built on these two loop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeAlias, final
@@ -37,6 +37,9 @@ LocalChanges: TypeAlias = Callable[[Tensor, Tensor, int], LocalChange]
 
 Use: TypeAlias = Callable[[Tensor, Tensor, Tensor], None]
 """What becomes of a chunk: work numbers, owners, and the outputs (or the slopes)."""
+
+Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Outputs (r, ...) and owners (r,) to one number for each row (r,)."""
 
 Read: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Outputs (r, ...) and owners (r,) to the numbers that are kept of them (r, k)."""
@@ -223,26 +226,27 @@ class Evaluation:
             self._run(total, work, make, "outputs of patches", unit=unit, share=_PATCH_COST)
 
     def slopes(
-        self, total: int, make: Make, score: Callable[[Tensor, Tensor], Tensor], use: Use
+        self, total: int, make: Make, scores: Sequence[Score], use: Callable[..., None]
     ) -> None:
-        """Asks `total` rows for the slope of `score(outputs, owners)` at each."""
+        """Asks `total` rows for the slope of each of the `scores` at each of them.
+
+        A chunk goes forward once, and backward once for each score: `use(number of the score, work
+        numbers, owners, slopes)` takes them one after the other.
+        """
 
         def work(start: int, stop: int, memory: int) -> None:
             numbers = torch.arange(start, stop, device=self.x.device)
             rows, owners = make(numbers)
-            slopes = self._slopes(rows, owners, memory, score)
-            engine.count(len(rows), backward=True)
-            use(numbers, owners, slopes)
+            for which, slopes in enumerate(self._slopes(rows, owners, memory, scores)):
+                engine.count(len(rows), backward=True)
+                use(which, numbers, owners, slopes)
 
         self._run(total, work, make, "slopes")
 
     def _slopes(
-        self,
-        rows: Tensor,
-        owners: Tensor,
-        memory: int,
-        score: Callable[[Tensor, Tensor], Tensor],
-    ) -> Tensor:
+        self, rows: Tensor, owners: Tensor, memory: int, scores: Sequence[Score]
+    ) -> list[Tensor]:
+        """The slope of each score at the rows, from one forward."""
         if not rows.is_floating_point():
             raise KindError(
                 expected="floating inputs to take slopes at",
@@ -253,18 +257,16 @@ class Evaluation:
         asked = self._asked(leaf, owners, "on the way")
         with told(asked):
             outputs = self.model.call(asked.rows, asked.context, memory)
-        scores = score(finite(outputs, self.model.name, "on the way"), owners)
-        if not scores.requires_grad:
-            raise self._without_graph(outputs)
-        try:
-            # Rows do not influence each other, so the slope of the sum is the slope of each row.
-            (slopes,) = torch.autograd.grad(scores.sum(), leaf, allow_unused=True)
-        except Exception as error:
-            # The engine answers this one with smaller chunks.
-            if isinstance(error, AssayError) or engine.out_of_memory(error):
-                raise
-            raise slopes_refusal(error, asked) from error
-        return torch.zeros_like(leaf) if slopes is None else slopes
+        outputs = finite(outputs, self.model.name, "on the way")
+        slopes = []
+        for which, score in enumerate(scores):
+            scored = score(outputs, owners)
+            if not scored.requires_grad:
+                raise self._without_graph(outputs)
+            # The graph serves every score, and is let go of with the last.
+            last = which == len(scores) - 1
+            slopes.append(_backward(scored, leaf, asked, keep=not last))
+        return slopes
 
     def _without_graph(self, outputs: Tensor) -> AbilityError:
         """The refusal of scores that hang on no graph: the model's doing, or the target's."""
@@ -509,6 +511,19 @@ class Evaluation:
                 got=f"a difference of {gap:.3g} for the same row alone and beside another",
                 advice="Reduce every dimension but the first: lambda outputs: outputs[:, 0].",
             )
+
+
+def _backward(scores: Tensor, leaf: Tensor, asked: Asked, *, keep: bool) -> Tensor:
+    """The slope of each row's score; `keep` leaves the graph for another backward."""
+    try:
+        # Rows do not influence each other, so the slope of the sum is the slope of each row.
+        (slopes,) = torch.autograd.grad(scores.sum(), leaf, allow_unused=True, retain_graph=keep)
+    except Exception as error:
+        # The engine answers this one with smaller chunks.
+        if isinstance(error, AssayError) or engine.out_of_memory(error):
+            raise
+        raise slopes_refusal(error, asked) from error
+    return torch.zeros_like(leaf) if slopes is None else slopes
 
 
 def replacement_bytes(absent: Absent) -> bytes:

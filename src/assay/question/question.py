@@ -494,27 +494,36 @@ class Question:
         self.ask(len(points), make, use, "at a perturbed input")
         return scores.view(at.shape[:-1])
 
-    @torch.inference_mode(False)
     def slope(self, at: Tensor | None = None) -> Tensor:
         """The gradient of the target at any points, the inputs by default: the shape of `at`.
 
         Points are (n, elements) or (n, k, elements). Cost: a forward and backward pass for each.
         """
+        (slope,) = self.slopes((self.fixed_target,), at)
+        return slope
+
+    @torch.inference_mode(False)
+    def slopes(self, targets: Sequence[Target], at: Tensor | None = None) -> list[Tensor]:
+        """The gradient of each of several targets, as `slope`.
+
+        Targets are those of questions that differ in nothing else (`asked.fixed_target`). Cost: one
+        forward pass for each point, and one backward pass for each point and target.
+        """
         self._refuse_slopes()
         at = self.x if at is None else read_points(at, self.x)
         points, steps = check_points(at, self.n, self.x.shape[1])
-        slopes = torch.zeros_like(points)
+        slopes = [torch.zeros_like(points) for _ in targets]
 
-        def use(numbers: Tensor, owners: Tensor, chunk: Tensor) -> None:
-            slopes[numbers] = chunk
+        def use(which: int, numbers: Tensor, owners: Tensor, chunk: Tensor) -> None:
+            slopes[which][numbers] = chunk
 
         def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
             return points[numbers], numbers // steps
 
-        self._evaluation.slopes(len(points), make, self.fixed_target.score, use)
-        return to_input_precision(slopes, self.x).view(at.shape)
+        scores = [target.score for target in targets]
+        self._evaluation.slopes(len(points), make, scores, use)
+        return [to_input_precision(slope, self.x).view(at.shape) for slope in slopes]
 
-    @torch.inference_mode(False)
     def integrate(self, way: Way, weights: Tensor, *, squares: Tensor | None = None) -> Tensor:
         """The line integral sum_k w_k grad f(point_k) * velocity_k: (n, elements), float64.
 
@@ -522,17 +531,35 @@ class Question:
         of step k pooled over what a feature owns, for standard errors. Accumulated chunk by chunk.
         Cost: len(weights) forward and backward passes per input.
         """
+        each = None if squares is None else (squares,)
+        (total,) = self.integrals((self.fixed_target,), way, weights, squares=each)
+        return total
+
+    @torch.inference_mode(False)
+    def integrals(
+        self,
+        targets: Sequence[Target],
+        way: Way,
+        weights: Tensor,
+        *,
+        squares: Sequence[Tensor] | None = None,
+    ) -> list[Tensor]:
+        """The line integral of each of several targets, as `integrate`.
+
+        Cost: len(weights) forward passes per input, and as many backward passes for each target.
+        """
         self._refuse_slopes()
         steps = len(weights)
         weights = weights.to(self.x.device, torch.float64)
-        total = torch.zeros(self.n, self.x.shape[1], dtype=torch.float64, device=self.x.device)
+        shape = (self.n, self.x.shape[1])
+        totals = [torch.zeros(shape, dtype=torch.float64, device=self.x.device) for _ in targets]
         velocities: list[Tensor | None] = [None]
 
         def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
             points, velocities[0] = way(numbers // steps, numbers % steps)
             return points, numbers // steps
 
-        def use(numbers: Tensor, owners: Tensor, slopes: Tensor) -> None:
+        def use(which: int, numbers: Tensor, owners: Tensor, slopes: Tensor) -> None:
             velocity = velocities[0]
             products = slopes.to(torch.float64)
             if velocity is not None:
@@ -545,13 +572,14 @@ class Question:
             )
             position = torch.arange(len(numbers), device=owners.device)
             shares[owners - first, position] = weights[numbers % steps]
-            total[first:last] += shares @ products
+            totals[which][first:last] += shares @ products
             if squares is not None:
                 pooled = self.partition.take(owners).pool(products)
-                squares[first:last] += shares @ pooled**2
+                squares[which][first:last] += shares @ pooled**2
 
-        self._evaluation.slopes(self.n * steps, make, self.fixed_target.score, use)
-        return total
+        scores = [target.score for target in targets]
+        self._evaluation.slopes(self.n * steps, make, scores, use)
+        return totals
 
     def _refuse_slopes(self) -> None:
         if bool(self.layout.categorical.any()):
