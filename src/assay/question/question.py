@@ -704,6 +704,26 @@ class Question:
         derived._base = base.clone()
         return derived
 
+    def each_its_own(self, asked: Sequence[Question], chosen: Tensor) -> Question:
+        """The same question with an output of its own for each input: that of the question in
+        `asked` (those of `for_outputs`) with its number in `chosen` (n,).
+        """
+        numbers = chosen.tolist()
+        indices = [getattr(asked[number].target, "index", 0) for number in numbers]
+        # One for all of them is asked as such.
+        target = Output(indices[0] if len(set(indices)) == 1 else indices).sized(self.n)
+        index = target.index if isinstance(target, Output) else 0
+        if isinstance(index, Tensor):
+            target = Output(index.to(self.x.device))
+        derived = self.of(target)
+        derived._fixed_target = derived.target
+        derived._known = asked[0]._known
+        inputs = torch.arange(self.n, device=chosen.device)
+        # Asked by `for_outputs` already.
+        derived._prediction = torch.stack([one.prediction for one in asked])[chosen, inputs]
+        derived._base = torch.stack([one.base for one in asked])[chosen, inputs]
+        return derived
+
     def at(self, points: Tensor, rows: Tensor | None = None) -> Question:
         """The same question about other inputs (r, elements) in the place of inputs `rows` (r,).
 
