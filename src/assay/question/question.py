@@ -26,10 +26,10 @@ from assay.inputs.layout import Context, Layout
 from assay.inputs.tensors import TensorLayout
 from assay.models.base import Model
 from assay.models.black_box import Function
-from assay.models.networks.layers import After
+from assay.models.networks.layers import After, Through
 from assay.models.wrapping import wrap
 from assay.numerics.precision import to_input_precision
-from assay.question.arguments import read_columns, read_masks, read_points, read_rows
+from assay.question.arguments import mask_of, read_columns, read_masks, read_points, read_rows
 from assay.question.evaluation import Evaluation, Make, Use, check_ends, finite_scores
 from assay.question.layers import BehindLayer
 from assay.question.masked_rows import MaskedRows
@@ -468,6 +468,12 @@ class Question:
         return table[0].view(self.n, m, -1)
 
     def _masked_rows(self, masks: Tensor) -> MaskedRows:
+        if isinstance(self.model, Through):
+            raise InputError(
+                expected="a method of slopes for a question through a unit",
+                got="one that hides features, which sees the whole model",
+                advice="Ask for the unit itself, question.upto(layer, unit), or use slopes.",
+            )
         masks = read_masks(masks, self.x.device)
         masks = check_masks(masks, self.n, self.partition.count, self.x)
         check_switched(masks, self.partition, self.layout)
@@ -731,7 +737,10 @@ class Question:
         """
         if rows is None:
             rows = torch.arange(self.n, device=self.x.device)
-        evaluation = self._evaluation.with_inputs(points, rows)
+        return self._moved(self._evaluation.with_inputs(points, rows), points, rows)
+
+    def _moved(self, evaluation: Evaluation, points: Tensor, rows: Tensor) -> Question:
+        """The same question about what an evaluation holds, in the place of inputs `rows` (r,)."""
         evaluation = replace(evaluation, layout=evaluation.layout.admitting(points))
         # A removal that is made from the input itself is made anew; one before a layer stays.
         if self.removal.follows and self._removes_inputs:
@@ -743,6 +752,43 @@ class Question:
         moved.index = _labels_of(self.index, rows)
         moved._fixed_target = moved.target
         return moved
+
+    @property
+    def before(self) -> Question:
+        """The question before the layer that this one is asked behind; itself where there is none."""
+        source = self._source
+        if isinstance(source, BehindLayer) and isinstance(source.before, Question):
+            return source.before
+        return self
+
+    @torch.inference_mode(False)
+    def image(self, points: Tensor, way: Tensor, rows: Tensor) -> tuple[Question, Tensor]:
+        """The same question where other inputs (r, elements) in the place of inputs `rows` (r,)
+        lead behind the layer, and the velocity (r, units) there when they move along `way`
+        (r, elements).
+
+        What skips past the layer is that of these inputs, too. Without a layer it is `at(points)`.
+        Cost: one row forward to the layer for each point, with its derivative along the way.
+        """
+        source = self._source
+        if not isinstance(source, BehindLayer):
+            self._refuse_moved()
+            return self.at(points, rows), way
+        self._check_rows_independent()
+        image = source.image(points, way, rows)
+        evaluation = self._evaluation.with_inputs(image.activations, rows)
+        aligned = {**evaluation.aligned, **image.carried}
+        evaluation = replace(evaluation, aligned=aligned)
+        return self._moved(evaluation, image.activations, rows), image.velocities
+
+    def _refuse_moved(self) -> None:
+        """Refuses activations that no input leads to: other ones than were found behind the layer."""
+        if isinstance(self.model, After):
+            raise InputError(
+                expected="activations that inputs lead to, behind a layer",
+                got="others in their place",
+                advice="Ask question.after(layer) itself, without noise or other points around it.",
+            )
 
     def by_elements(self) -> Question:
         """The same question with every element as a feature of its own."""
@@ -825,6 +871,41 @@ class Question:
         behind.notes = (*self.notes, rest.how)
         behind._rows_checked = True
         return behind
+
+    @torch.inference_mode(False)
+    def through(self, layer: Any, unit: Any, output: Part | None = None) -> Question:
+        """The same question, whose slopes pass through one unit of a layer alone.
+
+        What the inputs do to the target by that unit: integrated gradients of it are the unit's
+        conductance, input by input (Dhamdhere et al. 2018, equation 2). The target is what it was,
+        so that a gap is what does not pass through the unit.
+
+        Settings:
+            layer: its name, as in `named_modules()`, or the module itself.
+            unit: an int, or a tuple that points into an activation of several dimensions; with
+                slices it means all units inside.
+            output: which part, where the layer gives several tensors.
+
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
+        >>> question = Question(net, torch.ones(1, 3), target=0)
+        >>> parts = [question.through(net[1], unit).slope() for unit in (0, 1)]
+        >>> bool(torch.allclose(sum(parts), question.slope()))
+        True
+        """
+        self._check_rows_independent()
+        rest = self._evaluation.model.cut_after(layer, output)
+        shapes = self._layout_behind(rest).shapes
+        if len(shapes) != 1:
+            raise InputError(
+                expected="one layer whose unit slopes pass through",
+                got=f"{len(shapes)} of them",
+                advice="Ask for a unit of each by itself: question.through(layer, unit).",
+            )
+        mask = mask_of(unit, shapes[0])
+        evaluation = replace(self._evaluation, model=Through(rest, unit, mask))
+        through = self._derived(evaluation, self.n, self.target, self.truth)
+        through.notes = (*self.notes, rest.how)
+        return through
 
     def _layout_behind(self, rest: After) -> TensorLayout:
         """How activations behind a layer lie in a row, learnt from two inputs."""
