@@ -355,7 +355,7 @@ class Watch(TorchDispatchMode):
             jumps = args[1] != args[2]
             return "a jump (threshold with another value)" if jumps else None
         # In training, its slope below 0 is drawn.
-        return "the operation rrelu in training" if args[4] else None
+        return "the operation rrelu in training" if any(args[4:5]) else None
 
     def _batch_norm(self, name: str, args: Any, kwargs: Any) -> str | None:
         place = _BATCH_NORMS[name]
