@@ -339,5 +339,6 @@ def _check_complete(question: Question, credit: Tensor) -> None:
 def _uncompiled() -> AbstractContextManager[object]:
     """Compiled forwards as they were written, where torch's compiler is at work."""
     if "torch._dynamo" in sys.modules:
-        return torch.compiler.set_stance("force_eager")
+        stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+        return stance
     return nullcontext()

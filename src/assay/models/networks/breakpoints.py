@@ -218,7 +218,7 @@ class Watch(TorchDispatchMode):
     """
 
     def __init__(self, who: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.who = who
         # By storage, since views share theirs: why a signal cannot be followed, None where it can.
         self._signals: dict[int, tuple[StorageWeakRef, str | None]] = {}
@@ -305,6 +305,10 @@ class Watch(TorchDispatchMode):
         if name in _READS:
             self._refuse_reading(name)
             return func(*args, **kwargs)
+        return self._followed(func, name, reason, args, kwargs)
+
+    def _followed(self, func: Any, name: str, reason: str | None, args: Any, kwargs: Any) -> Any:
+        """What an operation gives, marked as a signal; `reason` says why what goes in is none."""
         if reason is None:
             reason = self._unfollowed(name, args, kwargs)
         # Before it runs, since it may write on what goes in.
