@@ -55,6 +55,10 @@ def tanh_net(
     )
 
 
+def relu_net(seed: int = 0) -> nn.Module:
+    return tanh_net(seed, activation=nn.ReLU)
+
+
 def linear_net(seed: int = 0) -> nn.Module:
     return randomised(nn.Linear(FEATURES, 3), seed)
 
@@ -208,6 +212,8 @@ _CASES: dict[str, Callable[[type[Any]], Case]] = {
         kind(assay.Gradient(), noise=0.1, draws=8), own_draws=True, evaluations=_slopes(8)
     ),
     "IntegratedGradients": lambda kind: Case(kind(steps=16), evaluations=_slopes(16)),
+    "ExactIntegratedGradients": lambda kind: Case(kind(), net=relu_net),
+    "Conductance": lambda kind: Case(kind(steps=16), evaluations=_slopes(16)),
     "Path": lambda kind: Case(
         kind(curved, steps=8), settings_evaluate=False, evaluations=_slopes(8)
     ),

@@ -28,6 +28,8 @@ from assay.inputs.layout import Aligned, Shared
 from assay.methods import METHODS
 from assay.methods.base import Method
 from assay.methods.choose import explain
+from assay.methods.conductance import Conductance
+from assay.methods.exact_paths import ExactIntegratedGradients
 from assay.methods.gradients import Gradient, InputXGradient
 from assay.methods.lime.lime import Lime
 from assay.methods.lime.masks import CoinMasks, SizeMasks
@@ -113,6 +115,7 @@ __all__ = [
     "Columns",
     "compare",
     "Comparison",
+    "Conductance",
     "Completeness",
     "Composite",
     "Conditional",
@@ -129,6 +132,7 @@ __all__ = [
     "EpsilonPlus",
     "EpsilonPlusFlat",
     "errors",
+    "ExactIntegratedGradients",
     "ExactShapley",
     "ExpectedGradients",
     "explain",

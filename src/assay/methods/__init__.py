@@ -6,6 +6,8 @@ of the docs are made from it.
 - `base`: what a method is: frozen settings and one pure function `Question -> Attribution`
 - `choose`: the one-liner, a sensible method for what a model can do
 - `gradients`, `paths`: slopes, and slopes gathered along a path; `wrappers`: methods around another
+- `exact_paths`: a path without error, where a network is linear piece by piece
+- `conductance`: what passes through the units of a layer on the way of the input
 - `occlusion`, `rise`: hiding windows, and hiding at random
 - `lime`: linear surrogates in a neighbourhood
 - `rules`: signals sent backwards by rules: guided backpropagation, LRP, DeepLIFT
@@ -19,6 +21,8 @@ and `Composition` in `rules`.
 from assay.answers.attribution import Kind
 from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.choose import explain
+from assay.methods.conductance import Conductance
+from assay.methods.exact_paths import ExactIntegratedGradients
 from assay.methods.gradients import Gradient, InputXGradient
 from assay.methods.lime.lime import Lime
 from assay.methods.occlusion import Occlusion
@@ -48,6 +52,8 @@ METHODS: dict[str, type[Method]] = {
         TimesInput,
         Smoothed,
         IntegratedGradients,
+        ExactIntegratedGradients,
+        Conductance,
         Path,
         ExpectedGradients,
         GuidedBackprop,
@@ -74,9 +80,11 @@ METHODS: dict[str, type[Method]] = {
 __all__ = [
     "Absolute",
     "Axiom",
+    "Conductance",
     "Deconvnet",
     "DeepLift",
     "Estimate",
+    "ExactIntegratedGradients",
     "ExactShapley",
     "ExpectedGradients",
     "explain",

@@ -253,6 +253,9 @@ class Method(Settings, ABC):
                 )
             clean = torch.stack([asked.prediction for asked in every], dim=1)
             order = clean.argsort(dim=1, descending=True, stable=True)[:, :top]
+            # A slope is that of each row's own output: no more outputs are asked than ranks.
+            if self._by_slopes:
+                return [question.each_its_own(every, column) for column in order.unbind(dim=1)]
             columns, places = order.unique(return_inverse=True)
             ranks.extend(places.unbind(dim=1))
             needed.extend(every[column] for column in columns.tolist())
@@ -261,7 +264,14 @@ class Method(Settings, ABC):
         answers = self._answers(
             largest, lambda method, shards: method.per_output(shards, seed), seed
         )
+        if self._by_slopes:
+            return answers
         return tuple(_picked(question, needed, answers, rank) for rank in ranks)
+
+    @property
+    def _by_slopes(self) -> bool:
+        """Whether all that is asked of the model is slopes."""
+        return Ability.GRADIENT in self.needs
 
     @final
     def estimate(self, question: Question, seed: int) -> Estimate:
@@ -270,6 +280,12 @@ class Method(Settings, ABC):
             (question,), lambda method, shards: [method.values(shards[0], seed)]
         )
         return self._checked(estimate, question)
+
+    @final
+    def estimates(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
+        """The same of several questions that differ in the output alone, asked together."""
+        solved = self._solved(questions, lambda method, shards: method.per_output(shards, seed))
+        return [self._checked(piece, asked) for piece, asked in zip(solved, questions)]
 
     @contextmanager
     def _asked(self, question: Question) -> Iterator[None]:

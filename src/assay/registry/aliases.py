@@ -213,6 +213,9 @@ ALIASES: tuple[Alias, ...] = (
         ("NeuronIntegratedGradients", "IntegratedGradients()(question.upto(layer, unit))", ""),
         ("NeuronGradientShap", "ExpectedGradients()(question.upto(layer, unit))", ""),
         ("NeuronFeatureAblation", "Occlusion()(question.upto(layer, unit))", ""),
+        ("LayerConductance", "Conductance()(question.after(layer))", ""),
+        ("NeuronConductance", "IntegratedGradients()(question.through(layer, unit))", ""),
+        ("InternalInfluence", "Conductance(multiply=False)(question.after(layer))", ""),
     ),
     # Changed backward passes, weighted activations, permuted features, whole texts.
     *_settings(
@@ -235,7 +238,6 @@ ALIASES: tuple[Alias, ...] = (
     ),
     *_missing("Captum", _GUIDED, "GuidedGradCam"),
     *_missing("Captum", _CAM, "LayerGradCam"),
-    *_missing("Captum", _INTERNAL, "LayerConductance", "NeuronConductance", "InternalInfluence"),
     *_missing(
         "Captum",
         'Qii("unary") draws a feature anew from the background',

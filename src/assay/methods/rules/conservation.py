@@ -19,10 +19,12 @@ from assay.models.networks.operations.pulled import pulled
 
 @final
 class Account:
-    """What was absorbed, by operation, added up over all inputs."""
+    """What was absorbed, by target and operation, added up over all inputs."""
 
     def __init__(self) -> None:
-        self.absorbed: dict[str, float] = defaultdict(float)
+        self.absorbed: dict[tuple[int, str], float] = defaultdict(float)
+        # The number of the target whose relevance is on its way.
+        self.target = 0
 
     def metered(self, name: str, value: Tensor, lost: Tensor) -> Tensor:
         """The same value, behind which sum g lost is written down."""
@@ -32,20 +34,24 @@ class Account:
         """Writes down sum g lost, and gives g as it came."""
         # What a mask has set to minus infinity comes to nothing.
         lost = torch.where(torch.isfinite(lost), lost, 0.0).expand_as(cotangent)
-        self.absorbed[name] += float((cotangent * lost).sum(dtype=torch.float64))
+        self.absorbed[self.target, name] += float((cotangent * lost).sum(dtype=torch.float64))
         return cotangent
 
-    def take_back(self, absorbed: Mapping[str, float]) -> None:
+    def take_back(self, absorbed: Mapping[tuple[int, str], float]) -> None:
         """The account as it was, where a backward has failed."""
         self.absorbed.clear()
         self.absorbed.update(absorbed)
 
-    def report(self, outgoing: Tensor, incoming: Tensor) -> Counter[Any]:
+    def report(self, target: int, outgoing: Tensor, incoming: Tensor) -> Counter[Any]:
         """Relevance at the output (n,) and at the inputs (n,), and what became of the difference.
 
         A counter, since the reports of shards add up.
         """
-        absorbed = {name: value for name, value in sorted(self.absorbed.items()) if value}
+        absorbed = {
+            name: value
+            for (number, name), value in sorted(self.absorbed.items())
+            if value and number == target
+        }
         out, arrived = float(outgoing.sum()), float(incoming.sum())
         return Counter(
             {

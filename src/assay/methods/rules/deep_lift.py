@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeAlias, final
@@ -89,6 +89,10 @@ class DeepLift(Method):
             )
 
     def values(self, question: Question, seed: int) -> Estimate:
+        return self.per_output((question,), seed)[0]
+
+    def per_output(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
+        question = questions[0]
         x = question.x
         draws = question.replacements
         rules = _Differences(self.rule)
@@ -100,15 +104,24 @@ class DeepLift(Method):
 
         weights = torch.full((draws,), 1.0 / draws, dtype=torch.float64)
         shape = (question.n, question.partition.count)
-        squares = torch.zeros(shape, dtype=torch.float64, device=x.device)
-        mean = question.pool(
-            question.integrate(way, weights, squares=squares if draws > 1 else None, rules=rules)
-        )
+        squares = None
+        if draws > 1:
+            squares = [torch.zeros(shape, dtype=torch.float64, device=x.device) for _ in questions]
+        targets = [asked.fixed_target for asked in questions]
+        totals = question.integrals(targets, way, weights, squares=squares, rules=rules)
         notes = {"operations": rules.coverage()}
-        if draws == 1:
-            return Estimate(mean, notes=notes)
-        variance = (squares - mean**2).clamp_min(0) / (draws - 1)
-        return Estimate(mean, variance.sqrt(), notes)
+        means = [question.pool(total) for total in totals]
+        if squares is None:
+            return [Estimate(mean, notes=notes) for mean in means]
+        return [
+            Estimate(mean, _error_of_mean(mean, square, draws), notes)
+            for mean, square in zip(means, squares)
+        ]
+
+
+def _error_of_mean(mean: Tensor, square: Tensor, draws: int) -> Tensor:
+    """The standard error of a mean over draws, from the mean of their squares."""
+    return ((square - mean**2).clamp_min(0) / (draws - 1)).sqrt()
 
 
 @final

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -100,7 +100,10 @@ class GuidedBackprop(Method):
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Estimate:
-        return _rectified(question, "GuidedBackprop", _guided)
+        return self.per_output((question,), seed)[0]
+
+    def per_output(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
+        return _rectified(questions, "GuidedBackprop", _guided)
 
 
 @final
@@ -128,10 +131,16 @@ class Deconvnet(Method):
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Estimate:
-        return _rectified(question, "Deconvnet", _deconvolved)
+        return self.per_output((question,), seed)[0]
+
+    def per_output(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
+        return _rectified(questions, "Deconvnet", _deconvolved)
 
 
-def _rectified(question: Question, who: str, rule: Callable[[Tensor, Tensor], Tensor]) -> Estimate:
+def _rectified(
+    questions: Sequence[Question], who: str, rule: Callable[[Tensor, Tensor], Tensor]
+) -> list[Estimate]:
     rules = _Rectifying(who, rule)
-    slopes = question.slope(rules=rules)
-    return Estimate(question.pool(slopes), notes={"operations": rules.coverage()})
+    slopes = questions[0].slopes([asked.fixed_target for asked in questions], rules=rules)
+    notes = {"operations": rules.coverage()}
+    return [Estimate(asked.pool(slope), notes=notes) for asked, slope in zip(questions, slopes)]

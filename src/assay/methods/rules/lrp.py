@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, final
@@ -75,13 +75,18 @@ class LRP(Method):
             )
 
     def values(self, question: Question, seed: int) -> Estimate:
+        return self.per_output((question,), seed)[0]
+
+    def per_output(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
         rules = _Relevance(self.composite.composite())
-        relevance = question.slope(rules=rules)
-        notes = {
-            "operations": rules.coverage(),
-            "conservation": rules.account.report(question.prediction, relevance.sum(1)),
-        }
-        return Estimate(question.pool(relevance), notes=notes)
+        targets = [asked.fixed_target for asked in questions]
+        estimates = []
+        for number, relevance in enumerate(questions[0].slopes(targets, rules=rules)):
+            asked = questions[number]
+            report = rules.account.report(number, asked.prediction, relevance.sum(1))
+            notes = {"operations": rules.coverage(), "conservation": report}
+            estimates.append(Estimate(asked.pool(relevance), notes=notes))
+        return estimates
 
 
 @final
@@ -128,6 +133,9 @@ class _Relevance(Interception):
         except BaseException:
             self.account.take_back(absorbed)
             raise
+
+    def answering(self, which: int) -> None:
+        self.account.target = which
 
     @property
     def leaves(self) -> list[Tensor]:

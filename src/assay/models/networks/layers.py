@@ -67,6 +67,7 @@ class Layered(Model):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(self.interception.over(tensors))
             yield
+
     @abstractmethod
     def ask_one_by_one(self) -> None:
         """From now on every row is asked alone, see `decisions`."""
@@ -140,6 +141,7 @@ class _Cut(Model):
 
     def heard_by(self, interception: Any) -> Any:
         return self.network.heard_by(interception)
+
     def first_call(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:
         outputs, taken_out = watched(self.call, rows, context)
         if taken_out:
@@ -456,6 +458,37 @@ class After(_Cut):
         for place, count in zip(self.places, calls):
             if count != 1:
                 raise self._not_once(place, count)
+
+
+@final
+class Through(_Cut):
+    """The network whose slopes pass through some units of a layer alone.
+
+    It answers like the network. What the other units pass on, and what skips past the layer, is
+    taken as constant by the backward pass.
+    """
+
+    def __init__(self, rest: After, units: Any, mask: Tensor) -> None:
+        super().__init__(rest.network, rest.places)
+        self.rest = rest
+        self.units = units
+        self._mask = mask
+
+    @property
+    def name(self) -> str:
+        return f"{self.network.name} through {self.units!r} of {self.layer}"
+
+    def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
+        layers, beside = self.rest.before(rows, context, memory_format)
+        (activation,) = layers
+        fixed = activation.detach()
+        # The same numbers: a difference of equal ones is 0.
+        open_part = (activation - fixed) * self._mask.to(activation.device, activation.dtype)
+        carried = names_of([tensor.detach() for tensor in beside])
+        return self.rest.call((fixed + open_part,), {**context, **carried}, memory_format)
+
+    def cut_upto(self, layer: Any, output: Any = None) -> Model:
+        return self.network.cut_upto(layer, output)
 
 
 def names_of(carried: Sequence[Tensor]) -> dict[str, Tensor]:

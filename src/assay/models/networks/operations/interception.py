@@ -100,6 +100,9 @@ class Interception(TorchFunctionMode, ABC):
         """What is made of the slopes (r, elements) at the rows, and of those of the leaves."""
         return slopes
 
+    def answering(self, which: int) -> None:  # may be overridden
+        """The slopes that are worked out next are those of the target of this number."""
+
     @contextmanager
     def recording(self) -> Iterator[None]:  # may be overridden
         """A forward of the reference rows is on its way."""
