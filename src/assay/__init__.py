@@ -27,6 +27,16 @@ from assay.features.words import Words
 from assay.inputs.layout import Aligned, Shared
 from assay.methods import METHODS
 from assay.methods.base import Method
+from assay.methods.cam.by_masking import AblationCam, ScoreCam
+from assay.methods.cam.by_slopes import (
+    CAM,
+    GradCam,
+    GradCamPlusPlus,
+    HiResCam,
+    LayerCam,
+    XGradCam,
+)
+from assay.methods.cam.eigen import EigenCam
 from assay.methods.choose import explain
 from assay.methods.gradients import Gradient, InputXGradient
 from assay.methods.lime.lime import Lime
@@ -99,6 +109,7 @@ __version__: str = _versions()["assay"]
 
 __all__ = [
     "Ability",
+    "AblationCam",
     "Absolute",
     "Aligned",
     "Attack",
@@ -107,6 +118,7 @@ __all__ = [
     "Background",
     "Baseline",
     "Blur",
+    "CAM",
     "Centred",
     "Certificate",
     "CoinMasks",
@@ -122,6 +134,7 @@ __all__ = [
     "DeepLift",
     "DifferenceToBaseline",
     "Disparity",
+    "EigenCam",
     "Elements",
     "EpsilonAlpha2Beta1",
     "EpsilonAlpha2Beta1Flat",
@@ -134,10 +147,13 @@ __all__ = [
     "explain",
     "Gaussian",
     "GaussianNoise",
+    "GradCam",
+    "GradCamPlusPlus",
     "Gradient",
     "Group",
     "GuidedBackprop",
     "HardStability",
+    "HiResCam",
     "Infidelity",
     "InputXGradient",
     "Instances",
@@ -145,6 +161,7 @@ __all__ = [
     "KernelShap",
     "Label",
     "Labels",
+    "LayerCam",
     "Lime",
     "LinearShap",
     "LipschitzCheck",
@@ -188,6 +205,7 @@ __all__ = [
     "Rise",
     "SamplingShapley",
     "Score",
+    "ScoreCam",
     "Sequence",
     "ShapleyRegression",
     "Shared",
@@ -201,4 +219,5 @@ __all__ = [
     "Tokens",
     "Words",
     "wrap",
+    "XGradCam",
 ]

@@ -8,6 +8,7 @@ of the docs are made from it.
 - `gradients`, `paths`: slopes, and slopes gathered along a path; `wrappers`: methods around another
 - `occlusion`, `rise`: hiding windows, and hiding at random
 - `lime`: linear surrogates in a neighbourhood
+- `cam`: maps of a class over the places of a layer
 - `rules`: signals sent backwards by rules: guided backpropagation, LRP, DeepLIFT
 - `shapley`: Shapley values and their kin
 
@@ -18,6 +19,16 @@ and `Composition` in `rules`.
 
 from assay.answers.attribution import Kind
 from assay.methods.base import Axiom, Estimate, Method
+from assay.methods.cam.by_masking import AblationCam, ScoreCam
+from assay.methods.cam.by_slopes import (
+    CAM,
+    GradCam,
+    GradCamPlusPlus,
+    HiResCam,
+    LayerCam,
+    XGradCam,
+)
+from assay.methods.cam.eigen import EigenCam
 from assay.methods.choose import explain
 from assay.methods.gradients import Gradient, InputXGradient
 from assay.methods.lime.lime import Lime
@@ -54,6 +65,15 @@ METHODS: dict[str, type[Method]] = {
         Deconvnet,
         LRP,
         DeepLift,
+        CAM,
+        GradCam,
+        GradCamPlusPlus,
+        XGradCam,
+        HiResCam,
+        LayerCam,
+        ScoreCam,
+        AblationCam,
+        EigenCam,
         Occlusion,
         Rise,
         Lime,
@@ -72,20 +92,27 @@ METHODS: dict[str, type[Method]] = {
 }
 
 __all__ = [
+    "AblationCam",
     "Absolute",
     "Axiom",
+    "CAM",
     "Deconvnet",
     "DeepLift",
+    "EigenCam",
     "Estimate",
     "ExactShapley",
     "ExpectedGradients",
     "explain",
+    "GradCam",
+    "GradCamPlusPlus",
     "Gradient",
     "GuidedBackprop",
+    "HiResCam",
     "InputXGradient",
     "IntegratedGradients",
     "KernelShap",
     "Kind",
+    "LayerCam",
     "Lime",
     "LinearShap",
     "LowOrderShap",
@@ -101,7 +128,9 @@ __all__ = [
     "Qii",
     "Rise",
     "SamplingShapley",
+    "ScoreCam",
     "ShapleyRegression",
     "Smoothed",
     "TimesInput",
+    "XGradCam",
 ]
