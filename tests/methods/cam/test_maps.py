@@ -219,7 +219,7 @@ def test_eigen_cam_is_the_main_direction_with_its_sign_at_the_strongest_place() 
     for given, maps in zip(answer, activations):
         places = maps.flatten(1).T
         centred = places - places.mean(0)
-        values, vectors = torch.linalg.eigh(centred.T @ centred)
+        _, vectors = torch.linalg.eigh(centred.T @ centred)
         along = centred @ vectors[:, -1]
         strongest = int(places.abs().sum(1).argmax())
         along = along * along[strongest].sign()
@@ -278,7 +278,7 @@ def test_the_last_layer_with_places_is_chosen_and_said() -> None:
 
 def test_what_cannot_be_mapped_is_refused_by_name() -> None:
     question = assay.Question(net(), inputs(), target=0)
-    with pytest.raises(AbilityError, match="Layers near it: .*last"):
+    with pytest.raises(AbilityError, match=r"Layers near it: .*last"):
         assay.GradCam("lost")(question)
     with pytest.raises(SettingError, match="grid of at least one"):
         assay.GradCam("last", grid=(0, 3))(question)
