@@ -39,6 +39,7 @@ from assay.methods.cam.by_slopes import (
 from assay.methods.cam.eigen import EigenCam
 from assay.methods.choose import explain
 from assay.methods.gradients import Gradient, InputXGradient
+from assay.methods.guided_map import Guided
 from assay.methods.lime.lime import Lime
 from assay.methods.lime.masks import CoinMasks, SizeMasks
 from assay.methods.lime.points import Gaussian, Instances
@@ -151,6 +152,7 @@ __all__ = [
     "GradCamPlusPlus",
     "Gradient",
     "Group",
+    "Guided",
     "GuidedBackprop",
     "HardStability",
     "HiResCam",

@@ -9,6 +9,7 @@ of the docs are made from it.
 - `occlusion`, `rise`: hiding windows, and hiding at random
 - `lime`: linear surrogates in a neighbourhood
 - `cam`: maps of a class over the places of a layer
+- `guided_map`: a map times guided backpropagation
 - `rules`: signals sent backwards by rules: guided backpropagation, LRP, DeepLIFT
 - `shapley`: Shapley values and their kin
 
@@ -31,6 +32,7 @@ from assay.methods.cam.by_slopes import (
 from assay.methods.cam.eigen import EigenCam
 from assay.methods.choose import explain
 from assay.methods.gradients import Gradient, InputXGradient
+from assay.methods.guided_map import Guided
 from assay.methods.lime.lime import Lime
 from assay.methods.occlusion import Occlusion
 from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
@@ -74,6 +76,7 @@ METHODS: dict[str, type[Method]] = {
         ScoreCam,
         AblationCam,
         EigenCam,
+        Guided,
         Occlusion,
         Rise,
         Lime,
@@ -106,6 +109,7 @@ __all__ = [
     "GradCam",
     "GradCamPlusPlus",
     "Gradient",
+    "Guided",
     "GuidedBackprop",
     "HiResCam",
     "InputXGradient",

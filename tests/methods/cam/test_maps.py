@@ -288,3 +288,19 @@ def test_what_cannot_be_mapped_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="which masks them"):
         assay.ScoreCam()(question.after("last", features=assay.Pixels()))
     assert bool((assay.GradCam("act", rectify=True)(question).values >= 0).all())
+
+
+def test_guided_grad_cam_is_the_product_of_both() -> None:
+    """Captum 0.9.0 upsamples to the nearest, and gives an empty tensor where that fails."""
+    network, x = net("flat"), inputs()
+    question = assay.Question(network, x, target=1, features=assay.Elements())
+    maps = assay.GradCam("act", rectify=True)(question).values
+    slopes = assay.GuidedBackprop()(question).values
+    answer = assay.Guided(assay.GradCam("act", rectify=True))(question)
+    torch.testing.assert_close(answer.values, maps * slopes, **EXACT)
+    pixels = assay.Question(network, x, target=1, features=assay.Pixels())
+    summed = assay.Guided(assay.GradCam("act", rectify=True))(pixels)
+    expected = (maps * slopes).view(3, 3, 64).sum(1)
+    torch.testing.assert_close(summed.values, expected, **EXACT)
+    with pytest.raises(SettingError, match="a map of a class inside Guided"):
+        assay.Guided(assay.Gradient())  # type: ignore[arg-type]
