@@ -94,6 +94,25 @@ class Residual(nn.Module):
         return self.head(h.mean((2, 3)))
 
 
+class Pooled(nn.Module):
+    """A small picture of as many pixels as there are features: a convolution, its mean, a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3, padding=1)
+        self.act = nn.Tanh()
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.act(self.conv(x.reshape(-1, 1, 2, 2)))
+        return self.head(maps.mean((2, 3)))
+
+
+def pooled_net() -> nn.Module:
+    """A `Pooled` of random weights."""
+    return randomised(Pooled())
+
+
 def counting(module: nn.Module, log: list[int]) -> nn.Module:
     """The module, which now notes the rows of every call; a tracer that passes it by sees nothing
     of it.
@@ -124,7 +143,7 @@ class Breaks(nn.Module):
         self._at = at
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(self.first(x))
+        h = self.norm(self.first(x.flatten(1)))
         self.last = h
         self.seen.append(h)
         self.calls.add_(1)
@@ -181,9 +200,13 @@ class Case:
     """
     reuse_model: bool = True
     """Whether the method only asks the question's model."""
+    shape: tuple[int, ...] = ()
+    """The shape of an input, where it is not a row of features."""
 
     def ask(self, x: Any, net: Any = None, **more: Any) -> assay.Question:
         net = self.net() if net is None else net
+        if self.shape:
+            x = x.reshape(len(x), *self.shape)
         return assay.Question(net, x, **{"target": 0, "removal": self.removal, **more})
 
 
@@ -202,6 +225,11 @@ def _slopes(steps: int) -> Callable[[int], tuple[int, int]]:
 def _asked(masks: int) -> Callable[[int], tuple[int, int]]:
     return lambda n: (n + 1 + n * masks, 0)
 
+
+CAMS = (
+    "CAM", "GradCam", "GradCamPlusPlus", "XGradCam", "HiResCam", "LayerCam", "ScoreCam",
+    "AblationCam", "EigenCam",
+)  # fmt: skip
 
 _CASES: dict[str, Callable[[type[Any]], Case]] = {
     "Gradient": lambda kind: Case(kind(), evaluations=_slopes(1)),
@@ -227,6 +255,8 @@ _CASES: dict[str, Callable[[type[Any]], Case]] = {
     "KernelShap": lambda kind: Case(kind()),
     "LinearShap": lambda kind: Case(kind(), net=linear_net),
     "MaxShap": lambda kind: Case(kind(), net=Largest),
+    **{name: lambda kind: Case(kind(), net=pooled_net, shape=(1, 2, 2)) for name in CAMS},
+    "Guided": lambda kind: Case(kind(assay.GradCam()), net=pooled_net, shape=(1, 2, 2)),
     "Rise": lambda kind: Case(kind(masks=64)),
     "ShapleyRegression": lambda kind: Case(
         _regression(kind), settings_evaluate=False, reuse_model=False

@@ -27,10 +27,21 @@ from assay.features.words import Words
 from assay.inputs.layout import Aligned, Shared
 from assay.methods import METHODS
 from assay.methods.base import Method
+from assay.methods.cam.by_masking import AblationCam, ScoreCam
+from assay.methods.cam.by_slopes import (
+    CAM,
+    GradCam,
+    GradCamPlusPlus,
+    HiResCam,
+    LayerCam,
+    XGradCam,
+)
+from assay.methods.cam.eigen import EigenCam
 from assay.methods.choose import explain
 from assay.methods.conductance import Conductance
 from assay.methods.exact_paths import ExactIntegratedGradients
 from assay.methods.gradients import Gradient, InputXGradient
+from assay.methods.guided_map import Guided
 from assay.methods.lime.lime import Lime
 from assay.methods.lime.masks import CoinMasks, SizeMasks
 from assay.methods.lime.points import Gaussian, Instances
@@ -101,6 +112,7 @@ __version__: str = _versions()["assay"]
 
 __all__ = [
     "Ability",
+    "AblationCam",
     "Absolute",
     "Aligned",
     "Attack",
@@ -109,6 +121,7 @@ __all__ = [
     "Background",
     "Baseline",
     "Blur",
+    "CAM",
     "Centred",
     "Certificate",
     "CoinMasks",
@@ -125,6 +138,7 @@ __all__ = [
     "DeepLift",
     "DifferenceToBaseline",
     "Disparity",
+    "EigenCam",
     "Elements",
     "EpsilonAlpha2Beta1",
     "EpsilonAlpha2Beta1Flat",
@@ -138,10 +152,14 @@ __all__ = [
     "explain",
     "Gaussian",
     "GaussianNoise",
+    "GradCam",
+    "GradCamPlusPlus",
     "Gradient",
     "Group",
+    "Guided",
     "GuidedBackprop",
     "HardStability",
+    "HiResCam",
     "Infidelity",
     "InputXGradient",
     "Instances",
@@ -149,6 +167,7 @@ __all__ = [
     "KernelShap",
     "Label",
     "Labels",
+    "LayerCam",
     "Lime",
     "LinearShap",
     "LipschitzCheck",
@@ -192,6 +211,7 @@ __all__ = [
     "Rise",
     "SamplingShapley",
     "Score",
+    "ScoreCam",
     "Sequence",
     "ShapleyRegression",
     "Shared",
@@ -205,4 +225,5 @@ __all__ = [
     "Tokens",
     "Words",
     "wrap",
+    "XGradCam",
 ]

@@ -10,6 +10,8 @@ of the docs are made from it.
 - `conductance`: what passes through the units of a layer on the way of the input
 - `occlusion`, `rise`: hiding windows, and hiding at random
 - `lime`: linear surrogates in a neighbourhood
+- `cam`: maps of a class over the places of a layer
+- `guided_map`: a map times guided backpropagation
 - `rules`: signals sent backwards by rules: guided backpropagation, LRP, DeepLIFT
 - `shapley`: Shapley values and their kin
 
@@ -20,10 +22,21 @@ and `Composition` in `rules`.
 
 from assay.answers.attribution import Kind
 from assay.methods.base import Axiom, Estimate, Method
+from assay.methods.cam.by_masking import AblationCam, ScoreCam
+from assay.methods.cam.by_slopes import (
+    CAM,
+    GradCam,
+    GradCamPlusPlus,
+    HiResCam,
+    LayerCam,
+    XGradCam,
+)
+from assay.methods.cam.eigen import EigenCam
 from assay.methods.choose import explain
 from assay.methods.conductance import Conductance
 from assay.methods.exact_paths import ExactIntegratedGradients
 from assay.methods.gradients import Gradient, InputXGradient
+from assay.methods.guided_map import Guided
 from assay.methods.lime.lime import Lime
 from assay.methods.occlusion import Occlusion
 from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
@@ -60,6 +73,16 @@ METHODS: dict[str, type[Method]] = {
         Deconvnet,
         LRP,
         DeepLift,
+        CAM,
+        GradCam,
+        GradCamPlusPlus,
+        XGradCam,
+        HiResCam,
+        LayerCam,
+        ScoreCam,
+        AblationCam,
+        EigenCam,
+        Guided,
         Occlusion,
         Rise,
         Lime,
@@ -78,22 +101,30 @@ METHODS: dict[str, type[Method]] = {
 }
 
 __all__ = [
+    "AblationCam",
     "Absolute",
     "Axiom",
+    "CAM",
     "Conductance",
     "Deconvnet",
     "DeepLift",
+    "EigenCam",
     "Estimate",
     "ExactIntegratedGradients",
     "ExactShapley",
     "ExpectedGradients",
     "explain",
+    "GradCam",
+    "GradCamPlusPlus",
     "Gradient",
+    "Guided",
     "GuidedBackprop",
+    "HiResCam",
     "InputXGradient",
     "IntegratedGradients",
     "KernelShap",
     "Kind",
+    "LayerCam",
     "Lime",
     "LinearShap",
     "LowOrderShap",
@@ -109,7 +140,9 @@ __all__ = [
     "Qii",
     "Rise",
     "SamplingShapley",
+    "ScoreCam",
     "ShapleyRegression",
     "Smoothed",
     "TimesInput",
+    "XGradCam",
 ]

@@ -171,6 +171,12 @@ class Model(ABC):
         """The model that stops at a layer, and answers with its output or with a part of it."""
         raise self._without_layers(layer)
 
+    def last_layer_with_places(  # may be overridden
+        self, rows: Rows, context: Mapping[str, Any]
+    ) -> str:
+        """The name of the last layer that is called with an output of (channels, height, width)."""
+        raise self._without_layers("places")
+
     def _without_layers(self, layer: Any) -> AbilityError:
         name = repr(layer) if isinstance(layer, str) else type(layer).__name__
         return AbilityError(

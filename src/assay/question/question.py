@@ -265,6 +265,21 @@ class Question:
         return None
 
     @property
+    def is_behind_layer(self) -> bool:
+        """Whether it is asked of the rest of a network, about activations."""
+        return isinstance(self.model, After)
+
+    def last_layer_with_places(self) -> str:
+        """The last layer of the network whose output has places, (channels, height, width).
+
+        Found in a forward of the first input.
+        """
+        self._check_rows_independent()
+        model = self._evaluation.model
+        with model.session(slopes=False):
+            return model.last_layer_with_places(*self._evaluation.sample())
+
+    @property
     def says_what_absent_means(self) -> bool:
         """Whether there is a removal: a table with categories has none by default."""
         source = self._source

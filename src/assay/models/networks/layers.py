@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias, final
@@ -30,6 +31,12 @@ _BY_ROWS = "Cut at a layer whose output counts inputs in its first dimension."
 _CARRIED = "carried "  # before the number of a tensor that travels beside the activation
 
 
+def _has_places(output: Any, rows: int) -> bool:
+    if not isinstance(output, Tensor) or output.dim() not in (4, 5) or len(output) != rows:
+        return False
+    return output.shape[2:].numel() > 1
+
+
 class Layered(Model):
     """A network whose layers have names."""
 
@@ -43,6 +50,40 @@ class Layered(Model):
     @abstractmethod
     def start_afresh(self) -> None:
         """Takes back what the forward before has written on the module, within a session."""
+
+    def last_layer_with_places(self, rows: Rows, context: Mapping[str, Any]) -> str:
+        self.require(Ability.LAYERS, "layers with places")
+        self.start_afresh()
+        calls: list[str] = []
+        times: Counter[str] = Counter()
+
+        def heard(name: str) -> Callable[..., None]:
+            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+                times[name] += 1
+                if _has_places(output, len(rows[0])):
+                    calls.append(name)
+
+            return hook
+
+        with ExitStack() as stack:
+            for name, module in self.plain.named_modules():
+                if name and not isinstance(module, torch.jit.ScriptModule):
+                    handle = module.register_forward_hook(heard(name))
+                    stack.callback(handle.remove)
+            if "torch._dynamo" in sys.modules:
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            self.called(*graph.copies(rows), **context)
+        once = [name for name in calls if times[name] == 1]
+        if once:
+            return once[-1]
+        raise AbilityError(
+            expected=f"a layer of {self.name} whose output has places, (channels, height, width)",
+            got="none in a forward of the first input",
+            advice=(
+                "Layers of tokens are mapped with the grid that they lie on: "
+                "GradCam(layer, grid=(14, 14))."
+            ),
+        )
 
     @contextmanager
     def heard_by(self, interception: Interception) -> Iterator[None]:
