@@ -541,6 +541,9 @@ class Centred(_OfOutput):
         output: which output; the predicted one where nothing is said.
         probabilities: whether the model's outputs are probabilities, as in `LogProb`.
 
+    Units: those of the logits. Errors: TargetError for a single output, and for numbers that
+    look like probabilities until it is said what they are.
+
     >>> Centred(0).score(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]))
     tensor([1.])
     """

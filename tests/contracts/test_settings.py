@@ -74,6 +74,7 @@ NEEDED: dict[type, dict[str, Any]] = {
     assay.EpsilonGammaBox: {"low": -1.0, "high": 1.0},
     targets.Function: {"function": lambda outputs: outputs[:, 0]},
     assay.GaussianNoise: {"sigma": 0.1},
+    assay.Guided: {"map": assay.GradCam()},
     assay.Instances: {"rows": torch.randn(9, 4)},
     assay.Labels: {"map": torch.tensor([0, 0, 1, 1])},
     assay.LipschitzCheck: {"constant": 0.25},

@@ -143,7 +143,8 @@ def test_nothing_speaks_to_a_network() -> None:
 COVERED = {
     "gradient": "Gradient",
     "input x gradient": "InputXGradient",
-    "integrated gradients": "IntegratedGradients",
+    "integrated gradients (exact ones, too)": "IntegratedGradients ExactIntegratedGradients",
+    "conductance": "Conductance",
     "any path": "Path",
     "expected gradients": "ExpectedGradients",
     "smoothing": "Smoothed Absolute TimesInput",
@@ -151,6 +152,10 @@ COVERED = {
     "deconvnet": "Deconvnet",
     "relevance propagation": "LRP",
     "DeepLIFT": "DeepLift",
+    "class activation maps by slopes": "CAM GradCam GradCamPlusPlus XGradCam HiResCam LayerCam",
+    "by masking channels": "ScoreCam AblationCam",
+    "by their main direction": "EigenCam",
+    "guided ones": "Guided",
     "exact": "ExactShapley LowOrderShap",
     "sampled": "PermutationShapley SamplingShapley",
     "kernel": "KernelShap",
@@ -167,7 +172,6 @@ COVERED = {
     "completeness": "Completeness",
 }
 NOT_COVERED = {
-    "class activation maps": "Grad-CAM",
     "attention": "Attention rollout",
     "tree ensembles by their structure": "TreeExplainer",
     "deletion": "Deletion",

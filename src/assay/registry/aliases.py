@@ -55,7 +55,7 @@ def find(name: str) -> Alias | None:
     """What a name from elsewhere stands for, None for one that is not in the table.
 
     >>> find("SmoothGrad").here, find("captum.attr.Saliency").here, find("grad-cam").answer
-    ('Smoothed(Gradient())', 'Absolute(Gradient())', 'missing')
+    ('Smoothed(Gradient())', 'Absolute(Gradient())', 'settings')
     """
     return _BY_NAME.get(normalised(name))
 
@@ -83,7 +83,7 @@ def _missing(library: str, remark: str, *names: str) -> list[Alias]:
 
 
 # Remarks that many missing names share: what comes closest to them here.
-_CAM = "`InputXGradient()(question.after(layer))` gives credit to the activations of a layer"
+_CAM = "`GradCam(layer)` and its kin map one layer"
 _GUIDED = "`Gradient()` is the slope without changed backward rules"
 _COMPOSITES = "its rules and composites have the same names in `assay.methods.rules`"
 _TREES = "`ExactShapley()` and `KernelShap()` ask the trees as a black box"
@@ -162,7 +162,14 @@ ALIASES: tuple[Alias, ...] = (
         ),
         ("ConvergenceDelta", "answer.gap", "the metric `Completeness()` scores it"),
     ),
-    *_missing("papers", _CAM, "Grad-CAM", "Grad-CAM++", "Score-CAM"),
+    *_settings(
+        "papers",
+        ("Grad-CAM", "GradCam()", "signed; `rectify=True` cuts as the paper does"),
+        ("Grad-CAM++", "GradCamPlusPlus()", ""),
+        ("Score-CAM", "ScoreCam()", ""),
+        ("Guided Grad-CAM", "Guided(GradCam(rectify=True))", ""),
+        ("Class activation mapping", "CAM()", ""),
+    ),
     *_missing("papers", _TREES, "TreeSHAP"),
     *_missing("papers", _INTERNAL, "TCAV", "Attention rollout"),
     *_missing("papers", "`Path` takes any path that is given beforehand", "Guided IG"),
@@ -236,8 +243,13 @@ ALIASES: tuple[Alias, ...] = (
         ("NeuronGuidedBackprop", "GuidedBackprop()(question.upto(layer, unit))", ""),
         ("NeuronDeconvolution", "Deconvnet()(question.upto(layer, unit))", ""),
     ),
-    *_missing("Captum", _GUIDED, "GuidedGradCam"),
-    *_missing("Captum", _CAM, "LayerGradCam"),
+    *_code(
+        "Captum",
+        ("LayerGradCam", "GradCam()(question.after(layer, Pixels()))", ""),
+    ),
+    *_settings(
+        "Captum", ("GuidedGradCam", "Guided(GradCam(rectify=True))", "bilinear; nearest there")
+    ),
     *_missing(
         "Captum",
         'Qii("unary") draws a feature anew from the background',
@@ -336,19 +348,18 @@ ALIASES: tuple[Alias, ...] = (
         "pytorch-grad-cam",
         ("target_layers", "question.after(layer)", ""),
         ("ClassifierOutputTarget", "target=Output(index)", "or `target=index`"),
-        (
-            "HiResCAM",
-            "InputXGradient()(question.after(layer, Pixels()))",
-            "signed; rectified and scaled there",
-        ),
-        (
-            "AblationCAM",
-            "Occlusion()(question.after(layer, Labels(map)))",
-            "the loss without each channel; weights of a map there",
-        ),
+        ("reshape_transform", "GradCam(layer, grid=(14, 14))", "class and register tokens dropped"),
+        ("GradCAMElementWise", "LayerCam()(question.after(layer, Pixels()))", "rectified by slope"),
     ),
-    *_missing("pytorch-grad-cam", _CAM, "GradCAM", "GradCAMPlusPlus", "ScoreCAM", "XGradCAM"),
-    *_missing("pytorch-grad-cam", _CAM, "EigenCAM", "LayerCAM", "FullGrad"),
+    *_settings(
+        "pytorch-grad-cam",
+        ("HiResCAM", "HiResCam()", "signed; rectified and scaled there"),
+        ("AblationCAM", "AblationCam()", "a channel is set to 0; to its least less 1e7 there"),
+        ("XGradCAM", "XGradCam()", ""),
+        ("EigenCAM", "EigenCam()", "its sign is fixed by a rule"),
+        ("LayerCAM", "LayerCam()", ""),
+    ),
+    *_missing("pytorch-grad-cam", _CAM, "FullGrad"),
     # innvestigate: its analyzers by name; the presets are composites.
     *_settings(
         "innvestigate",

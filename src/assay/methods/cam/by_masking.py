@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from assay.errors import InputError
 from assay.features.images import Pixels
@@ -36,7 +36,7 @@ class AblationCam(ActivationMap):
     AblationCam(layer='layer4', rectify=False, grid=None, relative=False)
     """
 
-    layer: Any = None
+    layer: str | nn.Module | None = None
     rectify: bool = False
     grid: tuple[int, int] | None = None
     relative: bool = True
@@ -93,7 +93,7 @@ class ScoreCam(ActivationMap):
     ScoreCam(layer='layer4', rectify=False, grid=None, softmax=False)
     """
 
-    layer: Any = None
+    layer: str | nn.Module | None = None
     rectify: bool = False
     grid: tuple[int, int] | None = None
     softmax: bool = True

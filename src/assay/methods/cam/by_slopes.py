@@ -7,10 +7,10 @@ are over everything behind the channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from assay.errors import AbilityError
 from assay.methods.cam.maps import ActivationMap, Layer, activations_of, slopes_of
@@ -44,7 +44,7 @@ class CAM(ActivationMap):
     (4, 4)
     """
 
-    layer: Any = None
+    layer: str | nn.Module | None = None
     rectify: bool = False
     grid: tuple[int, int] | None = None
     needs = frozenset({Ability.GRADIENT, Ability.LAYERS})
@@ -91,7 +91,7 @@ class GradCam(ActivationMap):
     '0'
     """
 
-    layer: Any = None
+    layer: str | nn.Module | None = None
     rectify: bool = False
     grid: tuple[int, int] | None = None
     needs = frozenset({Ability.GRADIENT, Ability.LAYERS})
@@ -122,7 +122,7 @@ class GradCamPlusPlus(ActivationMap):
     GradCamPlusPlus(layer='layer4', rectify=False, grid=None)
     """
 
-    layer: Any = None
+    layer: str | nn.Module | None = None
     rectify: bool = False
     grid: tuple[int, int] | None = None
     needs = frozenset({Ability.GRADIENT, Ability.LAYERS})
@@ -158,7 +158,7 @@ class XGradCam(ActivationMap):
     XGradCam(layer='layer4', rectify=False, grid=None)
     """
 
-    layer: Any = None
+    layer: str | nn.Module | None = None
     rectify: bool = False
     grid: tuple[int, int] | None = None
     needs = frozenset({Ability.GRADIENT, Ability.LAYERS})
@@ -193,7 +193,7 @@ class HiResCam(ActivationMap):
     HiResCam(layer='layer4', rectify=False, grid=None)
     """
 
-    layer: Any = None
+    layer: str | nn.Module | None = None
     rectify: bool = False
     grid: tuple[int, int] | None = None
     needs = frozenset({Ability.GRADIENT, Ability.LAYERS})
@@ -222,7 +222,7 @@ class LayerCam(ActivationMap):
     LayerCam(layer='layer2', rectify=False, grid=None)
     """
 
-    layer: Any = None
+    layer: str | nn.Module | None = None
     rectify: bool = False
     grid: tuple[int, int] | None = None
     needs = frozenset({Ability.GRADIENT, Ability.LAYERS})

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from assay.methods.cam.maps import ActivationMap, Layer, activations_of
 
@@ -33,7 +33,7 @@ class EigenCam(ActivationMap):
     EigenCam(layer='layer4', rectify=False, grid=None)
     """
 
-    layer: Any = None
+    layer: str | nn.Module | None = None
     rectify: bool = False
     grid: tuple[int, int] | None = None
     cost: ClassVar[str] = "1 forward"

@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from assay.answers.attribution import Kind
@@ -67,7 +67,7 @@ class ActivationMap(Method):
             are left out.
     """
 
-    layer: Any
+    layer: str | nn.Module | None
     rectify: bool
     grid: tuple[int, int] | None
     needs = frozenset({Ability.LAYERS})

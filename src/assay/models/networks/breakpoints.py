@@ -104,25 +104,31 @@ def _bounds(x: Tensor, *bounds: Any) -> Signals:
     return [x - bound for bound in bounds if bound is not None]
 
 
-def _clamp(x: Tensor, least: Any = None, most: Any = None, **named: Any) -> Signals:
-    return _bounds(x, named.get("min", least), named.get("max", most))
+def _clamp(
+    x: Tensor, least: Any = None, most: Any = None, *, min: Any = None, max: Any = None
+) -> Signals:
+    return _bounds(x, least, most, min, max)
 
 
-def _softshrink(x: Tensor, width: float = 0.5, **named: Any) -> Signals:
-    width = named.get("lambd", width)
+def _softshrink(x: Tensor, width: float = 0.5, *, lambd: float | None = None) -> Signals:
+    width = width if lambd is None else lambd
     return _bounds(x, width, -width)
 
 
-def _hardtanh(x: Tensor, least: float = -1.0, most: float = 1.0, **named: Any) -> Signals:
-    return _bounds(x, named.get("min_val", least), named.get("max_val", most))
+def _hardtanh(
+    x: Tensor,
+    least: float = -1.0,
+    most: float = 1.0,
+    *,
+    min_val: float | None = None,
+    max_val: float | None = None,
+) -> Signals:
+    low = least if min_val is None else min_val
+    return _bounds(x, low, most if max_val is None else max_val)
 
 
-def _itself(x: Tensor, *rest: Any, **named: Any) -> Signals:
-    return [x]
-
-
-def _difference(x: Tensor, other: Any, **named: Any) -> Signals:
-    return [x - other]
+_itself: Callable[..., Signals] = lambda x, *others, **named: [x]  # noqa: E731
+_difference: Callable[..., Signals] = lambda x, other, **named: [x - other]  # noqa: E731
 
 
 _BENDS: dict[str, Callable[..., Signals]] = {
@@ -209,6 +215,7 @@ class Seen:
         return lead[0], lead[1], size
 
 
+@final
 class Watch(TorchDispatchMode):
     """Follows the signal of rows through a forward, and finds where it bends between neighbours.
 
