@@ -284,7 +284,14 @@ class Method(Settings, ABC):
     @final
     def estimates(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
         """The same of several questions that differ in the output alone, asked together."""
-        solved = self._solved(questions, lambda method, shards: method.per_output(shards, seed))
+
+        def ask(method: Method, shards: Sequence[Question]) -> Sequence[Tensor | Estimate]:
+            # Of one question nobody has said which output of the model it is about.
+            if len(shards) == 1:
+                return [method.values(shards[0], seed)]
+            return method.per_output(shards, seed)
+
+        solved = self._solved(questions, ask)
         return [self._checked(piece, asked) for piece, asked in zip(solved, questions)]
 
     @contextmanager

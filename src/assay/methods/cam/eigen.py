@@ -47,4 +47,5 @@ class EigenCam(ActivationMap):
         along = (centred @ directions[:, 0, :, None]).squeeze(2)
         strongest = places.abs().sum(2).argmax(1, keepdim=True)
         signs = torch.where(along.gather(1, strongest) >= 0, 1.0, -1.0)
-        return (along * signs).view(len(activations), *activations.shape[2:])
+        signed: Tensor = along * signs
+        return signed.view(len(activations), *activations.shape[2:])
