@@ -55,6 +55,10 @@ def tanh_net(
     )
 
 
+def relu_net(seed: int = 0) -> nn.Module:
+    return tanh_net(seed, activation=nn.ReLU)
+
+
 def linear_net(seed: int = 0) -> nn.Module:
     return randomised(nn.Linear(FEATURES, 3), seed)
 
@@ -90,6 +94,25 @@ class Residual(nn.Module):
         return self.head(h.mean((2, 3)))
 
 
+class Pooled(nn.Module):
+    """A small picture of as many pixels as there are features: a convolution, its mean, a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3, padding=1)
+        self.act = nn.Tanh()
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.act(self.conv(x.reshape(-1, 1, 2, 2)))
+        return self.head(maps.mean((2, 3)))
+
+
+def pooled_net() -> nn.Module:
+    """A `Pooled` of random weights."""
+    return randomised(Pooled())
+
+
 def counting(module: nn.Module, log: list[int]) -> nn.Module:
     """The module, which now notes the rows of every call; a tracer that passes it by sees nothing
     of it.
@@ -120,7 +143,7 @@ class Breaks(nn.Module):
         self._at = at
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(self.first(x))
+        h = self.norm(self.first(x.flatten(1)))
         self.last = h
         self.seen.append(h)
         self.calls.add_(1)
@@ -177,9 +200,13 @@ class Case:
     """
     reuse_model: bool = True
     """Whether the method only asks the question's model."""
+    shape: tuple[int, ...] = ()
+    """The shape of an input, where it is not a row of features."""
 
     def ask(self, x: Any, net: Any = None, **more: Any) -> assay.Question:
         net = self.net() if net is None else net
+        if self.shape:
+            x = x.reshape(len(x), *self.shape)
         return assay.Question(net, x, **{"target": 0, "removal": self.removal, **more})
 
 
@@ -199,6 +226,11 @@ def _asked(masks: int) -> Callable[[int], tuple[int, int]]:
     return lambda n: (n + 1 + n * masks, 0)
 
 
+CAMS = (
+    "CAM", "GradCam", "GradCamPlusPlus", "XGradCam", "HiResCam", "LayerCam", "ScoreCam",
+    "AblationCam", "EigenCam",
+)  # fmt: skip
+
 _CASES: dict[str, Callable[[type[Any]], Case]] = {
     "Gradient": lambda kind: Case(kind(), evaluations=_slopes(1)),
     "InputXGradient": lambda kind: Case(kind(), evaluations=_slopes(1)),
@@ -208,6 +240,8 @@ _CASES: dict[str, Callable[[type[Any]], Case]] = {
         kind(assay.Gradient(), noise=0.1, draws=8), own_draws=True, evaluations=_slopes(8)
     ),
     "IntegratedGradients": lambda kind: Case(kind(steps=16), evaluations=_slopes(16)),
+    "ExactIntegratedGradients": lambda kind: Case(kind(), net=relu_net),
+    "Conductance": lambda kind: Case(kind(steps=16), evaluations=_slopes(16)),
     "Path": lambda kind: Case(
         kind(curved, steps=8), settings_evaluate=False, evaluations=_slopes(8)
     ),
@@ -221,6 +255,8 @@ _CASES: dict[str, Callable[[type[Any]], Case]] = {
     "KernelShap": lambda kind: Case(kind()),
     "LinearShap": lambda kind: Case(kind(), net=linear_net),
     "MaxShap": lambda kind: Case(kind(), net=Largest),
+    **{name: lambda kind: Case(kind(), net=pooled_net, shape=(1, 2, 2)) for name in CAMS},
+    "Guided": lambda kind: Case(kind(assay.GradCam()), net=pooled_net, shape=(1, 2, 2)),
     "Rise": lambda kind: Case(kind(masks=64)),
     "ShapleyRegression": lambda kind: Case(
         _regression(kind), settings_evaluate=False, reuse_model=False

@@ -27,8 +27,21 @@ from assay.features.words import Words
 from assay.inputs.layout import Aligned, Shared
 from assay.methods import METHODS
 from assay.methods.base import Method
+from assay.methods.cam.by_masking import AblationCam, ScoreCam
+from assay.methods.cam.by_slopes import (
+    CAM,
+    GradCam,
+    GradCamPlusPlus,
+    HiResCam,
+    LayerCam,
+    XGradCam,
+)
+from assay.methods.cam.eigen import EigenCam
 from assay.methods.choose import explain
+from assay.methods.conductance import Conductance
+from assay.methods.exact_paths import ExactIntegratedGradients
 from assay.methods.gradients import Gradient, InputXGradient
+from assay.methods.guided_map import Guided
 from assay.methods.lime.lime import Lime
 from assay.methods.lime.masks import CoinMasks, SizeMasks
 from assay.methods.lime.points import Gaussian, Instances
@@ -36,6 +49,19 @@ from assay.methods.lime.quartiles import Quartiles
 from assay.methods.occlusion import Occlusion
 from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.rise import Rise
+from assay.methods.rules.composites import (
+    AttentionAware,
+    Composite,
+    ConservativeAttention,
+    EpsilonAlpha2Beta1,
+    EpsilonAlpha2Beta1Flat,
+    EpsilonGammaBox,
+    EpsilonPlus,
+    EpsilonPlusFlat,
+)
+from assay.methods.rules.deep_lift import DeepLift
+from assay.methods.rules.guided import Deconvnet, GuidedBackprop
+from assay.methods.rules.lrp import LRP
 from assay.methods.shapley.exact import ExactShapley
 from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap
 from assay.methods.shapley.linear_shap import LinearShap
@@ -70,6 +96,7 @@ from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
 from assay.removals.mask_token import MaskToken
 from assay.saved import load
 from assay.targets import (
+    Centred,
     Contrast,
     Label,
     LogOdds,
@@ -85,33 +112,54 @@ __version__: str = _versions()["assay"]
 
 __all__ = [
     "Ability",
+    "AblationCam",
     "Absolute",
     "Aligned",
     "Attack",
+    "AttentionAware",
     "Attribution",
     "Background",
     "Baseline",
     "Blur",
+    "CAM",
+    "Centred",
     "Certificate",
     "CoinMasks",
     "Columns",
     "compare",
     "Comparison",
     "Completeness",
+    "Composite",
     "Conditional",
+    "Conductance",
+    "ConservativeAttention",
     "Contrast",
+    "Deconvnet",
+    "DeepLift",
     "DifferenceToBaseline",
     "Disparity",
+    "EigenCam",
     "Elements",
+    "EpsilonAlpha2Beta1",
+    "EpsilonAlpha2Beta1Flat",
+    "EpsilonGammaBox",
+    "EpsilonPlus",
+    "EpsilonPlusFlat",
     "errors",
+    "ExactIntegratedGradients",
     "ExactShapley",
     "ExpectedGradients",
     "explain",
     "Gaussian",
     "GaussianNoise",
+    "GradCam",
+    "GradCamPlusPlus",
     "Gradient",
     "Group",
+    "Guided",
+    "GuidedBackprop",
     "HardStability",
+    "HiResCam",
     "Infidelity",
     "InputXGradient",
     "Instances",
@@ -119,6 +167,7 @@ __all__ = [
     "KernelShap",
     "Label",
     "Labels",
+    "LayerCam",
     "Lime",
     "LinearShap",
     "LipschitzCheck",
@@ -126,6 +175,7 @@ __all__ = [
     "LogOdds",
     "LogProb",
     "LowOrderShap",
+    "LRP",
     "masked_finetuning",
     "MaskToken",
     "MaxSensitivity",
@@ -161,6 +211,7 @@ __all__ = [
     "Rise",
     "SamplingShapley",
     "Score",
+    "ScoreCam",
     "Sequence",
     "ShapleyRegression",
     "Shared",
@@ -174,4 +225,5 @@ __all__ = [
     "Tokens",
     "Words",
     "wrap",
+    "XGradCam",
 ]

@@ -528,6 +528,40 @@ class LogProb(_OfOutput):
         return self.output.score(outputs.log_softmax(1), rows)
 
 
+@final
+@dataclass(frozen=True)
+class Centred(_OfOutput):
+    """One logit less the mean of all: z_c - mean_k z_k, which a constant added to all leaves as it is.
+
+    (Shrikumar et al. 2017, section 3.6, for softmax outputs.) Of probabilities it is log p_c - mean_k
+    log p_k, the same number. Over all classes the values add up to 0, and so do attributions that
+    are linear in the target.
+
+    Settings:
+        output: which output; the predicted one where nothing is said.
+        probabilities: whether the model's outputs are probabilities, as in `LogProb`.
+
+    Units: those of the logits. Errors: TargetError for a single output, and for numbers that
+    look like probabilities until it is said what they are.
+
+    >>> Centred(0).score(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]))
+    tensor([1.])
+    """
+
+    output: Target = Predicted()
+    probabilities: bool | None = None
+    _words = "centred logit of"
+
+    def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        _check_several(outputs, self)
+        if self.probabilities:
+            _check_probabilities(outputs, self)
+            least = torch.finfo(outputs.dtype).tiny
+            count_clipped(int((outputs.detach() < least).any(1).sum()))
+            outputs = outputs.clamp_min(least).log()
+        return self.output.score(outputs, rows) - outputs.mean(1)
+
+
 def _check_several(outputs: Tensor, target: Target) -> None:
     """Refuses logits of classes that are not there: one number has no softmax."""
     if outputs.dim() < 2 or outputs.shape[1] < 2:

@@ -273,7 +273,7 @@ class WithHead(nn.Module):
         self.inner, self.aside = inner, nn.Linear(FEATURES, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        self.aside(x)
+        self.aside(x.flatten(1))
         return self.inner(x)
 
 
@@ -321,7 +321,10 @@ def test_integers_are_refused_where_slopes_are_asked_for(case: Case) -> None:
     question = assay.Question(
         ask, whole, target=0, removal=assay.Baseline(0) if case.removal.follows else rows
     )
-    if Ability.GRADIENT in case.method.needs:
+    if Ability.LAYERS in case.method.needs:
+        with pytest.raises(AbilityError, match=r"a model with (gradient, )?layers for"):
+            case.method(question)
+    elif Ability.GRADIENT in case.method.needs:
         with pytest.raises(KindError, match=r"(?s)floating inputs.*int64.*\.float\(\)"):
             case.method(question)
     else:
@@ -343,10 +346,10 @@ def test_a_model_without_slopes_is_refused_or_answered(case: Case) -> None:
             return net(torch.from_numpy(x)).numpy()
 
     question = case.ask(inputs(dtype=torch.float64).numpy(), ask)
-    if Ability.GRADIENT in case.method.needs:
+    if case.method.needs:
         with pytest.raises(
             AbilityError,
-            match=r"Expected a model with gradient for .* got .*ask.*(can answer: |No method)",
+            match=r"a model with (gradient|layers)(, \w+)* for .* got .*ask.*(can answer: |No method)",
         ):
             case.method(question)
     else:

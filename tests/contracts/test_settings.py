@@ -30,6 +30,7 @@ from assay.certificates.finetuning import MaskedDataset
 from assay.certificates.noise import NoiseDesign
 from assay.errors import AssayError, KindError, MissingError, SettingError, SettingKindError
 from assay.methods.lime.neighbourhood import Neighbourhood
+from assay.methods.rules import Composition, Rule
 from assay.methods.shapley.qii import Quantity
 from assay.settings import Settings
 from odd_values import NET, ODD, TRAINING, Unprintable, X, itself
@@ -70,8 +71,10 @@ NEEDED: dict[type, dict[str, Any]] = {
     assay.Conditional: {"rows": torch.randn(9, 4)},
     assay.Contrast: {"a": 0, "b": 1},
     assay.Disparity: {"first": (0,)},
+    assay.EpsilonGammaBox: {"low": -1.0, "high": 1.0},
     targets.Function: {"function": lambda outputs: outputs[:, 0]},
     assay.GaussianNoise: {"sigma": 0.1},
+    assay.Guided: {"map": assay.GradCam()},
     assay.Instances: {"rows": torch.randn(9, 4)},
     assay.Labels: {"map": torch.tensor([0, 0, 1, 1])},
     assay.LipschitzCheck: {"constant": 0.25},
@@ -152,6 +155,10 @@ def asked(instance: Any) -> None:  # noqa: C901
     elif isinstance(instance, assay.Metric):
         question = assay.Question(NET, X, target=0)
         instance(question, assay.Gradient()(question))
+    elif isinstance(instance, Rule):
+        _ = assay.LRP(assay.Composite(first=instance))(assay.Question(NET, X, target=0))
+    elif isinstance(instance, Composition):
+        _ = assay.LRP(instance)(assay.Question(NET, X, target=0))
     elif isinstance(instance, Neighbourhood):
         assay.Lime(instance)(assay.Question(NET, X, target=0))
     elif isinstance(instance, Quantity):

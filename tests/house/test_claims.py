@@ -29,6 +29,7 @@ WRAPPING = "tests/models/test_wrapping.py::"
 REPRODUCIBLE = "tests/models/test_reproducible.py::"
 SHAPLEY = "tests/methods/shapley/"
 LIME = "tests/methods/lime/"
+MAPS = "tests/methods/cam/test_maps.py::"
 RISE = "tests/methods/test_rise.py::"
 PATHS = "tests/methods/test_slopes_and_paths.py::"
 CLOSED = "tests/metrics/test_closed_forms.py::"
@@ -118,11 +119,18 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "so that a CPU build is taken where one is at hand.": (
             DOCS + "test_every_target_makes_its_environment_with_exact_versions_and_torch_first",
         ),
-        "**Slopes and paths**: gradient, input x gradient, integrated gradients, any path, "
-        "expected gradients, smoothing; of the output, of a neuron, or behind a layer.": (
+        "**Slopes and paths**: gradient, input x gradient, integrated gradients (exact ones, too), "
+        "any path, expected gradients, conductance, smoothing; of the output, of a neuron, or behind "
+        "a layer.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
             LAYERS + "test_every_method_of_slopes_is_a_layer_method",
             TARGETS + "test_a_neuron_is_a_target",
+        ),
+        "**Rules inside a network**: guided backpropagation, deconvnet, relevance propagation, "
+        "DeepLIFT.": (DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",),
+        "**Maps of a layer**: class activation maps by slopes, by masking channels and by their main "
+        "direction, guided ones.": (
+            DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
         ),
         "**Asking with features hidden**: exact, sampled, kernel and proxy Shapley values, Owen "
         "values, closed forms, retraining, LIME, RISE, occlusion, quantitative input influence.": (
@@ -141,7 +149,7 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "tests/how_to/test_write_a_method.py::test_the_twin_says_the_same",
             "tests/how_to/test_write_a_removal.py::test_the_twin_says_the_same",
         ),
-        "Not covered yet: relevance propagation and DeepLIFT, class activation maps, attention, "
+        "Not covered yet: attention, "
         "tree ensembles by their structure (they are asked as black boxes), deletion and insertion "
         "curves.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
@@ -406,6 +414,42 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             LIME
             + "test_lime.py"
             + "::test_every_two_sobol_columns_hold_every_pair_of_quarters_equally",
+        ),
+    },
+    "docs/cam.md": {
+        "exact, for global average pooling and one linear layer; refused elsewhere": (
+            MAPS + "test_cam_is_grad_cam_over_an_averaging_head_and_adds_up",
+            MAPS + "test_cam_refuses_another_head",
+        ),
+        "upsampled to the input's pixels (bilinear, between the centres of places).": (
+            MAPS + "test_a_map_is_its_formula_place_by_place",
+        ),
+        "What speaks for another class is the map of `Negated(target)`, the counterfactual of the paper.": (
+            MAPS + "test_the_counterfactual_is_the_map_of_the_negated_target",
+        ),
+        "`layer=None` takes the last one whose output has places, and the facts say which (`mapped`).": (
+            MAPS + "test_the_last_layer_with_places_is_chosen_and_said",
+        ),
+        "What comes before the grid (class token, registers) is left out; a grid that does not fit "
+        "is refused.": (MAPS + "test_tokens_lie_on_the_grid_that_is_declared",),
+        "A rectifier that writes on the layer's output does not corrupt the map:": (
+            MAPS + "test_a_rectifier_in_place_behind_the_layer_changes_nothing",
+        ),
+    },
+    "docs/rules.md": {
+        "DeepLIFT's sum holds whatever the network, `gap` says how exactly;": (
+            "docs/rules.md::lift.gap",
+        ),
+        "Over `Background(rows)` DeepLIFT is the mean over rows, with a standard error (DeepSHAP):": (
+            "tests/methods/rules/test_pairs.py::test_a_background_beside_one_row_at_a_time",
+        ),
+        "constants beside the signal such as class tokens,": (
+            "tests/methods/rules/test_real_networks.py"
+            "::test_constants_beside_the_signal_absorb_what_they_get",
+        ),
+        "A batch norm right behind a convolution or dense layer is merged into it": (
+            "tests/methods/rules/test_real_networks.py"
+            "::test_a_merged_batch_norm_leaves_the_answer_as_it_is",
         ),
     },
     "docs/rise.md": {

@@ -349,7 +349,8 @@ class Branches(Residual):
 def test_a_network_that_cannot_be_captured_is_asked_itself(forms: list[bool]) -> None:
     net = randomised(Branches()).double()
     answer = assay.Gradient()(assay.Question(net, IMAGES, target=0))
-    assert forms == [False]
+    # It decides by numbers of its rows, is asked one row at a time, and no form is looked for.
+    assert forms == []
     torch.testing.assert_close(answer.values, direct(net, IMAGES)[1], rtol=0, atol=1e-10)
 
 

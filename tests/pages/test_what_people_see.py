@@ -133,7 +133,8 @@ def test_a_published_rise_is_a_level_and_the_default_is_none(tmp_path: Path) -> 
     found = compare(asked, methods, ["MaxSensitivity(draws=2)"])
     level, centred = (found.attributions[name] for name in found.methods)
     assert "level" in level.facts
-    assert (centred.kind, "level" in centred.facts) == ("contribution", False)
+    # Four places share a cell of the grid.
+    assert (centred.kind, "level" in centred.facts) == ("weight", False)
     said = plain(found, tmp_path)
     assert "highest score: Rise(masks=80, grid=2, estimator='ratio') gives levels" in said
 

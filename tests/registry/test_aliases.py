@@ -68,7 +68,7 @@ def test_what_has_no_name_here_is_refused_with_what_to_write(alias: Alias) -> No
         assert alias.here in advice
     else:
         assert "has no equivalent here yet" in advice
-    assert "Known: Absolute, " in advice
+    assert "Known: AblationCam, " in advice
 
 
 def test_one_name_means_one_thing() -> None:
@@ -79,7 +79,7 @@ def test_one_name_means_one_thing() -> None:
             alias.answer,
             alias.here.removesuffix("()"),
         )
-    libraries = ("papers", "Captum", "shap", "lime", "zennit", "pytorch-grad-cam", "Quantus")
+    libraries = ("papers", "Captum", "shap", "lime", "zennit", "pytorch-grad-cam", "innvestigate", "Quantus")
     assert libraries == LIBRARIES
     pairs = [(alias.library, normalised(alias.name)) for alias in ALIASES]
     assert len(pairs) == len(set(pairs))
@@ -152,7 +152,7 @@ def test_compare_takes_settings_as_text() -> None:
     ],
 )
 def test_an_unknown_name_is_refused_with_the_close_ones(text: str, close: str) -> None:
-    with pytest.raises(InputError, match=rf"Did you mean .*\b{close}\b.*\? Known: Absolute, "):
+    with pytest.raises(InputError, match=rf"Did you mean .*\b{close}\b.*\? Known: AblationCam, "):
         parse(text, Method)
 
 

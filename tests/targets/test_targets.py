@@ -12,6 +12,7 @@ import torch
 import assay
 from assay.errors import KindError, TargetError
 from assay.targets import (
+    Centred,
     Contrast,
     Function,
     LogOdds,
@@ -53,6 +54,8 @@ PROBABILITIES = LOGITS.softmax(1)
         (LogProb(), PROBABILITIES.amax(1).log()),
         (LogProb(2), PROBABILITIES[:, 2].log()),
         (LogProb(Output(EACH)), PROBABILITIES[ROWS, EACH].log()),
+        (Centred(0), LOGITS[:, 0] - LOGITS.mean(1)),
+        (Centred(0), PROBABILITIES[:, 0].log() - PROBABILITIES.log().mean(1)),
         (LogOdds(0), (PROBABILITIES[:, 0] / (1 - PROBABILITIES[:, 0])).log()),
         (LogOdds(), (PROBABILITIES.amax(1) / (1 - PROBABILITIES.amax(1))).log()),
         (Contrast(0, 2), LOGITS[:, 0] - LOGITS[:, 2]),
@@ -66,6 +69,13 @@ PROBABILITIES = LOGITS.softmax(1)
 )
 def test_a_target_is_what_its_formula_says(target: Any, expected: torch.Tensor) -> None:
     torch.testing.assert_close(value(target), expected, rtol=0, atol=1e-12)
+
+
+def test_a_centred_logit_is_the_same_of_probabilities_and_beside_any_constant() -> None:
+    made = value(Centred(1, probabilities=True), PROBABILITIES)
+    torch.testing.assert_close(made, value(Centred(1)), rtol=0, atol=1e-9)
+    moved = value(Centred(1), LOGITS + 100.0)
+    torch.testing.assert_close(moved, value(Centred(1)), rtol=0, atol=1e-9)
 
 
 def test_log_odds_of_probabilities_and_of_a_sure_logit() -> None:

@@ -252,5 +252,7 @@ def _index(values: list[Any], dtype: Any = None) -> pd.Index[Any]:
     import pandas as pd
 
     if any(isinstance(value, tuple) for value in values):
-        return pd.Index(values, dtype=object, tupleize_cols=False)
-    return pd.Index(values, dtype=dtype)
+        whole: pd.Index[Any] = pd.Index(values, dtype=object, tupleize_cols=False)
+        return whole
+    index: pd.Index[Any] = pd.Index(values, dtype=dtype)
+    return index

@@ -201,7 +201,7 @@ def names_of_columns(part: Any) -> tuple[Any, ...]:
     """The names that a frame has for its columns, or one row of it for its entries; () of others."""
     if type(part).__module__.partition(".")[0] != "pandas":
         return ()
-    names = getattr(part, "columns", None)
+    names: Any = getattr(part, "columns", None)
     if names is None:
         names = getattr(part, "index", ())
     return tuple(names)

@@ -6,22 +6,44 @@ of the docs are made from it.
 - `base`: what a method is: frozen settings and one pure function `Question -> Attribution`
 - `choose`: the one-liner, a sensible method for what a model can do
 - `gradients`, `paths`: slopes, and slopes gathered along a path; `wrappers`: methods around another
+- `exact_paths`: a path without error, where a network is linear piece by piece
+- `conductance`: what passes through the units of a layer on the way of the input
 - `occlusion`, `rise`: hiding windows, and hiding at random
 - `lime`: linear surrogates in a neighbourhood
+- `cam`: maps of a class over the places of a layer
+- `guided_map`: a map times guided backpropagation
+- `rules`: signals sent backwards by rules: guided backpropagation, LRP, DeepLIFT
 - `shapley`: Shapley values and their kin
 
 May be subclassed: `Method`, whose `values` gives a tensor or an `Estimate`; `Axiom` and `Kind` say
-what it keeps and gives. Also `Neighbourhood` in `lime`, `Quantity` and `MaskMethod` in `shapley`.
+what it keeps and gives. Also `Neighbourhood` in `lime`, `Quantity` and `MaskMethod` in `shapley`, `Rule`
+and `Composition` in `rules`.
 """
 
 from assay.answers.attribution import Kind
 from assay.methods.base import Axiom, Estimate, Method
+from assay.methods.cam.by_masking import AblationCam, ScoreCam
+from assay.methods.cam.by_slopes import (
+    CAM,
+    GradCam,
+    GradCamPlusPlus,
+    HiResCam,
+    LayerCam,
+    XGradCam,
+)
+from assay.methods.cam.eigen import EigenCam
 from assay.methods.choose import explain
+from assay.methods.conductance import Conductance
+from assay.methods.exact_paths import ExactIntegratedGradients
 from assay.methods.gradients import Gradient, InputXGradient
+from assay.methods.guided_map import Guided
 from assay.methods.lime.lime import Lime
 from assay.methods.occlusion import Occlusion
 from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.rise import Rise
+from assay.methods.rules.deep_lift import DeepLift
+from assay.methods.rules.guided import Deconvnet, GuidedBackprop
+from assay.methods.rules.lrp import LRP
 from assay.methods.shapley.exact import ExactShapley
 from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap
 from assay.methods.shapley.linear_shap import LinearShap
@@ -43,8 +65,24 @@ METHODS: dict[str, type[Method]] = {
         TimesInput,
         Smoothed,
         IntegratedGradients,
+        ExactIntegratedGradients,
+        Conductance,
         Path,
         ExpectedGradients,
+        GuidedBackprop,
+        Deconvnet,
+        LRP,
+        DeepLift,
+        CAM,
+        GradCam,
+        GradCamPlusPlus,
+        XGradCam,
+        HiResCam,
+        LayerCam,
+        ScoreCam,
+        AblationCam,
+        EigenCam,
+        Guided,
         Occlusion,
         Rise,
         Lime,
@@ -63,20 +101,34 @@ METHODS: dict[str, type[Method]] = {
 }
 
 __all__ = [
+    "AblationCam",
     "Absolute",
     "Axiom",
+    "CAM",
+    "Conductance",
+    "Deconvnet",
+    "DeepLift",
+    "EigenCam",
     "Estimate",
+    "ExactIntegratedGradients",
     "ExactShapley",
     "ExpectedGradients",
     "explain",
+    "GradCam",
+    "GradCamPlusPlus",
     "Gradient",
+    "Guided",
+    "GuidedBackprop",
+    "HiResCam",
     "InputXGradient",
     "IntegratedGradients",
     "KernelShap",
     "Kind",
+    "LayerCam",
     "Lime",
     "LinearShap",
     "LowOrderShap",
+    "LRP",
     "MaxShap",
     "Method",
     "METHODS",
@@ -88,7 +140,9 @@ __all__ = [
     "Qii",
     "Rise",
     "SamplingShapley",
+    "ScoreCam",
     "ShapleyRegression",
     "Smoothed",
     "TimesInput",
+    "XGradCam",
 ]

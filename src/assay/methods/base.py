@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -252,6 +253,9 @@ class Method(Settings, ABC):
                 )
             clean = torch.stack([asked.prediction for asked in every], dim=1)
             order = clean.argsort(dim=1, descending=True, stable=True)[:, :top]
+            # A slope is that of each row's own output: no more outputs are asked than ranks.
+            if self._by_slopes:
+                return [question.each_its_own(every, column) for column in order.unbind(dim=1)]
             columns, places = order.unique(return_inverse=True)
             ranks.extend(places.unbind(dim=1))
             needed.extend(every[column] for column in columns.tolist())
@@ -260,7 +264,14 @@ class Method(Settings, ABC):
         answers = self._answers(
             largest, lambda method, shards: method.per_output(shards, seed), seed
         )
+        if self._by_slopes:
+            return answers
         return tuple(_picked(question, needed, answers, rank) for rank in ranks)
+
+    @property
+    def _by_slopes(self) -> bool:
+        """Whether all that is asked of the model is slopes."""
+        return Ability.GRADIENT in self.needs
 
     @final
     def estimate(self, question: Question, seed: int) -> Estimate:
@@ -269,6 +280,19 @@ class Method(Settings, ABC):
             (question,), lambda method, shards: [method.values(shards[0], seed)]
         )
         return self._checked(estimate, question)
+
+    @final
+    def estimates(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
+        """The same of several questions that differ in the output alone, asked together."""
+
+        def ask(method: Method, shards: Sequence[Question]) -> Sequence[Tensor | Estimate]:
+            # Of one question nobody has said which output of the model it is about.
+            if len(shards) == 1:
+                return [method.values(shards[0], seed)]
+            return method.per_output(shards, seed)
+
+        solved = self._solved(questions, ask)
+        return [self._checked(piece, asked) for piece, asked in zip(solved, questions)]
 
     @contextmanager
     def _asked(self, question: Question) -> Iterator[None]:
@@ -390,7 +414,7 @@ class Method(Settings, ABC):
     def _answer(
         self, question: Question, join: _Join, facts: Mapping[str, Any], seed: int
     ) -> Attribution:
-        facts = {**facts, **join.notes}
+        facts = {**facts, **{name: _plain(note) for name, note in join.notes.items()}}
         if question.notes:
             facts["layer"] = "; ".join(question.notes)
         if question.model.one_by_one:
@@ -606,14 +630,36 @@ def _as_estimate(given: Tensor | Estimate) -> Estimate:
 def _merged(one: Any, other: Any) -> Any:
     """What two shards say of the same thing.
 
-    A claim must hold in both, of numbers the larger counts, and lists with an entry for each input
-    go on.
+    A claim must hold in both, of numbers the larger counts, lists with an entry for each input go on,
+    and what a counter holds adds up.
     """
     if isinstance(one, bool) and isinstance(other, bool):
         return one and other
     if isinstance(one, list) and isinstance(other, list):
         return one + other
+    if isinstance(one, Counter) and isinstance(other, Counter):
+        return _added(one, other)
     return max(one, other) if isinstance(other, int | float) else other
+
+
+def _plain(note: Any) -> Any:
+    """A counter as a dictionary, and any other note as it is."""
+    if not isinstance(note, Counter):
+        return note
+    return {name: _plain(value) for name, value in note.items()}
+
+
+def _added(one: Counter[Any], other: Counter[Any]) -> Counter[Any]:
+    """The sums of two counters, and of the counters that they hold."""
+    total: dict[Any, Any] = {}
+    for name in {**one, **other}:
+        first: Any = one[name]
+        second: Any = other[name]
+        if isinstance(first, Counter) or isinstance(second, Counter):
+            total[name] = _added(first or Counter(), second or Counter())
+        else:
+            total[name] = first + second
+    return Counter(total)
 
 
 def declared(method: type[Method], name: str) -> Any:

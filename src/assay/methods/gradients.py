@@ -8,6 +8,7 @@ absent input; see `wrappers.py`. Slopes gathered along a way are in `paths.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -43,8 +44,11 @@ class Gradient(Method):
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Tensor:
-        slopes = question.slope()
-        return question.pool(slopes)
+        return self.per_output((question,), seed)[0]
+
+    def per_output(self, questions: Sequence[Question], seed: int) -> list[Tensor]:
+        slopes = questions[0].slopes([asked.fixed_target for asked in questions])
+        return [asked.pool(slope) for asked, slope in zip(questions, slopes)]
 
 
 @final
@@ -70,6 +74,9 @@ class InputXGradient(Method):
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Tensor:
-        slopes = question.slope()
+        return self.per_output((question,), seed)[0]
+
+    def per_output(self, questions: Sequence[Question], seed: int) -> list[Tensor]:
+        slopes = questions[0].slopes([asked.fixed_target for asked in questions])
         # Pooled after the product: a feature's elements have values of their own.
-        return question.pool(question.x * slopes)
+        return [asked.pool(asked.x * slope) for asked, slope in zip(questions, slopes)]

@@ -11,7 +11,7 @@ section 3). The integral itself is `Question.integrate`; quadrature rules are in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -101,10 +101,13 @@ class IntegratedGradients(Method):
         question.require_one_replacement()
 
     def values(self, question: Question, seed: int) -> Tensor | Estimate:
+        return self.per_output((question,), seed)[0]
+
+    def per_output(self, questions: Sequence[Question], seed: int) -> Sequence[Tensor | Estimate]:
         if self.tolerance is None:
-            slopes = self._mean_slopes(question, self.steps)
-            return self._pooled(question, slopes)
-        return self._converged(question, self.tolerance)
+            means = self._mean_slopes(questions, self.steps)
+            return [self._pooled(asked, mean) for asked, mean in zip(questions, means)]
+        return self._converged(questions, self.tolerance)
 
     def _pooled(self, question: Question, slopes: Tensor) -> Tensor:
         """Credit of features from the mean slopes of elements."""
@@ -112,24 +115,37 @@ class IntegratedGradients(Method):
             return question.pool((question.x - question.absent) * slopes)
         return question.pool(slopes)
 
-    def _converged(self, question: Question, tolerance: float) -> Estimate:
+    def _converged(self, questions: Sequence[Question], tolerance: float) -> list[Estimate]:
         """Doubles the steps of the inputs whose credit does not add up yet."""
+        counts = [self.steps] * len(questions)
+        converged = [False] * len(questions)
         steps = self.steps
-        way = question.x - question.absent
-        difference = question.prediction.to(torch.float64) - question.base.to(torch.float64)
-        slopes = self._mean_slopes(question, steps)
+        slopes = self._mean_slopes(questions, steps)
+        waiting = list(range(len(questions)))
         while True:
-            # Every input goes on alone, so that its answer does not depend on its neighbours.
-            gaps = (difference - (way * slopes).sum(1)).abs()
-            unfinished = (gaps >= tolerance).nonzero().flatten()
-            if len(unfinished) == 0 or steps * 2 > _MOST_STEPS:
-                notes = {"steps": steps, "converged": len(unfinished) == 0}
-                return Estimate(self._pooled(question, slopes), notes=notes)
+            unfinished: dict[int, Tensor] = {}
+            for which in waiting:
+                unfinished[which] = _unfinished(questions[which], slopes[which], tolerance)
+                converged[which] = len(unfinished[which]) == 0
+            waiting = [which for which in waiting if not converged[which]]
+            if not waiting or steps * 2 > _MOST_STEPS:
+                break
             steps *= 2
-            slopes[unfinished] = self._mean_slopes(question.take(unfinished), steps)
+            # Every input goes on alone, so that its answer does not depend on its neighbours; an
+            # output that is done is not asked again.
+            for rows, together in _alike(unfinished, waiting):
+                taken = [questions[which].take(rows) for which in together]
+                for which, finer in zip(together, self._mean_slopes(taken, steps)):
+                    slopes[which][rows] = finer
+                    counts[which] = steps
+        return [
+            Estimate(self._pooled(asked, mean), notes={"steps": count, "converged": done})
+            for asked, mean, count, done in zip(questions, slopes, counts, converged)
+        ]
 
-    def _mean_slopes(self, question: Question, steps: int) -> Tensor:
-        """The mean slope of every element on the way (n, elements), float64."""
+    def _mean_slopes(self, questions: Sequence[Question], steps: int) -> list[Tensor]:
+        """The mean slope of every element on the way (n, elements), float64, for each question."""
+        question = questions[0]
         start = question.absent
         way = question.x - start
         nodes, weights = quadrature(self.rule, steps)
@@ -140,7 +156,31 @@ class IntegratedGradients(Method):
             return points, None
 
         # The velocity is the same at every step: it is multiplied once, behind the sum.
-        return question.integrate(straight, weights)
+        targets = [asked.fixed_target for asked in questions]
+        return question.integrals(targets, straight, weights)
+
+
+def _unfinished(question: Question, slopes: Tensor, tolerance: float) -> Tensor:
+    """The inputs whose credit, by mean slopes (n, elements), does not add up yet."""
+    way = question.x - question.absent
+    difference = question.prediction.to(torch.float64) - question.base.to(torch.float64)
+    gaps = (difference - (way * slopes).sum(1)).abs()
+    return (gaps >= tolerance).nonzero().flatten()
+
+
+def _alike(
+    unfinished: Mapping[int, Tensor], waiting: Sequence[int]
+) -> Iterator[tuple[Tensor, list[int]]]:
+    """Inputs that the same outputs are unfinished for, and these outputs: asked together."""
+    by_input: dict[int, list[int]] = {}
+    for which in waiting:
+        for row in unfinished[which].tolist():
+            by_input.setdefault(row, []).append(which)
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, together in sorted(by_input.items()):
+        groups.setdefault(tuple(together), []).append(row)
+    for outputs, rows in groups.items():
+        yield torch.tensor(rows, device=unfinished[outputs[0]].device), list(outputs)
 
 
 def _slope_of_each(points: Tensor, position: Tensor) -> Tensor:
@@ -211,6 +251,10 @@ class Path(Method):
         question.require_one_replacement()
 
     def values(self, question: Question, seed: int) -> Tensor:
+        return self.per_output((question,), seed)[0]
+
+    def per_output(self, questions: Sequence[Question], seed: int) -> list[Tensor]:
+        question = questions[0]
         x = question.x
         absent = question.absent
         self._check_end(0.0, absent, absent, x)
@@ -223,7 +267,9 @@ class Path(Method):
             points, velocities = self._walk(alphas[steps], absent[rows], x[rows])
             return points, velocities if self.multiply else None
 
-        return question.pool(question.integrate(along, weights))
+        targets = [asked.fixed_target for asked in questions]
+        totals = question.integrals(targets, along, weights)
+        return [asked.pool(total) for asked, total in zip(questions, totals)]
 
     def _walk(self, alphas: Tensor, absent: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Points and velocities (r, elements) at the positions alphas (r,)."""
@@ -355,6 +401,10 @@ class ExpectedGradients(Method):
         return _kind(self.multiply)
 
     def values(self, question: Question, seed: int) -> Estimate:
+        return self.per_output((question,), seed)[0]
+
+    def per_output(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
+        question = questions[0]
         x = question.x
         streams = rng.streams(seed, question.keys, "expected gradients")
         # One uniform position within each of `draws` equal intervals.
@@ -364,7 +414,9 @@ class ExpectedGradients(Method):
         baselines = _shuffled_rounds(streams, self.draws, question.replacements)
         # Elements of one draw share it: they are pooled before they are squared.
         count = question.partition.count
-        squares = torch.zeros(len(x), count, dtype=torch.float64, device=x.device)
+        squares = [
+            torch.zeros(len(x), count, dtype=torch.float64, device=x.device) for _ in questions
+        ]
 
         def way(rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor | None]:
             start = question.removed(rows, baselines[rows, steps])
@@ -373,9 +425,14 @@ class ExpectedGradients(Method):
             return points, velocity if self.multiply else None
 
         weights = torch.full((self.draws,), 1.0 / self.draws, dtype=torch.float64)
-        mean = question.pool(question.integrate(way, weights, squares=squares))
-        variance = (squares - mean**2).clamp_min(0) / (self.draws - 1)
-        return Estimate(mean, variance.sqrt())
+        targets = [asked.fixed_target for asked in questions]
+        totals = question.integrals(targets, way, weights, squares=squares)
+        estimates = []
+        for total, square in zip(totals, squares):
+            mean = question.pool(total)
+            variance = (square - mean**2).clamp_min(0) / (self.draws - 1)
+            estimates.append(Estimate(mean, variance.sqrt()))
+        return estimates
 
 
 def _shuffled_rounds(streams: rng.Streams, draws: int, rows: int) -> Tensor:

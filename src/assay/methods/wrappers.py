@@ -7,7 +7,7 @@ needs a class of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeAlias, final
 
@@ -89,8 +89,14 @@ class Absolute(Around):
         return Kind.WEIGHT
 
     def values(self, question: Question, seed: int) -> Estimate:
-        signed = self.method.estimate(question, seed)
-        return Estimate(signed.values.abs(), signed.standard_error, signed.notes, signed.ends)
+        return _absolute(self.method.estimate(question, seed))
+
+    def per_output(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
+        return list(map(_absolute, self.method.estimates(questions, seed)))
+
+
+def _absolute(signed: Estimate) -> Estimate:
+    return Estimate(signed.values.abs(), signed.standard_error, signed.notes, signed.ends)
 
 
 @final
@@ -129,7 +135,11 @@ class TimesInput(Around):
         return Kind.CONTRIBUTION
 
     def values(self, question: Question, seed: int) -> Estimate:
-        elements = question.by_elements()
+        return self.per_output((question,), seed)[0]
+
+    def per_output(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
+        question = questions[0]
+        elements = [asked.by_elements() for asked in questions]
         way = question.x - question.absent
         if isinstance(self.method, Smoothed):
 
@@ -138,13 +148,16 @@ class TimesInput(Around):
                 return partition.pool(way[owners] * slopes)
 
             # Draw by draw: the errors of one feature's elements are not independent.
-            return self.method.statistic_of(elements, seed, contributions)
-        slopes = self.method.estimate(elements, seed)
-        standard_error = None
-        if slopes.standard_error is not None:
-            # How the errors of elements go together is not known: at worst they add up.
-            standard_error = question.pool((way * slopes.standard_error).abs())
-        return Estimate(question.pool(way * slopes.values), standard_error, slopes.notes)
+            return self.method.statistics_of(elements, seed, contributions)
+        estimates = []
+        for slopes in self.method.estimates(elements, seed):
+            standard_error = None
+            if slopes.standard_error is not None:
+                # How the errors of elements go together is not known: at worst they add up.
+                standard_error = question.pool((way * slopes.standard_error).abs())
+            values = question.pool(way * slopes.values)
+            estimates.append(Estimate(values, standard_error, slopes.notes))
+        return estimates
 
 
 @final
@@ -232,25 +245,34 @@ class Smoothed(Around):
         check_moves(question.layout, repr(self))
 
     def values(self, question: Question, seed: int) -> Estimate:
-        return self.statistic_of(question, seed, lambda values, owners: values)
+        return self.per_output((question,), seed)[0]
 
-    def statistic_of(self, question: Question, seed: int, read: ReadCopies) -> Estimate:
-        """The statistic of what `read` makes of the method's values at each noisy copy."""
-        x = question.x
+    def per_output(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
+        return self.statistics_of(questions, seed, lambda values, owners: values)
+
+    def statistics_of(
+        self, questions: Sequence[Question], seed: int, read: ReadCopies
+    ) -> list[Estimate]:
+        """The statistic of what `read` makes of the method's values at each noisy copy, for each of
+        some questions that differ in the output alone.
+        """
+        x = questions[0].x
         n, elements = x.shape
-        streams = rng.streams(seed, question.keys, "smoothing")
+        streams = rng.streams(seed, questions[0].keys, "smoothing")
         inner_seed = rng.derive(seed, "smoothed")
-        moments = _Moments(self.draws, self.statistic)
+        moments = [_Moments(self.draws, self.statistic) for _ in questions]
         for piece in pieces(self.draws, n * elements, _NOISY_ELEMENTS):
             noise = self._noise(streams, (piece.start, piece.stop), x)
-            noise = in_units(noise, self.scale, question.layout)
+            noise = in_units(noise, self.scale, questions[0].layout)
             copies = (x.unsqueeze(1) + noise).flatten(0, 1)
             owners = torch.arange(n, device=x.device).repeat_interleave(noise.shape[1])
             # The target stays what it is on the clean input: a noisy copy is not another class.
-            answers = self.method.estimate(question.at(copies, owners), inner_seed)
-            values = read(answers.values, owners).to(torch.float64).unflatten(0, (n, -1))
-            moments.add(values)
-        return replace(moments.estimate(), notes=left_alone(question.layout))
+            moved = [asked.at(copies, owners) for asked in questions]
+            for answers, of_one in zip(self.method.estimates(moved, inner_seed), moments):
+                values = read(answers.values, owners).to(torch.float64).unflatten(0, (n, -1))
+                of_one.add(values)
+        notes = left_alone(questions[0].layout)
+        return [replace(of_one.estimate(), notes=notes) for of_one in moments]
 
     def _noise(self, streams: rng.Streams, draws: tuple[int, int], x: Tensor) -> Tensor:
         if self.shape == "gaussian":

@@ -31,6 +31,8 @@ class Ability(Enum):
 
     GRADIENT = "gradient"
     LAYERS = "layers"
+    OPERATIONS = "operations"
+    """That its forward can be heard, operation by operation."""
     TREES = "trees"
     TEXT = "text"
 
@@ -127,6 +129,12 @@ class Model(ABC):
         with torch.inference_mode(False), gradients:
             yield
 
+    @contextmanager
+    def heard_by(self, interception: Any) -> Iterator[None]:  # may be overridden
+        """While it is open, every forward is heard by an `Interception`."""
+        self.require(Ability.OPERATIONS, "rules for its operations")
+        yield
+
     def prepare(  # may be overridden
         self, rows: int, sample: Rows, context: Mapping[str, Any]
     ) -> None:
@@ -162,6 +170,12 @@ class Model(ABC):
     def cut_upto(self, layer: Any, output: Any = None) -> Model:  # may be overridden
         """The model that stops at a layer, and answers with its output or with a part of it."""
         raise self._without_layers(layer)
+
+    def last_layer_with_places(  # may be overridden
+        self, rows: Rows, context: Mapping[str, Any]
+    ) -> str:
+        """The name of the last layer that is called with an output of (channels, height, width)."""
+        raise self._without_layers("places")
 
     def _without_layers(self, layer: Any) -> AbilityError:
         name = repr(layer) if isinstance(layer, str) else type(layer).__name__

@@ -22,6 +22,7 @@ from assay.models.identity import identity
 from assay.models.missing import takes_missing
 from assay.models.networks.locks import alone_in
 from assay.models.networks.module_state import ModuleState, modules_in
+from assay.models.networks.operations.interception import Interception
 
 # Rows of a table are small: chunks of very many still fit the memory.
 _LARGEST_CHUNK = 1 << 20
@@ -253,6 +254,8 @@ class Function(Model):
         self._known: bytes | None = None
         # The networks inside of it as the innermost session that is open has found them.
         self._states: tuple[ModuleState, ...] = ()
+        # Who hears its forwards, while somebody does.
+        self._interception: Interception | None = None
 
     @property
     def name(self) -> str:
@@ -261,7 +264,20 @@ class Function(Model):
     @property
     def abilities(self) -> frozenset[Ability]:  # type: ignore[override]
         """Only what is called with tensors, and stays in torch, has slopes."""
-        return frozenset({Ability.GRADIENT} if self.tensors and self._hangs_on_graph else ())
+        in_torch = self.tensors and self._hangs_on_graph
+        return frozenset({Ability.GRADIENT, Ability.OPERATIONS} if in_torch else ())
+
+    @contextmanager
+    def heard_by(self, interception: Interception) -> Iterator[None]:
+        self.require(Ability.OPERATIONS, "rules for its operations")
+        for module in modules_in(self.function):
+            interception.learn_names(module)
+        outer = self._interception
+        self._interception = interception
+        try:
+            yield
+        finally:
+            self._interception = outer
 
     @cached_property
     def _hangs_on_graph(self) -> bool:
@@ -357,9 +373,24 @@ class Function(Model):
         if self.names:
             beside |= zip(self.names, arguments, strict=True)
             arguments = ()
-        outputs = self.output(self.function(*arguments, **beside))
+        with ExitStack() as listening:
+            if self._interception is not None:
+                arguments, beside = self._copied(arguments, beside)
+                signals = (*arguments, *beside.values())
+                listening.enter_context(self._interception.over(signals))
+            outputs = self.output(self.function(*arguments, **beside))
         self.single = _is_single(outputs)
         return checked(_as_tensor(outputs, self.name), len(rows[0]), self.name).to(self.device)
+
+    def _copied(self, arguments: Rows, beside: dict[str, Any]) -> tuple[Rows, dict[str, Any]]:
+        """Copies of what carries signal: the function may write on them."""
+
+        def copied(value: Any) -> Any:
+            signal = isinstance(value, Tensor) and value.requires_grad
+            return value.clone() if signal else value
+
+        named = {name: copied(value) for name, value in beside.items()}
+        return tuple(map(copied, arguments)), named
 
     def fingerprint(self) -> bytes:
         if self._known is not None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, KindError
+from assay.errors import InputError, KindError, TargetError
 
 _NO_NUMBERS = (str, bytes, dict, set, frozenset)
 
@@ -109,3 +109,25 @@ def _read(values: Any, device: torch.device, expected: str, advice: str) -> Tens
         got = f"a tensor of {tensor.layout} on {tensor.device}"
         raise KindError(expected=expected, got=got, advice=advice)
     return tensor.to(device)
+
+
+def mask_of(unit: Any, shape: tuple[int, ...]) -> Tensor:
+    """Which units of an activation of a shape an int, or a tuple of ints and slices, means: 1 for
+    each of them.
+    """
+    mask = torch.zeros(shape or (1,))
+    places = unit if isinstance(unit, tuple) else (unit,)
+    known = all(isinstance(place, int | slice) and not isinstance(place, bool) for place in places)
+    try:
+        if known and len(places) == mask.dim():
+            mask[places] = 1.0
+    # Outside of the layer.
+    except (IndexError, ValueError, TypeError):
+        mask.zero_()
+    if not bool(mask.any()):
+        raise TargetError(
+            expected=f"units of an activation of shape {tuple(mask.shape)}",
+            got=repr(unit),
+            advice=f"Give a tuple of {mask.dim()} ints or slices.",
+        )
+    return mask

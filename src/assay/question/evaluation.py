@@ -9,7 +9,7 @@ chunk at a time, whatever their number. `question.py` is built on these two loop
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeAlias, final
@@ -24,6 +24,7 @@ from assay.inputs.layout import Layout, Rows
 from assay.models.base import ABSENT, LocalChange, Model, digest, finite, real_numbers
 from assay.models.failures import Asked, slopes_refusal, told
 from assay.models.identity import identity
+from assay.models.networks.operations.interception import Interception
 from assay.numerics.precision import rounding_tolerance, to_input_precision
 from assay.question.generators import Generators
 from assay.removals.base import Absent, FixedAbsent, Removal
@@ -38,6 +39,9 @@ LocalChanges: TypeAlias = Callable[[Tensor, Tensor, int], LocalChange]
 
 Use: TypeAlias = Callable[[Tensor, Tensor, Tensor], None]
 """What becomes of a chunk: work numbers, owners, and the outputs (or the slopes)."""
+
+Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Outputs (r, ...) and owners (r,) to one number for each row (r,)."""
 
 Read: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Outputs (r, ...) and owners (r,) to the numbers that are kept of them (r, k)."""
@@ -224,26 +228,37 @@ class Evaluation:
             self._run(total, work, make, "outputs of patches", unit=unit, share=_PATCH_COST)
 
     def slopes(
-        self, total: int, make: Make, score: Callable[[Tensor, Tensor], Tensor], use: Use
+        self,
+        total: int,
+        make: Make,
+        scores: Sequence[Score],
+        use: Callable[..., None],
+        rules: Interception | None = None,
     ) -> None:
-        """Asks `total` rows for the slope of `score(outputs, owners)` at each."""
+        """Asks `total` rows for the slope of each of the `scores` at each of them.
+
+        A chunk goes forward once, and backward once for each score: `use(number of the score, work
+        numbers, owners, slopes)` takes them one after the other. With `rules` the slopes are those
+        that the rules give to the operations of the forward.
+        """
 
         def work(start: int, stop: int, memory: int) -> None:
             numbers = torch.arange(start, stop, device=self.x.device)
             rows, owners = make(numbers)
-            slopes = self._slopes(rows, owners, memory, score)
-            engine.count(len(rows), backward=True)
-            use(numbers, owners, slopes)
+            if rules is None:
+                each = self._slopes(rows, owners, memory, scores)
+            else:
+                each = self._ruled_slopes(rows, owners, scores, rules)
+            for which, slopes in enumerate(each):
+                engine.count(len(rows), backward=True)
+                use(which, numbers, owners, slopes)
 
         self._run(total, work, make, "slopes")
 
     def _slopes(
-        self,
-        rows: Tensor,
-        owners: Tensor,
-        memory: int,
-        score: Callable[[Tensor, Tensor], Tensor],
-    ) -> Tensor:
+        self, rows: Tensor, owners: Tensor, memory: int, scores: Sequence[Score]
+    ) -> list[Tensor]:
+        """The slope of each score at the rows, from one forward."""
         if not rows.is_floating_point():
             raise KindError(
                 expected="floating inputs to take slopes at",
@@ -254,18 +269,81 @@ class Evaluation:
         asked = self._asked(leaf, owners, "on the way")
         with told(asked):
             outputs = self.model.call(asked.rows, asked.context, memory)
-        scores = score(finite(outputs, self.model.name, "on the way"), owners)
-        if not scores.requires_grad:
-            raise self._without_graph(outputs)
+        outputs = finite(outputs, self.model.name, "on the way")
+        slopes = []
+        for which, score in enumerate(scores):
+            scored = score(outputs, owners)
+            if not scored.requires_grad:
+                raise self._without_graph(outputs)
+            # The graph serves every score, and is let go of with the last.
+            last = which == len(scores) - 1
+            slopes += _backward(scored, [leaf], asked, keep=not last)
+        return slopes
+
+    def _ruled_slopes(
+        self, rows: Tensor, owners: Tensor, scores: Sequence[Score], rules: Interception
+    ) -> list[Tensor]:
+        """The same with the slopes that rules give to the operations of the forward."""
         try:
-            # Rows do not influence each other, so the slope of the sum is the slope of each row.
-            (slopes,) = torch.autograd.grad(scores.sum(), leaf, allow_unused=True)
-        except Exception as error:
-            # The engine answers this one with smaller chunks.
-            if isinstance(error, AssayError) or engine.out_of_memory(error):
-                raise
-            raise slopes_refusal(error, asked) from error
-        return torch.zeros_like(leaf) if slopes is None else slopes
+            while True:
+                try:
+                    with rules.counting():
+                        return self._heard_slopes(rows, owners, scores, rules)
+                except AssayError:
+                    if not rules.simplify():
+                        raise
+        finally:
+            rules.forget()
+
+    def _heard_slopes(
+        self, rows: Tensor, owners: Tensor, scores: Sequence[Score], rules: Interception
+    ) -> list[Tensor]:
+        references = rules.reference_rows(owners, alike=not self.aligned)
+        if references is not None:
+            with rules.recording():
+                self._ruled_scores(references.detach().requires_grad_(), owners, scores, rules)
+            engine.count(len(references))
+        leaf = rows.detach().requires_grad_()
+        asked, scored = self._ruled_scores(leaf, owners, scores, rules)
+        leaves = [leaf, *rules.leaves]
+        slopes = []
+        for which, each in enumerate(scored):
+            rules.answering(which)
+            keep = which < len(scored) - 1
+            own, *others = _backward(each, leaves, asked, keep=keep)
+            beside = self.layout.flatten(tuple(others)) if others else None
+            slopes.append(rules.attributed(leaf.detach(), own, beside))
+        return slopes
+
+    def _ruled_scores(
+        self, rows: Tensor, owners: Tensor, scores: Sequence[Score], rules: Interception
+    ) -> tuple[Asked, list[Tensor]]:
+        asked = self._asked(rows, owners, "on the way")
+        with told(asked), self.model.heard_by(rules):
+            outputs = self.model.call(asked.rows, asked.context)
+        finite(outputs, self.model.name, "on the way")
+        rules.admit_outputs(outputs)
+        outputs = rules.spread(outputs)
+        # What a target makes of the outputs is heard, too: probabilities have a softmax in them.
+        rules.admit((outputs,))
+        with rules.listening():
+            scored = [score(outputs, owners) for score in scores]
+        if not all(each.requires_grad for each in scored):
+            raise self._without_graph(outputs)
+        return asked, scored
+
+    def check_same(self, scores: Tensor, before: Tensor) -> None:
+        """Refuses a forward that was heard and answers otherwise than the network by itself."""
+        gap = self._difference(scores, before.to(scores.dtype))
+        if gap is not None:
+            raise ModelError(
+                expected=f"{self.model.name} to answer the same while its operations are heard",
+                got=f"a difference of {gap:.3g}",
+                advice=(
+                    "It writes on views of tensors that it uses again, or draws at random: use a "
+                    "method that needs slopes alone, such as IntegratedGradients()."
+                ),
+            )
 
     def _without_graph(self, outputs: Tensor) -> AbilityError:
         """The refusal of scores that hang on no graph: the model's doing, or the target's."""
@@ -525,6 +603,21 @@ class Evaluation:
                 got=f"a difference of {gap:.3g} for the same row alone and beside another",
                 advice="Reduce every dimension but the first: lambda outputs: outputs[:, 0].",
             )
+
+
+def _backward(scores: Tensor, leaves: list[Tensor], asked: Asked, *, keep: bool) -> list[Tensor]:
+    """The slope of each row's score by each of the leaves; `keep` leaves the graph for another."""
+    try:
+        # Rows do not influence each other, so the slope of the sum is the slope of each row.
+        slopes = torch.autograd.grad(
+            scores.sum(), leaves, allow_unused=True, materialize_grads=True, retain_graph=keep
+        )
+    except Exception as error:
+        # The engine answers this one with smaller chunks.
+        if isinstance(error, AssayError) or engine.out_of_memory(error):
+            raise
+        raise slopes_refusal(error, asked) from error
+    return list(slopes)
 
 
 def replacement_bytes(absent: Absent) -> bytes:

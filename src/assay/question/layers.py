@@ -14,9 +14,10 @@ from typing import Protocol, final
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from assay import engine
-from assay.errors import AbilityError
+from assay.errors import AbilityError, InputError
 from assay.features.partition import Features
 from assay.inputs.layout import Rows
 from assay.inputs.tensors import TensorLayout
@@ -49,6 +50,18 @@ class Before(Protocol):
 
     def take(self, rows: Tensor) -> Before:
         """The same question about some of its inputs."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Where points lead behind a layer: activations (r, units), their velocities (r, units), and
+    what is carried beside them, by name.
+    """
+
+    activations: Tensor
+    velocities: Tensor
+    carried: dict[str, Tensor]
 
 
 @final
@@ -104,6 +117,52 @@ class BehindLayer:
             shared=source.shared,
         )
 
+    def image(self, points: Tensor, way: Tensor, owners: Tensor) -> Image:
+        """Where inputs (r, elements) in the place of inputs `owners` (r,) lead behind the layer, and
+        how fast when they move along `way` (r, elements): by forward differentiation.
+        """
+        if self.removal is not None:
+            raise InputError(
+                expected="absent activations that the absent input leads to",
+                got=f"those of {self.removal!r}, which no input leads to",
+                advice="Ask question.after(layer) without a removal of its own.",
+            )
+        source = self.before._evaluation
+        activations: list[Tensor] = []
+        velocities: list[Tensor] = []
+        carried: list[list[Tensor]] = []
+
+        def work(start: int, stop: int, memory: int) -> None:
+            context = source.context(owners[start:stop])
+            with forward_ad.dual_level():
+                moving = forward_ad.make_dual(points[start:stop], way[start:stop])
+                folded = source.layout.fold(moving)
+                with told(Asked(source.model, folded, context, "on the way")):
+                    layers, beside = self.model.before(folded, context, memory)
+                self._check_shapes(layers)
+                reached = [forward_ad.unpack_dual(layer) for layer in layers]
+                carried.append([forward_ad.unpack_dual(tensor).primal for tensor in beside])
+                activations.append(self.layout.flatten([part.primal for part in reached]))
+                # An activation that nothing moves has no velocity.
+                tangents = [
+                    torch.zeros_like(part.primal) if part.tangent is None else part.tangent
+                    for part in reached
+                ]
+                velocities.append(self.layout.flatten(tangents))
+            engine.count(stop - start)
+
+        self._run(len(points), work)
+        beside = [torch.cat(parts).detach() for parts in zip(*carried)]
+        return Image(torch.cat(activations), torch.cat(velocities), names_of(beside))
+
+    def _run(self, total: int, work: Callable[[int, int, int], None]) -> None:
+        """Runs the part before the layer over so many rows, a chunk at a time."""
+        source = self.before._evaluation
+        with source.model.session(slopes=False):
+            chunks = source.model.pace(f"before {self.model.layer} of {source.layout.shapes}")
+            chunks = chunks.sized(source.layout.elements, total=total)
+            engine.run(total, work, chunks, self.model.name)
+
     def _absent(self, x: Tensor) -> Absent:
         """What stands in for the activations x (n, elements)."""
         if self.removal is not None:
@@ -141,10 +200,7 @@ class BehindLayer:
             activations.append(self.layout.flatten(layers))
             carried.append([tensor.detach() for tensor in beside])
 
-        with source.model.session(slopes=False):
-            chunks = source.model.pace(f"before {self.model.layer} of {source.layout.shapes}")
-            chunks = chunks.sized(source.layout.elements, total=total)
-            engine.run(total, work, chunks, self.model.name)
+        self._run(total, work)
         return torch.cat(activations), [torch.cat(pieces) for pieces in zip(*carried)]
 
     def _check_shapes(self, layers: Rows) -> None:

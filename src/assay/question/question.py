@@ -26,11 +26,12 @@ from assay.inputs.layout import Context, Layout
 from assay.inputs.tensors import TensorLayout
 from assay.models.base import Model
 from assay.models.black_box import Function
-from assay.models.networks.layers import After
+from assay.models.networks.layers import After, Through
+from assay.models.networks.operations.interception import Interception
 from assay.models.wrapping import wrap
 from assay.numerics.precision import to_input_precision
-from assay.question.arguments import read_columns, read_masks, read_points, read_rows
-from assay.question.evaluation import Evaluation, Make, Use, check_ends, finite_scores
+from assay.question.arguments import mask_of, read_columns, read_masks, read_points, read_rows
+from assay.question.evaluation import Evaluation, Make, Score, Use, check_ends, finite_scores
 from assay.question.layers import BehindLayer
 from assay.question.masked_rows import MaskedRows
 from assay.question.players import changeable_features, existing_features, on_players
@@ -68,6 +69,7 @@ from assay.targets import (
 Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """A path: (input, step) indices (r,) to points (r, elements) and velocities there, None for 1."""
 
+_TOGETHER = 8  # inputs of a block whose references are asked once
 _SHARD = 1 << 20  # elements of a shard: what a method holds for one stays in tens of megabytes
 
 
@@ -261,6 +263,21 @@ class Question:
         if isinstance(absent, FixedAbsent):
             return absent.rows
         return None
+
+    @property
+    def is_behind_layer(self) -> bool:
+        """Whether it is asked of the rest of a network, about activations."""
+        return isinstance(self.model, After)
+
+    def last_layer_with_places(self) -> str:
+        """The last layer of the network whose output has places, (channels, height, width).
+
+        Found in a forward of the first input.
+        """
+        self._check_rows_independent()
+        model = self._evaluation.model
+        with model.session(slopes=False):
+            return model.last_layer_with_places(*self._evaluation.sample())
 
     @property
     def says_what_absent_means(self) -> bool:
@@ -468,6 +485,12 @@ class Question:
         return table[0].view(self.n, m, -1)
 
     def _masked_rows(self, masks: Tensor) -> MaskedRows:
+        if isinstance(self.model, Through):
+            raise InputError(
+                expected="a method of slopes for a question through a unit",
+                got="one that hides features, which sees the whole model",
+                advice="Ask for the unit itself, question.upto(layer, unit), or use slopes.",
+            )
         masks = read_masks(masks, self.x.device)
         masks = check_masks(masks, self.n, self.partition.count, self.x)
         check_switched(masks, self.partition, self.layout)
@@ -494,64 +517,131 @@ class Question:
         self.ask(len(points), make, use, "at a perturbed input")
         return scores.view(at.shape[:-1])
 
-    @torch.inference_mode(False)
-    def slope(self, at: Tensor | None = None) -> Tensor:
+    def slope(self, at: Tensor | None = None, *, rules: Interception | None = None) -> Tensor:
         """The gradient of the target at any points, the inputs by default: the shape of `at`.
 
-        Points are (n, elements) or (n, k, elements). Cost: a forward and backward pass for each.
+        Points are (n, elements) or (n, k, elements). With `rules` the slope of every operation of
+        the forward is the one that they say. Cost: a forward and backward pass for each.
+        """
+        (slope,) = self.slopes((self.fixed_target,), at, rules=rules)
+        return slope
+
+    @torch.inference_mode(False)
+    def slopes(
+        self,
+        targets: Sequence[Target],
+        at: Tensor | None = None,
+        *,
+        rules: Interception | None = None,
+    ) -> list[Tensor]:
+        """The gradient of each of several targets, as `slope`.
+
+        Targets are those of questions that differ in nothing else (`asked.fixed_target`). Cost: one
+        forward pass for each point, and one backward pass for each point and target.
         """
         self._refuse_slopes()
         at = self.x if at is None else read_points(at, self.x)
         points, steps = check_points(at, self.n, self.x.shape[1])
-        slopes = torch.zeros_like(points)
+        slopes = [torch.zeros_like(points) for _ in targets]
 
-        def use(numbers: Tensor, owners: Tensor, chunk: Tensor) -> None:
-            slopes[numbers] = chunk
+        def use(which: int, numbers: Tensor, owners: Tensor, chunk: Tensor) -> None:
+            slopes[which][numbers] = chunk
 
         def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
             return points[numbers], numbers // steps
 
-        self._evaluation.slopes(len(points), make, self.fixed_target.score, use)
-        return to_input_precision(slopes, self.x).view(at.shape)
+        scores: list[Score] = [target.score for target in targets]
+        # A forward that is heard must answer as the network does by itself.
+        if rules is not None and at is self.x and targets[0] is self.fixed_target:
+            scores[0] = self._compared_score()
+        self._evaluation.slopes(len(points), make, scores, use, rules)
+        return [to_input_precision(slope, self.x).view(at.shape) for slope in slopes]
 
-    @torch.inference_mode(False)
-    def integrate(self, way: Way, weights: Tensor, *, squares: Tensor | None = None) -> Tensor:
+    def integrate(
+        self,
+        way: Way,
+        weights: Tensor,
+        *,
+        squares: Tensor | None = None,
+        rules: Interception | None = None,
+    ) -> Tensor:
         """The line integral sum_k w_k grad f(point_k) * velocity_k: (n, elements), float64.
 
         `squares` (n, features), where given, receives sum_k w_k p_k^2 beside it, p_k the products
-        of step k pooled over what a feature owns, for standard errors. Accumulated chunk by chunk.
+        of step k pooled over what a feature owns, for standard errors. With `rules` the slopes are
+        those that they say. Accumulated chunk by chunk.
         Cost: len(weights) forward and backward passes per input.
+        """
+        each = None if squares is None else (squares,)
+        (total,) = self.integrals((self.fixed_target,), way, weights, squares=each, rules=rules)
+        return total
+
+    @torch.inference_mode(False)
+    def integrals(
+        self,
+        targets: Sequence[Target],
+        way: Way,
+        weights: Tensor,
+        *,
+        squares: Sequence[Tensor] | None = None,
+        rules: Interception | None = None,
+    ) -> list[Tensor]:
+        """The line integral of each of several targets, as `integrate`.
+
+        Cost: len(weights) forward passes per input, and as many backward passes for each target.
         """
         self._refuse_slopes()
         steps = len(weights)
         weights = weights.to(self.x.device, torch.float64)
-        total = torch.zeros(self.n, self.x.shape[1], dtype=torch.float64, device=self.x.device)
+        shape = (self.n, self.x.shape[1])
+        totals = [torch.zeros(shape, dtype=torch.float64, device=self.x.device) for _ in targets]
         velocities: list[Tensor | None] = [None]
 
-        def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
-            points, velocities[0] = way(numbers // steps, numbers % steps)
-            return points, numbers // steps
+        # Under rules a chunk holds few inputs at few steps each: what they share is asked once.
+        block = 1 if rules is None else min(self.n, _TOGETHER)
 
-        def use(numbers: Tensor, owners: Tensor, slopes: Tensor) -> None:
+        def place(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            """Inputs and steps of work numbers: step by step within a block of inputs."""
+            blocks, within = numbers // (block * steps), numbers % (block * steps)
+            inputs = (self.n - block * blocks).clamp_max(block)
+            return block * blocks + within % inputs, within // inputs
+
+        def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            owners, step = place(numbers)
+            points, velocities[0] = way(owners, step)
+            return points, owners
+
+        def use(which: int, numbers: Tensor, owners: Tensor, slopes: Tensor) -> None:
             velocity = velocities[0]
             products = slopes.to(torch.float64)
             if velocity is not None:
                 products = (slopes * velocity).to(torch.float64)
             # A chunk holds neighbours: adding them up is one product with a short, wide matrix.
-            first = int(numbers[0]) // steps
-            last = int(numbers[-1]) // steps + 1
+            first, last = int(owners.min()), int(owners.max()) + 1
             shares = torch.zeros(
                 last - first, len(numbers), dtype=torch.float64, device=owners.device
             )
             position = torch.arange(len(numbers), device=owners.device)
-            shares[owners - first, position] = weights[numbers % steps]
-            total[first:last] += shares @ products
+            shares[owners - first, position] = weights[place(numbers)[1]]
+            totals[which][first:last] += shares @ products
             if squares is not None:
                 pooled = self.partition.take(owners).pool(products)
-                squares[first:last] += shares @ pooled**2
+                squares[which][first:last] += shares @ pooled**2
 
-        self._evaluation.slopes(self.n * steps, make, self.fixed_target.score, use)
-        return total
+        scores = [target.score for target in targets]
+        self._evaluation.slopes(self.n * steps, make, scores, use, rules)
+        return totals
+
+    def _compared_score(self) -> Score:
+        """The target's score, which refuses a forward under rules that answers otherwise."""
+        target, prediction = self.fix_target()
+
+        def score(outputs: Tensor, owners: Tensor) -> Tensor:
+            scores = target.score(outputs, owners)
+            self._evaluation.check_same(scores.detach(), prediction[owners])
+            return scores
+
+        return score
 
     def _refuse_slopes(self) -> None:
         if bool(self.layout.categorical.any()):
@@ -676,6 +766,26 @@ class Question:
         derived._base = base.clone()
         return derived
 
+    def each_its_own(self, asked: Sequence[Question], chosen: Tensor) -> Question:
+        """The same question with an output of its own for each input: that of the question in
+        `asked` (those of `for_outputs`) with its number in `chosen` (n,).
+        """
+        numbers = chosen.tolist()
+        indices = [getattr(asked[number].target, "index", 0) for number in numbers]
+        # One for all of them is asked as such.
+        target = Output(indices[0] if len(set(indices)) == 1 else indices).sized(self.n)
+        index = target.index if isinstance(target, Output) else 0
+        if isinstance(index, Tensor):
+            target = Output(index.to(self.x.device))
+        derived = self.of(target)
+        derived._fixed_target = derived.target
+        derived._known = asked[0]._known
+        inputs = torch.arange(self.n, device=chosen.device)
+        # Asked by `for_outputs` already.
+        derived._prediction = torch.stack([one.prediction for one in asked])[chosen, inputs]
+        derived._base = torch.stack([one.base for one in asked])[chosen, inputs]
+        return derived
+
     def at(self, points: Tensor, rows: Tensor | None = None) -> Question:
         """The same question about other inputs (r, elements) in the place of inputs `rows` (r,).
 
@@ -683,7 +793,10 @@ class Question:
         """
         if rows is None:
             rows = torch.arange(self.n, device=self.x.device)
-        evaluation = self._evaluation.with_inputs(points, rows)
+        return self._moved(self._evaluation.with_inputs(points, rows), points, rows)
+
+    def _moved(self, evaluation: Evaluation, points: Tensor, rows: Tensor) -> Question:
+        """The same question about what an evaluation holds, in the place of inputs `rows` (r,)."""
         evaluation = replace(evaluation, layout=evaluation.layout.admitting(points))
         # A removal that is made from the input itself is made anew; one before a layer stays.
         if self.removal.follows and self._removes_inputs:
@@ -695,6 +808,43 @@ class Question:
         moved.index = _labels_of(self.index, rows)
         moved._fixed_target = moved.target
         return moved
+
+    @property
+    def before(self) -> Question:
+        """The question before the layer that this one is asked behind; itself where there is none."""
+        source = self._source
+        if isinstance(source, BehindLayer) and isinstance(source.before, Question):
+            return source.before
+        return self
+
+    @torch.inference_mode(False)
+    def image(self, points: Tensor, way: Tensor, rows: Tensor) -> tuple[Question, Tensor]:
+        """The same question where other inputs (r, elements) in the place of inputs `rows` (r,)
+        lead behind the layer, and the velocity (r, units) there when they move along `way`
+        (r, elements).
+
+        What skips past the layer is that of these inputs, too. Without a layer it is `at(points)`.
+        Cost: one row forward to the layer for each point, with its derivative along the way.
+        """
+        source = self._source
+        if not isinstance(source, BehindLayer):
+            self._refuse_moved()
+            return self.at(points, rows), way
+        self._check_rows_independent()
+        image = source.image(points, way, rows)
+        evaluation = self._evaluation.with_inputs(image.activations, rows)
+        aligned = {**evaluation.aligned, **image.carried}
+        evaluation = replace(evaluation, aligned=aligned)
+        return self._moved(evaluation, image.activations, rows), image.velocities
+
+    def _refuse_moved(self) -> None:
+        """Refuses activations that no input leads to: other ones than were found behind the layer."""
+        if isinstance(self.model, After):
+            raise InputError(
+                expected="activations that inputs lead to, behind a layer",
+                got="others in their place",
+                advice="Ask question.after(layer) itself, without noise or other points around it.",
+            )
 
     def by_elements(self) -> Question:
         """The same question with every element as a feature of its own."""
@@ -777,6 +927,41 @@ class Question:
         behind.notes = (*self.notes, rest.how)
         behind._rows_checked = True
         return behind
+
+    @torch.inference_mode(False)
+    def through(self, layer: Any, unit: Any, output: Part | None = None) -> Question:
+        """The same question, whose slopes pass through one unit of a layer alone.
+
+        What the inputs do to the target by that unit: integrated gradients of it are the unit's
+        conductance, input by input (Dhamdhere et al. 2018, equation 2). The target is what it was,
+        so that a gap is what does not pass through the unit.
+
+        Settings:
+            layer: its name, as in `named_modules()`, or the module itself.
+            unit: an int, or a tuple that points into an activation of several dimensions; with
+                slices it means all units inside.
+            output: which part, where the layer gives several tensors.
+
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
+        >>> question = Question(net, torch.ones(1, 3), target=0)
+        >>> parts = [question.through(net[1], unit).slope() for unit in (0, 1)]
+        >>> bool(torch.allclose(sum(parts), question.slope()))
+        True
+        """
+        self._check_rows_independent()
+        rest = self._evaluation.model.cut_after(layer, output)
+        shapes = self._layout_behind(rest).shapes
+        if len(shapes) != 1:
+            raise InputError(
+                expected="one layer whose unit slopes pass through",
+                got=f"{len(shapes)} of them",
+                advice="Ask for a unit of each by itself: question.through(layer, unit).",
+            )
+        mask = mask_of(unit, shapes[0])
+        evaluation = replace(self._evaluation, model=Through(rest, unit, mask))
+        through = self._derived(evaluation, self.n, self.target, self.truth)
+        through.notes = (*self.notes, rest.how)
+        return through
 
     def _layout_behind(self, rest: After) -> TensorLayout:
         """How activations behind a layer lie in a row, learnt from two inputs."""

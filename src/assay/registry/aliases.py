@@ -55,7 +55,7 @@ def find(name: str) -> Alias | None:
     """What a name from elsewhere stands for, None for one that is not in the table.
 
     >>> find("SmoothGrad").here, find("captum.attr.Saliency").here, find("grad-cam").answer
-    ('Smoothed(Gradient())', 'Absolute(Gradient())', 'missing')
+    ('Smoothed(Gradient())', 'Absolute(Gradient())', 'settings')
     """
     return _BY_NAME.get(normalised(name))
 
@@ -83,9 +83,9 @@ def _missing(library: str, remark: str, *names: str) -> list[Alias]:
 
 
 # Remarks that many missing names share: what comes closest to them here.
-_RELEVANCE = "`IntegratedGradients()` also shares a prediction among the inputs, by slopes"
-_CAM = "`InputXGradient()(question.after(layer))` gives credit to the activations of a layer"
+_CAM = "`GradCam(layer)` and its kin map one layer"
 _GUIDED = "`Gradient()` is the slope without changed backward rules"
+_COMPOSITES = "its rules and composites have the same names in `assay.methods.rules`"
 _TREES = "`ExactShapley()` and `KernelShap()` ask the trees as a black box"
 _INTERNAL = "`question.after(layer)` asks about the activations of a layer"
 _MASKING = "`Infidelity()` asks whether credit accounts for what removing features does"
@@ -115,6 +115,18 @@ ALIASES: tuple[Alias, ...] = (
         ),
         ("IG", "IntegratedGradients", ""),
         ("GradientSHAP", "ExpectedGradients", "its baselines are `removal=Background(rows)`"),
+        ("Guided backpropagation", "GuidedBackprop()", ""),
+        (
+            "Deconvolutional network",
+            "Deconvnet()",
+            "rectifiers alone: poolings keep their switches",
+        ),
+        ("Layer-wise relevance propagation", "LRP()", "`composite` says which rule where"),
+        ("Deep Taylor decomposition", "LRP(EpsilonPlus())", "z-plus; `ZBox` first for pixels"),
+        ("AttnLRP", "LRP(AttentionAware())", ""),
+        ("CP-LRP", "LRP(ConservativeAttention())", ""),
+        ("DeepSHAP", "DeepLift()", "with `removal=Background(rows)`"),
+        ("RevealCancel", 'DeepLift(rule="reveal_cancel")', ""),
         ("LeaveOneOut", "Occlusion()", "one feature at a time: `window=1`"),
         ("LOO", "Occlusion()", "one feature at a time: `window=1`"),
         ("RISE", "Rise", "its `estimator` is centred; the paper's is `raw`"),
@@ -150,8 +162,14 @@ ALIASES: tuple[Alias, ...] = (
         ),
         ("ConvergenceDelta", "answer.gap", "the metric `Completeness()` scores it"),
     ),
-    *_missing("papers", _CAM, "Grad-CAM", "Grad-CAM++", "Score-CAM"),
-    *_missing("papers", _RELEVANCE, "Layer-wise relevance propagation"),
+    *_settings(
+        "papers",
+        ("Grad-CAM", "GradCam()", "signed; `rectify=True` cuts as the paper does"),
+        ("Grad-CAM++", "GradCamPlusPlus()", ""),
+        ("Score-CAM", "ScoreCam()", ""),
+        ("Guided Grad-CAM", "Guided(GradCam(rectify=True))", ""),
+        ("Class activation mapping", "CAM()", ""),
+    ),
     *_missing("papers", _TREES, "TreeSHAP"),
     *_missing("papers", _INTERNAL, "TCAV", "Attention rollout"),
     *_missing("papers", "`Path` takes any path that is given beforehand", "Guided IG"),
@@ -202,15 +220,36 @@ ALIASES: tuple[Alias, ...] = (
         ("NeuronIntegratedGradients", "IntegratedGradients()(question.upto(layer, unit))", ""),
         ("NeuronGradientShap", "ExpectedGradients()(question.upto(layer, unit))", ""),
         ("NeuronFeatureAblation", "Occlusion()(question.upto(layer, unit))", ""),
+        ("LayerConductance", "Conductance()(question.after(layer))", ""),
+        ("NeuronConductance", "IntegratedGradients()(question.through(layer, unit))", ""),
+        ("InternalInfluence", "Conductance(multiply=False)(question.after(layer))", ""),
     ),
     # Changed backward passes, weighted activations, permuted features, whole texts.
-    *_missing("Captum", _RELEVANCE, "DeepLift", "DeepLiftShap", "LRP"),
-    *_missing("Captum", _RELEVANCE, "LayerDeepLift", "LayerDeepLiftShap", "LayerLRP"),
-    *_missing("Captum", _RELEVANCE, "NeuronDeepLift", "NeuronDeepLiftShap"),
-    *_missing("Captum", _GUIDED, "GuidedBackprop", "Deconvolution", "GuidedGradCam"),
-    *_missing("Captum", _GUIDED, "NeuronGuidedBackprop", "NeuronDeconvolution"),
-    *_missing("Captum", _CAM, "LayerGradCam"),
-    *_missing("Captum", _INTERNAL, "LayerConductance", "NeuronConductance", "InternalInfluence"),
+    *_settings(
+        "Captum",
+        ("DeepLift", "DeepLift()", "a module reused or a functional ReLU is heard, too"),
+        ("DeepLiftShap", "DeepLift()", "its baselines are `removal=Background(rows)`"),
+        ("LRP", "LRP()", "its epsilon rule everywhere is `LRP(Composite())`"),
+        ("GuidedBackprop", "GuidedBackprop()", ""),
+        ("Deconvolution", "Deconvnet()", ""),
+    ),
+    *_code(
+        "Captum",
+        ("LayerDeepLift", "DeepLift()(question.after(layer))", ""),
+        ("LayerDeepLiftShap", "DeepLift()(question.after(layer))", "over `Background(rows)`"),
+        ("LayerLRP", "LRP()(question.after(layer))", ""),
+        ("NeuronDeepLift", "DeepLift()(question.upto(layer, unit))", ""),
+        ("NeuronDeepLiftShap", "DeepLift()(question.upto(layer, unit))", "over `Background(rows)`"),
+        ("NeuronGuidedBackprop", "GuidedBackprop()(question.upto(layer, unit))", ""),
+        ("NeuronDeconvolution", "Deconvnet()(question.upto(layer, unit))", ""),
+    ),
+    *_code(
+        "Captum",
+        ("LayerGradCam", "GradCam()(question.after(layer, Pixels()))", ""),
+    ),
+    *_settings(
+        "Captum", ("GuidedGradCam", "Guided(GradCam(rectify=True))", "bilinear; nearest there")
+    ),
     *_missing(
         "Captum",
         'Qii("unary") draws a feature anew from the background',
@@ -253,7 +292,7 @@ ALIASES: tuple[Alias, ...] = (
         ("feature_perturbation", "removal=Background(rows)", "or `Conditional(rows)`"),
     ),
     *_missing("shap", _TREES, "TreeExplainer", "GPUTreeExplainer"),
-    *_missing("shap", _RELEVANCE, "DeepExplainer"),
+    *_settings("shap", ("DeepExplainer", "DeepLift()", "its data are `removal=Background(rows)`")),
     *_missing("shap", "`ExactShapley()` asks any model", "AdditiveExplainer"),
     *_missing("shap", "", "approximate_interactions"),
     # lime: its explainers differ in the neighbourhood that they draw from.
@@ -294,29 +333,46 @@ ALIASES: tuple[Alias, ...] = (
         ("Occlusion", "Occlusion", ""),
     ),
     *_code("zennit", ("attr_output", "target=Output(index)", "or any other target")),
-    *_missing("zennit", _RELEVANCE, "EpsilonGammaBox", "EpsilonPlus", "EpsilonPlusFlat"),
-    *_missing("zennit", _RELEVANCE, "EpsilonAlpha2Beta1", "EpsilonAlpha2Beta1Flat"),
-    *_missing("zennit", _RELEVANCE, "Epsilon", "Gamma", "ZPlus", "AlphaBeta", "ZBox", "WSquare"),
-    *_missing("zennit", _GUIDED, "GuidedBackprop", "DeconvNet", "ExcitationBackprop"),
+    *_settings("zennit", ("DeconvNet", "Deconvnet()", "")),
+    # Its rules and composites have the same names here, under assay.methods.rules.
+    *_code(
+        "zennit",
+        ("LayerMapComposite", "LRP(Composite(map))", _COMPOSITES),
+        ("SpecialFirstLayerMapComposite", "LRP(Composite(map))", _COMPOSITES),
+        ("NameMapComposite", "LRP(Composite(map))", _COMPOSITES),
+    ),
+    *_missing("zennit", _GUIDED, "ExcitationBackprop"),
     *_missing("zennit", _GUIDED, "BetaSmooth"),
     # pytorch-grad-cam: maps of a layer, of which some are questions behind it.
     *_code(
         "pytorch-grad-cam",
         ("target_layers", "question.after(layer)", ""),
         ("ClassifierOutputTarget", "target=Output(index)", "or `target=index`"),
-        (
-            "HiResCAM",
-            "InputXGradient()(question.after(layer, Pixels()))",
-            "signed; rectified and scaled there",
-        ),
-        (
-            "AblationCAM",
-            "Occlusion()(question.after(layer, Labels(map)))",
-            "the loss without each channel; weights of a map there",
-        ),
+        ("reshape_transform", "GradCam(layer, grid=(14, 14))", "class and register tokens dropped"),
+        ("GradCAMElementWise", "LayerCam()(question.after(layer, Pixels()))", "rectified by slope"),
     ),
-    *_missing("pytorch-grad-cam", _CAM, "GradCAM", "GradCAMPlusPlus", "ScoreCAM", "XGradCAM"),
-    *_missing("pytorch-grad-cam", _CAM, "EigenCAM", "LayerCAM", "FullGrad"),
+    *_settings(
+        "pytorch-grad-cam",
+        ("HiResCAM", "HiResCam()", "signed; rectified and scaled there"),
+        ("AblationCAM", "AblationCam()", "a channel is set to 0; to its least less 1e7 there"),
+        ("XGradCAM", "XGradCam()", ""),
+        ("EigenCAM", "EigenCam()", "its sign is fixed by a rule"),
+        ("LayerCAM", "LayerCam()", ""),
+    ),
+    *_missing("pytorch-grad-cam", _CAM, "FullGrad"),
+    # innvestigate: its analyzers by name; the presets are composites.
+    *_settings(
+        "innvestigate",
+        ("gradient", "Gradient()", ""),
+        ("guided_backprop", "GuidedBackprop()", ""),
+        ("deconvnet", "Deconvnet()", ""),
+        ("input_t_gradient", "InputXGradient()", ""),
+        ("lrp.sequential_preset_a", "LRP(EpsilonPlus())", ""),
+        ("lrp.sequential_preset_a_flat", "LRP(EpsilonPlusFlat())", ""),
+        ("lrp.sequential_preset_b", "LRP(EpsilonAlpha2Beta1())", ""),
+        ("lrp.sequential_preset_b_flat", "LRP(EpsilonAlpha2Beta1Flat())", ""),
+        ("deep_taylor", "LRP(EpsilonPlus())", "z-plus for convolutions, epsilon for dense layers"),
+    ),
     # Quantus: metrics alone.
     *_settings(
         "Quantus",

@@ -10,9 +10,12 @@ nothing.
 - `layers`: a network cut at a layer
 - `places`: layers by name or as modules, and parts of their outputs
 - `graph`: capture with torch.fx
+- `breakpoints`: where a network that is linear piece by piece bends along a line
 - `fast_forms`: the two faster forms behind one class, and when they are stale
 - `fused`: a captured network with its batch norms folded
 - `incremental`: rows that differ from their input in a patch, recomputed only where it reaches
+- `operations`: the forward heard operation by operation, for rules that give them other slopes
 
 `incremental` is over 500 lines: one interpreter, with what each kind of operation makes of a patch.
+`breakpoints` is, too: one watch, with what each kind of operation makes of a signal.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias, final
@@ -22,6 +23,7 @@ from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, Model, checked, digest
 from assay.models.networks import graph
 from assay.models.networks.decisions import watched
+from assay.models.networks.operations.interception import Interception
 from assay.models.networks.places import Place, name_of, uncalled_advice, with_rows
 
 _LONGEST = 300  # letters of a foreign message that are repeated
@@ -29,9 +31,17 @@ _BY_ROWS = "Cut at a layer whose output counts inputs in its first dimension."
 _CARRIED = "carried "  # before the number of a tensor that travels beside the activation
 
 
+def _has_places(output: Any, rows: int) -> bool:
+    if not isinstance(output, Tensor) or output.dim() not in (4, 5) or len(output) != rows:
+        return False
+    return output.shape[2:].numel() > 1
+
+
 class Layered(Model):
     """A network whose layers have names."""
 
+    interception: Interception | None = None
+    """Who hears its forwards, while somebody does."""
     plain: nn.Module
     called: nn.Module
     """The module without a compiler around it: hooks are heard by it alone."""
@@ -40,6 +50,64 @@ class Layered(Model):
     @abstractmethod
     def start_afresh(self) -> None:
         """Takes back what the forward before has written on the module, within a session."""
+
+    def last_layer_with_places(self, rows: Rows, context: Mapping[str, Any]) -> str:
+        self.require(Ability.LAYERS, "layers with places")
+        self.start_afresh()
+        calls: list[str] = []
+        times: Counter[str] = Counter()
+
+        def heard(name: str) -> Callable[..., None]:
+            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+                times[name] += 1
+                if _has_places(output, len(rows[0])):
+                    calls.append(name)
+
+            return hook
+
+        with ExitStack() as stack:
+            for name, module in self.plain.named_modules():
+                if name and not isinstance(module, torch.jit.ScriptModule):
+                    handle = module.register_forward_hook(heard(name))
+                    stack.callback(handle.remove)
+            if "torch._dynamo" in sys.modules:
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            self.called(*graph.copies(rows), **context)
+        once = [name for name in calls if times[name] == 1]
+        if once:
+            return once[-1]
+        raise AbilityError(
+            expected=f"a layer of {self.name} whose output has places, (channels, height, width)",
+            got="none in a forward of the first input",
+            advice=(
+                "Layers of tokens are mapped with the grid that they lie on: "
+                "GradCam(layer, grid=(14, 14))."
+            ),
+        )
+
+    @contextmanager
+    def heard_by(self, interception: Interception) -> Iterator[None]:
+        self.require(Ability.OPERATIONS, "rules for its operations")
+        interception.learn_names(self.plain)
+        outer = self.interception
+        self.interception = interception
+        try:
+            yield
+        finally:
+            self.interception = outer
+
+    @contextmanager
+    def hearing(self, tensors: Sequence[Any]) -> Iterator[None]:
+        """A forward of these tensors is heard, if anybody hears this network's."""
+        if self.interception is None:
+            yield
+            return
+        with ExitStack() as stack:
+            # What is compiled runs without torch's interface, and would not be heard.
+            if "torch._dynamo" in sys.modules:
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(self.interception.over(tensors))
+            yield
 
     @abstractmethod
     def ask_one_by_one(self) -> None:
@@ -111,6 +179,9 @@ class _Cut(Model):
 
     def session(self, *, slopes: bool) -> Any:
         return self.network.session(slopes=slopes)
+
+    def heard_by(self, interception: Any) -> Any:
+        return self.network.heard_by(interception)
 
     def first_call(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:
         outputs, taken_out = watched(self.call, rows, context)
@@ -194,7 +265,10 @@ class Upto(_Cut):
         # Hooks are heard by the plain module alone: a compiled one may have inlined the layer.
         with _hooked(self.network.plain, self.places, stop):
             try:
-                self.network.called(*rows, **context)
+                if self.network.interception is not None:
+                    rows = graph.copies(rows)
+                with self.network.hearing(rows):
+                    self.network.called(*rows, **context)
             except _Reached:
                 pass
             except Exception:
@@ -404,7 +478,8 @@ class After(_Cut):
         activations = copies[: len(self.places)]
         beside = copies[len(self.places) :]
         if self.split is not None:
-            return self.network.output(self.split.behind.forward(*activations, *beside))
+            with self.network.hearing(activations):
+                return self.network.output(self.split.behind.forward(*activations, *beside))
         # What is carried are then the inputs: the forward runs from the start, and hooks exchange
         # what the layers give for the activations that are asked about.
         original = {name: value for name, value in context.items() if name not in names}
@@ -415,7 +490,7 @@ class After(_Cut):
             is_common = number < len(self._common) and self._common[number]
             return self.places[number].exchange(output, activations[number], is_common)
 
-        with _hooked(self.network.plain, self.places, exchange):
+        with _hooked(self.network.plain, self.places, exchange), self.network.hearing(activations):
             outputs = self.network.output(self.network.called(*beside, **original))
         self._check_called(exchanged)
         return outputs
@@ -424,6 +499,37 @@ class After(_Cut):
         for place, count in zip(self.places, calls):
             if count != 1:
                 raise self._not_once(place, count)
+
+
+@final
+class Through(_Cut):
+    """The network whose slopes pass through some units of a layer alone.
+
+    It answers like the network. What the other units pass on, and what skips past the layer, is
+    taken as constant by the backward pass.
+    """
+
+    def __init__(self, rest: After, units: Any, mask: Tensor) -> None:
+        super().__init__(rest.network, rest.places)
+        self.rest = rest
+        self.units = units
+        self._mask = mask
+
+    @property
+    def name(self) -> str:
+        return f"{self.network.name} through {self.units!r} of {self.layer}"
+
+    def call(self, rows: Rows, context: Mapping[str, Any], memory_format: int = 0) -> Tensor:
+        layers, beside = self.rest.before(rows, context, memory_format)
+        (activation,) = layers
+        fixed = activation.detach()
+        # The same numbers: a difference of equal ones is 0.
+        open_part = (activation - fixed) * self._mask.to(activation.device, activation.dtype)
+        carried = names_of([tensor.detach() for tensor in beside])
+        return self.rest.call((fixed + open_part,), {**context, **carried}, memory_format)
+
+    def cut_upto(self, layer: Any, output: Any = None) -> Model:
+        return self.network.cut_upto(layer, output)
 
 
 def names_of(carried: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from assay.errors import InputError, KindError, ModelError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, LocalChange, Model, checked, digest
 from assay.models.identity import identity
+from assay.models.networks import graph
 from assay.models.networks import layers as cut
 from assay.models.networks.by_name import behind_names
 from assay.models.networks.decisions import ONE_BY_ONE, watched
@@ -98,7 +99,7 @@ class Network(cut.Layered):
         self.plain = behind_names(self.called)
         # Hooks, and so layers, are not heard by scripted modules.
         scripted = isinstance(module, torch.jit.ScriptModule)
-        self.abilities = frozenset({Ability.GRADIENT, Ability.LAYERS})
+        self.abilities = frozenset({Ability.GRADIENT, Ability.LAYERS, Ability.OPERATIONS})
         if scripted:
             self.abilities = frozenset({Ability.GRADIENT})
         # Channels-last is an order of images: worth trying where they are convolved.
@@ -180,6 +181,11 @@ class Network(cut.Layered):
 
     def _forward(self, rows: Rows, context: Mapping[str, Any], memory_format: int) -> Any:
         self.start_afresh()
+        if self.interception is not None:
+            # The module as it was written: copies, since it may write on them.
+            rows = graph.copies(rows)
+            with self.hearing(rows):
+                return self.output(self.called(*arranged(rows, memory_format), **context))
         # The module itself, where no faster form is open.
         runner: Callable[..., Any] = self.module
         if self._forms is not None:

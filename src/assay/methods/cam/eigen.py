@@ -1,0 +1,51 @@
+"""Eigen-CAM: the main direction of a layer's activations, with a sign that is fixed by a rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from assay.methods.cam.maps import ActivationMap, Layer, activations_of
+
+
+@final
+@dataclass(frozen=True)
+class EigenCam(ActivationMap):
+    """How far each place lies along the direction in which the activations vary most.
+
+    M(u) = (A(u) - mean A) . v, v the first right singular vector of the centred activations
+    (Muhammad and Yeasin 2020, equation 3)
+
+    Settings:
+        layer: its name or module; the last one with places where nothing is said.
+        rectify: whether what is negative is cut off.
+        grid: the grid of a layer of tokens.
+
+    A singular vector has no sign of its own: here the place where the activations are largest in
+    sum is positive (of several, the first). It says where the network looks and not for which
+    class. Cost: one forward pass up to the layer. Values: a map in units of the activations,
+    upsampled to the input's pixels.
+
+    >>> EigenCam("layer4")
+    EigenCam(layer='layer4', rectify=False, grid=None)
+    """
+
+    layer: str | nn.Module | None = None
+    rectify: bool = False
+    grid: tuple[int, int] | None = None
+    cost: ClassVar[str] = "1 forward"
+
+    def map_of(self, layer: Layer) -> Tensor:
+        activations = activations_of(layer)
+        places = activations.flatten(2).mT.to(torch.float64)
+        centred = places - places.mean(1, keepdim=True)
+        # Of the smaller of two matrices: channels may be thousands, places some dozens.
+        _, _, directions = torch.linalg.svd(centred, full_matrices=False)
+        along = (centred @ directions[:, 0, :, None]).squeeze(2)
+        strongest = places.abs().sum(2).argmax(1, keepdim=True)
+        signs = torch.where(along.gather(1, strongest) >= 0, 1.0, -1.0)
+        signed: Tensor = along * signs
+        return signed.view(len(activations), *activations.shape[2:])

@@ -1,0 +1,190 @@
+"""What all class activation maps have in common: a layer, its activations and slopes, and places.
+
+A subclass makes of activations A and slopes G, both (n, channels, *places), a signed map over the
+places. Asked behind a layer the answer is the map at the layer's own resolution; asked of the network
+it is upsampled to the places of the input (bilinear, pixel centres aligned, as in the paper).
+Rectifying and scaling are not done behind anybody's back: `rectify` says the one, a picture does the
+other.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from assay.answers.attribution import Kind
+from assay.errors import AbilityError, InputError, SettingError
+from assay.features.images import Pixels
+from assay.inputs.places import Places, places_in, places_of
+from assay.methods.base import Estimate, Method
+from assay.models.base import Ability
+from assay.question.question import Question
+
+_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A question behind a layer, whose activations lie at places.
+
+    Settings:
+        question: what is asked of the rest of the network, whose inputs are the activations.
+        whole: what was asked, of the network or of that rest.
+        places: where in a row of activations each place is.
+        skipped: how many tokens come before those that lie on the grid.
+    """
+
+    question: Question
+    whole: Question
+    places: Places
+    skipped: int = 0
+
+    def unfolded(self, rows: Tensor) -> Tensor:
+        """Rows of activations or of slopes as (n, channels, *places)."""
+        if not self.skipped:
+            return self.places.channels_first(rows)
+        channels = self.places.channels
+        tokens = rows.reshape(len(rows), -1, channels)[:, self.skipped :]
+        return tokens.movedim(-1, 1).reshape(len(rows), channels, *self.places.shape)
+
+
+class ActivationMap(Method):
+    """A map over the places of a layer. A subclass is a frozen dataclass with these settings and
+    `map_of`.
+
+    Settings:
+        layer: its name or module; on a question behind a layer that one, else the last layer whose
+            output has places.
+        rectify: whether what is negative in the map is cut off, as the papers do.
+        grid: the grid of a layer of tokens, (rows, columns): the tokens before it (class, registers)
+            are left out.
+    """
+
+    layer: str | nn.Module | None
+    rectify: bool
+    grid: tuple[int, int] | None
+    needs = frozenset({Ability.LAYERS})
+    cost: ClassVar[str] = "1 gradient behind the layer"
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.WEIGHT
+
+    def check(self, question: Question) -> None:
+        # Half a network has no layers to cut at, and needs none.
+        if not question.is_behind_layer:
+            super().check(question)
+        if self.grid is not None and min(self.grid) < 1:
+            raise SettingError(
+                expected="a grid of at least one row and column of tokens",
+                got=self.grid,
+                advice="A vision transformer of 224 pixels and patches of 16 has grid=(14, 14).",
+            )
+
+    @abstractmethod
+    def map_of(self, layer: Layer) -> Tensor:
+        """The signed map (n, *places) at the layer's resolution."""
+
+    def values(self, question: Question, seed: int) -> Estimate:
+        layer, name = self._layer(question)
+        signed = self.map_of(layer).to(question.x.dtype)
+        if self.rectify:
+            signed = signed.clamp_min(0)
+        if question.is_behind_layer:
+            return Estimate(_at_layer(question, layer, signed))
+        notes = {"map": "x".join(map(str, layer.places.shape)), "mapped": name}
+        return Estimate(_at_inputs(question, signed), notes=notes)
+
+    def _layer(self, question: Question) -> tuple[Layer, str]:
+        if question.is_behind_layer:
+            return self._placed(question, question, "the layer"), "the layer"
+        name = self.layer
+        if name is None:
+            name = question.last_layer_with_places()
+        return self._placed(question.after(name), question, repr(name)), str(name)
+
+    def _placed(self, behind: Question, whole: Question, name: str) -> Layer:
+        """The layer with its places, or a refusal that says what they may be."""
+        shapes = behind.layout.shapes
+        if self.grid is not None and len(shapes) == 1 and len(shapes[0]) == 2:
+            tokens, channels = shapes[0]
+            skipped = tokens - math.prod(self.grid)
+            if skipped < 0:
+                raise InputError(
+                    expected=f"{name} to have a token for each place of the grid {self.grid}",
+                    got=f"{tokens} tokens",
+                    advice="The grid is the image's side over the side of a patch, by rows and columns.",
+                )
+            return Layer(behind, whole, Places(self.grid, channels, len(self.grid)), skipped)
+        if len(shapes) != 1 or len(shapes[0]) < 3:
+            raise InputError(
+                expected=f"{name} to have places, (channels, height, width)",
+                got=behind.layout.describe(),
+                advice=(
+                    f"A layer of tokens is mapped with {type(self).__name__}(layer, grid=(14, 14)); "
+                    "else name a convolution."
+                ),
+            )
+        axes = "HWC" if self._is_channels_last(shapes[0]) else None
+        return Layer(behind, whole, places_in(shapes[0], axes, type(self).__name__))
+
+    def _is_channels_last(self, shape: tuple[int, ...]) -> bool:
+        """Whether the grid that was said is that of the first axes: Swin's layers are (h, w, c)."""
+        return self.grid is not None and len(shape) == 3 and tuple(shape[:2]) == self.grid
+
+
+def slopes_of(layer: Layer, who: str) -> Tensor:
+    """The slopes of the target at the activations, or the refusal of a layer that it does not reach."""
+    slopes = _precise(layer.unfolded(layer.question.slope()))
+    if not bool(slopes.any()):
+        raise AbilityError(
+            expected=f"a layer that the target depends on, for {who}",
+            got="slopes that are 0 everywhere",
+            advice=(
+                "The last block of a transformer hands its class token on alone: take the block "
+                "before it, or the norm inside it. A target of saturated probabilities has slopes "
+                "of 0, too: explain the logit."
+            ),
+        )
+    return slopes
+
+
+def activations_of(layer: Layer) -> Tensor:
+    """The activations (n, channels, *places), in the precision that maps are worked out in."""
+    return _precise(layer.unfolded(layer.question.x))
+
+
+def _precise(maps: Tensor) -> Tensor:
+    """At least single precision: powers of half-precision slopes underflow."""
+    return maps if maps.dtype == torch.float64 else maps.to(torch.float32)
+
+
+def upsampled(maps: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Maps (n, k, *places) at another resolution, linear between the centres of places."""
+    return interpolate(maps, size=shape, mode=_MODES[len(shape)], align_corners=False)
+
+
+def _at_inputs(question: Question, signed: Tensor) -> Tensor:
+    """A map at the input's places, averaged over what a feature owns."""
+    axes = question.features.axes if isinstance(question.features, Pixels) else None
+    places = places_of(question.layout, axes, "a class activation map")
+    larger = upsampled(signed.unsqueeze(1), places.shape).flatten(1)
+    return question.pool(places.spread(larger), pooling="mean")
+
+
+def _at_layer(question: Question, layer: Layer, signed: Tensor) -> Tensor:
+    """A map at the layer's own places, averaged over what a feature owns."""
+    if layer.skipped:
+        raise InputError(
+            expected="a map of tokens at the input's pixels",
+            got="a question behind the layer, whose other tokens are on no place",
+            advice="Ask the network itself, and name the layer in the method's settings.",
+        )
+    return question.pool(layer.places.spread(signed.flatten(1)), pooling="mean")

@@ -1,0 +1,281 @@
+"""What adds up, adds up on networks of every kind of operation, and each leaves no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+import assay
+from assay import LRP, DeepLift, GuidedBackprop
+from assay.errors import AbilityError
+from assay.methods.rules import (
+    AttentionAware,
+    ConservativeAttention,
+    EpsilonAlpha2Beta1,
+    EpsilonAlpha2Beta1Flat,
+    EpsilonGammaBox,
+    EpsilonPlus,
+    EpsilonPlusFlat,
+)
+from rule_networks import DOUBLE, NETWORKS
+from toys import randn, randomised
+
+NETS = {name: case.make() for name, case in NETWORKS.items()}
+EVERY = pytest.mark.parametrize("name", NETWORKS)
+
+CONSTANT = ("sigmoid", "softmax", "log_softmax", "softmin", "rsub")
+"""Networks through which no relevance passes where sigmoid and softmax are held constant."""
+
+
+def ask(name: str, rows: int = 3, **more: Any) -> assay.Question:
+    case = NETWORKS[name]
+    removal = assay.Baseline(case.inputs(7)[:rows])
+    return assay.Question(NETS[name], case.inputs()[:rows], target=1, removal=removal, **more)
+
+
+def sums_to(values: Tensor, difference: Tensor) -> None:
+    scale = float(difference.abs().max())
+    torch.testing.assert_close(values.flatten(1).sum(1), difference, rtol=0, atol=1e-9 * scale)
+
+
+def difference(net: nn.Module, x: Tensor, base: Tensor) -> Tensor:
+    with torch.no_grad():
+        given: Tensor = net(x)[:, 1] - net(base)[:, 1]
+    return given
+
+
+def balanced(attribution: assay.Attribution) -> None:
+    account = attribution.facts["conservation"]
+    total = abs(account["output"]) + sum(abs(share) for share in account["absorbed"].values())
+    assert abs(account["unaccounted"]) <= 1e-9 * total, account
+
+
+@EVERY
+@pytest.mark.parametrize("rule", ["rescale", "reveal_cancel"])
+def test_deep_lift_sums_to_the_difference(name: str, rule: Any) -> None:
+    case = NETWORKS[name]
+    attribution = DeepLift(rule)(ask(name))
+    sums_to(attribution.values, difference(NETS[name], case.inputs(), case.inputs(7)))
+    assert attribution.facts["operations"]
+
+
+@EVERY
+@pytest.mark.parametrize(
+    "composite",
+    [EpsilonPlusFlat(), AttentionAware(gamma=0.25)],
+)
+def test_relevance_is_accounted_for(name: str, composite: Any) -> None:
+    if name == "vector: divided by signal":
+        pytest.skip("nothing but a size hangs on the inputs")
+    balanced(LRP(composite)(ask(name)))
+
+
+@EVERY
+def test_relevance_without_softmax_and_biases_conserves(name: str) -> None:
+    """Ali et al. 2022: what is held constant absorbs nothing."""
+    composite = ConservativeAttention(epsilon=0.0, bias="ignore")
+    if name.removeprefix("vector: ") in (*CONSTANT, "divided by signal"):
+        with pytest.raises(AbilityError):
+            LRP(composite)(ask(name))
+        return
+    attribution = LRP(composite)(ask(name))
+    balanced(attribution)
+    account = attribution.facts["conservation"]
+    # What is left are constants that are added in the forward itself.
+    if not set(account["absorbed"]) - {"softmax"}:
+        assert account["input"] == pytest.approx(account["output"], rel=1e-9)
+
+
+@EVERY
+@pytest.mark.parametrize(
+    "method",
+    [LRP(EpsilonGammaBox(-5.0, 5.0)), GuidedBackprop()],
+)
+def test_an_input_is_answered_as_it_is_alone(name: str, method: Any) -> None:
+    if name == "vector: divided by signal" and isinstance(method, LRP):
+        pytest.skip("nothing but a size hangs on the inputs")
+    whole = method(ask(name)).values
+    alone = method(ask(name, rows=1)).values
+    scale = float(whole.abs().max())
+    torch.testing.assert_close(whole[:1], alone, rtol=0, atol=1e-10 * scale)
+
+
+# --- drawn at random
+
+COMPOSITES = st.sampled_from(
+    [
+        EpsilonPlus(),
+        EpsilonPlusFlat(),
+        EpsilonAlpha2Beta1(),
+        EpsilonAlpha2Beta1Flat(),
+        EpsilonGammaBox(-6.0, 6.0),
+        AttentionAware(gamma=0.5),
+        ConservativeAttention(),
+    ]
+)
+
+
+@st.composite
+def blocks(draw: Any, channels: int = 4) -> Callable[[Tensor], Tensor]:
+    """A layer or a block that takes and gives 4 channels, with layers of its own."""
+    kind = draw(
+        st.sampled_from(
+            [
+                "convolution",
+                "transposed",
+                "max_pool",
+                "avg_pool",
+                "residual",
+                "dense",
+                "norm",
+                "gate",
+                "activation",
+                "attention",
+            ]
+        )
+    )
+    seed = draw(st.integers(0, 9))
+    if kind == "convolution" or kind == "transposed":
+        make = nn.Conv2d if kind == "convolution" else nn.ConvTranspose2d
+        groups, stride, dilation = draw(
+            st.tuples(st.sampled_from([1, 2, 4]), st.integers(1, 2), st.integers(1, 2))
+        )
+        layer = make(
+            channels, channels, draw(st.integers(1, 3)), stride=stride, padding=draw(st.integers(0, 1)),
+            groups=groups, dilation=dilation, bias=draw(st.booleans()),
+        )  # fmt: skip
+        return randomised(layer, seed).double()
+    if kind == "max_pool":
+        kernel = draw(st.integers(1, 3))
+        return nn.MaxPool2d(
+            kernel, draw(st.integers(1, 3)), draw(st.integers(0, kernel // 2)),
+            draw(st.integers(1, 2)), ceil_mode=draw(st.booleans()),
+        )  # fmt: skip
+    if kind == "avg_pool":
+        kernel = draw(st.integers(1, 3))
+        return nn.AvgPool2d(
+            kernel, draw(st.integers(1, 3)), draw(st.integers(0, kernel // 2)),
+            draw(st.booleans()), draw(st.booleans()),
+        )  # fmt: skip
+    layer = randomised(nn.Conv2d(channels, channels, 3, padding=1), seed).double()
+    if kind == "residual":
+        return lambda h: torch.relu(layer(torch.relu(h)) + h)
+    if kind == "dense":
+        reduce = randomised(nn.Conv2d(2 * channels, channels, 1), seed).double()
+        return lambda h: reduce(torch.cat([h, torch.relu(layer(h))], 1))
+    if kind == "norm":
+        norm = draw(
+            st.sampled_from(
+                [nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.InstanceNorm2d(4, affine=True)]
+            )
+        )
+        norm = randomised(norm, seed).double()
+        return lambda h: norm(layer(h))
+    if kind == "gate":
+        return lambda h: h * torch.sigmoid(layer(h).mean((2, 3), keepdim=True))
+    if kind == "attention":
+        return lambda h: h + _attended(h)
+    return draw(
+        st.sampled_from(
+            [
+                torch.relu,
+                functional.gelu,
+                functional.silu,
+                torch.tanh,
+                torch.sigmoid,
+                nn.ELU(),
+                nn.ReLU(inplace=True),
+                nn.LeakyReLU(0.1, inplace=True),
+                nn.Hardswish(),
+                nn.Softplus(),
+            ]
+        )
+    )
+
+
+def _attended(h: Tensor) -> Tensor:
+    tokens = h.flatten(2).transpose(1, 2)
+    given = functional.scaled_dot_product_attention(tokens, tokens * 0.5, tokens)
+    return given.transpose(1, 2).reshape(h.shape)
+
+
+@st.composite
+def networks(draw: Any) -> nn.Module:
+    """A stem, one to four blocks, and a head."""
+    parts = draw(st.lists(blocks(), min_size=1, max_size=4))
+    stem = randomised(nn.Conv2d(2, 4, 3, padding=1), draw(st.integers(0, 9))).double()
+    head = randomised(nn.Linear(16, 3), 1).double()
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.head = stem, head
+            self.parts = nn.ModuleList(part for part in parts if isinstance(part, nn.Module))
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.stem(x)
+            for part in parts:
+                h = part(h)
+            return self.head(functional.adaptive_avg_pool2d(h, 2).flatten(1))
+
+    net = Net().eval()
+    hypothesis.assume(_runs(net))
+    return net
+
+
+IMAGES = randn(2, 2, 7, 7, seed=5, dtype=DOUBLE)
+REFERENCES = randn(2, 2, 7, 7, seed=6, dtype=DOUBLE)
+
+
+def _runs(net: nn.Module) -> bool:
+    """Whether the images are large enough for all of it, and not all is cut off."""
+    try:
+        with torch.no_grad():
+            moved = difference(net, IMAGES, REFERENCES)
+    except RuntimeError:
+        return False
+    return bool(moved.abs().max() > 1e-3)
+
+
+@given(networks(), st.sampled_from(["rescale", "reveal_cancel", "genomics"]))
+def test_deep_lift_of_random_networks(net: nn.Module, rule: Any) -> None:
+    question = assay.Question(net, IMAGES, target=1, removal=assay.Baseline(REFERENCES))
+    values = DeepLift(rule)(question).values
+    sums_to(values, difference(net, IMAGES, REFERENCES))
+    alone = assay.Question(net, IMAGES[1:], target=1, removal=assay.Baseline(REFERENCES[1:]))
+    scale = float(values.abs().max())
+    torch.testing.assert_close(DeepLift(rule)(alone).values, values[1:], rtol=0, atol=1e-9 * scale)
+
+
+@given(networks(), COMPOSITES)
+def test_relevance_of_random_networks(net: nn.Module, composite: Any) -> None:
+    question = assay.Question(net, IMAGES, target=1)
+    attribution = LRP(composite)(question)
+    balanced(attribution)
+    alone = LRP(composite)(assay.Question(net, IMAGES[1:], target=1)).values
+    scale = float(attribution.values.abs().max())
+    torch.testing.assert_close(alone, attribution.values[1:], rtol=0, atol=1e-9 * scale)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["image: residual", "vector: swiglu", "sequence: encoder"])
+def test_less_precise_numbers(name: str, dtype: torch.dtype) -> None:
+    case = NETWORKS[name]
+    net = case.make().to(dtype)
+    x, base = case.inputs().to(dtype), case.inputs(7).to(dtype)
+    question = assay.Question(net, x, target=1, removal=assay.Baseline(base))
+    precise = ask(name)
+    tolerance = {torch.float32: 1e-4, torch.bfloat16: 0.2}[dtype]
+    for method in (DeepLift(), LRP(AttentionAware(epsilon=0.0)), GuidedBackprop()):
+        values = method(question).values
+        expected = method(precise).values
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(values.double(), expected, rtol=0, atol=tolerance * scale)
