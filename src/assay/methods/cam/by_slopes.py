@@ -39,8 +39,8 @@ class CAM(ActivationMap):
 
     >>> import torch, assay
     >>> head = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), head, torch.nn.Linear(2, 3))
-    >>> CAM("0")(assay.Question(net, torch.rand(1, 1, 4, 4))).shape
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), head, torch.nn.Linear(2, 3))
+    >>> CAM("0")(assay.Question(net, torch.rand(1, 3, 4, 4))).shape
     (4, 4)
     """
 
