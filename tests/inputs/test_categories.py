@@ -279,3 +279,21 @@ def test_every_refusal_is_the_projects_own() -> None:
     ):
         with pytest.raises(AssayError):
             assay.Question(lambda f: np.ones(len(f)), frame, removal=assay.Background(rows))
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_what_is_missing_among_objects_comes_back_as_it_was(missing: Any) -> None:
+    """An encoder that was fitted with None does not know NaN: rows would be answered otherwise."""
+    frame = pd.DataFrame({"word": pd.Series(["a", missing, "b"], dtype=object), "size": [1, 2, 3]})
+    seen: list[Any] = []
+
+    def model(rows: pd.DataFrame) -> np.ndarray:
+        seen.extend(value for value in rows["word"] if not isinstance(value, str))
+        return np.array([float(len(str(word))) for word in rows["word"]])
+
+    question = assay.Question(
+        assay.wrap(model, missing=True), frame, removal=assay.Background(frame)
+    )
+    assert question.prediction.tolist() == [1.0, float(len(str(missing))), 1.0]
+    assert seen
+    assert all(type(value) is type(missing) for value in seen)

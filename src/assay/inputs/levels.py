@@ -48,6 +48,10 @@ class Levels:
         self.dtype = dtype
         self._values: list[Any] = []
         self._number: dict[Any, int] = {}
+        # What stands for a missing value in a column of objects: None, NaN and NaT are not the same
+        # to an encoder.
+        self._missing: Any = None
+        self._met_missing = False
         # What `write` takes from, and of how many levels of which type it was made.
         self._held: tuple[Any, Any] = ((-1, None), None)
         self.is_bool = bool(pd.api.types.is_bool_dtype(dtype))
@@ -86,6 +90,9 @@ class Levels:
         self._follow(column.dtype)
         values = column.astype(object)
         missing = values.isna().to_numpy()
+        if missing.any() and not self._met_missing:
+            self._missing = values[missing].iloc[0]
+            self._met_missing = True
         numbers = np.full(len(values), np.nan)
         present = values[~missing]
         # 1, 1.0 and True are equal to pandas: only texts are told apart by it.
@@ -201,6 +208,9 @@ class Levels:
             return pd.Series([None] * len(numbers), dtype=dtype)
         values = self._kept(dtype, lambda: pd.Series(self._values, dtype=dtype).array)
         taken = values.take(numbers, allow_fill=bool(missing.any()))
+        if missing.any() and self.dtype == object:
+            taken = np.asarray(taken, dtype=object)
+            taken[missing] = self._missing
         # A column of objects stays one, also where all that is left of it are texts.
         return pd.Series(taken, dtype=dtype)
 
