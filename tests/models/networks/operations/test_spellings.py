@@ -417,3 +417,12 @@ def test_many_calls_hold_no_more_than_one() -> None:
         for method in methods:
             method(question)
     assert tensors() <= before
+
+
+def test_operands_may_all_be_named() -> None:
+    def largest(x: Tensor) -> Tensor:
+        return torch.stack([torch.max(input=row) for row in x])
+
+    question = assay.Question(largest, torch.tensor([[1.0, 3.0], [4.0, 2.0]]))
+    expected = torch.tensor([[0.0, 3.0], [4.0, 0.0]])
+    torch.testing.assert_close(assay.DeepLift()(question).values, expected, rtol=0, atol=0)

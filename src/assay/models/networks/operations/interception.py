@@ -252,7 +252,8 @@ class Interception(TorchFunctionMode, ABC):
         args, kwargs, asked_in_place = without_in_place(func, args, kwargs)
         in_place = in_place or asked_in_place
         # The larger of two, not the largest along a dimension.
-        if name in ("max", "min") and isinstance((*args, kwargs.get("other"))[1], Tensor):
+        other = args[1] if len(args) > 1 else kwargs.get("other")
+        if name in ("max", "min") and isinstance(other, Tensor):
             name += "imum"
         kind = kind_of(name, len(heard))
         # The reciprocal of a signal is not affine.

@@ -112,11 +112,6 @@ _TABLE: dict[str, OperationKind] = {
     **dict.fromkeys(STOPS, OperationKind.STOP),
 }
 
-_KEPT = _words("rsub")
-"""Names that begin with a letter that is stripped of others: `__rmul__` is `mul` with its operands
-in the other order, which is the same, but `rsub` is an operation of its own.
-"""
-
 _SPELLINGS = {
     "truediv": "div",
     "itruediv": "div",
