@@ -36,8 +36,8 @@ from assay.registry.aliases import Alias
 T = TypeVar("T")
 
 # Where classes with settings live: every file of these wings, and these files.
-_WINGS = (assay.methods, assay.metrics, assay.features, assay.removals)
-_FILES = (assay.targets, assay.perturbations)
+_WINGS = (assay.methods, assay.metrics, assay.features, assay.removals, assay.targets)
+_FILES = (assay.perturbations,)
 
 _MOST_SHOWN = 200  # characters of a text that a refusal quotes
 
