@@ -24,7 +24,7 @@ from torch import Tensor
 from assay import engine, extensions
 from assay.answers.attribution import Attribution, Kind
 from assay.answers.provenance import versions
-from assay.errors import AbilityError, InputError, KindError, asking
+from assay.errors import AbilityError, InputError, KindError, ModelError, asking
 from assay.features.partition import Partition
 from assay.inputs.tensors import TensorLayout
 from assay.models.base import Ability, finite
@@ -81,6 +81,8 @@ class Method(Settings, ABC):
     """Model evaluations per input, in words: a table of the docs shows it."""
     around: ClassVar[bool] = False
     """Whether it is made around another method, whose needs it has."""
+    quadrature: ClassVar[bool] = False
+    """Whether completeness is kept up to the error of an integral, which the gap then tells."""
 
     @abstractmethod
     def values(self, question: Question, seed: int) -> Tensor | Estimate:
@@ -403,6 +405,21 @@ class Method(Settings, ABC):
         values = values.to(question.precision)
         return replace(estimate, values=values)
 
+    def _check_sum(self, gap: Tensor, excused: Tensor) -> None:
+        """Refuses values that do not add up as promised: a promise is no figure to be printed."""
+        broken = (gap.abs() > excused).nonzero()[:, 0].tolist()
+        if broken:
+            first = broken[0]
+            raise ModelError(
+                expected=f"values of {self!r} that add up to the prediction less the base",
+                got=f"a gap of {float(gap[first]):.3g} at input {first}",
+                advice=(
+                    "Something answers differently from one call to the next, or a method of your "
+                    "own promises completeness and does not keep it; where numbers of single "
+                    "precision cancel, ask in double."
+                ),
+            )
+
     def _warn_of_nothing(self, question: Question) -> None:
         warnings.warn(
             f"{question.removal!r} leaves all {question.n} inputs as they are, so that every value "
@@ -430,6 +447,11 @@ class Method(Settings, ABC):
             # Of what the model said, before it is rounded to the inputs' precision.
             total = join.values.to(prediction.dtype).sum(1)
             gap = (prediction - base - total).to(join.values.dtype)
+            rounding = _coarsest(gap, prediction, question.x)
+            # Sums of half precision are off by more than can be told from a broken promise.
+            if not self.quadrature and rounding <= torch.finfo(torch.float32).eps:
+                size = _largest_part(prediction, base, join.values)
+                self._check_sum(gap, size * rounding**0.5)
         if min(join.players) < join.partition.count:
             facts["players"] = join.players
         if max(join.players) == 0:
@@ -456,6 +478,17 @@ class Method(Settings, ABC):
             index=question.index if len(join.values) == question.n else None,
             present=join.present_in_all(),
         )
+
+
+def _coarsest(*numbers: Tensor) -> float:
+    """The largest rounding among the number types of these."""
+    return max(torch.finfo(each.dtype).eps for each in numbers if each.is_floating_point())
+
+
+def _largest_part(prediction: Tensor, base: Tensor, values: Tensor) -> Tensor:
+    """The size (n,) of the numbers whose rounding a sum carries."""
+    ends = torch.maximum(prediction.abs(), base.abs())
+    return torch.maximum(ends, values.abs().sum(1).to(ends.dtype))
 
 
 @final

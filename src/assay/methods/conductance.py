@@ -65,6 +65,7 @@ class Conductance(Method):
     multiply: bool = True
     needs = frozenset({Ability.GRADIENT})
     cost: ClassVar[str] = "steps rows and steps gradients"
+    quadrature: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_quadrature(self.rule, self.steps)
