@@ -105,3 +105,18 @@ def test_a_base_that_is_no_number_names_the_absent_input() -> None:
         AssayError, match=r"rows with everything removed\. The absent.*another base"
     ):
         question.base  # noqa: B018
+
+
+def test_a_background_of_other_columns_names_those_that_differ() -> None:
+    rows = pd.DataFrame({"age": [1.0, 2.0], "city": ["Rome", "Bonn"]})
+    removal = assay.Background(rows)
+    with pytest.raises(InputError, match="rows with 'city' as well"):
+        assay.Question(lambda frame: frame.age, rows[["age"]], removal=removal)
+    with pytest.raises(InputError, match="rows without 'zip'"):
+        assay.Question(lambda frame: frame.age, rows.assign(zip=1.0), removal=removal)
+
+
+def test_one_row_of_a_table_is_no_list_of_texts() -> None:
+    row = pd.DataFrame({"age": [1.0], "city": ["Rome"]}).iloc[0]
+    with pytest.raises(InputError, match=r"frame\.iloc\[\[i\]\]"):
+        assay.Question(lambda frame: frame.age, row)

@@ -9,7 +9,7 @@ that pipelines with encoders of their own see what they were fitted on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
@@ -102,9 +102,12 @@ class TableLayout(Layout):
         missing = [name for name in self.columns if name not in raw.columns]
         if missing or raw.columns.has_duplicates or len(raw.columns) != len(self.columns):
             raise InputError(
-                expected=f"the columns {list(self.columns)}",
-                got=list(raw.columns),
-                advice="Select them by name: frame[inputs.columns].",
+                expected=f"rows with the columns of the inputs, {list(self.columns)}",
+                got=_difference(missing, raw.columns, self.columns),
+                advice=(
+                    "Select them by name, frame[inputs.columns]; a column that the model needs "
+                    "belongs to the inputs as well."
+                ),
             )
         return raw[list(self.columns)]
 
@@ -154,6 +157,16 @@ class TableLayout(Layout):
         hashes = pd.util.hash_pandas_object(frame, index=False, categorize=False)
         keys = rng.identities([key.tobytes() for key in hashes.to_numpy()])
         return keys.to(rows.device)
+
+
+def _difference(missing: Sequence[Any], given: Iterable[Any], wanted: Sequence[Any]) -> str:
+    """Which columns rows lack, or have beside those of the inputs, in words."""
+    if missing:
+        return f"rows without {', '.join(map(repr, missing))}"
+    more = [name for name in given if name not in wanted]
+    if more:
+        return f"rows with {', '.join(map(repr, more))} as well"
+    return f"rows with columns of the same name, {list(given)}"
 
 
 def _as_texts(column: pd.Series[Any]) -> pd.Series[Any]:

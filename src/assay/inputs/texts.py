@@ -45,7 +45,7 @@ def texts_of(raw: Any) -> list[str] | None:
                 got=f"{_shown(entry)} as input {place}",
                 advice=(
                     "Leave missing texts out or write '' for them; bytes become a text by "
-                    "text.decode('utf-8')."
+                    "text.decode('utf-8'). One row of a table stays a table: frame.iloc[[i]]."
                 ),
             )
     return [str(entry) for entry in entries]

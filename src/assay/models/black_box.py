@@ -6,6 +6,7 @@ import numbers
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from itertools import combinations
 from typing import Any, final
 
 import numpy as np
@@ -135,7 +136,7 @@ class Estimator(Model):
             return self.declared_classes
         if self.method == "predict":
             return None
-        return labels_of(self.estimator)
+        return labels_of_scores(self.estimator, self.method)
 
     @property
     def columns(self) -> tuple[Any, ...] | None:  # type: ignore[override]
@@ -215,6 +216,31 @@ def labels_of(estimator: Any, part: int | None = None) -> tuple[Any, ...] | None
     return tuple(array.tolist())
 
 
+def labels_of_scores(estimator: Any, method: str) -> tuple[Any, ...] | None:
+    """What the columns of a method's scores speak for: classes, or one rather than another.
+
+    Support vector machines may give a score for each pair of classes; of three classes there are
+    three pairs, so that the number of columns does not tell.
+    """
+    labels = labels_of(estimator)
+    if labels is None or len(labels) < 3 or method != "decision_function":
+        return labels
+    if not _scores_pairs(estimator):
+        return labels
+    return tuple(f"{a} rather than {b}" for a, b in combinations(labels, 2))
+
+
+def _scores_pairs(estimator: Any) -> bool:
+    """Whether it, the last step of a pipeline or the winner of a search, scores pairs of classes."""
+    steps = getattr(estimator, "steps", None)
+    if isinstance(steps, list) and steps:
+        return _scores_pairs(steps[-1][1])
+    winner = getattr(estimator, "best_estimator_", None)
+    if winner is not None:
+        return _scores_pairs(winner)
+    return getattr(estimator, "decision_function_shape", None) == "ovo"
+
+
 @final
 class Function(Model):
     """Any callable; it is called with what the question was given: tensors for tensors, arrays for
@@ -246,7 +272,7 @@ class Function(Model):
         self.classes = None
         self.probabilities = None
         if owner is not None and whole and method in _PROBABILITIES:
-            self.classes = labels_of(owner)
+            self.classes = labels_of_scores(owner, method)
             self.probabilities = _PROBABILITIES[method]
         # Names of the context that is handed over as arrays, since it came as such.
         self.as_arrays: frozenset[str] = frozenset()
