@@ -415,3 +415,9 @@ def test_a_fingerprint_tells_weights_and_functions_apart() -> None:
         assay.wrap(LogisticRegression(C=c).fit(X.numpy(), Y)).fingerprint() for c in (1.0, 0.1)
     ]
     assert fitted[0] != fitted[1]
+
+
+def test_weights_without_numbers_are_refused() -> None:
+    for module in (nn.Linear(3, 2, device="meta"), nn.BatchNorm1d(3, device="meta")):
+        with pytest.raises(ModelError, match="meta device"):
+            assay.wrap(module.eval())
