@@ -15,6 +15,7 @@ another) and of words out of a few, the class itself speaks first, and may put a
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import inspect
 import numbers
@@ -24,7 +25,7 @@ import typing
 from collections import abc
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ForwardRef, Literal, TypeAlias, TypeVar, Union, final
+from typing import Any, ForwardRef, Literal, Self, TypeAlias, TypeVar, Union, final
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -72,6 +73,12 @@ class Rule:
 class Settings:
     """The base of all bases whose subclasses are frozen dataclasses of settings."""
 
+    def __new__(cls, *given: Any, **named: Any) -> Self:
+        # Nothing is given where Python copies an object, or where all settings have defaults.
+        if given or named:
+            _check_names(cls, given, named)
+        return super().__new__(cls)
+
     def __post_init__(self, *given: Any) -> None:
         check(self)
         following = getattr(super(), "__post_init__", None)
@@ -84,6 +91,55 @@ class Settings:
         found: Any = cls.__post_init__
         if found is not Settings.__post_init__ and not hasattr(found, "checks_settings"):
             cls.__post_init__ = _checked(found)  # type: ignore[method-assign]
+
+
+def _check_names(kind: type, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+    """Refuses settings that a class does not have, or has to be given."""
+    if not dataclasses.is_dataclass(kind):
+        return
+    fields = [field for field in dataclasses.fields(kind) if field.init]
+    names = [field.name for field in fields]
+    placed = [field.name for field in fields if not field.kw_only]
+    unknown = [name for name in named if name not in names]
+    twice = [name for name in placed[: len(given)] if name in named]
+    needed = [name for name in _needed(fields) if name not in (*placed[: len(given)], *named)]
+    if not (unknown or twice or needed or len(given) > len(placed)):
+        return
+    raise SettingKindError(
+        expected=f"the settings of {kind.__name__}, {', '.join(names) or 'none'}",
+        got=_misnamed(unknown, twice, needed, len(given)),
+        advice=_like(unknown, names, kind.__name__),
+    )
+
+
+def _needed(fields: Iterable[dataclasses.Field[Any]]) -> list[str]:
+    """The settings that have no default."""
+    missing = dataclasses.MISSING
+    return [
+        field.name
+        for field in fields
+        if field.default is missing and field.default_factory is missing
+    ]
+
+
+def _misnamed(unknown: list[str], twice: list[str], needed: list[str], given: int) -> str:
+    if unknown:
+        return ", ".join(map(repr, unknown))
+    if twice:
+        return f"{', '.join(map(repr, twice))} twice, by place and by name"
+    if needed:
+        return f"no {' and no '.join(needed)}"
+    return f"{given} settings by place"
+
+
+def _like(unknown: list[str], names: list[str], kind: str) -> str:
+    """What was probably meant."""
+    for name in unknown:
+        parts = [known for known in names if known in name or (len(name) > 2 and name in known)]
+        near = parts or difflib.get_close_matches(name, names, n=1)
+        if near:
+            return f"Did you mean {near[0]}? help({kind}) says what each is."
+    return f"help({kind}) says what each is."
 
 
 def _checked(own: Callable[..., None]) -> Callable[..., None]:
