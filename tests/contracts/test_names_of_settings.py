@@ -45,4 +45,4 @@ def test_a_setting_that_is_missing_or_given_twice_is_named() -> None:
 def test_copies_and_signatures_stay() -> None:
     method = assay.IntegratedGradients(3)
     assert copy.deepcopy(method) == pickle.loads(pickle.dumps(method)) == method
-    assert list(inspect.signature(assay.IntegratedGradients).parameters)[0] == "steps"
+    assert next(iter(inspect.signature(assay.IntegratedGradients).parameters)) == "steps"
