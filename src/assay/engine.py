@@ -157,6 +157,12 @@ def count(rows: int, *, backward: bool = False) -> None:
             open_tally.forwards += rows
 
 
+def answered() -> int:
+    """Rows that were answered so far, for whoever began to count first."""
+    open_tallies = _tallies.get()
+    return open_tallies[0].forwards + open_tallies[0].backwards if open_tallies else 0
+
+
 def count_clipped(rows: int) -> None:
     """Notes rows whose probability was held off 0 or 1 in every tally that is open."""
     for open_tally in _tallies.get():

@@ -78,8 +78,10 @@ class AbilityError(AssayError, TypeError):
 
 class ModelError(AssayError, RuntimeError):
     """A model that misbehaves: rows that influence each other, outputs that are not finite, a
-    forward that fails.
+    forward that fails, after so many rows were `answered` for the same answer.
     """
+
+    answered = 0
 
 
 class VersionError(AssayError, ValueError):

@@ -378,3 +378,33 @@ def test_records_of_labels_and_scores_are_told_the_line_that_helps(pipeline: Any
     model = assay.wrap(classified, output=eval(line, {"torch": torch}))
     answer = assay.ExactShapley()(assay.Question(model, texts, target=1))
     assert answer.values[0].tolist() == pytest.approx([0.0, 0.25, 0.0], abs=1e-10)
+
+
+@pytest.mark.parametrize("method", [assay.ExactShapley(), assay.PermutationShapley()], ids=repr)
+def test_a_service_that_fails_midway_is_asked_for_what_is_missing(method: assay.Method) -> None:
+    """Rows that were answered are told, and a function that remembers them need not pay twice."""
+    x = np.arange(12.0).reshape(2, 6)
+    paid: list[bytes] = []
+    kept: dict[bytes, float] = {}
+
+    def service(rows: np.ndarray, limit: int) -> np.ndarray:
+        for row in rows:
+            if row.tobytes() not in kept:
+                if len(paid) >= limit:
+                    raise ConnectionError("429 Too Many Requests")
+                paid.append(row.tobytes())
+                kept[row.tobytes()] = float(row[0] * row[1] + row.sum())
+        return np.array([kept[row.tobytes()] for row in rows])
+
+    def asked(limit: int) -> assay.Attribution:
+        model = assay.wrap(lambda rows: service(rows, limit), batch_size=8)
+        return method(assay.Question(model, x), seed=3)
+
+    with pytest.raises(ModelError, match="rows were answered before, and are lost here") as raised:
+        asked(40)
+    # The clean inputs and the absent ones are among them; the last chunk is not, and nor is what
+    # showed that rows do not influence each other.
+    assert 40 - 8 < raised.value.answered < 2 * 64 + 4
+    done = asked(10**6)
+    assert len(paid) == len(set(paid)) > 40
+    assert raised.value.answered < done.facts["forwards"]

@@ -63,15 +63,19 @@ def test_certificates_see_differences_far_from_zero() -> None:
         assert (certificate.incremental, certificate.full) == (1, False)
 
 
-def test_a_model_that_remembers_breaks_its_promise() -> None:
+@pytest.mark.parametrize(("rows", "before"), [(1, 4), (3, 6)])
+def test_a_model_that_remembers_breaks_its_promise(rows: int, before: int) -> None:
+    """`before` it is asked under masks: two rows alone and together, which are the only input and
+    its absence; of three inputs all, and their absence.
+    """
     asked = {"times": 0}
 
     def remembers(x: Tensor) -> Tensor:
         asked["times"] += 1
-        return x.sum(1) + (0.5 if asked["times"] > 5 else 0.0)
+        return x.sum(1) + (0.5 if asked["times"] > before else 0.0)
 
     with pytest.raises(ModelError, match=r"a difference of 0\.5 from what it said with nothing"):
-        assay.ExactShapley()(assay.Question(remembers, torch.ones(1, 3)))
+        assay.ExactShapley()(assay.Question(remembers, torch.ones(rows, 3)))
 
 
 def test_an_influence_that_takes_three_rows_is_seen() -> None:

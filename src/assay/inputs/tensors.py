@@ -6,6 +6,7 @@ them all exactly, and cut apart again into their own shapes and types.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -208,7 +209,7 @@ def names_of_columns(part: Any) -> tuple[Any, ...]:
 
 
 def _size(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape, dtype=np.int64))
+    return math.prod(shape)
 
 
 def tensor_parts(raw: Any) -> list[Any]:

@@ -9,6 +9,7 @@ overridden are marked.
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -134,6 +135,11 @@ class Model(ABC):
         """While it is open, every forward is heard by an `Interception`."""
         self.require(Ability.OPERATIONS, "rules for its operations")
         yield
+
+    @property
+    def prepared_from(self) -> float:  # may be overridden
+        """Rows of work from which `prepare` is told of it; a sample has to be made for that."""
+        return math.inf if type(self).prepare is Model.prepare else 0
 
     def prepare(  # may be overridden
         self, rows: int, sample: Rows, context: Mapping[str, Any]
@@ -307,9 +313,17 @@ def _is_numbers(outputs: Any) -> bool:
     return isinstance(outputs, int | float)
 
 
+def all_finite(numbers: Tensor) -> bool:
+    """Whether there is neither NaN nor infinity among some numbers."""
+    if not numbers.is_floating_point():
+        return True
+    # A finite sum has finite terms, and is read at a fraction of the cost; others may overflow.
+    return math.isfinite(float(numbers.detach().sum())) or bool(torch.isfinite(numbers).all())
+
+
 def finite(outputs: Tensor, who: str, where: str) -> Tensor:
     """The same outputs, all of them numbers."""
-    if not bool(torch.isfinite(outputs).all()):
+    if not all_finite(outputs):
         bad = ~torch.isfinite(outputs.reshape(len(outputs), -1)).all(dim=1)
         advice = (
             "Check the inputs' preprocessing, and that the removal leaves values the model can "

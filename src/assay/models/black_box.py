@@ -399,12 +399,12 @@ class Function(Model):
         if self.names:
             beside |= zip(self.names, arguments, strict=True)
             arguments = ()
-        with ExitStack() as listening:
-            if self._interception is not None:
-                arguments, beside = self._copied(arguments, beside)
-                signals = (*arguments, *beside.values())
-                listening.enter_context(self._interception.over(signals))
+        if self._interception is None:
             outputs = self.output(self.function(*arguments, **beside))
+        else:
+            arguments, beside = self._copied(arguments, beside)
+            with self._interception.over((*arguments, *beside.values())):
+                outputs = self.output(self.function(*arguments, **beside))
         self.single = _is_single(outputs)
         return checked(_as_tensor(outputs, self.name), len(rows[0]), self.name).to(self.device)
 

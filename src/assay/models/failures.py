@@ -10,14 +10,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor
 
-from assay.engine import out_of_memory
+from assay import engine
 from assay.errors import AbilityError, AssayError, ModelError
 from assay.inputs.layout import Rows
 from assay.models.base import Model
@@ -78,17 +77,21 @@ class Asked:
         return f"{parts}{beside}{where}"
 
 
-@contextmanager
-def told(asked: Asked) -> Iterator[None]:
+@final
+class told:  # noqa: N801  a block, which every chunk of rows opens: a generator costs five times as much
     """Whatever a forward raises inside the block, as a refusal; out of memory is the engine's."""
-    try:
-        yield
-    except AssayError:
-        raise
-    except Exception as error:
-        if out_of_memory(error):
-            raise
-        raise forward_refusal(error, asked) from error
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if not isinstance(error, Exception) or isinstance(error, AssayError):
+            return
+        if not engine.out_of_memory(error):
+            raise forward_refusal(error, self._asked) from error
 
 
 def forward_refusal(error: Exception, asked: Asked) -> AssayError:
@@ -96,10 +99,23 @@ def forward_refusal(error: Exception, asked: Asked) -> AssayError:
     known = _known(error, asked.model.name)
     if known is not None:
         return known
-    return ModelError(
+    answered = engine.answered()
+    refusal = ModelError(
         expected=f"{asked.model.name} to answer {asked.describe()}",
         got=_message(error),
-        advice=_advice(error, asked),
+        advice=_advice(error, asked) + _how_to_go_on(answered, asked),
+    )
+    refusal.answered = answered
+    return refusal
+
+
+def _how_to_go_on(answered: int, asked: Asked) -> str:
+    """What keeps the rows that were answered before: those of a service may have been paid for."""
+    if not answered or not isinstance(asked.model, Function):
+        return ""
+    return (
+        f" {answered} rows were answered before, and are lost here: of a function that remembers its "
+        "answers, row by row, the same question with the same seed asks only what is missing."
     )
 
 

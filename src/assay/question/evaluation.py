@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, TypeAlias, final
 
@@ -21,7 +21,7 @@ from assay import engine
 from assay.errors import AbilityError, AssayError, KindError, ModelError, TargetError
 from assay.features.partition import Features, Partition
 from assay.inputs.layout import Layout, Rows
-from assay.models.base import ABSENT, LocalChange, Model, digest, finite, real_numbers
+from assay.models.base import ABSENT, LocalChange, Model, all_finite, digest, finite, real_numbers
 from assay.models.failures import Asked, slopes_refusal, told
 from assay.models.identity import identity
 from assay.models.networks.operations.interception import Interception
@@ -46,6 +46,17 @@ Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 Read: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Outputs (r, ...) and owners (r,) to the numbers that are kept of them (r, k)."""
 
+@final
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """What the model said of rows that it was asked alone, while rows were checked: the outputs
+    (1, ...) of inputs, by their numbers, and of the one input with everything removed.
+    """
+
+    inputs: Mapping[int, Tensor] = field(default_factory=dict)
+    absent: Tensor | None = None
+
+
 _PATCH_COST = 1 / 16  # work and memory of a row of which a patch is asked, relative to a whole row
 _TOLERANCE = (1e-3, 1e-4)  # relative and absolute, between a row alone and beside another
 _HALF_TOLERANCE = (3e-2, 3e-2)  # the same in half precision
@@ -55,6 +66,12 @@ _LEAST = 1e-6  # the same where answers are 0
 _DEEPEST = 8  # containers within containers of shared context that are looked into
 _REPEATS = 8  # times that a model is asked the same row where it draws random numbers
 _ROUNDINGS = 16  # units in the last place of the inputs that cancelling sums may be off by
+
+_FIRST, _SECOND, _BOTH = slice(0, 1), slice(1, 2), slice(0, 2)
+
+_CLEAN = "on the clean inputs"
+
+NOTHING_ASKED = Alone()
 
 
 @final
@@ -186,10 +203,14 @@ class Evaluation:
 
     def _asked(self, rows: Tensor, owners: Tensor, where: str) -> Asked:
         """Rows as the model is asked about them, with what a refusal says of them."""
-        whole = None
-        if self.x.numel() <= _SHOWN and not self.aligned:
-            whole = partial(self.layout.fold, self.x)
-        return Asked(self.model, self.layout.fold(rows), self.context(owners), where, whole)
+        return Asked(self.model, self.layout.fold(rows), self.context(owners), where, self._whole)
+
+    @cached_property
+    def _whole(self) -> Callable[[], Rows] | None:
+        """All inputs as the model takes them, where they are few enough to be tried as one."""
+        if self.x.numel() > _SHOWN or self.aligned:
+            return None
+        return partial(self.layout.fold, self.x)
 
     # --- the two loops
 
@@ -377,20 +398,46 @@ class Evaluation:
         if total == 0:
             return
         with self.model.session(slopes=purpose == "slopes"):
-            size = min(total, 4, self.most_rows or 4)
-            # From the first to the last, one by one: rows at a baseline may tell nothing of others.
-            spread = torch.linspace(0, total - 1, size, device=self.x.device, dtype=torch.float64)
-            made = [make(number) for number in spread.round().to(torch.int64).split(1)]
-            sample, owners = (torch.cat(parts) for parts in zip(*made))
-            self.model.prepare(total, self.layout.fold(sample), self.context(owners))
+            if total >= self.model.prepared_from:
+                self._prepare(total, make)
             chunks = self.model.pace(f"{purpose} of {self.layout.shapes}")
             chunks = chunks.sized(self.layout.elements, share, total)
             engine.run(total, work, chunks, self.model.name, unit)
 
+    def _prepare(self, total: int, make: Make) -> None:
+        """Tells the model of the work, with a sample of its rows."""
+        size = min(total, 4, self.most_rows or 4)
+        # From the first to the last, one by one: rows at a baseline may tell nothing of others.
+        spread = torch.linspace(0, total - 1, size, device=self.x.device, dtype=torch.float64)
+        made = [make(number) for number in spread.round().to(torch.int64).split(1)]
+        sample, owners = (torch.cat(parts) for parts in zip(*made))
+        self.model.prepare(total, self.layout.fold(sample), self.context(owners))
+
     # --- what follows from them
 
-    def removed_average(self, read: Read) -> Tensor:
-        """`read` of the outputs with everything removed, averaged over the draws: (n, k)."""
+    def clean(self, use: Use, alone: Alone) -> None:
+        """Asks about the clean inputs. What was said of each alone is not asked again; among more
+        inputs it is compared with what is said in their company.
+        """
+        n = len(self.x)
+        if len(alone.inputs) == n:
+            outputs = torch.cat([alone.inputs[number] for number in range(n)])
+            self._use_known(outputs, use, _CLEAN)
+            return
+        compared = self._compared(use, alone.inputs)
+        self.outputs(n, lambda numbers: (self.x[numbers], numbers), compared, _CLEAN)
+
+    def _use_known(self, outputs: Tensor, use: Use, where: str) -> None:
+        """Outputs that are known of rows 0, 1, ..., as if they had come from the loop."""
+        engine.count(len(outputs))
+        numbers = torch.arange(len(outputs), device=self.x.device)
+        use(numbers, numbers, finite(outputs, self.model.name, where))
+
+    def removed_average(self, read: Read, alone: Alone = NOTHING_ASKED) -> Tensor:
+        """`read` of the outputs with everything removed, averaged over the draws: (n, k).
+
+        A single input with a single replacement may have been asked `alone`.
+        """
         n = len(self.x)
         draws = self.absent.draws
         sums: list[Tensor] = []
@@ -402,7 +449,12 @@ class Evaluation:
                 sums.append(torch.zeros(shape, dtype=torch.float64, device=self.x.device))
             sums[0].index_add_(0, owners, values)
 
-        if self.absent.shared and not self.aligned and self.partition.whole:
+        def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            add(owners, outputs)
+
+        if alone.absent is not None and n == draws == 1:
+            self._use_known(alone.absent, use, ABSENT)
+        elif self.absent.shared and not self.aligned and self.partition.whole:
             # Without anything of their own left, all inputs are the same row: one row per draw.
             everyone = torch.arange(n, device=self.x.device)
 
@@ -410,24 +462,21 @@ class Evaluation:
                 first = torch.zeros_like(numbers)
                 return self.removed_rows(first, numbers), first
 
-            def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            def use_for_all(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
                 for output in outputs:
                     add(everyone, output.unsqueeze(0).expand(n, *output.shape))
 
-            self.outputs(draws, make, use, ABSENT)
+            self.outputs(draws, make, use_for_all, ABSENT)
         else:
 
             def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
                 owners = numbers // draws
                 return self.removed_rows(owners, numbers % draws), owners
 
-            def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
-                add(owners, outputs)
-
             self.outputs(n * draws, make, use, ABSENT)
         return sums[0] / draws
 
-    def base(self, target: Target) -> Tensor:
+    def base(self, target: Target, alone: Alone = NOTHING_ASKED) -> Tensor:
         """The target with everything removed, averaged over the draws of the removal: (n,)."""
 
         types: list[torch.dtype] = []
@@ -437,27 +486,26 @@ class Evaluation:
             types.append(scores.dtype)
             return scores.unsqueeze(1)
 
-        base = finite_scores(self.removed_average(read)[:, 0], target, ABSENT)
+        base = finite_scores(self.removed_average(read, alone)[:, 0], target, ABSENT)
         return self.to_result_precision(base, types[0])
 
-    def check_rows_independent(self, target: Target) -> dict[int, Tensor]:
+    def check_rows_independent(self, target: Target) -> Alone:
         """Asks two rows together and each alone, and refuses when their answers differ.
 
         Also refuses, at the cost of four rows, a target that does not fit the outputs or that mixes
         rows. A model that takes one row at a time is asked the same row twice instead, which shows
-        randomness; its rows never meet. Gives what was said of inputs alone, by their numbers.
+        randomness; its rows never meet. Gives what was said of rows alone.
         """
         pair, owners = self._two_unlike_rows()
-        wheres = ["on the clean inputs", "on the clean inputs"]
+        wheres = [_CLEAN, _CLEAN]
         # Where all inputs are alike, the second row is what is left when everything is removed.
         clean = bool(owners[1])
         if not clean:
             wheres[1] = ABSENT
 
-        def ask(*rows: int, first: bool = False) -> Tensor:
-            # Indexing copies: a model that writes into its input spoils no other call.
-            index = torch.tensor(rows, device=self.x.device)
-            asked = self._asked(pair[index], owners[index], wheres[rows[0]])
+        def ask(rows: slice, *, first: bool = False) -> Tensor:
+            # A copy: a model that writes into its input spoils no other call.
+            asked = self._asked(pair[rows].clone(), owners[rows], wheres[rows.start])
             call = self.model.first_call if first else self.model.call
             with told(asked):
                 return call(asked.rows, asked.context).detach().clone()
@@ -465,22 +513,26 @@ class Evaluation:
         generators = Generators()
         with self.model.session(slopes=False):
             # The first answer may tell that rows have to be asked one by one.
-            singles = [ask(0, first=True)]
+            singles = [ask(_FIRST, first=True)]
             if self.most_rows == 1:
-                again = ask(0)
+                again = ask(_FIRST)
             else:
                 # Both of them: in what runs from row to row, the first has no row before it.
-                singles.append(ask(1))
-                again = self._together(lambda: ask(0, 1))
-            repeated = [ask(0) for _ in range(_REPEATS)] if generators.moved else []
+                singles.append(ask(_SECOND))
+                again = self._together(lambda: ask(_BOTH))
+            repeated = [ask(_FIRST) for _ in range(_REPEATS)] if generators.moved else []
         self._check_alike(again, singles)
         for answer in repeated:
             self._check_repeated(answer, singles[0])
         self._check_target(target, owners, singles)
-        alone = {0: singles[0]}
-        if clean and len(singles) > 1:
-            alone[int(owners[1])] = singles[1]
-        return alone
+        inputs = {0: singles[0]}
+        if len(singles) < 2:
+            return Alone(inputs)
+        if clean:
+            inputs[int(owners[1])] = singles[1]
+        if clean or isinstance(self.absent, UnstatedAbsent):
+            return Alone(inputs)
+        return Alone(inputs, absent=singles[1])
 
     def _check_alike(self, together: Tensor, singles: list[Tensor]) -> None:
         """Refuses rows that were answered in another way alone."""
@@ -532,7 +584,7 @@ class Evaluation:
                 advice="It takes one row at a time: wrap(model, batch_size=1).",
             ) from (error.__cause__ or error)
 
-    def compared(self, use: Use, alone: Mapping[int, Tensor]) -> Use:
+    def _compared(self, use: Use, alone: Mapping[int, Tensor]) -> Use:
         """The same use of clean outputs, which first compares them with what was said of inputs
         alone: an influence may take more rows than two.
         """
@@ -569,6 +621,8 @@ class Evaluation:
 
     def _difference(self, a: Tensor, b: Tensor) -> float | None:
         """The largest difference of two answers of the same rows, or None where they agree."""
+        if torch.equal(a, b):
+            return None
         half = self.layout.half or self.x.dtype in (torch.float16, torch.bfloat16)
         rtol, atol = _HALF_TOLERANCE if half else _TOLERANCE
         a, b = a.to(torch.float64), b.to(torch.float64)
@@ -645,8 +699,8 @@ def _check_plain(scores: Tensor) -> None:
 
 def finite_scores(scores: Tensor, target: Target, where: str) -> Tensor:
     """The same scores, all of them numbers."""
-    bad = ~torch.isfinite(scores)
-    if bool(bad.any()):
+    if not all_finite(scores):
+        bad = ~torch.isfinite(scores)
         raise TargetError(
             expected=f"finite numbers from {target!r}",
             got=f"NaN or infinity for {int(bad.sum())} of {len(scores)} inputs {where}",

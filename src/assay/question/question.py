@@ -31,7 +31,15 @@ from assay.models.networks.operations.interception import Interception
 from assay.models.wrapping import wrap
 from assay.numerics.precision import to_input_precision
 from assay.question.arguments import mask_of, read_columns, read_masks, read_points, read_rows
-from assay.question.evaluation import Evaluation, Make, Score, Use, check_ends, finite_scores
+from assay.question.evaluation import (
+    NOTHING_ASKED,
+    Evaluation,
+    Make,
+    Score,
+    Use,
+    check_ends,
+    finite_scores,
+)
 from assay.question.layers import BehindLayer
 from assay.question.masked_rows import MaskedRows
 from assay.question.players import changeable_features, existing_features, on_players
@@ -165,7 +173,7 @@ class Question:
         self._removes_inputs = not isinstance(source, BehindLayer) or source.removal is not None
         # What has been asked of the model so far, each at most once.
         self._rows_checked = False
-        self._alone: dict[int, Tensor] = {}
+        self._alone = NOTHING_ASKED
         self._precision: torch.dtype | None = None
         self._weights_version: Any = None
         self._keys: Tensor | None = None
@@ -353,7 +361,7 @@ class Question:
         """The target with everything removed, averaged over the draws of the removal: (n,)."""
         self._check_weights()
         if self._base is None:
-            self._base = self._evaluation.base(self.fixed_target)
+            self._base = self._evaluation.base(self.fixed_target, self._alone)
         return self._base
 
     @property
@@ -408,11 +416,7 @@ class Question:
 
     def _ask_clean(self, use: Use) -> None:
         self._check_rows_independent()
-        x = self.x
-        compared = self._evaluation.compared(use, self._alone)
-        self._evaluation.outputs(
-            self.n, lambda numbers: (x[numbers], numbers), compared, "on the clean inputs"
-        )
+        self._evaluation.clean(use, self._alone)
 
     def _check_weights(self) -> None:
         """Remembers the weights that are asked first, and refuses to ask others later."""
@@ -733,7 +737,7 @@ class Question:
         outputs = torch.cat(clean)
         convert = self._evaluation.to_result_precision
         predictions = convert(outputs, outputs.dtype)
-        bases = convert(self._evaluation.removed_average(read), outputs.dtype)
+        bases = convert(self._evaluation.removed_average(read, self._alone), outputs.dtype)
         count = math.prod(shapes[0])
         chosen = range(count) if columns is None else read_columns(columns)
         wrong = [column for column in chosen if not 0 <= column < count]

@@ -24,7 +24,7 @@ from assay.inputs.reading import layout_of
 from assay.inputs.tables import TableLayout
 from assay.inputs.tensors import TensorLayout
 from assay.inputs.texts import TextLayout, refuse_column_of_texts, texts_of
-from assay.models.base import Model
+from assay.models.base import Model, all_finite
 from assay.models.wrapping import by_name
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.removals.conditional import Conditional
@@ -143,7 +143,7 @@ def check_finite(x: Tensor, model: Model) -> Tensor:
             got=f"an array of shape {tuple(x.shape)}",
             advice="Hand over one row at least: the first dimension counts inputs.",
         )
-    if not x.is_floating_point():
+    if all_finite(x):
         return x
     # NaN is a missing value to some models; infinity is one to none.
     forbidden = torch.isinf(x) if model.takes_missing else ~torch.isfinite(x)
@@ -166,7 +166,7 @@ def check_finite(x: Tensor, model: Model) -> Tensor:
 def check_replacements(absent: Absent, model: Model) -> Absent:
     """What stands in for the absent, without anything that a model cannot take."""
     rows = absent.rows if isinstance(absent, FixedAbsent) else torch.zeros(0)
-    if not rows.is_floating_point():
+    if all_finite(rows):
         return absent
     forbidden = torch.isinf(rows) if model.takes_missing else ~torch.isfinite(rows)
     if bool(forbidden.any()):

@@ -25,7 +25,8 @@ PRECISIONS = (torch.float32, torch.float64)
 Version: TypeAlias = tuple[int, int, torch.dtype, torch.device]
 """What tells whether one tensor is still what it was, see `version_of`."""
 
-_WORTH_FROM = 256  # rows of work below which capturing the graph costs more than it saves
+WORTH_FROM = 256
+"""Rows of work below which capturing the graph costs more than it saves."""
 
 
 @final
@@ -52,7 +53,7 @@ class FastForms:
     def open(self, rows: int, sample: Rows) -> None:
         """Makes or checks the forms for work on so many rows; the sample is some of them."""
         self.close()
-        if rows < _WORTH_FROM or listened(self._module) or not _of_full_precision(sample):
+        if rows < WORTH_FROM or listened(self._module) or not _of_full_precision(sample):
             return
         version = self._current_version()
         if version != self._version or not self._answers_like_module(sample):

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from itertools import chain
+from operator import is_
 from types import FunctionType, MethodType, NoneType
 from typing import Any, final
 
@@ -51,6 +52,7 @@ _FOREIGN = sys.stdlib_module_names | {"torch", "numpy"}
 _STATISTICS = ("running_mean", "running_var")
 
 _CONTAINERS = (dict, OrderedDict, list, set, deque)
+_KINDS = frozenset(_CONTAINERS)
 
 
 @final
@@ -149,8 +151,10 @@ class _Attributes:
     before: dict[str, Any]
 
     def restore(self) -> None:
-        # By way of `vars`, since a module's own setattr would sort parameters and parts anew.
         now = self.now
+        if _same_objects(now, self.before):
+            return
+        # By way of `vars`, since a module's own setattr would sort parameters and parts anew.
         for name in now.keys() - self.before.keys():
             del now[name]
         for name, value in self.before.items():
@@ -165,15 +169,9 @@ def in_training(part: nn.Module) -> bool:
 
 def _same_objects(held: Any, contents: Any) -> bool:
     """Whether two containers of a kind hold the same objects, under the same keys."""
-    if len(held) != len(contents):
+    if len(held) != len(contents) or not all(map(is_, held, contents)):
         return False
-    return all(one is other for one, other in zip(_objects(held), _objects(contents)))
-
-
-def _objects(container: Any) -> Iterable[Any]:
-    if isinstance(container, dict):
-        return (*container, *container.values())
-    return tuple(container)
+    return not isinstance(held, dict) or all(map(is_, held.values(), contents.values()))
 
 
 @final
@@ -228,7 +226,7 @@ class _Walk:
             kind = type(value)
             if kind in _PLAIN:
                 continue
-            if kind in _CONTAINERS and not value:
+            if kind in _KINDS and not value:
                 self.empty.held.append(value)
             else:
                 self._waiting.append(value)

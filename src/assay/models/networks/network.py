@@ -4,6 +4,7 @@ was found.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +23,14 @@ from assay.models.networks import graph
 from assay.models.networks import layers as cut
 from assay.models.networks.by_name import behind_names
 from assay.models.networks.decisions import ONE_BY_ONE, watched
-from assay.models.networks.fast_forms import PRECISIONS, FastForms, Version, can_be_fast, version_of
+from assay.models.networks.fast_forms import (
+    PRECISIONS,
+    WORTH_FROM,
+    FastForms,
+    Version,
+    can_be_fast,
+    version_of,
+)
 from assay.models.networks.fingerprint import Fingerprint
 from assay.models.networks.locks import alone_in
 from assay.models.networks.module_state import ModuleState, in_training
@@ -283,6 +291,10 @@ class Network(cut.Layered):
                 ),
                 advice="Call model.eval() first.",
             )
+
+    @property
+    def prepared_from(self) -> float:
+        return math.inf if self._forms is None else WORTH_FROM
 
     def prepare(self, rows: int, sample: Rows, context: Mapping[str, Any]) -> None:
         if self._forms is None:
