@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -113,6 +114,22 @@ def test_the_kernel_finds_the_rows_that_agree_on_what_is_present() -> None:
         question.value(torch.tensor([[True, False]])), torch.tensor([[15.0], [40.0]])
     )
     torch.testing.assert_close(question.base, torch.tensor([27.5, 27.5]))
+
+
+def test_two_categories_are_one_apart_whatever_their_order() -> None:
+    """Weights by definition: 1 for the input's own level, exp(-1 / 2) for each of the others."""
+    rows = pd.DataFrame({"town": pd.Categorical(list("abc") * 20), "z": [0.0, 1.0, 10.0] * 20})
+    removal = assay.Conditional(rows, "kernel", draws=3000, width=1.0)
+    inputs = pd.DataFrame({"town": pd.Categorical(list("abc")), "z": 5.0})
+    question = assay.Question(lambda frame: frame["z"].to_numpy(), inputs, removal=removal)
+    found = question.value(torch.tensor([[True, False]]))[:, 0]
+    other = np.exp(-0.5)
+    values = np.array([0.0, 1.0, 10.0])
+    for level in range(3):
+        weights = np.where(np.arange(3) == level, 1.0, other)
+        expected = float(weights @ values / weights.sum())
+        # Systematic resampling is off by one draw at each border.
+        assert float(found[level]) == pytest.approx(expected, abs=10 * 2 / 3000)
 
 
 def test_answers_do_not_depend_on_the_chunk_or_the_crowd() -> None:

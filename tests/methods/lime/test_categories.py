@@ -114,6 +114,23 @@ def test_each_level_is_drawn_by_its_frequency(proxy: bool) -> None:
     assert float(values[1]) == pytest.approx(1.0, abs=1e-6)
 
 
+def test_more_levels_than_quartiles_are_levels_each() -> None:
+    """Eight levels: cut at the quartiles of their numbers, four bins would hold two of them each."""
+    rows = pd.DataFrame({"town": pd.Categorical(list("abcdefgh") * 40)})
+    rows["z"] = np.random.default_rng(1).normal(size=len(rows))
+    inputs = rows.iloc[:8]
+    method = assay.Lime(assay.Quartiles(rows, samples=4000))
+    values = method(assay.Question(is_b, inputs, removal=assay.Baseline(rows.iloc[[0]]))).values
+    for row in range(8):
+        right = by_definition(
+            [list(range(8)), [0, 1, 2, 3]],
+            [[1 / 8] * 8, [0.25] * 4],
+            [row, 0],
+            lambda z: (z[:, 0] == 1) * 1.0,
+        )
+        assert float(values[row, 0]) == pytest.approx(right[0], abs=0.02)
+
+
 def test_only_values_that_the_rows_have_are_asked() -> None:
     seen = []
 
