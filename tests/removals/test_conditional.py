@@ -67,7 +67,7 @@ def test_columns_that_repeat_one_another_say_what_they_say_once(scale: float) ->
         if mask[4] and not {1, 2} <= known:
             continue  # the sum alone tells of both: not one of the three columns' own conditionals
         expected = conditional_mean(x[0].numpy(), sorted(known), rows.numpy()) @ BETA.numpy()
-        assert float(value) == pytest.approx(expected, abs=1e-6)
+        assert float(value) == pytest.approx(expected, abs=1e-10)
 
 
 def test_variances_are_those_of_the_conditional_normal() -> None:
@@ -189,3 +189,13 @@ def test_what_nobody_owns_tells_of_what_is_absent_also_in_the_base(kind: str) ->
         residual = covariance[1, 2] - slope[0] * covariance[0, 2]
         exact = x[:, 0] + given[:, 0] * given[:, 1] + residual + given[:, 0]
         torch.testing.assert_close(asked.base, exact, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "kernel"])
+@pytest.mark.parametrize("gap", [float("nan"), float("inf")])
+def test_rows_with_gaps_are_not_conditioned_on(kind: str, gap: float) -> None:
+    rows = correlated(20)
+    rows[3, 1] = gap
+    removal = assay.Conditional(rows, kind)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="finite rows to condition on"):
+        assay.Question(lambda t: t @ BETA, correlated(2), removal=removal)
