@@ -160,3 +160,13 @@ def test_to_pandas_has_one_row_per_input_and_one_column_per_feature() -> None:
     frame = full().to_pandas()
     assert list(frame.columns) == ["a", "b", "c", "d"]
     np.testing.assert_array_equal(frame.to_numpy(), full().values.numpy())
+
+
+def test_the_callers_own_index_stands_in_the_answer() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}, index=["north", "south"])
+    answer = assay.explain(lambda rows: rows["a"].to_numpy() * rows["b"].to_numpy(), frame)
+    assert answer.index == ("north", "south")
+    assert answer.to_pandas().index.tolist() == ["north", "south"]
+    assert answer.rows(slice(1, 2)).to_pandas().index.tolist() == ["south"]

@@ -272,7 +272,7 @@ def test_close_outputs_count_against_the_claim():
     )
     assert (careless.incremental, careless.consistent) == (1, True)
     assert (sure.incremental, sure.consistent, sure.at_selection.unsure) == (0, False, (0, 1, 2, 3))
-    assert sure.at_selection.closest == pytest.approx(1e-9, rel=1e-6)
+    assert sure.at_selection.closest == pytest.approx(1e-9, rel=1e-10)
 
 
 def test_bernoulli_certificates_are_true_as_often_as_they_say():

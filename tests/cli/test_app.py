@@ -142,7 +142,7 @@ def test_score_measures_a_saved_answer(place: Path) -> None:
     assert done.exit_code == 0, done.output
     found = load("s.safetensors")
     assert isinstance(found, assay.Score)
-    assert found.mean == pytest.approx(0.0, abs=1e-6)
+    assert found.mean == pytest.approx(0.0, abs=1e-10)
     assert "MaxSensitivity" in done.output
 
 

@@ -55,6 +55,15 @@ def test_zero_is_scored_whoever_is_listed_first() -> None:
     assert found[0].places == found[1].places
 
 
+def test_who_is_not_better_than_saying_nothing_is_named() -> None:
+    # The slope of a cube times the input is three times what the input adds.
+    x = torch.from_numpy(np.random.default_rng(0).uniform(1, 2, size=(12, 3)))
+    cubes = Question(lambda rows: (rows**3).sum(1), x)
+    found = compare(cubes, ["InputXGradient", "ExactShapley"], ["Infidelity"])
+    ranked = found.rankings["Infidelity()"]
+    assert ranked.not_better_than_zero == ("InputXGradient()",)
+
+
 def test_zero_is_scored_where_slopes_alone_are() -> None:
     methods = [assay.IntegratedGradients(), assay.Gradient()]
     table = compare(pictures(), methods, [assay.Infidelity(assay.GaussianNoise(0.1))])

@@ -240,6 +240,8 @@ def test_context_is_a_dict_of_what_follows_and_what_is_shared() -> None:
     for value in (None, "x", 3, {}):
         with pytest.raises(SettingKindError, match="one row per input in Aligned"):
             assay.Aligned(value)
+    with pytest.raises(KindError, match="an array of numbers"):
+        assay.Question(sums, X, context={"words": assay.Aligned(["good", "so", "bad"])})
 
 
 def test_truth_has_an_entry_for_each_input() -> None:

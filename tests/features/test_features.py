@@ -311,7 +311,7 @@ def test_series_and_volumes_have_places_too(
 def test_channels_that_seem_to_come_last_are_refused_by_name(
     shape: tuple[int, ...], features: Any
 ) -> None:
-    pytest.importorskip("skimage")
+    pytest.importorskip("skimage", reason="scikit-image is not installed")
     turned = "HWC" if len(shape) == 3 else "DHWC"
     with pytest.raises(InputError, match=f"channels first.*axes='{turned}'.*axes='C"):
         partition(randn(1, *shape), features)

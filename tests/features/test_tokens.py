@@ -34,7 +34,7 @@ def test_padding_receives_nothing_and_is_never_masked() -> None:
     answer = assay.ExactShapley()(question())
     # 'good' alone is 1; beside 'not' both share -3: 1 - 1.5 and -1.5.
     expected = [[0.0, 1.0, 0.0, 0.0], [-1.5, 0.0, -0.5, 0.0]]
-    np.testing.assert_allclose(answer.values, expected, atol=1e-6)
+    np.testing.assert_allclose(answer.values, expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("method", [assay.ExactShapley(), assay.KernelShap(), assay.Occlusion()])
@@ -44,7 +44,7 @@ def test_it_does_not_matter_where_and_how_far_rows_are_padded(method: assay.Meth
     behind = torch.tensor([[4, 2, 3, 0, 0], [2, 2, 2, 2, 2]])
     for numbers in (before, behind):
         values = method(question(numbers)).values[0]
-        np.testing.assert_allclose(values[:3], alone, atol=1e-6)
+        np.testing.assert_allclose(values[:3], alone, atol=1e-10)
         assert values[3:].tolist() == [0.0] * (len(values) - 3)
 
 

@@ -98,6 +98,7 @@ METHODS: dict[str, Callable[[random.Random], tuple[dict[str, Any], Expected | No
     "LinearShap": lambda draw: ({}, definitions.shapley),
     "MaxShap": lambda draw: ({}, definitions.shapley),
     "Qii": lambda draw: ({"measure": draw.choice(("unary", "shapley", "banzhaf"))}, None),
+    "Guided": lambda draw: ({"map": assay.GradCam()}, None),
 }
 
 

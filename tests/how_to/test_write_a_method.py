@@ -40,7 +40,7 @@ def test_the_twin_says_the_same(output: int) -> None:
     x = randn(3, FEATURES, seed=4, dtype=torch.float64)
     slow = squared_gradient_slowly(lambda row: float(net(row)[0, output].detach()), x)
     fast = SquaredGradient()(assay.Question(net, x, target=output)).values
-    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-7)
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-8)
 
 
 def test_a_method_and_its_twin_take_few_lines() -> None:

@@ -258,6 +258,18 @@ def test_columns_with_several_names_and_columns_of_lists() -> None:
         assay.Question(lambda f: np.ones(len(f)), pd.DataFrame({"l": [[1], [2]]}))
 
 
+class Changeable:
+    """A value that may become another one, and so has no hash."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_values_that_cannot_be_told_apart_are_no_levels() -> None:
+    frame = pd.DataFrame({"l": [Changeable(), Changeable()]})
+    with pytest.raises(assay.errors.KindError, match="plain values in column 'l', got a Changea"):
+        assay.Question(lambda f: np.ones(len(f)), frame)
+
+
 def test_a_category_with_gaps_is_handed_over_with_gaps() -> None:
     from sklearn.ensemble import HistGradientBoostingRegressor
 

@@ -42,7 +42,7 @@ def test_words_receive_what_the_definition_gives_them() -> None:
     answer = assay.ExactShapley()(assay.Question(points, ["it is not good"]))
     # v = g - 2 n + 5 g n at (1, 1): the interaction is split evenly
     assert answer.names == ("it", "is", "not", "good")
-    np.testing.assert_allclose(answer.values[0], [0.0, 0.0, -2.0 + 2.5, 1.0 + 2.5], atol=1e-6)
+    np.testing.assert_allclose(answer.values[0], [0.0, 0.0, -2.0 + 2.5, 1.0 + 2.5], atol=1e-10)
 
 
 def test_absent_words_are_dropped_or_masked_and_marks_follow_their_word() -> None:
@@ -130,7 +130,7 @@ def test_a_pipeline_on_strings_is_asked_with_strings() -> None:
     answer = assay.ExactShapley()(question)
     assert answer.values[0].argmax() == 1
     expected = model.predict_proba(["a good film"])[0, 1] - model.predict_proba([""])[0, 1]
-    assert float(answer.values.sum()) == pytest.approx(expected, abs=1e-6)
+    assert float(answer.values.sum()) == pytest.approx(expected, abs=1e-10)
 
 
 @pytest.mark.parametrize(

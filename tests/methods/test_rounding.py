@@ -8,6 +8,7 @@ import torch
 
 import assay
 from assay.errors import InputError
+from assay.methods.shapley.sampling import _regression_adjusted
 from assay.methods.shapley.shapley_regression import variance_shares
 
 
@@ -51,7 +52,21 @@ def test_draws_of_one_sum_are_not_adjusted_by_their_rounding(question: assay.Que
     error = (answer.values - exact.values).abs()
     assert bool((error <= 5 * answer.standard_error + 1e-5).all())
     assert answer.gap is not None
-    torch.testing.assert_close(answer.gap, torch.zeros_like(answer.gap), rtol=0, atol=1e-6)
+    torch.testing.assert_close(answer.gap, torch.zeros_like(answer.gap), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("missed", [0.0, 1e-15, 1e-9])
+def test_a_spread_that_rounding_left_of_equal_sums_is_no_divisor(missed: float) -> None:
+    """The regression on the draws' sums, which are all 1 up to the last place."""
+    draw = torch.Generator().manual_seed(0)
+    contributions = torch.randn(1, 20, 3, generator=draw, dtype=torch.float64)
+    contributions[..., 2] = 1.0 - contributions[..., 0] - contributions[..., 1]
+    assert float(contributions.sum(2).std()) > 0
+    total = torch.tensor([1.0 + missed], dtype=torch.float64)
+    values, error = _regression_adjusted(contributions, total, torch.tensor([1e-14]))
+    # What is missed of the sum goes to all alike.
+    torch.testing.assert_close(values, contributions.mean(1) + missed / 3, rtol=0, atol=1e-14)
+    assert bool((error < 1).all())
 
 
 @pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])

@@ -130,7 +130,7 @@ def test_integrated_gradients_come_near_the_integral() -> None:
             / 4000
         )
     )
-    torch.testing.assert_close(assay.IntegratedGradients(32)(ask()).values, fine, rtol=0, atol=1e-6)
+    torch.testing.assert_close(assay.IntegratedGradients(32)(ask()).values, fine, rtol=0, atol=1e-8)
 
 
 def test_doubling_steps_is_asking_with_that_many() -> None:

@@ -370,6 +370,25 @@ def test_infidelity_of_a_product_over_all_four_masks() -> None:
         within(score, torch.tensor(equal * whole**2))
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_a_gap_within_rounding_is_none_and_a_larger_one_is_as_it_is(size: float) -> None:
+    """Sums of 40 numbers: 16 units in the last place of what is added up is 0, no more is."""
+    x = size * randn(50, 40, seed=2, dtype=torch.float64)
+    w = randn(40, seed=3, dtype=torch.float64)
+    question = assay.Question(linear(w, size), x)
+    # Differences of running sums: each is a little off.
+    credit = (x * w).flip(0).cumsum(1).diff(dim=1, prepend=torch.zeros(50, 1)).flip(0)
+    change = question.prediction - question.base
+    assert bool(((credit.sum(1) - change).abs() > 0).any()), "rounding is at work"
+    exact = answer(credit.double(), question, "contribution")
+    assert Completeness()(question, exact).values.tolist() == [0.0] * 50
+    off = 1e-11 * size * torch.ones(50, 40, dtype=torch.float64)
+    missed = answer(credit + off, question, "contribution")
+    score = Completeness()(question, missed).values
+    torch.testing.assert_close(score, off.sum(1), rtol=1e-4, atol=0.0)
+
+
+
 @pytest.mark.parametrize("law", [SubsetToBaseline(), SubsetToBaseline(0.1), DifferenceToBaseline()])
 def test_contributions_of_a_linear_model_account_for_every_mask(law: Any) -> None:
     question = about_linear(removal=assay.Baseline(0.0))

@@ -55,6 +55,17 @@ def test_a_class_of_ones_own_gets_the_frame() -> None:
 
 
 @pytest.mark.parametrize(
+    "model", [LogisticRegression(), make_pipeline(StandardScaler(), LogisticRegression())]
+)
+def test_columns_that_the_fit_had_are_asked_for_by_name(model: Any) -> None:
+    model.fit(TABLE, Y)
+    first = TABLE.columns[0]
+    lacking = TABLE[:3].rename(columns={first: "other"})
+    with pytest.raises(ModelError, match=rf"was fitted on, got a table lacking \['{first}'\]"):
+        prediction(model, lacking, 1)
+
+
+@pytest.mark.parametrize(
     "model",
     [
         make_pipeline(Picked(), LogisticRegression()),

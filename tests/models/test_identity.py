@@ -66,6 +66,7 @@ def digest(model: Any, **settings: Any) -> str:
         lambda w: closing(w.numpy()),  # type: ignore[arg-type]
         lambda w: (lambda x: torch.sin(x).sum(1)) if w is ONE else (lambda x: torch.cos(x).sum(1)),
         lambda w: assay.wrap(nn.Identity(), output=lambda out: out * w),
+        lambda w: assay.wrap(lambda x: (x, x), output=lambda out: (out[0] * w).sum(1)),
     ],
 )
 def test_what_a_function_holds_is_in_the_digest(made: Any) -> None:

@@ -163,3 +163,16 @@ def test_a_model_that_draws_and_means_nothing_by_it_is_answered() -> None:
 
     x = randn(3, 4)
     torch.testing.assert_close(assay.Question(shuffles, x, target=0).prediction, x.sum(1))
+
+
+@pytest.mark.parametrize("method", [assay.ExactShapley(), assay.KernelShap(budget=6)], ids=repr)
+def test_a_model_that_breaks_its_word_for_the_same_rows_is_refused(method: assay.Method) -> None:
+    """Alone, what is empty is worth 1 more than among others: base and table disagree."""
+
+    def counted(x: Tensor) -> Tensor:
+        empty = not bool(x.any())
+        return x.prod(1) + x.sum(1) + float(empty)
+
+    x = torch.tensor([[1.0, 2.0, 3.0], [2.0, 1.0, 1.0]])
+    with pytest.raises(ModelError, match="the same rows the same way again, got a difference of 1"):
+        method(assay.Question(counted, x))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -66,7 +67,7 @@ def test_columns_that_repeat_one_another_say_what_they_say_once(scale: float) ->
         if mask[4] and not {1, 2} <= known:
             continue  # the sum alone tells of both: not one of the three columns' own conditionals
         expected = conditional_mean(x[0].numpy(), sorted(known), rows.numpy()) @ BETA.numpy()
-        assert float(value) == pytest.approx(expected, abs=1e-6)
+        assert float(value) == pytest.approx(expected, abs=1e-10)
 
 
 def test_variances_are_those_of_the_conditional_normal() -> None:
@@ -113,6 +114,23 @@ def test_the_kernel_finds_the_rows_that_agree_on_what_is_present() -> None:
         question.value(torch.tensor([[True, False]])), torch.tensor([[15.0], [40.0]])
     )
     torch.testing.assert_close(question.base, torch.tensor([27.5, 27.5]))
+
+
+def test_two_categories_are_one_apart_whatever_their_order() -> None:
+    """Weights by definition: 1 for the input's own level, exp(-1 / 2) for each of the others."""
+    towns = pd.Categorical(list("a" * 20 + "b" * 20 + "c" * 20))
+    rows = pd.DataFrame({"town": towns, "z": np.repeat([0.0, 1.0, 10.0], 20)})
+    removal = assay.Conditional(rows, "kernel", draws=3000, width=1.0)
+    inputs = pd.DataFrame({"town": pd.Categorical(list("abc")), "z": 5.0})
+    question = assay.Question(lambda frame: frame["z"].to_numpy(), inputs, removal=removal)
+    found = question.value(torch.tensor([[True, False]]))[:, 0]
+    other = np.exp(-0.5)
+    values = np.array([0.0, 1.0, 10.0])
+    for level in range(3):
+        weights = np.where(np.arange(3) == level, 1.0, other)
+        expected = float(weights @ values / weights.sum())
+        # Systematic resampling may be off by one draw at each of the two borders between levels.
+        assert float(found[level]) == pytest.approx(expected, abs=10 * 2 / 3000)
 
 
 def test_answers_do_not_depend_on_the_chunk_or_the_crowd() -> None:
@@ -171,3 +189,13 @@ def test_what_nobody_owns_tells_of_what_is_absent_also_in_the_base(kind: str) ->
         residual = covariance[1, 2] - slope[0] * covariance[0, 2]
         exact = x[:, 0] + given[:, 0] * given[:, 1] + residual + given[:, 0]
         torch.testing.assert_close(asked.base, exact, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "kernel"])
+@pytest.mark.parametrize("gap", [float("nan"), float("inf")])
+def test_rows_with_gaps_are_not_conditioned_on(kind: str, gap: float) -> None:
+    rows = correlated(20)
+    rows[3, 1] = gap
+    removal = assay.Conditional(rows, kind)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="finite rows to condition on"):
+        assay.Question(lambda t: t @ BETA, correlated(2), removal=removal)

@@ -213,7 +213,7 @@ def test_the_likelihood_falls_as_its_slope_says(monkeypatch: pytest.MonkeyPatch)
     assert product.min() >= 0
     slope = negative_log_likelihood(product, 0.05, answers)[1]
     slopes = [(value(at + s) - value(at - s)) / 2e-6 for s in step]
-    np.testing.assert_allclose([*pull(slope), np.trace(slope)], slopes, atol=1e-6)
+    np.testing.assert_allclose([*pull(slope), np.trace(slope)], slopes, atol=1e-10)
 
 
 def test_covariances_are_never_negative(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +281,7 @@ def test_what_is_known_is_the_posterior_written_out() -> None:
         variance[0], power * (process.prior_variance(cells)[0] - explained), atol=1e-10
     )
     fitted_values = answers.mean() + size * process.covariance(process.columns) @ weights
-    np.testing.assert_allclose(missed[0], answers - fitted_values, atol=1e-7)
+    np.testing.assert_allclose(missed[0], answers - fitted_values, atol=1e-10)
 
 
 def test_draws_that_the_process_is_not_told_correct_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +294,7 @@ def test_draws_that_the_process_is_not_told_correct_it_too(monkeypatch: pytest.M
     noisy = process.covariance(process.columns) + (process.noise + 1e-8) * np.eye(40)
     every = process.covariance(column_draws(cells, slice(None)))
     guess = told.mean() + every @ np.linalg.solve(noisy, told - told.mean())
-    np.testing.assert_allclose(missed, answers - guess, atol=1e-7)
+    np.testing.assert_allclose(missed, answers - guess, atol=1e-10)
 
 
 # --- the method

@@ -111,7 +111,24 @@ def test_each_level_is_drawn_by_its_frequency(proxy: bool) -> None:
             lambda z: (z[:, 0] == 1) * 1.0,
         )
         assert float(values[row]) == pytest.approx(right[0], abs=0.02)
-    assert float(values[1]) == pytest.approx(1.0, abs=1e-6)
+    assert float(values[1]) == pytest.approx(1.0, abs=1e-7)
+
+
+def test_more_levels_than_quartiles_are_levels_each() -> None:
+    """Eight levels: cut at the quartiles of their numbers, four bins would hold two of them each."""
+    rows = pd.DataFrame({"town": pd.Categorical(list("abcdefgh") * 40)})
+    rows["z"] = np.random.default_rng(1).normal(size=len(rows))
+    inputs = rows.iloc[:8]
+    method = assay.Lime(assay.Quartiles(rows, samples=4000))
+    values = method(assay.Question(is_b, inputs, removal=assay.Baseline(rows.iloc[[0]]))).values
+    for row in range(8):
+        right = by_definition(
+            [list(range(8)), [0, 1, 2, 3]],
+            [[1 / 8] * 8, [0.25] * 4],
+            [row, 0],
+            lambda z: (z[:, 0] == 1) * 1.0,
+        )
+        assert float(values[row, 0]) == pytest.approx(right[0], abs=0.02)
 
 
 def test_only_values_that_the_rows_have_are_asked() -> None:
@@ -155,7 +172,7 @@ def test_every_kind_of_category_is_one(kind: str) -> None:
     for proxy in (False, True):
         question = assay.Question(f, inputs, removal=assay.Baseline(frame.iloc[[0]]))
         values = assay.Lime(around, proxy=proxy)(question).values
-        np.testing.assert_allclose(values[:, 0], [2.0, -2.0], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(values[:, 0], [2.0, -2.0], rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("share", [0.04, 0.5, 0.96])
@@ -166,7 +183,7 @@ def test_flags_are_drawn_as_they_are(share: float, dtype: type) -> None:
     one = rows[rows[:, 0] == 1][:1]
     for f in (lambda a: (a[:, 0] == 1) * 1.0, lambda a: a[:, 0].astype(int) * 1.0):
         answer = assay.Lime(assay.Quartiles(rows, 1000))(assay.Question(f, one))
-        np.testing.assert_allclose(answer.values, [[1.0, 0.0]], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(answer.values, [[1.0, 0.0]], rtol=0, atol=1e-10)
 
 
 def test_codes_of_an_array_are_declared_by_number() -> None:
@@ -321,18 +338,21 @@ def test_gaps_that_cannot_be_asked_are_refused() -> None:
     model = HistGradientBoostingRegressor().fit(ROWS, ROWS.sum(axis=1))
     gap = np.array([[1.0, np.nan, 2.0]])
     plain = lambda a: a.sum(axis=1)  # noqa: E731
-    refused: list[tuple[object, object, np.ndarray]] = [
-        (assay.Quartiles(ROWS), model, gap),
-        (assay.Quartiles(GAPS), plain, ROWS[:1]),
-        (assay.Quartiles(np.where(np.isnan(GAPS), np.inf, GAPS)), model, ROWS[:1]),
-        (assay.Quartiles(ROWS[:0]), model, ROWS[:1]),
-        (assay.Instances(GAPS), model, ROWS[:1]),
-        (assay.Instances(ROWS), model, gap),
-        (assay.Instances(ROWS * np.inf), model, ROWS[:1]),
-        (assay.Gaussian(), model, gap),
-    ]
-    for around, asked, x in refused:
-        with pytest.raises(AssayError):
+    refused: list[tuple[object, object, np.ndarray, str]] = [
+        (assay.Quartiles(ROWS), model, gap, "rows for Quartiles that hold what input 0 has"),
+        (assay.Quartiles(GAPS), plain, ROWS[:1], "rows without missing values for Quartiles"),
+        (
+            assay.Quartiles(np.where(np.isnan(GAPS), np.inf, GAPS)),
+            model, ROWS[:1], "finite rows for Quartiles",
+        ),
+        (assay.Quartiles(ROWS[:0]), model, ROWS[:1], "at least one row of data for Quartiles"),
+        (assay.Instances(GAPS), model, ROWS[:1], "rows without missing values for Instances"),
+        (assay.Instances(ROWS), model, gap, "without missing values"),
+        (assay.Instances(ROWS * np.inf), model, ROWS[:1], "finite rows for Instances"),
+        (assay.Gaussian(), model, gap, "without missing values"),
+    ]  # fmt: skip
+    for around, asked, x, sentence in refused:
+        with pytest.raises(AssayError, match=sentence):
             ask(around, asked, x)
     answer = ask(assay.Gaussian(columns=(0, 2)), model, gap)
     assert bool(answer.values.isfinite().all())  # type: ignore[attr-defined]

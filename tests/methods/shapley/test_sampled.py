@@ -265,7 +265,7 @@ def test_the_proxys_likelihood_has_the_slope_it_says() -> None:
         proxy.half_covariances[0] - proxy.half_covariances[1], 0.05, answers
     )[1]
     np.testing.assert_allclose(
-        np.append(proxy.relevance_gradient(slope), np.trace(slope)), slopes, atol=1e-6
+        np.append(proxy.relevance_gradient(slope), np.trace(slope)), slopes, atol=1e-10
     )
 
 

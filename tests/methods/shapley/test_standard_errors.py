@@ -112,6 +112,6 @@ def test_a_collinear_column_gets_no_coefficient_for_its_rounding() -> None:
     centred = columns - columns.mean(axis=0)
     coefficients, residuals = subset_regressions(centred.T @ centred)
     expected = np.linalg.lstsq(centred[:, :2], centred[:, 3], rcond=None)[0]
-    np.testing.assert_allclose(coefficients[0b111][:2], expected, rtol=1e-6)
+    np.testing.assert_allclose(coefficients[0b111][:2], expected, rtol=1e-10)
     assert coefficients[0b111][2] == 0
     np.testing.assert_allclose(residuals[0b111], residuals[0b011], rtol=1e-9)

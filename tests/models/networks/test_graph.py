@@ -90,6 +90,30 @@ def test_a_trace_that_takes_another_branch_is_no_capture(branch: str) -> None:
     assert graph.split(net, "first", (X[:2],), lambda out: out) is None
 
 
+class Scaled(nn.Module):
+    """A branch before the layer: the part behind it is right, whatever a trace makes of this one."""
+
+    def __init__(self, branch: Callable[..., bool]) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(FEATURES, 4), nn.Linear(4, 3)
+        self.branch = branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.branch(x, None, True, 2, {}):
+            x = x / 3
+        out: Tensor = self.head(torch.tanh(self.first(x)))
+        return out
+
+
+@pytest.mark.parametrize("branch", OF_INPUTS)
+def test_a_trace_that_takes_another_branch_before_the_layer_is_no_capture(branch: str) -> None:
+    net = randomised(Scaled(OF_INPUTS[branch])).double()
+    assert graph.split(net, "first", (X[:2],), lambda out: out) is None
+    behind = assay.Question(net, X, target=1).after("first")
+    torch.testing.assert_close(behind.x, net.first(X / 3).detach())
+    torch.testing.assert_close(behind.prediction, net(X)[:, 1].detach())
+
+
 def test_an_optional_argument_that_is_an_input_stays_one() -> None:
     class Masked(nn.Module):
         def __init__(self) -> None:
