@@ -8,6 +8,7 @@ import random
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -224,6 +225,18 @@ def is_missing(value: Any) -> bool:
 
 def name_number(value: Any) -> float:
     """A name as a number between 0 and 1: another one for every other name."""
+    try:
+        return _remembered(type(value), value)
+    except TypeError:  # lists have no hash
+        return _name_number(value)
+
+
+@lru_cache(maxsize=1 << 16)
+def _remembered(kind: type, value: Any) -> float:
+    return _name_number(value)
+
+
+def _name_number(value: Any) -> float:
     if is_missing(value):
         return MISSING
     return zlib.crc32(str(value).encode("utf-8", "surrogatepass")) / 2**32

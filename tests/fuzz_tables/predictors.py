@@ -54,7 +54,8 @@ class Formula:
     def _cells(self, frame: Any, j: int) -> Any:
         column = frame[self.names[j]]
         if self.numbers[j]:
-            numbers = pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=np.nan)
+            numbers = column if column.dtype != object else pd.to_numeric(column)
+            numbers = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
             return np.where(np.isnan(numbers), MISSING, numbers)
         found = np.array([name_number(value) for value in column])
         if self.known:

@@ -309,3 +309,30 @@ def test_what_is_missing_among_objects_comes_back_as_it_was(missing: Any) -> Non
     assert question.prediction.tolist() == [1.0, float(len(str(missing))), 1.0]
     assert seen
     assert all(type(value) is type(missing) for value in seen)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, "auto"])
+def test_every_cell_keeps_its_own_kind_of_missing(batch_size: int | str) -> None:
+    gaps = [None, float("nan"), pd.NaT, pd.NA]
+    words = pd.Series(["a", *gaps, "b"], dtype=object)
+    frame = pd.DataFrame({"word": words, "size": [1, 2, 3, 4, 5, 6]})
+
+    def model(rows: pd.DataFrame) -> np.ndarray:
+        return np.array([float(len(repr(word))) for word in rows["word"]])
+
+    wrapped = assay.wrap(model, missing=True, batch_size=batch_size)
+    question = assay.Question(wrapped, frame, removal=assay.Background(frame))
+    by_hand = model(frame)
+    assert question.prediction.tolist() == by_hand.tolist()
+    assert question.base.tolist() == pytest.approx([float(by_hand.mean())] * 6, abs=1e-12)
+    again = question.at(question.x.flip(0))
+    assert again.prediction.tolist() == by_hand[::-1].tolist()
+
+
+def test_another_kind_of_missing_is_a_change() -> None:
+    """NaN in the place of None changes what an encoder says: such a column has credit."""
+    frame = pd.DataFrame({"word": pd.Series([None], dtype=object), "size": [1.0]})
+    gone = pd.DataFrame({"word": pd.Series([float("nan")], dtype=object), "size": [1.0]})
+    model = assay.wrap(lambda f: np.array([float(w is None) for w in f["word"]]), missing=True)
+    answer = EXACT(assay.Question(model, frame, removal=assay.Background(gone)))
+    assert answer.values.tolist() == [[1.0, 0.0]]

@@ -120,3 +120,20 @@ def test_one_row_of_a_table_is_no_list_of_texts() -> None:
     row = pd.DataFrame({"age": [1.0], "city": ["Rome"]}).iloc[0]
     with pytest.raises(InputError, match=r"frame\.iloc\[\[i\]\]"):
         assay.Question(lambda frame: frame.age, row)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "Int8", "UInt8", "float16", "Float32"])
+@pytest.mark.parametrize("number", [300.0, -129.0, 1e30, 1e39])
+@pytest.mark.parametrize("removal", [assay.Baseline, assay.Background])
+def test_numbers_beyond_a_small_type_arrive_as_they_are(
+    removal: Any, number: float, dtype: str
+) -> None:
+    """A background of a larger table holds what the inputs' small type does not."""
+    frame = pd.DataFrame({"a": pd.array([1, 2, 3], dtype=dtype), "b": [0.5, 1.0, 2.0]})
+    stand_in = pd.DataFrame({"a": [number], "b": [0.0]})
+    question = assay.Question(
+        lambda f: f["a"].to_numpy(dtype=float), frame, removal=removal(stand_in)
+    )
+    exact = np.float32(number) if dtype == "Float32" and number < 1e39 else number
+    assert question.base.tolist() == [float(exact)] * 3
+    assert question.prediction.tolist() == [1.0, 2.0, 3.0]

@@ -8,9 +8,11 @@ own frequency. What a float would not give back exactly is refused.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assay.errors import InputError
 from assay.inputs.arrays import EXACT
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _DAY = 86_400_000_000  # microseconds
+_DOUBLE = np.dtype(np.float64)
 
 
 @final
@@ -56,24 +59,20 @@ class Numbers:
         return np.asarray(numbers, dtype=np.float64)
 
     def write(self, values: Floats) -> Any:
-        """The numbers in the column's own type, or as floats where that would round them."""
-        import pandas as pd
-
-        dtype = self.dtype
-        # A blend of rows can leave the integers: such a column is handed over as
-        # floats, never rounded in silence.
-        if _is_integer(dtype) and not bool(np.all(values == np.round(values))):
-            dtype = np.float64
+        """The numbers in the column's own type, or as floats where it would change them."""
+        # A blend of rows can leave the integers, and a background the range of a
+        # small type: such a column is handed over as floats, never changed in silence.
+        dtype = self.dtype if bool(_held(self.dtype, values).all()) else _DOUBLE
         # A series of its own for each of a thousand columns takes longer than most models.
-        if isinstance(dtype, np.dtype) and dtype.kind == "f":
+        if isinstance(dtype, np.dtype):
             return values.astype(dtype)
-        return pd.Series(values).astype(dtype)
+        return _as_extension(values, dtype)
 
     def admitting(self, values: Floats) -> Numbers:
         """The column that hands over such numbers too."""
-        fractional = (values != np.round(values)) & np.isfinite(values)
-        if _is_integer(self.dtype) and bool(fractional.any()):
-            return replace(self, dtype=np.dtype(np.float64))
+        finite = values[np.isfinite(values)]
+        if not bool(_held(self.dtype, finite).all()):
+            return replace(self, dtype=_DOUBLE)
         return self
 
     def as_given(self) -> Numbers:
@@ -260,3 +259,41 @@ def _is_integer(dtype: Any) -> bool:
     """Whether a column holds whole numbers; pandas' own types say which of NumPy's they are like."""
     like = getattr(dtype, "numpy_dtype", dtype)
     return isinstance(like, np.dtype) and np.issubdtype(like, np.integer)
+
+
+@lru_cache(maxsize=256)
+def _limits(dtype: Any) -> tuple[float, float, bool] | None:
+    """The least number of a type, the first beyond it, whether it is whole; None of double."""
+    like = getattr(dtype, "numpy_dtype", dtype)
+    if _is_integer(dtype):
+        info = np.iinfo(like)
+        return float(info.min), 2.0 ** (info.bits - (info.kind == "i")), True
+    if isinstance(like, np.dtype) and like.kind == "f" and like.itemsize < _DOUBLE.itemsize:
+        most = float(np.finfo(like).max)
+        return -most, float(np.nextafter(most, np.inf)), False
+    return None
+
+
+def _held(dtype: Any, values: Floats) -> NDArray[np.bool_]:
+    """Which numbers a type holds, fractions of floats up to its precision.
+
+    Whole types hold nothing that is missing.
+    """
+    limits = _limits(dtype)
+    if limits is None:
+        return np.ones(len(values), dtype=bool)
+    low, beyond, whole = limits
+    inside = (values >= low) & (values < beyond)
+    return inside & (values == np.round(values)) if whole else inside | ~np.isfinite(values)
+
+
+def _as_extension(values: Floats, dtype: Any) -> Any:
+    """Numbers that a type holds, in a type of pandas' own."""
+    import pandas as pd
+
+    make = dtype.construct_array_type()
+    # Others than those with a mask, Arrow's, convert as they like.
+    if make not in (pd.arrays.IntegerArray, pd.arrays.FloatingArray):
+        return pd.Series(values).astype(dtype)
+    missing = np.isnan(values)
+    return make(np.where(missing, 0, values).astype(dtype.numpy_dtype), missing)

@@ -9,7 +9,7 @@ because another row has it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Floats: TypeAlias = NDArray[np.float64]
+
+# A NaN has 51 bits that say nothing (IEEE 754-2019, 6.2.1); copying keeps them.
+_QUIET = np.uint64(0x7FF8_0000_0000_0000)
+_SPARE = np.uint64(0xFF)
 
 _MOST_SHOWN = 12  # levels that a refusal lists
 
@@ -48,10 +52,9 @@ class Levels:
         self.dtype = dtype
         self._values: list[Any] = []
         self._number: dict[Any, int] = {}
-        # What stands for a missing value in a column of objects: None, NaN and NaT are not the same
-        # to an encoder.
-        self._missing: Any = None
-        self._met_missing = False
+        # What is missing in a column of objects, in the order in which it was met: None, NaN, NaT
+        # and pandas.NA are not the same to an encoder.
+        self._gaps: list[Any] = []
         # What `write` takes from, and of how many levels of which type it was made.
         self._held: tuple[Any, Any] = ((-1, None), None)
         self.is_bool = bool(pd.api.types.is_bool_dtype(dtype))
@@ -90,10 +93,9 @@ class Levels:
         self._follow(column.dtype)
         values = column.astype(object)
         missing = values.isna().to_numpy()
-        if missing.any() and not self._met_missing:
-            self._missing = values[missing].iloc[0]
-            self._met_missing = True
         numbers = np.full(len(values), np.nan)
+        if missing.any():
+            numbers[missing] = self._add_gaps(values[missing])
         present = values[~missing]
         # 1, 1.0 and True are equal to pandas: only texts are told apart by it.
         if pd.api.types.infer_dtype(present, skipna=True) == "string":
@@ -140,6 +142,18 @@ class Levels:
                 ) from error
             numbers[index] = self._new(plain) if number is None else number
         return numbers
+
+    def _add_gaps(self, values: Iterable[Any]) -> Floats:
+        """A NaN for each missing value that tells in its spare bits of which kind it is."""
+        kinds = []
+        for value in values:
+            with _GROWING:
+                known = [type(gap) for gap in self._gaps]
+                if type(value) not in known:
+                    known.append(type(value))
+                    self._gaps.append(value)
+            kinds.append(known.index(type(value)))
+        return (np.array(kinds, dtype=np.uint64) | _QUIET).view(np.float64)
 
     def _key(self, value: Any) -> Any:
         # A column of objects keeps 1, 1.0 and True apart; in others only truth is no number.
@@ -205,14 +219,25 @@ class Levels:
         dtype = object if plain and missing.any() else self.dtype
         # None of them was ever met: all that can be missing is missing.
         if not self._values:
-            return pd.Series([None] * len(numbers), dtype=dtype)
+            taken = np.full(len(numbers), None, dtype=object)
+            if self.dtype == object:
+                taken[:] = self._missing(codes)
+            return pd.Series(taken, dtype=dtype)
         values = self._kept(dtype, lambda: pd.Series(self._values, dtype=dtype).array)
         taken = values.take(numbers, allow_fill=bool(missing.any()))
         if missing.any() and self.dtype == object:
             taken = np.asarray(taken, dtype=object)
-            taken[missing] = self._missing
+            taken[missing] = self._missing(codes[missing])
+        if dtype != object:
+            return taken
         # A column of objects stays one, also where all that is left of it are texts.
         return pd.Series(taken, dtype=dtype)
+
+    def _missing(self, codes: Floats) -> list[Any]:
+        """What missing cells held: the first kind that was met, where their bits tell of none."""
+        kinds = (np.ascontiguousarray(codes).view(np.uint64) & _SPARE).tolist()
+        known = len(self._gaps)
+        return [self._gaps[kind if kind < known else 0] if known else None for kind in kinds]
 
     def _categorical(self, numbers: NDArray[np.int64]) -> pd.Categorical:
         import pandas as pd

@@ -92,7 +92,7 @@ class TableLayout(Layout):
                 advice="Make one: pd.DataFrame(rows, columns=inputs.columns).",
             )
         raw = self._in_order(raw)
-        columns = [kind.read(raw.iloc[:, index]) for index, kind in enumerate(self.kinds)]
+        columns = [kind.read(column) for kind, (_, column) in zip(self.kinds, raw.items())]
         return torch.from_numpy(np.stack(columns, axis=1)).to(self.device)
 
     def _in_order(self, raw: pd.DataFrame) -> pd.DataFrame:
@@ -184,7 +184,7 @@ def _as_texts(column: pd.Series[Any]) -> pd.Series[Any]:
 def table_layout(frame: pd.DataFrame, device: torch.device) -> TableLayout:
     """The layout of a data frame."""
     _check_columns(frame)
-    kinds = [column_of(frame.iloc[:, index]) for index in range(len(frame.columns))]
+    kinds = [column_of(column) for _, column in frame.items()]
     return TableLayout(header=frame.columns, kinds=tuple(kinds), device=device)
 
 

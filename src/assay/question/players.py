@@ -48,8 +48,17 @@ def _changed(x: Tensor, replacements: Tensor) -> Tensor:
     missing = x.isnan()
     if bool(missing.any()):
         # What is missing in x and in every replacement stays missing.
-        changed &= ~(missing & replacements.isnan().all(dim=1))
+        changed &= ~(missing & _missing_alike(x, replacements).all(dim=1))
     return changed
+
+
+def _missing_alike(x: Tensor, replacements: Tensor) -> Tensor:
+    """Which replacements are missing as x is: None is not NaN to an encoder (`inputs/levels.py`)."""
+    missing = replacements.isnan()
+    if x.dtype == torch.float64:
+        bits = replacements.view(torch.int64) ^ x.view(torch.int64).unsqueeze(1)
+        missing &= bits & 0xFF == 0
+    return missing
 
 
 def _owners_of(elements: Tensor, partition: Partition) -> Tensor:
