@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import hypothesis
@@ -139,6 +140,11 @@ def blocks(draw: Any, channels: int = 4) -> Callable[[Tensor], Tensor]:
                 "gate",
                 "activation",
                 "attention",
+                "masked attention",
+                "masked",
+                "grown",
+                "recurrent",
+                "cell",
             ]
         )
     )
@@ -183,6 +189,15 @@ def blocks(draw: Any, channels: int = 4) -> Callable[[Tensor], Tensor]:
         return lambda h: h * torch.sigmoid(layer(h).mean((2, 3), keepdim=True))
     if kind == "attention":
         return lambda h: h + _attended(h)
+    if kind == "masked attention":
+        masking = draw(st.sampled_from(["causal", "boolean", "additive", "by hand"]))
+        return lambda h: h + _attended(h, masking)
+    if kind == "masked":
+        return draw(masks())
+    if kind == "grown":
+        return _grown(channels, seed)
+    if kind in ("recurrent", "cell"):
+        return draw(recurrences(channels, seed, cell=kind == "cell"))
     return draw(
         st.sampled_from(
             [
@@ -201,10 +216,89 @@ def blocks(draw: Any, channels: int = 4) -> Callable[[Tensor], Tensor]:
     )
 
 
-def _attended(h: Tensor) -> Tensor:
+def _attended(h: Tensor, masking: str = "none") -> Tensor:
     tokens = h.flatten(2).transpose(1, 2)
-    given = functional.scaled_dot_product_attention(tokens, tokens * 0.5, tokens)
+    count = tokens.shape[1]
+    allowed = torch.ones(count, count, dtype=torch.bool).tril(1)
+    forbidden = torch.zeros(count, count, dtype=h.dtype).masked_fill(~allowed, -torch.inf)
+    key = tokens * 0.5
+    if masking == "by hand":
+        scores = (tokens @ key.transpose(1, 2)).masked_fill(~allowed, -torch.inf)
+        given = scores.softmax(-1) @ tokens
+    else:
+        mask = {"boolean": allowed, "additive": forbidden}.get(masking)
+        given = functional.scaled_dot_product_attention(
+            tokens, key, tokens, attn_mask=mask, is_causal=masking == "causal"
+        )
     return given.transpose(1, 2).reshape(h.shape)
+
+
+@st.composite
+def masks(draw: Any) -> Callable[[Tensor], Tensor]:
+    """A part of the places is held back, shrunk, or filled with a number."""
+    way = draw(st.sampled_from(["where", "where zero", "masked_fill", "product", "tril"]))
+    fill = draw(st.sampled_from([0.0, 0.7]))
+
+    def masked(h: Tensor) -> Tensor:
+        hidden = torch.arange(h[0].numel()).view(h.shape[1:]) % 3 == 0
+        if way == "where":
+            return torch.where(hidden, h * 0.5, h)
+        if way == "where zero":
+            return torch.where(hidden, torch.zeros((), dtype=h.dtype), h)
+        if way == "masked_fill":
+            return h.masked_fill(hidden, fill)
+        return h.tril() if way == "tril" else h * (~hidden).to(h.dtype)
+
+    return masked
+
+
+def _grown(channels: int, seed: int) -> Callable[[Tensor], Tensor]:
+    """Every layer sees all before it, as in a dense block, and a last one takes them together."""
+    sizes = [(channels * (number + 1), channels, 3) for number in range(2)]
+    layers = [randomised(nn.Conv2d(*size, padding=1), seed).double() for size in sizes]
+    norm = randomised(nn.BatchNorm2d(channels), seed).double()
+    last = randomised(nn.Conv2d(3 * channels, channels, 1), seed).double()
+
+    def forward(h: Tensor) -> Tensor:
+        kept = [h]
+        for layer in layers:
+            kept.append(torch.relu(norm(layer(torch.cat(kept, 1)))))
+        return last(torch.cat(kept, 1))
+
+    return forward
+
+
+@st.composite
+def recurrences(draw: Any, channels: int, seed: int, *, cell: bool) -> Callable[[Tensor], Tensor]:
+    """Four places one after the other, through a layer of torch or a cell in a loop."""
+    cells = [nn.LSTMCell, nn.GRUCell, nn.RNNCell, partial(nn.RNNCell, nonlinearity="relu")]
+    layers = [nn.LSTM, nn.GRU, nn.RNN, partial(nn.RNN, nonlinearity="relu")]
+    bias = draw(st.booleans())
+    if cell:
+        step = randomised(draw(st.sampled_from(cells))(channels, channels, bias), seed).double()
+    else:
+        both_ways = draw(st.booleans())
+        width = channels // 2 if both_ways else channels
+        layer = draw(st.sampled_from(layers))(
+            channels, width, draw(st.integers(1, 2)), bias=bias,
+            batch_first=True, bidirectional=both_ways,
+        )  # fmt: skip
+        layer = randomised(layer, seed).double()
+
+    def forward(h: Tensor) -> Tensor:
+        steps = functional.adaptive_avg_pool2d(h, 2).flatten(2).transpose(1, 2)
+        given = _stepped(step, steps) if cell else layer(steps)[0]
+        return given.transpose(1, 2).unflatten(2, (2, 2))
+
+    return forward
+
+
+def _stepped(cell: nn.Module, steps: Tensor) -> Tensor:
+    state, given = None, []
+    for step in steps.unbind(1):
+        state = cell(step, state)
+        given.append(state[0] if isinstance(state, tuple) else state)
+    return torch.stack(given, 1)
 
 
 @st.composite
