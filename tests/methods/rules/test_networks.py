@@ -149,28 +149,12 @@ def blocks(draw: Any, channels: int = 4) -> Callable[[Tensor], Tensor]:
         )
     )
     seed = draw(st.integers(0, 9))
-    if kind == "convolution" or kind == "transposed":
-        make = nn.Conv2d if kind == "convolution" else nn.ConvTranspose2d
-        groups, stride, dilation = draw(
-            st.tuples(st.sampled_from([1, 2, 4]), st.integers(1, 2), st.integers(1, 2))
-        )
-        layer = make(
-            channels, channels, draw(st.integers(1, 3)), stride=stride, padding=draw(st.integers(0, 1)),
-            groups=groups, dilation=dilation, bias=draw(st.booleans()),
-        )  # fmt: skip
-        return randomised(layer, seed).double()
-    if kind == "max_pool":
-        kernel = draw(st.integers(1, 3))
-        return nn.MaxPool2d(
-            kernel, draw(st.integers(1, 3)), draw(st.integers(0, kernel // 2)),
-            draw(st.integers(1, 2)), ceil_mode=draw(st.booleans()),
-        )  # fmt: skip
-    if kind == "avg_pool":
-        kernel = draw(st.integers(1, 3))
-        return nn.AvgPool2d(
-            kernel, draw(st.integers(1, 3)), draw(st.integers(0, kernel // 2)),
-            draw(st.booleans()), draw(st.booleans()),
-        )  # fmt: skip
+    if kind in ("convolution", "transposed"):
+        return draw(convolutions(channels, seed, transposed=kind == "transposed"))
+    if kind in ("max_pool", "avg_pool"):
+        return draw(pools(largest=kind == "max_pool"))
+    if kind in ("masked", "grown", "recurrent", "cell", "attention", "masked attention"):
+        return draw(woven(kind, channels, seed))
     layer = randomised(nn.Conv2d(channels, channels, 3, padding=1), seed).double()
     if kind == "residual":
         return lambda h: torch.relu(layer(torch.relu(h)) + h)
@@ -187,17 +171,6 @@ def blocks(draw: Any, channels: int = 4) -> Callable[[Tensor], Tensor]:
         return lambda h: norm(layer(h))
     if kind == "gate":
         return lambda h: h * torch.sigmoid(layer(h).mean((2, 3), keepdim=True))
-    if kind == "attention":
-        return lambda h: h + _attended(h)
-    if kind == "masked attention":
-        masking = draw(st.sampled_from(["causal", "boolean", "additive", "by hand"]))
-        return lambda h: h + _attended(h, masking)
-    if kind == "masked":
-        return draw(masks())
-    if kind == "grown":
-        return _grown(channels, seed)
-    if kind in ("recurrent", "cell"):
-        return draw(recurrences(channels, seed, cell=kind == "cell"))
     return draw(
         st.sampled_from(
             [
@@ -214,6 +187,44 @@ def blocks(draw: Any, channels: int = 4) -> Callable[[Tensor], Tensor]:
             ]
         )
     )
+
+
+@st.composite
+def convolutions(draw: Any, channels: int, seed: int, *, transposed: bool) -> nn.Module:
+    make = nn.ConvTranspose2d if transposed else nn.Conv2d
+    groups, stride, dilation = draw(
+        st.tuples(st.sampled_from([1, 2, 4]), st.integers(1, 2), st.integers(1, 2))
+    )
+    layer = make(
+        channels, channels, draw(st.integers(1, 3)), stride=stride, padding=draw(st.integers(0, 1)),
+        groups=groups, dilation=dilation, bias=draw(st.booleans()),
+    )  # fmt: skip
+    return randomised(layer, seed).double()
+
+
+@st.composite
+def pools(draw: Any, *, largest: bool) -> nn.Module:
+    kernel = draw(st.integers(1, 3))
+    stride, padding = draw(st.integers(1, 3)), draw(st.integers(0, kernel // 2))
+    ceil = draw(st.booleans())
+    if largest:
+        return nn.MaxPool2d(kernel, stride, padding, draw(st.integers(1, 2)), ceil_mode=ceil)
+    return nn.AvgPool2d(kernel, stride, padding, ceil, draw(st.booleans()))
+
+
+@st.composite
+def woven(draw: Any, kind: str, channels: int, seed: int) -> Callable[[Tensor], Tensor]:
+    """Places that see each other, places that are hidden, layers that see all before them."""
+    if kind == "masked":
+        return draw(masks())
+    if kind == "grown":
+        return _grown(channels, seed)
+    if kind in ("recurrent", "cell"):
+        return draw(recurrences(channels, seed, cell=kind == "cell"))
+    masking = "none"
+    if kind == "masked attention":
+        masking = draw(st.sampled_from(["causal", "boolean", "additive", "by hand"]))
+    return lambda h: h + _attended(h, masking)
 
 
 def _attended(h: Tensor, masking: str = "none") -> Tensor:
