@@ -279,4 +279,5 @@ def _beyond_slope(operation: Operation, given: Any) -> Tensor | None:
             for signal in operation.signals
         }
         value, along = forward_ad.unpack_dual(operation.on(duals)())
-    return value.detach() if along is None else (value - along).detach()
+    bias: Tensor = value if along is None else value - along
+    return bias.detach()
