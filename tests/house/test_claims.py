@@ -443,7 +443,7 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "A part that cannot be heard is refused by its name.": (
             FULL + "test_biases_that_cannot_be_seen_are_refused_by_name",
         ),
-        "`by=\"contribution\"` multiplies by its mean activation, and leaves such channels out.": (
+        '`by="contribution"` multiplies by its mean activation, and leaves such channels out.': (
             "tests/methods/cam/test_neurons.py::test_what_is_absent_contributes_nothing",
         ),
     },

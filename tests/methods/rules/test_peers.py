@@ -1,7 +1,7 @@
 """Beside the libraries that have these rules, where they are installed, and beside what they are
 defined by where they are not.
 
-Run with captum 0.9.0, zennit 1.0.0 and shap, which no environment of the tests brings.
+Run with captum 0.9.0, zennit 0.5.1 and shap 0.51.0, which no environment of the tests brings.
 """
 
 from __future__ import annotations
