@@ -256,6 +256,7 @@ _CASES: dict[str, Callable[[type[Any]], Case]] = {
     "LinearShap": lambda kind: Case(kind(), net=linear_net),
     "MaxShap": lambda kind: Case(kind(), net=Largest),
     **{name: lambda kind: Case(kind(), net=pooled_net, shape=(1, 2, 2)) for name in CAMS},
+    "FullGrad": lambda kind: Case(kind(), net=pooled_net, shape=(1, 2, 2)),
     "Guided": lambda kind: Case(kind(assay.GradCam()), net=pooled_net, shape=(1, 2, 2)),
     "Rise": lambda kind: Case(kind(masks=64)),
     "ShapleyRegression": lambda kind: Case(

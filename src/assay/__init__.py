@@ -37,6 +37,8 @@ from assay.methods.cam.by_slopes import (
     XGradCam,
 )
 from assay.methods.cam.eigen import EigenCam
+from assay.methods.cam.full_grad import FullGrad
+from assay.methods.cam.neurons import name_neurons, neuron_importance
 from assay.methods.choose import explain
 from assay.methods.conductance import Conductance
 from assay.methods.exact_paths import ExactIntegratedGradients
@@ -150,6 +152,7 @@ __all__ = [
     "ExactShapley",
     "ExpectedGradients",
     "explain",
+    "FullGrad",
     "Gaussian",
     "GaussianNoise",
     "GradCam",
@@ -187,8 +190,10 @@ __all__ = [
     "METRICS",
     "Model",
     "MultiplicativeSmoothing",
+    "name_neurons",
     "Negated",
     "Neuron",
+    "neuron_importance",
     "Noise",
     "NoisyBaseline",
     "Occlusion",

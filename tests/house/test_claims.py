@@ -30,6 +30,7 @@ REPRODUCIBLE = "tests/models/test_reproducible.py::"
 SHAPLEY = "tests/methods/shapley/"
 LIME = "tests/methods/lime/"
 MAPS = "tests/methods/cam/test_maps.py::"
+FULL = "tests/methods/cam/test_full_grad.py::"
 RISE = "tests/methods/test_rise.py::"
 PATHS = "tests/methods/test_slopes_and_paths.py::"
 CLOSED = "tests/metrics/test_closed_forms.py::"
@@ -129,7 +130,7 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "**Rules inside a network**: guided backpropagation, deconvnet, relevance propagation, "
         "DeepLIFT.": (DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",),
         "**Maps of a layer**: class activation maps by slopes, by masking channels and by their main "
-        "direction, guided ones.": (
+        "direction, guided ones, full gradients.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
         ),
         "**Asking with features hidden**: exact, sampled, kernel and proxy Shapley values, Owen "
@@ -458,6 +459,16 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "is refused.": (MAPS + "test_tokens_lie_on_the_grid_that_is_declared",),
         "A rectifier that writes on the layer's output does not corrupt the map:": (
             MAPS + "test_a_rectifier_in_place_behind_the_layer_changes_nothing",
+        ),
+        "so the terms add up for any network.": (
+            FULL + "test_terms_add_up_to_the_score",
+            FULL + "test_random_networks_are_complete",
+        ),
+        "A part that cannot be heard is refused by its name.": (
+            FULL + "test_biases_that_cannot_be_seen_are_refused_by_name",
+        ),
+        '`by="contribution"` multiplies by its mean activation, and leaves such channels out.': (
+            "tests/methods/cam/test_neurons.py::test_what_is_absent_contributes_nothing",
         ),
     },
     "docs/rules.md": {

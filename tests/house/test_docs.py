@@ -156,6 +156,7 @@ COVERED = {
     "by masking channels": "ScoreCam AblationCam",
     "by their main direction": "EigenCam",
     "guided ones": "Guided",
+    "full gradients": "FullGrad",
     "exact": "ExactShapley LowOrderShap",
     "sampled": "PermutationShapley SamplingShapley",
     "kernel": "KernelShap",

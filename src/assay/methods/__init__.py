@@ -32,6 +32,7 @@ from assay.methods.cam.by_slopes import (
     XGradCam,
 )
 from assay.methods.cam.eigen import EigenCam
+from assay.methods.cam.full_grad import FullGrad
 from assay.methods.choose import explain
 from assay.methods.conductance import Conductance
 from assay.methods.exact_paths import ExactIntegratedGradients
@@ -82,6 +83,7 @@ METHODS: dict[str, type[Method]] = {
         ScoreCam,
         AblationCam,
         EigenCam,
+        FullGrad,
         Guided,
         Occlusion,
         Rise,
@@ -114,6 +116,7 @@ __all__ = [
     "ExactShapley",
     "ExpectedGradients",
     "explain",
+    "FullGrad",
     "GradCam",
     "GradCamPlusPlus",
     "Gradient",

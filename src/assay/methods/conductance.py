@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
 
 from assay.answers.attribution import Kind
-from assay.methods.base import Axiom, Method
+from assay.methods.base import Axiom, Estimate, Method
+from assay.methods.exact_paths import straight_parts
 from assay.models.base import Ability
 from assay.numerics.integration import Rule, check_quadrature, quadrature
 from assay.numerics.pieces import pieces
@@ -47,8 +48,12 @@ class Conductance(Method):
         multiply: whether slopes are multiplied by the velocities of the activations; without it
             the answer is the mean slope on the way, in target per unit of activation (the internal
             influence of Leino et al. 2018 on this way).
+        exact: nodes in the middle of every part of the way on which the network is linear, in the
+            place of the rule's: no error where it is linear piece by piece, and a refusal by the
+            operation's name where it is not (`ExactIntegratedGradients`).
 
-    Cost: `steps` rows forward to the layer, and `steps` forward and backward passes behind it.
+    Cost: `steps` rows forward to the layer, and `steps` forward and backward passes behind it; for
+    `exact` as many as the facts say (`pieces`), and up to four rows forward for each to find them.
     Values: (n, features), in units of the target. Errors: InputError for a layer whose absent
     activations are said by a removal of its own, since no input walks there.
 
@@ -63,6 +68,7 @@ class Conductance(Method):
     steps: int = 64
     rule: Rule = "gauss_legendre"
     multiply: bool = True
+    exact: bool = False
     needs = frozenset({Ability.GRADIENT})
     cost: ClassVar[str] = "steps rows and steps gradients"
     quadrature: ClassVar[bool] = True
@@ -84,13 +90,21 @@ class Conductance(Method):
         question.require_one_replacement()
         self._check_floating(question.before)
 
-    def values(self, question: Question, seed: int) -> Tensor:
+    def values(self, question: Question, seed: int) -> Estimate:
         return self.per_output((question,), seed)[0]
 
-    def per_output(self, questions: Sequence[Question], seed: int) -> list[Tensor]:
+    def per_output(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
         question = questions[0]
+        before = question.before
+        notes: dict[str, Any] = {}
+        if self.exact:
+            ways = [before.of(asked.fixed_target) for asked in questions]
+            nodes = _Nodes(*straight_parts(ways))
+            notes["pieces"] = nodes.owners.bincount(minlength=question.n).tolist()
+        else:
+            nodes = _Nodes.of_rule(before.n, *quadrature(self.rule, self.steps))
         totals = [torch.zeros_like(question.x, dtype=torch.float64) for _ in questions]
-        for at in _walk(question.before, self.rule, self.steps, question.x.shape[1]):
+        for at in _walk(before, nodes, question.x.shape[1]):
             moved, velocity = question.image(at.points, at.way, at.rows)
             targets = [asked.fixed_target.take(at.rows) for asked in questions]
             for total, slopes in zip(totals, moved.slopes(targets)):
@@ -98,7 +112,7 @@ class Conductance(Method):
                 if self.multiply:
                     products = products * velocity
                 total.index_add_(0, at.rows, products * at.weights)
-        return [asked.pool(total) for asked, total in zip(questions, totals)]
+        return [Estimate(asked.pool(total), notes=notes) for asked, total in zip(questions, totals)]
 
 
 @final
@@ -114,19 +128,31 @@ class _Stretch:
     weights: Tensor
 
 
-def _walk(question: Question, rule: Rule, steps: int, units: int) -> Iterator[_Stretch]:
-    """The nodes of a rule on the way of every input, as many at once as can be held beside their
-    activations, of so many units.
+@final
+@dataclass(frozen=True, eq=False)
+class _Nodes:
+    """Places on the ways of inputs: whose they are (k,), where in [0, 1] and how much they weigh."""
+
+    owners: Tensor
+    places: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of_rule(cls, n: int, nodes: Tensor, weights: Tensor) -> _Nodes:
+        """The same nodes for each of n inputs."""
+        owners = torch.arange(n).repeat_interleave(len(nodes))
+        return cls(owners, nodes.repeat(n), weights.repeat(n))
+
+
+def _walk(question: Question, nodes: _Nodes, units: int) -> Iterator[_Stretch]:
+    """The nodes on the way of every input, as many at once as can be held beside their activations,
+    of so many units.
     """
     x = question.x
     start = question.absent
-    nodes, weights = quadrature(rule, steps)
-    alphas = nodes.to(x.device, x.dtype)
-    weights = weights.to(x.device)
-    for piece in pieces(question.n * steps, max(x.shape[1], units), _POINTS):
-        numbers = torch.arange(piece.start, piece.stop, device=x.device)
-        rows = numbers // steps
-        at = numbers % steps
+    for piece in pieces(len(nodes.owners), max(x.shape[1], units), _POINTS):
+        rows = nodes.owners[piece].to(x.device)
+        places = nodes.places[piece].to(x.device, x.dtype)
         way = x[rows] - start[rows]
-        points = torch.addcmul(start[rows], alphas[at].unsqueeze(1), way)
-        yield _Stretch(rows, points, way, weights[at].unsqueeze(1))
+        points = torch.addcmul(start[rows], places.unsqueeze(1), way)
+        yield _Stretch(rows, points, way, nodes.weights[piece].to(x.device).unsqueeze(1))

@@ -296,6 +296,16 @@ class _Search:
         return f"{self.question.model.name} and the target {targets}"
 
 
+def straight_parts(questions: Sequence[Question]) -> tuple[Tensor, Tensor, Tensor]:
+    """The parts of the ways of inputs on which the network and all targets are linear: whose they
+    are (k,), their middles (k,) in [0, 1] and their lengths (k,), float64, input by input.
+    """
+    straight = _Search(questions).pieces()
+    straight = straight.take(straight.owners.argsort(stable=True))
+    middles = (straight.starts + straight.ends) / 2
+    return straight.owners, middles, straight.ends - straight.starts
+
+
 def _mean_slopes(questions: Sequence[Question], straight: _Intervals) -> list[Tensor]:
     """The mean slope of every element on the way (n, elements), float64, for each question."""
     question = questions[0]

@@ -358,8 +358,8 @@ ALIASES: tuple[Alias, ...] = (
         ("XGradCAM", "XGradCam()", ""),
         ("EigenCAM", "EigenCam()", "its sign is fixed by a rule"),
         ("LayerCAM", "LayerCam()", ""),
+        ("FullGrad", "FullGrad('channel')", "biases in every spelling; its terms add up to f(x)"),
     ),
-    *_missing("pytorch-grad-cam", _CAM, "FullGrad"),
     # innvestigate: its analyzers by name; the presets are composites.
     *_settings(
         "innvestigate",

@@ -316,8 +316,8 @@ def test_rescale_of_a_maximum_that_changes_its_winner() -> None:
 
 
 @EVERY_RELU
-def test_rescale_behind_a_layer(relu: Callable[[Tensor], Tensor]) -> None:
-    scale = 3.0
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_rescale_behind_a_layer(scale: float, relu: Callable[[Tensor], Tensor]) -> None:
     one, other = dense([[3.0, 1.0, 0.0]]), dense([[2.0, 3.0, 0.0]])
     net = calls(
         lambda n, x, y: scale * relu(n["pre"](torch.cat([one(x), other(y)], 1)) + 0).sum(1),

@@ -84,6 +84,23 @@ def test_t3_an_input_alone_is_answered_as_in_company(method: Any) -> None:
         assert bool(torch.isfinite(alone).all())
 
 
+@pytest.mark.parametrize("rule", ["rescale", "reveal_cancel"])
+def test_t3_a_maximum_that_stands_still_while_its_parts_move(rule: Any) -> None:
+    """captum 0.9.0: the same, where it shows: both parts of the winner move, and their sum does not.
+
+    The multiplier of what stands still is 1, its slope, whatever stands beside it.
+    """
+    pool = nn.MaxPool1d(2)
+    net = calls(lambda n, x: pool(x.sum(1, keepdim=True)).flatten(1))
+    x = torch.tensor([[[5.0, 1], [4, 1]], [[3, 0], [2, 0]], [[2, 1], [2, 0]]], dtype=DOUBLE)
+    base = torch.tensor([[[1.0, 0], [1, 0]], [[2, 0], [3, 0]], [[3, 0], [1, 0]]], dtype=DOUBLE)
+    expected = torch.tensor(
+        [[[4.0, 0], [3, 0]], [[1, 0], [-1, 0]], [[-1, 0], [1, 0]]], dtype=DOUBLE
+    )
+    whole = DeepLift(rule)(ask(net, x, base, target=0)).values.view(x.shape)
+    torch.testing.assert_close(whole, expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("place", ["output", "within"])
 def test_t4_softmax(place: str) -> None:
     """captum 0.9.0: subtracts the mean over inputs and references; 0.084 of 0.085 is missing."""

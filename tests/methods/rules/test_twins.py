@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,7 +32,7 @@ from assay.methods.rules import (
     Zero,
     ZPlus,
 )
-from rule_networks import DOUBLE, calls
+from rule_networks import DOUBLE, Calls, calls
 from toys import randn, randomised
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -161,6 +163,63 @@ def test_a_rule_through_a_matrix(
         relevance = (row @ matrix + constant) * weight.numpy()
         expected = twin(rule, row, matrix, constant, relevance, bias == "ignore")
         np.testing.assert_allclose(given, expected, **TIGHT)
+
+
+@st.composite
+def chains(draw: Any) -> tuple[list[nn.Module], list[tuple[Rule, Twin]], Any]:
+    """Layers in a row, each with a rule of its own, and what becomes of biases."""
+    layers: list[nn.Module] = []
+    h = randn(2, 2, 4, 4, seed=4, dtype=DOUBLE)
+    rules = []
+    for number in range(draw(st.integers(2, 3))):
+        channels, bias = h.shape[1], draw(st.booleans())
+        kind = draw(st.sampled_from(["convolution", "transposed", "grouped", "dense"]))
+        made = {
+            "convolution": lambda c, b: nn.Conv2d(c, 2, 2, bias=b),
+            "transposed": lambda c, b: nn.ConvTranspose2d(c, 2, 2, 2, 1, bias=b),
+            "grouped": lambda c, b: nn.Conv2d(c, 4, 2, groups=2, padding=1, bias=b),
+            # Over the columns of an image.
+            "dense": lambda c, b: nn.Linear(h.shape[3], 3, bias=b),
+        }[kind](channels, bias)
+        layers.append(randomised(made, number + 1).double())
+        h = layers[-1](h).detach()
+        # What is handed over directly is for the first layer.
+        allowed = RULES if number == 0 else [pair for pair in RULES if not pair[0].direct]
+        rules.append(draw(st.sampled_from(allowed)))
+    return layers, rules, draw(st.sampled_from(["absorb", "ignore"]))
+
+
+@given(chains())
+def test_rules_through_a_chain_of_matrices(made: Any) -> None:
+    layers, rules, bias = made
+    x = randn(2, 2, 4, 4, seed=4, dtype=DOUBLE)
+    named = {f"layers.l{number}": layer for number, layer in enumerate(layers)}
+
+    def forward(n: nn.ModuleDict, x: Tensor) -> Tensor:
+        for layer in n.values():
+            x = torch.relu(layer(x))
+        return x.flatten(1)
+
+    net = Calls(forward, **{name.removeprefix("layers."): layer for name, layer in named.items()})
+    said = {name: rule for name, (rule, _) in zip(named, rules)}
+    composite = Composite({"sum": Zero()}, first=rules[0][0], layers=said, bias=bias)
+    target = 1
+    attribution = LRP(composite)(assay.Question(net.eval(), x, target=target))
+    for row, given_row in zip(x, attribution.values.flatten(1).numpy()):
+        activations = [row[None]]
+        for layer in layers:
+            activations.append(torch.relu(layer(activations[-1])).detach())
+        relevance = np.zeros(activations[-1].numel())
+        relevance[target] = float(activations[-1].flatten()[target])
+        for layer, (rule, twin), h in zip(
+            reversed(layers), reversed(rules), reversed(activations[:-1])
+        ):
+            matrix, constant = dense(layer, h)
+            relevance = twin(
+                rule, h.flatten().numpy(), matrix, constant, relevance, bias == "ignore"
+            )
+        scale = max(float(np.abs(given_row).max()), 1e-3)
+        np.testing.assert_allclose(given_row, relevance, rtol=0, atol=1e-9 * scale)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.2])

@@ -103,41 +103,51 @@ class ActivationMap(Method):
         return Estimate(_at_inputs(question, signed), notes=notes)
 
     def _layer(self, question: Question) -> tuple[Layer, str]:
-        if question.is_behind_layer:
-            return self._placed(question, question, "the layer"), "the layer"
-        name = self.layer
-        if name is None:
-            name = question.last_layer_with_places()
-        return self._placed(question.after(name), question, repr(name)), str(name)
+        return layer_of(question, self.layer, self.grid, type(self).__name__)
 
-    def _placed(self, behind: Question, whole: Question, name: str) -> Layer:
-        """The layer with its places, or a refusal that says what they may be."""
-        shapes = behind.layout.shapes
-        if self.grid is not None and len(shapes) == 1 and len(shapes[0]) == 2:
-            tokens, channels = shapes[0]
-            skipped = tokens - math.prod(self.grid)
-            if skipped < 0:
-                raise InputError(
-                    expected=f"{name} to have a token for each place of the grid {self.grid}",
-                    got=f"{tokens} tokens",
-                    advice="The grid is the image's side over the side of a patch, by rows and columns.",
-                )
-            return Layer(behind, whole, Places(self.grid, channels, len(self.grid)), skipped)
-        if len(shapes) != 1 or len(shapes[0]) < 3:
+
+def layer_of(
+    question: Question,
+    layer: str | nn.Module | None,
+    grid: tuple[int, int] | None,
+    who: str,
+) -> tuple[Layer, str]:
+    """A layer with its places, and what it is called: the one that the question is asked behind,
+    the one that is named, or the last one with places; or a refusal that says what it may be.
+    """
+    if question.is_behind_layer:
+        return _placed(question, question, grid, "the layer", who), "the layer"
+    name = question.last_layer_with_places() if layer is None else layer
+    return _placed(question.after(name), question, grid, repr(name), who), str(name)
+
+
+def _placed(
+    behind: Question, whole: Question, grid: tuple[int, int] | None, name: str, who: str
+) -> Layer:
+    shapes = behind.layout.shapes
+    if grid is not None and len(shapes) == 1 and len(shapes[0]) == 2:
+        tokens, channels = shapes[0]
+        skipped = tokens - math.prod(grid)
+        if skipped < 0:
             raise InputError(
-                expected=f"{name} to have places, (channels, height, width)",
-                got=behind.layout.describe(),
-                advice=(
-                    f"A layer of tokens is mapped with {type(self).__name__}(layer, grid=(14, 14)); "
-                    "else name a convolution."
-                ),
+                expected=f"{name} to have a token for each place of the grid {grid}",
+                got=f"{tokens} tokens",
+                advice="The grid is the image's side over the side of a patch, by rows and columns.",
             )
-        axes = "HWC" if self._is_channels_last(shapes[0]) else None
-        return Layer(behind, whole, places_in(shapes[0], axes, type(self).__name__))
-
-    def _is_channels_last(self, shape: tuple[int, ...]) -> bool:
-        """Whether the grid that was said is that of the first axes: Swin's layers are (h, w, c)."""
-        return self.grid is not None and len(shape) == 3 and tuple(shape[:2]) == self.grid
+        return Layer(behind, whole, Places(grid, channels, len(grid)), skipped)
+    if len(shapes) != 1 or len(shapes[0]) < 3:
+        raise InputError(
+            expected=f"{name} to have places, (channels, height, width)",
+            got=behind.layout.describe(),
+            advice=(
+                f"A layer of tokens is mapped with {who}(layer, grid=(14, 14)); "
+                "else name a convolution."
+            ),
+        )
+    # Whether the grid that was said is that of the first axes: Swin's layers are (h, w, c).
+    is_channels_last = grid is not None and len(shapes[0]) == 3 and shapes[0][:2] == grid
+    axes = "HWC" if is_channels_last else None
+    return Layer(behind, whole, places_in(shapes[0], axes, who))
 
 
 def slopes_of(layer: Layer, who: str) -> Tensor:

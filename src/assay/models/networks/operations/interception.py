@@ -35,6 +35,7 @@ from assay.models.networks.operations.kinds import (
 )
 from assay.models.networks.operations.opened import may_be_opened, opened
 from assay.models.networks.operations.operation import Operation, caller, tensors_in
+from assay.models.networks.operations.saved_tensors import held
 
 _RESHAPED = frozenset(
     f"{name}Backward0"
@@ -179,7 +180,8 @@ class Interception(TorchFunctionMode, ABC):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         try:
-            return self._called(func, args, kwargs or {})
+            with held():
+                return self._called(func, args, kwargs or {})
         except AssayError as refusal:
             self._refused = refusal
             raise
