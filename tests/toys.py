@@ -116,7 +116,7 @@ class Attending(nn.Module):
         self.embed = nn.Linear(1, 4)
         self.start = nn.Parameter(torch.zeros(1, 1, 4))
         self.places = nn.Parameter(torch.zeros(1, FEATURES + 1, 4))
-        layer = nn.TransformerEncoderLayer(4, 2, 6, batch_first=True)
+        layer = nn.TransformerEncoderLayer(4, 2, 6, 0.0, batch_first=True, norm_first=True)
         self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.head = nn.Linear(4, 3)
 
@@ -128,7 +128,7 @@ class Attending(nn.Module):
 
 def attending_net() -> nn.Module:
     """An `Attending` of random weights."""
-    return randomised(Attending())
+    return randomised(Attending(), 2)
 
 
 def pooled_net() -> nn.Module:

@@ -80,10 +80,10 @@ class AttentionMethod(Method):
 
     def ask(self, question: Question, wanted: Sequence[Wanted]) -> Answers:  # may be overridden
         """Credit of elements for each of the targets, from one forward and a backward for each."""
-        answers = Answers(self, question)
-        capture = Capture(type(self).__name__, answers.explain)
-        targets = [one.target for one in wanted]
-        answers.heard(question.slopes(targets, rules=capture), capture)
+        answers = Answers(self, question, len(wanted))
+        capture = Capture(type(self).__name__, question.layout.elements, answers.explain)
+        question.slopes([one.target for one in wanted], rules=capture)
+        answers.heard(capture)
         return answers
 
     @final
@@ -155,18 +155,21 @@ def part_of(
 class Answers:
     """What is made of the maps of a question's inputs, chunk by chunk."""
 
-    def __init__(self, method: AttentionMethod, question: Question) -> None:
+    def __init__(self, method: AttentionMethod, question: Question, targets: int) -> None:
         self.method = method
         self.placing = Placing.of(
             question, method.grid, method.interpolation, type(method).__name__
         )
-        self.elements: list[Tensor] = []
+        # At least single precision, whatever the inputs are of.
+        x = question.x
+        precise = torch.float64 if x.dtype == torch.float64 else torch.float32
+        self.elements = [torch.zeros_like(x, dtype=precise) for _ in range(targets)]
         self.notes: dict[str, Any] = {}
         # The targets that hang on the last layer of some input.
         self._reached: set[int] = set()
 
-    def explain(self, forward: Forward, rule: Rule | None = None) -> Tensor:
-        """What was heard of a chunk to credit of its elements (rows, elements)."""
+    def explain(self, forward: Forward, rule: Rule | None = None) -> None:
+        """Makes credit of what was heard of a chunk."""
         method = self.method
         streams = Streams(forward, rule or method.rule(forward))
         last = streams.last()
@@ -182,7 +185,9 @@ class Answers:
                 if root != CONSTANTS:
                     credit[root] = relevance
         self._describe(forward, streams)
-        return torch.cat([self._laid(forward, credit, i) for i in range(forward.inputs)], 1)
+        laid = torch.cat([self._laid(forward, credit, i) for i in range(forward.inputs)], 1)
+        elements = self.elements[forward.target]
+        elements[forward.owners] = laid.to(elements.dtype)
 
     def _laid(self, forward: Forward, credit: Mapping[int, Tensor], number: int) -> Tensor:
         if number in credit:
@@ -199,9 +204,8 @@ class Answers:
         ]
         self.notes = {"layers": len(shapes), "maps": ", ".join(shapes)}
 
-    def heard(self, elements: Sequence[Tensor], capture: Capture) -> None:
-        """Takes what the question gave for all inputs."""
-        self.elements = list(elements)
+    def heard(self, capture: Capture) -> None:
+        """All inputs have been asked."""
         self.capture = capture
         self.notes["operations"] = capture.coverage()
 

@@ -120,17 +120,18 @@ class Forward:
     target: int
 
 
-Explain: TypeAlias = Callable[[Forward], Tensor]
-"""What was heard to credit (rows, elements)."""
+Explain: TypeAlias = Callable[[Forward], None]
+"""What becomes of what was heard."""
 
 
 @final
 class Capture(Interception):
     """A forward with the slopes of its own, whose attention maps are kept with theirs."""
 
-    def __init__(self, who: str, explain: Explain) -> None:
+    def __init__(self, who: str, elements: int, explain: Explain) -> None:
         super().__init__()
         self.who = who
+        self.elements = elements
         self.explain = explain
         self.merged = False
         self.unsure = False
@@ -172,7 +173,9 @@ class Capture(Interception):
         self.shapes = [each.shape for each in self._maps]
         maps = [replace(each, slope=self._slopes.get(each.bit)) for each in self._maps]
         forward = Forward(maps, self._rows, self._inputs, self._grids, self._owners, self._target)
-        return self.explain(forward)
+        self.explain(forward)
+        # Credit is kept by whoever explains: in half precision it would be rounded here.
+        return rows.new_zeros(1, 1).expand(self._rows, self.elements)
 
     def forget(self) -> None:
         super().forget()

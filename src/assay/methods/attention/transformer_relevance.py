@@ -70,17 +70,12 @@ class TransformerRelevance(AttentionMethod):
         return parts[0].joined(parts[1:])
 
     def _part(self, question: Question, wanted: Sequence[Wanted]) -> Answers:
-        answers = Answers(self, question)
-        forwards: list[Forward] = []
+        answers = Answers(self, question, len(wanted))
         targets = [one.target for one in wanted]
-
-        def keep(forward: Forward) -> Tensor:
-            forwards.append(forward)
-            return torch.zeros(forward.rows, question.x.shape[1])
-
-        capture = Capture(type(self).__name__, keep)
-        elements = question.slopes(targets, rules=capture)
-        log = _Log(forwards[0].maps if forwards else [])
+        forwards: list[Forward] = []
+        capture = Capture(type(self).__name__, question.layout.elements, forwards.append)
+        question.slopes(targets, rules=capture)
+        log = _Log(forwards[0].maps)
         question.slopes(targets, rules=RelevanceForward(_published(log), log.begin))
         for forward in forwards:
             log.check(forward, question.n)
@@ -92,9 +87,8 @@ class TransformerRelevance(AttentionMethod):
                 each = [log.relevance(one, forward) for one in layer.maps]
                 return torch.cat(each, 1) / start
 
-            credit = answers.explain(forward, carried(worth, self.heads))
-            elements[forward.target][forward.owners] = credit.to(elements[0].dtype)
-        answers.heard(elements, capture)
+            answers.explain(forward, carried(worth, self.heads))
+        answers.heard(capture)
         return answers
 
 
