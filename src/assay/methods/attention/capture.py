@@ -55,14 +55,16 @@ class Axes:
         """Weights, or what belongs to them, of so many inputs as (inputs, heads, queries, keys)."""
         rest = [axis for axis in range(weights.dim()) if axis not in (self.queries, self.keys)]
         moved = weights.permute(*rest, self.queries, self.keys)
-        # Axes of length 1 behind the first are nobody's.
-        lead = [length for i, length in enumerate(moved.shape[:-2]) if i == 0 or length > 1]
+        lead = list(moved.shape[:-2])
+        if len(lead) > 2:
+            # Axes of length 1 behind the first two are nobody's.
+            lead = [*lead[:2], *(length for length in lead[2:] if length > 1)]
         if len(lead) < 2:
             first = lead[0] if lead else 1
             lead = [rows, first // rows] if first % rows == 0 else [first, 1]
         if len(lead) != 2 or lead[0] != rows:
             raise _not_read(tuple(weights.shape), rows)
-        # Powers of ten of half-precision slopes underflow: at least single precision.
+        # Products of half-precision slopes underflow: at least single precision.
         moved = moved if moved.dtype == torch.float64 else moved.to(torch.float32)
         return moved.reshape(*lead, *moved.shape[-2:])
 
