@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import assay
-from assay.answers.attribution import Kind
 from assay.errors import AbilityError, InputError, KindError, SettingError
 from assay.methods.base import Method
 from toys import randn, randomised, tanh_net
@@ -553,7 +552,7 @@ def test_tokens_before_the_grid_are_left_out_and_patches_are_laid_on_pixels() ->
     )
     expected = functional.interpolate(grid, size=(4, 6), mode="bilinear", align_corners=False)
     torch.testing.assert_close(smooth.values, expected.flatten(1), **EXACT)
-    assert smooth.kind is Kind.WEIGHT
+    assert smooth.kind == "weight"
 
 
 def test_inputs_that_are_no_tokens_are_refused() -> None:
