@@ -108,6 +108,29 @@ class Pooled(nn.Module):
         return self.head(maps.mean((2, 3)))
 
 
+class Attending(nn.Module):
+    """A transformer whose tokens are the features, with a class token before them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(1, 4)
+        self.start = nn.Parameter(torch.zeros(1, 1, 4))
+        self.places = nn.Parameter(torch.zeros(1, FEATURES + 1, 4))
+        layer = nn.TransformerEncoderLayer(4, 2, 6, 0.0, batch_first=True, norm_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x.reshape(len(x), -1, 1))
+        tokens = torch.cat([self.start.expand(len(x), -1, -1), tokens], 1) + self.places
+        return self.head(self.encoder(tokens)[:, 0])
+
+
+def attending_net() -> nn.Module:
+    """An `Attending` of random weights."""
+    return randomised(Attending(), 2)
+
+
 def pooled_net() -> nn.Module:
     """A `Pooled` of random weights."""
     return randomised(Pooled())
@@ -231,6 +254,8 @@ CAMS = (
     "AblationCam", "EigenCam",
 )  # fmt: skip
 
+ATTENTION = ("AttentionRollout", "RawAttention", "AttentionRelevance", "TransformerRelevance")
+
 _CASES: dict[str, Callable[[type[Any]], Case]] = {
     "Gradient": lambda kind: Case(kind(), evaluations=_slopes(1)),
     "InputXGradient": lambda kind: Case(kind(), evaluations=_slopes(1)),
@@ -257,6 +282,7 @@ _CASES: dict[str, Callable[[type[Any]], Case]] = {
     "MaxShap": lambda kind: Case(kind(), net=Largest),
     **{name: lambda kind: Case(kind(), net=pooled_net, shape=(1, 2, 2)) for name in CAMS},
     "FullGrad": lambda kind: Case(kind(), net=pooled_net, shape=(1, 2, 2)),
+    **{name: lambda kind: Case(kind(), net=attending_net) for name in ATTENTION},
     "Guided": lambda kind: Case(kind(assay.GradCam()), net=pooled_net, shape=(1, 2, 2)),
     "Rise": lambda kind: Case(kind(masks=64)),
     "ShapleyRegression": lambda kind: Case(

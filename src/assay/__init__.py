@@ -26,6 +26,9 @@ from assay.features.tokens import Tokens
 from assay.features.words import Words
 from assay.inputs.layout import Aligned, Shared
 from assay.methods import METHODS
+from assay.methods.attention.relevance import AttentionRelevance
+from assay.methods.attention.rollout import AttentionRollout, RawAttention
+from assay.methods.attention.transformer_relevance import TransformerRelevance
 from assay.methods.base import Method
 from assay.methods.cam.by_masking import AblationCam, ScoreCam
 from assay.methods.cam.by_slopes import (
@@ -119,6 +122,8 @@ __all__ = [
     "Aligned",
     "Attack",
     "AttentionAware",
+    "AttentionRelevance",
+    "AttentionRollout",
     "Attribution",
     "Background",
     "Baseline",
@@ -210,6 +215,7 @@ __all__ = [
     "Quartiles",
     "Question",
     "quiet",
+    "RawAttention",
     "register",
     "report",
     "reproducible",
@@ -228,6 +234,7 @@ __all__ = [
     "Superpixels",
     "TimesInput",
     "Tokens",
+    "TransformerRelevance",
     "Words",
     "wrap",
     "XGradCam",

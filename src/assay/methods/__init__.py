@@ -10,6 +10,7 @@ of the docs are made from it.
 - `conductance`: what passes through the units of a layer on the way of the input
 - `occlusion`, `rise`: hiding windows, and hiding at random
 - `lime`: linear surrogates in a neighbourhood
+- `attention`: where tokens look, layer by layer
 - `cam`: maps of a class over the places of a layer
 - `guided_map`: a map times guided backpropagation
 - `rules`: signals sent backwards by rules: guided backpropagation, LRP, DeepLIFT
@@ -21,6 +22,9 @@ and `Composition` in `rules`.
 """
 
 from assay.answers.attribution import Kind
+from assay.methods.attention.relevance import AttentionRelevance
+from assay.methods.attention.rollout import AttentionRollout, RawAttention
+from assay.methods.attention.transformer_relevance import TransformerRelevance
 from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.cam.by_masking import AblationCam, ScoreCam
 from assay.methods.cam.by_slopes import (
@@ -85,6 +89,10 @@ METHODS: dict[str, type[Method]] = {
         EigenCam,
         FullGrad,
         Guided,
+        AttentionRollout,
+        RawAttention,
+        AttentionRelevance,
+        TransformerRelevance,
         Occlusion,
         Rise,
         Lime,
@@ -105,6 +113,8 @@ METHODS: dict[str, type[Method]] = {
 __all__ = [
     "AblationCam",
     "Absolute",
+    "AttentionRelevance",
+    "AttentionRollout",
     "Axiom",
     "CAM",
     "Conductance",
@@ -141,11 +151,13 @@ __all__ = [
     "PermutationShapley",
     "ProxyShap",
     "Qii",
+    "RawAttention",
     "Rise",
     "SamplingShapley",
     "ScoreCam",
     "ShapleyRegression",
     "Smoothed",
     "TimesInput",
+    "TransformerRelevance",
     "XGradCam",
 ]

@@ -128,6 +128,11 @@ class Composite(Composition):
             return self.otherwise
         return self.rules.get(kind.value) or _DEFAULTS.get(kind.value)
 
+    def says(self, operation: Operation) -> bool:
+        """Whether it has a rule of its own for the whole of an operation, by its name or kind."""
+        kind = operation.kind
+        return operation.name in self.rules or (kind is not None and kind.value in self.rules)
+
     def __repr__(self) -> str:
         said = [
             f"{name}={value!r}"

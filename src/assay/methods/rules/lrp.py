@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, final
@@ -78,7 +78,7 @@ class LRP(Method):
         return self.per_output((question,), seed)[0]
 
     def per_output(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
-        rules = _Relevance(self.composite.composite())
+        rules = RelevanceForward(self.composite.composite())
         targets = [asked.fixed_target for asked in questions]
         estimates = []
         for number, relevance in enumerate(questions[0].slopes(targets, rules=rules)):
@@ -102,7 +102,7 @@ class _Pending:
 
 
 @final
-class _Relevance(Interception):
+class RelevanceForward(Interception):
     """A forward whose operations hand relevance on by the rules of a composite."""
 
     who = "LRP"
@@ -111,9 +111,13 @@ class _Relevance(Interception):
         "Composite({name: rule}) one of its own."
     )
 
-    def __init__(self, composite: Composite) -> None:
+    def __init__(
+        self, composite: Composite, begun: Callable[[list[Tensor]], None] = lambda signals: None
+    ) -> None:
         super().__init__()
         self.composite = composite
+        # Told of the inputs of each forward, for rules that count.
+        self.begun = begun
         self.account = Account()
         self._pending: dict[int, _Pending] = {}
         self._resolved: dict[int, tuple[_Pending, Tensor]] = {}
@@ -150,6 +154,7 @@ class _Relevance(Interception):
         self._leaves = []
 
     def begin(self, signals: list[Tensor]) -> None:
+        self.begun(signals)
         direct = self.composite.first is not None and self.composite.first.direct
         if direct:
             self._leaves = [torch.ones_like(signal).requires_grad_() for signal in signals]
@@ -169,12 +174,17 @@ class _Relevance(Interception):
         if merged is not None:
             return merged
         operation = self._settled(operation)
-        if operation.kind in _COMPOSITE or operation.name in _INSIDE or _is_several(operation):
+        if self._is_taken_apart(operation):
             return self.again(operation)
         if operation.kind is OperationKind.STRUCTURE:
             given = self._moved_on(operation, self.plainly(operation))
             return self._shift_accounted(operation, given) if _brings_numbers(operation) else given
         return self._ruled(operation)
+
+    def _is_taken_apart(self, operation: Operation) -> bool:
+        """Whether it is said in plainer operations: composite ones without a rule for the whole."""
+        is_composite = operation.kind in _COMPOSITE or operation.name in _INSIDE
+        return _is_several(operation) or (is_composite and not self.composite.says(operation))
 
     def moved(self, operation: Operation) -> None:
         for tensor in operation.operands:

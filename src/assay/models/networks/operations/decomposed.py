@@ -43,8 +43,13 @@ def _attention(operation: Operation) -> Tensor:
         scores = scores.masked_fill(~allowed, -math.inf)
     if mask is not None:
         scores = _masked(scores, mask)
-    weights = torch.softmax(scores, -1)
-    return torch.matmul(weights, value)
+    # A query that may see no key gets 0 from torch, of which a softmax makes NaN.
+    with torch.no_grad():
+        blind = torch.isneginf(scores).all(-1, keepdim=True)
+    if not bool(blind.any()):
+        return torch.matmul(torch.softmax(scores, -1), value)
+    weights = torch.softmax(scores.masked_fill(blind, 0.0), -1)
+    return torch.matmul(weights.masked_fill(blind, 0.0), value)
 
 
 def _masked(scores: Tensor, mask: Tensor) -> Tensor:

@@ -119,6 +119,13 @@ class Interception(TorchFunctionMode, ABC):
             self.seen = seen
             raise
 
+    @contextmanager
+    def opening(  # may be overridden
+        self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Iterator[None]:
+        """A Python function of torch is opened, and what it is made of is heard inside the block."""
+        yield
+
     # --- listening
 
     def learn_names(self, module: nn.Module) -> None:
@@ -262,7 +269,7 @@ class Interception(TorchFunctionMode, ABC):
         if name in QUOTIENTS and len(args) > 1 and id(args[1]) in heard:
             kind = OperationKind.PRODUCT
         if kind is None and may_be_opened(func):
-            with self:
+            with self, self.opening(func, args, kwargs):
                 return opened(func)(*args, **kwargs)
         call = out_of_place(func, name) if spelled(func)[1] else func
         layer = self._layer_of(args, kwargs)
