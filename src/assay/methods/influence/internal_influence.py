@@ -9,7 +9,7 @@ is the gradient, a line the local form of integrated gradients, a normal distrib
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 import torch
@@ -60,7 +60,7 @@ class InternalInfluence(Method):
     True
     """
 
-    distribution: Distribution = LineDistribution()
+    distribution: Distribution = field(default_factory=LineDistribution)
     needs = frozenset({Ability.GRADIENT})
     kind = Kind.SLOPE
     axioms = frozenset({Axiom.DUMMY, Axiom.LINEARITY})
