@@ -267,6 +267,9 @@ _CASES: dict[str, Callable[[type[Any]], Case]] = {
     "IntegratedGradients": lambda kind: Case(kind(steps=16), evaluations=_slopes(16)),
     "ExactIntegratedGradients": lambda kind: Case(kind(), net=relu_net),
     "Conductance": lambda kind: Case(kind(steps=16), evaluations=_slopes(16)),
+    "InternalInfluence": lambda kind: Case(
+        kind(assay.LineDistribution(steps=16)), evaluations=_slopes(16)
+    ),
     "Path": lambda kind: Case(
         kind(curved, steps=8), settings_evaluate=False, evaluations=_slopes(8)
     ),

@@ -47,6 +47,14 @@ from assay.methods.conductance import Conductance
 from assay.methods.exact_paths import ExactIntegratedGradients
 from assay.methods.gradients import Gradient, InputXGradient
 from assay.methods.guided_map import Guided
+from assay.methods.influence.distributions import (
+    DataDistribution,
+    GaussianDistribution,
+    LineDistribution,
+    PointDistribution,
+)
+from assay.methods.influence.experts import Expert, expert
+from assay.methods.influence.internal_influence import InternalInfluence
 from assay.methods.lime.lime import Lime
 from assay.methods.lime.masks import CoinMasks, SizeMasks
 from assay.methods.lime.points import Gaussian, Instances
@@ -141,6 +149,7 @@ __all__ = [
     "Conductance",
     "ConservativeAttention",
     "Contrast",
+    "DataDistribution",
     "Deconvnet",
     "DeepLift",
     "DifferenceToBaseline",
@@ -156,9 +165,12 @@ __all__ = [
     "ExactIntegratedGradients",
     "ExactShapley",
     "ExpectedGradients",
+    "expert",
+    "Expert",
     "explain",
     "FullGrad",
     "Gaussian",
+    "GaussianDistribution",
     "GaussianNoise",
     "GradCam",
     "GradCamPlusPlus",
@@ -172,12 +184,14 @@ __all__ = [
     "InputXGradient",
     "Instances",
     "IntegratedGradients",
+    "InternalInfluence",
     "KernelShap",
     "Label",
     "Labels",
     "LayerCam",
     "Lime",
     "LinearShap",
+    "LineDistribution",
     "LipschitzCheck",
     "load",
     "LogOdds",
@@ -209,6 +223,7 @@ __all__ = [
     "Path",
     "PermutationShapley",
     "Pixels",
+    "PointDistribution",
     "Predicted",
     "ProxyShap",
     "Qii",

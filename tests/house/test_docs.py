@@ -146,6 +146,7 @@ COVERED = {
     "integrated gradients (exact ones, too)": "IntegratedGradients ExactIntegratedGradients",
     "conductance": "Conductance",
     "any path": "Path",
+    "Influence inside a network": "InternalInfluence",
     "expected gradients": "ExpectedGradients",
     "smoothing": "Smoothed Absolute TimesInput",
     "guided backpropagation": "GuidedBackprop",

@@ -30,6 +30,7 @@ METHODS: dict[str, tuple[Method, Any]] = {
     "path": (assay.Path(curved, steps=6), None),
     "expected": (assay.ExpectedGradients(draws=6), ROWS),
     "conductance": (assay.Conductance(6), None),
+    "influence": (assay.InternalInfluence(assay.LineDistribution(6)), None),
 }
 
 

@@ -8,6 +8,7 @@ of the docs are made from it.
 - `gradients`, `paths`: slopes, and slopes gathered along a path; `wrappers`: methods around another
 - `exact_paths`: a path without error, where a network is linear piece by piece
 - `conductance`: what passes through the units of a layer on the way of the input
+- `influence`: slopes inside a network under a distribution of interest, and the expert of a class
 - `occlusion`, `rise`: hiding windows, and hiding at random
 - `lime`: linear surrogates in a neighbourhood
 - `attention`: where tokens look, layer by layer
@@ -42,6 +43,15 @@ from assay.methods.conductance import Conductance
 from assay.methods.exact_paths import ExactIntegratedGradients
 from assay.methods.gradients import Gradient, InputXGradient
 from assay.methods.guided_map import Guided
+from assay.methods.influence.distributions import (
+    DataDistribution,
+    Distribution,
+    GaussianDistribution,
+    LineDistribution,
+    PointDistribution,
+)
+from assay.methods.influence.experts import Expert, expert
+from assay.methods.influence.internal_influence import InternalInfluence
 from assay.methods.lime.lime import Lime
 from assay.methods.occlusion import Occlusion
 from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
@@ -72,6 +82,7 @@ METHODS: dict[str, type[Method]] = {
         IntegratedGradients,
         ExactIntegratedGradients,
         Conductance,
+        InternalInfluence,
         Path,
         ExpectedGradients,
         GuidedBackprop,
@@ -118,15 +129,20 @@ __all__ = [
     "Axiom",
     "CAM",
     "Conductance",
+    "DataDistribution",
     "Deconvnet",
     "DeepLift",
+    "Distribution",
     "EigenCam",
     "Estimate",
     "ExactIntegratedGradients",
     "ExactShapley",
     "ExpectedGradients",
+    "Expert",
+    "expert",
     "explain",
     "FullGrad",
+    "GaussianDistribution",
     "GradCam",
     "GradCamPlusPlus",
     "Gradient",
@@ -135,11 +151,13 @@ __all__ = [
     "HiResCam",
     "InputXGradient",
     "IntegratedGradients",
+    "InternalInfluence",
     "KernelShap",
     "Kind",
     "LayerCam",
     "Lime",
     "LinearShap",
+    "LineDistribution",
     "LowOrderShap",
     "LRP",
     "MaxShap",
@@ -149,6 +167,7 @@ __all__ = [
     "OwenValues",
     "Path",
     "PermutationShapley",
+    "PointDistribution",
     "ProxyShap",
     "Qii",
     "RawAttention",

@@ -182,7 +182,7 @@ def heat(values: Floats, words: str, *, level: bool = False) -> Picture:
         steps = np.round((LEVELS - 1) * _above_lowest(values)).astype(np.uint8)
     else:
         middle = LEVELS // 2
-        shares = np.clip(values / _reach(values), -1, 1)
+        shares = np.clip(values / reach(values), -1, 1)
         steps = np.round(middle + middle * shares).astype(np.uint8)
     # A palette of colours and one byte a place: a third of the size of RGB, and exact.
     picture = Image.fromarray(steps, mode="L")
@@ -191,7 +191,7 @@ def heat(values: Floats, words: str, *, level: bool = False) -> Picture:
     return Picture(_address(picture), words, height, width)
 
 
-def _reach(values: Floats) -> float:
+def reach(values: Floats) -> float:
     """The credit that gets the full colour."""
     strength = np.abs(values)
     strongest = float(strength.max())
@@ -204,7 +204,7 @@ def _reach(values: Floats) -> float:
 def _above_lowest(values: Floats) -> Floats:
     """How far each place is on the way from the lowest to the highest: 0 to 1."""
     heights = values - values.min()
-    return np.asarray(np.clip(heights / _reach(heights), 0, 1))
+    return np.asarray(np.clip(heights / reach(heights), 0, 1))
 
 
 def _palette(name: str) -> bytes:

@@ -117,6 +117,15 @@ class BehindLayer:
             shared=source.shared,
         )
 
+    def reached(self, points: Tensor, owners: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Where inputs (r, elements) in the place of inputs `owners` (r,) lead behind the layer:
+        activations (r, units), and what is carried beside them, by name.
+        """
+        activations, carried = self._activations(
+            len(points), lambda numbers: (points[numbers], owners[numbers])
+        )
+        return activations, names_of(carried)
+
     def image(self, points: Tensor, way: Tensor, owners: Tensor) -> Image:
         """Where inputs (r, elements) in the place of inputs `owners` (r,) lead behind the layer, and
         how fast when they move along `way` (r, elements): by forward differentiation.

@@ -836,10 +836,27 @@ class Question:
             return self.at(points, rows), way
         self._check_rows_independent()
         image = source.image(points, way, rows)
-        evaluation = self._evaluation.with_inputs(image.activations, rows)
-        aligned = {**evaluation.aligned, **image.carried}
-        evaluation = replace(evaluation, aligned=aligned)
-        return self._moved(evaluation, image.activations, rows), image.velocities
+        return self._carrying(image.activations, image.carried, rows), image.velocities
+
+    @torch.inference_mode(False)
+    def image_at(self, points: Tensor, rows: Tensor) -> Question:
+        """The same question where other inputs (r, elements) in the place of inputs `rows` (r,)
+        lead behind the layer, as `image` without a way.
+
+        Cost: one row forward to the layer for each point.
+        """
+        source = self._source
+        if not isinstance(source, BehindLayer):
+            self._refuse_moved()
+            return self.at(points, rows)
+        self._check_rows_independent()
+        return self._carrying(*source.reached(points, rows), rows)
+
+    def _carrying(self, activations: Tensor, carried: dict[str, Tensor], rows: Tensor) -> Question:
+        """The same question about other activations, with what is carried beside them."""
+        evaluation = self._evaluation.with_inputs(activations, rows)
+        evaluation = replace(evaluation, aligned={**evaluation.aligned, **carried})
+        return self._moved(evaluation, activations, rows)
 
     def _refuse_moved(self) -> None:
         """Refuses activations that no input leads to: other ones than were found behind the layer."""

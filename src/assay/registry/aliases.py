@@ -222,7 +222,7 @@ ALIASES: tuple[Alias, ...] = (
         ("NeuronFeatureAblation", "Occlusion()(question.upto(layer, unit))", ""),
         ("LayerConductance", "Conductance()(question.after(layer))", ""),
         ("NeuronConductance", "IntegratedGradients()(question.through(layer, unit))", ""),
-        ("InternalInfluence", "Conductance(multiply=False)(question.after(layer))", ""),
+        ("InternalInfluence", "InternalInfluence()(question.after(layer))", ""),
     ),
     # Changed backward passes, weighted activations, permuted features, whole texts.
     *_settings(

@@ -1,0 +1,32 @@
+"""What matters inside a network, and over which inputs: influence-directed explanations.
+
+Influence is the mean slope of a quantity at a layer under a distribution (Leino et al. 2018): the
+quantity is the question's target, the layer is where the question is asked, and `distributions` says
+over which points the mean is taken. `internal_influence` is that mean; `experts` finds the unit of
+greatest influence for a class and says what it looks for in the input.
+
+May be subclassed: `distributions.Distribution`.
+"""
+
+from assay.methods.influence.distributions import (
+    DataDistribution,
+    Distribution,
+    GaussianDistribution,
+    LineDistribution,
+    PointDistribution,
+    WeightedPoints,
+)
+from assay.methods.influence.experts import Expert, expert
+from assay.methods.influence.internal_influence import InternalInfluence
+
+__all__ = [
+    "DataDistribution",
+    "Distribution",
+    "expert",
+    "Expert",
+    "GaussianDistribution",
+    "InternalInfluence",
+    "LineDistribution",
+    "PointDistribution",
+    "WeightedPoints",
+]

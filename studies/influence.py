@@ -1,0 +1,165 @@
+"""Influence-directed explanations on photographs: which unit is the expert of a class, and under which
+distribution of interest?
+
+`python studies/influence.py` finds the experts of the classes weasel and polecat, and of the contrast
+between them, at two layers of SqueezeNet 1.1 and of MobileNet V2, at a point and on the line from a
+black image, and writes docs/studies/influence.json, .png and the table of the .md page.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import assay
+import zoo
+from page import Page, conditions
+
+PAGE = Page("influence")
+STEPS = 16
+TOP = 10
+LAYERS = (
+    ("SqueezeNet 1.1", "features.9"),
+    ("SqueezeNet 1.1", "features.12"),
+    ("MobileNet V2", "op59"),
+    ("MobileNet V2", "op61"),
+)
+DRAWN = ("SqueezeNet 1.1", "features.12")
+DISTRIBUTIONS: dict[str, assay.methods.Distribution] = {
+    "point": assay.PointDistribution(),
+    "line": assay.LineDistribution(steps=STEPS),
+}
+
+
+def mustelids(side: int) -> dict[str, tuple[Tensor, int]]:
+    """The photograph (1, 3, side, side) and the class of each."""
+    images, classes, names = zoo.photographs(size=side)
+    return {
+        name: (images[names.index(name)][None], int(classes[names.index(name)]))
+        for name in ("weasel", "polecat", "black-footed_ferret")
+    }
+
+
+def lost(question: assay.Question, layer: str, channels: int) -> Tensor:
+    """What the target loses without each channel, (channels,): the photograph with it at 0."""
+    shape = question.after(layer).layout.shapes[0]
+    labels = torch.arange(channels).repeat_interleave(shape[1] * shape[2])
+    behind = question.after(layer, assay.Labels(labels), removal=assay.Baseline(0.0))
+    without = ~torch.eye(channels, dtype=torch.bool)
+    # A channel that is 0 everywhere has nothing to lose, and is no player.
+    there = behind.changeable_features()[0]
+    losses = torch.zeros(channels)
+    losses[there] = behind.prediction - behind.value(without[there])[0]
+    return losses
+
+
+def measure() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The experts, and the maps that are drawn."""
+    records: list[dict[str, Any]] = []
+    drawn: dict[str, Any] = {}
+    for network, layer in LAYERS:
+        squeeze = network.startswith("Squeeze")
+        model = assay.wrap(zoo.squeezenet() if squeeze else zoo.mobilenet_v2())
+        photographs = mustelids(227 if squeeze else 224)
+        weasel, polecat = photographs["weasel"][1], photographs["polecat"][1]
+        quantities = {
+            "weasel": ("weasel", weasel),
+            "polecat": ("polecat", polecat),
+            "weasel rather than polecat": ("weasel", assay.Contrast(weasel, polecat)),
+        }
+        for quantity, (photograph, target) in quantities.items():
+            image = photographs[photograph][0]
+            question = assay.Question(model, image, target=target, removal=assay.Baseline(0.0))
+            experts = {
+                name: assay.expert(question, layer, distribution)
+                for name, distribution in DISTRIBUTIONS.items()
+            }
+            every = {name: found.influences for name, found in experts.items()}
+            losses = lost(question, layer, len(every["point"]))
+            tops = [set(values.topk(TOP).indices.tolist()) for values in every.values()]
+            alike = float(np.corrcoef(*(values.numpy() for values in every.values()))[0, 1])
+            for name, found in experts.items():
+                second = float(every[name].topk(2).values[1])
+                records.append(
+                    {
+                        "network": network,
+                        "layer": layer,
+                        "quantity": quantity,
+                        "distribution": name,
+                        "expert": found.number,
+                        "influence": found.influence,
+                        "second": second,
+                        "activation": float(found.question.prediction),
+                        "units": len(every[name]),
+                        "loss_rank": int((losses > losses[found.number]).sum()) + 1,
+                        "shared_top": len(tops[0] & tops[1]),
+                        "correlation": alike,
+                    }
+                )
+                print(records[-1], flush=True)
+                if (network, layer) == DRAWN:
+                    drawn[f"{quantity}, {name}"] = (
+                        image[0], found.number, found.attribution.values.reshape(image.shape)[0]
+                    )  # fmt: skip
+    return {"records": records}, drawn
+
+
+def text(figures: dict[str, Any]) -> str:
+    """The table."""
+    lines = [
+        "| network | layer | quantity | points | expert | influence | the next | its activation | "
+        f"rank by what its loss costs | top {TOP} in common | correlation |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in figures["records"]:
+        cells = (
+            one["network"], one["layer"], one["quantity"], one["distribution"], one["expert"],
+            f"{one['influence']:.3g}", f"{one['second']:.3g}", f"{one['activation']:.3g}",
+            f"{one['loss_rank']} of {one['units']}", one["shared_top"],
+            f"{one['correlation']:.3f}",
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def draw(drawn: dict[str, Any]) -> None:
+    """The photograph and the attribution of each expert: green for, red against."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    _, axes = plt.subplots(2, len(drawn), figsize=(2.4 * len(drawn), 5))
+    for column, (title, (image, number, values)) in zip(axes.T, drawn.items()):
+        column[0].imshow(image.permute(1, 2, 0))
+        column[0].set_title(title.replace(" rather than ", "\nrather than "), fontsize=8)
+        credit = values.sum(0)
+        reach = float(credit.abs().quantile(0.99))
+        column[1].imshow(credit, cmap="PiYG", vmin=-reach, vmax=reach)
+        column[1].set_title(f"unit {number}", fontsize=8)
+        for axis in column:
+            axis.axis("off")
+    plt.tight_layout()
+    plt.savefig(PAGE.picture, dpi=110)
+
+
+def main() -> None:
+    """Measures, keeps, draws and writes; the picture needs a run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--render", action="store_true", help="the table from the kept figures")
+    options = parser.parse_args()
+    conditions()
+    if not options.render:
+        figures, drawn = measure()
+        PAGE.keep(figures)
+        draw(drawn)
+    PAGE.fill(text(PAGE.kept()))
+    print(text(PAGE.kept()))
+
+
+if __name__ == "__main__":
+    main()
