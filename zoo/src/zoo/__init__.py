@@ -10,6 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zoo.captions import CAPTION_WORDS as CAPTION_WORDS
+from zoo.captions import Canvases as Canvases
+from zoo.captions import Captioner as Captioner
+from zoo.captions import canvases as canvases
+from zoo.captions import captioner as captioner
 from zoo.molecules import LARGEST_MOLECULE as LARGEST_MOLECULE
 from zoo.molecules import MoleculeNet as MoleculeNet
 from zoo.molecules import Molecules as Molecules
