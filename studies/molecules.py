@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from page import Page, conditions
 from scipy.stats import rankdata
 
 import assay
 import zoo
 from assay.numerics import rng, statistics
+from page import Page, conditions
 
 PAGE = Page("molecules")
 TASKS = ("benzene", "logic7", "crippen")

@@ -16,10 +16,10 @@ import time
 from typing import Any
 
 import numpy as np
-from page import Page, conditions
 
 import assay
 import zoo
+from page import Page, conditions
 
 PAGE = Page("trigger_words")
 CORPORA = {"trec": "TREC", "wikitable": "WikiTableQuestions"}
@@ -81,7 +81,9 @@ def toward(reader: zoo.Reader, kind: str, word: str) -> dict[str, Any] | None:
     behind = question.after("embedding", features=assay.Inherited(), removal=assay.Baseline(0.0))
     answer = assay.IntegratedGradients(STEPS)(behind)
     credit = [
-        float(sum(c for name, c in zip(answer.names_of(i), answer.values[i].tolist()) if name == word))
+        float(
+            sum(c for name, c in zip(answer.names_of(i), answer.values[i].tolist()) if name == word)
+        )
         for i in range(len(answer))
     ]
     # How much of the credit by size falls on this one word?
@@ -150,7 +152,10 @@ def _first(words: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 def lines_of(words: list[dict[str, Any]]) -> list[str]:
     """Rows of a table."""
-    lines = ["| class | words | questions | first in | mean credit | 95 % interval | p |", "|---" * 7 + "|"]
+    lines = [
+        "| class | words | questions | first in | mean credit | 95 % interval | p |",
+        "|---" * 7 + "|",
+    ]
     for word in words:
         p = "< .001" if word["p"] < 0.001 else f"{word['p']:.3f}"
         low, high = word["low"], word["high"]
@@ -178,11 +183,18 @@ def tables(found: dict[str, Any]) -> str:
                 f"{what}: {part[f'{name} looked at']} looked at, {part[f'{name} told from zero']} told from "
                 "zero. The first of each class:",
                 "",
-                *lines_of([word for kind in _kinds(part[name]) for word in _first(part[name], kind)]),
+                *lines_of(
+                    [word for kind in _kinds(part[name]) for word in _first(part[name], kind)]
+                ),
                 "",
             ]
         lines += ["What pushed wrong predictions (class: the one that was predicted):", ""]
-        lines += [*lines_of([w for kind in _kinds(part["wrong"]) for w in _first(part["wrong"], kind)[:3]]), ""]
+        lines += [
+            *lines_of(
+                [w for kind in _kinds(part["wrong"]) for w in _first(part["wrong"], kind)[:3]]
+            ),
+            "",
+        ]
         listed = [word for phrase in NAMED for word in part["named"][phrase]]
         if listed:
             lines += ["What the sources name, wherever two questions of a class hold it:", ""]

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zoo.captions import CANVAS_SIDE as CANVAS_SIDE
 from zoo.captions import CAPTION_WORDS as CAPTION_WORDS
+from zoo.captions import DIGIT_SIDE as DIGIT_SIDE
 from zoo.captions import Canvases as Canvases
 from zoo.captions import Captioner as Captioner
 from zoo.captions import canvases as canvases
