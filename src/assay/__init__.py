@@ -8,6 +8,7 @@ their wings (`assay.methods`, `assay.features`, ...), whose docstrings are their
 
 from assay import errors
 from assay.answers.attribution import Attribution
+from assay.answers.corpora import TriggerWord, trigger_words
 from assay.answers.provenance import versions as _versions
 from assay.answers.score import Score
 from assay.certificates.attack import Attack
@@ -21,7 +22,10 @@ from assay.comparison.comparison import Comparison, compare
 from assay.engine import quiet, reproducible
 from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
+from assay.features.inherited import Inherited
+from assay.features.molecules import Atoms
 from assay.features.superpixels import Superpixels
+from assay.features.token_words import TokenWords
 from assay.features.tokens import Tokens
 from assay.features.words import Words
 from assay.inputs.layout import Aligned, Shared
@@ -128,6 +132,7 @@ __all__ = [
     "AblationCam",
     "Absolute",
     "Aligned",
+    "Atoms",
     "Attack",
     "AttentionAware",
     "AttentionRelevance",
@@ -181,6 +186,7 @@ __all__ = [
     "HardStability",
     "HiResCam",
     "Infidelity",
+    "Inherited",
     "InputXGradient",
     "Instances",
     "IntegratedGradients",
@@ -249,7 +255,10 @@ __all__ = [
     "Superpixels",
     "TimesInput",
     "Tokens",
+    "TokenWords",
     "TransformerRelevance",
+    "trigger_words",
+    "TriggerWord",
     "Words",
     "wrap",
     "XGradCam",

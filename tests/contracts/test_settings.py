@@ -100,6 +100,7 @@ NEEDED: dict[type, dict[str, Any]] = {
     assay.SoftStability: {"radius": 1},
     assay.TimesInput: {"method": assay.Gradient()},
     assay.Tokens: {"padding": 0},
+    assay.TokenWords: {"texts": ("so good",), "offsets": [[(0, 2), (3, 7)]]},
 }
 
 

@@ -822,6 +822,33 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             CONTRACT + "test_integers_are_refused_where_slopes_are_asked_for",
             LAYERS + "test_token_ids_are_explained_behind_their_embedding",
         ),
+        "`Inherited()` takes the features of the question before along, with their names, and "
+        "padding stays nobody's.": (
+            "tests/features/test_inherited.py"
+            "::test_credit_of_tokens_is_the_path_integral_by_definition",
+            "tests/features/test_inherited.py"
+            "::test_methods_of_masks_and_of_slopes_ask_the_same_players",
+        ),
+        "places of no text (`[CLS]`, `[SEP]`, padding: (0, 0)) own nothing.": (
+            "tests/features/test_token_words.py"
+            "::test_pieces_of_a_word_are_one_feature_and_places_without_text_are_none",
+        ),
+        "It is refused by its name, and never cut:": (
+            "tests/features/test_token_words.py::test_a_token_of_two_words_is_refused_by_name",
+        ),
+        "their mean credit over the texts of that class that hold them, with an interval, and p "
+        "values that are adjusted for all words that were looked at.": (
+            "tests/answers/test_corpora.py::test_numbers_are_those_of_the_definition",
+        ),
+    },
+    "docs/molecules.md": {
+        "Padding owns nothing and receives nothing.": (
+            "tests/features/test_molecules.py"
+            "::test_every_number_of_a_molecule_is_owned_once_and_padding_by_nobody",
+        ),
+        "credit of atoms then adds up to everything,": (
+            "tests/features/test_molecules.py::test_without_bonds_an_atom_owns_its_row",
+        ),
     },
     "docs/answer.md": {
         "It holds no model, and nothing in it is a picture.": (

@@ -2,11 +2,13 @@
 
 - `attribution`: credit per input and feature, with its diagnostics
 - `score`: one number per input, averaged late, with an interval
+- `corpora`: which words push a class, over the texts of a corpus
 - `provenance`: versions
 - `storage`: the file format; `header`: its fields, checked; `files`: the paths
 """
 
 from assay.answers.attribution import Attribution, Kind
+from assay.answers.corpora import TriggerWord, trigger_words
 from assay.answers.score import Direction, Score
 
-__all__ = ["Attribution", "Direction", "Kind", "Score"]
+__all__ = ["Attribution", "Direction", "Kind", "Score", "trigger_words", "TriggerWord"]

@@ -6,26 +6,35 @@
 - `superpixels`: SLIC segments (needs the extra `images`)
 - `words`: the words of a text
 - `tokens`: the tokens of a tokenizer's numbers
+- `token_words`: the words that tokens are pieces of
+- `molecules`: the atoms and bonds of molecules, or the nodes and edges of any graph
+- `inherited`: behind a layer, the features before it
 
 May be subclassed: `Features`.
 """
 
 from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
+from assay.features.inherited import Inherited
+from assay.features.molecules import Atoms
 from assay.features.partition import Features, Partition
 from assay.features.superpixels import Superpixels
+from assay.features.token_words import TokenWords
 from assay.features.tokens import Tokens
 from assay.features.words import Words
 
 __all__ = [
+    "Atoms",
     "Columns",
     "Elements",
     "Features",
+    "Inherited",
     "Labels",
     "Partition",
     "Patches",
     "Pixels",
     "Superpixels",
     "Tokens",
+    "TokenWords",
     "Words",
 ]

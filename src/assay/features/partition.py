@@ -132,6 +132,12 @@ class Features(Settings, ABC):
         (SettingError); here it is refused what does not fit these inputs (InputError).
         """
 
+    def bind_behind(  # may be overridden
+        self, layout: Layout, x: Tensor, before: Partition, inputs: Layout
+    ) -> Partition:
+        """The partition of activations x (n, units), where features of the inputs were `before`."""
+        return self.bind(layout, x)
+
 
 def as_labels(labels: Tensor, x: Tensor) -> Tensor:
     """One map of labels for all inputs: (1, elements), int64, on the device of the inputs."""

@@ -64,7 +64,7 @@ class Tokens(Features):
         return f"Tokens(padding={self.padding!r}{vocabulary})"
 
     def bind(self, layout: Layout, x: Tensor) -> Partition:
-        self._check(layout, x)
+        check_token_numbers(layout, x, "Tokens")
         paddings = self.padding if isinstance(self.padding, tuple) else (self.padding,)
         # A number that the inputs cannot hold fills none of their places.
         limits = torch.iinfo(x.dtype)
@@ -89,25 +89,6 @@ class Tokens(Features):
         places = tuple(f"token {index}" for index in range(count))
         return Partition(labels, count, places, (count,), own_names=names)
 
-    def _check(self, layout: Layout, x: Tensor) -> None:
-        is_sequence = isinstance(layout, TensorLayout) and list(map(len, layout.parts)) == [1]
-        if not is_sequence:
-            raise InputError(
-                expected="one tensor of token numbers (n, length) for Tokens",
-                got=f"inputs of shape {layout.describe()}",
-                advice=(
-                    "Hand over the ids alone, and the attention mask as context: "
-                    "Question(model, ids, context={'attention_mask': Aligned(mask)}). Texts take "
-                    "Words()."
-                ),
-            )
-        if x.is_floating_point() or x.is_complex():
-            raise KindError(
-                expected="integers for Tokens",
-                got=f"inputs of type {x.dtype}",
-                advice="Hand over ids.long(), or use Elements() for real numbers.",
-            )
-
     def _tokens(self) -> dict[int, str]:
         """What each number stands for."""
         if self.vocabulary is None:
@@ -122,3 +103,24 @@ class Tokens(Features):
             else:
                 tokens[int(value)] = str(key)
         return tokens
+
+
+def check_token_numbers(layout: Layout, x: Tensor, who: str) -> None:
+    """Refuses what is no single tensor of integers (n, length)."""
+    is_sequence = isinstance(layout, TensorLayout) and list(map(len, layout.parts)) == [1]
+    if not is_sequence:
+        raise InputError(
+            expected=f"one tensor of token numbers (n, length) for {who}",
+            got=f"inputs of shape {layout.describe()}",
+            advice=(
+                "Hand over the ids alone, and the attention mask as context: "
+                "Question(model, ids, context={'attention_mask': Aligned(mask)}). Texts take "
+                "Words()."
+            ),
+        )
+    if x.is_floating_point() or x.is_complex():
+        raise KindError(
+            expected=f"integers for {who}",
+            got=f"inputs of type {x.dtype}",
+            advice="Hand over ids.long(), or use Elements() for real numbers.",
+        )

@@ -111,7 +111,7 @@ class BehindLayer:
             model=self.model,
             layout=self.layout,
             x=x,
-            partition=self.features.bind(self.layout, x),
+            partition=self.features.bind_behind(self.layout, x, source.partition, source.layout),
             absent=self._absent(x),
             aligned={**source.aligned, **names_of(carried)},
             shared=source.shared,

@@ -10,6 +10,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zoo.captions import CANVAS_SIDE as CANVAS_SIDE
+from zoo.captions import CAPTION_WORDS as CAPTION_WORDS
+from zoo.captions import DIGIT_SIDE as DIGIT_SIDE
+from zoo.captions import Canvases as Canvases
+from zoo.captions import Captioner as Captioner
+from zoo.captions import canvases as canvases
+from zoo.captions import captioner as captioner
+from zoo.molecules import LARGEST_MOLECULE as LARGEST_MOLECULE
+from zoo.molecules import MoleculeNet as MoleculeNet
+from zoo.molecules import Molecules as Molecules
+from zoo.molecules import molecule_net as molecule_net
+from zoo.molecules import molecules as molecules
 from zoo.networks import CifarResNet as CifarResNet
 from zoo.networks import DigitNet as DigitNet
 from zoo.networks import cifar_resnet as cifar_resnet
@@ -24,6 +36,10 @@ from zoo.pictures import photographs as photographs
 from zoo.pictures import tiny_imagenet as tiny_imagenet
 from zoo.place import data_root as data_root
 from zoo.place import must_skip
+from zoo.questions import QuestionNet as QuestionNet
+from zoo.questions import Reader as Reader
+from zoo.questions import question_reader as question_reader
+from zoo.questions import wikitable_questions as wikitable_questions
 from zoo.tables import adult as adult
 from zoo.tables import boston as boston
 from zoo.tables import california as california
