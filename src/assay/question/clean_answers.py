@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from assay.errors import ModelError
-from assay.numerics.precision import to_input_precision
 from assay.question.consistency import ask_clean, check_rows_independent
 from assay.question.evaluation import Use, finite_scores
 from assay.question.parts import Parts
@@ -71,17 +70,6 @@ class CleanAnswers(Parts):
         scores = finite_scores(torch.cat(values), self.target, "on the clean inputs")
         self._prediction = self._evaluation.to_result_precision(scores, scores.dtype)
         return self._fixed_target, self._prediction
-
-    @property
-    def precision(self) -> torch.dtype:
-        """The number type of answers: double where inputs are, or where the model's own numbers
-        are.
-        """
-        if self._prediction is not None:
-            return self._prediction.dtype
-        if self._precision is not None:
-            return self._precision
-        return to_input_precision(torch.zeros(0), self.x).dtype
 
     def _ask_clean(self, use: Use) -> None:
         self._check_rows_independent()

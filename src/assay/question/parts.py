@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from assay.errors import InputError
-from assay.features.partition import Partition
+from assay.features.partition import Features, Partition
 from assay.inputs.layout import Layout
 from assay.models.base import Model
 from assay.models.networks.layers import After
+from assay.numerics.precision import to_input_precision
 from assay.question.evaluation import NOTHING_ASKED, Evaluation
 from assay.question.layers import BehindLayer
 from assay.question.players import changeable_features, existing_features
-from assay.removals.base import FixedAbsent
+from assay.removals.base import FixedAbsent, Removal
 from assay.removals.unstated import UnstatedAbsent
 from assay.targets import Outputs, Target
 
@@ -24,6 +25,8 @@ from assay.targets import Outputs, Target
 class Parts:
     """The five parts bound together, and what follows from them without asking the model."""
 
+    features: Features
+    removal: Removal
     index: tuple[Any, ...] | None
 
     def _fill(self, source: Evaluation | BehindLayer, n: int, target: Target, truth: Any) -> None:
@@ -119,6 +122,17 @@ class Parts:
     def has_aligned_context(self) -> bool:
         """Whether inputs carry something of their own beside them."""
         return bool(self._evaluation.aligned)
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The number type of answers: double where inputs are, or where the model's own numbers
+        are.
+        """
+        if self._prediction is not None:
+            return self._prediction.dtype
+        if self._precision is not None:
+            return self._precision
+        return to_input_precision(torch.zeros(0), self.x).dtype
 
     # --- what absent means
 
