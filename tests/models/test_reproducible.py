@@ -122,7 +122,7 @@ def test_the_plan_stands_in_the_facts_and_survives_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shards of different sizes, of which the search is still under way in the first."""
-    monkeypatch.setattr("assay.question.question._SHARD", 17 * 144)
+    monkeypatch.setattr("assay.question.derivations._SHARD", 17 * 144)
     method = assay.IntegratedGradients(16)
     assert [shard.n for shard in question(net()).shards()][-1] < 17
     answer = method(question(net()))

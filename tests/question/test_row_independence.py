@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import assay
 from assay.errors import ModelError, TargetError
+from assay.question.generators import Generators
 from toys import randn, randomised, tanh_net
 
 
@@ -176,3 +179,48 @@ def test_a_model_that_breaks_its_word_for_the_same_rows_is_refused(method: assay
     x = torch.tensor([[1.0, 2.0, 3.0], [2.0, 1.0, 1.0]])
     with pytest.raises(ModelError, match="the same rows the same way again, got a difference of 1"):
         method(assay.Question(counted, x))
+
+
+class Noisy(nn.Module):
+    """Adds noise to what it answers with, from a generator that is no torch's."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        super().__init__()
+        self.draw = draw
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + float(self.draw() < 0.5)
+
+
+@pytest.mark.parametrize(
+    ("draw", "seed"),
+    [(random.random, 4), (random.random, 9), (np.random.rand, 0), (np.random.rand, 11)],
+    ids=["python", "python again", "numpy", "numpy again"],
+)
+def test_randomness_of_other_libraries_shows_where_answers_agree_by_chance(
+    draw: Callable[[], float], seed: int
+) -> None:
+    """After these seeds the first three answers, which are compared, agree."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  what models draw from
+    with pytest.raises(ModelError, match="fix the randomness"):
+        _ = assay.Question(assay.wrap(Noisy(draw)), torch.ones(1, 2), target=0).prediction
+
+
+@pytest.mark.parametrize("kind", [np.random.MT19937, np.random.PCG64, np.random.Philox])
+def test_a_draw_moves_the_generators_whatever_their_kind(kind: Any) -> None:
+    found = np.random.get_bit_generator()
+    np.random.set_bit_generator(kind(1))
+    try:
+        untouched = Generators()
+        assert not untouched.moved
+        for draw in (np.random.rand, random.random, lambda: torch.rand(1)):
+            before = Generators()
+            draw()
+            assert before.moved
+        # So many that a Mersenne twister comes back to the same place in its key, which is another.
+        around = Generators()
+        np.random.randint(0, 1 << 32, size=624, dtype=np.uint32)  # noqa: NPY002
+        assert around.moved
+    finally:
+        np.random.set_bit_generator(found)

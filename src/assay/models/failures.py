@@ -78,7 +78,7 @@ class Asked:
 
 
 @final
-class told:  # noqa: N801  a block, which every chunk of rows opens: a generator costs five times as much
+class told:
     """Whatever a forward raises inside the block, as a refusal; out of memory is the engine's."""
 
     def __init__(self, asked: Asked) -> None:

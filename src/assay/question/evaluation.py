@@ -8,7 +8,6 @@ chunk at a time, whatever their number. `question.py` is built on these two loop
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -18,17 +17,15 @@ import torch
 from torch import Tensor
 
 from assay import engine
-from assay.errors import AbilityError, AssayError, KindError, ModelError, TargetError
+from assay.errors import AbilityError, AssayError, KindError, TargetError
 from assay.features.partition import Features, Partition
 from assay.inputs.layout import Layout, Rows
-from assay.models.base import ABSENT, LocalChange, Model, all_finite, digest, finite, real_numbers
+from assay.models.base import ABSENT, LocalChange, Model, all_finite, digest, finite
 from assay.models.failures import Asked, slopes_refusal, told
 from assay.models.identity import identity
 from assay.models.networks.operations.interception import Interception
-from assay.numerics.precision import rounding_tolerance, to_input_precision
-from assay.question.generators import Generators
+from assay.numerics.precision import to_input_precision
 from assay.removals.base import Absent, FixedAbsent, Removal
-from assay.removals.unstated import UnstatedAbsent
 from assay.targets import Target
 
 Make: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -46,6 +43,7 @@ Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 Read: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Outputs (r, ...) and owners (r,) to the numbers that are kept of them (r, k)."""
 
+
 @final
 @dataclass(frozen=True, eq=False)
 class Alone:
@@ -58,18 +56,8 @@ class Alone:
 
 
 _PATCH_COST = 1 / 16  # work and memory of a row of which a patch is asked, relative to a whole row
-_TOLERANCE = (1e-3, 1e-4)  # relative and absolute, between a row alone and beside another
-_HALF_TOLERANCE = (3e-2, 3e-2)  # the same in half precision
 _SHOWN = 1 << 22  # elements of inputs up to which a refusal may try them as one input
-_AGAIN = 10.0  # rounding that is excused between two chunks of the same rows, in tolerances
-_LEAST = 1e-6  # the same where answers are 0
 _DEEPEST = 8  # containers within containers of shared context that are looked into
-_REPEATS = 8  # times that a model is asked the same row where it draws random numbers
-_ROUNDINGS = 16  # units in the last place of the inputs that cancelling sums may be off by
-
-_FIRST, _SECOND, _BOTH = slice(0, 1), slice(1, 2), slice(0, 2)
-
-_CLEAN = "on the clean inputs"
 
 NOTHING_ASKED = Alone()
 
@@ -201,7 +189,7 @@ class Evaluation:
         """The rows that the model takes at once, where its owner said so."""
         return self.model.chunking.batch_size
 
-    def _asked(self, rows: Tensor, owners: Tensor, where: str) -> Asked:
+    def asked(self, rows: Tensor, owners: Tensor, where: str) -> Asked:
         """Rows as the model is asked about them, with what a refusal says of them."""
         return Asked(self.model, self.layout.fold(rows), self.context(owners), where, self._whole)
 
@@ -232,7 +220,7 @@ class Evaluation:
         def work(start: int, stop: int, memory: int) -> None:
             numbers = torch.arange(start, stop, device=self.x.device)
             rows, owners = make(numbers)
-            asked = self._asked(rows, owners, where)
+            asked = self.asked(rows, owners, where)
             # What making the patches raises is not the model's.
             change = None if changes is None else changes(numbers, owners, memory)
             with told(asked):
@@ -287,7 +275,7 @@ class Evaluation:
                 advice="Integers have no slope: convert real numbers with .float().",
             )
         leaf = rows.detach().requires_grad_()
-        asked = self._asked(leaf, owners, "on the way")
+        asked = self.asked(leaf, owners, "on the way")
         with told(asked):
             outputs = self.model.call(asked.rows, asked.context, memory)
         outputs = finite(outputs, self.model.name, "on the way")
@@ -339,7 +327,7 @@ class Evaluation:
     def _ruled_scores(
         self, rows: Tensor, owners: Tensor, scores: Sequence[Score], rules: Interception
     ) -> tuple[Asked, list[Tensor]]:
-        asked = self._asked(rows, owners, "on the way")
+        asked = self.asked(rows, owners, "on the way")
         with told(asked), self.model.heard_by(rules):
             outputs = self.model.call(asked.rows, asked.context)
         finite(outputs, self.model.name, "on the way")
@@ -352,19 +340,6 @@ class Evaluation:
         if not all(each.requires_grad for each in scored):
             raise self._without_graph(outputs)
         return asked, scored
-
-    def check_same(self, scores: Tensor, before: Tensor) -> None:
-        """Refuses a forward that was heard and answers otherwise than the network by itself."""
-        gap = self._difference(scores, before.to(scores.dtype))
-        if gap is not None:
-            raise ModelError(
-                expected=f"{self.model.name} to answer the same while its operations are heard",
-                got=f"a difference of {gap:.3g}",
-                advice=(
-                    "It writes on views of tensors that it uses again, or draws at random: use a "
-                    "method that needs slopes alone, such as IntegratedGradients()."
-                ),
-            )
 
     def _without_graph(self, outputs: Tensor) -> AbilityError:
         """The refusal of scores that hang on no graph: the model's doing, or the target's."""
@@ -415,19 +390,7 @@ class Evaluation:
 
     # --- what follows from them
 
-    def clean(self, use: Use, alone: Alone) -> None:
-        """Asks about the clean inputs. What was said of each alone is not asked again; among more
-        inputs it is compared with what is said in their company.
-        """
-        n = len(self.x)
-        if len(alone.inputs) == n:
-            outputs = torch.cat([alone.inputs[number] for number in range(n)])
-            self._use_known(outputs, use, _CLEAN)
-            return
-        compared = self._compared(use, alone.inputs)
-        self.outputs(n, lambda numbers: (self.x[numbers], numbers), compared, _CLEAN)
-
-    def _use_known(self, outputs: Tensor, use: Use, where: str) -> None:
+    def use_known(self, outputs: Tensor, use: Use, where: str) -> None:
         """Outputs that are known of rows 0, 1, ..., as if they had come from the loop."""
         engine.count(len(outputs))
         numbers = torch.arange(len(outputs), device=self.x.device)
@@ -453,7 +416,7 @@ class Evaluation:
             add(owners, outputs)
 
         if alone.absent is not None and n == draws == 1:
-            self._use_known(alone.absent, use, ABSENT)
+            self.use_known(alone.absent, use, ABSENT)
         elif self.absent.shared and not self.aligned and self.partition.whole:
             # Without anything of their own left, all inputs are the same row: one row per draw.
             everyone = torch.arange(n, device=self.x.device)
@@ -489,175 +452,6 @@ class Evaluation:
         base = finite_scores(self.removed_average(read, alone)[:, 0], target, ABSENT)
         return self.to_result_precision(base, types[0])
 
-    def check_rows_independent(self, target: Target) -> Alone:
-        """Asks two rows together and each alone, and refuses when their answers differ.
-
-        Also refuses, at the cost of four rows, a target that does not fit the outputs or that mixes
-        rows. A model that takes one row at a time is asked the same row twice instead, which shows
-        randomness; its rows never meet. Gives what was said of rows alone.
-        """
-        pair, owners = self._two_unlike_rows()
-        wheres = [_CLEAN, _CLEAN]
-        # Where all inputs are alike, the second row is what is left when everything is removed.
-        clean = bool(owners[1])
-        if not clean:
-            wheres[1] = ABSENT
-
-        def ask(rows: slice, *, first: bool = False) -> Tensor:
-            # A copy: a model that writes into its input spoils no other call.
-            asked = self._asked(pair[rows].clone(), owners[rows], wheres[rows.start])
-            call = self.model.first_call if first else self.model.call
-            with told(asked):
-                return call(asked.rows, asked.context).detach().clone()
-
-        generators = Generators()
-        with self.model.session(slopes=False):
-            # The first answer may tell that rows have to be asked one by one.
-            singles = [ask(_FIRST, first=True)]
-            if self.most_rows == 1:
-                again = ask(_FIRST)
-            else:
-                # Both of them: in what runs from row to row, the first has no row before it.
-                singles.append(ask(_SECOND))
-                again = self._together(lambda: ask(_BOTH))
-            repeated = [ask(_FIRST) for _ in range(_REPEATS)] if generators.moved else []
-        self._check_alike(again, singles)
-        for answer in repeated:
-            self._check_repeated(answer, singles[0])
-        self._check_target(target, owners, singles)
-        inputs = {0: singles[0]}
-        if len(singles) < 2:
-            return Alone(inputs)
-        if clean:
-            inputs[int(owners[1])] = singles[1]
-        if clean or isinstance(self.absent, UnstatedAbsent):
-            return Alone(inputs)
-        return Alone(inputs, absent=singles[1])
-
-    def _check_alike(self, together: Tensor, singles: list[Tensor]) -> None:
-        """Refuses rows that were answered in another way alone."""
-        if len({answer.shape[1:] for answer in (together, *singles)}) > 1:
-            shapes = [str(tuple(answer.shape)) for answer in (together, *singles)]
-            raise ModelError(
-                expected=f"as many outputs for every row from {self.model.name}",
-                got=" and ".join(shapes),
-                advice="Pad them to one length, or reduce them: wrap(model, output=...).",
-            )
-        gap = self._difference(together, torch.cat(singles))
-        if gap is not None:
-            raise self._influenced(gap)
-
-    def _check_repeated(self, again: Tensor, before: Tensor) -> None:
-        """Refuses another answer to the same row alone: there is no company whose rounding excuses
-        it, in half precision either.
-        """
-        if again.shape != before.shape:
-            raise self._influenced(math.inf)
-        gap = float((again - before).abs().nan_to_num().max())
-        unit = torch.finfo(before.dtype).eps if before.is_floating_point() else 0.0
-        if gap > unit * float(before.abs().nan_to_num().max()):
-            raise self._influenced(gap)
-
-    def _influenced(self, gap: float) -> ModelError:
-        return ModelError(
-            expected="the answer for an input not to depend on its neighbours",
-            got=(
-                f"a difference of {gap:.3g} from {self.model.name} for the same row alone "
-                "and beside another"
-            ),
-            advice=(
-                "Statistics over the batch or randomness are at work: put such layers "
-                "in evaluation mode, or fix the randomness. What influences rows in company "
-                "alone (scores of all pairs, quantisation by the batch) is answered one by one: "
-                "wrap(model, batch_size=1)."
-            ),
-        )
-
-    def _together(self, ask: Callable[[], Tensor]) -> Tensor:
-        """What the model says of two rows that it has answered one by one."""
-        try:
-            return ask()
-        except ModelError as error:
-            raise ModelError(
-                expected=f"{self.model.name} to answer two rows at once, as it did each alone",
-                got=error.got,
-                advice="It takes one row at a time: wrap(model, batch_size=1).",
-            ) from (error.__cause__ or error)
-
-    def _compared(self, use: Use, alone: Mapping[int, Tensor]) -> Use:
-        """The same use of clean outputs, which first compares them with what was said of inputs
-        alone: an influence may take more rows than two.
-        """
-
-        def compared(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
-            first, last = int(owners[0]), int(owners[-1])
-            for owner, single in alone.items():
-                if first <= owner <= last and len(outputs) > 2:
-                    again = outputs[owner - first : owner - first + 1]
-                    self._check_alike(again, [single])
-            use(numbers, owners, outputs)
-
-        return compared
-
-    def _two_unlike_rows(self) -> tuple[Tensor, Tensor]:
-        """Two rows that differ, where there are such, and the inputs they belong to (2,).
-
-        Like rows hide an influence of one on the other: a batch of them is its own mean.
-        """
-        n = len(self.x)
-        first = self.x[:1]
-        owners = torch.zeros(2, dtype=torch.int64, device=self.x.device)
-        unlike = (self.x[1:2] != first).any(dim=1)
-        if n > 2 and not bool(unlike.any()):
-            unlike = (self.x[1:] != first).any(dim=1)
-        if bool(unlike.any()):
-            owners[1] = unlike.nonzero()[0, 0] + 1
-            second = self.x[owners[1:]]
-        elif isinstance(self.absent, UnstatedAbsent):
-            second = first
-        else:
-            second = self.removed_rows(owners[:1], owners[:1])
-        return torch.cat([first, second]), owners
-
-    def _difference(self, a: Tensor, b: Tensor) -> float | None:
-        """The largest difference of two answers of the same rows, or None where they agree."""
-        if torch.equal(a, b):
-            return None
-        half = self.layout.half or self.x.dtype in (torch.float16, torch.bfloat16)
-        rtol, atol = _HALF_TOLERANCE if half else _TOLERANCE
-        a, b = a.to(torch.float64), b.to(torch.float64)
-        # Small outputs count: the absolute tolerance shrinks with them, down to what rounding of
-        # numbers as large as the inputs may leave where they cancel.
-        unit = torch.finfo(self.x.dtype if half else torch.float32).eps
-        inputs = self.x[:1].to(torch.float64).nan_to_num()
-        rounding = min(1.0, _ROUNDINGS * unit * float(inputs.abs().max()) / atol)
-        outputs = float(b.nan_to_num().abs().max()) if b.numel() else 0.0
-        atol *= max(rounding, min(1.0, outputs))
-        if torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True):
-            return None
-        return float((a - b).abs().max())
-
-    def _check_target(self, target: Target, owners: Tensor, singles: list[Tensor]) -> None:
-        """Refuses a target whose score of a row depends on the rows beside it."""
-        alone = []
-        for row, outputs in enumerate(singles):
-            chosen = target.take(owners[row : row + 1]).choose(outputs)
-            alone.append(chosen.score(outputs, torch.zeros_like(owners[:1])).detach())
-        # The same outputs in both: what differs is the target's doing, not the model's rounding.
-        for scores in alone:
-            _check_plain(scores)
-        outputs = torch.cat(singles)
-        count = len(outputs)
-        chosen = target.take(owners[:count]).choose(outputs)
-        together = chosen.score(outputs, torch.arange(count, device=owners.device)).detach()
-        gap = self._difference(together, torch.cat(alone))
-        if gap is not None:
-            raise TargetError(
-                expected="a target that scores each row from its own outputs alone",
-                got=f"a difference of {gap:.3g} for the same row alone and beside another",
-                advice="Reduce every dimension but the first: lambda outputs: outputs[:, 0].",
-            )
-
 
 def _backward(scores: Tensor, leaves: list[Tensor], asked: Asked, *, keep: bool) -> list[Tensor]:
     """The slope of each row's score by each of the leaves; `keep` leaves the graph for another."""
@@ -685,18 +479,6 @@ def replacement_bytes(absent: Absent) -> bytes:
     return flat.view(torch.uint8).numpy().tobytes()
 
 
-def _check_plain(scores: Tensor) -> None:
-    """Refuses scores of a target that are no plain real numbers."""
-    try:
-        real_numbers(scores, "the target")
-    except KindError as error:
-        raise TargetError(
-            expected=error.expected,
-            got=error.got,
-            advice="Make one real number of each row: target=lambda outputs: outputs[:, 0].abs().",
-        ) from error
-
-
 def finite_scores(scores: Tensor, target: Target, where: str) -> Tensor:
     """The same scores, all of them numbers."""
     if not all_finite(scores):
@@ -710,35 +492,3 @@ def finite_scores(scores: Tensor, target: Target, where: str) -> Tensor:
             ),
         )
     return scores
-
-
-def check_ends(
-    table: Tensor, masks: Tensor, prediction: Tensor | None, base: Tensor | None, question: Any
-) -> None:
-    """Refuses values (n, m) under masks that differ from what the model said before, where nothing
-    is removed or everything is: the same rows were asked again, for nothing.
-    """
-    if masks.dtype != torch.bool:
-        return
-    for chosen, before, what in (
-        (masks.all(-1), prediction, "with nothing removed"),
-        (~masks.any(-1), base, "with everything removed"),
-    ):
-        if before is None or not bool(chosen.any()):
-            continue
-        chosen = chosen.to(table.device).expand(table.shape)
-        expected = before.to(torch.float64)[:, None].expand(table.shape)
-        scale = torch.maximum(table.abs().amax(1, keepdim=True), expected.abs()).expand(table.shape)
-        slack = _AGAIN * rounding_tolerance(question.x) * scale + _LEAST
-        off = chosen & ((table - expected).abs() > slack)
-        if bool(off.any()):
-            gap = float((table - expected).abs()[off].max())
-            raise ModelError(
-                expected=f"{question.model.name} to answer the same rows the same way again",
-                got=f"a difference of {gap:.3g} from what it said {what} before",
-                advice=(
-                    "It remembers earlier calls, draws at random, or lets rows influence each "
-                    "other: reset its state in the forward, fix the randomness, or say "
-                    "wrap(model, batch_size=1)."
-                ),
-            )

@@ -40,7 +40,7 @@ def _states() -> tuple[Any, ...]:
 
 def _of_numpy() -> bytes:
     """The state of the generator behind `np.random.rand` and the like: models draw from it, not we."""
-    generator: Any = np.random.get_bit_generator()  # type: ignore[no-untyped-call]
+    generator: Any = np.random.get_bit_generator()  # type: ignore[attr-defined]
     if type(generator) is np.random.MT19937:
         # Where it lies, since NumPy writes its key out number by number, which takes 0.15 ms.
         return ctypes.string_at(generator.ctypes.state_address, _TWISTER)

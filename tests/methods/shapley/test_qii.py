@@ -208,7 +208,7 @@ def test_a_quantity_is_of_all_inputs_however_many(monkeypatch: pytest.MonkeyPatc
     quantity = Disparity(tuple(range(20, 50)))
     method = Qii("shapley", quantity=quantity)
     whole = method(question(x))
-    monkeypatch.setattr("assay.question.question._SHARD", 1)
+    monkeypatch.setattr("assay.question.derivations._SHARD", 1)
     assert len(list(question(x).shards())) > 1
     sharded = method(question(x))
     torch.testing.assert_close(sharded.values, whole.values, rtol=0, atol=1e-10)

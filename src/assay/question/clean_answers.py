@@ -1,0 +1,97 @@
+"""What the model says of the inputs themselves and of their absence: asked once, and kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from assay.errors import ModelError
+from assay.question.consistency import ask_clean, check_rows_independent
+from assay.question.evaluation import Use, finite_scores
+from assay.question.parts import Parts
+from assay.targets import Target
+
+
+class CleanAnswers(Parts):
+    """The target that is fixed on the clean inputs, its values there, and with everything removed."""
+
+    @property
+    def prediction(self) -> Tensor:
+        """The target on the clean inputs: (n,)."""
+        return self.fix_target()[1]
+
+    @property
+    @torch.inference_mode(False)
+    def base(self) -> Tensor:
+        """The target with everything removed, averaged over the draws of the removal: (n,)."""
+        self._check_weights()
+        if self._base is None:
+            self._base = self._evaluation.base(self.fixed_target, self._alone)
+        return self._base
+
+    @property
+    def fixed_target(self) -> Target:
+        """The target with everything chosen on the clean outputs: `Predicted()` is a class now."""
+        self._check_weights()
+        return self._fixed_target or self.fix_target()[0]
+
+    @property
+    def explained(self) -> tuple[str, ...]:
+        """What is explained of each input, in words: its class by label where that is known."""
+        # The first asks how many outputs there are.
+        target = self.fixed_target
+        return tuple(target.described(self._known, self.n))
+
+    @torch.inference_mode(False)
+    def fix_target(self) -> tuple[Target, Tensor]:
+        """Asks about the clean inputs, once: what is to be chosen is chosen there, for good.
+
+        Returns the target that is fixed now, and its values (n,).
+        """
+        self._check_weights()
+        if self._fixed_target is not None and self._prediction is not None:
+            return self._fixed_target, self._prediction
+        fixed: list[Target] = []
+        values: list[Tensor] = []
+
+        def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            target = self.target.take(owners).choose(outputs)
+            self._known = replace(self._known, count=math.prod(outputs.shape[1:]))
+            rows = torch.arange(len(numbers), device=outputs.device)
+            fixed.append(target)
+            values.append(target.score(outputs, rows).detach().clone())
+
+        self._ask_clean(use)
+        # Chunks choose for their own inputs: together they are one target for all.
+        self._fixed_target = fixed[0].joined(fixed[1:])
+        scores = finite_scores(torch.cat(values), self.target, "on the clean inputs")
+        self._prediction = self._evaluation.to_result_precision(scores, scores.dtype)
+        return self._fixed_target, self._prediction
+
+    def _ask_clean(self, use: Use) -> None:
+        self._check_rows_independent()
+        ask_clean(self._evaluation, use, self._alone)
+
+    def _check_weights(self) -> None:
+        """Remembers the weights that are asked first, and refuses to ask others later."""
+        version = self.model.weights_version
+        if self._weights_version is None:
+            self._weights_version = version
+        elif version != self._weights_version:
+            raise ModelError(
+                expected=f"the weights of {self.model.name} that this question was first asked of",
+                got="others: they were written to or moved since",
+                advice=(
+                    "What was asked before would not fit what is asked now. Make the question "
+                    "anew: Question(model, inputs)."
+                ),
+            )
+
+    def _check_rows_independent(self) -> None:
+        self._check_weights()
+        if not self._rows_checked:
+            self._alone = check_rows_independent(self._evaluation, self.target)
+            self._rows_checked = True

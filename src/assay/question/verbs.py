@@ -1,0 +1,263 @@
+"""How a question is asked: under masks, at points, for slopes, along paths, and with any rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from assay.errors import InputError
+from assay.features.partition import Pooling
+from assay.models.networks.layers import Through
+from assay.models.networks.operations.interception import Interception
+from assay.numerics.precision import to_input_precision
+from assay.question.arguments import read_masks, read_points
+from assay.question.clean_answers import CleanAnswers
+from assay.question.consistency import check_ends, check_same
+from assay.question.evaluation import Make, Score, Use
+from assay.question.masked_rows import MaskedRows
+from assay.question.validation import check_masks, check_points, check_switched
+from assay.targets import Target
+
+Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
+"""A path: (input, step) indices (r,) to points (r, elements) and velocities there, None for 1."""
+
+_TOGETHER = 8  # inputs of a block whose references are asked once
+
+
+class Verbs(CleanAnswers):
+    """What is asked of the model, in chunks that the engine cuts."""
+
+    @torch.inference_mode(False)
+    def value(self, masks: Tensor) -> Tensor:
+        """The target under masks (m, features) or (n, m, features): (n, m).
+
+        Bool masks say what is present; float masks in [0, 1] blend the input with its replacement.
+        Averaged over the removal's draws. Cost: n * m * draws rows, forward only, never all of them
+        in memory.
+        """
+        target = self.fixed_target
+        masked = self._masked_rows(masks)
+        m = masked.masks_per_input
+        table = torch.zeros(self.n * m, 1, dtype=torch.float64, device=self.x.device)
+
+        def read(outputs: Tensor, owners: Tensor) -> Tensor:
+            return target.score(outputs, owners).unsqueeze(1)
+
+        masked.average(read, lambda: table)
+        table = table.view(self.n, m)
+        check_ends(table, masked.masks, self._prediction, self._base, self)
+        return table.to(self.precision)
+
+    @torch.inference_mode(False)
+    def outputs(self, masks: Tensor, *, rounded: bool = True) -> Tensor:
+        """Every output of the model under masks (m, features) or (n, m, features): (n, m, k).
+
+        Averaged over the removal's draws, as `value`, and at the same cost. `rounded=False` leaves
+        the averages in double precision, for whoever compares them.
+        """
+        self._check_rows_independent()
+        masked = self._masked_rows(masks)
+        m = masked.masks_per_input
+        table: list[Tensor] = []
+        types: list[torch.dtype] = []
+
+        def read(outputs: Tensor, owners: Tensor) -> Tensor:
+            types.append(outputs.dtype)
+            flat = outputs.reshape(len(outputs), -1)
+            # The number of outputs is known once the first of them are there.
+            if not table:
+                table.append(flat.new_zeros(self.n * m, flat.shape[1], dtype=torch.float64))
+            return flat
+
+        masked.average(read, lambda: table[0])
+        if rounded:
+            table[0] = self._evaluation.to_result_precision(table[0], types[0])
+        return table[0].view(self.n, m, -1)
+
+    def _masked_rows(self, masks: Tensor) -> MaskedRows:
+        if isinstance(self.model, Through):
+            raise InputError(
+                expected="a method of slopes for a question through a unit",
+                got="one that hides features, which sees the whole model",
+                advice="Ask for the unit itself, question.upto(layer, unit), or use slopes.",
+            )
+        masks = read_masks(masks, self.x.device)
+        masks = check_masks(masks, self.n, self.partition.count, self.x)
+        check_switched(masks, self.partition, self.layout)
+        self.require_removal()
+        return MaskedRows(self._evaluation, masks, self.n)
+
+    @torch.inference_mode(False)
+    def score(self, at: Tensor) -> Tensor:
+        """The target at any points: (n, elements) -> (n,), or (n, k, elements) -> (n, k).
+
+        Cost: one row for each point, forward only.
+        """
+        at = read_points(at, self.x)
+        points, steps = check_points(at, self.n, self.x.shape[1])
+        target = self.fixed_target
+        scores = torch.zeros(len(points), dtype=self.precision, device=at.device)
+
+        def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            scores[numbers] = target.score(outputs, owners).to(scores.dtype)
+
+        def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            return points[numbers], numbers // steps
+
+        self.ask(len(points), make, use, "at a perturbed input")
+        return scores.view(at.shape[:-1])
+
+    def slope(self, at: Tensor | None = None, *, rules: Interception | None = None) -> Tensor:
+        """The gradient of the target at any points, the inputs by default: the shape of `at`.
+
+        Points are (n, elements) or (n, k, elements). With `rules` the slope of every operation of
+        the forward is the one that they say. Cost: a forward and backward pass for each.
+        """
+        (slope,) = self.slopes((self.fixed_target,), at, rules=rules)
+        return slope
+
+    @torch.inference_mode(False)
+    def slopes(
+        self,
+        targets: Sequence[Target],
+        at: Tensor | None = None,
+        *,
+        rules: Interception | None = None,
+    ) -> list[Tensor]:
+        """The gradient of each of several targets, as `slope`.
+
+        Targets are those of questions that differ in nothing else (`asked.fixed_target`). Cost: one
+        forward pass for each point, and one backward pass for each point and target.
+        """
+        self._refuse_slopes()
+        at = self.x if at is None else read_points(at, self.x)
+        points, steps = check_points(at, self.n, self.x.shape[1])
+        slopes = [torch.zeros_like(points) for _ in targets]
+
+        def use(which: int, numbers: Tensor, owners: Tensor, chunk: Tensor) -> None:
+            slopes[which][numbers] = chunk
+
+        def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            return points[numbers], numbers // steps
+
+        scores: list[Score] = [target.score for target in targets]
+        # A forward that is heard must answer as the network does by itself.
+        if rules is not None and at is self.x and targets[0] is self.fixed_target:
+            scores[0] = self._compared_score()
+        self._evaluation.slopes(len(points), make, scores, use, rules)
+        return [to_input_precision(slope, self.x).view(at.shape) for slope in slopes]
+
+    def integrate(
+        self,
+        way: Way,
+        weights: Tensor,
+        *,
+        squares: Tensor | None = None,
+        rules: Interception | None = None,
+    ) -> Tensor:
+        """The line integral sum_k w_k grad f(point_k) * velocity_k: (n, elements), float64.
+
+        `squares` (n, features), where given, receives sum_k w_k p_k^2 beside it, p_k the products
+        of step k pooled over what a feature owns, for standard errors. With `rules` the slopes are
+        those that they say. Accumulated chunk by chunk.
+        Cost: len(weights) forward and backward passes per input.
+        """
+        each = None if squares is None else (squares,)
+        (total,) = self.integrals((self.fixed_target,), way, weights, squares=each, rules=rules)
+        return total
+
+    @torch.inference_mode(False)
+    def integrals(
+        self,
+        targets: Sequence[Target],
+        way: Way,
+        weights: Tensor,
+        *,
+        squares: Sequence[Tensor] | None = None,
+        rules: Interception | None = None,
+    ) -> list[Tensor]:
+        """The line integral of each of several targets, as `integrate`.
+
+        Cost: len(weights) forward passes per input, and as many backward passes for each target.
+        """
+        self._refuse_slopes()
+        steps = len(weights)
+        weights = weights.to(self.x.device, torch.float64)
+        shape = (self.n, self.x.shape[1])
+        totals = [torch.zeros(shape, dtype=torch.float64, device=self.x.device) for _ in targets]
+        velocities: list[Tensor | None] = [None]
+
+        # Under rules a chunk holds few inputs at few steps each: what they share is asked once.
+        block = 1 if rules is None else min(self.n, _TOGETHER)
+
+        def place(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            """Inputs and steps of work numbers: step by step within a block of inputs."""
+            blocks, within = numbers // (block * steps), numbers % (block * steps)
+            inputs = (self.n - block * blocks).clamp_max(block)
+            return block * blocks + within % inputs, within // inputs
+
+        def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            owners, step = place(numbers)
+            points, velocities[0] = way(owners, step)
+            return points, owners
+
+        def use(which: int, numbers: Tensor, owners: Tensor, slopes: Tensor) -> None:
+            velocity = velocities[0]
+            products = slopes.to(torch.float64)
+            if velocity is not None:
+                products = (slopes * velocity).to(torch.float64)
+            # A chunk holds neighbours: adding them up is one product with a short, wide matrix.
+            first, last = int(owners.min()), int(owners.max()) + 1
+            shares = torch.zeros(
+                last - first, len(numbers), dtype=torch.float64, device=owners.device
+            )
+            position = torch.arange(len(numbers), device=owners.device)
+            shares[owners - first, position] = weights[place(numbers)[1]]
+            totals[which][first:last] += shares @ products
+            if squares is not None:
+                pooled = self.partition.take(owners).pool(products)
+                squares[which][first:last] += shares @ pooled**2
+
+        scores = [target.score for target in targets]
+        self._evaluation.slopes(self.n * steps, make, scores, use, rules)
+        return totals
+
+    def _compared_score(self) -> Score:
+        """The target's score, which refuses a forward under rules that answers otherwise."""
+        target, prediction = self.fix_target()
+
+        def score(outputs: Tensor, owners: Tensor) -> Tensor:
+            scores = target.score(outputs, owners)
+            check_same(self._evaluation, scores.detach(), prediction[owners])
+            return scores
+
+        return score
+
+    def _refuse_slopes(self) -> None:
+        if bool(self.layout.categorical.any()):
+            raise InputError(
+                expected="inputs of numbers for slopes",
+                got="categories, between which nothing lies",
+                advice=(
+                    "Ask behind what embeds them, question.after(embedding), or use a method that "
+                    "switches features: KernelShap, PermutationShapley, Occlusion."
+                ),
+            )
+
+    @torch.inference_mode(False)
+    def ask(self, total: int, make: Make, use: Use, where: str = "") -> None:
+        """Asks any rows, forward only: what the other verbs do not cover.
+
+        `make(numbers)` gives the rows (r, elements) that the work numbers stand for and the inputs
+        they belong to (r,); `use(numbers, owners, outputs)` takes what the model says of them;
+        `where` is what refusals say of the rows. Cost: `total` rows.
+        """
+        self._check_rows_independent()
+        self._evaluation.outputs(total, make, use, where)
+
+    def pool(self, elements: Tensor, *, pooling: Pooling | None = None) -> Tensor:
+        """Credit of elements (n, elements) to credit of features (n, features)."""
+        return self.partition.pool(elements, pooling=pooling)
