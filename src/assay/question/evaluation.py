@@ -248,7 +248,7 @@ class Evaluation:
             if rules is None:
                 each = self._slopes(rows, owners, memory, scores)
             else:
-                each = self._ruled_slopes(rows, owners, scores, rules)
+                each = self._ruled_slopes(rows, owners, memory, scores, rules)
             for which, slopes in enumerate(each):
                 engine.count(len(rows), backward=True)
                 use(which, numbers, owners, slopes)
@@ -281,14 +281,19 @@ class Evaluation:
         return slopes
 
     def _ruled_slopes(
-        self, rows: Tensor, owners: Tensor, scores: Sequence[Score], rules: Interception
+        self,
+        rows: Tensor,
+        owners: Tensor,
+        memory: int,
+        scores: Sequence[Score],
+        rules: Interception,
     ) -> list[Tensor]:
         """The same with the slopes that rules give to the operations of the forward."""
         try:
             while True:
                 try:
                     with rules.counting():
-                        return self._heard_slopes(rows, owners, scores, rules)
+                        return self._heard_slopes(rows, owners, memory, scores, rules)
                 except AssayError:
                     if not rules.simplify():
                         raise
@@ -296,15 +301,21 @@ class Evaluation:
             rules.forget()
 
     def _heard_slopes(
-        self, rows: Tensor, owners: Tensor, scores: Sequence[Score], rules: Interception
+        self,
+        rows: Tensor,
+        owners: Tensor,
+        memory: int,
+        scores: Sequence[Score],
+        rules: Interception,
     ) -> list[Tensor]:
         references = rules.reference_rows(owners, alike=not self.aligned)
         if references is not None:
             with rules.recording():
-                self._ruled_scores(references.detach().requires_grad_(), owners, scores, rules)
+                leaf = references.detach().requires_grad_()
+                self._ruled_scores(leaf, owners, memory, scores, rules)
             engine.count(len(references))
         leaf = rows.detach().requires_grad_()
-        asked, scored = self._ruled_scores(leaf, owners, scores, rules)
+        asked, scored = self._ruled_scores(leaf, owners, memory, scores, rules)
         leaves = [leaf, *rules.leaves]
         slopes = []
         for which, each in enumerate(scored):
@@ -316,11 +327,16 @@ class Evaluation:
         return slopes
 
     def _ruled_scores(
-        self, rows: Tensor, owners: Tensor, scores: Sequence[Score], rules: Interception
+        self,
+        rows: Tensor,
+        owners: Tensor,
+        memory: int,
+        scores: Sequence[Score],
+        rules: Interception,
     ) -> tuple[Asked, list[Tensor]]:
         asked = self._asked(rows, owners, "on the way")
         with told(asked), self.model.heard_by(rules):
-            outputs = self.model.call(asked.rows, asked.context)
+            outputs = self.model.call(asked.rows, asked.context, memory)
         finite(outputs, self.model.name, "on the way")
         rules.admit_outputs(outputs)
         outputs = rules.spread(outputs)
