@@ -374,10 +374,11 @@ class Evaluation:
             )
         return AbilityError(
             expected=f"outputs of {self.model.name} that can be differentiated",
-            got="detached ones",
+            got="ones that hang on no input: detached, or the same whatever the input",
             advice=(
                 "Keep the forward in torch, without .detach(), .numpy() or no_grad, or "
-                "use a method that only asks for predictions."
+                "use a method that only asks for predictions; of a network that reads no input, "
+                "these say 0."
             ),
         )
 

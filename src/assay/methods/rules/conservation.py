@@ -67,7 +67,8 @@ class Account:
     def report(self, target: int, outgoing: Tensor, incoming: Tensor) -> Counter[Any]:
         """Relevance at the output (n,) and at the inputs (n,), and what became of the difference.
 
-        A counter, since the reports of shards add up.
+        `rounding` is what may be left unaccounted: a unit in the last place of what went through the
+        account, which can be many times the output where relevance of both signs grows. A counter, since the reports of shards add up.
         """
         absorbed = {
             name: value
@@ -75,11 +76,13 @@ class Account:
             if value and number == target
         }
         out, arrived = float(outgoing.sum()), float(incoming.sum())
+        through = abs(out) + abs(arrived) + sum(map(abs, absorbed.values()))
         return Counter(
             {
                 "output": out,
                 "input": arrived,
                 "absorbed": Counter(absorbed),
                 "unaccounted": out - arrived - sum(absorbed.values()),
+                "rounding": torch.finfo(incoming.dtype).eps * through,
             }
         )
