@@ -257,7 +257,7 @@ class Evaluation:
             if rules is None:
                 each = self._slopes(rows, owners, memory, scores)
             else:
-                each = self._ruled_slopes(rows, owners, scores, rules)
+                each = self._ruled_slopes(rows, owners, memory, scores, rules)
             for which, slopes in enumerate(each):
                 engine.count(len(rows), backward=True)
                 use(which, numbers, owners, slopes)
@@ -290,14 +290,19 @@ class Evaluation:
         return slopes
 
     def _ruled_slopes(
-        self, rows: Tensor, owners: Tensor, scores: Sequence[Score], rules: Interception
+        self,
+        rows: Tensor,
+        owners: Tensor,
+        memory: int,
+        scores: Sequence[Score],
+        rules: Interception,
     ) -> list[Tensor]:
         """The same with the slopes that rules give to the operations of the forward."""
         try:
             while True:
                 try:
                     with rules.counting():
-                        return self._heard_slopes(rows, owners, scores, rules)
+                        return self._heard_slopes(rows, owners, memory, scores, rules)
                 except AssayError:
                     if not rules.simplify():
                         raise
@@ -305,15 +310,21 @@ class Evaluation:
             rules.forget()
 
     def _heard_slopes(
-        self, rows: Tensor, owners: Tensor, scores: Sequence[Score], rules: Interception
+        self,
+        rows: Tensor,
+        owners: Tensor,
+        memory: int,
+        scores: Sequence[Score],
+        rules: Interception,
     ) -> list[Tensor]:
         references = rules.reference_rows(owners, alike=not self.aligned)
         if references is not None:
             with rules.recording():
-                self._ruled_scores(references.detach().requires_grad_(), owners, scores, rules)
+                leaf = references.detach().requires_grad_()
+                self._ruled_scores(leaf, owners, memory, scores, rules)
             engine.count(len(references))
         leaf = rows.detach().requires_grad_()
-        asked, scored = self._ruled_scores(leaf, owners, scores, rules)
+        asked, scored = self._ruled_scores(leaf, owners, memory, scores, rules)
         leaves = [leaf, *rules.leaves]
         slopes = []
         for which, each in enumerate(scored):
@@ -325,11 +336,16 @@ class Evaluation:
         return slopes
 
     def _ruled_scores(
-        self, rows: Tensor, owners: Tensor, scores: Sequence[Score], rules: Interception
+        self,
+        rows: Tensor,
+        owners: Tensor,
+        memory: int,
+        scores: Sequence[Score],
+        rules: Interception,
     ) -> tuple[Asked, list[Tensor]]:
         asked = self.asked(rows, owners, "on the way")
         with told(asked), self.model.heard_by(rules):
-            outputs = self.model.call(asked.rows, asked.context)
+            outputs = self.model.call(asked.rows, asked.context, memory)
         finite(outputs, self.model.name, "on the way")
         rules.admit_outputs(outputs)
         outputs = rules.spread(outputs)
@@ -354,10 +370,11 @@ class Evaluation:
             )
         return AbilityError(
             expected=f"outputs of {self.model.name} that can be differentiated",
-            got="detached ones",
+            got="ones that hang on no input: detached, or the same whatever the input",
             advice=(
                 "Keep the forward in torch, without .detach(), .numpy() or no_grad, or "
-                "use a method that only asks for predictions."
+                "use a method that only asks for predictions; of a network that reads no input, "
+                "these say 0."
             ),
         )
 

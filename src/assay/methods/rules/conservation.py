@@ -7,6 +7,7 @@ signal g with numbers that are known in the forward, the `lost` ones: absorbed =
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any, final
@@ -32,10 +33,31 @@ class Account:
 
     def passed(self, name: str, cotangent: Tensor, lost: Tensor) -> Tensor:
         """Writes down sum g lost, and gives g as it came."""
-        # What a mask has set to minus infinity comes to nothing.
-        lost = torch.where(torch.isfinite(lost), lost, 0.0).expand_as(cotangent)
-        self.absorbed[self.target, name] += float((cotangent * lost).sum(dtype=torch.float64))
+        self._add(name, cotangent * lost)
         return cotangent
+
+    def passed_on(self, name: str, signal: Tensor, own: Tensor | None, step: Tensor) -> Tensor:
+        """Writes down what is lost of the signal behind an operation, and gives it as it came.
+
+        Sums s that relevance is divided by are the inputs' part, `own` (a bias) and a stabiliser's
+        `step`: of the quotient q = R / s, `signal` here, the last two are handed to nobody.
+        """
+        self._add(name, signal * step if step.dim() else signal.sum() * step)
+        if own is not None:
+            # A bias counts the same at every place: what it takes is a sum over places first.
+            places = signal.sum_to_size(own.shape) if own.dim() else signal.sum()
+            self._add(name, places.to(torch.float64) * own)
+        return signal
+
+    def _add(self, name: str, products: Tensor) -> None:
+        # Row by row in the tensor's own precision, whose rounding the products have already.
+        rows = products.flatten(1).sum(1) if products.dim() > 1 else products
+        total = float(rows.sum(dtype=torch.float64))
+        if not math.isfinite(total):
+            # What a mask has set to minus infinity comes to nothing.
+            finite = torch.where(torch.isfinite(products), products, 0.0)
+            total = float(finite.sum(dtype=torch.float64))
+        self.absorbed[self.target, name] += total
 
     def take_back(self, absorbed: Mapping[tuple[int, str], float]) -> None:
         """The account as it was, where a backward has failed."""
@@ -45,7 +67,8 @@ class Account:
     def report(self, target: int, outgoing: Tensor, incoming: Tensor) -> Counter[Any]:
         """Relevance at the output (n,) and at the inputs (n,), and what became of the difference.
 
-        A counter, since the reports of shards add up.
+        `rounding` is what may be left unaccounted: a unit in the last place of what went through the
+        account, which can be many times the output where relevance of both signs grows. A counter, since the reports of shards add up.
         """
         absorbed = {
             name: value
@@ -53,11 +76,13 @@ class Account:
             if value and number == target
         }
         out, arrived = float(outgoing.sum()), float(incoming.sum())
+        through = abs(out) + abs(arrived) + sum(map(abs, absorbed.values()))
         return Counter(
             {
                 "output": out,
                 "input": arrived,
                 "absorbed": Counter(absorbed),
                 "unaccounted": out - arrived - sum(absorbed.values()),
+                "rounding": torch.finfo(incoming.dtype).eps * through,
             }
         )

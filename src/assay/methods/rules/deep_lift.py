@@ -200,7 +200,10 @@ class _Differences(Interception):
 
     def begin(self, signals: list[Tensor]) -> None:
         self._place = 0
-        if self._pairs is not None and not self._is_recording:
+        if self._is_recording:
+            # A forward that begins anew, in another memory format, is recorded anew.
+            self._records.clear()
+        elif self._pairs is not None:
             self._pairs.begin(signals)
 
     def forget(self) -> None:

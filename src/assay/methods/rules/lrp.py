@@ -340,5 +340,9 @@ def _is_several(operation: Operation) -> bool:
 
 def _brings_numbers(operation: Operation) -> bool:
     """Whether an operation that moves numbers may put constants between them."""
-    has_constants = any(constant.is_floating_point() for constant in operation.constants)
-    return has_constants or operation.name in _FILLING
+    if any(constant.is_floating_point() for constant in operation.constants):
+        return True
+    if operation.name == "pad":
+        # Zeros take no relevance, and in other modes it is the signal that is repeated.
+        return bool(operation.argument(3, "value"))
+    return operation.name in _FILLING

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from assay.models.networks.operations.kinds import HARD, MAXIMA, RECTIFIERS
 from assay.models.networks.operations.linear import LinearMap
-from assay.models.networks.operations.operation import Operation, slopes_at
+from assay.models.networks.operations.operation import Operation, slopes_of
 from assay.models.networks.operations.pulled import pulled, scaled
 
 _PIECEWISE = (RECTIFIERS - {"rrelu"}) | MAXIMA | HARD
@@ -52,8 +52,14 @@ def _piecewise_quotient(
     factor: Tensor = (value - operation.on({id(signal): few})()).div_(difference)
     meet = difference == 0
     if bool(meet.any()):
-        factor[meet] = slopes_at(operation, signal, meet)
+        factor = torch.where(meet, _slopes(operation, signal, value), factor)
     return factor
+
+
+def _slopes(operation: Operation, signal: Tensor, value: Tensor) -> Tensor:
+    if operation.name == "relu":
+        return (value > 0).to(value.dtype)
+    return slopes_of(operation, signal)
 
 
 def quotient(operation: Operation, operand: Tensor, z: Tensor, z0: Tensor) -> Tensor:

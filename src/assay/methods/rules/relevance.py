@@ -9,7 +9,7 @@ are left to autograd: R_i = x_i sum_j (d z_r,j / d x_i) R_j / z_r,j. Where R_i i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from assay.errors import SettingError
 from assay.methods.rules.conservation import Account
 from assay.models.networks.operations.linear import LinearMap
-from assay.models.networks.operations.operation import Operation, slopes_at
+from assay.models.networks.operations.operation import Operation, slopes_of
 from assay.models.networks.operations.pulled import pulled, scaled
 from assay.settings import Settings
 
@@ -68,20 +68,6 @@ class Rule(Settings, ABC):
         """The operation's own value, with the slope behind it that hands relevance on."""
 
 
-def stabilised(z: Tensor, epsilon: float) -> Tensor:
-    """z + epsilon sign(z), with sign(0) = 1; never 0."""
-    if epsilon > 0:
-        return _moved(z, epsilon)
-    # Without a stabiliser, what is 0 has no relevance to hand on.
-    return torch.where(z == 0, torch.ones_like(z), z)
-
-
-def _moved(z: Tensor, epsilon: float) -> Tensor:
-    # Adding 0 takes the sign from a negative 0.
-    step = torch.copysign(torch.full((), epsilon, dtype=z.dtype, device=z.device), z + 0.0)
-    return step.add_(z)
-
-
 def _require_linear(rule: Rule, passage: Passage) -> LinearMap:
     if passage.linear is None:
         raise SettingError(
@@ -119,8 +105,7 @@ class Zero(Rule):
         if passage.absorb:
             return passage.account.metered(passage.name, value, bias)
         z = value.detach()
-        factor = z / stabilised(z - bias, 0.0)
-        return _accounted(passage, value, z, factor, z - factor * (z - bias))
+        return _shared_out(passage, z, _Sums(value, z - bias), 0.0)
 
 
 @final
@@ -142,11 +127,9 @@ class Epsilon(Rule):
         z = value.detach()
         linear = passage.linear
         bias = None if linear is None else linear.spread_bias(z)
-        explained = z if bias is None else z - bias
-        denominators = z if passage.absorb or bias is None else explained
-        factor = z / stabilised(denominators, self.epsilon)
-        # What the inputs' contributions do not make up is the bias's and the stabiliser's.
-        return _accounted(passage, value, z, factor, z - factor * explained)
+        if passage.absorb or bias is None:
+            return _shared_out(passage, z, _Sums(value, z, bias), self.epsilon)
+        return _shared_out(passage, z, _Sums(value, z - bias), self.epsilon)
 
 
 @final
@@ -173,9 +156,11 @@ class Gamma(Rule):
         linear = _require_linear(self, passage)
         z = passage.value.detach()
         rising, falling = _favoured(linear, self.gamma, passage.absorb)
-        denominators = torch.where(z >= 0, rising.total, falling.total)
-        explained = torch.where(z >= 0, rising.explained, falling.explained)
-        return _shared_out(passage, z, denominators, explained, self.epsilon)
+        carrier = torch.where(z >= 0, rising.carrier, falling.carrier)
+        own = None
+        if rising.own is not None and falling.own is not None:
+            own = torch.where(z >= 0, rising.own, falling.own)
+        return _shared_out(passage, z, _Sums(carrier, carrier, own), self.epsilon)
 
 
 @final
@@ -199,7 +184,7 @@ class ZPlus(Rule):
         linear = _require_linear(self, passage)
         z = passage.value.detach()
         positive = _signed(linear, positive=True, absorb=passage.absorb)
-        return _shared_out(passage, z, positive.total, positive.explained, self.epsilon)
+        return _shared_out(passage, z, positive, self.epsilon)
 
 
 @final
@@ -232,15 +217,11 @@ class AlphaBeta(Rule):
         z = passage.value.detach()
         positive = _signed(linear, positive=True, absorb=passage.absorb)
         beta = self.alpha - 1
-        value = _shared_out(
-            passage, z, positive.total, positive.explained, self.epsilon, self.alpha
-        )
+        value = _shared_out(passage, z, positive, self.epsilon, self.alpha)
         if beta == 0:
             return value
         negative = _signed(linear, positive=False, absorb=passage.absorb)
-        against = _shared_out(
-            passage, torch.zeros_like(z), negative.total, negative.explained, self.epsilon, -beta, z
-        )
+        against = _shared_out(passage, torch.zeros_like(z), negative, self.epsilon, -beta, z)
         return value + against
 
 
@@ -276,7 +257,7 @@ class ZBox(Rule):
         total = total - linear.apply(shares * low, rising, None)
         total = total - linear.apply(shares * high, falling, None)
         z = passage.value.detach()
-        return _shared_out(passage, z, total, total, self.epsilon)
+        return _shared_out(passage, z, _Sums(total, total), self.epsilon)
 
 
 @final
@@ -293,7 +274,8 @@ class WSquare(Rule):
         linear = _require_linear(self, passage)
         shares = _require_shares(self, passage)
         total = linear.apply(shares, linear.weight**2, None)
-        return _shared_out(passage, passage.value.detach(), total, total, 0.0)
+        sums = _Sums(total, total)
+        return _shared_out(passage, passage.value.detach(), sums, 0.0)
 
 
 @final
@@ -310,7 +292,8 @@ class Flat(Rule):
         linear = _require_linear(self, passage)
         shares = _require_shares(self, passage)
         total = linear.apply(shares, torch.ones_like(linear.weight), None)
-        return _shared_out(passage, passage.value.detach(), total, total, 0.0)
+        sums = _Sums(total, total)
+        return _shared_out(passage, passage.value.detach(), sums, 0.0)
 
 
 @final
@@ -346,19 +329,33 @@ class Pass(Rule):
         value = passage.value
         if len(signals) != 1 or value.shape != signals[0].shape:
             return value
-        x, y = signals[0].detach(), value.detach()
         if operation.name in ("relu", "leaky_relu", "prelu"):
             # Homogeneous: the slope is the quotient.
             return value
+        x, y = signals[0].detach(), value.detach()
+        if _starts_at_zero(operation):
+            # 0 for what is not above 0: no quotient is needed there.
+            least = torch.finfo(x.dtype).tiny
+            return scaled(signals[0], y, y / x.clamp_min(least))
         factor = y / x
         at_zero = x == 0
         if not bool(at_zero.any()):
             return scaled(signals[0], y, factor)
-        factor[at_zero] = slopes_at(operation, signals[0], at_zero)
+        factor = torch.where(at_zero, slopes_of(operation, signals[0]), factor)
         passed = scaled(signals[0], y, factor)
         if not bool(y[at_zero].any()):
             return passed
         return passage.account.metered(passage.name, passed, torch.where(at_zero, y, 0.0))
+
+
+def _starts_at_zero(operation: Operation) -> bool:
+    """Whether it is max(x, 0), cut off above at a positive number at most: ReLU6 and its kin."""
+    if operation.name == "relu6":
+        return True
+    if operation.name != "hardtanh":
+        return False
+    low, high = operation.argument(1, "min_val", -1.0), operation.argument(2, "max_val", 1.0)
+    return bool(low == 0 and high > 0)
 
 
 @final
@@ -418,22 +415,35 @@ class Softmax(Rule):
 @final
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """Sums that relevance is divided by, with slopes, and the inputs' part of them."""
+    """Sums that relevance is divided by.
 
+    Settings:
+        carrier: a tensor whose slopes are those of the inputs' part of the sums.
+        total: the sums.
+        own: what of them is no input's, a bias in a shape that broadcasts; None for nothing.
+        sign: 1 or -1 where all sums have that sign, 0 where they have any.
+    """
+
+    carrier: Tensor
     total: Tensor
-    explained: Tensor
+    own: Tensor | None = None
+    sign: int = 0
 
 
 def _signed(linear: LinearMap, *, positive: bool, absorb: bool) -> _Sums:
     """sum_i (x_i w_ij)^+ or ^-, and the bias where it has that sign."""
     rising, falling = linear.weight.clamp(min=0), linear.weight.clamp(max=0)
     along, across = (rising, falling) if positive else (falling, rising)
+    bias = None
+    if absorb and linear.bias is not None:
+        bias = linear.bias.clamp(min=0) if positive else linear.bias.clamp(max=0)
     if _nonnegative(linear.x):
-        total = linear.apply(linear.x, along, None)
+        total = linear.apply(linear.x, along, bias)
     else:
         above, below = _parts(linear.x)
-        total = linear.apply(above, along, None) + linear.apply(below, across, None)
-    return _with_bias(linear, total, absorb, positive)
+        total = linear.apply(above, along, bias) + linear.apply(below, across, None)
+    own = None if bias is None else replace(linear, bias=bias).spread_bias(total)
+    return _Sums(total, total, own, 1 if positive else -1)
 
 
 def _favoured(linear: LinearMap, gamma: float, absorb: bool) -> tuple[_Sums, _Sums]:
@@ -452,43 +462,52 @@ def _favoured(linear: LinearMap, gamma: float, absorb: bool) -> tuple[_Sums, _Su
         return _Sums(for_positive, for_positive), _Sums(for_negative, for_negative)
     with_rising = bias + gamma * bias.clamp(min=0)
     with_falling = bias + gamma * bias.clamp(max=0)
+    for_positive, for_negative = for_positive + with_rising, for_negative + with_falling
     return (
-        _Sums(for_positive + with_rising, for_positive),
-        _Sums(for_negative + with_falling, for_negative),
+        _Sums(for_positive, for_positive, with_rising),
+        _Sums(for_negative, for_negative, with_falling),
     )
-
-
-def _with_bias(linear: LinearMap, total: Tensor, absorb: bool, positive: bool) -> _Sums:
-    bias = linear.spread_bias(total)
-    if bias is None or not absorb:
-        return _Sums(total, total)
-    own = bias.clamp(min=0) if positive else bias.clamp(max=0)
-    return _Sums(total + own, total)
 
 
 def _shared_out(
     passage: Passage,
     value: Tensor,
-    denominators: Tensor,
-    explained: Tensor,
+    sums: _Sums,
     epsilon: float,
     weight: float = 1.0,
     relevant: Tensor | None = None,
 ) -> Tensor:
-    """`value`, whose relevance goes to the denominators' slopes in proportion, times `weight`."""
+    """`value`, whose relevance goes to the sums' slopes in proportion, times `weight`."""
     z = value if relevant is None else relevant
-    relevance = z if weight == 1 else weight * z
-    factor = relevance / stabilised(denominators.detach(), epsilon)
-    # Relevance z g, of which the inputs get what their sums explain.
-    lost = torch.addcmul(relevance, factor, explained.detach(), value=-1)
-    return _accounted(passage, denominators, value, factor, lost)
-
-
-def _accounted(
-    passage: Passage, carrier: Tensor, value: Tensor, factor: Tensor, lost: Tensor
-) -> Tensor:
+    step, denominators = _stabilised(sums, epsilon)
+    # Where the relevance is z g, its quotient by the sums is what the slopes are multiplied with.
+    factor = torch.div(z, denominators, out=denominators)
+    if weight != 1:
+        factor *= weight
     account, name = passage.account, passage.name
-    return pulled(carrier, value, lambda cotangent: account.passed(name, cotangent, lost) * factor)
+    own = None if sums.own is None else sums.own.detach()
+
+    def pull(cotangent: Tensor) -> Tensor:
+        return account.passed_on(name, cotangent * factor, own, step)
+
+    return pulled(sums.carrier, value, pull)
+
+
+def _stabilised(sums: _Sums, epsilon: float) -> tuple[Tensor, Tensor]:
+    """The stabiliser, with the sign of the sums, and the sums with it: never 0."""
+    total = sums.total.detach()
+    if epsilon == 0:
+        # Without a stabiliser, what is 0 has no relevance to hand on.
+        step = (total == 0).to(total.dtype)
+        return step, total + step
+    if sums.sign:
+        # What should have one sign may miss it by rounding.
+        one_sided = total.clamp_min(0) if sums.sign > 0 else total.clamp_max(0)
+        step = torch.full((), sums.sign * epsilon, dtype=total.dtype, device=total.device)
+        return step, one_sided.add_(step)
+    # Adding 0 takes the sign from a negative 0.
+    step = torch.copysign(torch.full((), epsilon, dtype=total.dtype), total + 0.0)
+    return step, step + total
 
 
 def _require_shares(rule: Rule, passage: Passage) -> Tensor:

@@ -85,16 +85,9 @@ class Operation:
         return self.kwargs.get(name, default)
 
 
-def slopes_at(operation: Operation, x: Tensor, places: Tensor) -> Tensor:
-    """The slopes of an operation element by element at those elements of its operand x."""
-    if any(constant.dim() for constant in operation.constants):
-        # Constants have places of their own.
-        return _slopes(operation, x, x.detach().clone())[places]
-    return _slopes(operation, x, x.detach()[places])
-
-
-def _slopes(operation: Operation, x: Tensor, at: Tensor) -> Tensor:
-    leaf = at.requires_grad_()
+def slopes_of(operation: Operation, x: Tensor) -> Tensor:
+    """The slopes of an operation element by element at its operand x."""
+    leaf = x.detach().clone().requires_grad_()
     with torch.enable_grad():
         value = operation.on({id(x): leaf})()
         (slopes,) = torch.autograd.grad(value.sum(), leaf)
