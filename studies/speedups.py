@@ -1,6 +1,6 @@
 """What the fused form and incremental inference gain: processor seconds with and without them.
 
-`python studies/speedups.py` asks two networks with random weights (neither needs data), writes
+`python studies/speedups.py` asks a network with random weights and a trained ResNet-20, writes
 docs/studies/speedups.json and the table of docs/studies/speedups.md; `--only occlusion` for one of
 the two. Work is cut into the same chunks on both sides (`reproducible=True`), and a pair is the one
 run right after the other, in turn which of them comes first.
