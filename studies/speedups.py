@@ -15,11 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from page import Page, conditions, merged
 from torch import nn
 
 import assay
 import zoo
+from page import Page, conditions, merged
 
 PAGE = Page("speedups")
 PAIRS = 5
@@ -57,7 +57,8 @@ def measure(method: str, network: str) -> dict[str, Any]:
     torch.manual_seed(0)
     net, x = make().eval(), torch.randn(shape)
     models = {
-        speedups: assay.wrap(net, reproducible=True, speedups=speedups) for speedups in (True, False)
+        speedups: assay.wrap(net, reproducible=True, speedups=speedups)
+        for speedups in (True, False)
     }
     found: dict[bool, list[float]] = {True: [], False: []}
     with assay.quiet():

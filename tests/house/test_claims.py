@@ -332,8 +332,7 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "`PermutationShapley` with few orderings and `ProxyShap` may state 0 for a feature that "
         "decides somewhere.": (
-            SHAPLEY
-            + "test_coverage.py::test_a_feature_that_no_draw_has_met_has_an_error_of_zero",
+            SHAPLEY + "test_coverage.py::test_a_feature_that_no_draw_has_met_has_an_error_of_zero",
         ),
         "`SamplingShapley` states some four times too much where every row is used equally often, "
         "and too little where rows have heavy tails: of products of lognormal columns (sigma 1.5) it "
@@ -402,7 +401,10 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "with 30 masks, in 50 % with 100, and in 8 % with a thousand.": (
             LIME + "test_coverage.py::test_of_a_product_of_ten_features_intervals_hold_less",
         ),
-        "its standard errors are too large, never too small.": (
+        "what two of them do together is then taken for an effect of the third, by many standard "
+        "errors.": (LIME + "test_coverage.py::test_a_rare_array_takes_two_columns_for_a_third",),
+        "Sobol' points leave less error, which no spread of the draws can tell: their standard errors "
+        "are too large, never too small.": (
             LIME
             + "test_lime.py"
             + "::test_sobol_points_leave_less_error_than_orthogonal_arrays_and_no_more_than_they_state",
