@@ -1,6 +1,6 @@
 """What the fused form and incremental inference gain: processor seconds with and without them.
 
-`python studies/speedups.py` asks two networks with random weights (neither needs data), writes
+`python studies/speedups.py` asks a network with random weights and a trained ResNet-20, writes
 docs/studies/speedups.json and the table of docs/studies/speedups.md; `--only occlusion` for one of
 the two. Work is cut into the same chunks on both sides (`reproducible=True`), and a pair is the one
 run right after the other, in turn which of them comes first.
@@ -15,11 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from page import Page, conditions, merged
 from torch import nn
 
 import assay
 import zoo
+from page import Page, conditions, merged
 
 PAGE = Page("speedups")
 PAIRS = 5
@@ -57,7 +57,8 @@ def measure(method: str, network: str) -> dict[str, Any]:
     torch.manual_seed(0)
     net, x = make().eval(), torch.randn(shape)
     models = {
-        speedups: assay.wrap(net, reproducible=True, speedups=speedups) for speedups in (True, False)
+        speedups: assay.wrap(net, reproducible=True, speedups=speedups)
+        for speedups in (True, False)
     }
     found: dict[bool, list[float]] = {True: [], False: []}
     with assay.quiet():

@@ -333,8 +333,7 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "`PermutationShapley` with few orderings and `ProxyShap` may state 0 for a feature that "
         "decides somewhere.": (
-            SHAPLEY
-            + "test_coverage.py::test_a_feature_that_no_draw_has_met_has_an_error_of_zero",
+            SHAPLEY + "test_coverage.py::test_a_feature_that_no_draw_has_met_has_an_error_of_zero",
         ),
         "`SamplingShapley` states some four times too much where every row is used equally often, "
         "and too little where rows have heavy tails: of products of lognormal columns (sigma 1.5) it "
@@ -402,6 +401,14 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "of a product of ten features the 95 % interval misses the surrogate in 29 % of the cases "
         "with 30 masks, in 50 % with 100, and in 8 % with a thousand.": (
             LIME + "test_coverage.py::test_of_a_product_of_ten_features_intervals_hold_less",
+        ),
+        "what two of them do together is then taken for an effect of the third, by many standard "
+        "errors.": (LIME + "test_coverage.py::test_a_rare_array_takes_two_columns_for_a_third",),
+        "Sobol' points leave less error, which no spread of the draws can tell: their standard errors "
+        "are too large, never too small.": (
+            LIME
+            + "test_lime.py"
+            + "::test_sobol_points_leave_less_error_than_orthogonal_arrays_and_no_more_than_they_state",
         ),
         "A proxy knows, and takes Sobol' points by itself.": (
             LIME
@@ -669,6 +676,17 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "where the answers differ by more than rounding (a module that looks pointwise and is not) "
         "patches are given up for the session.": (
             "tests/models/networks/test_incremental.py::test_what_only_looks_local_is_found_out",
+            "tests/models/networks/test_incremental.py"
+            "::test_a_last_chunk_of_another_length_is_checked_as_the_first_was",
+        ),
+        "The input's maps at every layer, 8 inputs at a time (dropped at the end of the session),": (
+            "tests/models/networks/test_incremental.py"
+            "::test_inputs_are_run_once_and_those_that_come_next_along",
+        ),
+        "Masks of bools, the same for all inputs, whose hidden part fits a rectangle of at most a "
+        "quarter of the image;": (
+            "tests/models/networks/test_incremental.py::test_masks_of_small_windows_are_asked_as_patches",
+            "tests/models/networks/test_incremental.py::test_other_masks_are_asked_as_they_were",
         ),
     },
     "docs/report.md": {
@@ -1103,7 +1121,16 @@ FIGURES: dict[str, dict[str, str]] = {
             "docs/studies/intervals.csv"
         ),
     },
+    "docs/fused.md": {
+        "Integrated gradients with 50 steps took 0.95 of the twin's processor time "
+        "(`speedups=False`) on a network of two convolutions without a batch norm, and 0.74 on "
+        "ResNet-20 ([study](studies/speedups.md)).": "docs/studies/speedups.json",
+    },
     "docs/incremental.md": {
+        "Occlusion with 4 x 4 windows took 0.30 of the twin's processor time (`speedups=False`) on a "
+        "network of two convolutions, and 0.65 on ResNet-20 ([study](studies/speedups.md));": (
+            "docs/studies/speedups.json"
+        ),
         "Beside Captum (`bench/README.md`): occlusion of ResNet-20 takes 0.55 of its time, of "
         "MobileNet V2 on 224 x 224 pixels 0.39.": "bench/README.md",
     },

@@ -388,7 +388,6 @@ def test_a_gap_within_rounding_is_none_and_a_larger_one_is_as_it_is(size: float)
     torch.testing.assert_close(score, off.sum(1), rtol=1e-4, atol=0.0)
 
 
-
 @pytest.mark.parametrize("law", [SubsetToBaseline(), SubsetToBaseline(0.1), DifferenceToBaseline()])
 def test_contributions_of_a_linear_model_account_for_every_mask(law: Any) -> None:
     question = about_linear(removal=assay.Baseline(0.0))

@@ -325,15 +325,18 @@ def _hooked(net: Any) -> None:
     net.norm1.register_forward_hook(lambda module, inputs, output: output * 2)
 
 
+@pytest.mark.parametrize("wrapped", [True, False])
 @pytest.mark.parametrize("change", [_step, _behind_the_version, _attribute, _exchanged, _hooked])
 def test_a_network_changed_after_it_was_tuned_is_asked_as_it_is_now(
-    change: Any, forms: list[bool]
+    change: Any, wrapped: bool, forms: list[bool]
 ) -> None:
     net = randomised(Tempered()).double()
-    _ = assay.Question(net, IMAGES, target=0).prediction
+    # A wrapper keeps its forms, a network is wrapped anew by each question.
+    model = assay.wrap(net) if wrapped else net
+    _ = assay.Question(model, IMAGES, target=0).prediction
     assert forms == [True]
     change(net)
-    answer = assay.Gradient()(assay.Question(net, IMAGES, target=0))
+    answer = assay.Gradient()(assay.Question(model, IMAGES, target=0))
     prediction, slope = direct(net, IMAGES)
     torch.testing.assert_close(answer.prediction, prediction, rtol=0, atol=1e-10)
     torch.testing.assert_close(answer.values, slope, rtol=0, atol=1e-10)

@@ -38,3 +38,22 @@ def test_of_a_product_of_ten_features_intervals_hold_less(masks: int, share: flo
         assert answer.standard_error is not None
         held.append((answer.values - limit).abs() <= 1.96 * answer.standard_error)
     assert float(torch.stack(held).double().mean()) == pytest.approx(share, abs=0.02)
+
+
+def test_a_rare_array_takes_two_columns_for_a_third() -> None:
+    """A known limit of arrays of strength 2: of this seed, among 4,096 rows for six columns."""
+    rows = np.random.default_rng(0).normal(size=(500, 6))
+
+    def game(z: np.ndarray) -> np.ndarray:
+        return np.tanh(3 * z[:, 0]) + z[:, 1] * z[:, 2] + np.sin(z[:, 3]) * z[:, 4]
+
+    question = assay.Question(game, rows[1:2])
+    around = assay.Quartiles(rows, samples=1 << 15, design="sobol")
+    limit = assay.Lime(around)(question).values
+    off = []
+    for design in ("orthogonal", "sobol"):
+        answer = assay.Lime(assay.Quartiles(rows, samples=8000, design=design))(question, seed=2)
+        assert answer.standard_error is not None
+        off.append(float(((answer.values - limit).abs() / answer.standard_error).max()))
+    assert off[0] > 8
+    assert off[1] < 1

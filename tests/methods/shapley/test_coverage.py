@@ -28,7 +28,9 @@ def threshold() -> tuple[assay.Question, torch.Tensor]:
     return question, assay.ExactShapley()(question).values
 
 
-def inside(method: assay.Method, question: assay.Question, exact: torch.Tensor, seeds: int) -> float:
+def inside(
+    method: assay.Method, question: assay.Question, exact: torch.Tensor, seeds: int
+) -> float:
     """How often 1.96 standard errors hold the value."""
     held = []
     for seed in range(seeds):
