@@ -43,6 +43,7 @@ from assay.removals.fixed import Background
 from assay.saved import load
 from assay.targets import Target, as_target
 
+_MANY = 20_000  # rows from which on a forecast is said before they are asked
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -182,6 +183,8 @@ def explain(
     with _progress(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
         asker = parse(method, Method) if method else suited(question)
+        if not quiet:
+            _print_forecast(asker, question)
         answer = asker(question, seed=seed)
     if out is not None:
         answer.save(out)
@@ -405,6 +408,13 @@ def _console() -> Console:
 
 def _progress(quiet: bool) -> contextlib.AbstractContextManager[None]:
     return engine.quiet() if quiet else contextlib.nullcontext()
+
+
+def _print_forecast(method: Method, question: Question) -> None:
+    """How much will be asked, before long work."""
+    rows = method.forecast(question)
+    if rows is not None and rows >= _MANY:
+        typer.echo(f"{method!r} asks up to {rows:,} rows of {question.model.name}.", err=True)
 
 
 def _print(catalogue: tables.Catalogue, page: str | None) -> None:

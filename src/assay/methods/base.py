@@ -7,6 +7,7 @@ counting, number types, diagnostics, provenance. `docs/how-to/write-a-method.md`
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -34,6 +35,8 @@ from assay.settings import Settings, argument, checked_seed
 from assay.targets import Output
 
 _HELD = 1 << 20  # numbers of a table of coalitions held at once: 8 MiB in double precision
+_ROWS_ALONE = 4  # rows that show whether rows influence each other: two together, each alone
+_FEWEST = 32  # inputs of a shard, at least
 
 Ask: TypeAlias = "Callable[[Method, Sequence[Question]], Sequence[Tensor | Estimate]]"
 """A method and questions that differ in the output alone, to an estimate for each."""
@@ -68,6 +71,15 @@ class Estimate:
     notes: Mapping[str, Any] = field(default_factory=dict)
     ends: tuple[Tensor, Tensor] | None = None
     players: Tensor | None = None
+
+
+def _rows_of_base(question: Question) -> int:
+    """Rows with everything removed, at most: all inputs of a shard are the same where nothing else is left."""
+    fixed = question.fixed_replacements
+    shared = fixed is not None and len(fixed) == 1 and question.partition.whole
+    if shared and not question.has_aligned_context:
+        return question.replacements * math.ceil(question.n / _FEWEST)
+    return question.replacements * question.n
 
 
 class Method(Settings, ABC):
@@ -174,6 +186,38 @@ class Method(Settings, ABC):
         hold no more than some millions.
         """
         return 0
+
+    def rows_each(self, question: Question, players: int) -> int | None:  # may be overridden
+        """How many rows the model is asked for an input with so many players, at most.
+
+        None where nobody can say beforehand.
+        """
+        return None
+
+    @final
+    def forecast(self, question: Question) -> int | None:
+        """How many rows the model will be asked, at most; None where nobody can say.
+
+        Those of the method, the clean inputs, those with everything removed, and four that show
+        whether rows influence each other; no call of the model. Methods that stop when they are
+        precise ask fewer, and so does a question that was asked before.
+
+        >>> import assay
+        >>> question = assay.Question(lambda x: x.prod(1), torch.ones(3, 10))
+        >>> method = assay.ExactShapley()
+        >>> method.forecast(question) - 4, method(question).facts["forwards"]
+        (3076, 3076)
+        """
+        players = self.players(question)
+        counts = [question.partition.count] * question.n
+        if players is not None:
+            counts = players.sum(dim=1).tolist()
+        each = {count: self.rows_each(question, count) for count in set(counts) if count}
+        known = {count: rows for count, rows in each.items() if rows is not None}
+        if len(known) < len(each):
+            return None
+        ends = question.n + _rows_of_base(question)
+        return ends + _ROWS_ALONE + sum(known[count] for count in counts if count)
 
     @property
     def pools_inputs(self) -> bool:  # may be overridden
@@ -318,6 +362,7 @@ class Method(Settings, ABC):
         start = time.perf_counter()
         with engine.tally() as spent:
             asked = questions()
+            forecast = self.forecast(asked[0]) if len(asked) == 1 else None
             joins = [_Join(question) for question in asked]
             for shards in zip(*(self._shards(question) for question in asked)):
                 # What the target is on the clean inputs comes first: methods build on it.
@@ -332,6 +377,8 @@ class Method(Settings, ABC):
             "backwards": spent.backwards,
             "plan": spent.plans,
         }
+        if forecast is not None:
+            facts["forecast"] = forecast
         # Values are then shares of where the logarithm was cut.
         if spent.clipped:
             facts["clipped"] = spent.clipped

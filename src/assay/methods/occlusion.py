@@ -139,6 +139,14 @@ class Occlusion(Method):
         # A shorter text is a shorter line: windows end where it does.
         return changed & question.existing_features()
 
+    def rows_each(self, question: Question, players: int) -> int:
+        if self._single:
+            return question.replacements * players
+        windows = 0
+        for window, stride, shape in self._maps(question):
+            windows += math.prod(map(len, self._covers(window, stride, shape)))
+        return question.replacements * windows
+
     def values(self, question: Question, seed: int) -> Tensor:
         prediction = question.prediction[:, None].to(torch.float64)
         features = question.partition.count

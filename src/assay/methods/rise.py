@@ -413,6 +413,12 @@ class Rise(Method):
         # The answers to a block of masks, beside sums that are kept for each feature.
         return _BLOCK
 
+    def rows_each(self, question: Question, players: int) -> int | None:
+        # All masks of a grid are as many as its cells allow.
+        if not isinstance(self.masks, int):
+            return None
+        return question.replacements * self.masks
+
     def values(self, question: Question, seed: int) -> Estimate:
         return self._maps(
             question, question.prediction[:, None], lambda masks: question.value(masks), seed

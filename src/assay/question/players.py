@@ -57,7 +57,7 @@ def _missing_alike(x: Tensor, replacements: Tensor) -> Tensor:
     missing = replacements.isnan()
     if x.dtype == torch.float64:
         bits = replacements.view(torch.int64) ^ x.view(torch.int64).unsqueeze(1)
-        missing &= bits & 0xFF == 0
+        missing = missing & (bits & 0xFF == 0)
     return missing
 
 

@@ -142,6 +142,11 @@ class Lime(Method):
             notes["stability"] = ones
         return replace(super().without_players(question), notes=notes)
 
+    def rows_each(self, question: Question, players: int) -> int:
+        neighbourhood = self._neighbourhood()
+        switched = isinstance(neighbourhood, Masks)
+        return neighbourhood.size() * (question.replacements if switched else 1)
+
     def values(self, question: Question, seed: int) -> Estimate:
         self._require_samples(question)
         neighbourhood = self._neighbourhood()

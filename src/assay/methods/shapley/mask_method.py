@@ -47,6 +47,9 @@ class MaskMethod(Method):
     def held(self, features: int) -> int:
         return len(self.masks(features, 0))
 
+    def rows_each(self, question: Question, players: int) -> int:
+        return question.replacements * len(self.masks(players, 0))
+
     def resolved(self, question: Question) -> MaskMethod:  # may be overridden
         """The method with everything decided that depends on the question's features."""
         return self

@@ -283,6 +283,13 @@ class OwenValues(MaskMethod):
     def held(self, features: int) -> int:
         return coalitions_needed(self.hierarchy or halves((features,)))
 
+    def rows_each(self, question: Question, players: int) -> int:
+        if self.hierarchy is None and len(question.partition.shape) == 1:
+            return super().rows_each(question, players)
+        # Few players ask no more than all of them do.
+        features = question.partition.count
+        return question.replacements * len(self.resolved(question).masks(features, 0))
+
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return self._contributions(features).masks
 

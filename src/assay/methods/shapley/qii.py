@@ -385,6 +385,11 @@ class Qii(MaskMethod):
         sampled = self.measure in ("shapley", "banzhaf")
         return self.budget if sampled else features + 2
 
+    def rows_each(self, question: Question, players: int) -> int:
+        # A quantity asks for both ends beside the sets.
+        sets = len(self.resolved(question).masks(players, 0)) + (0 if self.quantity is None else 2)
+        return question.replacements * sets
+
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return self._design(features).masks(features, seed)
 

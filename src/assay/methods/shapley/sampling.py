@@ -74,6 +74,9 @@ class SamplingShapley(Method):
     def held(self, features: int) -> int:
         return self.draws * features
 
+    def rows_each(self, question: Question, players: int) -> int:
+        return self.draws * (2 * players - 1)
+
     def values(self, question: Question, seed: int) -> Estimate:
         features = question.partition.count
         device = question.x.device
