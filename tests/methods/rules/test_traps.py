@@ -92,10 +92,10 @@ def test_t3_a_maximum_that_stands_still_while_its_parts_move(rule: Any) -> None:
     """
     pool = nn.MaxPool1d(2)
     net = calls(lambda n, x: pool(x.sum(1, keepdim=True)).flatten(1))
-    x = torch.tensor([[[5.0, 1], [4, 1]], [[3, 0], [2, 0]], [[2, 1], [2, 0]]], dtype=DOUBLE)
-    base = torch.tensor([[[1.0, 0], [1, 0]], [[2, 0], [3, 0]], [[3, 0], [1, 0]]], dtype=DOUBLE)
+    x = torch.tensor([[[5.0, 4], [0, 0]], [[3, 0], [2, 0]], [[2, 1], [2, 0]]], dtype=DOUBLE)
+    base = torch.tensor([[[1.0, 6], [0, 0]], [[2, 0], [3, 0]], [[3, 0], [1, 0]]], dtype=DOUBLE)
     expected = torch.tensor(
-        [[[4.0, 0], [3, 0]], [[1, 0], [-1, 0]], [[-1, 0], [1, 0]]], dtype=DOUBLE
+        [[[0.0, -1], [0, 0]], [[1, 0], [-1, 0]], [[-1, 0], [1, 0]]], dtype=DOUBLE
     )
     whole = DeepLift(rule)(ask(net, x, base, target=0)).values.view(x.shape)
     torch.testing.assert_close(whole, expected, rtol=0, atol=1e-12)

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
@@ -172,15 +172,15 @@ def chains(draw: Any) -> tuple[list[nn.Module], list[tuple[Rule, Twin]], Any]:
     h = randn(2, 2, 4, 4, seed=4, dtype=DOUBLE)
     rules = []
     for number in range(draw(st.integers(2, 3))):
-        channels, bias = h.shape[1], draw(st.booleans())
+        channels, width, bias = h.shape[1], h.shape[3], draw(st.booleans())
         kind = draw(st.sampled_from(["convolution", "transposed", "grouped", "dense"]))
         made = {
-            "convolution": lambda c, b: nn.Conv2d(c, 2, 2, bias=b),
-            "transposed": lambda c, b: nn.ConvTranspose2d(c, 2, 2, 2, 1, bias=b),
-            "grouped": lambda c, b: nn.Conv2d(c, 4, 2, groups=2, padding=1, bias=b),
+            "convolution": lambda c, w, b: nn.Conv2d(c, 2, 2, bias=b),
+            "transposed": lambda c, w, b: nn.ConvTranspose2d(c, 2, 2, 2, 1, bias=b),
+            "grouped": lambda c, w, b: nn.Conv2d(c, 4, 2, groups=2, padding=1, bias=b),
             # Over the columns of an image.
-            "dense": lambda c, b: nn.Linear(h.shape[3], 3, bias=b),
-        }[kind](channels, bias)
+            "dense": lambda c, w, b: nn.Linear(w, 3, bias=b),
+        }[kind](channels, width, bias)
         layers.append(randomised(made, number + 1).double())
         h = layers[-1](h).detach()
         # What is handed over directly is for the first layer.
@@ -189,7 +189,7 @@ def chains(draw: Any) -> tuple[list[nn.Module], list[tuple[Rule, Twin]], Any]:
     return layers, rules, draw(st.sampled_from(["absorb", "ignore"]))
 
 
-@given(chains())
+@hypothesis.given(chains())
 def test_rules_through_a_chain_of_matrices(made: Any) -> None:
     layers, rules, bias = made
     x = randn(2, 2, 4, 4, seed=4, dtype=DOUBLE)
