@@ -156,6 +156,8 @@ COVERED = {
     "by masking channels": "ScoreCam AblationCam",
     "by their main direction": "EigenCam",
     "guided ones": "Guided",
+    "rollout, raw attention": "AttentionRollout RawAttention",
+    "its relevance and transformer relevance": "AttentionRelevance TransformerRelevance",
     "exact": "ExactShapley LowOrderShap",
     "sampled": "PermutationShapley SamplingShapley",
     "kernel": "KernelShap",
@@ -172,7 +174,6 @@ COVERED = {
     "completeness": "Completeness",
 }
 NOT_COVERED = {
-    "attention": "Attention rollout",
     "tree ensembles by their structure": "TreeExplainer",
     "deletion": "Deletion",
     "insertion": "Insertion",
