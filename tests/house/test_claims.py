@@ -31,6 +31,8 @@ SHAPLEY = "tests/methods/shapley/"
 LIME = "tests/methods/lime/"
 MAPS = "tests/methods/cam/test_maps.py::"
 FULL = "tests/methods/cam/test_full_grad.py::"
+ATTENTION = "tests/methods/attention/test_maps.py::"
+ATTENTION_TWINS = "tests/methods/attention/test_twins.py::"
 RISE = "tests/methods/test_rise.py::"
 PATHS = "tests/methods/test_slopes_and_paths.py::"
 CLOSED = "tests/metrics/test_closed_forms.py::"
@@ -133,6 +135,9 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "direction, guided ones, full gradients.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
         ),
+        "**Attention**: rollout, raw attention, its relevance and transformer relevance.": (
+            DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
+        ),
         "**Asking with features hidden**: exact, sampled, kernel and proxy Shapley values, Owen "
         "values, closed forms, retraining, LIME, RISE, occlusion, quantitative input influence.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
@@ -150,7 +155,7 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "tests/how_to/test_write_a_method.py::test_the_twin_says_the_same",
             "tests/how_to/test_write_a_removal.py::test_the_twin_says_the_same",
         ),
-        "Not covered yet: attention, "
+        "Not covered yet: "
         "tree ensembles by their structure (they are asked as black boxes), deletion and insertion "
         "curves.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
@@ -476,6 +481,49 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         '`by="contribution"` multiplies by its mean activation, and leaves such channels out.': (
             "tests/methods/cam/test_neurons.py::test_what_is_absent_contributes_nothing",
+        ),
+    },
+    "docs/attention.md": {
+        "All keep what is positive alone:": (
+            ATTENTION_TWINS + "test_every_method_is_what_its_formula_gives_written_out",
+        ),
+        "(whose fast path is not taken while it is heard)": (
+            ATTENTION + "test_the_fast_path_answers_and_the_maps_are_heard",
+            ATTENTION + "test_attention_is_heard_in_every_spelling",
+        ),
+        "encoders of Hugging Face with any implementation that calls these (`eager`, `sdpa`).": (
+            "tests/methods/attention/test_hugging_face.py"
+            "::test_maps_and_slopes_are_those_of_the_library",
+        ),
+        "what is masked out mixes with nothing and gets nothing.": (
+            ATTENTION + "test_random_encoders_with_masks_are_as_written_out_by_hand",
+            ATTENTION + "test_ids_get_one_number_a_token",
+        ),
+        "A map of the other layers would be taken for one of the network.": (
+            ATTENTION + "test_one_layer_that_cannot_be_read_is_not_left_out",
+            ATTENTION + "test_what_has_no_map_over_all_tokens_is_refused",
+            ATTENTION + "test_a_network_without_attention_is_refused",
+        ),
+        "Where a forward lays both in one axis, in an order that nobody says, inputs are asked one by "
+        "one.": (
+            ATTENTION + "test_attention_is_heard_in_every_spelling",
+            ATTENTION + "test_as_many_inputs_as_heads_are_not_taken_for_each_other",
+        ),
+        "the slopes at the last layer's weights tell which rows the target reads,": (
+            ATTENTION + "test_the_token_that_is_read_is_seen_or_said",
+            ATTENTION_TWINS + "test_every_method_is_what_its_formula_gives_written_out",
+        ),
+        "and a grid that does not fit is refused.": (
+            ATTENTION + "test_a_grid_that_does_not_fit_the_tokens_is_refused",
+            ATTENTION + "test_tokens_before_the_grid_are_left_out_and_patches_are_laid_on_pixels",
+        ),
+        "Relevance follows equations 5 to 11 of the ICCV paper;": (
+            ATTENTION_TWINS + "test_two_inputs_that_look_at_each_other_follow_equations_5_to_11",
+            ATTENTION + "test_rollout_refuses_cross_attention_by_name",
+        ),
+        "`RawAttention(layer=...)` counts layers in the order of the forward.": (
+            ATTENTION + "test_raw_attention_is_what_need_weights_gives",
+            ATTENTION + "test_a_layer_that_there_is_not_is_refused",
         ),
     },
     "docs/rules.md": {

@@ -158,6 +158,8 @@ COVERED = {
     "by their main direction": "EigenCam",
     "guided ones": "Guided",
     "full gradients": "FullGrad",
+    "rollout, raw attention": "AttentionRollout RawAttention",
+    "its relevance and transformer relevance": "AttentionRelevance TransformerRelevance",
     "exact": "ExactShapley LowOrderShap",
     "sampled": "PermutationShapley SamplingShapley",
     "kernel": "KernelShap",
@@ -174,7 +176,6 @@ COVERED = {
     "completeness": "Completeness",
 }
 NOT_COVERED = {
-    "attention": "Attention rollout",
     "tree ensembles by their structure": "TreeExplainer",
     "deletion": "Deletion",
     "insertion": "Insertion",

@@ -169,9 +169,12 @@ ALIASES: tuple[Alias, ...] = (
         ("Score-CAM", "ScoreCam()", ""),
         ("Guided Grad-CAM", "Guided(GradCam(rectify=True))", ""),
         ("Class activation mapping", "CAM()", ""),
+        ("Attention rollout", "AttentionRollout()", ""),
+        ("Generic attention explainability", "AttentionRelevance()", "Chefer et al., ICCV 2021"),
+        ("Transformer attribution", "TransformerRelevance()", "Chefer et al., CVPR 2021"),
     ),
     *_missing("papers", _TREES, "TreeSHAP"),
-    *_missing("papers", _INTERNAL, "TCAV", "Attention rollout"),
+    *_missing("papers", _INTERNAL, "TCAV"),
     *_missing("papers", "`Path` takes any path that is given beforehand", "Guided IG"),
     *_missing(
         "papers", "`assay.SoftStability` tests what a selection of features decides", "Anchors"

@@ -85,7 +85,9 @@ def asked(name: str, net: Any) -> assay.Question:
 def by_the_library(name: str, net: Any) -> tuple[list[Tensor], list[Tensor], list[int]]:
     """Weights and slopes of every layer, and the token that each row's answer is read at."""
     if name == "vit":
-        pictures = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3), dtype=DOUBLE)
+        pictures = torch.rand(
+            2, 3, 16, 16, generator=torch.Generator().manual_seed(3), dtype=DOUBLE
+        )
         given = net(pictures, output_attentions=True)
         read = [0, 0]
     else:

@@ -182,9 +182,7 @@ def test_raw_attention_is_what_need_weights_gives() -> None:
         torch.testing.assert_close(tokens, maps[layer].mean(1)[:, 0], **EXACT)
     for heads, expected in (("max", maps[-1].amax(1)), ("min", maps[-1].amin(1))):
         answer = assay.RawAttention(heads=heads)(assay.Question(net, x, target=1))
-        torch.testing.assert_close(
-            answer.values.view(3, 5, WIDTH)[..., 0], expected[:, 0], **EXACT
-        )
+        torch.testing.assert_close(answer.values.view(3, 5, WIDTH)[..., 0], expected[:, 0], **EXACT)
 
 
 def test_a_layer_that_there_is_not_is_refused() -> None:
@@ -266,7 +264,13 @@ def encoder_by_hand(
     seed=st.integers(0, 1000),
 )
 def test_random_encoders_with_masks_are_as_written_out_by_hand(
-    depth: int, heads: int, tokens: int, norm_first: bool, causal: bool, lengths: list[int], seed: int
+    depth: int,
+    heads: int,
+    tokens: int,
+    norm_first: bool,
+    causal: bool,
+    lengths: list[int],
+    seed: int,
 ) -> None:
     net = randomised(TorchEncoder(depth, heads, norm_first), seed).double()
     x = randn(3, tokens, 8, seed=seed, dtype=DOUBLE)
@@ -547,9 +551,7 @@ def test_tokens_before_the_grid_are_left_out_and_patches_are_laid_on_pixels() ->
         assay.Question(net, x, target=0, features=assay.Patches(2))
     )
     torch.testing.assert_close(nearest.values.view(2, 1, 2, 3), grid, **EXACT)
-    smooth = assay.AttentionRollout()(
-        assay.Question(net, x, target=0, features=assay.Pixels())
-    )
+    smooth = assay.AttentionRollout()(assay.Question(net, x, target=0, features=assay.Pixels()))
     expected = functional.interpolate(grid, size=(4, 6), mode="bilinear", align_corners=False)
     torch.testing.assert_close(smooth.values, expected.flatten(1), **EXACT)
     assert smooth.kind == "weight"

@@ -244,9 +244,7 @@ def test_every_method_is_what_its_formula_gives_written_out(name: str, read: str
     answer = assay.METHODS[name]()(assay.Question(net, x, target=1))
     values = answer.values.view(3, TOKENS, WIDTH)
     scale = max(1.0, float(np.abs(expected).max()))
-    torch.testing.assert_close(
-        values[..., 0] / scale, torch.as_tensor(expected) / scale, **EXACT
-    )
+    torch.testing.assert_close(values[..., 0] / scale, torch.as_tensor(expected) / scale, **EXACT)
     # Every number of a token has the token's credit.
     assert bool((values == values[..., :1]).all())
 

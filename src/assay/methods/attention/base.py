@@ -54,7 +54,10 @@ class AttentionMethod(Method):
         return Kind.WEIGHT
 
     def __post_init__(self) -> None:
-        for name, known in (("heads", ("mean", "max", "min")), ("interpolation", ("bilinear", "nearest"))):
+        for name, known in (
+            ("heads", ("mean", "max", "min")),
+            ("interpolation", ("bilinear", "nearest")),
+        ):
             if getattr(self, name) not in known:
                 raise SettingError(
                     expected=f"{name} as one of {', '.join(map(repr, known))}",

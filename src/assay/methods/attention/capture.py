@@ -201,9 +201,7 @@ class Capture(Interception):
         return self._followed(operation)
 
     @contextmanager
-    def opening(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Iterator[None]:
+    def opening(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
         if func is not torch.nn.functional.multi_head_attention_forward:
             yield
             return
@@ -355,10 +353,11 @@ def _not_read(shape: tuple[int, ...], rows: int) -> AbilityError:
 def check_weights(weights: Tensor) -> None:
     """Refuses weights that are no attention: rows over keys are shares of 1, or of less."""
     rows = weights.sum(-1)
-    if bool((weights < 0).any()) or not bool((rows <= 1 + _ROUNDING).all()):
+    low, high = rows.aminmax()
+    if not -_ROUNDING <= float(low) <= float(high) <= 1 + _ROUNDING:
         raise AbilityError(
             expected="attention weights whose rows add up to 1 over the keys",
-            got=f"rows up to {float(rows.max()):.3g}",
+            got=f"rows from {float(low):.3g} to {float(high):.3g}",
             advice=(
                 "They were normalised along another axis, or scaled: use LRP(AttentionAware()), or "
                 "a method that needs slopes alone."
@@ -402,5 +401,3 @@ def _axes(operation: Operation, place: int, dims: int) -> tuple[int, int]:
             advice='Write it out with letters, "bhqk,bhkd->bhqd", or as a matrix product.',
         )
     return queries[0], keys[0]
-
-

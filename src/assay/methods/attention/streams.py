@@ -45,13 +45,14 @@ class Layer:
     @property
     def weights(self) -> Tensor:
         """(rows, heads, queries, keys)."""
-        return torch.cat([each.weights for each in self.maps], 1)
+        return _beside([each.weights for each in self.maps])
 
     @property
     def slopes(self) -> Tensor:
         """Those at the weights, 0 where none arrived."""
-        each = (one.weights.new_zeros(()) if one.slope is None else one.slope for one in self.maps)
-        return torch.cat([s.expand_as(one.weights) for s, one in zip(each, self.maps)], 1)
+        return _beside(
+            [torch.zeros_like(one.weights) if one.slope is None else one.slope for one in self.maps]
+        )
 
     @property
     def is_reached(self) -> bool:
@@ -63,6 +64,10 @@ class Layer:
         """How many queries and keys."""
         queries, keys = self.maps[0].weights.shape[2:]
         return queries, keys
+
+
+def _beside(heads: Sequence[Tensor]) -> Tensor:
+    return heads[0] if len(heads) == 1 else torch.cat(list(heads), 1)
 
 
 @final

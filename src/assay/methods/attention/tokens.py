@@ -47,7 +47,11 @@ class Placing:
 
     @classmethod
     def of(
-        cls, question: Question, grid: tuple[int, int] | None, interpolation: Interpolation, who: str
+        cls,
+        question: Question,
+        grid: tuple[int, int] | None,
+        interpolation: Interpolation,
+        who: str,
     ) -> Placing:
         """That of a question's inputs."""
         features = question.features

@@ -37,12 +37,15 @@ def _attention(operation: Operation) -> Tensor:
         repeats = query.shape[-3] // key.shape[-3]
         key = key.repeat_interleave(repeats, -3)
         value = value.repeat_interleave(repeats, -3)
-    scores = torch.matmul(query, key.transpose(-2, -1)) * scale
+    # Queries are fewer numbers than scores.
+    scores = torch.matmul(query * scale, key.transpose(-2, -1))
     if causal:
         allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
         scores = scores.masked_fill(~allowed, -math.inf)
     if mask is not None:
         scores = _masked(scores, mask)
+    if not causal and mask is None:
+        return torch.matmul(torch.softmax(scores, -1), value)
     # A query that may see no key gets 0 from torch, of which a softmax makes NaN.
     with torch.no_grad():
         blind = torch.isneginf(scores).all(-1, keepdim=True)
