@@ -66,7 +66,7 @@ def canvases(split: str = "test", count: int = 1000, seed: int = 0) -> Canvases:
         beside = bool(generator.integers(2))
         captions[number, 1] = _BESIDE if beside else _ABOVE
         # One digit in each half, and both near the middle of the other axis.
-        along = generator.integers(0, room + 1, 2) + np.array([0, DIGIT_SIDE])
+        along = generator.integers(0, room // 2 + 1, 2) + np.array([0, CANVAS_SIDE // 2])
         across = middle + generator.integers(-5, 6, 2)
         for place, digit in enumerate(generator.integers(0, len(digits), 2).tolist()):
             top, left = (across[place], along[place]) if beside else (along[place], across[place])
@@ -125,6 +125,6 @@ def _captioner(count: int, epochs: int, seed: int) -> Captioner:
     return net.eval()
 
 
-def captioner(count: int = 7000, epochs: int = 6, seed: int = 0) -> Captioner:
+def captioner(count: int = 6000, epochs: int = 6, seed: int = 0) -> Captioner:
     """A `Captioner` trained on canvases: a minute or two."""
     return copy.deepcopy(_captioner(count, epochs, seed))
