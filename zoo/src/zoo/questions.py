@@ -124,9 +124,10 @@ def _question_reader(corpus: Corpus, epochs: int, seed: int) -> Reader:
     every = _numbers([*held, *texts], number)
     every_label = torch.tensor([classes.index(kind) for kind in [*held_kinds, *kinds]])
     ids, labels = every[len(held) :], every_label[len(held) :]
-    # A rare class counts as much as a frequent one.
-    frequency = labels.bincount(minlength=len(classes)).clamp_min(1)
-    weights = len(labels) / (len(classes) * frequency)
+    weights = torch.ones(len(classes))
+    # One answer in eighty is yes or no: a rare class counts as much as a frequent one there.
+    if corpus == "wikitable":
+        weights = len(labels) / (len(classes) * labels.bincount(minlength=len(classes)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = QuestionNet(len(vocabulary), len(classes))
