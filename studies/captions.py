@@ -27,7 +27,7 @@ from page import Page, conditions
 PAGE = Page("captions")
 COUNT = 100  # test canvases whose caption the network writes rightly
 LEVEL = 0.95
-LAYER = "relu3"
+LAYER = "relu4"
 WHAT = ("first digit", "second digit", "sentence")
 
 

@@ -214,6 +214,7 @@ def draw_molecule(axis: Any, picture: dict[str, Any]) -> None:
         axis.scatter(x, y, s=190, color=shade, edgecolors=edge, linewidths=1.6, zorder=2)
         axis.text(x, y, name.rstrip("0123456789"), ha="center", va="center", fontsize=7, zorder=3)
     axis.set_aspect("equal")
+    axis.margins(0.15)
     axis.axis("off")
 
 

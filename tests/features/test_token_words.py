@@ -153,3 +153,53 @@ def test_pooling_over_any_cut_of_words_is_the_credit_of_words(data: Any, text: s
     assert tuple(asked.partition.names) == tuple(words)
     changed = asked.partition.pool(table[ids])
     assert changed.tolist() == [slow]
+
+
+def test_a_network_of_hugging_face_gives_credit_to_whole_words() -> None:
+    """A real tokenizer's pieces and offsets, and a BERT behind its word embeddings."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra 'architectures'")
+    tokenizers = pytest.importorskip("tokenizers", reason="needs the extra 'architectures'")
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokens += ["how", "many", "rai", "##sin", "##s", "are", "dry", "?"]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    pieces = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    pieces.normalizer = tokenizers.normalizers.BertNormalizer()
+    pieces.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    pieces.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=pieces, pad_token="[PAD]", mask_token="[MASK]"
+    )
+    texts = ["How many raisins are dry?", "raisins!"]
+    encoded = tokenizer(texts, padding=True, return_tensors="pt", return_offsets_mapping=True)
+    config = transformers.BertConfig(
+        vocab_size=len(tokens),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        num_labels=3,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = transformers.BertForSequenceClassification(config).double().eval()
+    asked = assay.Question(
+        assay.wrap(net, output="logits"),
+        {"input_ids": encoded["input_ids"]},
+        1,
+        features=assay.TokenWords(texts, encoded["offset_mapping"]),
+        removal=assay.MaskToken(tokenizer.mask_token_id),
+        context={"attention_mask": assay.Aligned(encoded["attention_mask"])},
+    )
+    before = assay.ExactShapley()(asked)
+    assert before.own_names == (("How", "many", "raisins", "are", "dry"), ("raisins",))
+    layer = "bert.embeddings.word_embeddings"
+    behind = assay.ExactShapley()(asked.after(layer, features=assay.Inherited()))
+    torch.testing.assert_close(behind.values, before.values, rtol=0, atol=1e-12)
+    for removal in (None, assay.Baseline(0.0)):
+        features = assay.Inherited()
+        path = assay.IntegratedGradients(64)(asked.after(layer, features=features, removal=removal))
+        assert path.gap is not None
+        assert float(path.gap.abs().max()) < 1e-9
+        assert path.values[1, 1:].tolist() == [0.0] * 4

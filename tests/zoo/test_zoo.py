@@ -165,3 +165,58 @@ def test_a_machine_without_the_data_skips(
 ) -> None:
     monkeypatch.setenv("ASSAY_DATA", str(tmp_path))
     assert zoo.needs_data.args == (True,)
+
+
+@zoo.needs_data
+@pytest.mark.parametrize(
+    ("task", "counts", "positive"),
+    [("benzene", (10000, 2000), 999), ("logic7", (3840, 486), 47), ("crippen", (901, 226), None)],
+)
+def test_molecules_are_those_of_the_published_split(
+    task: str, counts: tuple[int, int], positive: int | None
+) -> None:
+    data = zoo.molecules(task, "test", 60)
+    train, test = (len(zoo.molecules(task, split)) for split in ("train", "test"))
+    assert (train, test) == counts
+    if positive is not None:
+        assert int(data.y.sum()) == positive
+    # One kind for each atom and each bond, a bond from both its ends, and nothing in padding.
+    assert torch.equal(data.atoms.sum(2), data.mask)
+    assert set(data.pairs.sum(3).unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(data.pairs, data.pairs.transpose(1, 2))
+    assert all(len(truth) == len(symbols) for truth, symbols in zip(data.truth, data.symbols))
+    assert float((data.pairs.sum((2, 3)) * (1 - data.mask)).sum()) == 0
+    # A class has true atoms, no class has none.
+    if positive is not None:
+        assert [bool(truth.any()) for truth in data.truth] == data.y.bool().tolist()
+
+
+@zoo.needs_data
+def test_questions_have_the_types_of_their_answers() -> None:
+    texts, types = zoo.wikitable_questions()
+    assert len(texts) == len(types) == 3070
+    assert {kind: types.count(kind) for kind in set(types)} == {
+        "STRING": 1489,
+        "NUMERIC": 1357,
+        "DATETIME": 186,
+        "YESNO": 38,
+    }
+
+
+@zoo.needs_data
+def test_canvases_hold_what_their_captions_say() -> None:
+    data = zoo.canvases("test", 50)
+    beside = data.captions[:, 1] == zoo.CAPTION_WORDS.index("beside")
+    first, second = data.boxes[:, 0], data.boxes[:, 1]
+    distance = torch.where(beside, second[:, 1] - first[:, 1], second[:, 0] - first[:, 0])
+    assert int(distance.min()) >= zoo.DIGIT_SIDE
+    for image, boxes in zip(data.images[:, 0], data.boxes.tolist()):
+        left_over = image.clone()
+        for top, left in boxes:
+            part = left_over[top : top + zoo.DIGIT_SIDE, left : left + zoo.DIGIT_SIDE]
+            assert float(part.sum()) > 0
+            part.zero_()
+        assert float(left_over.abs().sum()) == 0
+    assert data.shifted[:, 1:].equal(data.captions[:, :-1])
+    # Other canvases for another seed or split.
+    assert not zoo.canvases("test", 50, seed=1).images.equal(data.images)

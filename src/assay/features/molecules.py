@@ -162,7 +162,7 @@ class Atoms(Features):
 
 def _bonds(kinds: Tensor, owners: Tensor, named: dict[int, str], first: int) -> list[str]:
     """Writes the bonds of one molecule into the owners of its pairs, numbered from `first` on."""
-    names = []
+    names: list[str] = []
     # A bond may stand in one of its two places alone.
     either = (kinds | kinds.T).triu(diagonal=1)
     for one, other in either.nonzero().tolist():

@@ -124,6 +124,10 @@ def _question_reader(corpus: Corpus, epochs: int, seed: int) -> Reader:
     every = _numbers([*held, *texts], number)
     every_label = torch.tensor([classes.index(kind) for kind in [*held_kinds, *kinds]])
     ids, labels = every[len(held) :], every_label[len(held) :]
+    weights = torch.ones(len(classes))
+    # One answer in eighty is yes or no: a rare class counts as much as a frequent one there.
+    if corpus == "wikitable":
+        weights = len(labels) / (len(classes) * labels.bincount(minlength=len(classes)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = QuestionNet(len(vocabulary), len(classes))
@@ -131,7 +135,7 @@ def _question_reader(corpus: Corpus, epochs: int, seed: int) -> Reader:
         for _ in range(epochs):
             for rows in torch.randperm(len(ids)).split(50):
                 optimiser.zero_grad()
-                F.cross_entropy(net(ids[rows]), labels[rows]).backward()
+                F.cross_entropy(net(ids[rows]), labels[rows], weights).backward()
                 optimiser.step()
     net.zero_grad()
     net.eval()
