@@ -8,7 +8,6 @@ that alone: it is asked some more times.
 from __future__ import annotations
 
 import ctypes
-import pickle
 import random
 from typing import Any, final
 
@@ -38,10 +37,10 @@ def _states() -> tuple[Any, ...]:
     return [state.numpy().tobytes() for state in of_torch], _of_numpy(), random.getstate()
 
 
-def _of_numpy() -> bytes:
+def _of_numpy() -> bytes | str:
     """The state of the generator behind `np.random.rand` and the like: models draw from it, not we."""
     generator: Any = np.random.get_bit_generator()  # type: ignore[attr-defined]
     if type(generator) is np.random.MT19937:
         # Where it lies, since NumPy writes its key out number by number, which takes 0.15 ms.
         return ctypes.string_at(generator.ctypes.state_address, _TWISTER)
-    return pickle.dumps(generator.state)
+    return repr(generator.state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any, Self
 
@@ -22,12 +23,15 @@ from assay.removals.unstated import UnstatedAbsent
 from assay.targets import Outputs, Target
 
 
-class Parts:
+class Parts(ABC):
     """The five parts bound together, and what follows from them without asking the model."""
 
     features: Features
     removal: Removal
     index: tuple[Any, ...] | None
+
+    @abstractmethod
+    def __repr__(self) -> str: ...
 
     def _fill(self, source: Evaluation | BehindLayer, n: int, target: Target, truth: Any) -> None:
         self._source = source
