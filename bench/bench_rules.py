@@ -1,4 +1,5 @@
-"""Rules inside a network beside zennit, Captum and shap: relevance, DeepLIFT, guided signals."""
+"""Rules inside a network beside zennit, Captum and shap: relevance, DeepLIFT, guided signals; exact
+integrated gradients beside many steps."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from assay.methods.rules import LRP, DeepLift, EpsilonPlus, GuidedBackprop
 BATCHES = (4, 8, 20, 50, 100)
 BACKGROUND = 100
 INPUTS = 4  # explained against the background
+PART = 0.004  # of the way to zeros on which ResNet-20 is integrated without error
 
 
 def in_batches(images: Tensor, batch: int, work: Callable[[slice], Any]) -> None:
@@ -131,6 +133,38 @@ def background(bench: harness.Bench) -> None:
     bench.pair(title, "shap DeepExplainer", ours, shap_run, 0.3, settings=settings, pairs=3)
 
 
+def exact(bench: harness.Bench) -> None:
+    """Integrated gradients without error beside 1,000 Gauss-Legendre steps.
+
+    A way of ResNet-20 is cut into tens of thousands of pieces: it is asked on a small part of one.
+    """
+    net, resnet = assay.wrap(zoo.digit_net()), assay.wrap(zoo.cifar_resnet(20))
+    digits, picture = zoo.mnist(count=1)[0], zoo.cifar10(count=1)[0]
+    near = assay.Background(picture * (1 - PART))
+    for name, model, images, removal in (
+        ("DigitNet", net, digits, assay.Baseline(0.0)),
+        (f"ResNet-20, {PART:g} of the way", resnet, picture, near),
+    ):
+        title = f"exact integrated gradients, {name}"
+        if not bench.wanted(title):
+            continue
+
+        def ask(
+            method: Method, model: Any = model, images: Any = images, removal: Any = removal
+        ) -> assay.Attribution:
+            return method(assay.Question(model, images, target=0, removal=removal))
+
+        pieces = ask(assay.ExactIntegratedGradients()).facts["pieces"][0]
+        bench.pair(
+            title,
+            "1,000 Gauss-Legendre steps",
+            lambda ask=ask: ask(assay.ExactIntegratedGradients()),
+            lambda ask=ask: ask(assay.IntegratedGradients(1000)),
+            settings=f"1 image, {pieces} pieces",
+            pairs=3,
+        )
+
+
 def main() -> None:
     harness.conditions()
     bench = harness.Bench("rules", harness.arguments(__doc__))
@@ -143,6 +177,7 @@ def main() -> None:
         for case in (relevance, slopes):
             case(bench, name, make(), images)
     background(bench)
+    exact(bench)
     bench.save()
 
 

@@ -68,7 +68,8 @@ class Account:
         """Relevance at the output (n,) and at the inputs (n,), and what became of the difference.
 
         `rounding` is what may be left unaccounted: a unit in the last place of what went through the
-        account, which can be many times the output where relevance of both signs grows. A counter, since the reports of shards add up.
+        account, which can be many times the output where relevance of both signs grows. A counter,
+        since the reports of shards add up.
         """
         absorbed = {
             name: value
