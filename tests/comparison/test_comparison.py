@@ -400,3 +400,9 @@ def test_a_difference_counts_where_the_interval_says_so_too() -> None:
     assert not ranking_module._significant(facts, 0.06, 0.95)
     around_zero = dataclasses.replace(facts, low=-1.0, high=2.0)
     assert not ranking_module._significant(around_zero, 0.001, 0.95)
+
+
+def test_the_name_of_a_comparison_counts_in_words() -> None:
+    question = assay.Question(torch.nn.Linear(3, 2), torch.randn(1, 3), target=0)
+    one = repr(assay.compare(question, ["Gradient"], ["Infidelity"]))
+    assert one.startswith("Comparison(1 method by 1 metric on 1 input; best mean: ")

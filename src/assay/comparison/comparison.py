@@ -232,14 +232,16 @@ class Comparison:
         return self.table()
 
     def __repr__(self) -> str:
-        size = f"{len(self.methods)} methods by {len(self.metrics)} metrics on {self.question.n} inputs"
+        counts = (len(self.methods), "method"), (len(self.metrics), "metric"), (self.question.n, "input")
+        methods, metrics, inputs = (f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts)
+        size = f"{methods} by {metrics} on {inputs}"
         # The best mean alone: whether it is really the best is told by the tables.
         wins = [
             f"{short(found.winner)} by {short(metric)}"
             for metric, found in self.rankings.items()
             if found.places
         ]
-        return f"Comparison({size}; best: {', '.join(wins) or 'none'})"
+        return f"Comparison({size}; best mean: {', '.join(wins) or 'none'})"
 
 
 def compare(
@@ -276,7 +278,7 @@ def compare(
     >>> import torch
     >>> question = Question(torch.nn.Linear(3, 2), torch.randn(5, 3), target=0)
     >>> compare(question, ["IntegratedGradients"], ["Completeness"])
-    Comparison(1 methods by 1 metrics on 5 inputs; best: IntegratedGradients by Completeness)
+    Comparison(1 method by 1 metric on 5 inputs; best mean: IntegratedGradients by Completeness)
     """
     _check_question(question, "compare(question, methods, metrics)")
     askers = _named(methods, "methods", _method)

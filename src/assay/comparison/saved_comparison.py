@@ -63,7 +63,7 @@ def save(comparison: Comparison, folder: str | PathLike[str]) -> Path:
     >>> found = assay.compare(question, ["Gradient"], ["MaxSensitivity"])
     >>> with tempfile.TemporaryDirectory() as place:
     ...     assay.comparison.comparison.Comparison.load(save(found, f"{place}/kept"), question)
-    Comparison(1 methods by 1 metrics on 4 inputs; best: Gradient by MaxSensitivity)
+    Comparison(1 method by 1 metric on 4 inputs; best mean: Gradient by MaxSensitivity)
     """
     contents = writable(_contents(folder))
     answers = list(comparison.attributions)

@@ -216,7 +216,7 @@ class Levels:
             return self._categorical(numbers)
         plain = isinstance(self.dtype, np.dtype) and self.dtype != object
         # NumPy's types of numbers hold nothing that is missing.
-        dtype = object if plain and missing.any() else self.dtype
+        dtype = np.dtype(object) if plain and missing.any() else self.dtype
         # None of them was ever met: all that can be missing is missing.
         if not self._values:
             taken = np.full(len(numbers), None, dtype=object)
@@ -228,7 +228,7 @@ class Levels:
         if missing.any() and self.dtype == object:
             taken = np.asarray(taken, dtype=object)
             taken[missing] = self._missing(codes[missing])
-        if dtype != object:
+        if not (isinstance(dtype, np.dtype) and dtype.kind == "O"):
             return taken
         # A column of objects stays one, also where all that is left of it are texts.
         return pd.Series(taken, dtype=dtype)

@@ -74,7 +74,7 @@ class Estimate:
 
 
 def _rows_of_base(question: Question) -> int:
-    """Rows with everything removed, at most: all inputs of a shard are the same where nothing else is left."""
+    """Rows with everything removed, at most: one for a shard where inputs keep nothing."""
     fixed = question.fixed_replacements
     shared = fixed is not None and len(fixed) == 1 and question.partition.whole
     if shared and not question.has_aligned_context:

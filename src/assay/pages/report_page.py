@@ -444,6 +444,8 @@ def _cost(name: str, answer: Attribution) -> Cost:
     facts = dict(answer.facts)
     # Chunks and memory formats are for whoever repeats the run, not for readers.
     facts.pop("plan", None)
+    # What was asked has a column: what was forecast says no more.
+    facts.pop("forecast", None)
     return Cost(
         name=name,
         kind=answer.kind,
