@@ -74,7 +74,7 @@ NAMES = ("red", "green", "blue")
 
 
 def test_a_channel_that_is_a_concept_has_its_name() -> None:
-    """vision.md case 28: overlap 1; most persuasive with its weight, most inhibitive with it negated."""
+    """Overlap 1; most persuasive with its weight, most inhibitive with it negated."""
     images = spots()
     masks = {name: images[:, colour] > 0 for colour, name in enumerate(NAMES)}
     net = Detectors(torch.tensor([[1.0], [-3.0], [2.0]], dtype=DOUBLE))

@@ -196,10 +196,27 @@ def test_14_the_layer_is_said() -> None:
     assert answer.facts["map"] == "8x8"
 
 
+def test_9_a_slope_at_which_a_denominator_is_0_does_not_count() -> None:
+    """2 G^2 + G^3 sum A is 0 at G = -2 / sum A; torch-cam 0.4 and xplique 1.4 differ in the rest, too."""
+
+    class Worked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.same = nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            slopes = torch.tensor([[0.5, -0.2], [0.0, 2.0]], dtype=x.dtype)
+            return (self.same(x) * slopes).flatten(1).sum(1, keepdim=True)
+
+    x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]], dtype=DOUBLE)
+    values = assay.GradCamPlusPlus("same")(ask(Worked(), x, target=0)).values
+    torch.testing.assert_close(values.view(2, 2), (0.5 / 7 + 1 / 11) * x[0, 0], **EXACT)
+
+
 @pytest.mark.parametrize("rectify", [False, True])
 @pytest.mark.parametrize("name", [*BY_SLOPES, "AblationCam", "EigenCam", "ScoreCam"])
 def test_a_dead_layer_has_a_map_of_zeros(name: str, rectify: bool) -> None:
-    """vision.md case 10. torch-cam 0.4: not a number, where it divides by the range of a map."""
+    """torch-cam (its issues 186, 202 and 208): not a number, and so is Score-CAM of pytorch-grad-cam."""
 
     class Head(nn.Module):
         """Slopes at a layer whose activations are all 0."""

@@ -86,7 +86,6 @@ def ask(way: str, writes: bool = False) -> assay.Question:
 @pytest.mark.parametrize("way", ["checkpoint", "sequential"])
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_a_checkpoint_changes_no_answer(method: Any, way: str, writes: bool) -> None:
-    """captum 0.9.0 hooks modules, which the second forward calls again."""
     expected = method(ask("plain")).values
     values = method(ask(way, writes)).values
     torch.testing.assert_close(values, expected, rtol=0, atol=1e-10)

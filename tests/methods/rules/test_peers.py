@@ -260,7 +260,7 @@ def _scaled(tensor: Tensor, factor: float) -> Tensor:
 
 
 def test_patched_slopes_are_the_explicit_rules_of_attention() -> None:
-    """LXT 2.1: its divisions by x + 1e-10 have no sign; the gates here are exact at 0."""
+    """LXT divides by x + 1e-10 without a sign; the gates here are exact at 0."""
     explicit, patched = (randomised(Block(way), 2).double() for way in (None, "attn"))
     x = randn(3, 5, 4, seed=1, dtype=DOUBLE)
     leaf = x.clone().requires_grad_()
