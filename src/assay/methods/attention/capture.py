@@ -201,7 +201,9 @@ class Capture(Interception):
         return self._followed(operation)
 
     @contextmanager
-    def opening(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[None]:
+    def opening(
+        self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Iterator[None]:
         if func is not torch.nn.functional.multi_head_attention_forward:
             yield
             return
