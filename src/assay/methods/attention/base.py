@@ -1,7 +1,8 @@
 """What all methods of attention have in common: a forward that is heard, and its maps made credit.
 
-A subclass says what a layer adds to the relevance of its tokens, `rule`. Finding the maps, whose tokens they mix, which tokens the target
-reads, and laying the answer on the input's elements is done here.
+A subclass says what a layer adds to the relevance of its tokens, `rule`. Finding the maps, whose
+tokens they mix, which tokens the target reads, and laying the answer on the input's elements is done
+here.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Heads: TypeAlias = Literal["mean", "max", "min"]
 
 class AttentionMethod(Method):
     """Credit of tokens by the attention of a network. A subclass is a frozen dataclass with these
-    settings and `relevance`.
+    settings and `rule`.
 
     Settings:
         heads: how the heads of a layer become one map: their "mean", "max" or "min".

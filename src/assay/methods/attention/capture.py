@@ -13,7 +13,7 @@ written attention out itself, heads and inputs may lie in one axis in either ord
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, final
@@ -201,7 +201,9 @@ class Capture(Interception):
         return self._followed(operation)
 
     @contextmanager
-    def opening(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
+    def opening(
+        self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Iterator[None]:
         if func is not torch.nn.functional.multi_head_attention_forward:
             yield
             return
