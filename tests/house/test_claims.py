@@ -30,6 +30,7 @@ REPRODUCIBLE = "tests/models/test_reproducible.py::"
 SHAPLEY = "tests/methods/shapley/"
 LIME = "tests/methods/lime/"
 MAPS = "tests/methods/cam/test_maps.py::"
+INFLUENCE = "tests/methods/influence/test_internal_influence.py::"
 RISE = "tests/methods/test_rise.py::"
 PATHS = "tests/methods/test_slopes_and_paths.py::"
 CLOSED = "tests/metrics/test_closed_forms.py::"
@@ -434,6 +435,23 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "is refused.": (MAPS + "test_tokens_lie_on_the_grid_that_is_declared",),
         "A rectifier that writes on the layer's output does not corrupt the map:": (
             MAPS + "test_a_rectifier_in_place_behind_the_layer_changes_nothing",
+        ),
+    },
+    "docs/influence.md": {
+        'With `at="layer"` activations are moved themselves, and what skips past the layer stays that of '
+        "the input.": (INFLUENCE + "test_a_distribution_at_the_layer_moves_activations_alone",),
+        "Gauss-Legendre gives 1 on two.": (
+            INFLUENCE + "test_the_line_is_an_integral_and_no_mean_over_its_ends",
+        ),
+        "A predicted class is chosen once, on the clean input, and not anew at every point.": (
+            INFLUENCE + "test_the_class_is_that_of_the_input_at_every_point",
+        ),
+        "its influence is added up over places, and so is its activation.": (
+            "tests/methods/influence/test_experts.py::test_a_channel_is_the_sum_over_its_places",
+        ),
+        "Over several inputs influence is averaged, which is a data set as the distribution of interest.": (
+            "tests/methods/influence/test_experts.py"
+            "::test_a_data_set_is_the_mean_over_inputs_or_a_distribution",
         ),
     },
     "docs/rules.md": {
