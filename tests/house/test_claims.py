@@ -52,6 +52,10 @@ FEATURES = "tests/features/test_features.py::"
 
 CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
     "README.md": {
+        "**Influence inside a network** under a distribution of interest, and the expert of a class.": (
+            INFLUENCE + "test_behind_a_layer_it_is_the_mean_slope_over_inputs_that_lead_there",
+            "tests/methods/influence/test_experts.py::test_a_unit_by_its_definition",
+        ),
         "It takes torch modules, scikit-learn style estimators, and any function on arrays.": (
             WRAPPING + "test_an_estimator_answers_with_the_most_telling_of_its_methods",
             WRAPPING + "test_a_function_is_called_with_what_the_question_was_given",
