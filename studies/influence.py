@@ -47,7 +47,7 @@ def mustelids(side: int) -> dict[str, tuple[Tensor, int]]:
 def lost(question: assay.Question, layer: str, channels: int) -> Tensor:
     """What the target loses without each channel, (channels,): the photograph with it at 0."""
     shape = question.after(layer).layout.shapes[0]
-    labels = torch.arange(channels).repeat_interleave(shape[1] * shape[2])
+    labels = torch.arange(channels).repeat_interleave(shape[1] * shape[2]).view(shape)
     behind = question.after(layer, assay.Labels(labels), removal=assay.Baseline(0.0))
     without = ~torch.eye(channels, dtype=torch.bool)
     # A channel that is 0 everywhere has nothing to lose, and is no player.
@@ -103,7 +103,7 @@ def measure() -> tuple[dict[str, Any], dict[str, Any]]:
                 print(records[-1], flush=True)
                 if (network, layer) == DRAWN:
                     drawn[f"{quantity}, {name}"] = (
-                        image[0], found.number, found.attribution.values.reshape(image.shape)[0]
+                        image[0], found.number, found.attribution.values.view(image.shape[2:])
                     )  # fmt: skip
     return {"records": records}, drawn
 
@@ -137,9 +137,8 @@ def draw(drawn: dict[str, Any]) -> None:
     for column, (title, (image, number, values)) in zip(axes.T, drawn.items()):
         column[0].imshow(image.permute(1, 2, 0))
         column[0].set_title(title.replace(" rather than ", "\nrather than "), fontsize=8)
-        credit = values.sum(0)
-        reach = float(credit.abs().quantile(0.99))
-        column[1].imshow(credit, cmap="PiYG", vmin=-reach, vmax=reach)
+        reach = float(values.abs().quantile(0.99))
+        column[1].imshow(values, cmap="PiYG", vmin=-reach, vmax=reach)
         column[1].set_title(f"unit {number}", fontsize=8)
         for axis in column:
             axis.axis("off")

@@ -30,9 +30,13 @@ REPRODUCIBLE = "tests/models/test_reproducible.py::"
 SHAPLEY = "tests/methods/shapley/"
 LIME = "tests/methods/lime/"
 MAPS = "tests/methods/cam/test_maps.py::"
+<<<<<<< HEAD
 FULL = "tests/methods/cam/test_full_grad.py::"
 ATTENTION = "tests/methods/attention/test_maps.py::"
 ATTENTION_TWINS = "tests/methods/attention/test_twins.py::"
+=======
+INFLUENCE = "tests/methods/influence/test_internal_influence.py::"
+>>>>>>> influence
 RISE = "tests/methods/test_rise.py::"
 PATHS = "tests/methods/test_slopes_and_paths.py::"
 CLOSED = "tests/metrics/test_closed_forms.py::"
@@ -54,6 +58,10 @@ FEATURES = "tests/features/test_features.py::"
 
 CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
     "README.md": {
+        "**Influence inside a network** under a distribution of interest, and the expert of a class.": (
+            INFLUENCE + "test_behind_a_layer_it_is_the_mean_slope_over_inputs_that_lead_there",
+            "tests/methods/influence/test_experts.py::test_a_unit_by_its_definition",
+        ),
         "It takes torch modules, scikit-learn style estimators, and any function on arrays.": (
             WRAPPING + "test_an_estimator_answers_with_the_most_telling_of_its_methods",
             WRAPPING + "test_a_function_is_called_with_what_the_question_was_given",
@@ -524,6 +532,23 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "`RawAttention(layer=...)` counts layers in the order of the forward.": (
             ATTENTION + "test_raw_attention_is_what_need_weights_gives",
             ATTENTION + "test_a_layer_that_there_is_not_is_refused",
+        ),
+    },
+    "docs/influence.md": {
+        'With `at="layer"` activations are moved themselves, and what skips past the layer stays that of '
+        "the input.": (INFLUENCE + "test_a_distribution_at_the_layer_moves_activations_alone",),
+        "Gauss-Legendre gives 1 on two.": (
+            INFLUENCE + "test_the_line_is_an_integral_and_no_mean_over_its_ends",
+        ),
+        "A predicted class is chosen once, on the clean input, and not anew at every point.": (
+            INFLUENCE + "test_the_class_is_that_of_the_input_at_every_point",
+        ),
+        "its influence is added up over places, and so is its activation.": (
+            "tests/methods/influence/test_experts.py::test_a_channel_is_the_sum_over_its_places",
+        ),
+        "Over several inputs influence is averaged, which is a data set as the distribution of interest.": (
+            "tests/methods/influence/test_experts.py"
+            "::test_a_data_set_is_the_mean_over_inputs_or_a_distribution",
         ),
     },
     "docs/rules.md": {

@@ -89,7 +89,9 @@ def test_nobody_draws_from_a_global_generator_or_unpickles(path: Path) -> None:
             assert any(keyword.arg == "generator" for keyword in call.keywords), where
         if name.startswith(("np.random.", "numpy.random.")):
             # `generators` looks whether a model has drawn, and draws nothing.
-            looks = shown(path) == "question/generators.py" and name == "np.random.get_bit_generator"
+            looks = (
+                shown(path) == "question/generators.py" and name == "np.random.get_bit_generator"
+            )
             allowed = ("Generator", "Philox", "SeedSequence")
             assert looks or name.split(".")[-1] in allowed, where
         if name.startswith("random.") and name != "random.getstate":

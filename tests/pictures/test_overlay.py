@@ -56,7 +56,9 @@ def test_credit_is_scaled_about_zero_by_its_reach(side: int, share: float) -> No
     question = ask(side)
     answer = assay.InputXGradient()(question)
     overlay = signed_overlay(question, answer)
-    maps = answer.values.view(2, 3, side, side).sum(1).numpy()
+    # The credit of a pixel is that of its colours together.
+    slope = question.slope().view(2, 3, side, side)
+    maps = (question.x.view(slope.shape) * slope).sum(1).numpy()
     for i in range(2):
         reach = np.quantile(np.abs(maps[i]), share)
         assert overlay.reach[i] == pytest.approx(reach, abs=1e-12)

@@ -79,7 +79,16 @@ def test_one_name_means_one_thing() -> None:
             alias.answer,
             alias.here.removesuffix("()"),
         )
-    libraries = ("papers", "Captum", "shap", "lime", "zennit", "pytorch-grad-cam", "innvestigate", "Quantus")
+    libraries = (
+        "papers",
+        "Captum",
+        "shap",
+        "lime",
+        "zennit",
+        "pytorch-grad-cam",
+        "innvestigate",
+        "Quantus",
+    )
     assert libraries == LIBRARIES
     pairs = [(alias.library, normalised(alias.name)) for alias in ALIASES]
     assert len(pairs) == len(set(pairs))

@@ -232,7 +232,11 @@ class Comparison:
         return self.table()
 
     def __repr__(self) -> str:
-        counts = (len(self.methods), "method"), (len(self.metrics), "metric"), (self.question.n, "input")
+        counts = (
+            (len(self.methods), "method"),
+            (len(self.metrics), "metric"),
+            (self.question.n, "input"),
+        )
         methods, metrics, inputs = (f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts)
         size = f"{methods} by {metrics} on {inputs}"
         # The best mean alone: whether it is really the best is told by the tables.
