@@ -30,13 +30,10 @@ REPRODUCIBLE = "tests/models/test_reproducible.py::"
 SHAPLEY = "tests/methods/shapley/"
 LIME = "tests/methods/lime/"
 MAPS = "tests/methods/cam/test_maps.py::"
-<<<<<<< HEAD
 FULL = "tests/methods/cam/test_full_grad.py::"
 ATTENTION = "tests/methods/attention/test_maps.py::"
 ATTENTION_TWINS = "tests/methods/attention/test_twins.py::"
-=======
 INFLUENCE = "tests/methods/influence/test_internal_influence.py::"
->>>>>>> influence
 RISE = "tests/methods/test_rise.py::"
 PATHS = "tests/methods/test_slopes_and_paths.py::"
 CLOSED = "tests/metrics/test_closed_forms.py::"
