@@ -18,7 +18,8 @@ from assay.certificates.hard_stability import HardStability
 from assay.certificates.lipschitz import LipschitzCheck
 from assay.certificates.smoothing import MultiplicativeSmoothing
 from assay.certificates.soft_stability import SoftStability
-from assay.comparison.comparison import Comparison, compare
+from assay.comparison.comparing import compare
+from assay.comparison.comparison import Comparison
 from assay.engine import quiet, reproducible
 from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
@@ -47,17 +48,17 @@ from assay.methods.cam.eigen import EigenCam
 from assay.methods.cam.full_grad import FullGrad
 from assay.methods.cam.neurons import name_neurons, neuron_importance
 from assay.methods.choose import explain
-from assay.methods.conductance import Conductance
 from assay.methods.exact_paths import ExactIntegratedGradients
 from assay.methods.gradients import Gradient, InputXGradient
 from assay.methods.guided_map import Guided
+from assay.methods.influence.conductance import Conductance
 from assay.methods.influence.distributions import (
     DataDistribution,
     GaussianDistribution,
     LineDistribution,
     PointDistribution,
 )
-from assay.methods.influence.experts import Expert, expert
+from assay.methods.influence.experts import ExpertUnit, expert
 from assay.methods.influence.internal_influence import InternalInfluence
 from assay.methods.lime.lime import Lime
 from assay.methods.lime.masks import CoinMasks, SizeMasks
@@ -171,7 +172,7 @@ __all__ = [
     "ExactShapley",
     "ExpectedGradients",
     "expert",
-    "Expert",
+    "ExpertUnit",
     "explain",
     "FullGrad",
     "Gaussian",

@@ -17,7 +17,8 @@ import assay
 from assay.answers.attribution import Attribution, Kind
 from assay.answers.score import Direction, Score
 from assay.comparison import ranking as ranking_module
-from assay.comparison.comparison import compare, from_scores, short, short_repr
+from assay.comparison.candidates import short, short_repr
+from assay.comparison.comparing import compare, from_scores
 from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError
 from assay.methods.base import Method

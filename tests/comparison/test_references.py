@@ -14,7 +14,8 @@ import torch
 import assay
 from assay.answers.attribution import Attribution
 from assay.answers.score import Direction, Score
-from assay.comparison.comparison import compare, short_repr
+from assay.comparison.candidates import short_repr
+from assay.comparison.comparing import compare
 from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError
 from assay.metrics.base import Metric, Reading

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import assay
-from assay.comparison.comparison import Comparison, compare
+from assay.comparison.comparing import compare
+from assay.comparison.comparison import Comparison
 from assay.errors import InputError, KindError, VersionError
 from assay.pages.report_page import report
 from assay.question.question import Question

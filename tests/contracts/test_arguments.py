@@ -12,7 +12,7 @@ import torch
 
 import assay
 from assay.certificates.noise import NoiseDesign
-from assay.comparison.comparison import from_scores
+from assay.comparison.comparing import from_scores
 from assay.errors import AssayError, InputError, KindError, SettingError, SettingKindError
 from odd_values import NET, ODD, TRAINING, X
 

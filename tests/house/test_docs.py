@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import assay
-from assay.comparison.comparison import compare
+from assay.comparison.comparing import compare
 from assay.errors import AssayError
 from assay.methods.shapley.exact import ExactShapley
 from assay.methods.shapley.kernel_shap import KernelShap

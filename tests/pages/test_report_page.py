@@ -19,7 +19,8 @@ from PIL import Image
 
 from assay.answers.attribution import Attribution
 from assay.answers.score import Score
-from assay.comparison.comparison import Comparison, compare
+from assay.comparison.comparing import compare
+from assay.comparison.comparison import Comparison
 from assay.errors import InputError, KindError
 from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels

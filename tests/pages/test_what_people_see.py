@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 import assay
-from assay.comparison.comparison import compare
+from assay.comparison.comparing import compare
 from assay.pages.explained import explained
 from assay.pages.numbers import form_of
 from assay.pages.report_page import report

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import assay
-from assay.comparison.comparison import compare
+from assay.comparison.comparing import compare
 from assay.errors import InputError, KindError
 from assay.methods import METHODS
 from assay.methods.base import Method

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import assay
 from assay import extensions
 from assay.cli.app import app
-from assay.comparison.comparison import compare
+from assay.comparison.comparing import compare
 from assay.errors import AbilityError, InputError, KindError
 from assay.methods.base import Method, able_methods
 from assay.metrics.base import Metric

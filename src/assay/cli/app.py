@@ -24,7 +24,8 @@ from assay.answers.attribution import Attribution
 from assay.answers.files import writable
 from assay.answers.provenance import versions
 from assay.cli import demo as digits
-from assay.comparison.comparison import Comparison, compare
+from assay.comparison.comparing import compare
+from assay.comparison.comparison import Comparison
 from assay.comparison.saved_comparison import CONTENTS
 from assay.errors import AssayError, InputError, KindError
 from assay.features.partition import Features

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from assay.comparison.comparison import Comparison, compare
+from assay.comparison.comparing import compare
+from assay.comparison.comparison import Comparison
 from assay.engine import one_thread
 from assay.features.images import Pixels
 from assay.methods import METHODS

@@ -7,8 +7,7 @@ of the docs are made from it.
 - `choose`: the one-liner, a sensible method for what a model can do
 - `gradients`, `paths`: slopes, and slopes gathered along a path; `wrappers`: methods around another
 - `exact_paths`: a path without error, where a network is linear piece by piece
-- `conductance`: what passes through the units of a layer on the way of the input
-- `influence`: slopes inside a network under a distribution of interest, and the expert of a class
+- `influence`: slopes inside a network under a distribution of interest, the expert of a class, and conductance
 - `occlusion`, `rise`: hiding windows, and hiding at random
 - `lime`: linear surrogates in a neighbourhood
 - `attention`: where tokens look, layer by layer
@@ -39,10 +38,10 @@ from assay.methods.cam.by_slopes import (
 from assay.methods.cam.eigen import EigenCam
 from assay.methods.cam.full_grad import FullGrad
 from assay.methods.choose import explain
-from assay.methods.conductance import Conductance
 from assay.methods.exact_paths import ExactIntegratedGradients
 from assay.methods.gradients import Gradient, InputXGradient
 from assay.methods.guided_map import Guided
+from assay.methods.influence.conductance import Conductance
 from assay.methods.influence.distributions import (
     DataDistribution,
     Distribution,
@@ -50,7 +49,7 @@ from assay.methods.influence.distributions import (
     LineDistribution,
     PointDistribution,
 )
-from assay.methods.influence.experts import Expert, expert
+from assay.methods.influence.experts import ExpertUnit, expert
 from assay.methods.influence.internal_influence import InternalInfluence
 from assay.methods.lime.lime import Lime
 from assay.methods.occlusion import Occlusion
@@ -138,8 +137,8 @@ __all__ = [
     "ExactIntegratedGradients",
     "ExactShapley",
     "ExpectedGradients",
-    "Expert",
     "expert",
+    "ExpertUnit",
     "explain",
     "FullGrad",
     "GaussianDistribution",

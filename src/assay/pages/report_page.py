@@ -22,7 +22,9 @@ from numpy.typing import ArrayLike
 from assay.answers.attribution import Attribution
 from assay.answers.provenance import versions
 from assay.answers.score import Score
-from assay.comparison.comparison import Comparison, from_scores, short
+from assay.comparison.candidates import short
+from assay.comparison.comparing import from_scores
+from assay.comparison.comparison import Comparison
 from assay.comparison.ranking import ZERO, Pair, Place, Ranking
 from assay.errors import InputError, KindError
 from assay.pages import credit, strips

@@ -3,7 +3,8 @@
 Influence is the mean slope of a quantity at a layer under a distribution (Leino et al. 2018): the
 quantity is the question's target, the layer is where the question is asked, and `distributions` says
 over which points the mean is taken. `internal_influence` is that mean; `experts` finds the unit of
-greatest influence for a class and says what it looks for in the input.
+greatest influence for a class and says what it looks for in the input; `conductance` is what passes
+through the units of a layer on the way of the input.
 
 May be subclassed: `distributions.Distribution`.
 """
@@ -16,14 +17,14 @@ from assay.methods.influence.distributions import (
     PointDistribution,
     WeightedPoints,
 )
-from assay.methods.influence.experts import Expert, expert
+from assay.methods.influence.experts import ExpertUnit, expert
 from assay.methods.influence.internal_influence import InternalInfluence
 
 __all__ = [
     "DataDistribution",
     "Distribution",
     "expert",
-    "Expert",
+    "ExpertUnit",
     "GaussianDistribution",
     "InternalInfluence",
     "LineDistribution",

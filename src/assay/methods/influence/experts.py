@@ -23,7 +23,7 @@ from assay.question.question import Question
 
 @final
 @dataclass(frozen=True, eq=False)
-class Expert:
+class ExpertUnit:
     """The unit of a layer with the greatest influence on a target, and its own explanation.
 
     Settings:
@@ -51,7 +51,7 @@ def expert(
     *,
     axis: int = 0,
     seed: int = 0,
-) -> Expert:
+) -> ExpertUnit:
     """The unit of a layer with the greatest influence on the question's target.
 
     i* = argmax_i I_i, I_i = mean over inputs and points of d f / d h_i; its attribution is
@@ -102,7 +102,7 @@ def expert(
     everywhere: list[Any] = [slice(None)] * len(shape)
     everywhere[axis] = number
     itself = question.upto(layer, number if len(shape) == 1 else tuple(everywhere))
-    return Expert(
+    return ExpertUnit(
         number=number,
         influence=float(influences[number]),
         influences=influences,
