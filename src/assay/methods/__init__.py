@@ -7,7 +7,7 @@ of the docs are made from it.
 - `choose`: the one-liner, a sensible method for what a model can do
 - `gradients`, `paths`: slopes, and slopes gathered along a path; `wrappers`: methods around another
 - `exact_paths`: a path without error, where a network is linear piece by piece
-- `influence`: slopes inside a network under a distribution of interest, the expert of a class, and conductance
+- `influence`: slopes inside a network under a distribution of interest, experts, conductance
 - `occlusion`, `rise`: hiding windows, and hiding at random
 - `lime`: linear surrogates in a neighbourhood
 - `attention`: where tokens look, layer by layer
