@@ -82,9 +82,9 @@ def test_a_name_from_elsewhere_is_understood_or_refused_with_a_sentence(place: P
     done = run(*asked, "SmoothGrad")
     assert done.exit_code == 0, done.output
     assert "Smoothed(method=Gradient()" in done.output
-    refused = run(*asked, "FullGrad")
+    refused = run(*asked, "TCAV")
     assert refused.exit_code == 2
-    assert "FullGrad (pytorch-grad-cam) has no equivalent here yet." in refused.output
+    assert "TCAV (papers) has no equivalent here yet." in refused.output
 
 
 def test_explain_writes_the_answer_that_the_library_gives(place: Path) -> None:

@@ -461,7 +461,9 @@ def test_a_refusal_names_methods_that_can_answer() -> None:
 def test_frames_with_other_columns_are_refused() -> None:
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
     model = lambda frame: frame["a"].to_numpy()  # noqa: E731
-    with pytest.raises(InputError, match=r"Expected the columns \['a', 'b'\], got \['a', 'c'\]"):
+    with pytest.raises(
+        InputError, match=r"columns of the inputs, \['a', 'b'\], got rows without 'b'"
+    ):
         assay.Question(model, frame, removal=assay.Background(frame.rename(columns={"b": "c"})))
 
 

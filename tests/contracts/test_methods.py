@@ -24,7 +24,6 @@ from assay.errors import AbilityError, AssayError, KindError, TargetError
 from assay.methods import METHODS
 from assay.methods.base import Method
 from assay.models.base import Ability
-from assay.question import question as question_module
 from toys import FEATURES, Breaks, Case, case_of, randn, randomised, state
 
 for found in pkgutil.walk_packages(assay.methods.__path__, "assay.methods."):
@@ -81,7 +80,7 @@ def test_batch_size_changes_nothing(case: Case, rows: int) -> None:
 def test_shards_change_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     x, net = inputs(70), case.net()
     whole = case.method(case.ask(x, net), seed=4)
-    monkeypatch.setattr(question_module, "_SHARD", 1)
+    monkeypatch.setattr("assay.question.derivations._SHARD", 1)
     question = case.ask(x, net)
     assert len(list(question.shards())) == 3
     sharded = case.method(question, seed=4)
@@ -170,7 +169,7 @@ def test_some_outputs_in_shards_are_those_outputs(
     outputs = net(x[:1]).reshape(-1).numel()
     wanted = [outputs - 1, 0] if case.reuse_model else [0]
     whole = {output: case.method(case.ask(x, net, target=output)) for output in wanted}
-    monkeypatch.setattr(question_module, "_SHARD", 1)
+    monkeypatch.setattr("assay.question.derivations._SHARD", 1)
     sharded = case.method.for_outputs(case.ask(x, net), wanted)
     for output, answer in zip(wanted, sharded, strict=True):
         close(answer.values, whole[output].values)

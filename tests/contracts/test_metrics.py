@@ -40,7 +40,6 @@ from assay.perturbations import (
     Squares,
     SubsetToBaseline,
 )
-from assay.question import question as question_module
 from toys import FEATURES, randn, state, tanh_net
 
 DOUBLE = torch.float64
@@ -139,7 +138,7 @@ def test_batch_size_changes_nothing(case: Case, rows: int) -> None:
 
 def test_shards_change_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = score(case, ask(70), seed=3)
-    monkeypatch.setattr(question_module, "_SHARD", 1)
+    monkeypatch.setattr("assay.question.derivations._SHARD", 1)
     same(score(case, ask(70), seed=3), whole)
 
 

@@ -29,6 +29,7 @@ from assay import perturbations, targets
 from assay.certificates.finetuning import MaskedDataset
 from assay.certificates.noise import NoiseDesign
 from assay.errors import AssayError, KindError, MissingError, SettingError, SettingKindError
+from assay.methods.influence.distributions import Distribution
 from assay.methods.lime.neighbourhood import Neighbourhood
 from assay.methods.rules import Composition, Rule
 from assay.methods.shapley.qii import Quantity
@@ -72,6 +73,8 @@ NEEDED: dict[type, dict[str, Any]] = {
     assay.Contrast: {"a": 0, "b": 1},
     assay.Disparity: {"first": (0,)},
     assay.EpsilonGammaBox: {"low": -1.0, "high": 1.0},
+    assay.DataDistribution: {"rows": X},
+    assay.GaussianDistribution: {"scale": 0.1},
     targets.Function: {"function": lambda outputs: outputs[:, 0]},
     assay.GaussianNoise: {"sigma": 0.1},
     assay.Guided: {"map": assay.GradCam()},
@@ -162,6 +165,8 @@ def asked(instance: Any) -> None:  # noqa: C901
         _ = assay.LRP(instance)(assay.Question(NET, X, target=0))
     elif isinstance(instance, Neighbourhood):
         assay.Lime(instance)(assay.Question(NET, X, target=0))
+    elif isinstance(instance, Distribution):
+        assay.InternalInfluence(instance)(assay.Question(NET, X, target=0).after("0"))
     elif isinstance(instance, Quantity):
         assay.Qii("unary", quantity=instance)(assay.Question(NET, X, target=0))
     elif isinstance(instance, perturbations.Perturbation):

@@ -157,7 +157,9 @@ def test_pooling_over_any_cut_of_words_is_the_credit_of_words(data: Any, text: s
 
 def test_a_network_of_hugging_face_gives_credit_to_whole_words() -> None:
     """A real tokenizer's pieces and offsets, and a BERT behind its word embeddings."""
-    transformers = pytest.importorskip("transformers", reason="needs the extra 'architectures'")
+    import torchvision_names  # noqa: F401  before transformers, which asks torchvision
+
+    transformers = pytest.importorskip("transformers", reason="needs the extra 'test'")
     tokenizers = pytest.importorskip("tokenizers", reason="needs the extra 'architectures'")
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokens += ["how", "many", "rai", "##sin", "##s", "are", "dry", "?"]

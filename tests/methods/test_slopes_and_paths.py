@@ -20,7 +20,6 @@ from assay.answers.attribution import Kind
 from assay.methods import wrappers
 from assay.numerics import rng
 from assay.numerics.integration import Rule, quadrature
-from assay.question import question as question_module
 from toys import FEATURES, Residual, randn, randomised, tanh_net
 
 DOUBLE = torch.float64
@@ -155,7 +154,7 @@ def test_doubling_steps_is_asking_with_that_many() -> None:
 def test_one_hard_input_among_many_shards_is_told(
     hard: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(question_module, "_SHARD", 1)
+    monkeypatch.setattr("assay.question.derivations._SHARD", 1)
     x = torch.full((70, 1), -1.0, dtype=DOUBLE)
     x[hard] = 1.0  # the only way that crosses the step
     asked = assay.Question(lambda x: torch.sigmoid(1e6 * (x[:, 0] - 0.7071)), x)

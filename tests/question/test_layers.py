@@ -18,7 +18,6 @@ from torch import Tensor, nn
 import assay
 import zoo
 from assay.errors import AbilityError, InputError, KindError
-from assay.question import question as question_module
 from toys import FEATURES, Residual, counting, randn, randomised, state, tanh_net
 
 DOUBLE = torch.float64
@@ -101,7 +100,7 @@ def test_many_shards_run_the_part_before_a_layer_once_for_each_input(
     net, log = counted()
     x = randn(100, FEATURES, dtype=DOUBLE)
     whole = IG(assay.Question(net, x, target=0).after("middle"))
-    monkeypatch.setattr(question_module, "_SHARD", 1)
+    monkeypatch.setattr("assay.question.derivations._SHARD", 1)
     behind = assay.Question(net, x, target=0).after("middle")
     shards = len(list(behind.shards()))
     assert shards == 4

@@ -196,7 +196,7 @@ IMAGES = randn(2, 1, 4, 4)
         (assay.Mean(torch.full((2, 4), torch.nan)), X, InputError, "finite"),
         (assay.Background(randn(5, 3)), X, InputError, r"rows of shape \(4,\)"),
         (assay.Background(X[:0]), X, InputError, "at least one row in the background"),
-        (assay.Background(FRAME[["a"]]), FRAME, InputError, "Expected the columns"),
+        (assay.Background(FRAME[["a"]]), FRAME, InputError, "Expected rows with the columns"),
         (assay.Background(X), FRAME, KindError, "Expected a DataFrame"),
         (assay.Blur(1.0), X, InputError, "images"),
         (assay.Blur(1.0), IMAGES.long(), InputError, "of torch.int64"),

@@ -225,7 +225,6 @@ ALIASES: tuple[Alias, ...] = (
         ("NeuronFeatureAblation", "Occlusion()(question.upto(layer, unit))", ""),
         ("LayerConductance", "Conductance()(question.after(layer))", ""),
         ("NeuronConductance", "IntegratedGradients()(question.through(layer, unit))", ""),
-        ("InternalInfluence", "InternalInfluence()(question.after(layer))", ""),
     ),
     # Changed backward passes, weighted activations, permuted features, whole texts.
     *_settings(
@@ -361,7 +360,6 @@ ALIASES: tuple[Alias, ...] = (
         ("XGradCAM", "XGradCam()", ""),
         ("EigenCAM", "EigenCam()", "its sign is fixed by a rule"),
         ("LayerCAM", "LayerCam()", ""),
-        ("FullGrad", "FullGrad('channel')", "biases in every spelling; its terms add up to f(x)"),
     ),
     # innvestigate: its analyzers by name; the presets are composites.
     *_settings(

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torchvision_names  # noqa: F401  before transformers, which asks torchvision
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from torch import Tensor
 import assay
 from assay.methods.base import Method
 
-transformers = pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers", reason="needs the extra 'test'")
 
 DOUBLE = torch.float64
 

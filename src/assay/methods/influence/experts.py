@@ -70,7 +70,7 @@ def expert(
     unit of activation. Errors: InputError for a question behind a layer and for several layers, SettingError
     for an axis that activations do not have.
 
-    >>> import assay
+    >>> import assay, torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
     >>> question = assay.Question(net, torch.ones(2, 3), target=assay.Contrast(0, 1))
     >>> found = expert(question, "1", assay.LineDistribution(steps=8))

@@ -30,7 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from assay.errors import AbilityError, ModelError
-from assay.models.base import finite
+from assay.models.base import all_finite, finite
 
 _NOTHING_BETWEEN = 0.5  # margin from which no place is left between two neighbours
 
@@ -378,7 +378,7 @@ class Watch(TorchDispatchMode):
 
     def _refuse_reading(self, name: str) -> None:
         """Refuses a number that the forward reads off a signal, to go on by it."""
-        if _frame().f_code is finite.__code__:
+        if _frame().f_code in _CHECKS:
             return
         raise self._refusal(f"a number read off the signal{_line()}", self.who)
 
@@ -501,6 +501,9 @@ class Watch(TorchDispatchMode):
 
 
 # What these give does not change within a cell.
+# The check that outputs are numbers reads them, and goes on by nothing that it reads.
+_CHECKS = (finite.__code__, all_finite.__code__)
+
 _CONSTANT = frozenset(_DECISIONS) | _OF_SHAPES
 
 _EXTREMES = _names("amax amin max min")
@@ -529,7 +532,7 @@ def _name(func: Any) -> str:
 
 def _by_finite(name: str) -> bool:
     """Whether the magnitude is asked for by the check that outputs are numbers."""
-    return name == "abs" and _frame().f_code is finite.__code__
+    return name == "abs" and _frame().f_code in _CHECKS
 
 
 def _frame() -> Any:

@@ -90,13 +90,13 @@ class Network(cut.Layered):
                 got=f"{type(module).__name__} with lazy ones",
                 advice="Call it once first.",
             )
-        if any(weights.is_meta for weights in (*module.parameters(), *module.buffers())):
+        first = _first_weights(module)
+        if first is not None and first.is_meta:
             raise ModelError(
                 expected="a model whose weights hold numbers",
                 got=f"{type(module).__name__} with weights on the meta device, which has shapes only",
                 advice="Load them: module.to_empty(device='cpu'), then load_state_dict(...).",
             )
-        first = _first_weights(module)
         if first is not None and device is not None and first.device.type != device.type:
             raise InputError(
                 expected=f"the model on {device}",
