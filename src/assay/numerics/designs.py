@@ -7,6 +7,10 @@ Two constructions from experimental design and quasi-Monte Carlo:
 - scrambled Sobol' sequences (Sobol' 1967; scrambling: Owen 1995), of which only those columns are
   taken that are balanced against each other in pairs (`even_columns`).
 
+Both are linear, and three columns may depend on each other: what two of them do together is then
+taken for an effect of the third, and nothing in the draws tells. `independent_spans` takes columns
+of which no three do, as far as there are such.
+
 To read on: Owen, "Monte Carlo theory, methods and examples", chapters 10, 15 and 17.
 """
 
@@ -36,15 +40,18 @@ _TIMES = np.array([[0, 0, 0, 0], [0, 1, 2, 3], [0, 2, 3, 1], [0, 3, 1, 2]])
 
 _POWERS = range(2, 8)  # arrays of 16 to 16,384 rows: one array is held at once
 
+_PAIR = 2  # columns that a third depends on, where three depend on each other
+
 _SOBOL_SHIFT = 0.5**31  # scrambled points are multiples of 0.5^30, 0 among them: half a step
 
 
 def orthogonal_array(columns: int, power: int, generator: np.random.Generator) -> Integers:
-    """A randomised orthogonal array of strength 2 with 4 levels and 4^power rows: (rows, columns).
+    """A randomised orthogonal array with 4 levels and 4^power rows: (rows, columns).
 
-    Any two columns hold every pair of levels equally often. Rao-Hamming construction over GF(4):
-    rows are all vectors u, a column is u . v for one of the (4^power - 1) / 3 directions v; columns,
-    levels and rows are permuted at random (Owen 1992).
+    Any two columns hold every pair of levels equally often, and any three every triple as far as
+    there are columns for that (`independent_spans`). Rao-Hamming construction over GF(4): rows are
+    all vectors u, a column is u . v for one of the (4^power - 1) / 3 directions v; columns, levels
+    and rows are permuted at random (Owen 1992).
     """
     digits = np.meshgrid(*[np.arange(4)] * power, indexing="ij")
     vectors = np.stack(digits, axis=-1).reshape(-1, power)
@@ -52,7 +59,13 @@ def orthogonal_array(columns: int, power: int, generator: np.random.Generator) -
     # the one that leads with 1.
     first_nonzero = (vectors != 0).argmax(axis=1)[:, None]
     leading = np.take_along_axis(vectors, first_nonzero, axis=1)[:, 0]
-    directions = generator.permutation(vectors[leading == 1])[:columns]
+    candidates = generator.permutation(vectors[leading == 1])
+    # Vectors are numbered by their digits to the base 4, two bits each, so
+    # that sums of vectors are exclusive ors of numbers.
+    place_values = 4 ** np.arange(power)
+    spans = (_TIMES[1:, candidates] @ place_values).T
+    chosen = independent_spans(spans, columns, 2 * power, strength=power)
+    directions = candidates[generator.permutation(chosen)]
     # The scalar product u . v, digit by digit.
     levels = np.zeros((len(vectors), columns), dtype=np.int64)
     for digit in range(power):
@@ -62,15 +75,55 @@ def orthogonal_array(columns: int, power: int, generator: np.random.Generator) -
     return generator.permutation(relabelled[np.arange(columns), levels])
 
 
+def independent_spans(spans: Integers, columns: int, bits: int, strength: int) -> Integers:
+    """The numbers of so many candidates, chosen so that few of them depend on each other.
+
+    A candidate is a column of quarters, linear over GF(2) in the `bits` bits of a row's number. Its
+    three functions (the first bit of the quarter, the second, their sum) are a row of `spans`, as
+    bit masks. Where functions of t columns sum to zero, what t - 1 of them do together is taken for
+    an effect of the last. Without such a sum of t columns or fewer the strength is t: any t columns
+    hold every combination of quarters equally often (Bose 1947).
+
+    Greedy: each time the candidate that takes the most columns of those before it to depend on, or
+    at least `strength` of them, the first among equals. Once none takes three columns, those that
+    share no function with another follow in turn, and then the rest.
+    """
+    functions = np.arange(1 << bits)
+    # How many of the chosen columns it takes to sum up to a function.
+    taken = np.full(1 << bits, bits + 1, dtype=np.int8)
+    taken[0] = 0
+    chosen: list[int] = []
+    while len(chosen) < min(columns, len(spans)):
+        takes = taken[spans].min(axis=1).clip(max=strength)
+        best = int(takes.argmax())
+        if takes[best] <= _PAIR:
+            break
+        chosen.append(best)
+        sums = [taken[functions ^ one] for one in spans[best]]
+        taken = np.minimum(taken, np.minimum.reduce(sums) + 1)
+    left = np.setdiff1d(np.arange(len(spans)), chosen)
+    # No two share a function: three columns may depend on each other.
+    used = {0, *spans[chosen].ravel().tolist()}
+    shared: list[int] = []
+    for candidate, span in zip(left.tolist(), spans[left].tolist()):
+        if used.isdisjoint(span):
+            chosen.append(candidate)
+            used.update(span)
+        else:
+            shared.append(candidate)
+    return np.array((chosen + shared)[:columns])
+
+
 def uniforms(
     rows: int, columns: int, generator: np.random.Generator, design: Draw
 ) -> tuple[Floats, Integers | None]:
     """Numbers in (0, 1), (rows, columns), and the strata they were drawn from, where there are any.
 
     "orthogonal" draws from orthogonal arrays filled up to Latin hypercubes (Tang 1993, Owen 1992):
-    main effects add no error to each other. Too few rows for one array leave a plain Latin
-    hypercube. "sobol" takes the first points of a scrambled Sobol' sequence (Owen 1995), which
-    leaves less error, and none that its own spread would tell.
+    main effects add no error to each other, nor do pairs of columns to a third while the columns
+    are few (6 among 64 rows, 10 among 256, 24 among 1,024, 60 among 4,096). Too few rows for one
+    array leave a plain Latin hypercube. "sobol" takes the first points of a scrambled Sobol'
+    sequence (Owen 1995), which leaves less error, and none that its own spread would tell.
     """
     if design == "independent":
         return generator.random((rows, columns)), None
@@ -122,12 +175,12 @@ def _sobol(rows: int, columns: int, generator: np.random.Generator) -> Floats:
 @lru_cache(maxsize=32)
 def even_columns(columns: int, power: int) -> NDArray[np.int64]:
     """Columns of the Sobol' sequence of which every two hold every pair of quarters equally among
-    2^power points.
+    2^power points, and every three every triple, as far as there are such.
 
     Neighbours in the sequence often share their first digits at such lengths, and could not be told
     apart. Digits are linear over GF(2) in those of a point's number, so that two columns are even
-    if no digit, or sum of digits, of one is one of the other. Where there are too few, the next
-    ones follow.
+    if no digit, or sum of digits, of one is one of the other, and three if no such sum of two is
+    one of the third (`independent_spans`). Where there are too few, the next ones follow.
     """
     from scipy.stats.qmc import Sobol
 
@@ -145,16 +198,5 @@ def even_columns(columns: int, power: int) -> NDArray[np.int64]:
     place_values = 1 << np.arange(power)
     high = place_values @ (quarters >> 1)
     low = place_values @ (quarters & 1)
-    functions = zip(high.tolist(), low.tolist(), (high ^ low).tolist())
-    taken: set[int] = {0}
-    even: list[int] = []
-    uneven: list[int] = []
-    # Greedy: a column joins if it shares no digit, or sum of both, with any
-    # before.
-    for column, digits in enumerate(functions):
-        if taken.isdisjoint(digits):
-            even.append(column)
-            taken.update(digits)
-        else:
-            uneven.append(column)
-    return np.array((even + uneven)[:columns])
+    spans = np.stack([high, low, high ^ low], axis=1)
+    return independent_spans(spans, columns, power, strength=3)

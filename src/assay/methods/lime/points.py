@@ -51,8 +51,8 @@ class Gaussian(Neighbourhood):
         samples: points, and so evaluations per input.
         columns: which columns move, by number or name; all by default. The others get 0.
         width: of the kernel exp(-|e|^2 / (2 width^2)), in scales; without one, draws count alike.
-        design: "orthogonal" is honest about its error, "sobol" has less than it can state,
-            "independent" is plain chance.
+        design: "orthogonal" has at most the error it states, on average over seeds, "sobol" less
+            than it can state, "independent" is plain chance.
     """
 
     scale: float | tuple[float, ...] = 1.0

@@ -61,9 +61,10 @@ class Quartiles(Neighbourhood):
         samples: points, and so evaluations for all inputs with the same target; 5,000 as in the
             original.
         width: of the kernel, in units of D; 0.75 sqrt(columns) by default, as in the original.
-        design: "orthogonal" by default, whose error the draws themselves can tell. "sobol" has
-            about half of it, and standard errors that are too large, unless a proxy states them;
-            it is a proxy's default. "independent" is plain chance.
+        design: "orthogonal" by default, with no more error than the draws themselves tell, on
+            average over seeds. "sobol" has about half of it, and standard errors that are too
+            large, unless a proxy states them; it is a proxy's default. "independent" is plain
+            chance.
         categorical: which columns hold categories, by number or name, besides those that a frame
             has as such (text, `category`, bool, object): numbers that only name something.
         parts: into how many bins of equal frequency numbers are cut; 10 cuts them at their deciles.
