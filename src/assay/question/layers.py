@@ -8,6 +8,7 @@ side by side, as several inputs do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, final
@@ -17,17 +18,21 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from assay import engine
-from assay.errors import AbilityError, InputError
+from assay.errors import AbilityError, AssayError, InputError
 from assay.features.partition import Features
-from assay.inputs.layout import Rows
+from assay.inputs.layout import Layout, Rows
 from assay.inputs.tensors import TensorLayout
-from assay.models.base import ABSENT, digest
-from assay.models.failures import Asked, told
+from assay.models.base import ABSENT, digest, finite
+from assay.models.failures import Asked, slopes_refusal, told
 from assay.models.identity import identity
 from assay.models.networks.layers import After, names_of
-from assay.question.evaluation import Evaluation, replacement_bytes
+from assay.question.consistency import check_alone, check_same
+from assay.question.evaluation import Alone, Evaluation, replacement_bytes
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.targets import Target
+
+
+_CLEAN = "on the clean inputs"
 
 
 class Before(Protocol):
@@ -62,6 +67,131 @@ class Image:
     activations: Tensor
     velocities: Tensor
     carried: dict[str, Tensor]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Passing:
+    """What inputs pass at a layer: activations (n, units), slopes of the target at them where they
+    were asked for, and how both lie in a row.
+    """
+
+    layout: Layout
+    activations: Tensor
+    slopes: Tensor | None
+
+
+@final
+class LayerPass:
+    """One forward of the inputs that keeps what passes a layer, and takes the target's slopes there.
+
+    What was chosen on the way, and its values, serve whoever asks for the prediction.
+
+    Settings:
+        source: the inputs, bound to the network.
+        rest: the network, cut at the layer.
+        layout: how activations lie in a row.
+        choose: the target of inputs `owners` (r,), chosen on their outputs.
+        slopes: whether slopes are taken.
+    """
+
+    def __init__(
+        self,
+        source: Evaluation,
+        rest: After,
+        layout: TensorLayout,
+        choose: Callable[[Tensor, Tensor], Target],
+        slopes: bool,
+    ) -> None:
+        self._source = source
+        self._rest = rest
+        self._layout = layout
+        self._choose = choose
+        self._with_slopes = slopes
+        self._activations: list[Tensor] = []
+        self._slopes: list[Tensor] = []
+        self._targets: list[Target] = []
+        self._scores: list[Tensor] = []
+        self.outputs_each = 0
+
+    def run(self, alone: Alone) -> Passing:
+        """What the inputs pass; their outputs are those of `alone`, or refused."""
+        source = self._source
+        n = len(source.x)
+        met: list[int] = []
+
+        def work(start: int, stop: int, memory: int) -> None:
+            met.extend(self._chunk(torch.arange(start, stop, device=source.x.device), memory, alone))
+
+        with source.model.session(slopes=self._with_slopes):
+            chunks = source.model.pace(f"past {self._rest.layer} of {source.layout.shapes}")
+            chunks = chunks.sized(source.layout.elements, total=n)
+            engine.run(n, work, chunks, source.model.name)
+        if not met:
+            self._compare_plainly()
+        slopes = torch.cat(self._slopes) if self._with_slopes else None
+        return Passing(self._layout, torch.cat(self._activations), slopes)
+
+    @property
+    def target(self) -> Target:
+        """One target for all inputs: chunks have chosen for their own."""
+        first, *others = self._targets
+        return first.joined(others)
+
+    @property
+    def scores(self) -> Tensor:
+        """The target on the clean inputs (n,)."""
+        return torch.cat(self._scores)
+
+    def _chunk(self, owners: Tensor, memory: int, alone: Alone) -> list[int]:
+        """Asks a chunk; gives the inputs whose answers were compared with those alone."""
+        source = self._source
+        asked = source.asked(source.x[owners], owners, _CLEAN)
+        with told(asked):
+            leaves, outputs = self._rest.passed(
+                asked.rows, asked.context, memory, slopes=self._with_slopes
+            )
+        check_shapes(self._layout, leaves, self._rest.name)
+        outputs = finite(outputs, source.model.name, _CLEAN)
+        met = check_alone(source, owners, outputs.detach(), alone)
+        target = self._choose(owners, outputs.detach())
+        rows = torch.arange(len(owners), device=owners.device)
+        scores = target.score(outputs, rows)
+        slopes = self._slopes_of(scores, outputs, leaves, asked) if self._with_slopes else None
+        engine.count(len(owners), backward=self._with_slopes)
+        # Last of all: a chunk that runs out of memory is asked again.
+        self.outputs_each = math.prod(outputs.shape[1:])
+        self._targets.append(target)
+        self._scores.append(scores.detach().clone())
+        self._activations.append(self._layout.flatten(tuple(leaf.detach() for leaf in leaves)))
+        if slopes is not None:
+            self._slopes.append(self._layout.flatten(slopes))
+        return met
+
+    def _slopes_of(
+        self, scores: Tensor, outputs: Tensor, leaves: Rows, asked: Asked
+    ) -> tuple[Tensor, ...]:
+        if not scores.requires_grad:
+            raise self._source._without_graph(outputs)
+        try:
+            # Rows do not influence each other, so the slope of the sum is the slope of each row.
+            return torch.autograd.grad(
+                scores.sum(), leaves, allow_unused=True, materialize_grads=True
+            )
+        except Exception as error:
+            # The engine answers this one with smaller chunks.
+            if isinstance(error, AssayError) or engine.out_of_memory(error):
+                raise
+            raise slopes_refusal(error, asked) from error
+
+    def _compare_plainly(self) -> None:
+        """Compares the first input with what the network says of it by itself, without slopes."""
+        source, target, scores = self._source, self.target, self.scores
+
+        def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            check_same(source, target.score(outputs, owners), scores[owners])
+
+        source.outputs(1, lambda numbers: (source.x[numbers], numbers), use, _CLEAN)
 
 
 @final
@@ -213,10 +343,15 @@ class BehindLayer:
         return torch.cat(activations), [torch.cat(pieces) for pieces in zip(*carried)]
 
     def _check_shapes(self, layers: Rows) -> None:
-        shapes = tuple(tuple(layer.shape[1:]) for layer in layers)
-        if shapes != self.layout.shapes:
-            raise AbilityError(
-                expected=f"activations of shape {self.layout.describe()} {self.model.name}",
-                got=" and ".join(map(str, shapes)),
-                advice="Cut at a layer whose activation does not depend on the inputs beside it.",
-            )
+        check_shapes(self.layout, layers, self.model.name)
+
+
+def check_shapes(layout: TensorLayout, layers: Rows, who: str) -> None:
+    """Refuses activations of another shape than was learnt of two inputs."""
+    shapes = tuple(tuple(layer.shape[1:]) for layer in layers)
+    if shapes != layout.shapes:
+        raise AbilityError(
+            expected=f"activations of shape {layout.describe()} {who}",
+            got=" and ".join(map(str, shapes)),
+            advice="Cut at a layer whose activation does not depend on the inputs beside it.",
+        )

@@ -16,7 +16,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 from assay.features.elements import Elements
 from assay.features.partition import Features
 from assay.inputs.layout import Context
@@ -27,8 +27,8 @@ from assay.models.networks.layers import After, Through
 from assay.models.wrapping import wrap
 from assay.question.arguments import mask_of
 from assay.question.derivations import Derivations
-from assay.question.evaluation import Evaluation
-from assay.question.layers import BehindLayer
+from assay.question.evaluation import Evaluation, finite_scores
+from assay.question.layers import BehindLayer, LayerPass, Passing
 from assay.question.validation import (
     admitting,
     arrays_of,
@@ -244,6 +244,64 @@ class Question(Derivations):
         return behind
 
     @torch.inference_mode(False)
+    def passing(self, layer: Any, *, slopes: bool) -> Passing:
+        """The activations that the inputs pass at a layer, with the target's slopes at them: those
+        of `after(layer)`, from one forward of the network itself.
+
+        What is chosen on the clean inputs, and predicted of them, comes from it as well where it has
+        not been asked before. Kept until it is asked for: the second call takes it along. Behind a
+        layer the activations are the inputs. Cost: one row forward for each input, and one backward
+        behind the layer.
+        """
+        if self._passing is not None and self._passing[0] == (layer, slopes):
+            kept = self._passing[1]
+            self._passing = None
+            return kept
+        if self.is_behind_layer:
+            return Passing(self.layout, self.x, self.slope() if slopes else None)
+        self._check_rows_independent()
+        rest = self._evaluation.model.cut_after(layer)
+        layout = self._layout_by_hooks(rest)
+        if layout is None:
+            return self.after(layer).passing(layer, slopes=slopes)
+        return self._pass(rest, layout, slopes)
+
+    def keep_passing(self, layer: Any, *, slopes: bool) -> None:
+        """Asks what inputs pass at a layer before anything else is asked of them, for whoever asks
+        for it next, so that one forward tells both it and the prediction.
+        """
+        if self._prediction is None and not self.is_behind_layer:
+            self._passing = (layer, slopes), self.passing(layer, slopes=slopes)
+
+    def _layout_by_hooks(self, rest: After) -> TensorLayout | None:
+        """How activations lie in a row where a hook can exchange them for leaves; else None."""
+        try:
+            layout = self._layout_behind(rest, captured=False)
+        except AssayError:
+            # A graph may be cut where the network's own forward refuses the exchange, or refuses.
+            return None
+        numbers = all(dtype.is_floating_point for dtype in layout.dtypes)
+        return None if rest.is_common or not numbers else layout
+
+    def _pass(self, rest: After, layout: TensorLayout, slopes: bool) -> Passing:
+        self._check_weights()
+        fixed = self._fixed_target
+
+        def choose(owners: Tensor, outputs: Tensor) -> Target:
+            if fixed is not None:
+                return fixed.take(owners)
+            return self.target.take(owners).choose(outputs)
+
+        layer_pass = LayerPass(self._evaluation, rest, layout, choose, slopes)
+        passing = layer_pass.run(self._alone)
+        if self._prediction is None:
+            scores = finite_scores(layer_pass.scores, self.target, "on the clean inputs")
+            self._known = replace(self._known, count=layer_pass.outputs_each)
+            self._fixed_target = layer_pass.target
+            self._prediction = self._evaluation.to_result_precision(scores, scores.dtype)
+        return passing
+
+    @torch.inference_mode(False)
     def through(self, layer: Any, unit: Any, output: Part | None = None) -> Question:
         """The same question, whose slopes pass through one unit of a layer alone.
 
@@ -278,8 +336,10 @@ class Question(Derivations):
         through.notes = (*self.notes, rest.how)
         return through
 
-    def _layout_behind(self, rest: After) -> TensorLayout:
-        """How activations behind a layer lie in a row, learnt from two inputs."""
+    def _layout_behind(self, rest: After, *, captured: bool = True) -> TensorLayout:
+        """How activations behind a layer lie in a row, learnt from two inputs; `captured` if the
+        rest of the network is to be asked alone.
+        """
         source = self._evaluation
         rows = torch.arange(min(self.n, 2), device=self.x.device)
         # One input serves as two, so that what only looks as if it had rows is found out.
@@ -292,12 +352,9 @@ class Question(Derivations):
                 for some in (rows, *rows.split(1))
             )
             # Two rows also tell whether the network can be captured as a graph.
-            rest.capture(*two)
-            rest.check_apart(*two)
-            layers = rest.learn(two, each)
-        shapes = tuple(tuple(activation.shape[1:]) for activation in layers)
-        dtypes = tuple(activation.dtype for activation in layers)
-        return TensorLayout(shapes, dtypes, layers[0].device)
+            layers = rest.study(two, each, captured=captured)
+        shapes, dtypes, devices = zip(*layers)
+        return TensorLayout(shapes, dtypes, devices[0])
 
     def __repr__(self) -> str:
         inputs = f"{self.n} inputs of shape {self.layout.describe()}"

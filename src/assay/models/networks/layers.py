@@ -46,6 +46,8 @@ class Layered(Model):
     called: nn.Module
     """The module without a compiler around it: hooks are heard by it alone."""
     output: Callable[[Any], Any]
+    learnt: dict[Any, Any]
+    """What was learnt of the module as it is now; a session that finds it changed forgets it."""
 
     @abstractmethod
     def start_afresh(self) -> None:
@@ -53,6 +55,15 @@ class Layered(Model):
 
     def last_layer_with_places(self, rows: Rows, context: Mapping[str, Any]) -> str:
         self.require(Ability.LAYERS, "layers with places")
+        known = ("last layer with places", *described(rows))
+        if not context and known in self.learnt:
+            return str(self.learnt[known])
+        name = self._last_layer_with_places(rows, context)
+        if not context:
+            self.learnt[known] = name
+        return name
+
+    def _last_layer_with_places(self, rows: Rows, context: Mapping[str, Any]) -> str:
         self.start_afresh()
         calls: list[str] = []
         times: Counter[str] = Counter()
@@ -112,6 +123,14 @@ class Layered(Model):
     @abstractmethod
     def ask_one_by_one(self) -> None:
         """From now on every row is asked alone, see `decisions`."""
+
+
+def described(rows: Rows) -> tuple[Any, ...]:
+    """What tells rows of one kind from those of another, whatever numbers are in them."""
+    return tuple(
+        (tuple(row.shape), row.dtype, row.device) if isinstance(row, Tensor) else type(row)
+        for row in rows
+    )
 
 
 def in_format(model: Model, memory_format: int, forward: Callable[[int], Any]) -> Any:
@@ -322,6 +341,50 @@ class After(_Cut):
         """Whether the layer's output is one tensor, behind which a graph can be split."""
         return len(self.places) == 1 and not self.places[0].path
 
+    def study(
+        self, two: Sample, each: Sequence[Sample], *, captured: bool
+    ) -> tuple[tuple[tuple[int, ...], torch.dtype, torch.device], ...]:
+        """Learns from two inputs, and from each of them alone, what the layers give for an input:
+        shape, number type and device of each; `captured` if the rest may be asked alone.
+
+        The network remembers it for inputs of this kind, as long as it is what it was. A graph that
+        is remembered answers the two like the network, or the network is captured anew.
+        """
+        rows, context = two
+        known = ("at", self.places, captured, *described(rows))
+        if not context and known in self.network.learnt:
+            self.split, self._common, layers = self.network.learnt.pop(known)
+            if self.split is None or self._still_answers(rows):
+                self.network.learnt[known] = (self.split, self._common, layers)
+                return tuple(layers)
+            self.split = None
+        if captured:
+            self.capture(*two)
+        self.check_apart(*two)
+        given = self.learn(two, each)
+        layers = tuple((tuple(layer.shape[1:]), layer.dtype, layer.device) for layer in given)
+        # What could not be captured may be, of other inputs.
+        if not context and (self.split is not None or not captured):
+            self.network.learnt[known] = (self.split, self._common, layers)
+        return layers
+
+    def _still_answers(self, rows: Rows) -> bool:
+        """Whether the graph answers like the network, which may read what no session sees."""
+        try:
+            layers, carried = self.before(rows, {})
+            ours = self.call(layers, names_of(carried))
+        except Exception as error:
+            # A graph that has become another may raise anything.
+            if out_of_memory(error):
+                raise
+            return False
+        return graph.agree(ours, self.network.call(graph.copies(rows), {}))
+
+    @property
+    def is_common(self) -> bool:
+        """Whether a layer gives one activation for all inputs."""
+        return any(self._common)
+
     def capture(self, sample: Rows, context: Mapping[str, Any]) -> None:
         """Tries to capture the network as a graph, on a sample of rows."""
         if not context and self._captured_whole:
@@ -430,6 +493,41 @@ class After(_Cut):
             self.network.called(*graph.copies(rows), **context)
         self._check_called(list(map(len, passed)))
         return [activation for (activation,) in passed]
+
+    def passed(
+        self, rows: Rows, context: Mapping[str, Any], memory_format: int, *, slopes: bool
+    ) -> tuple[Rows, Tensor]:
+        """One forward of inputs (of a session with slopes, where those are asked): the activations
+        that it passes, as leaves that slopes are taken at, and the outputs.
+
+        What skips past the layer, and what lies before it, is no part of the slopes.
+        """
+        parts: tuple[Rows, Tensor] = in_format(
+            self.network,
+            memory_format,
+            lambda tried: self._passed(arranged(rows, tried), context, slopes),
+        )
+        return parts
+
+    def _passed(
+        self, rows: Rows, context: Mapping[str, Any], slopes: bool
+    ) -> tuple[Rows, Tensor]:
+        self.network.start_afresh()
+        n = len(rows[0])
+        leaves: list[list[Tensor]] = [[] for _ in self.places]
+
+        def exchange(number: int, output: Any) -> Any:
+            place = self.places[number]
+            given = place.check_rows(place.find(output, n), n)
+            leaf = given.detach().clone().requires_grad_(slopes)
+            leaves[number].append(leaf)
+            # A copy goes on: what follows may write on it.
+            return place.replaced(output, leaf.clone())
+
+        with _hooked(self.network.plain, self.places, exchange):
+            outputs = self.network.output(self.network.called(*graph.copies(rows), **context))
+        self._check_called(list(map(len, leaves)))
+        return tuple(leaf for (leaf,) in leaves), checked(outputs, n, self.network.name)
 
     def check_apart(self, sample: Rows, context: Mapping[str, Any]) -> None:
         """Refuses layers of which one lies behind another: exchanged, it would hide the first."""
