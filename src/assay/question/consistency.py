@@ -294,3 +294,22 @@ def check_ends(
                     "wrap(model, batch_size=1)."
                 ),
             )
+
+
+def ask_alone(evaluation: Evaluation, number: int) -> Alone | None:
+    """What a network says of one input alone, for one whose rows were checked before as it is now:
+    its company is compared with it. None where it draws, which is checked anew.
+    """
+    owners = torch.tensor([number], device=evaluation.x.device)
+    asked = evaluation.asked(evaluation.x[owners], owners, _CLEAN)
+    generators = Generators()
+    with torch.no_grad(), told(asked):
+        outputs = evaluation.model.call(asked.rows, asked.context).detach().clone()
+    return None if generators.moved else Alone({number: outputs})
+
+
+def check_target(
+    evaluation: Evaluation, target: Target, owners: Tensor, outputs: Tensor
+) -> None:
+    """Refuses a target whose score of a row depends on the rows beside it, by two of some outputs."""
+    _check_target(evaluation, target, owners[:2], list(outputs[:2].split(1)))

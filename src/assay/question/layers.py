@@ -25,14 +25,16 @@ from assay.inputs.tensors import TensorLayout
 from assay.models.base import ABSENT, digest, finite
 from assay.models.failures import Asked, slopes_refusal, told
 from assay.models.identity import identity
-from assay.models.networks.layers import After, names_of
-from assay.question.consistency import check_alone, check_same
+from assay.models.networks.layers import After, Layers, names_of
+from assay.question.consistency import ask_alone, check_alone, check_same, check_target
 from assay.question.evaluation import Alone, Evaluation, replacement_bytes
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.targets import Target
 
 
 _CLEAN = "on the clean inputs"
+_MET = 2  # inputs whose outputs are kept beside their activations
+_ASKED_ALONE = 2  # the input that is compared alone: where rows run on, it has rows before it
 
 
 class Before(Protocol):
@@ -72,65 +74,126 @@ class Image:
 @final
 @dataclass(frozen=True, eq=False)
 class Passing:
-    """What inputs pass at a layer: activations (n, units), slopes of the target at them where they
-    were asked for, and how both lie in a row.
+    """What inputs pass at a layer.
+
+    Settings:
+        layout: how activations lie in a row.
+        activations: those of the inputs (n, units).
+        slopes: the target's, at them, where they were asked for.
+        absent: those of the one absent input (1, units), where it was asked beside them.
+        outputs: what the network says of some inputs, from the first (r, ...).
     """
 
     layout: Layout
     activations: Tensor
     slopes: Tensor | None
+    absent: Tensor | None = None
+    outputs: Tensor | None = None
+
+    def take(self, rows: Tensor) -> Passing:
+        """Those of some inputs."""
+        slopes = None if self.slopes is None else self.slopes[rows]
+        return Passing(self.layout, self.activations[rows], slopes, self.absent)
+
+    @property
+    def met(self) -> tuple[Rows, Tensor] | None:
+        """The activations of some inputs as the network has them, and its outputs."""
+        if self.outputs is None:
+            return None
+        return self.layout.fold(self.activations[: len(self.outputs)]), self.outputs
 
 
 @final
 class LayerPass:
     """One forward of the inputs that keeps what passes a layer, and takes the target's slopes there.
 
-    What was chosen on the way, and its values, serve whoever asks for the prediction.
+    What was chosen on the way, its values, and those of the absent input serve whoever asks for them.
 
     Settings:
         source: the inputs, bound to the network.
         rest: the network, cut at the layer.
-        layout: how activations lie in a row.
-        choose: the target of inputs `owners` (r,), chosen on their outputs.
+        target: what is explained, chosen on the outputs where it is not `fixed`.
+        fixed: whether it is.
         slopes: whether slopes are taken.
+        absent: whether one absent input, the same for all, is asked beside them.
     """
+
+    _layout: TensorLayout
 
     def __init__(
         self,
         source: Evaluation,
         rest: After,
-        layout: TensorLayout,
-        choose: Callable[[Tensor, Tensor], Target],
+        target: Target,
+        *,
+        fixed: bool,
         slopes: bool,
+        absent: bool,
     ) -> None:
         self._source = source
         self._rest = rest
-        self._layout = layout
-        self._choose = choose
+        self._explained = target
+        self._is_fixed = fixed
         self._with_slopes = slopes
+        self._with_absent = absent
+        self._checks_target = False
         self._activations: list[Tensor] = []
         self._slopes: list[Tensor] = []
         self._targets: list[Target] = []
         self._scores: list[Tensor] = []
+        self._met: list[int] = []
+        self._absent: Tensor | None = None
+        self._absent_activations: Tensor | None = None
+        self._outputs: Tensor | None = None
         self.outputs_each = 0
 
-    def run(self, alone: Alone) -> Passing:
-        """What the inputs pass; their outputs are those of `alone`, or refused."""
+    def run(self, layout: TensorLayout, alone: Alone) -> Passing:
+        """What the inputs pass; what was said of some of them alone is compared with what is said
+        in company.
+        """
+        with self._source.model.session(slopes=self._with_slopes):
+            passing = self._asked(layout, alone)
+        if not self._met:
+            self._compare_plainly()
+        return passing
+
+    def run_as_learnt(self) -> tuple[Passing, Alone] | None:
+        """The same of a network that has not changed since its rows were checked and this layer was
+        learnt: one input is asked alone, and compared. None where there is more to check.
+        """
         source = self._source
         n = len(source.x)
-        met: list[int] = []
+        # Two rows that are alike hide an influence of one on the other.
+        if n < 3 or source.most_rows is not None or torch.equal(source.x[0], source.x[_ASKED_ALONE]):
+            return None
+        rows, context = source.sample()
+        if context:
+            return None
+        with source.model.session(slopes=self._with_slopes):
+            layers = self._rest.known_layers(rows)
+            if layers is None or self._rest.is_common:
+                return None
+            self._checks_target = not self._is_fixed
+            alone = ask_alone(source, _ASKED_ALONE)
+            if alone is None:
+                return None
+            return self._asked(layout_of(layers), alone), alone
+
+    def _asked(self, layout: TensorLayout, alone: Alone) -> Passing:
+        source = self._source
+        self._layout = layout
+        n = len(source.x)
 
         def work(start: int, stop: int, memory: int) -> None:
-            met.extend(self._chunk(torch.arange(start, stop, device=source.x.device), memory, alone))
+            self._chunk(torch.arange(start, stop, device=source.x.device), memory, alone)
 
-        with source.model.session(slopes=self._with_slopes):
-            chunks = source.model.pace(f"past {self._rest.layer} of {source.layout.shapes}")
-            chunks = chunks.sized(source.layout.elements, total=n)
-            engine.run(n, work, chunks, source.model.name)
-        if not met:
-            self._compare_plainly()
+        chunks = source.model.pace(f"past {self._rest.layer} of {source.layout.shapes}")
+        chunks = chunks.sized(source.layout.elements, total=n)
+        engine.run(n, work, chunks, source.model.name)
         slopes = torch.cat(self._slopes) if self._with_slopes else None
-        return Passing(self._layout, torch.cat(self._activations), slopes)
+        return Passing(
+            layout, torch.cat(self._activations), slopes, self._absent_activations, self._outputs
+        )
 
     @property
     def target(self) -> Target:
@@ -143,30 +206,57 @@ class LayerPass:
         """The target on the clean inputs (n,)."""
         return torch.cat(self._scores)
 
-    def _chunk(self, owners: Tensor, memory: int, alone: Alone) -> list[int]:
-        """Asks a chunk; gives the inputs whose answers were compared with those alone."""
+    @property
+    def absent_scores(self) -> Tensor | None:
+        """The target with everything removed (n,), where it was asked."""
+        if self._absent is None:
+            return None
+        n = len(self._source.x)
+        everyone = torch.arange(n, device=self._source.x.device)
+        return self.target.score(self._absent.expand(n, *self._absent.shape[1:]), everyone)
+
+    def _chunk(self, owners: Tensor, memory: int, alone: Alone) -> None:
         source = self._source
-        asked = source.asked(source.x[owners], owners, _CLEAN)
+        rows = source.x[owners]
+        count = len(rows)
+        is_last = int(owners[-1]) == len(source.x) - 1
+        if is_last and self._with_absent:
+            first = torch.zeros_like(owners[:1])
+            rows = torch.cat([rows, source.removed_rows(first, first)])
+        asked = source.asked(rows, owners, _CLEAN)
         with told(asked):
             leaves, outputs = self._rest.passed(
                 asked.rows, asked.context, memory, slopes=self._with_slopes
             )
         check_shapes(self._layout, leaves, self._rest.name)
-        outputs = finite(outputs, source.model.name, _CLEAN)
+        absent = outputs[count:].detach()
+        outputs = finite(outputs[:count], source.model.name, _CLEAN)
+        finite(absent, source.model.name, ABSENT)
         met = check_alone(source, owners, outputs.detach(), alone)
-        target = self._choose(owners, outputs.detach())
-        rows = torch.arange(len(owners), device=owners.device)
-        scores = target.score(outputs, rows)
+        target = self._explained.take(owners)
+        if self._checks_target:
+            check_target(source, self._explained, owners, outputs.detach())
+        if not self._is_fixed:
+            target = target.choose(outputs.detach())
+        scores = target.score(outputs, torch.arange(count, device=owners.device))
         slopes = self._slopes_of(scores, outputs, leaves, asked) if self._with_slopes else None
-        engine.count(len(owners), backward=self._with_slopes)
+        engine.count(count, backward=self._with_slopes)
+        engine.count(len(absent))
         # Last of all: a chunk that runs out of memory is asked again.
         self.outputs_each = math.prod(outputs.shape[1:])
+        if len(absent):
+            self._absent = absent.clone()
+            rest = tuple(leaf.detach()[count:] for leaf in leaves)
+            self._absent_activations = self._layout.flatten(rest)
+        if self._outputs is None:
+            self._outputs = outputs[:_MET].detach().clone()
+        self._met += met
         self._targets.append(target)
         self._scores.append(scores.detach().clone())
-        self._activations.append(self._layout.flatten(tuple(leaf.detach() for leaf in leaves)))
+        activations = tuple(leaf.detach()[:count] for leaf in leaves)
+        self._activations.append(self._layout.flatten(activations))
         if slopes is not None:
-            self._slopes.append(self._layout.flatten(slopes))
-        return met
+            self._slopes.append(self._layout.flatten(tuple(one[:count] for one in slopes)))
 
     def _slopes_of(
         self, scores: Tensor, outputs: Tensor, leaves: Rows, asked: Asked
@@ -208,6 +298,8 @@ class BehindLayer:
     features: Features
     removal: Removal | None = None
     """What stands in for absent activations; those of the absent input where nothing is said."""
+    passed: Passing | None = None
+    """What inputs were found to pass at the layer, where they were asked before."""
 
     @property
     def replacements(self) -> int | None:
@@ -216,7 +308,8 @@ class BehindLayer:
 
     def take(self, rows: Tensor) -> BehindLayer:
         """The same for some of the inputs."""
-        return replace(self, before=self.before.take(rows))
+        passed = None if self.passed is None else self.passed.take(rows)
+        return replace(self, before=self.before.take(rows), passed=passed)
 
     def identities(self) -> Tensor:
         """An activation keeps the identity of the input that it came from."""
@@ -236,13 +329,21 @@ class BehindLayer:
         """The inputs' activations, what travels beside them, and the activations of what is absent."""
         source = self.before._evaluation
         n = len(source.x)
-        x, carried = self._activations(n, lambda numbers: (source.x[numbers], numbers))
+        passed = self.passed if self.model.carries_nothing else None
+        if passed is None:
+            x, carried = self._activations(n, lambda numbers: (source.x[numbers], numbers))
+        else:
+            x, carried = passed.activations, []
+        if passed is None or passed.absent is None:
+            absent = self._absent(x)
+        else:
+            absent = FixedAbsent(passed.absent.view(1, 1, self.layout.elements))
         return Evaluation(
             model=self.model,
             layout=self.layout,
             x=x,
             partition=self.features.bind_behind(self.layout, x, source.partition, source.layout),
-            absent=self._absent(x),
+            absent=absent,
             aligned={**source.aligned, **names_of(carried)},
             shared=source.shared,
         )
@@ -344,6 +445,12 @@ class BehindLayer:
 
     def _check_shapes(self, layers: Rows) -> None:
         check_shapes(self.layout, layers, self.model.name)
+
+
+def layout_of(layers: Layers) -> TensorLayout:
+    """How activations lie in a row."""
+    shapes, dtypes, devices = zip(*layers)
+    return TensorLayout(shapes, dtypes, devices[0])
 
 
 def check_shapes(layout: TensorLayout, layers: Rows, who: str) -> None:

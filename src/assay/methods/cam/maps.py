@@ -53,7 +53,7 @@ class Layer:
     @property
     def question(self) -> Question:
         """The question behind the layer, whose inputs are the activations."""
-        return self.whole if self.whole.is_behind_layer else self.whole.after(self.name)
+        return self.whole.behind_passing(self.name, self.passing)
 
     def unfolded(self, rows: Tensor) -> Tensor:
         """Rows of activations or of slopes as (n, channels, *places)."""

@@ -157,6 +157,10 @@ Sample: TypeAlias = tuple[Rows, Mapping[str, Any]]
 """Some inputs and their context, as a network takes them."""
 
 
+Layers: TypeAlias = tuple[tuple[tuple[int, ...], torch.dtype, torch.device], ...]
+"""What layers give for one input, each: shape, number type and device."""
+
+
 class _Reached(Exception):
     """Stops a forward at the layer that was asked for."""
 
@@ -342,19 +346,27 @@ class After(_Cut):
         return len(self.places) == 1 and not self.places[0].path
 
     def study(
-        self, two: Sample, each: Sequence[Sample], *, captured: bool
-    ) -> tuple[tuple[tuple[int, ...], torch.dtype, torch.device], ...]:
+        self,
+        two: Sample,
+        each: Sequence[Sample],
+        *,
+        captured: bool,
+        met: tuple[Rows, Tensor] | None = None,
+    ) -> Layers:
         """Learns from two inputs, and from each of them alone, what the layers give for an input:
         shape, number type and device of each; `captured` if the rest may be asked alone.
 
         The network remembers it for inputs of this kind, as long as it is what it was. A graph that
-        is remembered answers the two like the network, or the network is captured anew.
+        is remembered answers like the network, or the network is captured anew: from the activations
+        of some inputs to their outputs where these were `met`, else from the two inputs.
         """
         rows, context = two
-        known = ("at", self.places, captured, *described(rows))
+        # Two rows that are alike show less.
+        alike = all(torch.equal(row[:1], row[1:]) for row in rows)
+        known = self._known(rows, captured, alike)
         if not context and known in self.network.learnt:
             self.split, self._common, layers = self.network.learnt.pop(known)
-            if self.split is None or self._still_answers(rows):
+            if self.split is None or self._still_answers(rows, met):
                 self.network.learnt[known] = (self.split, self._common, layers)
                 return tuple(layers)
             self.split = None
@@ -368,9 +380,30 @@ class After(_Cut):
             self.network.learnt[known] = (self.split, self._common, layers)
         return layers
 
-    def _still_answers(self, rows: Rows) -> bool:
+    def _known(self, rows: Rows, captured: bool, alike: bool) -> tuple[Any, ...]:
+        """Under which name the network remembers what was learnt of this layer, of such inputs."""
+        return "at", self.places, captured, alike, *described(tuple(row[:1] for row in rows))
+
+    def known_layers(self, rows: Rows) -> Layers | None:
+        """What the layers give for an input, where that was learnt of such inputs before, and of
+        all that the network answers, that rows do not influence each other.
+        """
+        learnt = self.network.learnt
+        if ("apart", *described(rows)) not in learnt:
+            return None
+        _, self._common, layers = learnt.get(self._known(rows, False, False), (None, (), None))
+        return None if layers is None else tuple(layers)
+
+    def learn_apart(self, rows: Rows) -> None:
+        """Remembers that such rows were found not to influence each other."""
+        self.network.learnt["apart", *described(rows)] = True
+
+    def _still_answers(self, rows: Rows, met: tuple[Rows, Tensor] | None) -> bool:
         """Whether the graph answers like the network, which may read what no session sees."""
         try:
+            if met is not None and self.carries_nothing:
+                layers, outputs = met
+                return graph.agree(self.call(layers, {}), outputs)
             layers, carried = self.before(rows, {})
             ours = self.call(layers, names_of(carried))
         except Exception as error:
@@ -379,6 +412,11 @@ class After(_Cut):
                 raise
             return False
         return graph.agree(ours, self.network.call(graph.copies(rows), {}))
+
+    @property
+    def carries_nothing(self) -> bool:
+        """Whether the part behind the layer takes the activation alone."""
+        return self.split is not None and self.split.carried == 0
 
     @property
     def is_common(self) -> bool:
