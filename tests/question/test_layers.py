@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import assay
 import zoo
 from assay.errors import AbilityError, InputError, KindError
-from assay.question import derivations as question_module
+from assay.question import question as question_module
 from toys import FEATURES, Residual, counting, randn, randomised, state, tanh_net
 
 DOUBLE = torch.float64

@@ -47,9 +47,7 @@ def ask_clean(evaluation: Evaluation, use: Use, alone: Alone) -> None:
     evaluation.outputs(n, lambda numbers: (evaluation.x[numbers], numbers), compared, _CLEAN)
 
 
-def check_alone(
-    evaluation: Evaluation, owners: Tensor, outputs: Tensor, alone: Alone
-) -> list[int]:
+def check_alone(evaluation: Evaluation, owners: Tensor, outputs: Tensor, alone: Alone) -> list[int]:
     """Compares the outputs of inputs `owners` (r,), which follow each other, with what was said of
     some of them alone; gives the numbers of these.
     """
@@ -308,8 +306,6 @@ def ask_alone(evaluation: Evaluation, number: int) -> Alone | None:
     return None if generators.moved else Alone({number: outputs})
 
 
-def check_target(
-    evaluation: Evaluation, target: Target, owners: Tensor, outputs: Tensor
-) -> None:
+def check_target(evaluation: Evaluation, target: Target, owners: Tensor, outputs: Tensor) -> None:
     """Refuses a target whose score of a row depends on the rows beside it, by two of some outputs."""
     _check_target(evaluation, target, owners[:2], list(outputs[:2].split(1)))

@@ -31,10 +31,9 @@ from assay.question.evaluation import Alone, Evaluation, replacement_bytes
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.targets import Target
 
-
 _CLEAN = "on the clean inputs"
 _MET = 2  # inputs whose outputs are kept beside their activations
-_ASKED_ALONE = 2  # the input that is compared alone: where rows run on, it has rows before it
+_ASKED_ALONE = 2  # the input that is compared alone, if there are as many
 
 
 class Before(Protocol):
@@ -163,21 +162,30 @@ class LayerPass:
         """
         source = self._source
         n = len(source.x)
+        number = min(_ASKED_ALONE, n - 1)
         # Two rows that are alike hide an influence of one on the other.
-        if n < 3 or source.most_rows is not None or torch.equal(source.x[0], source.x[_ASKED_ALONE]):
+        if source.most_rows is not None or torch.equal(self._first_row, source.x[number]):
             return None
         rows, context = source.sample()
         if context:
             return None
         with source.model.session(slopes=self._with_slopes):
-            layers = self._rest.known_layers(rows)
+            layers = self._rest.known_layers(rows, single=n == 1)
             if layers is None or self._rest.is_common:
                 return None
             self._checks_target = not self._is_fixed
-            alone = ask_alone(source, _ASKED_ALONE)
+            alone = ask_alone(source, number)
             if alone is None:
                 return None
             return self._asked(layout_of(layers), alone), alone
+
+    @property
+    def _first_row(self) -> Tensor:
+        """The first row that is asked, (elements,)."""
+        if not self._with_absent:
+            return self._source.x[0]
+        first = torch.zeros(1, dtype=torch.int64, device=self._source.x.device)
+        return self._source.removed_rows(first, first)[0]
 
     def _asked(self, layout: TensorLayout, alone: Alone) -> Passing:
         source = self._source
@@ -219,19 +227,18 @@ class LayerPass:
         source = self._source
         rows = source.x[owners]
         count = len(rows)
-        is_last = int(owners[-1]) == len(source.x) - 1
-        if is_last and self._with_absent:
-            first = torch.zeros_like(owners[:1])
-            rows = torch.cat([rows, source.removed_rows(first, first)])
+        # In front, so that every input has a row before it.
+        before = int(self._with_absent and int(owners[0]) == 0)
+        if before:
+            rows = torch.cat([self._first_row[None], rows])
         asked = source.asked(rows, owners, _CLEAN)
         with told(asked):
             leaves, outputs = self._rest.passed(
                 asked.rows, asked.context, memory, slopes=self._with_slopes
             )
         check_shapes(self._layout, leaves, self._rest.name)
-        absent = outputs[count:].detach()
-        outputs = finite(outputs[:count], source.model.name, _CLEAN)
-        finite(absent, source.model.name, ABSENT)
+        absent = finite(outputs[:before].detach(), source.model.name, ABSENT)
+        outputs = finite(outputs[before:], source.model.name, _CLEAN)
         met = check_alone(source, owners, outputs.detach(), alone)
         target = self._explained.take(owners)
         if self._checks_target:
@@ -246,17 +253,17 @@ class LayerPass:
         self.outputs_each = math.prod(outputs.shape[1:])
         if len(absent):
             self._absent = absent.clone()
-            rest = tuple(leaf.detach()[count:] for leaf in leaves)
+            rest = tuple(leaf.detach()[:before] for leaf in leaves)
             self._absent_activations = self._layout.flatten(rest)
         if self._outputs is None:
             self._outputs = outputs[:_MET].detach().clone()
         self._met += met
         self._targets.append(target)
         self._scores.append(scores.detach().clone())
-        activations = tuple(leaf.detach()[:count] for leaf in leaves)
+        activations = tuple(leaf.detach()[before:] for leaf in leaves)
         self._activations.append(self._layout.flatten(activations))
         if slopes is not None:
-            self._slopes.append(self._layout.flatten(tuple(one[:count] for one in slopes)))
+            self._slopes.append(self._layout.flatten(tuple(one[before:] for one in slopes)))
 
     def _slopes_of(
         self, scores: Tensor, outputs: Tensor, leaves: Rows, asked: Asked

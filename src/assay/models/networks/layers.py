@@ -384,14 +384,18 @@ class After(_Cut):
         """Under which name the network remembers what was learnt of this layer, of such inputs."""
         return "at", self.places, captured, alike, *described(tuple(row[:1] for row in rows))
 
-    def known_layers(self, rows: Rows) -> Layers | None:
+    def known_layers(self, rows: Rows, *, single: bool) -> Layers | None:
         """What the layers give for an input, where that was learnt of such inputs before, and of
-        all that the network answers, that rows do not influence each other.
+        all that the network answers, that rows do not influence each other. Of a `single` input it
+        may have been learnt of itself twice.
         """
         learnt = self.network.learnt
         if ("apart", *described(rows)) not in learnt:
             return None
-        _, self._common, layers = learnt.get(self._known(rows, False, False), (None, (), None))
+        found = learnt.get(self._known(rows, False, False))
+        if found is None and single:
+            found = learnt.get(self._known(rows, False, True))
+        _, self._common, layers = found or (None, (), None)
         return None if layers is None else tuple(layers)
 
     def learn_apart(self, rows: Rows) -> None:
@@ -547,9 +551,7 @@ class After(_Cut):
         )
         return parts
 
-    def _passed(
-        self, rows: Rows, context: Mapping[str, Any], slopes: bool
-    ) -> tuple[Rows, Tensor]:
+    def _passed(self, rows: Rows, context: Mapping[str, Any], slopes: bool) -> tuple[Rows, Tensor]:
         self.network.start_afresh()
         n = len(rows[0])
         leaves: list[list[Tensor]] = [[] for _ in self.places]
