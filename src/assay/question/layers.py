@@ -8,6 +8,7 @@ side by side, as several inputs do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, final
@@ -17,17 +18,22 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from assay import engine
-from assay.errors import AbilityError, InputError
+from assay.errors import AbilityError, AssayError, InputError
 from assay.features.partition import Features
-from assay.inputs.layout import Rows
+from assay.inputs.layout import Layout, Rows
 from assay.inputs.tensors import TensorLayout
-from assay.models.base import ABSENT, digest
-from assay.models.failures import Asked, told
+from assay.models.base import ABSENT, digest, finite
+from assay.models.failures import Asked, slopes_refusal, told
 from assay.models.identity import identity
-from assay.models.networks.layers import After, names_of
-from assay.question.evaluation import Evaluation, replacement_bytes
+from assay.models.networks.layers import After, Layers, names_of
+from assay.question.consistency import ask_alone, check_alone, check_same, check_target
+from assay.question.evaluation import Alone, Evaluation, replacement_bytes
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.targets import Target
+
+_CLEAN = "on the clean inputs"
+_MET = 2  # inputs whose outputs are kept beside their activations
+_ASKED_ALONE = 2  # the input that is compared alone, if there are as many
 
 
 class Before(Protocol):
@@ -66,6 +72,227 @@ class Image:
 
 @final
 @dataclass(frozen=True, eq=False)
+class Passing:
+    """What inputs pass at a layer.
+
+    Settings:
+        layout: how activations lie in a row.
+        activations: those of the inputs (n, units).
+        slopes: the target's, at them, where they were asked for.
+        absent: those of the one absent input (1, units), where it was asked beside them.
+        outputs: what the network says of some inputs, from the first (r, ...).
+    """
+
+    layout: Layout
+    activations: Tensor
+    slopes: Tensor | None
+    absent: Tensor | None = None
+    outputs: Tensor | None = None
+
+    def take(self, rows: Tensor) -> Passing:
+        """Those of some inputs."""
+        slopes = None if self.slopes is None else self.slopes[rows]
+        return Passing(self.layout, self.activations[rows], slopes, self.absent)
+
+    @property
+    def met(self) -> tuple[Rows, Tensor] | None:
+        """The activations of some inputs as the network has them, and its outputs."""
+        if self.outputs is None:
+            return None
+        return self.layout.fold(self.activations[: len(self.outputs)]), self.outputs
+
+
+@final
+class LayerPass:
+    """One forward of the inputs that keeps what passes a layer, and takes the target's slopes there.
+
+    What was chosen on the way, its values, and those of the absent input serve whoever asks for them.
+
+    Settings:
+        source: the inputs, bound to the network.
+        rest: the network, cut at the layer.
+        target: what is explained, chosen on the outputs where it is not `fixed`.
+        fixed: whether it is.
+        slopes: whether slopes are taken.
+        absent: whether one absent input, the same for all, is asked beside them.
+    """
+
+    _layout: TensorLayout
+
+    def __init__(
+        self,
+        source: Evaluation,
+        rest: After,
+        target: Target,
+        *,
+        fixed: bool,
+        slopes: bool,
+        absent: bool,
+    ) -> None:
+        self._source = source
+        self._rest = rest
+        self._explained = target
+        self._is_fixed = fixed
+        self._with_slopes = slopes
+        self._with_absent = absent
+        self._checks_target = False
+        self._activations: list[Tensor] = []
+        self._slopes: list[Tensor] = []
+        self._targets: list[Target] = []
+        self._scores: list[Tensor] = []
+        self._met: list[int] = []
+        self._absent: Tensor | None = None
+        self._absent_activations: Tensor | None = None
+        self._outputs: Tensor | None = None
+        self.outputs_each = 0
+
+    def run(self, layout: TensorLayout, alone: Alone) -> Passing:
+        """What the inputs pass; what was said of some of them alone is compared with what is said
+        in company.
+        """
+        with self._source.model.session(slopes=self._with_slopes):
+            passing = self._asked(layout, alone)
+        if not self._met:
+            self._compare_plainly()
+        return passing
+
+    def run_as_learnt(self) -> tuple[Passing, Alone] | None:
+        """The same of a network that has not changed since its rows were checked and this layer was
+        learnt: one input is asked alone, and compared. None where there is more to check.
+        """
+        source = self._source
+        n = len(source.x)
+        number = min(_ASKED_ALONE, n - 1)
+        # Two rows that are alike hide an influence of one on the other.
+        if source.most_rows is not None or torch.equal(self._first_row, source.x[number]):
+            return None
+        rows, context = source.sample()
+        if context:
+            return None
+        with source.model.session(slopes=self._with_slopes):
+            layers = self._rest.known_layers(rows, single=n == 1)
+            if layers is None or self._rest.is_common:
+                return None
+            self._checks_target = not self._is_fixed
+            alone = ask_alone(source, number)
+            if alone is None:
+                return None
+            return self._asked(layout_of(layers), alone), alone
+
+    @property
+    def _first_row(self) -> Tensor:
+        """The first row that is asked, (elements,)."""
+        if not self._with_absent:
+            return self._source.x[0]
+        first = torch.zeros(1, dtype=torch.int64, device=self._source.x.device)
+        return self._source.removed_rows(first, first)[0]
+
+    def _asked(self, layout: TensorLayout, alone: Alone) -> Passing:
+        source = self._source
+        self._layout = layout
+        n = len(source.x)
+
+        def work(start: int, stop: int, memory: int) -> None:
+            self._chunk(torch.arange(start, stop, device=source.x.device), memory, alone)
+
+        chunks = source.model.pace(f"past {self._rest.layer} of {source.layout.shapes}")
+        chunks = chunks.sized(source.layout.elements, total=n)
+        engine.run(n, work, chunks, source.model.name)
+        slopes = torch.cat(self._slopes) if self._with_slopes else None
+        return Passing(
+            layout, torch.cat(self._activations), slopes, self._absent_activations, self._outputs
+        )
+
+    @property
+    def target(self) -> Target:
+        """One target for all inputs: chunks have chosen for their own."""
+        first, *others = self._targets
+        return first.joined(others)
+
+    @property
+    def scores(self) -> Tensor:
+        """The target on the clean inputs (n,)."""
+        return torch.cat(self._scores)
+
+    @property
+    def absent_scores(self) -> Tensor | None:
+        """The target with everything removed (n,), where it was asked."""
+        if self._absent is None:
+            return None
+        n = len(self._source.x)
+        everyone = torch.arange(n, device=self._source.x.device)
+        return self.target.score(self._absent.expand(n, *self._absent.shape[1:]), everyone)
+
+    def _chunk(self, owners: Tensor, memory: int, alone: Alone) -> None:
+        source = self._source
+        rows = source.x[owners]
+        count = len(rows)
+        # In front, so that every input has a row before it.
+        before = int(self._with_absent and int(owners[0]) == 0)
+        if before:
+            rows = torch.cat([self._first_row[None], rows])
+        asked = source.asked(rows, owners, _CLEAN)
+        with told(asked):
+            leaves, outputs = self._rest.passed(
+                asked.rows, asked.context, memory, slopes=self._with_slopes
+            )
+        check_shapes(self._layout, leaves, self._rest.name)
+        absent = finite(outputs[:before].detach(), source.model.name, ABSENT)
+        outputs = finite(outputs[before:], source.model.name, _CLEAN)
+        met = check_alone(source, owners, outputs.detach(), alone)
+        target = self._explained.take(owners)
+        if self._checks_target:
+            check_target(source, self._explained, owners, outputs.detach())
+        if not self._is_fixed:
+            target = target.choose(outputs.detach())
+        scores = target.score(outputs, torch.arange(count, device=owners.device))
+        slopes = self._slopes_of(scores, outputs, leaves, asked) if self._with_slopes else None
+        engine.count(count, backward=self._with_slopes)
+        engine.count(len(absent))
+        # Last of all: a chunk that runs out of memory is asked again.
+        self.outputs_each = math.prod(outputs.shape[1:])
+        if len(absent):
+            self._absent = absent.clone()
+            rest = tuple(leaf.detach()[:before] for leaf in leaves)
+            self._absent_activations = self._layout.flatten(rest)
+        if self._outputs is None:
+            self._outputs = outputs[:_MET].detach().clone()
+        self._met += met
+        self._targets.append(target)
+        self._scores.append(scores.detach().clone())
+        activations = tuple(leaf.detach()[before:] for leaf in leaves)
+        self._activations.append(self._layout.flatten(activations))
+        if slopes is not None:
+            self._slopes.append(self._layout.flatten(tuple(one[before:] for one in slopes)))
+
+    def _slopes_of(
+        self, scores: Tensor, outputs: Tensor, leaves: Rows, asked: Asked
+    ) -> tuple[Tensor, ...]:
+        if not scores.requires_grad:
+            raise self._source._without_graph(outputs)
+        try:
+            # Rows do not influence each other, so the slope of the sum is the slope of each row.
+            return torch.autograd.grad(
+                scores.sum(), leaves, allow_unused=True, materialize_grads=True
+            )
+        except Exception as error:
+            # The engine answers this one with smaller chunks.
+            if isinstance(error, AssayError) or engine.out_of_memory(error):
+                raise
+            raise slopes_refusal(error, asked) from error
+
+    def _compare_plainly(self) -> None:
+        """Compares the first input with what the network says of it by itself, without slopes."""
+        source, target, scores = self._source, self.target, self.scores
+
+        def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            check_same(source, target.score(outputs, owners), scores[owners])
+
+        source.outputs(1, lambda numbers: (source.x[numbers], numbers), use, _CLEAN)
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class BehindLayer:
     """Where a question behind a layer comes from: the question before, and the rest of its network.
 
@@ -78,6 +305,8 @@ class BehindLayer:
     features: Features
     removal: Removal | None = None
     """What stands in for absent activations; those of the absent input where nothing is said."""
+    passed: Passing | None = None
+    """What inputs were found to pass at the layer, where they were asked before."""
 
     @property
     def replacements(self) -> int | None:
@@ -86,7 +315,8 @@ class BehindLayer:
 
     def take(self, rows: Tensor) -> BehindLayer:
         """The same for some of the inputs."""
-        return replace(self, before=self.before.take(rows))
+        passed = None if self.passed is None else self.passed.take(rows)
+        return replace(self, before=self.before.take(rows), passed=passed)
 
     def identities(self) -> Tensor:
         """An activation keeps the identity of the input that it came from."""
@@ -106,13 +336,21 @@ class BehindLayer:
         """The inputs' activations, what travels beside them, and the activations of what is absent."""
         source = self.before._evaluation
         n = len(source.x)
-        x, carried = self._activations(n, lambda numbers: (source.x[numbers], numbers))
+        passed = self.passed if self.model.carries_nothing else None
+        if passed is None:
+            x, carried = self._activations(n, lambda numbers: (source.x[numbers], numbers))
+        else:
+            x, carried = passed.activations, []
+        if passed is None or passed.absent is None:
+            absent = self._absent(x)
+        else:
+            absent = FixedAbsent(passed.absent.view(1, 1, self.layout.elements))
         return Evaluation(
             model=self.model,
             layout=self.layout,
             x=x,
             partition=self.features.bind_behind(self.layout, x, source.partition, source.layout),
-            absent=self._absent(x),
+            absent=absent,
             aligned={**source.aligned, **names_of(carried)},
             shared=source.shared,
         )
@@ -213,10 +451,21 @@ class BehindLayer:
         return torch.cat(activations), [torch.cat(pieces) for pieces in zip(*carried)]
 
     def _check_shapes(self, layers: Rows) -> None:
-        shapes = tuple(tuple(layer.shape[1:]) for layer in layers)
-        if shapes != self.layout.shapes:
-            raise AbilityError(
-                expected=f"activations of shape {self.layout.describe()} {self.model.name}",
-                got=" and ".join(map(str, shapes)),
-                advice="Cut at a layer whose activation does not depend on the inputs beside it.",
-            )
+        check_shapes(self.layout, layers, self.model.name)
+
+
+def layout_of(layers: Layers) -> TensorLayout:
+    """How activations lie in a row."""
+    shapes, dtypes, devices = zip(*layers)
+    return TensorLayout(shapes, dtypes, devices[0])
+
+
+def check_shapes(layout: TensorLayout, layers: Rows, who: str) -> None:
+    """Refuses activations of another shape than was learnt of two inputs."""
+    shapes = tuple(tuple(layer.shape[1:]) for layer in layers)
+    if shapes != layout.shapes:
+        raise AbilityError(
+            expected=f"activations of shape {layout.describe()} {who}",
+            got=" and ".join(map(str, shapes)),
+            advice="Cut at a layer whose activation does not depend on the inputs beside it.",
+        )

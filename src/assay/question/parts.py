@@ -16,7 +16,7 @@ from assay.models.base import Model
 from assay.models.networks.layers import After
 from assay.numerics.precision import to_input_precision
 from assay.question.evaluation import NOTHING_ASKED, Evaluation
-from assay.question.layers import BehindLayer
+from assay.question.layers import BehindLayer, Passing
 from assay.question.players import changeable_features, existing_features
 from assay.removals.base import FixedAbsent, Removal
 from assay.removals.unstated import UnstatedAbsent
@@ -55,6 +55,8 @@ class Parts(ABC):
         self._fixed_target: Target | None = None
         self._prediction: Tensor | None = None
         self._base: Tensor | None = None
+        # What inputs pass at a layer, until it is asked for: which layer, with slopes or without.
+        self._passing: tuple[tuple[Any, bool], Passing] | None = None
 
     def _derived(
         self, source: Evaluation | BehindLayer, n: int, target: Target, truth: Any

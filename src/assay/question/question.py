@@ -16,19 +16,19 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 from assay.features.elements import Elements
 from assay.features.partition import Features
-from assay.inputs.layout import Context
+from assay.inputs.layout import Context, Rows
 from assay.inputs.tensors import TensorLayout
-from assay.models.base import Model
+from assay.models.base import ABSENT, Model
 from assay.models.black_box import Function
 from assay.models.networks.layers import After, Through
 from assay.models.wrapping import wrap
 from assay.question.arguments import mask_of
 from assay.question.derivations import Derivations
-from assay.question.evaluation import Evaluation
-from assay.question.layers import BehindLayer
+from assay.question.evaluation import Evaluation, finite_scores
+from assay.question.layers import BehindLayer, LayerPass, Passing, layout_of
 from assay.question.validation import (
     admitting,
     arrays_of,
@@ -235,13 +235,119 @@ class Question(Derivations):
         source = BehindLayer(self, rest, layout, features)
         if removal is not None:
             source = replace(source, removal=require_type(removal, Removal))
+        return self._behind(source, features, self.removal if removal is None else removal)
+
+    @torch.inference_mode(False)
+    def passing(self, layer: Any, *, slopes: bool) -> Passing:
+        """The activations that the inputs pass at a layer, with the target's slopes at them: those
+        of `after(layer)`, from one forward of the network itself.
+
+        What is chosen on the clean inputs, and predicted of them, comes from it as well where it has
+        not been asked before. Kept until it is asked for: the second call takes it along. Behind a
+        layer the activations are the inputs. Cost: one row forward for each input, and one backward
+        behind the layer.
+        """
+        if self._passing is not None and self._passing[0] == (layer, slopes):
+            kept = self._passing[1]
+            self._passing = None
+            return kept
+        if self.is_behind_layer:
+            return Passing(self.layout, self.x, self.slope() if slopes else None)
+        rest = self._evaluation.model.cut_after(layer)
+        self._check_weights()
+        if not self._rows_checked:
+            layer_pass = self._layer_pass(rest, slopes)
+            learnt = layer_pass.run_as_learnt()
+            if learnt is not None:
+                passing, self._alone = learnt
+                self._rows_checked = True
+                self._keep_answers(layer_pass)
+                return passing
+        self._check_rows_independent()
+        layout = self._layout_by_hooks(rest)
+        if layout is None:
+            return self.after(layer).passing(layer, slopes=slopes)
+        layer_pass = self._layer_pass(rest, slopes)
+        passing = layer_pass.run(layout, self._alone)
+        self._keep_answers(layer_pass)
+        # Company was found to change nothing.
+        rest.learn_apart(self._evaluation.sample()[0])
+        return passing
+
+    @torch.inference_mode(False)
+    def behind_passing(self, layer: Any, passing: Passing) -> Question:
+        """The question of `after(layer)`, of which what the inputs pass is known: it is not asked
+        again where nothing skips past the layer, and what was chosen stays chosen.
+        """
+        if self.is_behind_layer:
+            return self
+        rest = self._evaluation.model.cut_after(layer)
+        layout = self._layout_behind(rest, met=passing.met)
+        source = BehindLayer(self, rest, layout, Elements(), passed=passing)
+        behind = self._behind(source, Elements(), self.removal)
+        behind._fixed_target, behind._prediction = self.fix_target()
+        return behind
+
+    def _behind(self, source: BehindLayer, features: Features, removal: Removal) -> Question:
         behind = self._derived(source, self.n, self.target, None)
-        behind._removes_inputs = removal is not None
+        behind._removes_inputs = source.removal is not None
         behind.features = features
-        behind.removal = self.removal if removal is None else removal
-        behind.notes = (*self.notes, rest.how)
+        behind.removal = removal
+        behind.notes = (*self.notes, source.model.how)
         behind._rows_checked = True
         return behind
+
+    def keep_passing(self, layer: Any, *, slopes: bool) -> None:
+        """Asks what inputs pass at a layer before anything else is asked of them, for whoever asks
+        for it next, so that one forward tells both it and the prediction.
+        """
+        if self._prediction is None and not self.is_behind_layer:
+            self._passing = (layer, slopes), self.passing(layer, slopes=slopes)
+
+    def _layout_by_hooks(self, rest: After) -> TensorLayout | None:
+        """How activations lie in a row where a hook can exchange them for leaves; else None."""
+        try:
+            layout = self._layout_behind(rest, captured=False)
+        except AssayError:
+            # A graph may be cut where the network's own forward refuses the exchange, or refuses.
+            return None
+        numbers = all(dtype.is_floating_point for dtype in layout.dtypes)
+        return None if rest.is_common or not numbers else layout
+
+    def _layer_pass(self, rest: After, slopes: bool) -> LayerPass:
+        fixed = self._fixed_target
+        evaluation = self._evaluation
+        # One row tells of all where nothing of their own is left in them.
+        alike = evaluation.absent.shared and not evaluation.aligned and evaluation.partition.whole
+        absent = (
+            self._base is None
+            and self.says_what_absent_means
+            and alike
+            and evaluation.absent.draws == 1
+            and evaluation.most_rows is None
+            and self._alone.absent is None
+        )
+        return LayerPass(
+            evaluation,
+            rest,
+            self.target if fixed is None else fixed,
+            fixed=fixed is not None,
+            slopes=slopes,
+            absent=absent,
+        )
+
+    def _keep_answers(self, layer_pass: LayerPass) -> None:
+        """Keeps what a pass has said of the inputs and of their absence."""
+        convert = self._evaluation.to_result_precision
+        if self._prediction is None:
+            scores = finite_scores(layer_pass.scores, self.target, "on the clean inputs")
+            self._known = replace(self._known, count=layer_pass.outputs_each)
+            self._fixed_target = layer_pass.target
+            self._prediction = convert(scores, scores.dtype)
+        absent = layer_pass.absent_scores
+        if absent is not None:
+            absent = finite_scores(absent, self.target, ABSENT)
+            self._base = convert(absent.to(torch.float64), absent.dtype)
 
     @torch.inference_mode(False)
     def through(self, layer: Any, unit: Any, output: Part | None = None) -> Question:
@@ -278,8 +384,16 @@ class Question(Derivations):
         through.notes = (*self.notes, rest.how)
         return through
 
-    def _layout_behind(self, rest: After) -> TensorLayout:
-        """How activations behind a layer lie in a row, learnt from two inputs."""
+    def _layout_behind(
+        self,
+        rest: After,
+        *,
+        captured: bool = True,
+        met: tuple[Rows, Tensor] | None = None,
+    ) -> TensorLayout:
+        """How activations behind a layer lie in a row, learnt from two inputs; `captured` if the
+        rest of the network is to be asked alone, of which `met` tells activations and outputs.
+        """
         source = self._evaluation
         rows = torch.arange(min(self.n, 2), device=self.x.device)
         # One input serves as two, so that what only looks as if it had rows is found out.
@@ -292,12 +406,7 @@ class Question(Derivations):
                 for some in (rows, *rows.split(1))
             )
             # Two rows also tell whether the network can be captured as a graph.
-            rest.capture(*two)
-            rest.check_apart(*two)
-            layers = rest.learn(two, each)
-        shapes = tuple(tuple(activation.shape[1:]) for activation in layers)
-        dtypes = tuple(activation.dtype for activation in layers)
-        return TensorLayout(shapes, dtypes, layers[0].device)
+            return layout_of(rest.study(two, each, captured=captured, met=met))
 
     def __repr__(self) -> str:
         inputs = f"{self.n} inputs of shape {self.layout.describe()}"

@@ -54,8 +54,7 @@ class AblationCam(ActivationMap):
 
         def make(work: Tensor) -> tuple[Tensor, Tensor]:
             owners, without = work // channels, work % channels
-            rows = question.x[owners].scatter(1, owned[without], 0.0)
-            return rows, owners
+            return question.x[owners].scatter_(1, owned[without], 0.0), owners
 
         def use(work: Tensor, owners: Tensor, outputs: Tensor) -> None:
             values = target.score(outputs, owners).to(torch.float64)

@@ -52,7 +52,8 @@ class CAM(ActivationMap):
 
     def map_of(self, layer: Layer) -> Tensor:
         slopes = slopes_of(layer, repr(self))
-        halved = layer.unfolded(layer.question.slope(at=layer.question.x / 2))
+        behind = layer.question
+        halved = layer.unfolded(behind.slope(at=behind.x / 2))
         mean = _mean(slopes)
         scale = slopes.abs().max()
         same = (slopes - mean).abs().max() <= _LINEAR * scale

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -24,6 +25,7 @@ from assay.features.images import Pixels
 from assay.inputs.places import Places, places_in, places_of
 from assay.methods.base import Estimate, Method
 from assay.models.base import Ability
+from assay.question.layers import Passing
 from assay.question.question import Question
 
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -32,19 +34,26 @@ _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 @final
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A question behind a layer, whose activations lie at places.
+    """What inputs pass at a layer, whose activations lie at places.
 
     Settings:
-        question: what is asked of the rest of the network, whose inputs are the activations.
-        whole: what was asked, of the network or of that rest.
+        passing: activations and slopes in rows.
+        whole: what was asked, of the network or of the rest behind the layer.
+        name: the layer, where the network was asked.
         places: where in a row of activations each place is.
         skipped: how many tokens come before those that lie on the grid.
     """
 
-    question: Question
+    passing: Passing
     whole: Question
+    name: str | nn.Module | None
     places: Places
     skipped: int = 0
+
+    @property
+    def question(self) -> Question:
+        """The question behind the layer, whose inputs are the activations."""
+        return self.whole.behind_passing(self.name, self.passing)
 
     def unfolded(self, rows: Tensor) -> Tensor:
         """Rows of activations or of slopes as (n, channels, *places)."""
@@ -88,6 +97,18 @@ class ActivationMap(Method):
                 advice="A vision transformer of 224 pixels and patches of 16 has grid=(14, 14).",
             )
 
+    @property
+    def _by_slopes(self) -> bool:
+        return Ability.GRADIENT in self.needs
+
+    def _shards(self, question: Question) -> Iterator[Question]:
+        for shard in super()._shards(question):
+            # One forward tells what passes the layer and what is predicted.
+            if not question.is_behind_layer:
+                name = _named(question, self.layer)
+                shard.keep_passing(name, slopes=self._by_slopes)
+            yield shard
+
     @abstractmethod
     def map_of(self, layer: Layer) -> Tensor:
         """The signed map (n, *places) at the layer's resolution."""
@@ -103,7 +124,8 @@ class ActivationMap(Method):
         return Estimate(_at_inputs(question, signed), notes=notes)
 
     def _layer(self, question: Question) -> tuple[Layer, str]:
-        return layer_of(question, self.layer, self.grid, type(self).__name__)
+        who = type(self).__name__
+        return layer_of(question, self.layer, self.grid, who, slopes=self._by_slopes)
 
 
 def layer_of(
@@ -111,20 +133,29 @@ def layer_of(
     layer: str | nn.Module | None,
     grid: tuple[int, int] | None,
     who: str,
+    *,
+    slopes: bool,
 ) -> tuple[Layer, str]:
     """A layer with its places, and what it is called: the one that the question is asked behind,
     the one that is named, or the last one with places; or a refusal that says what it may be.
     """
-    if question.is_behind_layer:
-        return _placed(question, question, grid, "the layer", who), "the layer"
-    name = question.last_layer_with_places() if layer is None else layer
-    return _placed(question.after(name), question, grid, repr(name), who), str(name)
+    name = None if question.is_behind_layer else _named(question, layer)
+    passing = question.passing(name, slopes=slopes)
+    called = "the layer" if name is None else str(name)
+    places, skipped = _places(passing, grid, "the layer" if name is None else repr(name), who)
+    return Layer(passing, question, name, places, skipped), called
 
 
-def _placed(
-    behind: Question, whole: Question, grid: tuple[int, int] | None, name: str, who: str
-) -> Layer:
-    shapes = behind.layout.shapes
+def _named(question: Question, layer: str | nn.Module | None) -> str | nn.Module:
+    """The layer that is mapped: the last one with places where none is named."""
+    return question.last_layer_with_places() if layer is None else layer
+
+
+def _places(
+    passing: Passing, grid: tuple[int, int] | None, name: str, who: str
+) -> tuple[Places, int]:
+    """Where places lie in a row of activations, and how many tokens come before those."""
+    shapes = passing.layout.shapes
     if grid is not None and len(shapes) == 1 and len(shapes[0]) == 2:
         tokens, channels = shapes[0]
         skipped = tokens - math.prod(grid)
@@ -134,11 +165,11 @@ def _placed(
                 got=f"{tokens} tokens",
                 advice="The grid is the image's side over the side of a patch, by rows and columns.",
             )
-        return Layer(behind, whole, Places(grid, channels, len(grid)), skipped)
+        return Places(grid, channels, len(grid)), skipped
     if len(shapes) != 1 or len(shapes[0]) < 3:
         raise InputError(
             expected=f"{name} to have places, (channels, height, width)",
-            got=behind.layout.describe(),
+            got=passing.layout.describe(),
             advice=(
                 f"A layer of tokens is mapped with {who}(layer, grid=(14, 14)); "
                 "else name a convolution."
@@ -147,12 +178,13 @@ def _placed(
     # Whether the grid that was said is that of the first axes: Swin's layers are (h, w, c).
     is_channels_last = grid is not None and len(shapes[0]) == 3 and shapes[0][:2] == grid
     axes = "HWC" if is_channels_last else None
-    return Layer(behind, whole, places_in(shapes[0], axes, who))
+    return places_in(shapes[0], axes, who), 0
 
 
 def slopes_of(layer: Layer, who: str) -> Tensor:
     """The slopes of the target at the activations, or the refusal of a layer that it does not reach."""
-    slopes = _precise(layer.unfolded(layer.question.slope()))
+    rows = layer.passing.slopes
+    slopes = _precise(layer.unfolded(layer.question.slope() if rows is None else rows))
     if not bool(slopes.any()):
         raise AbilityError(
             expected=f"a layer that the target depends on, for {who}",
@@ -168,7 +200,7 @@ def slopes_of(layer: Layer, who: str) -> Tensor:
 
 def activations_of(layer: Layer) -> Tensor:
     """The activations (n, channels, *places), in the precision that maps are worked out in."""
-    return _precise(layer.unfolded(layer.question.x))
+    return _precise(layer.unfolded(layer.passing.activations))
 
 
 def _precise(maps: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ def neuron_importance(
             got=type(question).__name__,
             advice="Build one: Question(model, inputs, target=...).",
         )
-    placed, name = layer_of(question, layer, grid, "neuron_importance")
+    placed, name = layer_of(question, layer, grid, "neuron_importance", slopes=True)
     slope = slopes_of(placed, "neuron_importance").flatten(2).mean(2)
     contribution = slope * activations_of(placed).flatten(2).mean(2)
     return NeuronImportance(slope, contribution, _names(names, slope.shape[1]), name)
@@ -210,7 +210,7 @@ def name_neurons(
             got=quantile,
             advice="0.005 lets a channel fire at one place in 200.",
         )
-    placed, _ = layer_of(Question(model, images), layer, grid, "name_neurons")
+    placed, _ = layer_of(Question(model, images), layer, grid, "name_neurons", slopes=False)
     activations = activations_of(placed)
     labels, shape = _labels(concepts, len(activations))
     spread = activations.transpose(0, 1).flatten(1)

@@ -207,6 +207,8 @@ class Split:
 
     before: fx.GraphModule
     behind: fx.GraphModule
+    carried: int
+    """How many tensors are carried beside the activation."""
 
 
 def split(
@@ -256,9 +258,9 @@ def _split(
         return None
     if not agree(output(fx.Interpreter(behind).run(*copies(parts))), expected):
         return None
-    return (
-        Split(before, behind) if _takes_any_rows(before, behind, sample, output, expected) else None
-    )
+    if not _takes_any_rows(before, behind, sample, output, expected):
+        return None
+    return Split(before, behind, len(dependencies.carried))
 
 
 def _takes_any_rows(

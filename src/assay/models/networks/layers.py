@@ -46,6 +46,8 @@ class Layered(Model):
     called: nn.Module
     """The module without a compiler around it: hooks are heard by it alone."""
     output: Callable[[Any], Any]
+    learnt: dict[Any, Any]
+    """What was learnt of the module as it is now; a session that finds it changed forgets it."""
 
     @abstractmethod
     def start_afresh(self) -> None:
@@ -53,6 +55,15 @@ class Layered(Model):
 
     def last_layer_with_places(self, rows: Rows, context: Mapping[str, Any]) -> str:
         self.require(Ability.LAYERS, "layers with places")
+        known = ("last layer with places", *described(rows))
+        if not context and known in self.learnt:
+            return str(self.learnt[known])
+        name = self._last_layer_with_places(rows, context)
+        if not context:
+            self.learnt[known] = name
+        return name
+
+    def _last_layer_with_places(self, rows: Rows, context: Mapping[str, Any]) -> str:
         self.start_afresh()
         calls: list[str] = []
         times: Counter[str] = Counter()
@@ -114,6 +125,14 @@ class Layered(Model):
         """From now on every row is asked alone, see `decisions`."""
 
 
+def described(rows: Rows) -> tuple[Any, ...]:
+    """What tells rows of one kind from those of another, whatever numbers are in them."""
+    return tuple(
+        (tuple(row.shape), row.dtype, row.device) if isinstance(row, Tensor) else type(row)
+        for row in rows
+    )
+
+
 def in_format(model: Model, memory_format: int, forward: Callable[[int], Any]) -> Any:
     """What a forward gives for rows in a memory format, or in the plain one where the model takes
     no other: `x.view(n, -1)` refuses the strides of channels-last images.
@@ -136,6 +155,10 @@ def in_format(model: Model, memory_format: int, forward: Callable[[int], Any]) -
 
 Sample: TypeAlias = tuple[Rows, Mapping[str, Any]]
 """Some inputs and their context, as a network takes them."""
+
+
+Layers: TypeAlias = tuple[tuple[tuple[int, ...], torch.dtype, torch.device], ...]
+"""What layers give for one input, each: shape, number type and device."""
 
 
 class _Reached(Exception):
@@ -322,6 +345,88 @@ class After(_Cut):
         """Whether the layer's output is one tensor, behind which a graph can be split."""
         return len(self.places) == 1 and not self.places[0].path
 
+    def study(
+        self,
+        two: Sample,
+        each: Sequence[Sample],
+        *,
+        captured: bool,
+        met: tuple[Rows, Tensor] | None = None,
+    ) -> Layers:
+        """Learns from two inputs, and from each of them alone, what the layers give for an input:
+        shape, number type and device of each; `captured` if the rest may be asked alone.
+
+        The network remembers it for inputs of this kind, as long as it is what it was. A graph that
+        is remembered answers like the network, or the network is captured anew: from the activations
+        of some inputs to their outputs where these were `met`, else from the two inputs.
+        """
+        rows, context = two
+        # Two rows that are alike show less.
+        alike = all(torch.equal(row[:1], row[1:]) for row in rows)
+        known = self._known(rows, captured, alike)
+        if not context and known in self.network.learnt:
+            self.split, self._common, layers = self.network.learnt.pop(known)
+            if self.split is None or self._still_answers(rows, met):
+                self.network.learnt[known] = (self.split, self._common, layers)
+                return tuple(layers)
+            self.split = None
+        if captured:
+            self.capture(*two)
+        self.check_apart(*two)
+        given = self.learn(two, each)
+        layers = tuple((tuple(layer.shape[1:]), layer.dtype, layer.device) for layer in given)
+        # What could not be captured may be, of other inputs.
+        if not context and (self.split is not None or not captured):
+            self.network.learnt[known] = (self.split, self._common, layers)
+        return layers
+
+    def _known(self, rows: Rows, captured: bool, alike: bool) -> tuple[Any, ...]:
+        """Under which name the network remembers what was learnt of this layer, of such inputs."""
+        return "at", self.places, captured, alike, *described(tuple(row[:1] for row in rows))
+
+    def known_layers(self, rows: Rows, *, single: bool) -> Layers | None:
+        """What the layers give for an input, where that was learnt of such inputs before, and of
+        all that the network answers, that rows do not influence each other. Of a `single` input it
+        may have been learnt of itself twice.
+        """
+        learnt = self.network.learnt
+        if ("apart", *described(rows)) not in learnt:
+            return None
+        found = learnt.get(self._known(rows, False, False))
+        if found is None and single:
+            found = learnt.get(self._known(rows, False, True))
+        _, self._common, layers = found or (None, (), None)
+        return None if layers is None else tuple(layers)
+
+    def learn_apart(self, rows: Rows) -> None:
+        """Remembers that such rows were found not to influence each other."""
+        self.network.learnt["apart", *described(rows)] = True
+
+    def _still_answers(self, rows: Rows, met: tuple[Rows, Tensor] | None) -> bool:
+        """Whether the graph answers like the network, which may read what no session sees."""
+        try:
+            if met is not None and self.carries_nothing:
+                layers, outputs = met
+                return graph.agree(self.call(layers, {}), outputs)
+            layers, carried = self.before(rows, {})
+            ours = self.call(layers, names_of(carried))
+        except Exception as error:
+            # A graph that has become another may raise anything.
+            if out_of_memory(error):
+                raise
+            return False
+        return graph.agree(ours, self.network.call(graph.copies(rows), {}))
+
+    @property
+    def carries_nothing(self) -> bool:
+        """Whether the part behind the layer takes the activation alone."""
+        return self.split is not None and self.split.carried == 0
+
+    @property
+    def is_common(self) -> bool:
+        """Whether a layer gives one activation for all inputs."""
+        return any(self._common)
+
     def capture(self, sample: Rows, context: Mapping[str, Any]) -> None:
         """Tries to capture the network as a graph, on a sample of rows."""
         if not context and self._captured_whole:
@@ -430,6 +535,39 @@ class After(_Cut):
             self.network.called(*graph.copies(rows), **context)
         self._check_called(list(map(len, passed)))
         return [activation for (activation,) in passed]
+
+    def passed(
+        self, rows: Rows, context: Mapping[str, Any], memory_format: int, *, slopes: bool
+    ) -> tuple[Rows, Tensor]:
+        """One forward of inputs (of a session with slopes, where those are asked): the activations
+        that it passes, as leaves that slopes are taken at, and the outputs.
+
+        What skips past the layer, and what lies before it, is no part of the slopes.
+        """
+        parts: tuple[Rows, Tensor] = in_format(
+            self.network,
+            memory_format,
+            lambda tried: self._passed(arranged(rows, tried), context, slopes),
+        )
+        return parts
+
+    def _passed(self, rows: Rows, context: Mapping[str, Any], slopes: bool) -> tuple[Rows, Tensor]:
+        self.network.start_afresh()
+        n = len(rows[0])
+        leaves: list[list[Tensor]] = [[] for _ in self.places]
+
+        def exchange(number: int, output: Any) -> Any:
+            place = self.places[number]
+            given = place.check_rows(place.find(output, n), n)
+            leaf = given.detach().clone().requires_grad_(slopes)
+            leaves[number].append(leaf)
+            # A copy goes on: what follows may write on it.
+            return place.replaced(output, leaf.clone())
+
+        with _hooked(self.network.plain, self.places, exchange):
+            outputs = self.network.output(self.network.called(*graph.copies(rows), **context))
+        self._check_called(list(map(len, leaves)))
+        return tuple(leaf for (leaf,) in leaves), checked(outputs, n, self.network.name)
 
     def check_apart(self, sample: Rows, context: Mapping[str, Any]) -> None:
         """Refuses layers of which one lies behind another: exchanged, it would hide the first."""

@@ -38,6 +38,8 @@ _SMALL = 1 << 16  # elements of a tensor that is always copied: 256 KB in single
 
 _COPIED = 1 << 28  # bytes of larger ones that are copied in the first session
 
+_KEPT = 1 << 23  # bytes of copies that are kept from one session to the next
+
 _WALKED = 1 << 12  # entries of a container, and objects, beyond which nothing further is looked for
 
 # Values that nothing can be written to.
@@ -66,6 +68,16 @@ class _CopiedTensor:
     leaf: bool
     learns: bool
     silent: bool
+
+    @property
+    def same(self) -> bool:
+        """Whether a copy made now would be the same, written to by way of `.data` or not."""
+        tensor, values = self.tensor, self.values
+        if tensor._version != self.version or tensor.requires_grad != self.learns:
+            return False
+        if tensor.dtype != values.dtype or tensor.device != values.device:
+            return False
+        return tensor.is_leaf == self.leaf and torch.equal(tensor, values)
 
     @property
     def written(self) -> bool:
@@ -99,9 +111,13 @@ class _CopiedArray:
     held: Any
     contents: Any
 
+    @property
+    def same(self) -> bool:
+        """Whether it holds what it held."""
+        return np.array_equal(self.held, self.contents)
+
     def restore(self) -> None:
-        same = np.array_equal(self.held, self.contents)
-        if not same:
+        if not self.same:
             self.held[...] = self.contents
 
 
@@ -113,8 +129,13 @@ class _Container:
     held: Any
     contents: Any
 
+    @property
+    def same(self) -> bool:
+        """Whether it holds what it held."""
+        return _same_objects(self.held, self.contents)
+
     def restore(self) -> None:
-        if _same_objects(self.held, self.contents):
+        if self.same:
             return
         # The container itself stays: a parent, a hook or an optimiser may hold it.
         contents = self.contents
@@ -136,6 +157,11 @@ class _Empty:
 
     held: list[Any]
 
+    @property
+    def same(self) -> bool:
+        """Whether they are empty."""
+        return not any(self.held)
+
     def restore(self) -> None:
         for container in self.held:
             if container:
@@ -150,9 +176,14 @@ class _Attributes:
     now: dict[str, Any]
     before: dict[str, Any]
 
+    @property
+    def same(self) -> bool:
+        """Whether they are what they were."""
+        return _same_objects(self.now, self.before)
+
     def restore(self) -> None:
         now = self.now
-        if _same_objects(now, self.before):
+        if self.same:
             return
         # By way of `vars`, since a module's own setattr would sort parameters and parts anew.
         for name in now.keys() - self.before.keys():
@@ -287,11 +318,14 @@ class ModuleState:
     """What a session may change on a module."""
 
     module: nn.Module
+    kept: tuple[Any, ...]
     restored: tuple[Callable[[], None], ...]
     large: tuple[_CopiedTensor, ...]
     watched: tuple[tuple[Tensor, int], ...]
     training: tuple[nn.Module, ...]
     learning: tuple[nn.Parameter, ...]
+    parameters: tuple[tuple[nn.Parameter, bool], ...]
+    """All of them, and which learn."""
 
     @classmethod
     def of(cls, module: nn.Module, large: bool = False, frozen: bool = True) -> ModuleState:
@@ -307,23 +341,51 @@ class ModuleState:
                 walk.add_part(part)
         walk.finish()
         # Attributes first: what a container or tensor is put back in may have been rebound.
-        kept: Iterable[Any] = chain(
-            walk.attributes,
-            (walk.empty,),
-            walk.containers,
-            walk.tensors,
-            walk.large,
-            walk.arrays,
+        kept: tuple[Any, ...] = (
+            *walk.attributes,
+            walk.empty,
+            *walk.containers,
+            *walk.tensors,
+            *walk.large,
+            *walk.arrays,
+        )
+        parameters = tuple(
+            (parameter, parameter.requires_grad) for parameter in module.parameters()
         )
         # Only leaves can be told; what is computed from them follows.
         learning = tuple(
             parameter
-            for parameter in module.parameters()
+            for parameter, _ in parameters
             if parameter.requires_grad and parameter.is_leaf and not parameter.is_inference()
         )
         training = tuple(part for part in module.modules() if in_training(part))
         restored = tuple(one.restore for one in kept)
-        return cls(module, restored, tuple(walk.large), tuple(walk.watched), training, learning)
+        large_ones, watched = tuple(walk.large), tuple(walk.watched)
+        return cls(module, kept, restored, large_ones, watched, training, learning, parameters)
+
+    @property
+    def can_be_kept(self) -> bool:
+        """Whether it may serve the next session, too: nothing large is held for it, and all that a
+        forward may change is seen from Python.
+        """
+        if self.large or any(not isinstance(tensor, nn.Parameter) for tensor, _ in self.watched):
+            return False
+        copied = sum(one.values.nbytes for one in self.kept if isinstance(one, _CopiedTensor))
+        scripted = (isinstance(part, torch.jit.ScriptModule) for part in self.module.modules())
+        return copied <= _KEPT and not any(scripted)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the module is what it was when this was made, put back since: the same objects
+        hold the same objects, no tensor was written to, and the same parameters learn.
+
+        Parameters are told by their counters, as within a session.
+        """
+        return (
+            all(one.same for one in self.kept)
+            and all(tensor._version == version for tensor, version in self.watched)
+            and all(parameter.requires_grad == learns for parameter, learns in self.parameters)
+        )
 
     def freeze(self) -> None:
         """Evaluation mode, and no gradients for parameters."""

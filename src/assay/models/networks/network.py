@@ -126,6 +126,9 @@ class Network(cut.Layered):
         self._fingerprint = Fingerprint(module, self.plain)
         # As the module was found by the innermost session that is open.
         self._state: ModuleState | None = None
+        # As it was found by the last session, and put back.
+        self._kept: ModuleState | None = None
+        self.learnt = {}
         # Until a first forward has told whether it writes to large tensors.
         self._copies_large = True
         self._asked = False
@@ -179,9 +182,15 @@ class Network(cut.Layered):
         return checked(outputs, len(rows[0]), self.name)
 
     def first_call(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:
+        # Whether numbers are taken out depends on no number: once for rows of a shape.
+        known = ("watched", *cut.described(rows))
+        if not context and known in self.learnt:
+            return self.call(rows, context)
         outputs, taken_out = watched(self.call, rows, context)
         if taken_out:
             self.ask_one_by_one()
+        elif not context and self._state is not None:
+            self.learnt[known] = True
         return outputs
 
     def ask_one_by_one(self) -> None:
@@ -247,8 +256,10 @@ class Network(cut.Layered):
         recurrent = self.device.type == "cuda" and any(
             isinstance(part, nn.RNNBase) for part in self.module.modules()
         )
-        state = ModuleState.of(self.module, large=self._copies_large)
         outer = self._state
+        state = self._found(outer)
+        # Kept again where the session ends as it should.
+        self._kept = None
         try:
             state.freeze()
             self._state = state
@@ -263,6 +274,19 @@ class Network(cut.Layered):
                 self._forms.close()
             self._state = outer
             state.restore()
+        if outer is None and state.can_be_kept:
+            self._kept = state
+
+    def _found(self, outer: ModuleState | None) -> ModuleState:
+        """The module as it is now. Where nothing has changed since the session before, that is what
+        this one has found, and what was learnt of it still holds.
+        """
+        kept = self._kept
+        if outer is None:
+            if kept is not None and not self._copies_large and kept.unchanged:
+                return kept
+            self.learnt = {}
+        return ModuleState.of(self.module, large=self._copies_large)
 
     def _refuse_written(self, state: ModuleState) -> None:
         """Refuses a network whose forward writes to what cannot be put back."""
