@@ -7,7 +7,7 @@ that mixes rows, a network that answers otherwise while its operations are heard
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -43,8 +43,22 @@ def ask_clean(evaluation: Evaluation, use: Use, alone: Alone) -> None:
         outputs = torch.cat([alone.inputs[number] for number in range(n)])
         evaluation.use_known(outputs, use, _CLEAN)
         return
-    compared = _compared(evaluation, use, alone.inputs)
+    compared = _compared(evaluation, use, alone)
     evaluation.outputs(n, lambda numbers: (evaluation.x[numbers], numbers), compared, _CLEAN)
+
+
+def check_alone(
+    evaluation: Evaluation, owners: Tensor, outputs: Tensor, alone: Alone
+) -> list[int]:
+    """Compares the outputs of inputs `owners` (r,), which follow each other, with what was said of
+    some of them alone; gives the numbers of these.
+    """
+    first, last = int(owners[0]), int(owners[-1])
+    met = [number for number in alone.inputs if first <= number <= last]
+    for number in met:
+        again = outputs[number - first : number - first + 1]
+        _check_alike(evaluation, again, [alone.inputs[number]])
+    return met
 
 
 def check_rows_independent(evaluation: Evaluation, target: Target) -> Alone:
@@ -147,17 +161,14 @@ def _together(evaluation: Evaluation, ask: Callable[[], Tensor]) -> Tensor:
         ) from (error.__cause__ or error)
 
 
-def _compared(evaluation: Evaluation, use: Use, alone: Mapping[int, Tensor]) -> Use:
+def _compared(evaluation: Evaluation, use: Use, alone: Alone) -> Use:
     """The same use of clean outputs, which first compares them with what was said of inputs
     alone: an influence may take more rows than two.
     """
 
     def compared(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
-        first, last = int(owners[0]), int(owners[-1])
-        for owner, single in alone.items():
-            if first <= owner <= last and len(outputs) > 2:
-                again = outputs[owner - first : owner - first + 1]
-                _check_alike(evaluation, again, [single])
+        if len(outputs) > 2:
+            check_alone(evaluation, owners, outputs, alone)
         use(numbers, owners, outputs)
 
     return compared
@@ -228,7 +239,7 @@ def _check_target(
 
 
 def check_same(evaluation: Evaluation, scores: Tensor, before: Tensor) -> None:
-    """Refuses a forward that was heard and answers otherwise than the network by itevaluation."""
+    """Refuses a forward that was heard and answers otherwise than the network by itself."""
     gap = _difference(evaluation, scores, before.to(scores.dtype))
     if gap is not None:
         raise ModelError(
