@@ -47,9 +47,7 @@ def ask_clean(evaluation: Evaluation, use: Use, alone: Alone) -> None:
     evaluation.outputs(n, lambda numbers: (evaluation.x[numbers], numbers), compared, _CLEAN)
 
 
-def check_alone(
-    evaluation: Evaluation, owners: Tensor, outputs: Tensor, alone: Alone
-) -> list[int]:
+def check_alone(evaluation: Evaluation, owners: Tensor, outputs: Tensor, alone: Alone) -> list[int]:
     """Compares the outputs of inputs `owners` (r,), which follow each other, with what was said of
     some of them alone; gives the numbers of these.
     """

@@ -283,9 +283,7 @@ class Evaluation:
 
         self._run(total, work, make, "slopes")
 
-    def _slopes(
-        self, rows: Tensor, owners: Tensor, memory: int, scoring: _Scoring
-    ) -> list[Tensor]:
+    def _slopes(self, rows: Tensor, owners: Tensor, memory: int, scoring: _Scoring) -> list[Tensor]:
         """The slope of each score at the rows, from one forward."""
         if not rows.is_floating_point():
             raise KindError(

@@ -176,9 +176,9 @@ class Verbs(CleanAnswers):
 
     def _is_told_by_slopes(self, rules: Interception | None) -> bool:
         """Whether a forward of the clean inputs is left to be asked for, and slopes can ask it."""
-        is_known = self._prediction is not None or len(self._alone.inputs) == self.n
         # Without rules a target that was chosen before needs no forward of its own.
-        return not is_known and (self._fixed_target is None or rules is not None)
+        is_open = self._prediction is None and (self._fixed_target is None or rules is not None)
+        return is_open and not self.model.minds_slopes
 
     def _choosing_slopes(self, rules: Interception | None) -> Tensor:
         """The gradient at the inputs of what is chosen by the same forward: (n, elements)."""
