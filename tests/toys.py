@@ -245,6 +245,11 @@ def _slopes(steps: int) -> Callable[[int], tuple[int, int]]:
     return lambda n: (n + 1, n * steps)
 
 
+def _told(n: int) -> tuple[int, int]:
+    """The inputs go forward once, on the way to their slopes."""
+    return 1, n
+
+
 def _asked(masks: int) -> Callable[[int], tuple[int, int]]:
     return lambda n: (n + 1 + n * masks, 0)
 
@@ -257,8 +262,8 @@ CAMS = (
 ATTENTION = ("AttentionRollout", "RawAttention", "AttentionRelevance", "TransformerRelevance")
 
 _CASES: dict[str, Callable[[type[Any]], Case]] = {
-    "Gradient": lambda kind: Case(kind(), evaluations=_slopes(1)),
-    "InputXGradient": lambda kind: Case(kind(), evaluations=_slopes(1)),
+    "Gradient": lambda kind: Case(kind(), evaluations=_told),
+    "InputXGradient": lambda kind: Case(kind(), evaluations=_told),
     "Absolute": lambda kind: Case(kind(assay.Gradient()), evaluations=_slopes(1)),
     "TimesInput": lambda kind: Case(kind(assay.Gradient()), evaluations=_slopes(1)),
     "Smoothed": lambda kind: Case(

@@ -224,6 +224,13 @@ class Method(Settings, ABC):
         """Whether the answer is about all inputs together; it is then asked of them at once."""
         return False
 
+    @property
+    def tells_prediction(self) -> bool:  # may be overridden
+        """Whether all that `values` asks first is `question.slopes_at_inputs`, whose forward says
+        the prediction as well: it is then not asked beforehand.
+        """
+        return False
+
     def per_output(  # may be overridden
         self, questions: Sequence[Question], seed: int
     ) -> Sequence[Tensor | Estimate]:
@@ -366,10 +373,12 @@ class Method(Settings, ABC):
             joins = [_Join(question) for question in asked]
             for shards in zip(*(self._shards(question) for question in asked)):
                 # What the target is on the clean inputs comes first: methods build on it.
-                if not self.pools_inputs:
-                    for join, shard in zip(joins, shards):
-                        join.add_ends(shard.prediction, _base_of(shard))
-                for join, shard, piece in zip(joins, shards, self._solved(shards, ask)):
+                if not self.pools_inputs and not self.tells_prediction:
+                    _add_ends(joins, shards)
+                solved = self._solved(shards, ask)
+                if not self.pools_inputs and self.tells_prediction:
+                    _add_ends(joins, shards)
+                for join, shard, piece in zip(joins, shards, solved):
                     join.add(shard, self._checked(piece, shard))
         facts: dict[str, Any] = {
             "seconds": time.perf_counter() - start,
@@ -666,6 +675,11 @@ class _Parts:
             grid[self.players[rows]] = part.detach().to(table.dtype).flatten()
             table[rows] = grid
         return table
+
+
+def _add_ends(joins: Sequence[_Join], shards: Sequence[Question]) -> None:
+    for join, shard in zip(joins, shards):
+        join.add_ends(shard.prediction, _base_of(shard))
 
 
 def _base_of(shard: Question) -> Tensor:

@@ -41,13 +41,14 @@ class Gradient(Method):
     needs = frozenset({Ability.GRADIENT})
     kind = Kind.SLOPE
     axioms = frozenset({Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE})
+    tells_prediction = True
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Tensor:
         return self.per_output((question,), seed)[0]
 
     def per_output(self, questions: Sequence[Question], seed: int) -> list[Tensor]:
-        slopes = questions[0].slopes([asked.fixed_target for asked in questions])
+        slopes = questions[0].slopes_at_inputs(questions)
         return [asked.pool(slope) for asked, slope in zip(questions, slopes)]
 
 
@@ -71,12 +72,13 @@ class InputXGradient(Method):
 
     needs = frozenset({Ability.GRADIENT})
     axioms = frozenset({Axiom.DUMMY, Axiom.LINEARITY, Axiom.IMPLEMENTATION_INVARIANCE})
+    tells_prediction = True
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Tensor:
         return self.per_output((question,), seed)[0]
 
     def per_output(self, questions: Sequence[Question], seed: int) -> list[Tensor]:
-        slopes = questions[0].slopes([asked.fixed_target for asked in questions])
+        slopes = questions[0].slopes_at_inputs(questions)
         # Pooled after the product: a feature's elements have values of their own.
         return [asked.pool(asked.x * slope) for asked, slope in zip(questions, slopes)]

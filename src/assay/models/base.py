@@ -120,6 +120,11 @@ class Model(ABC):
         """Equal as long as the weights are, and cheap to compare; None where that cannot be told."""
         return None
 
+    @property
+    def minds_slopes(self) -> bool:  # may be overridden
+        """Whether it may answer otherwise where slopes are asked of it; True where nobody knows."""
+        return True
+
     @contextmanager
     def session(self, *, slopes: bool) -> Iterator[None]:  # may be overridden
         """Everything the model needs while it works; whatever is changed is put back, also after an

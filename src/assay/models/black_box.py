@@ -23,6 +23,7 @@ from assay.models.identity import identity
 from assay.models.missing import takes_missing
 from assay.models.networks.locks import alone_in
 from assay.models.networks.module_state import ModuleState, modules_in
+from assay.models.networks.operations.grad_mode import code_minds, minds_slopes
 from assay.models.networks.operations.interception import Interception
 
 # Rows of a table are small: chunks of very many still fit the memory.
@@ -292,6 +293,11 @@ class Function(Model):
         """Only what is called with tensors, and stays in torch, has slopes."""
         in_torch = self.tensors and self._hangs_on_graph
         return frozenset({Ability.GRADIENT, Ability.OPERATIONS} if in_torch else ())
+
+    @property
+    def minds_slopes(self) -> bool:
+        code = code_minds(self.function) or code_minds(self.output)
+        return code or minds_slopes(modules_in(self.function))
 
     @contextmanager
     def heard_by(self, interception: Interception) -> Iterator[None]:

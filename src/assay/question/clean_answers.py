@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import final
 
 import torch
 from torch import Tensor
@@ -13,6 +14,52 @@ from assay.question.consistency import ask_clean, check_rows_independent
 from assay.question.evaluation import Use, finite_scores
 from assay.question.parts import Parts
 from assay.targets import Target
+
+
+@final
+class Chosen:
+    """What is chosen on the clean outputs and its values there, chunk by chunk."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        # By the first input of the chunk: one that is asked again, in smaller parts after memory
+        # ran out, takes the place of what was chosen before.
+        self._targets: dict[int, Target] = {}
+        self._values: dict[int, Tensor] = {}
+        self.outputs_each = 0
+
+    def look(self, owners: Tensor, outputs: Tensor) -> None:
+        """Chooses for the inputs `owners` (r,) of a chunk."""
+        self._targets[int(owners[0])] = self._target.take(owners).choose(outputs)
+        self.outputs_each = math.prod(outputs.shape[1:])
+
+    def score(self, outputs: Tensor, owners: Tensor) -> Tensor:
+        """The values (r,) of what was chosen for them."""
+        first = int(owners[0])
+        rows = torch.arange(len(outputs), device=outputs.device)
+        self._values[first] = self._targets[first].score(outputs, rows)
+        return self._values[first]
+
+    def keep(self, owners: Tensor) -> None:
+        """Keeps the values of a chunk without what they were made of: its work is done."""
+        first = int(owners[0])
+        self._values[first] = self._values[first].detach().clone()
+
+    @property
+    def starts(self) -> list[int]:
+        """The first input of each chunk."""
+        return list(self._targets)
+
+    @property
+    def target(self) -> Target:
+        """One target for all inputs: chunks have chosen for their own."""
+        first, *others = self._targets.values()
+        return first.joined(others)
+
+    @property
+    def values(self) -> Tensor:
+        """The target on the clean inputs: (n,)."""
+        return torch.cat(list(self._values.values()))
 
 
 class CleanAnswers(Parts):
@@ -54,20 +101,21 @@ class CleanAnswers(Parts):
         self._check_weights()
         if self._fixed_target is not None and self._prediction is not None:
             return self._fixed_target, self._prediction
-        fixed: list[Target] = []
-        values: list[Tensor] = []
+        chosen = Chosen(self.target)
 
         def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
-            target = self.target.take(owners).choose(outputs)
-            self._known = replace(self._known, count=math.prod(outputs.shape[1:]))
-            rows = torch.arange(len(numbers), device=outputs.device)
-            fixed.append(target)
-            values.append(target.score(outputs, rows).detach().clone())
+            chosen.look(owners, outputs)
+            chosen.score(outputs, owners)
+            chosen.keep(owners)
 
         self._ask_clean(use)
-        # Chunks choose for their own inputs: together they are one target for all.
-        self._fixed_target = fixed[0].joined(fixed[1:])
-        scores = finite_scores(torch.cat(values), self.target, "on the clean inputs")
+        return self._keep(chosen)
+
+    def _keep(self, chosen: Chosen) -> tuple[Target, Tensor]:
+        """Keeps what was chosen on the clean inputs, and its values there."""
+        scores = finite_scores(chosen.values, self.target, "on the clean inputs")
+        self._known = replace(self._known, count=chosen.outputs_each)
+        self._fixed_target = chosen.target
         self._prediction = self._evaluation.to_result_precision(scores, scores.dtype)
         return self._fixed_target, self._prediction
 

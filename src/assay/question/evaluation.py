@@ -40,6 +40,9 @@ Use: TypeAlias = Callable[[Tensor, Tensor, Tensor], None]
 Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Outputs (r, ...) and owners (r,) to one number for each row (r,)."""
 
+Look: TypeAlias = Callable[[Tensor, Tensor], None]
+"""Sees owners (r,) and outputs (r, ...) of a chunk before they are scored, unheard."""
+
 Read: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Outputs (r, ...) and owners (r,) to the numbers that are kept of them (r, k)."""
 
@@ -53,6 +56,19 @@ class Alone:
 
     inputs: Mapping[int, Tensor] = field(default_factory=dict)
     absent: Tensor | None = None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Scoring:
+    """What is made of a chunk's outputs: one number for each row and slope, once they are seen."""
+
+    scores: Sequence[Score]
+    look: Look | None = None
+
+    def see(self, owners: Tensor, outputs: Tensor) -> None:
+        if self.look is not None:
+            self.look(owners, outputs.detach())
 
 
 _PATCH_COST = 1 / 16  # work and memory of a row of which a patch is asked, relative to a whole row
@@ -243,30 +259,31 @@ class Evaluation:
         scores: Sequence[Score],
         use: Callable[..., None],
         rules: Interception | None = None,
+        look: Look | None = None,
     ) -> None:
         """Asks `total` rows for the slope of each of the `scores` at each of them.
 
         A chunk goes forward once, and backward once for each score: `use(number of the score, work
         numbers, owners, slopes)` takes them one after the other. With `rules` the slopes are those
-        that the rules give to the operations of the forward.
+        that the rules give to the operations of the forward. `look` sees the outputs of a chunk
+        before they are scored.
         """
+        scoring = _Scoring(scores, look)
 
         def work(start: int, stop: int, memory: int) -> None:
             numbers = torch.arange(start, stop, device=self.x.device)
             rows, owners = make(numbers)
             if rules is None:
-                each = self._slopes(rows, owners, memory, scores)
+                each = self._slopes(rows, owners, memory, scoring)
             else:
-                each = self._ruled_slopes(rows, owners, memory, scores, rules)
+                each = self._ruled_slopes(rows, owners, memory, scoring, rules)
             for which, slopes in enumerate(each):
                 engine.count(len(rows), backward=True)
                 use(which, numbers, owners, slopes)
 
         self._run(total, work, make, "slopes")
 
-    def _slopes(
-        self, rows: Tensor, owners: Tensor, memory: int, scores: Sequence[Score]
-    ) -> list[Tensor]:
+    def _slopes(self, rows: Tensor, owners: Tensor, memory: int, scoring: _Scoring) -> list[Tensor]:
         """The slope of each score at the rows, from one forward."""
         if not rows.is_floating_point():
             raise KindError(
@@ -279,13 +296,14 @@ class Evaluation:
         with told(asked):
             outputs = self.model.call(asked.rows, asked.context, memory)
         outputs = finite(outputs, self.model.name, "on the way")
+        scoring.see(owners, outputs)
         slopes = []
-        for which, score in enumerate(scores):
+        for which, score in enumerate(scoring.scores):
             scored = score(outputs, owners)
             if not scored.requires_grad:
                 raise self._without_graph(outputs)
             # The graph serves every score, and is let go of with the last.
-            last = which == len(scores) - 1
+            last = which == len(scoring.scores) - 1
             slopes += _backward(scored, [leaf], asked, keep=not last)
         return slopes
 
@@ -294,7 +312,7 @@ class Evaluation:
         rows: Tensor,
         owners: Tensor,
         memory: int,
-        scores: Sequence[Score],
+        scoring: _Scoring,
         rules: Interception,
     ) -> list[Tensor]:
         """The same with the slopes that rules give to the operations of the forward."""
@@ -302,7 +320,7 @@ class Evaluation:
             while True:
                 try:
                     with rules.counting():
-                        return self._heard_slopes(rows, owners, memory, scores, rules)
+                        return self._heard_slopes(rows, owners, memory, scoring, rules)
                 except AssayError:
                     if not rules.simplify():
                         raise
@@ -314,17 +332,17 @@ class Evaluation:
         rows: Tensor,
         owners: Tensor,
         memory: int,
-        scores: Sequence[Score],
+        scoring: _Scoring,
         rules: Interception,
     ) -> list[Tensor]:
         references = rules.reference_rows(owners, alike=not self.aligned)
         if references is not None:
             with rules.recording():
                 leaf = references.detach().requires_grad_()
-                self._ruled_scores(leaf, owners, memory, scores, rules)
+                self._ruled_scores(leaf, owners, memory, _Scoring(scoring.scores), rules)
             engine.count(len(references))
         leaf = rows.detach().requires_grad_()
-        asked, scored = self._ruled_scores(leaf, owners, memory, scores, rules)
+        asked, scored = self._ruled_scores(leaf, owners, memory, scoring, rules)
         leaves = [leaf, *rules.leaves]
         slopes = []
         for which, each in enumerate(scored):
@@ -340,7 +358,7 @@ class Evaluation:
         rows: Tensor,
         owners: Tensor,
         memory: int,
-        scores: Sequence[Score],
+        scoring: _Scoring,
         rules: Interception,
     ) -> tuple[Asked, list[Tensor]]:
         asked = self.asked(rows, owners, "on the way")
@@ -349,10 +367,11 @@ class Evaluation:
         finite(outputs, self.model.name, "on the way")
         rules.admit_outputs(outputs)
         outputs = rules.spread(outputs)
+        scoring.see(owners, outputs)
         # What a target makes of the outputs is heard, too: probabilities have a softmax in them.
         rules.admit((outputs,))
         with rules.listening():
-            scored = [score(outputs, owners) for score in scores]
+            scored = [score(outputs, owners) for score in scoring.scores]
         if not all(each.requires_grad for each in scored):
             raise self._without_graph(outputs)
         return asked, scored

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from contextlib import nullcontext
+from typing import Self, TypeAlias
 
 import torch
 from torch import Tensor
 
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 from assay.features.partition import Pooling
 from assay.models.networks.layers import Through
 from assay.models.networks.operations.interception import Interception
 from assay.numerics.precision import to_input_precision
 from assay.question.arguments import read_masks, read_points
-from assay.question.clean_answers import CleanAnswers
-from assay.question.consistency import check_ends, check_same
+from assay.question.clean_answers import Chosen, CleanAnswers
+from assay.question.consistency import check_alone, check_ends, check_same
 from assay.question.evaluation import Make, Score, Use
+from assay.question.generators import Generators
 from assay.question.masked_rows import MaskedRows
 from assay.question.validation import check_masks, check_points, check_switched
 from assay.targets import Target
@@ -149,6 +151,80 @@ class Verbs(CleanAnswers):
             scores[0] = self._compared_score()
         self._evaluation.slopes(len(points), make, scores, use, rules)
         return [to_input_precision(slope, self.x).view(at.shape) for slope in slopes]
+
+    @torch.inference_mode(False)
+    def slopes_at_inputs(
+        self, asked: Sequence[Self], *, rules: Interception | None = None
+    ) -> list[Tensor]:
+        """The gradient of the target of each question at the inputs: (n, elements).
+
+        The questions differ from this one in the target alone. Of a single one that was asked
+        nothing yet the same forward says what is chosen on the clean inputs, and the prediction.
+        Cost: a forward and backward pass for each input; with `rules` also a plain forward pass of
+        a row of every chunk, and of every row where the forward may write on what others see.
+        """
+        (first, *others) = asked
+        if not others and first._is_told_by_slopes(rules):
+            try:
+                # What a refusal leaves behind would be counted twice.
+                with nullcontext() if rules is None else rules.counting():
+                    return [first._choosing_slopes(rules)]
+            except AssayError:
+                # Asked as ever, pass by pass: answered or refused as it is then.
+                pass
+        return self.slopes([one.fixed_target for one in asked], rules=rules)
+
+    def _is_told_by_slopes(self, rules: Interception | None) -> bool:
+        """Whether a forward of the clean inputs is left to be asked for, and slopes can ask it."""
+        # Without rules a target that was chosen before needs no forward of its own.
+        is_open = self._prediction is None and (self._fixed_target is None or rules is not None)
+        return is_open and not self.model.minds_slopes
+
+    def _choosing_slopes(self, rules: Interception | None) -> Tensor:
+        """The gradient at the inputs of what is chosen by the same forward: (n, elements)."""
+        self._check_rows_independent()
+        self._refuse_slopes()
+        chosen = Chosen(self.target)
+        slopes = torch.zeros_like(self.x)
+        # Inputs by number whose answers are compared with plain ones, in chunks of which none was.
+        left: dict[int, bool] = {}
+
+        def look(owners: Tensor, outputs: Tensor) -> None:
+            met = check_alone(self._evaluation, owners, outputs, self._alone)
+            left[int(owners[0])] = not met
+            chosen.look(owners, outputs)
+
+        def use(which: int, numbers: Tensor, owners: Tensor, chunk: Tensor) -> None:
+            chosen.keep(owners)
+            slopes[numbers] = chunk
+
+        generators = Generators()
+        self._evaluation.slopes(self.n, self._clean_rows, [chosen.score], use, rules, look)
+        if rules is not None and (rules.wrote_shared or generators.moved):
+            compared = list(range(self.n))
+        else:
+            # Without rules the first chunk tells whether slopes change the forward.
+            starts = chosen.starts if rules is not None else chosen.starts[:1]
+            compared = [start for start in starts if left[start]]
+        self._compare_plainly(chosen, compared)
+        self._keep(chosen)
+        return to_input_precision(slopes, self.x)
+
+    def _compare_plainly(self, chosen: Chosen, inputs: list[int]) -> None:
+        """Refuses answers of a forward for slopes that are not those of the network by itself."""
+        target, values = chosen.target, chosen.values
+        owners = torch.tensor(inputs, dtype=torch.int64, device=self.x.device)
+
+        def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            return self._clean_rows(owners[numbers])
+
+        def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            check_same(self._evaluation, target.score(outputs, owners), values[owners])
+
+        self._evaluation.outputs(len(inputs), make, use, "on the clean inputs")
+
+    def _clean_rows(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        return self.x[numbers], numbers
 
     def integrate(
         self,

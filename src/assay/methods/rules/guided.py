@@ -97,6 +97,7 @@ class GuidedBackprop(Method):
 
     needs = frozenset({Ability.GRADIENT, Ability.OPERATIONS})
     kind = Kind.SLOPE
+    tells_prediction = True
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Estimate:
@@ -128,6 +129,7 @@ class Deconvnet(Method):
 
     needs = frozenset({Ability.GRADIENT, Ability.OPERATIONS})
     kind = Kind.SLOPE
+    tells_prediction = True
     cost: ClassVar[str] = "1 gradient"
 
     def values(self, question: Question, seed: int) -> Estimate:
@@ -141,6 +143,6 @@ def _rectified(
     questions: Sequence[Question], who: str, rule: Callable[[Tensor, Tensor], Tensor]
 ) -> list[Estimate]:
     rules = _Rectifying(who, rule)
-    slopes = questions[0].slopes([asked.fixed_target for asked in questions], rules=rules)
+    slopes = questions[0].slopes_at_inputs(questions, rules=rules)
     notes = {"operations": rules.coverage()}
     return [Estimate(asked.pool(slope), notes=notes) for asked, slope in zip(questions, slopes)]

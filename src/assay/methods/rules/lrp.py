@@ -64,6 +64,7 @@ class LRP(Method):
 
     composite: Composition = field(default_factory=EpsilonPlus)
     needs = frozenset({Ability.GRADIENT, Ability.OPERATIONS})
+    tells_prediction = True
     cost: ClassVar[str] = "1 gradient, with 1 to 3 times the convolutions"
 
     def __post_init__(self) -> None:
@@ -79,9 +80,9 @@ class LRP(Method):
 
     def per_output(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
         rules = RelevanceForward(self.composite.composite())
-        targets = [asked.fixed_target for asked in questions]
         estimates = []
-        for number, relevance in enumerate(questions[0].slopes(targets, rules=rules)):
+        slopes = questions[0].slopes_at_inputs(questions, rules=rules)
+        for number, relevance in enumerate(slopes):
             asked = questions[number]
             report = rules.account.report(number, asked.prediction, relevance.sum(1))
             notes = {"operations": rules.coverage(), "conservation": report}

@@ -200,6 +200,10 @@ class _Cut(Model):
         self.chunking = network.chunking
         self.one_by_one = network.one_by_one
 
+    @property
+    def minds_slopes(self) -> bool:
+        return self.network.minds_slopes
+
     def session(self, *, slopes: bool) -> Any:
         return self.network.session(slopes=slopes)
 

@@ -34,6 +34,7 @@ from assay.models.networks.fast_forms import (
 from assay.models.networks.fingerprint import Fingerprint
 from assay.models.networks.locks import alone_in
 from assay.models.networks.module_state import ModuleState, in_training
+from assay.models.networks.operations.grad_mode import code_minds, minds_slopes
 from assay.models.networks.places import embeddings_of, name_of, places_of
 
 
@@ -234,6 +235,10 @@ class Network(cut.Layered):
             # Not local, or not faster: whole images.
             return self.call(rows, context, memory_format)
         return checked(outputs, len(rows[0]), self.name)
+
+    @property
+    def minds_slopes(self) -> bool:
+        return minds_slopes((self.module,)) or code_minds(self.output)
 
     @contextmanager
     def session(self, *, slopes: bool) -> Iterator[None]:

@@ -6,7 +6,8 @@ that carries signal and hands it to a rule; `kinds` says which operation is whic
 of them, with its arguments by name; `opened` looks inside Python functions that are made of others;
 `linear` has those that are linear in one operand; `decomposed` says composite ones (attention,
 softmax, normalisation) and `recurrent` the recurrent ones in plain operations; `pulled` gives an
-operation a slope of its own; `saved_tensors` holds what the way back needs, checkpoints or not.
+operation a slope of its own; `saved_tensors` holds what the way back needs, checkpoints or not;
+`grad_mode` reads off the code whether a forward asks if slopes are asked of it.
 
 May be subclassed: `Interception`.
 """

@@ -27,6 +27,7 @@ from torch.overrides import TorchFunctionMode
 from assay.errors import AbilityError, AssayError
 from assay.models.networks.operations.decomposed import PLAINER, decomposed
 from assay.models.networks.operations.kinds import (
+    FRESH,
     QUOTIENTS,
     RESHAPES,
     OperationKind,
@@ -62,6 +63,12 @@ class Interception(TorchFunctionMode, ABC):
         # Whether the forward writes in place, and whether rules therefore work on copies.
         self.wrote = False
         self.copies = False
+        # Whether numbers may have been written that other tensors see: a rule may have given these
+        # a place of their own.
+        self.wrote_shared = False
+        # Tensors that came out of what gives them a place of their own, and those that others may see.
+        self._own_places: set[int] = set()
+        self._seen_by_others: set[int] = set()
 
     @abstractmethod
     def handle(self, operation: Operation) -> Any:
@@ -182,6 +189,8 @@ class Interception(TorchFunctionMode, ABC):
         """Lets go of one forward."""
         self._heard.clear()
         self._weights.clear()
+        self._own_places.clear()
+        self._seen_by_others.clear()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -195,6 +204,9 @@ class Interception(TorchFunctionMode, ABC):
 
     def _called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if not torch.is_grad_enabled():
+            # Who writes where no slope is asked for is not followed.
+            operands = tensors_in((*args, *kwargs.values()))
+            self.wrote_shared |= any(id(tensor) in self._heard for tensor in operands)
             return func(*args, **kwargs)
         hanging = [
             tensor for tensor in tensors_in((*args, *kwargs.values())) if tensor.requires_grad
@@ -203,12 +215,12 @@ class Interception(TorchFunctionMode, ABC):
         self._refuse_unheard(hanging)
         if not heard:
             return self._of_weights(func(*args, **kwargs))
-        operands = [*args, *kwargs.values()]
+        values = [*args, *kwargs.values()]
         # x * x is a product of two: the second x goes under an alias.
         if len(heard) < sum(id(tensor) in heard for tensor in hanging):
-            operands, aliases = self._aliased(operands, heard)
+            values, aliases = self._aliased(values, heard)
             heard = heard | aliases
-        args, named = tuple(operands[: len(args)]), dict(zip(kwargs, operands[len(args) :]))
+        args, named = tuple(values[: len(args)]), dict(zip(kwargs, values[len(args) :]))
         return self._heard_call(func, args, named, heard)
 
     def _of_weights(self, given: Any) -> Any:
@@ -275,9 +287,12 @@ class Interception(TorchFunctionMode, ABC):
         layer = self._layer_of(args, kwargs)
         operation = Operation(name, kind, call, args, kwargs, layer, heard)
         if not in_place:
-            return self._admitted(self._given(self._on_copies(operation)))
+            given = self._admitted(self._given(self._on_copies(operation)))
+            self._note_place(operation, given)
+            return given
         self.wrote = True
         target: Tensor = args[0] if args else kwargs["input"]
+        self._note_write(name, target)
         # Only the shape changes, which can be told to nobody else than the tensor itself.
         if name in RESHAPES:
             self.moved(operation)
@@ -291,11 +306,32 @@ class Interception(TorchFunctionMode, ABC):
 
     def _attribute(self, func: Any, args: tuple[Any, ...], heard: frozenset[int]) -> Any:
         given = func(*args)
+        if isinstance(given, Tensor):
+            self._seen_by_others |= heard
         if not isinstance(given, Tensor) or not given.requires_grad:
+            # What is written on the same numbers without a signal is not heard.
+            self.wrote_shared |= isinstance(given, Tensor)
             return given
         name = getattr(func.__self__, "__name__", "get")
         operation = Operation(name, OperationKind.STRUCTURE, func, args, {}, None, heard)
         return self._admitted(self.handle(operation))
+
+    # --- who sees what is written
+
+    def _note_place(self, operation: Operation, given: Any) -> None:
+        """Notes whether what an operation gives has a place of its own, or shares that of a signal."""
+        tensors = list(tensors_in((given,)))
+        if operation.name in FRESH:
+            self._own_places.update(map(id, tensors))
+        elif tensors:
+            self._seen_by_others |= operation.heard
+            # What is written on the same numbers without a signal is not heard.
+            self.wrote_shared |= operation.kind is OperationKind.STOP
+
+    def _note_write(self, name: str, target: Tensor) -> None:
+        """Notes whether what is written in place may be seen by another tensor."""
+        is_own = id(target) in self._own_places and id(target) not in self._seen_by_others
+        self.wrote_shared |= name not in FRESH or not is_own
 
     def _on_copies(self, operation: Operation) -> Operation:
         """The operation on copies of its signals, where what it works on is written over later."""

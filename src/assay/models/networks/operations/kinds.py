@@ -158,5 +158,12 @@ def kind_of(name: str, signals: int) -> OperationKind | None:
     return kind
 
 
+FRESH = (CONVOLUTIONS | RECTIFIERS | SMOOTH) - _words("conv_tbc rrelu") | _words(
+    "linear matmul mm bmm addmm baddbmm add sub mul div batch_norm layer_norm group_norm "
+    "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d adaptive_avg_pool2d "
+    "softmax log_softmax"
+)
+"""What gives numbers of its own, in a place that no other tensor sees."""
+
 KNOWN_NAMES = frozenset(_TABLE)
 """The plain names of all operations that are known."""
