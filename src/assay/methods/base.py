@@ -93,8 +93,6 @@ class Method(Settings, ABC):
     """Model evaluations per input, in words: a table of the docs shows it."""
     around: ClassVar[bool] = False
     """Whether it is made around another method, whose needs it has."""
-    quadrature: ClassVar[bool] = False
-    """Whether completeness is kept up to the error of an integral, which the gap then tells."""
 
     @abstractmethod
     def values(self, question: Question, seed: int) -> Tensor | Estimate:
@@ -123,6 +121,13 @@ class Method(Settings, ABC):
     def axioms(self) -> frozenset[Axiom]:  # may be overridden
         """The axioms that these settings keep."""
         return frozenset()
+
+    @property
+    def nearly_complete(self) -> bool:  # may be overridden
+        """Whether completeness is kept up to an error which the gap then tells: of an integral, of
+        draws, of a slope in the place of a quotient of nothing.
+        """
+        return False
 
     def check(self, question: Question) -> None:  # may be overridden
         """Refuses before any work what this method cannot answer, and names methods that can."""
@@ -380,17 +385,9 @@ class Method(Settings, ABC):
                     _add_ends(joins, shards)
                 for join, shard, piece in zip(joins, shards, solved):
                     join.add(shard, self._checked(piece, shard))
-        facts: dict[str, Any] = {
-            "seconds": time.perf_counter() - start,
-            "forwards": spent.forwards,
-            "backwards": spent.backwards,
-            "plan": spent.plans,
-        }
+        facts = {"seconds": time.perf_counter() - start, **_facts_of(spent)}
         if forecast is not None:
             facts["forecast"] = forecast
-        # Values are then shares of where the logarithm was cut.
-        if spent.clipped:
-            facts["clipped"] = spent.clipped
         if len(asked) > 1:
             facts["outputs"] = len(asked)
         return tuple(
@@ -461,6 +458,24 @@ class Method(Settings, ABC):
         values = values.to(question.precision)
         return replace(estimate, values=values)
 
+    def _gap(
+        self, question: Question, join: _Join, prediction: Tensor, base: Tensor
+    ) -> Tensor | None:
+        """What the values lack of the difference (n,), where they are to add up to it."""
+        # Credit that is pooled by its mean does not.
+        adds_up = join.partition.pooling == "sum" or join.partition.identity
+        if Axiom.COMPLETENESS not in self.axioms or not adds_up:
+            return None
+        # Of what the model said, before it is rounded to the inputs' precision.
+        total = join.values.to(prediction.dtype).sum(1)
+        gap = (prediction - base - total).to(join.values.dtype)
+        rounding = _coarsest(gap, prediction, question.x)
+        # Sums of half precision are off by more than can be told from a broken promise.
+        if not self.nearly_complete and rounding <= torch.finfo(torch.float32).eps:
+            size = _largest_part(prediction, base, join.values)
+            self._check_sum(gap, size * rounding**0.5)
+        return gap
+
     def _check_sum(self, gap: Tensor, excused: Tensor) -> None:
         """Refuses values that do not add up as promised: a promise is no figure to be printed."""
         broken = (gap.abs() > excused).nonzero()[:, 0].tolist()
@@ -496,18 +511,6 @@ class Method(Settings, ABC):
         if join.partition.identity and len(question.layout.shapes) > 1:
             facts["shapes"] = [list(shape) for shape in question.layout.shapes]
         prediction, base = torch.cat(join.predictions), torch.cat(join.bases)
-        # Credit that is pooled by its mean does not add up to a difference.
-        adds_up = join.partition.pooling == "sum" or join.partition.identity
-        gap = None
-        if Axiom.COMPLETENESS in self.axioms and adds_up:
-            # Of what the model said, before it is rounded to the inputs' precision.
-            total = join.values.to(prediction.dtype).sum(1)
-            gap = (prediction - base - total).to(join.values.dtype)
-            rounding = _coarsest(gap, prediction, question.x)
-            # Sums of half precision are off by more than can be told from a broken promise.
-            if not self.quadrature and rounding <= torch.finfo(torch.float32).eps:
-                size = _largest_part(prediction, base, join.values)
-                self._check_sum(gap, size * rounding**0.5)
         if min(join.players) < join.partition.count:
             facts["players"] = join.players
         if max(join.players) == 0:
@@ -519,7 +522,7 @@ class Method(Settings, ABC):
             names=join.partition.names,
             shape=join.partition.shape,
             kind=self.unit(join.partition).value,
-            gap=gap,
+            gap=self._gap(question, join, prediction, base),
             standard_error=join.standard_error(),
             facts=facts,
             provenance={
@@ -534,6 +537,19 @@ class Method(Settings, ABC):
             index=question.index if len(join.values) == question.n else None,
             present=join.present_in_all(),
         )
+
+
+def _facts_of(spent: engine.Tally) -> dict[str, Any]:
+    """What an answer says of the work behind it."""
+    facts: dict[str, Any] = {
+        "forwards": spent.forwards,
+        "backwards": spent.backwards,
+        "plan": spent.plans,
+    }
+    # Values are then shares of where the logarithm was cut.
+    if spent.clipped:
+        facts["clipped"] = spent.clipped
+    return facts
 
 
 def _coarsest(*numbers: Tensor) -> float:

@@ -76,7 +76,7 @@ class IntegratedGradients(Method):
     multiply: bool = True
     needs = frozenset({Ability.GRADIENT})
     cost: ClassVar[str] = "steps gradients"
-    quadrature: ClassVar[bool] = True
+    nearly_complete = True
 
     def __post_init__(self) -> None:
         check_quadrature(self.rule, self.steps)
@@ -235,7 +235,7 @@ class Path(Method):
     multiply: bool = True
     needs = frozenset({Ability.GRADIENT})
     cost: ClassVar[str] = "steps gradients"
-    quadrature: ClassVar[bool] = True
+    nearly_complete = True
 
     def __post_init__(self) -> None:
         check_quadrature(self.rule, self.steps)

@@ -71,7 +71,7 @@ class Conductance(Method):
     exact: bool = False
     needs = frozenset({Ability.GRADIENT})
     cost: ClassVar[str] = "steps rows and steps gradients"
-    quadrature: ClassVar[bool] = True
+    nearly_complete = True
 
     def __post_init__(self) -> None:
         check_quadrature(self.rule, self.steps)

@@ -69,6 +69,7 @@ class DeepLift(Method):
     rule: NonlinearRule = "rescale"
     needs = frozenset({Ability.GRADIENT, Ability.OPERATIONS})
     axioms = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY})
+    nearly_complete = True
     cost: ClassVar[str] = "1 gradient and 1 forward for each replacement"
 
     def __post_init__(self) -> None:

@@ -320,6 +320,11 @@ class Qii(MaskMethod):
         return axioms - {Axiom.LINEARITY}
 
     @property
+    def nearly_complete(self) -> bool:
+        # Each coalition has draws of its own, whose sums agree in expectation.
+        return self.draws == "independent"
+
+    @property
     def pools_inputs(self) -> bool:
         return self.quantity is not None
 
