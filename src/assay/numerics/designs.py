@@ -185,8 +185,7 @@ def even_columns(columns: int, power: int) -> NDArray[np.int64]:
     Neighbours in the sequence often share their first digits at such lengths, and could not be told
     apart. Digits are linear over GF(2) in those of a point's number, so that two columns are even
     if no digit, or sum of digits, of one is one of the other, and three if no such sum of two is
-    one of the third (`independent_spans`). Where too few are even, the next ones
-    follow.
+    one of the third (`independent_spans`). Where too few are even, the next ones follow.
     """
     from scipy.stats.qmc import Sobol
 
