@@ -482,7 +482,7 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             + "test_lime.py"
             + "::test_every_three_sobol_columns_hold_every_triple_of_quarters_equally",
         ),
-        "Then each if its three vectors are new.": (
+        "Where these do not suffice, each is taken if its three vectors are new.": (
             LIME
             + "test_lime.py"
             + "::test_every_two_sobol_columns_hold_every_pair_of_quarters_equally",

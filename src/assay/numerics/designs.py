@@ -65,7 +65,8 @@ def orthogonal_array(columns: int, power: int, generator: np.random.Generator) -
     place_values = 4 ** np.arange(power)
     spans = (_TIMES[1:, candidates] @ place_values).T
     chosen = independent_spans(spans, columns, 2 * power, strength=power)
-    directions = candidates[generator.permutation(chosen)]
+    filled = _filled_up(chosen, spans, columns)
+    directions = candidates[generator.permutation(filled)]
     # The scalar product u . v, digit by digit.
     levels = np.zeros((len(vectors), columns), dtype=np.int64)
     for digit in range(power):
@@ -75,8 +76,8 @@ def orthogonal_array(columns: int, power: int, generator: np.random.Generator) -
     return generator.permutation(relabelled[np.arange(columns), levels])
 
 
-def independent_spans(spans: Integers, columns: int, bits: int, strength: int) -> Integers:
-    """The numbers of so many candidates, chosen so that few of them depend on each other.
+def independent_spans(spans: Integers, columns: int, bits: int, strength: int) -> list[int]:
+    """The numbers of candidates of which no three depend on each other: `columns`, or fewer.
 
     A candidate is a column of quarters, linear over GF(2) in the `bits` bits of a row's number. Its
     three functions (the first bit of the quarter, the second, their sum) are a row of `spans`, as
@@ -85,8 +86,7 @@ def independent_spans(spans: Integers, columns: int, bits: int, strength: int) -
     hold every combination of quarters equally often (Bose 1947).
 
     Greedy: each time the candidate that takes the most columns of those before it to depend on, or
-    at least `strength` of them, the first among equals. Once none takes three columns, those that
-    share no function with another follow in turn, and then the rest.
+    at least `strength` of them, the first among equals.
     """
     functions = np.arange(1 << bits)
     # How many of the chosen columns it takes to sum up to a function.
@@ -101,17 +101,22 @@ def independent_spans(spans: Integers, columns: int, bits: int, strength: int) -
         chosen.append(best)
         sums = [taken[functions ^ one] for one in spans[best]]
         taken = np.minimum(taken, np.minimum.reduce(sums) + 1)
+    return chosen
+
+
+def _filled_up(chosen: list[int], spans: Integers, columns: int) -> Integers:
+    """`chosen` and so many more: those that share no function with another, then the rest."""
     left = np.setdiff1d(np.arange(len(spans)), chosen)
-    # No two share a function: three columns may depend on each other.
     used = {0, *spans[chosen].ravel().tolist()}
-    shared: list[int] = []
+    even = list(chosen)
+    uneven: list[int] = []
     for candidate, span in zip(left.tolist(), spans[left].tolist()):
         if used.isdisjoint(span):
-            chosen.append(candidate)
+            even.append(candidate)
             used.update(span)
         else:
-            shared.append(candidate)
-    return np.array((chosen + shared)[:columns])
+            uneven.append(candidate)
+    return np.array((even + uneven)[:columns])
 
 
 def uniforms(
@@ -175,12 +180,12 @@ def _sobol(rows: int, columns: int, generator: np.random.Generator) -> Floats:
 @lru_cache(maxsize=32)
 def even_columns(columns: int, power: int) -> NDArray[np.int64]:
     """Columns of the Sobol' sequence of which every two hold every pair of quarters equally among
-    2^power points, and every three every triple, as far as there are such.
+    2^power points, and every three every triple where there are enough such columns.
 
     Neighbours in the sequence often share their first digits at such lengths, and could not be told
     apart. Digits are linear over GF(2) in those of a point's number, so that two columns are even
     if no digit, or sum of digits, of one is one of the other, and three if no such sum of two is
-    one of the third (`independent_spans`). Where there are too few, the next ones follow.
+    one of the third (`independent_spans`). Where too few are even, the next ones follow.
     """
     from scipy.stats.qmc import Sobol
 
@@ -199,4 +204,7 @@ def even_columns(columns: int, power: int) -> NDArray[np.int64]:
     high = place_values @ (quarters >> 1)
     low = place_values @ (quarters & 1)
     spans = np.stack([high, low, high ^ low], axis=1)
-    return independent_spans(spans, columns, power, strength=3)
+    chosen = independent_spans(spans, columns, power, strength=3)
+    # All or none: the search goes far along the sequence, where finer digits
+    # are less even.
+    return _filled_up(chosen if len(chosen) == columns else [], spans, columns)
