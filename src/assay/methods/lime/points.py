@@ -51,7 +51,7 @@ class Gaussian(Neighbourhood):
         samples: points, and so evaluations per input.
         columns: which columns move, by number or name; all by default. The others get 0.
         width: of the kernel exp(-|e|^2 / (2 width^2)), in scales; without one, draws count alike.
-        design: "orthogonal" has at most the error it states, on average over seeds, "sobol" less
+        design: "orthogonal" has at most the error it states while columns are few, "sobol" less
             than it can state, "independent" is plain chance.
     """
 
