@@ -93,6 +93,8 @@ def test_precision_is_that_of_the_prediction(dtype: torch.dtype) -> None:
         one, two = (assay.Question(model, x, target=1) for _ in range(2))
         answer = Gradient()(one)
         assert one.prediction.dtype == two.prediction.dtype
+        is_double = DOUBLE in (weights, dtype)
+        assert (one.prediction.dtype == DOUBLE) == is_double
         assert answer.values.dtype == in_two_passes(Gradient(), two).values.dtype
 
 
