@@ -59,6 +59,8 @@ CLASSES = sorted(
         if issubclass(kind, Settings)
         and dataclasses.is_dataclass(kind)
         and not inspect.isabstract(kind)
+        # What a user cannot write down is given by the library alone.
+        and not kind.__name__.startswith("_")
     },
     key=lambda kind: kind.__name__,
 )

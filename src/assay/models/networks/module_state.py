@@ -77,7 +77,7 @@ class _CopiedTensor:
             return False
         if tensor.dtype != values.dtype or tensor.device != values.device:
             return False
-        return tensor.is_leaf == self.leaf and torch.equal(tensor, values)
+        return tensor.is_leaf == self.leaf and _surely_equal(tensor, values)
 
     @property
     def written(self) -> bool:
@@ -196,6 +196,16 @@ class _Attributes:
 def in_training(part: nn.Module) -> bool:
     """Whether a part is in train mode; a frozen script module has no mode."""
     return bool(getattr(part, "training", False))
+
+
+def _surely_equal(tensor: Tensor, values: Tensor) -> bool:
+    """Whether two tensors hold the same; kinds that torch cannot compare (sparse, nested, without
+    numbers) are taken for changed.
+    """
+    try:
+        return bool(torch.equal(tensor, values))
+    except (RuntimeError, AttributeError, TypeError):
+        return False
 
 
 def _same_objects(held: Any, contents: Any) -> bool:
@@ -370,7 +380,11 @@ class ModuleState:
         """
         if self.large or any(not isinstance(tensor, nn.Parameter) for tensor, _ in self.watched):
             return False
-        copied = sum(one.values.nbytes for one in self.kept if isinstance(one, _CopiedTensor))
+        copied = sum(
+            one.values.numel() * one.values.element_size()
+            for one in self.kept
+            if isinstance(one, _CopiedTensor)
+        )
         scripted = (isinstance(part, torch.jit.ScriptModule) for part in self.module.modules())
         return copied <= _KEPT and not any(scripted)
 

@@ -86,4 +86,6 @@ def _content(cell: CellType) -> Any:
 
 def _is_users(value: Any) -> bool:
     """Whether something is a function of the user: torch's own give the same numbers."""
-    return isinstance(value, FunctionType) and not value.__module__.startswith("torch.")
+    # Functions that are made by text belong to no module.
+    module = getattr(value, "__module__", None) or ""
+    return isinstance(value, FunctionType) and not module.startswith("torch.")
