@@ -190,7 +190,7 @@ def draw(figures: dict[str, Any]) -> None:
         axis.set_yticks(range(len(order)), order)
         axis.axvline(np.mean(figures["area"]), color="0.7", ls=":")
         axis.set_title(network)
-        axis.set_xlabel("mass inside the box (dotted: its share of the picture)")
+        axis.set_xlabel("mass inside the box")
     plt.tight_layout()
     plt.savefig(PAGE.picture, dpi=120)
 
