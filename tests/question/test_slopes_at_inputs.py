@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,8 +11,12 @@ import torch
 from torch import Tensor, nn
 
 import assay
-from assay import LRP, Deconvnet, Gradient, GuidedBackprop, InputXGradient
+from assay import LRP, Composite, Deconvnet, Gradient, GuidedBackprop, InputXGradient
 from assay.errors import AssayError, ModelError, TargetError
+from assay.methods.rules.relevance import Passage, Rule, Zero
+from assay.models.networks.operations import interception
+from assay.models.networks.operations.decomposed import decomposed
+from assay.models.networks.operations.operation import Operation
 from rule_networks import calls
 from toys import randn, randomised
 
@@ -182,6 +187,44 @@ def test_what_is_written_on_numbers_of_their_own_needs_no_comparison(method: Any
     net = calls(forward, conv=conv, norm=norm, head=head)
     answer = method(assay.Question(net, randn(5, 2, 4, 4, seed=1, dtype=DOUBLE), target=1))
     assert answer.facts["forwards"] == 1
+
+
+@dataclass(frozen=True)
+class _WrongWhereLarge(Rule):
+    """Hands on another value than the operation's, where it is large."""
+
+    def passed(self, passage: Passage) -> Any:
+        return torch.where(passage.value > 50, 7.0, passage.value)
+
+
+def test_rules_of_somebody_else_are_compared_row_by_row() -> None:
+    x = randn(7, 4, seed=1, dtype=DOUBLE)
+    method = LRP(Composite({"activation": _WrongWhereLarge()}, otherwise=Zero()))
+    answer = method(assay.Question(small_net(), x, target=1))
+    assert answer.facts["forwards"] == len(x) + 1
+    # No row that is asked alone, and not the first of its chunk.
+    x[4] = 1000.0
+    assert float(small_net()[0](x).detach()[4].max()) > 50
+    with pytest.raises(ModelError, match="the same while its operations are heard"):
+        method(assay.Question(small_net(), x, target=1))
+
+
+def test_operations_said_in_plainer_ones_are_compared_row_by_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layers = nn.Linear(4, 5), nn.LayerNorm(5), nn.ReLU(), nn.Linear(5, 3)
+    net = randomised(nn.Sequential(*layers), 3).double()
+    x = randn(7, 4, seed=1, dtype=DOUBLE)
+    assert LRP()(assay.Question(net, x, target=1)).facts["forwards"] == len(x) + 1
+
+    def wrong(operation: Operation) -> Any:
+        given = decomposed(operation)
+        # Of the row that is the fifth of seven.
+        return given + (torch.arange(len(given)) == 4).unsqueeze(1) if len(given) == 7 else given
+
+    monkeypatch.setattr(interception, "decomposed", wrong)
+    with pytest.raises(ModelError, match="the same while its operations are heard"):
+        LRP()(assay.Question(net, x, target=1))
 
 
 class _Minding(nn.Module):

@@ -245,7 +245,8 @@ def check_same(evaluation: Evaluation, scores: Tensor, before: Tensor) -> None:
             got=f"a difference of {gap:.3g}",
             advice=(
                 "It writes on views of tensors that it uses again, or draws at random: use a "
-                "method that needs slopes alone, such as IntegratedGradients()."
+                "method that needs slopes alone, such as IntegratedGradients(). A rule of your own "
+                "has to give the numbers of passage.value."
             ),
         )
 

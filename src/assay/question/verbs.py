@@ -161,7 +161,8 @@ class Verbs(CleanAnswers):
         The questions differ from this one in the target alone. Of a single one that was asked
         nothing yet the same forward says what is chosen on the clean inputs, and the prediction.
         Cost: a forward and backward pass for each input; with `rules` also a plain forward pass of
-        a row of every chunk, and of every row where the forward may write on what others see.
+        a row of every chunk, and of every row where the forward may write on what others see, or
+        rules hand on something else than torch's own answers.
         """
         (first, *others) = asked
         if not others and first._is_told_by_slopes(rules):
@@ -200,7 +201,7 @@ class Verbs(CleanAnswers):
 
         generators = Generators()
         self._evaluation.slopes(self.n, self._clean_rows, [chosen.score], use, rules, look)
-        if rules is not None and (rules.wrote_shared or generators.moved):
+        if rules is not None and (rules.wrote_shared or rules.retold or generators.moved):
             compared = list(range(self.n))
         else:
             # Without rules the first chunk tells whether slopes change the forward.

@@ -14,7 +14,7 @@ from assay.errors import KindError
 from assay.methods.base import Estimate, Method
 from assay.methods.rules.composites import Composite, Composition, EpsilonPlus
 from assay.methods.rules.conservation import Account
-from assay.methods.rules.relevance import Passage, Rule
+from assay.methods.rules.relevance import OF_THE_HOUSE, Passage, Rule
 from assay.models.base import Ability
 from assay.models.networks.operations.decomposed import PLAINER, SEVERAL
 from assay.models.networks.operations.interception import Interception
@@ -228,6 +228,8 @@ class RelevanceForward(Interception):
         if rule is None:
             raise self.refusal(operation)
         self.seen[operation.name, repr(rule)] += 1
+        # What a rule of somebody else hands on is compared with the network's answer, row by row.
+        self.retold |= type(rule) not in OF_THE_HOUSE
         return rule
 
     def _shift_accounted(self, operation: Operation, given: Any) -> Any:

@@ -412,6 +412,26 @@ class Softmax(Rule):
         return passage.account.metered(passage.name, value, value.detach() - linear)
 
 
+OF_THE_HOUSE: frozenset[type[Rule]] = frozenset(
+    {
+        Zero,
+        Epsilon,
+        Gamma,
+        ZPlus,
+        AlphaBeta,
+        ZBox,
+        WSquare,
+        Flat,
+        Norm,
+        Pass,
+        Constant,
+        Halves,
+        Softmax,
+    }
+)
+"""Rules whose value is the operation's own, to the last bit."""
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class _Sums:

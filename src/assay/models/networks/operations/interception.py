@@ -66,6 +66,9 @@ class Interception(TorchFunctionMode, ABC):
         # Whether numbers may have been written that other tensors see: a rule may have given these
         # a place of their own.
         self.wrote_shared = False
+        # Whether something else than torch's own answer to an operation was handed on: plainer
+        # operations in its place, or what a rule of somebody else gave.
+        self.retold = False
         # Tensors that came out of what gives them a place of their own, and those that others may see.
         self._own_places: set[int] = set()
         self._seen_by_others: set[int] = set()
@@ -266,31 +269,29 @@ class Interception(TorchFunctionMode, ABC):
         kwargs: Mapping[str, Any],
         heard: frozenset[int],
     ) -> Any:
-        name, in_place = spelled(func)
+        name, is_spelled_in_place = spelled(func)
         # Attributes: sizes and types, and views such as x.T.
         if name == "get":
             return self._attribute(func, args, heard)
-        args, kwargs, asked_in_place = without_in_place(func, args, kwargs)
-        in_place = in_place or asked_in_place
-        # The larger of two, not the largest along a dimension.
-        other = args[1] if len(args) > 1 else kwargs.get("other")
-        if name in ("max", "min") and isinstance(other, Tensor):
-            name += "imum"
-        kind = kind_of(name, len(heard))
-        # The reciprocal of a signal is not affine.
-        if name in QUOTIENTS and len(args) > 1 and id(args[1]) in heard:
-            kind = OperationKind.PRODUCT
+        args, kwargs, is_asked_in_place = without_in_place(func, args, kwargs)
+        name = _of_two(name, args, kwargs)
+        kind = _kind(name, args, heard)
         if kind is None and may_be_opened(func):
             with self, self.opening(func, args, kwargs):
                 return opened(func)(*args, **kwargs)
-        call = out_of_place(func, name) if spelled(func)[1] else func
+        call = out_of_place(func, name) if is_spelled_in_place else func
         layer = self._layer_of(args, kwargs)
         operation = Operation(name, kind, call, args, kwargs, layer, heard)
-        if not in_place:
-            given = self._admitted(self._given(self._on_copies(operation)))
-            self._note_place(operation, given)
-            return given
+        if is_spelled_in_place or is_asked_in_place:
+            return self._in_place(operation, func)
+        given = self._admitted(self._given(self._on_copies(operation)))
+        self._note_place(operation, given)
+        return given
+
+    def _in_place(self, operation: Operation, func: Any) -> Any:
+        """What an operation writes on its first operand, which stays the tensor that it was."""
         self.wrote = True
+        name, args, kwargs = operation.name, operation.args, operation.kwargs
         target: Tensor = args[0] if args else kwargs["input"]
         self._note_write(name, target)
         # Only the shape changes, which can be told to nobody else than the tensor itself.
@@ -381,6 +382,7 @@ class Interception(TorchFunctionMode, ABC):
 
     def again(self, operation: Operation) -> Any:
         """The operation said in plainer ones, which are heard in turn."""
+        self.retold = True
         try:
             with self:
                 return decomposed(operation)
@@ -483,3 +485,20 @@ def _on_a_copy(func: Callable[..., Any]) -> Callable[..., Any]:
         return copy
 
     return lambda first, *others, **named: write(first.clone(), others, named)
+
+
+def _of_two(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """The name of an operation, where one name is two: the larger of two numbers, and the largest
+    along a dimension.
+    """
+    other = args[1] if len(args) > 1 else kwargs.get("other")
+    is_of_two = name in ("max", "min") and isinstance(other, Tensor)
+    return f"{name}imum" if is_of_two else name
+
+
+def _kind(name: str, args: tuple[Any, ...], heard: frozenset[int]) -> OperationKind | None:
+    """The kind of an operation on these operands."""
+    # The reciprocal of a signal is not affine.
+    if name in QUOTIENTS and len(args) > 1 and id(args[1]) in heard:
+        return OperationKind.PRODUCT
+    return kind_of(name, len(heard))
