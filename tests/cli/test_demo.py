@@ -23,6 +23,8 @@ def test_every_method_and_metric_takes_part() -> None:
     asked = {type(each).__name__ for each in demo.contenders()}
     assert asked | set(demo.unasked()) == set(METHODS)
     assert asked.isdisjoint(demo.unasked())
+    # A convolutional network has no attention to look at.
+    assert {"AttentionRollout", "TransformerRelevance"} <= set(demo.unasked())
     assert {type(each).__name__ for each in demo.judges()} == set(METRICS)
 
 

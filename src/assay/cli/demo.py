@@ -21,6 +21,7 @@ from assay.comparison.comparison import Comparison
 from assay.engine import one_thread
 from assay.features.images import Pixels
 from assay.methods import METHODS
+from assay.methods.attention.base import AttentionMethod
 from assay.methods.base import Method
 from assay.methods.paths import Path
 from assay.metrics import METRICS
@@ -147,7 +148,7 @@ def ask(net: nn.Module, digits: Digits, inputs: int = INPUTS) -> Question:
 
 
 def contenders() -> list[Method]:
-    """Every method that can be made without data of its own."""
+    """Every method that can be made without data of its own, and that this network is one for."""
     # A path is a function, which no text can say.
     chosen: dict[str, Method] = {"Path": Path(BrightLast(), steps=16)}
     for text in _SETTINGS:
@@ -156,7 +157,7 @@ def contenders() -> list[Method]:
     return [
         chosen.get(name) or kind()
         for name, kind in METHODS.items()
-        if name in chosen or not _needs_settings(kind)
+        if name in chosen or not (_needs_settings(kind) or issubclass(kind, AttentionMethod))
     ]
 
 
@@ -182,7 +183,9 @@ def _needs_settings(kind: Any) -> bool:
 
 
 def unasked() -> list[str]:
-    """Methods that the demo has nothing to hand to: they need data or a model of their own."""
+    """Methods that the demo has nothing to hand to: they need data or a model of their own (a
+    transformer, for those of attention).
+    """
     asked = {type(method) for method in contenders()}
     return [name for name, kind in METHODS.items() if kind not in asked]
 
