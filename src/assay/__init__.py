@@ -65,6 +65,7 @@ from assay.methods.lime.masks import CoinMasks, SizeMasks
 from assay.methods.lime.points import Gaussian, Instances
 from assay.methods.lime.quartiles import Quartiles
 from assay.methods.occlusion import Occlusion
+from assay.methods.optimal.optimal import Optimal, kernel_smoothed
 from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.rise import Rise
 from assay.methods.rules.composites import (
@@ -100,9 +101,11 @@ from assay.models.base import Ability, Model
 from assay.models.wrapping import wrap
 from assay.pages.report_page import report
 from assay.perturbations import (
+    Coordinates,
     DifferenceToBaseline,
     GaussianNoise,
     NoisyBaseline,
+    ShapleyKernel,
     Squares,
     SubsetToBaseline,
 )
@@ -155,6 +158,7 @@ __all__ = [
     "Conductance",
     "ConservativeAttention",
     "Contrast",
+    "Coordinates",
     "DataDistribution",
     "Deconvnet",
     "DeepLift",
@@ -192,6 +196,7 @@ __all__ = [
     "Instances",
     "IntegratedGradients",
     "InternalInfluence",
+    "kernel_smoothed",
     "KernelShap",
     "Label",
     "Labels",
@@ -223,6 +228,7 @@ __all__ = [
     "Noise",
     "NoisyBaseline",
     "Occlusion",
+    "Optimal",
     "Output",
     "OwenValues",
     "parse",
@@ -246,6 +252,7 @@ __all__ = [
     "Score",
     "ScoreCam",
     "Sequence",
+    "ShapleyKernel",
     "ShapleyRegression",
     "Shared",
     "SizeMasks",

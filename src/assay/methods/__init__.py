@@ -13,6 +13,7 @@ of the docs are made from it.
 - `attention`: where tokens look, layer by layer
 - `cam`: maps of a class over the places of a layer
 - `guided_map`: a map times guided backpropagation
+- `optimal`: what a law of perturbations is accounted for best by
 - `rules`: signals sent backwards by rules: guided backpropagation, LRP, DeepLIFT
 - `shapley`: Shapley values and their kin
 
@@ -53,6 +54,7 @@ from assay.methods.influence.experts import ExpertUnit, expert
 from assay.methods.influence.internal_influence import InternalInfluence
 from assay.methods.lime.lime import Lime
 from assay.methods.occlusion import Occlusion
+from assay.methods.optimal.optimal import Optimal, kernel_smoothed
 from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.rise import Rise
 from assay.methods.rules.deep_lift import DeepLift
@@ -106,6 +108,7 @@ METHODS: dict[str, type[Method]] = {
         Occlusion,
         Rise,
         Lime,
+        Optimal,
         ExactShapley,
         PermutationShapley,
         KernelShap,
@@ -151,6 +154,7 @@ __all__ = [
     "InputXGradient",
     "IntegratedGradients",
     "InternalInfluence",
+    "kernel_smoothed",
     "KernelShap",
     "Kind",
     "LayerCam",
@@ -163,6 +167,7 @@ __all__ = [
     "Method",
     "METHODS",
     "Occlusion",
+    "Optimal",
     "OwenValues",
     "Path",
     "PermutationShapley",
