@@ -96,6 +96,8 @@ from assay.metrics import METRICS
 from assay.metrics.base import Metric
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.metrics.sensitivity.gradient_sensitivity import GradientSensitivity
+from assay.metrics.sensitivity.lipschitz_sensitivity import LipschitzSensitivity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.models.base import Ability, Model
 from assay.models.wrapping import wrap
@@ -107,6 +109,7 @@ from assay.perturbations import (
     NoisyBaseline,
     ShapleyKernel,
     Squares,
+    StackedPatches,
     SubsetToBaseline,
 )
 from assay.question.question import Question
@@ -185,6 +188,7 @@ __all__ = [
     "GradCam",
     "GradCamPlusPlus",
     "Gradient",
+    "GradientSensitivity",
     "Group",
     "Guided",
     "GuidedBackprop",
@@ -205,6 +209,7 @@ __all__ = [
     "LinearShap",
     "LineDistribution",
     "LipschitzCheck",
+    "LipschitzSensitivity",
     "load",
     "LogOdds",
     "LogProb",
@@ -259,6 +264,7 @@ __all__ = [
     "Smoothed",
     "SoftStability",
     "Squares",
+    "StackedPatches",
     "SubsetToBaseline",
     "Superpixels",
     "TimesInput",

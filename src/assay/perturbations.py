@@ -307,27 +307,40 @@ class NoisyBaseline(Perturbation):
     Settings:
         sigma: standard deviation of the noise, in the inputs' units, or in those of `scale`.
         scale: rows of data; sigma then counts in standard deviations of each of their columns.
+        limits: the least and the largest value that the replacement may have, such as (0, 1) for
+            pictures: what lies beyond is set to them.
 
-    Categories get no noise. Errors: SettingError for a sigma that is not positive.
+    Categories get no noise. Errors: SettingError for a sigma that is not positive, or limits that
+    hold nothing.
 
     >>> NoisyBaseline(0.2)
-    NoisyBaseline(sigma=0.2, scale=None)
+    NoisyBaseline(sigma=0.2, scale=None, limits=None)
     """
 
     sigma: float
     scale: Any = None
+    limits: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale", as_spread(self.scale))
         _check_sigma(self.sigma)
+        if self.limits is not None and not self.limits[0] < self.limits[1]:
+            raise SettingError(
+                expected="limits in ascending order",
+                got=self.limits,
+                advice="Write NoisyBaseline(0.2, limits=(0.0, 1.0)).",
+            )
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
         streams = _streams(question, seed, "noisy baseline")
         x = question.x
         noise = streams.normal(draws, x.shape[1], x.dtype)
+        noise = self.sigma * in_units(noise, self.scale, question.layout)
         difference = (x - question.absent).unsqueeze(1)
-        step = difference - self.sigma * in_units(noise, self.scale, question.layout)
-        return PerturbationBatch(step, None)
+        if self.limits is None:
+            return PerturbationBatch(difference - noise, None)
+        replaced = (question.absent.unsqueeze(1) + noise).clamp(*self.limits)
+        return PerturbationBatch(x.unsqueeze(1) - replaced, None)
 
 
 @final
@@ -492,3 +505,59 @@ class Squares(Perturbation):
             inside = (inside.unsqueeze(-1) & along.unsqueeze(-2)).flatten(-2)
         # A square goes through all channels.
         return places.spread(inside)
+
+
+@final
+@dataclass(frozen=True)
+class StackedPatches(Perturbation):
+    """Patches of an image are removed one after the other, in raster order, and stay removed.
+
+    What Quantus' `Infidelity` does. One perturbation for each patch, whatever the number of draws;
+    patches at the border are cut off.
+
+    Settings:
+        side: of a patch, in pixels.
+
+    Errors: SettingError for a side below 1, InputError for features that are no image.
+
+    >>> StackedPatches(4)
+    StackedPatches(side=4)
+    """
+
+    side: int = 4
+    fixed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.side < 1:
+            raise SettingError(
+                expected="patches of at least 1 pixel",
+                got=self.side,
+                advice="Write StackedPatches(4) for patches of 4 by 4.",
+            )
+
+    def size(self, question: Question, draws: int) -> int:
+        height, width = self._places(question).shape
+        return -(-height // self.side) * -(-width // self.side)
+
+    def removed(self, question: Question, seed: int, draws: tuple[int, int]) -> Tensor:
+        places = self._places(question)
+        height, width = places.shape
+        rows = torch.arange(height, device=question.x.device) // self.side
+        columns = torch.arange(width, device=question.x.device) // self.side
+        # The number of the patch that each place belongs to.
+        patch = (rows[:, None] * -(-width // self.side) + columns).flatten()
+        numbers = torch.arange(*draws, device=patch.device)
+        return places.spread((patch <= numbers[:, None]).unsqueeze(0))
+
+    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
+        return _removal_batch(question, self.removed(question, seed, draws))
+
+    def _places(self, question: Question) -> Places:
+        places = Squares(sides=(1,))._places(question)
+        if len(places.shape) != 2:
+            raise InputError(
+                expected=f"features on an image for {self!r}",
+                got=f"a feature map of shape {question.partition.shape}",
+                advice="Ask about Pixels().",
+            )
+        return places

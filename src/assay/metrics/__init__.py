@@ -13,10 +13,28 @@ May be subclassed: `Metric`, whose `read` gives one `Reading` for each attributi
 from assay.metrics.base import Metric, Reading
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.metrics.sensitivity.gradient_sensitivity import GradientSensitivity
+from assay.metrics.sensitivity.lipschitz_sensitivity import LipschitzSensitivity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 
 METRICS: dict[str, type[Metric]] = {
-    kind.__name__: kind for kind in (Infidelity, MaxSensitivity, Completeness)
+    kind.__name__: kind
+    for kind in (
+        Infidelity,
+        MaxSensitivity,
+        LipschitzSensitivity,
+        GradientSensitivity,
+        Completeness,
+    )
 }
 
-__all__ = ["Completeness", "Infidelity", "MaxSensitivity", "Metric", "METRICS", "Reading"]
+__all__ = [
+    "Completeness",
+    "GradientSensitivity",
+    "Infidelity",
+    "LipschitzSensitivity",
+    "MaxSensitivity",
+    "Metric",
+    "METRICS",
+    "Reading",
+]
