@@ -92,10 +92,15 @@ from assay.methods.shapley.qii import Disparity, Group, Qii
 from assay.methods.shapley.sampling import SamplingShapley
 from assay.methods.shapley.shapley_regression import ShapleyRegression
 from assay.methods.wrappers import Absolute, Smoothed, TimesInput
-from assay.metrics import METRICS
+from assay.metrics import METRICS, axioms
 from assay.metrics.base import Metric
+from assay.metrics.calibration.calibration import Calibration, calibration
+from assay.metrics.calibration.temperature import Temperature, temperature
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.metrics.sanity.class_sensitivity import ClassSensitivity
+from assay.metrics.sanity.input_shift import InputShift
+from assay.metrics.sanity.model_randomisation import ModelRandomisation
 from assay.metrics.sensitivity.gradient_sensitivity import GradientSensitivity
 from assay.metrics.sensitivity.lipschitz_sensitivity import LipschitzSensitivity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
@@ -145,12 +150,16 @@ __all__ = [
     "AttentionRelevance",
     "AttentionRollout",
     "Attribution",
+    "axioms",
     "Background",
     "Baseline",
     "Blur",
+    "Calibration",
+    "calibration",
     "CAM",
     "Centred",
     "Certificate",
+    "ClassSensitivity",
     "CoinMasks",
     "Columns",
     "compare",
@@ -197,6 +206,7 @@ __all__ = [
     "Infidelity",
     "Inherited",
     "InputXGradient",
+    "InputShift",
     "Instances",
     "IntegratedGradients",
     "InternalInfluence",
@@ -225,6 +235,7 @@ __all__ = [
     "Metric",
     "METRICS",
     "Model",
+    "ModelRandomisation",
     "MultiplicativeSmoothing",
     "name_neurons",
     "Negated",
@@ -267,6 +278,8 @@ __all__ = [
     "StackedPatches",
     "SubsetToBaseline",
     "Superpixels",
+    "Temperature",
+    "temperature",
     "TimesInput",
     "Tokens",
     "TokenWords",

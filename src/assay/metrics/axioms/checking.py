@@ -126,7 +126,7 @@ def check(
     question, SettingError for axioms that have no check, InputError for a model of anything but one
     tensor of numbers.
 
-    >>> import assay
+    >>> import torch, assay
     >>> net = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 1))
     >>> question = assay.Question(net.double(), torch.ones(2, 3, dtype=torch.float64))
     >>> report = check(assay.Gradient(), question)

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias, final
 import torch
 from torch import Tensor
 
-from assay.answers.attribution import Attribution
+from assay.answers.attribution import Attribution, Kind
 from assay.errors import InputError
 from assay.methods.base import Axiom, Method
 from assay.metrics.axioms.derived_models import (
@@ -218,7 +218,6 @@ def sensitivity_a(check: Check) -> Observation:
         shown.append(x)
     size = torch.stack(sizes, dim=1)
     gap = torch.stack(gaps, dim=1)
-    size = torch.maximum(size, check.size(check.answer) * 0)
     evidence = {"x": torch.stack(shown, dim=1)}
     allowed = check.allowed(check.size(check.answer).expand_as(gap), torch.stack(errors, dim=1))
     return Observation(gap, allowed, size, check.features, evidence, "one feature differs")
@@ -342,8 +341,12 @@ def consistency(check: Check) -> Observation:
             weights = way[row] / length * more
             asked = check._asked(Raised(check.predictor, weights, absent).eval(), None)
             answer = check.method(asked, seed=check.seed)
-            before = _values(check.answer)[row, feature]
-            after = _values(answer)[row, feature]
+            # Of slopes, which have no part in the way, what the way makes of them.
+            side = (
+                torch.ones(()) if check.answer.kind != Kind.SLOPE.value else way[row].sum().sign()
+            )
+            before = side * _values(check.answer)[row, feature]
+            after = side * _values(answer)[row, feature]
             size = torch.maximum(check.size(check.answer), check.size(answer))[row, 0]
             error = (check.error(check.answer) + check.error(answer))[row, feature]
             gaps.append((before - after).clamp_min(0))
