@@ -17,7 +17,7 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import Direction, Score
 from assay.comparison import saved_comparison
 from assay.comparison.candidates import matching_label, short
-from assay.comparison.ranking import Place, Ranking, ranking, shuffled
+from assay.comparison.ranking import Pair, Place, Ranking, ranking, shuffled
 from assay.errors import InputError
 from assay.methods.base import Method
 from assay.metrics.base import Metric
@@ -144,8 +144,8 @@ class Comparison:
         }
 
     def differences(self) -> pandas.DataFrame:
-        """One row per pair of methods and metric: difference, interval, raw and adjusted p value,
-        effect, wins.
+        """One row per pair of methods and metric: difference (first minus second), interval, raw
+        and adjusted p value, effect, and on which share of the inputs the first is better.
         """
         import pandas
 
@@ -154,7 +154,8 @@ class Comparison:
                 "metric": metric,
                 "first": pair.first,
                 "second": pair.second,
-                **dataclasses.asdict(pair.facts),
+                **_facts(pair),
+                "first better": found.first_better(pair),
                 "p adjusted": pair.adjusted,
                 "real": pair.real,
             }
@@ -233,3 +234,12 @@ class Comparison:
             if found.places
         ]
         return f"Comparison({size}; best mean: {', '.join(wins) or 'none'})"
+
+
+def _facts(pair: Pair) -> dict[str, float]:
+    """The paired difference, without the share of inputs on which the first is the larger: where
+    lower is better, that reads as its opposite.
+    """
+    facts = dataclasses.asdict(pair.facts)
+    del facts["wins"]
+    return facts
