@@ -8,6 +8,7 @@ one pass serves the raw and the scaled form, the skill and the standard error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -66,6 +67,7 @@ class Infidelity(Metric):
     scaled: bool = False
     direction: ClassVar[Direction] = "lower"
     units: ClassVar[str] = "target^2"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "draws evaluations, shared by all attributions"
 
     def __post_init__(self) -> None:

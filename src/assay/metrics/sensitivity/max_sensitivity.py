@@ -7,6 +7,7 @@ Lipschitz constant of Alvarez-Melis and Jaakkola (2018), which divides by how fa
 from __future__ import annotations
 
 import re
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeAlias, final
@@ -74,6 +75,7 @@ class MaxSensitivity(Metric):
     direction: ClassVar[Direction] = "lower"
     ideal: ClassVar[float | None] = 0.0
     units: ClassVar[str] = "relative"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "draws explanations"
     asks_again: ClassVar[bool] = True
     why: ClassVar[str] = "the explanation is zero and its neighbours are not"
