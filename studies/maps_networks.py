@@ -1,8 +1,9 @@
-"""Real networks under maps of a layer and influence: answered, or refused by name.
+"""Real networks under maps of a layer, attention and influence: answered, or refused by name.
 
-`python studies/maps_networks.py` asks the networks of `rules_networks.py` by every class activation
-map, by the guided one and by InternalInfluence, and writes docs/studies/maps_networks.csv and the
-table of docs/studies/maps_networks.md. It needs the data and the extra `architectures`.
+`python studies/maps_networks.py` asks the networks of `rules_networks.py` and a small vision
+transformer of transformers by every class activation map, by the guided one, by every method of
+attention and by InternalInfluence, and writes docs/studies/maps_networks.csv and the table of
+docs/studies/maps_networks.md. It needs the data and the extra `architectures`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import csv
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -18,7 +20,7 @@ import torch
 import assay
 from assay.errors import AssayError
 from assay.methods.base import Method
-from page import REPOSITORY, Page, conditions
+from page import REPOSITORY, Page, conditions, outcomes
 from rules_networks import Subject, networks
 
 PAGE = Page("maps_networks")
@@ -27,10 +29,16 @@ PAGE = Page("maps_networks")
 TOKENS: dict[str, tuple[str, tuple[int, int]]] = {
     "ViT, MNIST": ("norms.10", (4, 4)),
     "ViT, CIFAR-10": ("transformer.layers.4", (8, 8)),
+    "ViT, tiny": ("net.vit.layers.0", (4, 4)),
 }
+INPUTS = 2
 MAPS: tuple[type[Method], ...] = (
     assay.CAM, assay.GradCam, assay.GradCamPlusPlus, assay.XGradCam, assay.HiResCam, assay.LayerCam,
     assay.ScoreCam, assay.AblationCam, assay.EigenCam,
+)  # fmt: skip
+ATTENTION: tuple[type[Method], ...] = (
+    assay.RawAttention, assay.AttentionRollout, assay.AttentionRelevance,
+    assay.TransformerRelevance,
 )  # fmt: skip
 
 
@@ -46,14 +54,33 @@ class Case:
     detail: str = ""
 
 
-def methods(network: str) -> dict[str, Method]:
+def subjects() -> dict[str, Callable[[], Subject]]:
+    """By name, each built when it is asked."""
+    return {**networks(), "ViT, tiny": _vit}
+
+
+def _vit() -> Subject:
+    from architectures.catalogue import build
+
+    subject = build("transformers ViT")
+    return Subject(subject.net, subject.inputs)
+
+
+def maps(network: str) -> dict[str, Method]:
     """By name; maps of tokens know their grid."""
     layer, grid = TOKENS.get(network, (None, None))
-    maps = {kind.__name__: kind(layer=layer, grid=grid) for kind in MAPS}  # type: ignore[call-arg]
+    found = {kind.__name__: kind(layer=layer, grid=grid) for kind in MAPS}  # type: ignore[call-arg]
     guided: dict[str, Method] = {
-        "Guided": assay.Guided(assay.GradCam(layer=layer, grid=grid, rectify=True))
+        "Guided": assay.Guided(assay.GradCam(layer=layer, grid=grid, rectify=True)),
+        "FullGrad": assay.FullGrad(),
     }
-    return {**maps, **guided}
+    return {**found, **guided}
+
+
+def attention(network: str) -> dict[str, Method]:
+    """By name. Where patches are not made by a convolution, their grid is said."""
+    settings = {"grid": TOKENS[network][1]} if network == "ViT, MNIST" else {}
+    return {kind.__name__: kind(**settings) for kind in ATTENTION}
 
 
 def influences(subject: Subject) -> dict[str, Method]:
@@ -68,27 +95,35 @@ def influences(subject: Subject) -> dict[str, Method]:
     }
 
 
-def ask(network: str, name: str, method: Method, subject: Subject) -> Case:
-    """One network asked by one method, about the class that it predicts."""
+def questions(network: str, subject: Subject) -> dict[str, assay.Question]:
+    """About the class that a network predicts: for maps, for attention and for influence."""
+    question = assay.Question(
+        subject.net,
+        subject.inputs[:INPUTS],
+        removal=assay.Baseline(0.0),
+        context={key: assay.Aligned(value[:INPUTS]) for key, value in subject.context.items()},
+    )
+    if subject.behind is not None:
+        # Attention finds the embedding of ids itself.
+        embedded = question.after(subject.behind)
+        return {"maps": embedded, "attention": question, "influence": embedded}
+    layer, _ = TOKENS.get(network, (None, None))
+    behind = question.after(layer or question.last_layer_with_places())
+    return {"maps": question, "attention": question, "influence": behind}
+
+
+def ask(network: str, name: str, method: Method, question: assay.Question) -> Case:
+    """One network asked by one method."""
     start = time.process_time()
 
     def case(outcome: str, layer: str = "", detail: str = "") -> Case:
         return Case(network, name, outcome, layer, time.process_time() - start, detail)
 
     try:
-        question = assay.Question(
-            subject.net,
-            subject.inputs[:2],
-            removal=assay.Baseline(0.0),
-            context={key: assay.Aligned(value[:2]) for key, value in subject.context.items()},
-        )
-        if subject.behind is not None:
-            question = question.after(subject.behind)
-        elif name.startswith("Internal"):
-            question = question.after(TOKENS.get(network, (_layer(question), ()))[0])
         answer = method(question)
     except AssayError as refusal:
-        return case("refused", detail=str(refusal))
+        # Refusals that differ in the method's name alone are one.
+        return case("refused", detail=str(refusal).replace(name, "METHOD"))
     except Exception as error:
         return case("foreign", detail=repr(error))
     if not bool(answer.values.isfinite().all()):
@@ -96,28 +131,25 @@ def ask(network: str, name: str, method: Method, subject: Subject) -> Case:
     return case("answered", str(answer.facts.get("mapped", "")))
 
 
-def _layer(question: assay.Question) -> str:
-    return question.last_layer_with_places()
+def asked(network: str, subject: Subject) -> list[Case]:
+    """One network asked by every method."""
+    methods = {
+        "maps": maps(network),
+        "attention": attention(network),
+        "influence": influences(subject),
+    }
+    cases = []
+    for family, question in questions(network, subject).items():
+        for name, method in methods[family].items():
+            cases.append(ask(network, name, method, question))
+            print(asdict(cases[-1]), flush=True)
+    return cases
 
 
 def table(cases: list[Case]) -> str:
     """A row for each method, a column for each network, and the refusals."""
-    names = list(dict.fromkeys(case.network for case in cases))
-    rows = list(dict.fromkeys(case.method for case in cases))
-    by_place = {(case.network, case.method): case for case in cases}
-    details = dict.fromkeys(case.detail for case in cases if case.detail)
-    numbers = {detail: number for number, detail in enumerate(details, start=1)}
-
-    def cell(case: Case) -> str:
-        return f"{case.outcome} ({numbers[case.detail]})" if case.detail else case.outcome
-
-    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for row in rows:
-        lines.append(f"| {row} | {' | '.join(cell(by_place[name, row]) for name in names)} |")
-    if numbers:
-        lines += ["", "Refusals:", ""]
-        lines += [f"{number}. {' '.join(text.split())}" for text, number in numbers.items()]
-    return "\n".join(lines)
+    grid, refusals = outcomes(cases, lambda case: case.outcome)
+    return "\n".join(grid + refusals)
 
 
 def main() -> None:
@@ -130,14 +162,11 @@ def main() -> None:
 
     conditions()
     cases: list[Case] = []
-    for network, build in networks().items():
+    for network, build in subjects().items():
         if options.names and network not in options.names:
             continue
         torch.manual_seed(0)
-        subject = build()
-        for name, method in {**methods(network), **influences(subject)}.items():
-            cases.append(ask(network, name, method, subject))
-            print(asdict(cases[-1]), flush=True)
+        cases += asked(network, build())
     print(table(cases))
     if options.names:
         return
