@@ -11,14 +11,9 @@ from torch import Tensor, nn
 from assay.errors import InputError
 from assay.features.images import Pixels
 from assay.inputs.places import places_of
+from assay.methods.cam.ablation import losses_of_channels
 from assay.methods.cam.maps import ActivationMap, Layer, activations_of, upsampled
 from assay.question.question import Question
-
-_BEHIND = 1 / 16
-"""Work and memory of a row behind a layer, relative to one of a whole network with as many elements:
-that makes some sixteen times as many numbers of a picture as it has, the rest hardly more than came.
-"""
-
 
 @final
 @dataclass(frozen=True)
@@ -34,8 +29,9 @@ class AblationCam(ActivationMap):
         relative: whether weights are divided by the score, as in the paper; a negative score then
             turns all signs. Without it they are in units of the target.
 
-    Cost: one forward pass behind the layer for each channel. Values: a map, upsampled to the input's
-    pixels.
+    Cost: one forward pass behind the layer for each channel; one forward and backward pass where the
+    target is affine in the activations (global average pooling and a linear head), as the operations
+    behind the layer say. Values: a map, upsampled to the input's pixels.
 
     >>> AblationCam("layer4", relative=False)
     AblationCam(layer='layer4', rectify=False, grid=None, relative=False)
@@ -48,22 +44,10 @@ class AblationCam(ActivationMap):
     cost: ClassVar[str] = "1 forward behind the layer for each channel"
 
     def map_of(self, layer: Layer) -> Tensor:
-        question = layer.question
         activations = activations_of(layer)
-        channels = activations.shape[1]
-        scores = torch.zeros(len(activations), channels, dtype=torch.float64)
-        target = question.fixed_target
-        without = _WithoutChannel(layer, channels)
-
-        def use(work: Tensor, owners: Tensor, outputs: Tensor) -> None:
-            values = target.score(outputs, owners).to(torch.float64)
-            scores[owners.cpu(), (work % channels).cpu()] = values.cpu()
-
-        total = len(activations) * channels
-        question.ask(total, without.rows, use, "without a channel", share=_BEHIND)
-        prediction = question.prediction.to(torch.float64)[:, None].cpu()
-        weights = prediction - scores
+        weights = losses_of_channels(layer, activations)
         if self.relative:
+            prediction = layer.question.prediction.to(weights)[:, None]
             weights = weights / torch.where(prediction == 0, 1.0, prediction)
         weights = weights.to(activations.device, activations.dtype)
         return (weights.view(*weights.shape, *[1] * (activations.dim() - 2)) * activations).sum(1)
@@ -142,31 +126,3 @@ class ScoreCam(ActivationMap):
         if self.softmax:
             scores = scores.masked_fill(flat_channels, -torch.inf).softmax(1)
         return scores.masked_fill(flat_channels, 0.0).to(activations.dtype)
-
-
-@final
-class _WithoutChannel:
-    """Activations (r, elements) with one channel at 0, written in place from chunk to chunk: a row is
-    large, and what changes in it is small. A model has copies of them.
-    """
-
-    def __init__(self, layer: Layer, channels: int) -> None:
-        self._x = layer.question.x
-        self._channels = channels
-        # Which elements of a row belong to a channel, told by unfolding their numbers.
-        numbers = torch.arange(self._x.shape[1], device=self._x.device)[None]
-        self._owned = layer.unfolded(numbers)[0].flatten(1)
-        self._owners = numbers[:0, 0]
-        self._removed = self._owned[:0]
-        self._rows = self._x[:0]
-
-    def rows(self, work: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows of work numbers, and the inputs that they belong to; they hold until the next."""
-        owners, without = work // self._channels, work % self._channels
-        if torch.equal(owners, self._owners):
-            self._rows.scatter_(1, self._removed, self._x[owners].gather(1, self._removed))
-        else:
-            self._rows, self._owners = self._x[owners], owners
-        self._removed = self._owned[without]
-        self._rows.scatter_(1, self._removed, 0.0)
-        return self._rows, owners
