@@ -14,13 +14,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
 import assay
 from assay.errors import AssayError
 from assay.methods.base import Method
-from page import REPOSITORY, Page, conditions, outcomes
+from page import REPOSITORY, Page, conditions, merged, outcomes
 from rules_networks import Subject, networks
 
 PAGE = Page("maps_networks")
@@ -131,8 +132,8 @@ def ask(network: str, name: str, method: Method, question: assay.Question) -> Ca
     return case("answered", str(answer.facts.get("mapped", "")))
 
 
-def asked(network: str, subject: Subject) -> list[Case]:
-    """One network asked by every method."""
+def asked(network: str, subject: Subject, only: list[str]) -> list[Case]:
+    """One network asked by every method, or by some."""
     methods = {
         "maps": maps(network),
         "attention": attention(network),
@@ -141,9 +142,17 @@ def asked(network: str, subject: Subject) -> list[Case]:
     cases = []
     for family, question in questions(network, subject).items():
         for name, method in methods[family].items():
+            if only and name not in only:
+                continue
             cases.append(ask(network, name, method, question))
             print(asdict(cases[-1]), flush=True)
     return cases
+
+
+def kept() -> list[dict[str, Any]]:
+    """Cases of earlier runs."""
+    with PAGE.file("csv").open(newline="", encoding="utf-8") as opened:
+        return list(csv.DictReader(opened))
 
 
 def table(cases: list[Case]) -> str:
@@ -156,25 +165,27 @@ def main() -> None:
     """Runs, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="some of the networks; all where none is said")
+    parser.add_argument("--only", nargs="*", default=[], help="some of the methods")
     options = parser.parse_args()
     sys.path[:0] = [str(REPOSITORY / part) for part in ("tests", "bench")]
     import torchvision_names  # noqa: F401
 
     conditions()
-    cases: list[Case] = []
+    records: list[dict[str, Any]] = []
     for network, build in subjects().items():
         if options.names and network not in options.names:
             continue
         torch.manual_seed(0)
-        cases += asked(network, build())
-    print(table(cases))
-    if options.names:
-        return
+        records += map(asdict, asked(network, build(), options.only))
+    if options.names or options.only:
+        records = merged(kept(), records, "network", "method")
     with PAGE.file("csv").open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.DictWriter(opened, list(asdict(cases[0])), lineterminator="\n")
+        writer = csv.DictWriter(opened, list(records[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**asdict(case), "detail": case.detail[:200]} for case in cases)
+        writer.writerows(records)
+    cases = [Case(**record) for record in records]
     PAGE.fill(table(cases))
+    print(table(cases))
 
 
 if __name__ == "__main__":
