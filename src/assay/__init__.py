@@ -93,6 +93,13 @@ from assay.methods.shapley.shapley_regression import ShapleyRegression
 from assay.methods.wrappers import Absolute, Smoothed, TimesInput
 from assay.metrics import METRICS
 from assay.metrics.base import Metric
+from assay.metrics.curves.deletion import (
+    AOPC,
+    Deletion,
+    Insertion,
+    LeastRelevantFirst,
+    SymmetricRelevanceGain,
+)
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
@@ -133,6 +140,7 @@ __all__ = [
     "AblationCam",
     "Absolute",
     "Aligned",
+    "AOPC",
     "Atoms",
     "Attack",
     "AttentionAware",
@@ -158,6 +166,7 @@ __all__ = [
     "DataDistribution",
     "Deconvnet",
     "DeepLift",
+    "Deletion",
     "DifferenceToBaseline",
     "Disparity",
     "EigenCam",
@@ -189,6 +198,7 @@ __all__ = [
     "Infidelity",
     "Inherited",
     "InputXGradient",
+    "Insertion",
     "Instances",
     "IntegratedGradients",
     "InternalInfluence",
@@ -196,6 +206,7 @@ __all__ = [
     "Label",
     "Labels",
     "LayerCam",
+    "LeastRelevantFirst",
     "Lime",
     "LinearShap",
     "LineDistribution",
@@ -254,6 +265,7 @@ __all__ = [
     "Squares",
     "SubsetToBaseline",
     "Superpixels",
+    "SymmetricRelevanceGain",
     "TimesInput",
     "Tokens",
     "TokenWords",

@@ -4,6 +4,7 @@
 of the docs are made from it.
 
 - `base`: what a metric is: frozen settings and one pure function `(Question, Attribution) -> Score`
+- `curves`: what becomes of the target as features are masked in the order of their credit
 - `faithfulness`: whether credit accounts for what the model does
 - `sensitivity`: how much an explanation moves when its input hardly does
 
@@ -11,12 +12,41 @@ May be subclassed: `Metric`, whose `read` gives one `Reading` for each attributi
 """
 
 from assay.metrics.base import Metric, Reading
+from assay.metrics.curves.deletion import (
+    AOPC,
+    Deletion,
+    Insertion,
+    LeastRelevantFirst,
+    SymmetricRelevanceGain,
+)
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 
 METRICS: dict[str, type[Metric]] = {
-    kind.__name__: kind for kind in (Infidelity, MaxSensitivity, Completeness)
+    kind.__name__: kind
+    for kind in (
+        Infidelity,
+        MaxSensitivity,
+        Completeness,
+        AOPC,
+        Deletion,
+        Insertion,
+        LeastRelevantFirst,
+        SymmetricRelevanceGain,
+    )
 }
 
-__all__ = ["Completeness", "Infidelity", "MaxSensitivity", "Metric", "METRICS", "Reading"]
+__all__ = [
+    "AOPC",
+    "Completeness",
+    "Deletion",
+    "Infidelity",
+    "Insertion",
+    "LeastRelevantFirst",
+    "MaxSensitivity",
+    "Metric",
+    "METRICS",
+    "Reading",
+    "SymmetricRelevanceGain",
+]
