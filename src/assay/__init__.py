@@ -93,6 +93,7 @@ from assay.methods.shapley.shapley_regression import ShapleyRegression
 from assay.methods.wrappers import Absolute, Smoothed, TimesInput
 from assay.metrics import METRICS
 from assay.metrics.base import Metric
+from assay.metrics.curves.average_drop import AverageDrop, AverageGain, AverageIncrease
 from assay.metrics.curves.deletion import (
     AOPC,
     Deletion,
@@ -100,6 +101,15 @@ from assay.metrics.curves.deletion import (
     LeastRelevantFirst,
     SymmetricRelevanceGain,
 )
+from assay.metrics.curves.log_odds import LogOddsChange
+from assay.metrics.curves.necessity import (
+    NecessityOrdering,
+    NecessityProportionality,
+    SufficiencyOrdering,
+    SufficiencyProportionality,
+)
+from assay.metrics.curves.rationales import Comprehensiveness, Sufficiency
+from assay.metrics.curves.road import Road
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
@@ -118,6 +128,7 @@ from assay.registry.registration import register
 from assay.registry.settings import parse
 from assay.removals.conditional import Conditional
 from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
+from assay.removals.imputed import LinearImputation
 from assay.removals.mask_token import MaskToken
 from assay.saved import load
 from assay.targets import (
@@ -147,6 +158,9 @@ __all__ = [
     "AttentionRelevance",
     "AttentionRollout",
     "Attribution",
+    "AverageDrop",
+    "AverageGain",
+    "AverageIncrease",
     "Background",
     "Baseline",
     "Blur",
@@ -159,6 +173,7 @@ __all__ = [
     "Comparison",
     "Completeness",
     "Composite",
+    "Comprehensiveness",
     "Conditional",
     "Conductance",
     "ConservativeAttention",
@@ -208,11 +223,13 @@ __all__ = [
     "LayerCam",
     "LeastRelevantFirst",
     "Lime",
+    "LinearImputation",
     "LinearShap",
     "LineDistribution",
     "LipschitzCheck",
     "load",
     "LogOdds",
+    "LogOddsChange",
     "LogProb",
     "LowOrderShap",
     "LRP",
@@ -228,6 +245,8 @@ __all__ = [
     "Model",
     "MultiplicativeSmoothing",
     "name_neurons",
+    "NecessityOrdering",
+    "NecessityProportionality",
     "Negated",
     "Neuron",
     "neuron_importance",
@@ -253,6 +272,7 @@ __all__ = [
     "report",
     "reproducible",
     "Rise",
+    "Road",
     "SamplingShapley",
     "Score",
     "ScoreCam",
@@ -264,6 +284,9 @@ __all__ = [
     "SoftStability",
     "Squares",
     "SubsetToBaseline",
+    "Sufficiency",
+    "SufficiencyOrdering",
+    "SufficiencyProportionality",
     "Superpixels",
     "SymmetricRelevanceGain",
     "TimesInput",

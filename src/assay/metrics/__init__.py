@@ -12,6 +12,7 @@ May be subclassed: `Metric`, whose `read` gives one `Reading` for each attributi
 """
 
 from assay.metrics.base import Metric, Reading
+from assay.metrics.curves.average_drop import AverageDrop, AverageGain, AverageIncrease
 from assay.metrics.curves.deletion import (
     AOPC,
     Deletion,
@@ -19,6 +20,15 @@ from assay.metrics.curves.deletion import (
     LeastRelevantFirst,
     SymmetricRelevanceGain,
 )
+from assay.metrics.curves.log_odds import LogOddsChange
+from assay.metrics.curves.necessity import (
+    NecessityOrdering,
+    NecessityProportionality,
+    SufficiencyOrdering,
+    SufficiencyProportionality,
+)
+from assay.metrics.curves.rationales import Comprehensiveness, Sufficiency
+from assay.metrics.curves.road import Road
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
@@ -34,19 +44,41 @@ METRICS: dict[str, type[Metric]] = {
         Insertion,
         LeastRelevantFirst,
         SymmetricRelevanceGain,
+        AverageDrop,
+        AverageIncrease,
+        AverageGain,
+        NecessityOrdering,
+        SufficiencyOrdering,
+        NecessityProportionality,
+        SufficiencyProportionality,
+        Comprehensiveness,
+        Sufficiency,
+        LogOddsChange,
+        Road,
     )
 }
 
 __all__ = [
     "AOPC",
+    "AverageDrop",
+    "AverageGain",
+    "AverageIncrease",
     "Completeness",
+    "Comprehensiveness",
     "Deletion",
     "Infidelity",
     "Insertion",
     "LeastRelevantFirst",
+    "LogOddsChange",
     "MaxSensitivity",
     "Metric",
     "METRICS",
+    "NecessityOrdering",
+    "NecessityProportionality",
     "Reading",
+    "Road",
+    "Sufficiency",
+    "SufficiencyOrdering",
+    "SufficiencyProportionality",
     "SymmetricRelevanceGain",
 ]

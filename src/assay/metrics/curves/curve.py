@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -13,39 +12,32 @@ from torch import Tensor
 from assay.answers.attribution import Attribution
 from assay.errors import InputError, SettingError
 from assay.metrics.base import Metric, Reading
-from assay.metrics.curves.masked_curves import Curves, area, masked_curves
+from assay.metrics.curves.masked_curves import TARGET, Curves, Readout, area, masked_curves
 from assay.metrics.curves.orderings import Order, even_counts
 from assay.question.question import Question
 from assay.removals.base import Removal
 
+_DIGITS = 9  # 0.07 * 100 is 7.000000000000001: rounding up must not make it 8
+
 TOO_FEW = "fewer than two features to order"
 
 
-@dataclass(frozen=True)
-class MaskingCurve(Metric):
+class OrderedMasks(Metric):
     """A metric that masks features in the order of their credit.
 
-    Must write: `_read`, the score of each input for each way to break its ties, from `_curves`.
+    Must have the settings below. Must write: `_read`, a reading for each of several credits.
     """
 
-    steps: int = 50
-    by: Literal["value", "magnitude"] = "value"
-    removal: Removal | None = None
-    pairs: int = 4
+    by: Literal["value", "magnitude"]
+    removal: Removal | None
+    pairs: int
     units: ClassVar[str] = "target"
     why: ClassVar[str] = TOO_FEW
 
     def __post_init__(self) -> None:
-        name = type(self).__name__
-        if self.steps < 2:
-            raise SettingError(
-                expected=f"a curve of at least 2 steps for {name}",
-                got=self.steps,
-                advice="50 is the default; as many steps as features ask for one at a time.",
-            )
         if self.pairs < 2:
             raise SettingError(
-                expected=f"at least 2 pairs of orders that break ties for {name}",
+                expected=f"at least 2 pairs of orders that break ties for {type(self).__name__}",
                 got=self.pairs,
                 advice="A standard error needs two; 4 is the default.",
             )
@@ -91,6 +83,21 @@ class MaskingCurve(Metric):
             Order(credit, existing & (credit > 0) if positive else existing) for credit in credits
         ]
 
+
+class MaskingCurve(OrderedMasks):
+    """A curve in even steps from none to all of the features."""
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 2:
+            raise SettingError(
+                expected=f"a curve of at least 2 steps for {type(self).__name__}",
+                got=self.steps,
+                advice="50 is the default; as many steps as features ask for one at a time.",
+            )
+
     def _curves(
         self, question: Question, orders: Sequence[Order], seed: int, *, insert: bool = False
     ) -> list[Curves]:
@@ -98,6 +105,44 @@ class MaskingCurve(Metric):
         steps = min(self.steps, question.partition.count)
         counts = [even_counts(order.lengths, steps) for order in orders]
         return masked_curves(question, orders, counts, insert=insert, pairs=self.pairs, seed=seed)
+
+
+class MaskedShares(OrderedMasks):
+    """The target without, or with nothing but, some shares of the features."""
+
+    shares: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.shares or not all(0 < share < 1 for share in self.shares):
+            raise SettingError(
+                expected=f"shares of the features between 0 and 1 for {type(self).__name__}",
+                got=self.shares,
+                advice="Leave them out, or write shares=(0.1, 0.2, 0.5).",
+            )
+
+    def _curves(
+        self,
+        question: Question,
+        credits: Sequence[Tensor],
+        seed: int,
+        *,
+        insert: bool = False,
+        readout: Readout = TARGET,
+    ) -> list[Curves]:
+        """What is read with each share of the features removed, or alone there."""
+        orders = self._orders(question, credits)
+        counts = [rounded_up(order, self.shares) for order in orders]
+        return masked_curves(
+            question, orders, counts, insert=insert, pairs=self.pairs, seed=seed, readout=readout
+        )
+
+
+def rounded_up(order: Order, shares: Sequence[float]) -> Tensor:
+    """Shares of the features as numbers of them, at least one: (n, shares)."""
+    share = torch.tensor(shares, dtype=torch.float64, device=order.credit.device)
+    exact = order.lengths.unsqueeze(1) * share
+    return exact.round(decimals=_DIGITS).ceil().to(torch.int64)
 
 
 def least_first(order: Order) -> Order:

@@ -8,7 +8,7 @@ features the question knows the target already.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -69,6 +69,30 @@ def area(values: Tensor, shares: Tensor) -> Tensor:
     return torch.trapezoid(values, shares.expand_as(values), dim=-1)
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """What is read along a curve.
+
+    Settings:
+        value: under masks (n, m, features) of a question about n inputs: (n, m).
+        clean: of the inputs themselves, (n,).
+        absent: with everything removed, (n,).
+    """
+
+    value: Callable[[Question, Tensor], Tensor]
+    clean: Callable[[Question], Tensor]
+    absent: Callable[[Question], Tensor]
+
+
+TARGET = Readout(
+    value=lambda question, masks: question.value(masks),
+    clean=lambda question: question.prediction,
+    absent=lambda question: question.base,
+)
+"""The target itself, of whose ends the question knows already."""
+
+
 def masked_curves(
     question: Question,
     orders: Sequence[Order],
@@ -77,6 +101,7 @@ def masked_curves(
     insert: bool,
     pairs: int,
     seed: int,
+    readout: Readout = TARGET,
 ) -> list[Curves]:
     """The target with the first `counts` (n, m) features of each order removed, or alone there.
 
@@ -88,6 +113,7 @@ def masked_curves(
             that is removed.
         pairs: of ways to break ties, for inputs where a count ends inside one.
         seed: of the streams that break them.
+        readout: what is read, in the place of the target.
     """
     ways = 2 * pairs
     streams = rng.streams(seed, question.keys, "ties")
@@ -111,7 +137,7 @@ def masked_curves(
             answer = asked.among(answered[way])
             if answer is None:
                 about = question if way == 0 else question.take(rows)
-                answer = _along(about, places, count[rows], insert)
+                answer = _along(about, places, count[rows], insert, readout)
                 answered[way].append(_Answered(rows, places, count[rows], answer))
             if way == 0:
                 values[:] = answer.unsqueeze(1)
@@ -145,21 +171,25 @@ class _Answered:
         return None
 
 
-def _along(question: Question, places: Tensor, counts: Tensor, insert: bool) -> Tensor:
+def _along(
+    question: Question, places: Tensor, counts: Tensor, insert: bool, readout: Readout
+) -> Tensor:
     """The target along orders whose places (n, features) are known: (n, m)."""
     n = question.n
-    clean = question.prediction.to(torch.float64).unsqueeze(1)
+    clean = readout.clean(question).to(torch.float64).unsqueeze(1)
     values = clean.repeat(1, counts.shape[1])
     # What every replacement leaves as it is has nothing to be asked.
     rows = question.changeable_features().any(dim=1).nonzero()[:, 0]
     if len(rows) == n:
-        return _asked(question, places, counts, insert)
+        return _asked(question, places, counts, insert, readout)
     if len(rows):
-        values[rows] = _asked(question.take(rows), places[rows], counts[rows], insert)
+        values[rows] = _asked(question.take(rows), places[rows], counts[rows], insert, readout)
     return values
 
 
-def _asked(question: Question, places: Tensor, counts: Tensor, insert: bool) -> Tensor:
+def _asked(
+    question: Question, places: Tensor, counts: Tensor, insert: bool, readout: Readout
+) -> Tensor:
     """The same of inputs that every removal changes."""
     n, features = places.shape
     # Everything removed, or nothing: the question knows.
@@ -172,10 +202,10 @@ def _asked(question: Question, places: Tensor, counts: Tensor, insert: bool) -> 
         steps = unknown[piece]
         taken = places.unsqueeze(1) < counts[:, steps].unsqueeze(2)
         masks = taken if insert else ~taken
-        values[:, steps] = question.value(masks).to(torch.float64)
-    clean = question.prediction.to(torch.float64).unsqueeze(1)
+        values[:, steps] = readout.value(question, masks).to(torch.float64)
+    clean = readout.clean(question).to(torch.float64).unsqueeze(1)
     values = torch.where(is_clean, clean, values)
     if bool(is_absent.any()):
-        absent = question.base.to(torch.float64).unsqueeze(1)
+        absent = readout.absent(question).to(torch.float64).unsqueeze(1)
         values = torch.where(is_absent, absent, values)
     return values
