@@ -92,7 +92,10 @@ from assay.methods.shapley.sampling import SamplingShapley
 from assay.methods.shapley.shapley_regression import ShapleyRegression
 from assay.methods.wrappers import Absolute, Smoothed, TimesInput
 from assay.metrics import METRICS
+from assay.metrics.agreement.agreement import RankCorrelation, SignAgreement, TopKOverlap
 from assay.metrics.base import Metric
+from assay.metrics.complexity.connectedness import Connectedness
+from assay.metrics.complexity.mass import Compactness, EffectiveNumber, Entropy, Gini
 from assay.metrics.curves.average_drop import AverageDrop, AverageGain, AverageIncrease
 from assay.metrics.curves.deletion import (
     AOPC,
@@ -112,6 +115,16 @@ from assay.metrics.curves.rationales import Comprehensiveness, Sufficiency
 from assay.metrics.curves.road import Road
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.metrics.faithfulness.monotonicity import Monotonicity
+from assay.metrics.faithfulness.subsets import FaithfulnessCorrelation, SensitivityN
+from assay.metrics.localisation.overlap import (
+    InsideOutsideRatio,
+    IntersectionOverUnion,
+    MassAccuracy,
+    RankAccuracy,
+    RocArea,
+)
+from assay.metrics.localisation.pointing import PointingGame
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.models.base import Ability, Model
 from assay.models.wrapping import wrap
@@ -169,6 +182,7 @@ __all__ = [
     "Certificate",
     "CoinMasks",
     "Columns",
+    "Compactness",
     "compare",
     "Comparison",
     "Completeness",
@@ -176,6 +190,7 @@ __all__ = [
     "Comprehensiveness",
     "Conditional",
     "Conductance",
+    "Connectedness",
     "ConservativeAttention",
     "Contrast",
     "DataDistribution",
@@ -184,8 +199,10 @@ __all__ = [
     "Deletion",
     "DifferenceToBaseline",
     "Disparity",
+    "EffectiveNumber",
     "EigenCam",
     "Elements",
+    "Entropy",
     "EpsilonAlpha2Beta1",
     "EpsilonAlpha2Beta1Flat",
     "EpsilonGammaBox",
@@ -198,10 +215,12 @@ __all__ = [
     "expert",
     "ExpertUnit",
     "explain",
+    "FaithfulnessCorrelation",
     "FullGrad",
     "Gaussian",
     "GaussianDistribution",
     "GaussianNoise",
+    "Gini",
     "GradCam",
     "GradCamPlusPlus",
     "Gradient",
@@ -214,9 +233,11 @@ __all__ = [
     "Inherited",
     "InputXGradient",
     "Insertion",
+    "InsideOutsideRatio",
     "Instances",
     "IntegratedGradients",
     "InternalInfluence",
+    "IntersectionOverUnion",
     "KernelShap",
     "Label",
     "Labels",
@@ -235,6 +256,7 @@ __all__ = [
     "LRP",
     "masked_finetuning",
     "MaskToken",
+    "MassAccuracy",
     "MaxSensitivity",
     "MaxShap",
     "Mean",
@@ -243,6 +265,7 @@ __all__ = [
     "Metric",
     "METRICS",
     "Model",
+    "Monotonicity",
     "MultiplicativeSmoothing",
     "name_neurons",
     "NecessityOrdering",
@@ -261,24 +284,30 @@ __all__ = [
     "PermutationShapley",
     "Pixels",
     "PointDistribution",
+    "PointingGame",
     "Predicted",
     "ProxyShap",
     "Qii",
     "Quartiles",
     "Question",
     "quiet",
+    "RankAccuracy",
+    "RankCorrelation",
     "RawAttention",
     "register",
     "report",
     "reproducible",
     "Rise",
     "Road",
+    "RocArea",
     "SamplingShapley",
     "Score",
     "ScoreCam",
+    "SensitivityN",
     "Sequence",
     "ShapleyRegression",
     "Shared",
+    "SignAgreement",
     "SizeMasks",
     "Smoothed",
     "SoftStability",
@@ -292,6 +321,7 @@ __all__ = [
     "TimesInput",
     "Tokens",
     "TokenWords",
+    "TopKOverlap",
     "TransformerRelevance",
     "trigger_words",
     "TriggerWord",
