@@ -92,9 +92,39 @@ from assay.methods.shapley.sampling import SamplingShapley
 from assay.methods.shapley.shapley_regression import ShapleyRegression
 from assay.methods.wrappers import Absolute, Smoothed, TimesInput
 from assay.metrics import METRICS
+from assay.metrics.agreement.agreement import RankCorrelation, SignAgreement, TopKOverlap
 from assay.metrics.base import Metric
+from assay.metrics.complexity.connectedness import Connectedness
+from assay.metrics.complexity.mass import Compactness, EffectiveNumber, Entropy, Gini
+from assay.metrics.curves.average_drop import AverageDrop, AverageGain, AverageIncrease
+from assay.metrics.curves.deletion import (
+    AOPC,
+    Deletion,
+    Insertion,
+    LeastRelevantFirst,
+    SymmetricRelevanceGain,
+)
+from assay.metrics.curves.log_odds import LogOddsChange
+from assay.metrics.curves.necessity import (
+    NecessityOrdering,
+    NecessityProportionality,
+    SufficiencyOrdering,
+    SufficiencyProportionality,
+)
+from assay.metrics.curves.rationales import Comprehensiveness, Sufficiency
+from assay.metrics.curves.road import Road
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.metrics.faithfulness.monotonicity import Monotonicity
+from assay.metrics.faithfulness.subsets import FaithfulnessCorrelation, SensitivityN
+from assay.metrics.localisation.overlap import (
+    InsideOutsideRatio,
+    IntersectionOverUnion,
+    MassAccuracy,
+    RankAccuracy,
+    RocArea,
+)
+from assay.metrics.localisation.pointing import PointingGame
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.models.base import Ability, Model
 from assay.models.wrapping import wrap
@@ -111,6 +141,7 @@ from assay.registry.registration import register
 from assay.registry.settings import parse
 from assay.removals.conditional import Conditional
 from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
+from assay.removals.imputed import LinearImputation
 from assay.removals.mask_token import MaskToken
 from assay.saved import load
 from assay.targets import (
@@ -133,12 +164,16 @@ __all__ = [
     "AblationCam",
     "Absolute",
     "Aligned",
+    "AOPC",
     "Atoms",
     "Attack",
     "AttentionAware",
     "AttentionRelevance",
     "AttentionRollout",
     "Attribution",
+    "AverageDrop",
+    "AverageGain",
+    "AverageIncrease",
     "Background",
     "Baseline",
     "Blur",
@@ -147,21 +182,27 @@ __all__ = [
     "Certificate",
     "CoinMasks",
     "Columns",
+    "Compactness",
     "compare",
     "Comparison",
     "Completeness",
     "Composite",
+    "Comprehensiveness",
     "Conditional",
     "Conductance",
+    "Connectedness",
     "ConservativeAttention",
     "Contrast",
     "DataDistribution",
     "Deconvnet",
     "DeepLift",
+    "Deletion",
     "DifferenceToBaseline",
     "Disparity",
+    "EffectiveNumber",
     "EigenCam",
     "Elements",
+    "Entropy",
     "EpsilonAlpha2Beta1",
     "EpsilonAlpha2Beta1Flat",
     "EpsilonGammaBox",
@@ -174,10 +215,12 @@ __all__ = [
     "expert",
     "ExpertUnit",
     "explain",
+    "FaithfulnessCorrelation",
     "FullGrad",
     "Gaussian",
     "GaussianDistribution",
     "GaussianNoise",
+    "Gini",
     "GradCam",
     "GradCamPlusPlus",
     "Gradient",
@@ -189,24 +232,31 @@ __all__ = [
     "Infidelity",
     "Inherited",
     "InputXGradient",
+    "Insertion",
+    "InsideOutsideRatio",
     "Instances",
     "IntegratedGradients",
     "InternalInfluence",
+    "IntersectionOverUnion",
     "KernelShap",
     "Label",
     "Labels",
     "LayerCam",
+    "LeastRelevantFirst",
     "Lime",
+    "LinearImputation",
     "LinearShap",
     "LineDistribution",
     "LipschitzCheck",
     "load",
     "LogOdds",
+    "LogOddsChange",
     "LogProb",
     "LowOrderShap",
     "LRP",
     "masked_finetuning",
     "MaskToken",
+    "MassAccuracy",
     "MaxSensitivity",
     "MaxShap",
     "Mean",
@@ -215,8 +265,11 @@ __all__ = [
     "Metric",
     "METRICS",
     "Model",
+    "Monotonicity",
     "MultiplicativeSmoothing",
     "name_neurons",
+    "NecessityOrdering",
+    "NecessityProportionality",
     "Negated",
     "Neuron",
     "neuron_importance",
@@ -231,32 +284,44 @@ __all__ = [
     "PermutationShapley",
     "Pixels",
     "PointDistribution",
+    "PointingGame",
     "Predicted",
     "ProxyShap",
     "Qii",
     "Quartiles",
     "Question",
     "quiet",
+    "RankAccuracy",
+    "RankCorrelation",
     "RawAttention",
     "register",
     "report",
     "reproducible",
     "Rise",
+    "Road",
+    "RocArea",
     "SamplingShapley",
     "Score",
     "ScoreCam",
+    "SensitivityN",
     "Sequence",
     "ShapleyRegression",
     "Shared",
+    "SignAgreement",
     "SizeMasks",
     "Smoothed",
     "SoftStability",
     "Squares",
     "SubsetToBaseline",
+    "Sufficiency",
+    "SufficiencyOrdering",
+    "SufficiencyProportionality",
     "Superpixels",
+    "SymmetricRelevanceGain",
     "TimesInput",
     "Tokens",
     "TokenWords",
+    "TopKOverlap",
     "TransformerRelevance",
     "trigger_words",
     "TriggerWord",

@@ -34,7 +34,8 @@ class Reading:
     Settings:
         values: the score of each input (n,), float64; NaN where there is none.
         error: the sampling error of each (n,), or None where nothing is drawn.
-        details: more numbers by name, each (n,); the same names in every shard.
+        details: more numbers by name, each (n,), or curves (n, points); the same names and points in
+            every shard.
     """
 
     values: Tensor
