@@ -97,7 +97,7 @@ def persistence(
     metric: Metric,
     askers: Mapping[str, Method | Attribution],
     answers: Mapping[str, Attribution],
-    settings: Mapping[str, Sequence[Any]],
+    settings: Mapping[str, Any],
     level: float,
     seed: int,
 ) -> Persistence:
@@ -125,7 +125,7 @@ def persistence(
     return Persistence(own.winner, trials)
 
 
-def _variants(metric: Metric, settings: Mapping[str, Sequence[Any]]) -> list[Metric]:
+def _variants(metric: Metric, settings: Mapping[str, Any]) -> list[Metric]:
     """The metric with each of these values in turn."""
     variants = []
     for name, values in settings.items():
