@@ -17,6 +17,10 @@ _PROBES = 256  # rows of the forest's own thresholds that are compared when it i
 _COMPARED = 256  # rows of a table that are compared before they are explained
 
 
+def _as_they_are(rows: Floats) -> Floats:
+    return rows
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class TreeModel:
@@ -34,6 +38,7 @@ class TreeModel:
         unknown: whether codes that the model has never seen may be asked.
         single_sums: whether the library adds leaves in float32.
         who: the predictor's name, for refusals.
+        askable: makes rows of codes such that the library can be asked about them.
     """
 
     forest: Forest
@@ -46,10 +51,12 @@ class TreeModel:
     unknown: bool
     single_sums: bool
     who: str
+    askable: Callable[[Floats], Floats] = _as_they_are
 
     def verify(self) -> TreeModel:
         """The same, after its margin was compared at and beside its own thresholds."""
-        rows = probe_rows(self.forest, _PROBES, missing=self.missing, unknown=self.unknown)
+        drawn = probe_rows(self.forest, _PROBES, missing=self.missing, unknown=self.unknown)
+        rows = self.askable(drawn)
         self._check(rows, self.margin_of_codes(rows))
         return self
 
