@@ -69,6 +69,7 @@ def read_lightgbm(model: Any) -> TreeModel:
         unknown=True,
         single_sums=False,
         who=who,
+        raw_factor=float(averaged),
     )
 
 
