@@ -149,8 +149,8 @@ def _variants(metric: Metric, settings: Mapping[str, Any]) -> list[Metric]:
 
 def _settings_of(metric: Metric) -> dict[str, Any]:
     """A metric's own settings by name."""
-    assert dataclasses.is_dataclass(metric)
-    return {each.name: getattr(metric, each.name) for each in dataclasses.fields(metric)}
+    own: Any = metric  # every metric is a dataclass, which its base is not
+    return {each.name: getattr(metric, each.name) for each in dataclasses.fields(own) if each.init}
 
 
 def _trial(
