@@ -93,11 +93,41 @@ from assay.methods.shapley.sampling import SamplingShapley
 from assay.methods.shapley.shapley_regression import ShapleyRegression
 from assay.methods.wrappers import Absolute, Smoothed, TimesInput
 from assay.metrics import METRICS, axioms
+from assay.metrics.agreement.agreement import RankCorrelation, SignAgreement, TopKOverlap
 from assay.metrics.base import Metric
 from assay.metrics.calibration.calibration import Calibration, calibration
 from assay.metrics.calibration.temperature import Temperature, temperature
+from assay.metrics.complexity.connectedness import Connectedness
+from assay.metrics.complexity.mass import Compactness, EffectiveNumber, Entropy, Gini
+from assay.metrics.curves.average_drop import AverageDrop, AverageGain, AverageIncrease
+from assay.metrics.curves.deletion import (
+    AOPC,
+    Deletion,
+    Insertion,
+    LeastRelevantFirst,
+    SymmetricRelevanceGain,
+)
+from assay.metrics.curves.log_odds import LogOddsChange
+from assay.metrics.curves.necessity import (
+    NecessityOrdering,
+    NecessityProportionality,
+    SufficiencyOrdering,
+    SufficiencyProportionality,
+)
+from assay.metrics.curves.rationales import Comprehensiveness, Sufficiency
+from assay.metrics.curves.road import Road
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.metrics.faithfulness.monotonicity import Monotonicity
+from assay.metrics.faithfulness.subsets import FaithfulnessCorrelation, SensitivityN
+from assay.metrics.localisation.overlap import (
+    InsideOutsideRatio,
+    IntersectionOverUnion,
+    MassAccuracy,
+    RankAccuracy,
+    RocArea,
+)
+from assay.metrics.localisation.pointing import PointingGame
 from assay.metrics.sanity.class_sensitivity import ClassSensitivity
 from assay.metrics.sanity.input_shift import InputShift
 from assay.metrics.sanity.model_randomisation import ModelRandomisation
@@ -122,6 +152,7 @@ from assay.registry.registration import register
 from assay.registry.settings import parse
 from assay.removals.conditional import Conditional
 from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
+from assay.removals.imputed import LinearImputation
 from assay.removals.mask_token import MaskToken
 from assay.saved import load
 from assay.targets import (
@@ -144,6 +175,7 @@ __all__ = [
     "AblationCam",
     "Absolute",
     "Aligned",
+    "AOPC",
     "Atoms",
     "Attack",
     "AttentionAware",
@@ -151,6 +183,9 @@ __all__ = [
     "AttentionRollout",
     "Attribution",
     "axioms",
+    "AverageDrop",
+    "AverageGain",
+    "AverageIncrease",
     "Background",
     "Baseline",
     "Blur",
@@ -162,22 +197,28 @@ __all__ = [
     "ClassSensitivity",
     "CoinMasks",
     "Columns",
+    "Compactness",
     "compare",
     "Comparison",
     "Completeness",
     "Composite",
+    "Comprehensiveness",
     "Conditional",
     "Conductance",
+    "Connectedness",
     "ConservativeAttention",
     "Contrast",
     "Coordinates",
     "DataDistribution",
     "Deconvnet",
     "DeepLift",
+    "Deletion",
     "DifferenceToBaseline",
     "Disparity",
+    "EffectiveNumber",
     "EigenCam",
     "Elements",
+    "Entropy",
     "EpsilonAlpha2Beta1",
     "EpsilonAlpha2Beta1Flat",
     "EpsilonGammaBox",
@@ -190,10 +231,12 @@ __all__ = [
     "expert",
     "ExpertUnit",
     "explain",
+    "FaithfulnessCorrelation",
     "FullGrad",
     "Gaussian",
     "GaussianDistribution",
     "GaussianNoise",
+    "Gini",
     "GradCam",
     "GradCamPlusPlus",
     "Gradient",
@@ -207,26 +250,33 @@ __all__ = [
     "Inherited",
     "InputXGradient",
     "InputShift",
+    "Insertion",
+    "InsideOutsideRatio",
     "Instances",
     "IntegratedGradients",
     "InternalInfluence",
+    "IntersectionOverUnion",
     "kernel_smoothed",
     "KernelShap",
     "Label",
     "Labels",
     "LayerCam",
+    "LeastRelevantFirst",
     "Lime",
+    "LinearImputation",
     "LinearShap",
     "LineDistribution",
     "LipschitzCheck",
     "LipschitzSensitivity",
     "load",
     "LogOdds",
+    "LogOddsChange",
     "LogProb",
     "LowOrderShap",
     "LRP",
     "masked_finetuning",
     "MaskToken",
+    "MassAccuracy",
     "MaxSensitivity",
     "MaxShap",
     "Mean",
@@ -236,8 +286,11 @@ __all__ = [
     "METRICS",
     "Model",
     "ModelRandomisation",
+    "Monotonicity",
     "MultiplicativeSmoothing",
     "name_neurons",
+    "NecessityOrdering",
+    "NecessityProportionality",
     "Negated",
     "Neuron",
     "neuron_importance",
@@ -253,36 +306,48 @@ __all__ = [
     "PermutationShapley",
     "Pixels",
     "PointDistribution",
+    "PointingGame",
     "Predicted",
     "ProxyShap",
     "Qii",
     "Quartiles",
     "Question",
     "quiet",
+    "RankAccuracy",
+    "RankCorrelation",
     "RawAttention",
     "register",
     "report",
     "reproducible",
     "Rise",
+    "Road",
+    "RocArea",
     "SamplingShapley",
     "Score",
     "ScoreCam",
+    "SensitivityN",
     "Sequence",
     "ShapleyKernel",
     "ShapleyRegression",
     "Shared",
+    "SignAgreement",
     "SizeMasks",
     "Smoothed",
     "SoftStability",
     "Squares",
     "StackedPatches",
     "SubsetToBaseline",
+    "Sufficiency",
+    "SufficiencyOrdering",
+    "SufficiencyProportionality",
     "Superpixels",
     "Temperature",
     "temperature",
+    "SymmetricRelevanceGain",
     "TimesInput",
     "Tokens",
     "TokenWords",
+    "TopKOverlap",
     "TransformerRelevance",
     "trigger_words",
     "TriggerWord",

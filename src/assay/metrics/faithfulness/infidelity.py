@@ -8,6 +8,7 @@ one pass serves the raw and the scaled form, the skill and the standard error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
@@ -18,6 +19,7 @@ from torch import Tensor
 from assay.answers.attribution import Attribution, Kind
 from assay.answers.score import Direction
 from assay.errors import InputError, SettingError
+from assay.methods.optimal.optimal import Optimal
 from assay.metrics.base import Metric, Reading
 from assay.metrics.faithfulness.units import check_adds_up
 from assay.numerics.pieces import pieces
@@ -86,6 +88,7 @@ class Infidelity(Metric):
     negative: bool = False
     direction: ClassVar[Direction] = "lower"
     units: ClassVar[str] = "target^2"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "draws evaluations, shared by all attributions"
 
     def __post_init__(self) -> None:
@@ -148,6 +151,11 @@ class Infidelity(Metric):
                     "Squares(), DifferenceToBaseline()."
                 ),
             )
+
+    def optimum(self, question: Question, seed: int) -> Tensor:
+        """The infidelity of `Optimal` under the same law, (n,): the least that credit can have."""
+        best = Optimal(self.perturbation, draws=self.draws)(question, seed=seed)
+        return self(question, best, seed=seed).values
 
     def notes(self, question: Question) -> dict[str, str]:
         return self.perturbation.notes(question)

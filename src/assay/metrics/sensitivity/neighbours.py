@@ -9,6 +9,7 @@ as that of a slope is; whatever it finds is a change, and so a lower bound.
 
 from __future__ import annotations
 
+import math
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -80,6 +81,8 @@ class NeighbourSensitivity(Metric):
     scale: Any = None
     ascent: int = 5
     asks_again: ClassVar[bool] = True
+    ideal: ClassVar[float | None] = 0.0
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "draws + 3 ascent explanations"
 
     def __post_init__(self) -> None:
