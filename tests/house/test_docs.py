@@ -174,6 +174,12 @@ COVERED = {
     "infidelity": "Infidelity",
     "max-sensitivity": "MaxSensitivity",
     "completeness": "Completeness",
+    "optimal explanations": "Optimal",
+    "Lipschitz sensitivity": "LipschitzSensitivity",
+    "gradient sensitivity": "GradientSensitivity",
+    "model randomisation": "ModelRandomisation",
+    "class sensitivity": "ClassSensitivity",
+    "input shifts": "InputShift",
 }
 NOT_COVERED = {
     "tree ensembles by their structure": "TreeExplainer",

@@ -380,6 +380,10 @@ ALIASES: tuple[Alias, ...] = (
         ("Infidelity", "Infidelity", ""),
         ("MaxSensitivity", "MaxSensitivity", ""),
         ("Completeness", "Completeness", ""),
+        ("LocalLipschitzEstimate", "LipschitzSensitivity", "in a ball, and not under normal noise"),
+        ("MPRT", "ModelRandomisation", "the trained network is no part of the mean"),
+        ("RandomLogit", "ClassSensitivity", "rank correlation in the place of SSIM"),
+        ("InputInvariance", "InputShift", "a relative distance, no yes or no"),
     ),
     # Read off the same draws as the maximum, as details of its score.
     *_code(
@@ -388,11 +392,6 @@ ALIASES: tuple[Alias, ...] = (
             "AvgSensitivity",
             'MaxSensitivity(method)(question, answer).details["mean"]',
             "the mean of the same changes",
-        ),
-        (
-            "LocalLipschitzEstimate",
-            'MaxSensitivity(method)(question, answer).details["lipschitz"]',
-            "the largest change per distance",
         ),
     ),
     # Faithfulness, robustness, complexity, localisation, randomisation, axioms: its own headings.
@@ -412,8 +411,8 @@ ALIASES: tuple[Alias, ...] = (
     *_missing("Quantus", "", "Sparseness", "Complexity", "EffectiveComplexity"),
     *_missing("Quantus", "", "PointingGame", "AttributionLocalisation", "TopKIntersection"),
     *_missing("Quantus", "", "RelevanceRankAccuracy", "RelevanceMassAccuracy", "AUC", "Focus"),
-    *_missing("Quantus", "", "MPRT", "SmoothMPRT", "EfficientMPRT", "RandomLogit"),
-    *_missing("Quantus", "", "NonSensitivity", "InputInvariance"),
+    *_missing("Quantus", "", "SmoothMPRT", "EfficientMPRT"),
+    *_missing("Quantus", "", "NonSensitivity"),
 )
 """Every name, by library; the same name of two libraries means the same here."""
 

@@ -30,6 +30,7 @@ class SanityCheck(Metric, ABC):
     method: Method | None = None
     asks_again: ClassVar[bool] = True
     units: ClassVar[str] = "rank correlation"
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.method is not None and not isinstance(self.method, Method):

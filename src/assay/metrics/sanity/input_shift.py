@@ -6,6 +6,7 @@ all inputs, and a model that takes it off again computes what the first did.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -46,6 +47,7 @@ class InputShift(SanityCheck):
     shift: float = 0.5
     direction: ClassVar[Direction] = "lower"
     units: ClassVar[str] = "relative"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "1 explanation"
     why: ClassVar[str] = "the explanation is zero and the other is not"
 

@@ -96,16 +96,19 @@ class ModelRandomisation(SanityCheck):
         readings = []
         for raw, magnitude in zip(signed, absolute):
             chosen = magnitude if self.absolute else raw
+            everything = chosen[-1]
+            # Drawn one by one, all of them together are no layer.
+            layers = slice(None) if self.cascading else slice(-1)
             details = {
-                "signed": torch.stack(raw).mean(0),
-                "absolute": torch.stack(magnitude).mean(0),
-                "all": chosen[-1],
+                "signed": torch.stack(raw[layers]).mean(0),
+                "absolute": torch.stack(magnitude[layers]).mean(0),
+                "all": everything,
             }
-            readings.append(Reading(torch.stack(chosen).mean(0), None, details))
+            readings.append(Reading(torch.stack(chosen[layers]).mean(0), None, details))
         return readings
 
     def _randomised(self, question: Question, seed: int) -> Iterator[nn.Module]:
-        """Copies of the network with layers drawn anew, from the output on."""
+        """Copies of the network with layers drawn anew, from the output on; last with all of them."""
         network = network_of(question, repr(self))
         names = layers_of(network)
         for name in names:
@@ -114,6 +117,7 @@ class ModelRandomisation(SanityCheck):
             self._draw(network, name, seed)
             yield network
         if not self.cascading:
+            network = network_of(question, repr(self))
             for name in names:
                 self._draw(network, name, seed)
             yield network
