@@ -1,7 +1,7 @@
 """Models made from a model, of which an axiom says what their explanations have to be.
 
-All of them hold the model that they are made from, which is called and never changed; a twin is
-written on a copy.
+All of them hold the model that they are made from, which is called and never changed, its mode
+included; a twin is written on a copy.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def twin_of(predictor: Any) -> tuple[nn.Module, str]:
             return _REWRITTEN[type(twin)](), "its activation by another formula"
         if rewritten:
             return twin.eval(), f"{rewritten} activations by other formulas"
-    return _Halves(predictor).eval(), "a sum of halves"
+    return _Halves(predictor), "a sum of halves"
 
 
 def _rewrite(module: nn.Module) -> int:
