@@ -16,7 +16,7 @@ from assay.methods import METHODS
 from assay.methods.base import Axiom, Method
 from assay.metrics import axioms
 from assay.metrics.axioms.kinds import KINDS
-from assay.metrics.axioms.table import reports, standard_questions
+from assay.metrics.axioms.methods_table import reports, standard_questions
 from toys import randn, state, tanh_net
 
 DOUBLE = torch.float64
@@ -206,9 +206,9 @@ def test_most_methods_are_asked() -> None:
 
 
 def test_the_page_of_the_docs_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
-    from assay.metrics.axioms import table
+    from assay.metrics.axioms import methods_table
 
     # Asked once for all tests of this file.
-    monkeypatch.setattr(table, "reports", lambda methods=None: FOUND)
+    monkeypatch.setattr(methods_table, "reports", lambda methods=None: FOUND)
     kept = (ROOT / "docs" / "axioms.md").read_text(encoding="utf-8")
-    assert kept == table.page(), "docs/axioms.md is out of date: make docs"
+    assert kept == methods_table.page(), "docs/axioms.md is out of date: make docs"

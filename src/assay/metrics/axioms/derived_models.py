@@ -33,11 +33,10 @@ def predictor_of(question: Question) -> Callable[[Tensor], Tensor]:
             got=f"{model.name}, asked with {question.layout.describe()}",
             advice="Wrap the predictor as a function of a tensor: Question(lambda x: ..., x).",
         )
-    if module is not None:
-        return module  # type: ignore[no-any-return]
-    if model.tensors:
-        return function  # type: ignore[no-any-return]
-    return lambda x: torch.as_tensor(function(x.detach().numpy()))
+    found: Any = function if module is None else module
+    if module is not None or model.tensors:
+        return found  # type: ignore[no-any-return]
+    return lambda x: torch.as_tensor(found(x.detach().numpy()))
 
 
 @final

@@ -150,7 +150,7 @@ class Check:
 
     def allowed(self, size: Tensor, errors: Tensor) -> Tensor:
         """What is excused of numbers of a size."""
-        rounding = torch.finfo(self.question.precision).eps ** _PRECISION
+        rounding: float = torch.finfo(self.question.precision).eps ** _PRECISION
         return rounding * size + _ERRORS * errors
 
     def size(self, *answers: Attribution) -> Tensor:

@@ -41,7 +41,8 @@ class Reliability:
     @property
     def gap(self) -> Floats:
         """Confidence less accuracy: positive where the model is too sure."""
-        return self.confidence - self.accuracy
+        gap: Floats = self.confidence - self.accuracy
+        return gap
 
     @property
     def intervals(self) -> Floats:
@@ -52,7 +53,8 @@ class Reliability:
     @property
     def share(self) -> Floats:
         """The share of all answers in each bin."""
-        return self.count / self.count.sum()
+        share: Floats = self.count / self.count.sum()
+        return share
 
     @property
     def error(self) -> float:
@@ -110,4 +112,5 @@ def reliability(
 def _folded_mean(centre: Floats, spread: Floats) -> Floats:
     z = centre / np.maximum(spread, np.finfo(float).tiny)
     tail = torch.erf(torch.from_numpy(z / math.sqrt(2))).numpy()
-    return spread * math.sqrt(2 / math.pi) * np.exp(-0.5 * z**2) + centre * tail
+    mean: Floats = spread * math.sqrt(2 / math.pi) * np.exp(-0.5 * z**2) + centre * tail
+    return mean
