@@ -95,8 +95,8 @@ from assay.methods.wrappers import Absolute, Smoothed, TimesInput
 from assay.metrics import METRICS, axioms
 from assay.metrics.agreement.agreement import RankCorrelation, SignAgreement, TopKOverlap
 from assay.metrics.base import Metric
-from assay.metrics.calibration.calibration import Calibration, calibration
-from assay.metrics.calibration.temperature import Temperature, temperature
+from assay.metrics.calibration.figures import CalibrationFigures, calibration
+from assay.metrics.calibration.temperature_scaling import FittedTemperature, temperature
 from assay.metrics.complexity.connectedness import Connectedness
 from assay.metrics.complexity.mass import Compactness, EffectiveNumber, Entropy, Gini
 from assay.metrics.curves.average_drop import AverageDrop, AverageGain, AverageIncrease
@@ -182,15 +182,15 @@ __all__ = [
     "AttentionRelevance",
     "AttentionRollout",
     "Attribution",
-    "axioms",
     "AverageDrop",
     "AverageGain",
     "AverageIncrease",
+    "axioms",
     "Background",
     "Baseline",
     "Blur",
-    "Calibration",
     "calibration",
+    "CalibrationFigures",
     "CAM",
     "Centred",
     "Certificate",
@@ -232,6 +232,7 @@ __all__ = [
     "ExpertUnit",
     "explain",
     "FaithfulnessCorrelation",
+    "FittedTemperature",
     "FullGrad",
     "Gaussian",
     "GaussianDistribution",
@@ -248,8 +249,8 @@ __all__ = [
     "HiResCam",
     "Infidelity",
     "Inherited",
-    "InputXGradient",
     "InputShift",
+    "InputXGradient",
     "Insertion",
     "InsideOutsideRatio",
     "Instances",
@@ -341,9 +342,8 @@ __all__ = [
     "SufficiencyOrdering",
     "SufficiencyProportionality",
     "Superpixels",
-    "Temperature",
-    "temperature",
     "SymmetricRelevanceGain",
+    "temperature",
     "TimesInput",
     "Tokens",
     "TokenWords",
