@@ -29,7 +29,7 @@ from assay.methods.gradients.paths import IntegratedGradients
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
-from assay.pages.numbers import form_of
+from assay.pictures.numbers import form_of
 from assay.pages.report_page import report
 from assay.pages.strips import Scale
 from assay.pictures import images as pictures
