@@ -73,7 +73,8 @@ class Score:
         direction: "lower" or "higher", whichever is better.
         units: the unit of the values; "rate" says that they are shares, whose interval is Wilson's.
         error: (n,), the Monte-Carlo standard error of each value; None where nothing is sampled.
-        details: further numbers per input, each (n,): raw, scaled, skill.
+        details: further numbers per input, each (n,): raw, scaled, skill; or a curve of each input,
+            (n, points).
         why: why an input may have no score, in words.
         bounds: the least and the greatest number that a score can be; an interval reaches no
             further. A rate lies in [0, 1] by itself.
@@ -109,7 +110,8 @@ class Score:
             "values": values,
             "error": None if self.error is None else _column("error", self.error, n),
             "details": {
-                key: _column(f"details[{key!r}]", column, n) for key, column in self.details.items()
+                key: _column(f"details[{key!r}]", column, n, curves=True)
+                for key, column in self.details.items()
             },
             "provenance": dict(self.provenance),
         }
@@ -220,7 +222,10 @@ class Score:
         columns = {self.name: self.values.numpy()}
         if self.error is not None:
             columns["standard error"] = self.error.numpy()
-        columns |= {key: column.numpy() for key, column in self.details.items()}
+        for key, column in self.details.items():
+            # A curve has a column for each of its points.
+            points = {key: column} if column.dim() == 1 else _points(key, column)
+            columns |= {name: numbers.numpy() for name, numbers in points.items()}
         index = pandas.RangeIndex(len(self), name="input")
         return pandas.DataFrame(columns, index=index)
 
@@ -256,7 +261,8 @@ class Score:
         for key, array in saved.arrays.items():
             if key not in ("values", "error") and not key.startswith(_DETAIL):
                 raise damaged(where, "the arrays of a score", repr(key[:60]))
-            if array.is_complex() or array.dim() != 1:
+            most = 2 if key.startswith(_DETAIL) else 1
+            if array.is_complex() or not 1 <= array.dim() <= most:
                 raise damaged(where, f"numbers, one per input, as {key!r}", "others")
         if "values" not in saved.arrays:
             raise damaged(where, "the array 'values'", "none")
@@ -273,10 +279,18 @@ class Score:
         )
 
 
-def _column(name: str, values: object, n: int | None = None) -> Tensor:
-    """One number per input (n,) as float64 on the CPU, a copy that nobody else can change."""
+def _points(name: str, curve: Tensor) -> dict[str, Tensor]:
+    """A curve (n, points) as a column for each point."""
+    return {f"{name} {point}": curve[:, point] for point in range(curve.shape[1])}
+
+
+def _column(name: str, values: object, n: int | None = None, *, curves: bool = False) -> Tensor:
+    """One number per input (n,) as float64 on the CPU, a copy that nobody else can change; a curve
+    (n, points) where there may be `curves`.
+    """
     column = torch.as_tensor(values).detach().to("cpu", torch.float64, copy=True)
-    if column.ndim != 1 or n not in (None, len(column)):
+    dims = (1, 2) if curves else (1,)
+    if column.ndim not in dims or n not in (None, len(column)):
         raise InputError(
             expected=f"{name} to be one number per input, shape ({'n' if n is None else n},)",
             got=tuple(column.shape),

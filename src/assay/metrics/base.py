@@ -34,7 +34,8 @@ class Reading:
     Settings:
         values: the score of each input (n,), float64; NaN where there is none.
         error: the sampling error of each (n,), or None where nothing is drawn.
-        details: more numbers by name, each (n,); the same names in every shard.
+        details: more numbers by name, each (n,), or curves (n, points); the same names and points in
+            every shard.
     """
 
     values: Tensor
@@ -73,6 +74,9 @@ class Metric(Settings, ABC):
     order_blind: ClassVar[bool] = False  # may be overridden
     """Whether it does not see which feature has which credit: shuffled credit scores alike."""
 
+    ideal: ClassVar[float | None] = None  # may be overridden
+    """The best value that any credit can have, where that is one number."""
+
     @abstractmethod
     def read(
         self, question: Question, attributions: Sequence[Attribution], seed: int
@@ -90,6 +94,12 @@ class Metric(Settings, ABC):
         self, question: Question, attributions: Sequence[Attribution]
     ) -> None:
         """Refuses before any work what this metric cannot measure."""
+
+    def optimum(self, question: Question, seed: int) -> Tensor | None:  # may be overridden
+        """The best value that any credit could have on each input (n,); None where nobody knows."""
+        if self.ideal is None:
+            return None
+        return torch.full((question.n,), self.ideal, dtype=torch.float64)
 
     def notes(self, question: Question) -> dict[str, str]:  # may be overridden
         """What is to be said of how it was measured, beside the score: kept in its provenance."""

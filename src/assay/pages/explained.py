@@ -67,7 +67,7 @@ def _class_of(index: Any, model: Any) -> str:
 
 def _is_number(label: Any, number: int) -> bool:
     """Whether a label is the number of its class; True is a word of its own."""
-    return isinstance(label, Real) and not isinstance(label, bool) and label == number
+    return type(label) is not bool and isinstance(label, Real) and bool(label == number)
 
 
 def _labels(model: Any) -> Any:

@@ -43,6 +43,7 @@ class Completeness(Metric):
     """
 
     direction: ClassVar[Direction] = "lower"
+    ideal: ClassVar[float | None] = 0.0
     units: ClassVar[str] = "target"
     bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "1 evaluation of the input and of its absence"
