@@ -26,10 +26,11 @@ from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
 from assay.methods.gradients import Gradient, InputXGradient
 from assay.methods.paths import IntegratedGradients
+from assay.methods.shapley.sampling import SamplingShapley
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
-from assay.pages.numbers import form_of
+from assay.pages.numbers import form_of, number
 from assay.pages.report_page import report
 from assay.pages.strips import Scale
 from assay.pictures import images as pictures
@@ -180,6 +181,34 @@ def gathered_answer(asked: Question) -> Attribution:
         asked.partition.shape,
         "contribution",
     )
+
+
+def test_bars_tell_the_standard_errors_of_the_answer(tmp_path: Path) -> None:
+    asked = Question(lambda rows: rows.prod(1), torch.rand(2, 4, dtype=torch.float64))
+    sampled = SamplingShapley(draws=5)(asked)
+    assert sampled.standard_error is not None
+    page = page_of((asked, [sampled], {}), tmp_path)
+    told = re.findall(r'title="standard error (.*?)"', page)
+    assert sorted(told) == sorted(
+        number(error) for error in sampled.standard_error.flatten().tolist()
+    )
+
+
+def test_the_page_says_the_level_that_was_asked_for(tmp_path: Path) -> None:
+    found = compare(
+        image_question(), [Gradient(), InputXGradient()], [Infidelity(draws=4)], level=0.9
+    )
+    page = page_of(found, tmp_path)
+    assert page.count("90 % interval") >= 5
+    assert "95 %" not in page
+
+
+def test_tables_scroll_sideways_alone_and_long_names_break(tmp_path: Path) -> None:
+    page = page_of(compared(image_question()), tmp_path)
+    rules = dict(re.findall(r"^([^{}@]+?) \{ (.*?) \}", page, re.MULTILINE))
+    assert "overflow-x: auto; overflow-y: hidden;" in rules[".scroll"]
+    assert "overflow-wrap: anywhere" in page.partition("ul.verdicts li {")[2].partition("}")[0]
+    assert "break-inside: avoid" in page.partition("@media print")[2].partition("\n")[0]
 
 
 def test_sixteen_inputs_are_drawn_unless_another_number_is_said(tmp_path: Path) -> None:
