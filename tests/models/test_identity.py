@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -192,3 +193,16 @@ def test_records_count_by_their_fields_and_not_by_what_lies_between(dtype: Any) 
     # Every byte of a field makes other records.
     assert len(seen) > size // 2
     assert identity(str(np.zeros(3, dtype))) not in seen
+
+
+def test_no_copy_of_a_forest_is_made() -> None:
+    """It is read as pickle would read it, and nothing of it is written."""
+    rows = np.random.default_rng(0).normal(size=(3000, 5))
+    forest = RandomForestClassifier(12, random_state=0).fit(rows, rows.sum(1) > 0.5 * rows[:, 0])
+    size = len(pickle.dumps(forest))
+    model = assay.wrap(forest)
+    tracemalloc.start()
+    model.fingerprint()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < size / 2

@@ -21,6 +21,7 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import Score
 from assay.comparison.comparing import compare
 from assay.comparison.comparison import Comparison
+from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError
 from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
@@ -31,10 +32,11 @@ from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.pages.numbers import form_of, number
-from assay.pages.report_page import report
+from assay.pages.report_page import _verdict, report
 from assay.pages.strips import Scale
 from assay.pictures import images as pictures
 from assay.question.question import Question
+from assay.removals.fixed import Baseline
 
 EVIL = "<script>alert('x')</script>"
 VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
@@ -192,6 +194,28 @@ def test_bars_tell_the_standard_errors_of_the_answer(tmp_path: Path) -> None:
     assert sorted(told) == sorted(
         number(error) for error in sampled.standard_error.flatten().tolist()
     )
+
+
+def test_every_input_says_what_is_left_without_everything(tmp_path: Path) -> None:
+    rows = torch.tensor([[1.0, -2.0], [0.5, 4.0]], dtype=torch.float64)
+    asked = Question(lambda rows: 3 + rows.sum(1), rows, removal=Baseline(0.25))
+    page = page_of((asked, [InputXGradient()(asked)], {}), tmp_path)
+    assert page.count("without everything: 3.50") == 2
+    assert "2.00; without everything" in page
+    assert "7.50; without everything" in page
+
+
+def test_who_is_better_by_more_than_chance_is_said_with_the_risk() -> None:
+    far = np.random.default_rng(0).normal(size=(2, 30)) + np.array([[0.0], [5.0]])
+    columns = dict(zip(["near", "far"], far))
+    scores = {
+        name: Score("Gap", torch.from_numpy(column), "lower") for name, column in columns.items()
+    }
+    assert _verdict(ranking("Gap", scores)) == (
+        "near is the best: it differs from every other method by more than chance (significant at "
+        "5 %, adjusted for all pairs)."
+    )
+    assert "significant at 10 %" in _verdict(ranking("Gap", scores, level=0.9))
 
 
 def test_the_page_says_the_level_that_was_asked_for(tmp_path: Path) -> None:
