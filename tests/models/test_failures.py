@@ -380,6 +380,22 @@ def test_records_of_labels_and_scores_are_told_the_line_that_helps(pipeline: Any
     assert answer.values[0].tolist() == pytest.approx([0.0, 0.25, 0.0], abs=1e-10)
 
 
+def test_records_of_detectors_are_told_the_line_that_helps() -> None:
+    """No array can be made of them: a number of each picture's record is asked about."""
+
+    def detector(images: Tensor) -> list[dict[str, Tensor]]:
+        return [{"boxes": image[:, :2], "scores": image[:, 2]} for image in images]
+
+    images = randn(2, 4, 3)
+    with pytest.raises(KindError, match=r"torch\.stack\(\[part\['scores'\]\.sum\(\)"):
+        assay.explain(detector, images)
+    answered = assay.wrap(
+        detector, output=lambda out: torch.stack([part["scores"].sum() for part in out])
+    )
+    made = assay.explain(answered, images)
+    torch.testing.assert_close(made.prediction, images[:, :, 2].sum(1))
+
+
 @pytest.mark.parametrize("method", [assay.ExactShapley(), assay.PermutationShapley()], ids=repr)
 def test_a_service_that_fails_midway_is_asked_for_what_is_missing(method: assay.Method) -> None:
     """Rows that were answered are told, and a function that remembers them need not pay twice."""

@@ -218,6 +218,24 @@ def test_who_is_better_by_more_than_chance_is_said_with_the_risk() -> None:
     assert "significant at 10 %" in _verdict(ranking("Gap", scores, level=0.9))
 
 
+def test_too_few_inputs_for_any_difference_are_said() -> None:
+    scores = {
+        name: Score("Gap", torch.full((4,), value, dtype=torch.float64), "lower")
+        for name, value in {"a": 0.45, "b": 1.1e8}.items()
+    }
+    assert _verdict(ranking("Gap", scores)) == (
+        "a has the best mean. Between 2 methods no difference can be shown on 4 inputs: it takes 6."
+    )
+
+
+def test_answers_in_half_precision_are_drawn(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Linear(3, 2).bfloat16()
+    asked = Question(net, torch.randn(2, 3), target=0)
+    page = page_of(compare(asked, [InputXGradient()], [Completeness()]), tmp_path)
+    assert "InputXGradient" in page
+
+
 def test_the_page_says_the_level_that_was_asked_for(tmp_path: Path) -> None:
     found = compare(
         image_question(), [Gradient(), InputXGradient()], [Infidelity(draws=4)], level=0.9
