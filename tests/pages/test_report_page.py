@@ -25,8 +25,8 @@ from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError
 from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
-from assay.methods.gradients import Gradient, InputXGradient
-from assay.methods.paths import IntegratedGradients
+from assay.methods.gradients.gradient import Gradient, InputXGradient
+from assay.methods.gradients.paths import IntegratedGradients
 from assay.methods.shapley.sampling import SamplingShapley
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
