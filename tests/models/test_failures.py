@@ -232,6 +232,9 @@ def test_outputs_that_are_no_plain_real_numbers_are_refused(outputs: Any) -> Non
 def test_truth_values_and_bytes_are_numbers() -> None:
     made = Occlusion(assay.Question(lambda t: (t > 0).all(1), torch.ones(1, 2)))
     assert made.values.tolist() == [[1.0, 1.0]]
+    # Several of them have a largest one.
+    several = Occlusion(assay.Question(lambda t: t > 0, torch.tensor([[-1.0, 2.0]])))
+    assert several.values.tolist() == [[0.0, 1.0]]
     # 1 - 2 is no byte.
     pair = assay.Question(
         lambda t: (t * torch.tensor([1, 2])).to(torch.uint8),

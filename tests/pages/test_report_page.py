@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import math
 import re
@@ -234,6 +235,15 @@ def test_answers_in_half_precision_are_drawn(tmp_path: Path) -> None:
     asked = Question(net, torch.randn(2, 3), target=0)
     page = page_of(compare(asked, [InputXGradient()], [Completeness()]), tmp_path)
     assert "InputXGradient" in page
+
+
+def test_facts_of_answers_by_hand_may_be_anything(tmp_path: Path) -> None:
+    asked = image_question(n=2)
+    made = InputXGradient()(asked)
+    facts = {"forwards": "many", "seconds": None, "backwards": np.int64(1234), "why": [1, 2]}
+    page = page_of((asked, [dataclasses.replace(made, facts=facts)], {}), tmp_path)
+    assert "forwards: many; seconds: None; why: [1, 2]" in page
+    assert "<td>1,234</td>" in page
 
 
 def test_the_page_says_the_level_that_was_asked_for(tmp_path: Path) -> None:
