@@ -22,7 +22,7 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import Score
 from assay.comparison.comparing import compare
 from assay.comparison.comparison import Comparison
-from assay.comparison.ranking import ranking
+from assay.comparison.ranking import Place, ranking
 from assay.errors import InputError, KindError
 from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
@@ -33,7 +33,7 @@ from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.pages.numbers import form_of, number
-from assay.pages.report_page import _verdict, report
+from assay.pages.report_page import _noisy, _verdict, report
 from assay.pages.strips import Scale
 from assay.pictures import images as pictures
 from assay.question.question import Question
@@ -217,6 +217,31 @@ def test_who_is_better_by_more_than_chance_is_said_with_the_risk() -> None:
         "5 %, adjusted for all pairs)."
     )
     assert "significant at 10 %" in _verdict(ranking("Gap", scores, level=0.9))
+
+
+def test_who_cannot_be_told_from_the_best_is_said() -> None:
+    base = np.random.default_rng(0).normal(size=30)
+    near = base + 0.01 * np.random.default_rng(1).normal(size=30)
+    columns = {"a": base, "b": near, "c": base + 3}
+    scores = {
+        name: Score("Gap", torch.from_numpy(column), "lower") for name, column in columns.items()
+    }
+    first, second = sorted("ab", key=lambda name: columns[name].mean())
+    said = _verdict(ranking("Gap", scores))
+    assert said == f"{first} has the best mean; it cannot be told apart from {second}."
+    two = {name: scores[name] for name in "ab"}
+    assert _verdict(ranking("Gap", two)).endswith(
+        "cannot be told apart from any other method here."
+    )
+
+
+def test_noise_is_warned_of_from_a_tenth_of_the_standard_error_on() -> None:
+    place = Place("a", 0.0, 0.0, low=-1.96, high=1.96, best=1.0, letters="a", n=9)
+    for error, warned in ((0.29, False), (0.31, True)):
+        errors = torch.full((9,), error, dtype=torch.float64)
+        score = Score("Gap", torch.zeros(9, dtype=torch.float64), "lower", error=errors)
+        # The mean of nine: a third of each error.
+        assert _noisy(place, {"a": score}) is warned
 
 
 def test_too_few_inputs_for_any_difference_are_said() -> None:
