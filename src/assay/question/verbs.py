@@ -325,9 +325,7 @@ class Verbs(CleanAnswers):
             )
 
     @torch.inference_mode(False)
-    def ask(
-        self, total: int, make: Make, use: Use, where: str = "", *, share: float = 1.0
-    ) -> None:
+    def ask(self, total: int, make: Make, use: Use, where: str = "", *, share: float = 1.0) -> None:
         """Asks any rows, forward only: what the other verbs do not cover.
 
         `make(numbers)` gives the rows (r, elements) that the work numbers stand for and the inputs

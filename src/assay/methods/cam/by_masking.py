@@ -15,6 +15,7 @@ from assay.methods.cam.ablation import losses_of_channels
 from assay.methods.cam.maps import ActivationMap, Layer, activations_of, upsampled
 from assay.question.question import Question
 
+
 @final
 @dataclass(frozen=True)
 class AblationCam(ActivationMap):

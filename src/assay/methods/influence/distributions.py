@@ -2,8 +2,9 @@
 
 A distribution is a list of points with weights, for each input. It lives at the network's inputs, or,
 by `at`, at the layer that is attributed, or at another one before it, by its name. There activations
-themselves are moved, and what skips past that layer stays that of the input. A line has the weights of a quadrature rule, so that it is the
-integral of the paper and not the plain mean over nodes and ends, which is off by the order of a step.
+themselves are moved, and what skips past that layer stays that of the input. A line has the weights
+of a quadrature rule, so that it is the integral of the paper and not the plain mean over nodes and
+ends, which is off by the order of a step.
 """
 
 from __future__ import annotations

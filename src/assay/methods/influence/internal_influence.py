@@ -19,13 +19,13 @@ from torch import Tensor
 from assay.answers.attribution import Kind
 from assay.errors import InputError
 from assay.methods.base import Axiom, Estimate, Method
-from assay.methods.influence.earlier_layer import EarlierLayer
 from assay.methods.influence.distributions import (
     Distribution,
     LineDistribution,
     PointDistribution,
     WeightedPoints,
 )
+from assay.methods.influence.earlier_layer import EarlierLayer
 from assay.models.base import Ability
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
