@@ -211,4 +211,4 @@ class SignAgreement(AgreementMetric):
     def _compare(self, credit: Tensor, known: Tensor, own: Tensor) -> Tensor:
         counted = own & (known != 0)
         agree = ((credit.sign() == known.sign()) & counted).sum(1)
-        return torch.where(counted.any(1), agree / counted.sum(1), torch.nan)
+        return torch.where(counted.any(1), agree / counted.sum(1).to(torch.float64), torch.nan)

@@ -48,7 +48,7 @@ class _Positive(MaskingCurve):
 
 
 def _with_relative(made: Reading, relative: Tensor, question: Question, curves: Curves) -> Reading:
-    existing = question.existing_features().sum(1)
+    existing = question.existing_features().sum(1).to(torch.float64)
     details = {
         **made.details,
         "relative curve": relative.mean(1),
