@@ -48,8 +48,9 @@ from assay.methods.cam.eigen import EigenCam
 from assay.methods.cam.full_grad import FullGrad
 from assay.methods.cam.neurons import name_neurons, neuron_importance
 from assay.methods.choose import explain
-from assay.methods.exact_paths import ExactIntegratedGradients
-from assay.methods.gradients import Gradient, InputXGradient
+from assay.methods.gradients.exact_paths import ExactIntegratedGradients
+from assay.methods.gradients.gradient import Gradient, InputXGradient
+from assay.methods.gradients.paths import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.guided_map import Guided
 from assay.methods.influence.conductance import Conductance
 from assay.methods.influence.distributions import (
@@ -65,7 +66,7 @@ from assay.methods.lime.masks import CoinMasks, SizeMasks
 from assay.methods.lime.points import Gaussian, Instances
 from assay.methods.lime.quartiles import Quartiles
 from assay.methods.occlusion import Occlusion
-from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
+from assay.methods.optimal.optimal import Optimal, kernel_smoothed
 from assay.methods.rise import Rise
 from assay.methods.rules.composites import (
     AttentionAware,
@@ -125,15 +126,20 @@ from assay.metrics.localisation.overlap import (
     RocArea,
 )
 from assay.metrics.localisation.pointing import PointingGame
+from assay.metrics.sensitivity.gradient_sensitivity import GradientSensitivity
+from assay.metrics.sensitivity.lipschitz_sensitivity import LipschitzSensitivity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.models.base import Ability, Model
 from assay.models.wrapping import wrap
 from assay.pages.report_page import report
 from assay.perturbations import (
+    Coordinates,
     DifferenceToBaseline,
     GaussianNoise,
     NoisyBaseline,
+    ShapleyKernel,
     Squares,
+    StackedPatches,
     SubsetToBaseline,
 )
 from assay.question.question import Question
@@ -193,6 +199,7 @@ __all__ = [
     "Connectedness",
     "ConservativeAttention",
     "Contrast",
+    "Coordinates",
     "DataDistribution",
     "Deconvnet",
     "DeepLift",
@@ -224,6 +231,7 @@ __all__ = [
     "GradCam",
     "GradCamPlusPlus",
     "Gradient",
+    "GradientSensitivity",
     "Group",
     "Guided",
     "GuidedBackprop",
@@ -238,6 +246,7 @@ __all__ = [
     "IntegratedGradients",
     "InternalInfluence",
     "IntersectionOverUnion",
+    "kernel_smoothed",
     "KernelShap",
     "Label",
     "Labels",
@@ -248,6 +257,7 @@ __all__ = [
     "LinearShap",
     "LineDistribution",
     "LipschitzCheck",
+    "LipschitzSensitivity",
     "load",
     "LogOdds",
     "LogOddsChange",
@@ -276,6 +286,7 @@ __all__ = [
     "Noise",
     "NoisyBaseline",
     "Occlusion",
+    "Optimal",
     "Output",
     "OwenValues",
     "parse",
@@ -305,6 +316,7 @@ __all__ = [
     "ScoreCam",
     "SensitivityN",
     "Sequence",
+    "ShapleyKernel",
     "ShapleyRegression",
     "Shared",
     "SignAgreement",
@@ -312,6 +324,7 @@ __all__ = [
     "Smoothed",
     "SoftStability",
     "Squares",
+    "StackedPatches",
     "SubsetToBaseline",
     "Sufficiency",
     "SufficiencyOrdering",

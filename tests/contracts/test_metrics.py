@@ -237,9 +237,7 @@ def test_single_precision_comes_near_double(case: Case) -> None:
     plain, fine = score(case, ask(x=x)), score(case, ask(x=x.double()))
     assert plain.values.dtype == fine.values.dtype == DOUBLE
     if not case.draws():
-        torch.testing.assert_close(
-            plain.values, fine.values, rtol=1e-3, atol=1e-5, equal_nan=True
-        )
+        torch.testing.assert_close(plain.values, fine.values, rtol=1e-3, atol=1e-5, equal_nan=True)
     coarse = score(case, ask(x=x.bfloat16())).values
     # No score but where a metric says why there may be none, and there is none in double either.
     none = torch.isnan(fine.values) & bool(case.metric.why)

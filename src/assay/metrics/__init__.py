@@ -47,6 +47,8 @@ from assay.metrics.localisation.overlap import (
     RocArea,
 )
 from assay.metrics.localisation.pointing import PointingGame
+from assay.metrics.sensitivity.gradient_sensitivity import GradientSensitivity
+from assay.metrics.sensitivity.lipschitz_sensitivity import LipschitzSensitivity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 
 METRICS: dict[str, type[Metric]] = {
@@ -54,6 +56,8 @@ METRICS: dict[str, type[Metric]] = {
     for kind in (
         Infidelity,
         MaxSensitivity,
+        LipschitzSensitivity,
+        GradientSensitivity,
         Completeness,
         AOPC,
         Deletion,
@@ -105,11 +109,13 @@ __all__ = [
     "Entropy",
     "FaithfulnessCorrelation",
     "Gini",
+    "GradientSensitivity",
     "Infidelity",
     "Insertion",
     "InsideOutsideRatio",
     "IntersectionOverUnion",
     "LeastRelevantFirst",
+    "LipschitzSensitivity",
     "LogOddsChange",
     "MassAccuracy",
     "MaxSensitivity",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,7 +19,7 @@ from assay.errors import InputError, KindError, ModelError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, LocalChange, Model, checked, digest
 from assay.models.identity import identity
-from assay.models.networks import graph
+from assay.models.networks import graph, layered
 from assay.models.networks import layers as cut
 from assay.models.networks.by_name import behind_names
 from assay.models.networks.decisions import ONE_BY_ONE, watched
@@ -36,6 +36,7 @@ from assay.models.networks.locks import alone_in
 from assay.models.networks.module_state import ModuleState, in_training
 from assay.models.networks.operations.grad_mode import code_minds, minds_slopes
 from assay.models.networks.places import embeddings_of, name_of, places_of
+from assay.models.networks.slope_bounds import SlopeBounds, slope_bounds
 
 
 def _acts_in_training(module: nn.Module) -> bool:
@@ -74,7 +75,7 @@ def _exported_rows(module: nn.Module) -> int | None:
 
 
 @final
-class Network(cut.Layered):
+class Network(layered.Layered):
     """A torch.nn.Module."""
 
     def __init__(
@@ -177,14 +178,14 @@ class Network(cut.Layered):
                     "wrap(model, batch_size=1)."
                 ),
             )
-        outputs = cut.in_format(
+        outputs = layered.in_format(
             self, memory_format, lambda tried: self._forward(rows, context, tried)
         )
         return checked(outputs, len(rows[0]), self.name)
 
     def first_call(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:
         # Whether numbers are taken out depends on no number: once for rows of a shape.
-        known = ("watched", *cut.described(rows))
+        known = ("watched", *layered.described(rows))
         if not context and known in self.learnt:
             return self.call(rows, context)
         outputs, taken_out = watched(self.call, rows, context)
@@ -345,6 +346,14 @@ class Network(cut.Layered):
             weights = self._fingerprint.digest()
         # What is picked of the outputs decides the answer, too.
         return digest(weights, identity(self.output))
+
+    def slope_bounds(
+        self, rows: Rows, radius: Tensor, ball: Literal["linf", "l2"], seed: Any
+    ) -> SlopeBounds | None:
+        if len(rows) != 1 or not isinstance(rows[0], Tensor):
+            return None
+        with alone_in(self.module):
+            return slope_bounds(self.plain, rows[0], radius, ball, seed)
 
     def cut_after(self, layer: Any, output: Any = None) -> cut.After:
         self.require(Ability.LAYERS, "layers to cut at")
