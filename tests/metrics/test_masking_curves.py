@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import zoo
 from torch import Tensor, nn
 
 import assay
+import zoo
 from assay.errors import InputError, KindError, SettingError
 from assay.metrics.curves import masked_curves as engine
 from assay.metrics.curves.curve import MaskingCurve
@@ -75,7 +75,9 @@ def test_case_14_random_and_constant_orders_have_half_the_target() -> None:
 
 def test_insertion_and_deletion_of_a_linear_model_add_up_to_both_ends() -> None:
     w = rows(2, -3, 0.5, 1)
-    question = assay.Question(linear(w, 0.7), randn(6, 4, dtype=DOUBLE), removal=assay.Baseline(0.3))
+    question = assay.Question(
+        linear(w, 0.7), randn(6, 4, dtype=DOUBLE), removal=assay.Baseline(0.3)
+    )
     given = answer(randn(6, 4, seed=3, dtype=DOUBLE), question)
     total = assay.Deletion()(question, given).values + assay.Insertion()(question, given).values
     near(total, question.prediction + question.base)
@@ -281,7 +283,9 @@ def slow_relative(question: assay.Question, i: int, curve: list[float]) -> list[
     return [max(0.0, y - base) / (clean - base) for y in curve]
 
 
-def slow_between(x: list[float], y: list[float], other_x: list[float], other_y: list[float]) -> float:
+def slow_between(
+    x: list[float], y: list[float], other_x: list[float], other_y: list[float]
+) -> float:
     """The area between two curves, as a fine sum."""
     grid = np.linspace(0, 1, 200_001)
     difference = np.abs(np.interp(grid, x, y) - np.interp(grid, other_x, other_y))
@@ -296,7 +300,7 @@ def test_necessity_and_sufficiency_are_their_definitions(steps: int) -> None:
     found = {kind: kind(steps=steps)(question, given).values for kind in POSITIVE}
     compared = 0
     for i in range(9):
-        order = [f for f in sorted(range(6), key=lambda f: -float(values[i, f]))]
+        order = sorted(range(6), key=lambda f: -float(values[i, f]))
         order = [f for f in order if float(values[i, f]) > 0]
         undefined = float(question.prediction[i]) <= float(question.base[i]) or not order
         if undefined:
@@ -516,9 +520,9 @@ def test_another_removal_is_another_curve_and_is_said() -> None:
         there = kind(removal=None)(blurred, answer(values, blurred))
         torch.testing.assert_close(here.values, there.values, rtol=0, atol=1e-12, equal_nan=True)
         assert here.provenance["removal"] == there.provenance["removal"] == repr(assay.Blur(2.0))
-        assert bool((here.values != kind(removal=None)(plain, answer(values, plain)).values).any()), (
-            kind
-        )
+        assert bool(
+            (here.values != kind(removal=None)(plain, answer(values, plain)).values).any()
+        ), kind
 
 
 @pytest.mark.parametrize(
@@ -598,7 +602,9 @@ def test_compare_ranks_explanations_of_digits_by_their_curves() -> None:
         scores = found.by(metric)
         own = scores["IntegratedGradients(steps=16)"]
         by_chance = next(score for name, score in scores.items() if "Shuffled" in name)
-        better = own.mean < by_chance.mean if own.direction == "lower" else own.mean > by_chance.mean
+        better = (
+            own.mean < by_chance.mean if own.direction == "lower" else own.mean > by_chance.mean
+        )
         assert better
         assert own.details["curve"].shape == (12, 21)
 
@@ -731,12 +737,12 @@ def test_shares_outside_of_the_features_are_refused(kind: Any, shares: Any) -> N
         kind(shares)
 
 
-@pytest.mark.parametrize(
-    "kind", [assay.AverageDrop, assay.AverageIncrease, assay.AverageGain]
-)
+@pytest.mark.parametrize("kind", [assay.AverageDrop, assay.AverageIncrease, assay.AverageGain])
 def test_probabilities_asked_of_a_model_that_gives_scores_are_refused(kind: Any) -> None:
     question = additive(rows([4, 3]))
-    with pytest.raises(InputError, match=r"(?s)probabilities .* got 7, of a model that gives scores"):
+    with pytest.raises(
+        InputError, match=r"(?s)probabilities .* got 7, of a model that gives scores"
+    ):
         kind()(question, answer(question.x, question))
     # Also where only the masked input tells.
     question = additive(rows([2, -1.5]))

@@ -73,7 +73,7 @@ def known_credit(question: Question, metric: str) -> Tensor:
         )
     shape = (question.n, question.partition.count)
     try:
-        known = torch.as_tensor(np.asarray(truth) if not isinstance(truth, Tensor) else truth)
+        known = torch.as_tensor(np.array(truth) if not isinstance(truth, Tensor) else truth)
         known = known.to(question.x.device, torch.float64).reshape(shape)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(

@@ -242,5 +242,7 @@ class AOPC(MaskingCurve):
             new = torch.ones_like(curve.counts, dtype=torch.bool)
             new[:, 1:] = curve.counts[:, 1:] > curve.counts[:, :-1]
             loss = (clean - curve.values) * new.unsqueeze(1)
-            readings.append(reading(curve, loss.sum(2) / new.sum(1, keepdim=True).to(torch.float64)))
+            readings.append(
+                reading(curve, loss.sum(2) / new.sum(1, keepdim=True).to(torch.float64))
+            )
         return readings
