@@ -116,6 +116,7 @@ class RankCorrelation(AgreementMetric):
 
     reference: Method | None = None
     by: Literal["value", "magnitude"] = "value"
+    ideal: ClassVar[float | None] = 1.0
     units: ClassVar[str] = "rank correlation"
     why: ClassVar[str] = "one of the two is the same for all features"
 
@@ -156,6 +157,7 @@ class TopKOverlap(AgreementMetric):
     reference: Method | None = None
     k: int | float = 0.1
     by: Literal["value", "magnitude"] = "value"
+    ideal: ClassVar[float | None] = 1.0
     units: ClassVar[str] = RATE
 
     def __post_init__(self) -> None:
@@ -205,6 +207,7 @@ class SignAgreement(AgreementMetric):
     """
 
     reference: Method | None = None
+    ideal: ClassVar[float | None] = 1.0
     units: ClassVar[str] = RATE
     why: ClassVar[str] = "what it is compared with has no sign anywhere"
 

@@ -188,13 +188,12 @@ class SymmetricRelevanceGain(MaskingCurve):
         readings = []
         for most, least in zip(curves[: len(orders)], curves[len(orders) :]):
             removed_first, removed_last = areas(most), areas(least)
-            gain = reading(
-                most,
-                removed_last - removed_first,
-                most=removed_first.mean(1),
-                least=removed_last.mean(1),
-                **{"least curve": least.mean},
-            )
+            details = {
+                "most": removed_first.mean(1),
+                "least": removed_last.mean(1),
+                "least curve": least.mean,
+            }
+            gain = reading(most, removed_last - removed_first, details)
             readings.append(gain)
         return readings
 

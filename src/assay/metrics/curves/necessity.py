@@ -148,6 +148,8 @@ class SufficiencyOrdering(_Positive):
 class _Proportional(_Positive):
     """The area between two curves over the share of positive credit: largest and smallest first."""
 
+    ideal: ClassVar[float | None] = 0.0
+
     def _between(
         self, question: Question, credits: Sequence[Tensor], seed: int, *, insert: bool
     ) -> list[Reading]:
