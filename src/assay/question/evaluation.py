@@ -341,14 +341,14 @@ class Evaluation:
                 leaf = references.detach().requires_grad_()
                 self._ruled_scores(leaf, owners, memory, _Scoring(scoring.scores), rules)
             engine.count(len(references))
-        leaf = rows.detach().requires_grad_()
+        leaf = rules.input_rows(rows).detach().requires_grad_()
         asked, scored = self._ruled_scores(leaf, owners, memory, scoring, rules)
         leaves = [leaf, *rules.leaves]
         slopes = []
         for which, each in enumerate(scored):
             rules.answering(which)
             keep = which < len(scored) - 1
-            own, *others = _backward(each, leaves, asked, keep=keep)
+            own, *others = _backward(each, leaves, asked, keep=keep, rules=rules)
             beside = self.layout.flatten(tuple(others)) if others else None
             slopes.append(rules.attributed(leaf.detach(), own, beside))
         return slopes
@@ -489,9 +489,18 @@ class Evaluation:
         return self.to_result_precision(base, types[0])
 
 
-def _backward(scores: Tensor, leaves: list[Tensor], asked: Asked, *, keep: bool) -> list[Tensor]:
+def _backward(
+    scores: Tensor,
+    leaves: list[Tensor],
+    asked: Asked,
+    *,
+    keep: bool,
+    rules: Interception | None = None,
+) -> list[Tensor]:
     """The slope of each row's score by each of the leaves; `keep` leaves the graph for another."""
     try:
+        if rules is not None:
+            return rules.slopes(scores, leaves, keep=keep)
         # Rows do not influence each other, so the slope of the sum is the slope of each row.
         slopes = torch.autograd.grad(
             scores.sum(), leaves, allow_unused=True, materialize_grads=True, retain_graph=keep
