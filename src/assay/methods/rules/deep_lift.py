@@ -70,6 +70,7 @@ class DeepLift(Method):
     needs = frozenset({Ability.GRADIENT, Ability.OPERATIONS})
     axioms = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY})
     nearly_complete = True
+    tells_prediction = True
     cost: ClassVar[str] = "1 gradient and 1 forward for each replacement"
 
     def __post_init__(self) -> None:
@@ -108,8 +109,9 @@ class DeepLift(Method):
         squares = None
         if draws > 1:
             squares = [torch.zeros(shape, dtype=torch.float64, device=x.device) for _ in questions]
-        targets = [asked.fixed_target for asked in questions]
-        totals = question.integrals(targets, way, weights, squares=squares, rules=rules)
+        totals = question.integrals_at_inputs(
+            questions, way, weights, squares=squares, rules=rules
+        )
         notes = {"operations": rules.coverage()}
         means = [question.pool(total) for total in totals]
         if squares is None:
@@ -242,7 +244,6 @@ class _Differences(Interception):
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        self._records.clear()
         self._is_recording = True
         try:
             yield
@@ -253,7 +254,7 @@ class _Differences(Interception):
         self._place = 0
         self._outputs = self._of_pairs = None
         if self._is_recording:
-            # A forward that begins anew, in another memory format, is recorded anew.
+            # One that begins anew, in another memory format, is recorded anew.
             self._records.clear()
 
     def forget(self) -> None:
