@@ -121,6 +121,7 @@ def forest_of_text(text: str) -> Forest:
     header = _entries(head)
     _check_version(header)
     per_iteration = int(header.get("num_tree_per_iteration", 1))
+    # A booster that was never trained has none.
     if not any(blocks):
         blocks = []
     # Random forests are averaged over their iterations.
@@ -183,6 +184,7 @@ def _tree(entries: Mapping[str, str], output: int, weight: float) -> Tree:
     values = _numbers(entries, "leaf_value")
     inner = int(entries["num_leaves"]) - 1
     nodes = inner + len(values)
+    # Category, default direction and kind of missing values are bits of one number.
     decisions = _numbers(entries, "decision_type", inner).astype(np.int64)
     asks_category = decisions & _CATEGORICAL != 0
     missing_type = (decisions >> 2) & 3
@@ -247,6 +249,7 @@ def _sets(entries: Mapping[str, str], threshold: Floats, asks_category: Any) -> 
         return {}
     bounds = _numbers(entries, "cat_boundaries").astype(np.int64)
     halves = np.asarray(entries["cat_threshold"].split(" "), dtype=np.uint32)
+    # Words of 32 codes, those of a set between its two bounds.
     sets = threshold.astype(np.int64)
     return {
         int(node): words_of(halves[bounds[sets[node]] : bounds[sets[node] + 1]])

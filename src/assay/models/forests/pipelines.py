@@ -81,9 +81,11 @@ def _columns(transformer: Any, sources: Sources) -> Sources:
     made = [-1] * width
     names = getattr(transformer, "feature_names_in_", None)
     for name, part, columns in transformer.transformers_:
+        # Parts may be left out, or make nothing.
         place = transformer.output_indices_[name]
         if part == "drop" or place.stop == place.start:
             continue
+        # A part sees its columns alone, in the order in which they were named.
         chosen = [sources[each] for each in _places(columns, names, len(sources))]
         made[place] = _through(part, chosen)
     return made

@@ -20,6 +20,7 @@ _COMPARED = 256  # rows of a table that are compared before they are explained
 
 
 def _as_they_are(rows: Any) -> Any:
+    """What there is nothing to change about."""
     return rows
 
 
@@ -103,8 +104,10 @@ class TreeModel:
         check_margins(self.forest, rows, native, single_sums=self.single_sums, who=self.who)
 
     def _check_width(self, table: Any) -> None:
-        width = np.shape(table)[1] if len(np.shape(table)) > 1 else None
-        if width != self.raw:
+        width = np.shape(table)[1] if len(np.shape(table)) > 1 else 0
+        # Steps that pick their columns by name leave others where they are.
+        spares = self.mixes and is_frame(table) and width > self.raw
+        if width != self.raw and not spares:
             raise InputError(
                 expected=f"rows of {self.raw} columns for {self.who}",
                 got=f"a table of shape {np.shape(table)}",
@@ -114,6 +117,7 @@ class TreeModel:
     def _check_answers(self, codes: Floats, rows: Any) -> None:
         if self.answers is None or self.answered is None:
             return
+        # Link and columns are a reading, too, and not what the margin has vouched for.
         expected = self.answered(rows)
         made = self.answers(self.forest.margin(codes))
         unit = _SINGLE_ANSWERS if self.single_sums else _DOUBLE_ANSWERS
@@ -131,8 +135,9 @@ class TreeModel:
         if not self.mixes or len(codes) < 2:
             return
         generator = np.random.Generator(np.random.Philox(_SEED))
+        # Each row keeps some columns and takes the others from the row before it.
         partner = np.roll(np.arange(len(codes)), 1)
-        stays = generator.random(self.raw) < 0.5
+        stays = generator.random(np.shape(table)[1]) < 0.5
         mixed = self.encode(_mixture(table, partner, stays))
         expected = np.where(stays[self.source], codes, codes[partner])
         if not np.array_equal(mixed, expected, equal_nan=True):

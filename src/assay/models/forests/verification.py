@@ -35,6 +35,7 @@ def check_margins(
         single_sums: whether the library adds in float32.
         who: the predictor's name.
     """
+    # NumPy's twin: nothing compiled has to be trusted here.
     margin = forest.margin(rows)
     if native.shape != margin.shape:
         raise ModelError(
@@ -44,6 +45,7 @@ def check_margins(
         )
     allowed = tolerance(forest, rows, single_sums=single_sums)
     differs = np.abs(margin - native)
+    # Written so that NaN counts as wrong.
     wrong = ~(differs <= allowed)
     if wrong.any():
         raise _mismatch(forest, rows, native - margin, wrong, who)
@@ -52,6 +54,7 @@ def check_margins(
 def _mismatch(
     forest: Forest, rows: Floats, missed: Floats, wrong: Booleans, who: str
 ) -> ModelError:
+    # The row that is shown is the worst one.
     row, output = np.unravel_index(int(np.nanargmax(np.abs(missed))), missed.shape)
     shown = np.array2string(rows[row], precision=9, threshold=8, separator=", ")
     return ModelError(
