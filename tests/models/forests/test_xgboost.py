@@ -57,7 +57,7 @@ CASES: dict[str, tuple[Any, Any, Any]] = {
     "several labels": (classifier(), HOLES, (THREE.mean(0) < THREE).astype(int)),
     "random forest": (xgboost.XGBRFClassifier(n_estimators=20, n_jobs=1), HOLES, BINARY),
     "another mark": (regressor(missing=-999.0), HOLES.fillna(-999.0), Y),
-    "pruned": (regressor(tree_method="exact", gamma=30), HOLES, Y),
+    "pruned": (regressor(tree_method="exact", gamma=30, enable_categorical=False), HOLES, Y),
     "single leaves": (regressor(gamma=1e9), HOLES, Y),
 }
 

@@ -56,7 +56,7 @@ def _candidates(
     beside = [
         _next(forest, thresholds, up=True),
         _next(forest, thresholds, up=False),
-        thresholds * (1 + _TINY),
+        thresholds * (1 - _TINY),
     ]
     zeros = np.array([0.0, -0.0])
     if (asks & forest.zero_missing).any():
@@ -77,11 +77,11 @@ def _codes(forest: Forest, nodes: Integers, unknown: bool) -> Floats:
 
 
 def _next(forest: Forest, values: Floats, *, up: bool) -> Floats:
-    end = np.inf if up else -np.inf
-    if forest.single:
-        narrow = values.astype(np.float32)
-        return np.nextafter(narrow, np.float32(end)).astype(np.float64)
-    return np.asarray(np.nextafter(values, end), dtype=np.float64)
+    """The numbers beside some, as the library tells numbers apart; never infinite."""
+    kind = np.float32 if forest.single else np.float64
+    largest = kind(np.finfo(kind).max)
+    end = largest if up else -largest
+    return np.asarray(np.nextafter(values.astype(kind), end), dtype=np.float64)
 
 
 def _walk(forest: Forest, row: Floats, generator: np.random.Generator) -> None:

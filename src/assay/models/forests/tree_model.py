@@ -11,7 +11,7 @@ import numpy as np
 from assay.errors import InputError, ModelError
 from assay.models.forests.answers import Answers
 from assay.models.forests.encoding import is_frame
-from assay.models.forests.forest import Floats, Forest, Integers
+from assay.models.forests.forest import Booleans, Floats, Forest, Integers
 from assay.models.forests.probes import probe_rows
 from assay.models.forests.verification import check_margins
 
@@ -137,9 +137,9 @@ class TreeModel:
         generator = np.random.Generator(np.random.Philox(_SEED))
         # Each row keeps some columns and takes the others from the row before it.
         partner = np.roll(np.arange(len(codes)), 1)
-        stays = generator.random(np.shape(table)[1]) < 0.5
+        stays = generator.random(np.shape(table)) < 0.5
         mixed = self.encode(_mixture(table, partner, stays))
-        expected = np.where(stays[self.source], codes, codes[partner])
+        expected = np.where(stays[:, self.source], codes, codes[partner])
         if not np.array_equal(mixed, expected, equal_nan=True):
             raise ModelError(
                 expected=f"steps before {self.who} that make each column of one raw column",
@@ -161,15 +161,16 @@ def _first(table: Any, count: int) -> Any:
     return table.iloc[:count] if is_frame(table) else table[:count]
 
 
-def _mixture(table: Any, partner: Integers, stays: Any) -> Any:
-    """Rows of which some columns are those of other rows."""
+def _mixture(table: Any, partner: Integers, stays: Booleans) -> Any:
+    """Rows of which some cells are those of other rows."""
     if not is_frame(table):
         array = np.asarray(table)
         return np.where(stays, array, array[partner])
     mixed = table.copy()
-    for place in np.flatnonzero(~stays):
-        taken = table.iloc[partner, place]
-        mixed.isetitem(place, taken.set_axis(table.index))
+    for place in range(len(table.columns)):
+        row = np.where(stays[:, place], np.arange(len(table)), partner)
+        # Taken column by column, so that every one keeps its type.
+        mixed.isetitem(place, table.iloc[row, place].set_axis(table.index))
     return mixed
 
 

@@ -204,7 +204,8 @@ def _tree(tree: Mapping[str, Any], output: int, weight: float) -> Tree:
     inner = left != LEAF
     conditions = np.asarray(tree["split_conditions"], dtype=np.float32)
     # x < t of float32 numbers is x <= the number below t.
-    below = np.nextafter(conditions, np.float32(-np.inf)).astype(np.float64)
+    with np.errstate(over="ignore"):
+        below = np.nextafter(conditions, np.float32(-np.inf)).astype(np.float64)
     value = _leaf_values(tree, conditions, inner)
     return Tree(
         feature=np.where(inner, np.asarray(tree["split_indices"], dtype=np.int64), LEAF),
