@@ -302,7 +302,8 @@ class Forest:
         code = np.where(inside, x, 0).astype(np.int64)
         word = np.where(inside, self.category_start[node] + code // _WORD, 0)
         bit = self.category_bits[word] >> (code % _WORD).astype(np.uint64)
-        return inside & ((bit & np.uint64(1)) != 0)
+        listed: Booleans = inside & ((bit & np.uint64(1)) != 0)
+        return listed
 
     def margin(self, X: Any) -> Floats:
         """(rows, outputs) what the trees add up to, before the link."""

@@ -231,7 +231,7 @@ def _children(entries: Mapping[str, str], key: str, inner: int, nodes: int) -> I
     # A leaf is the complement of its number.
     given = _numbers(entries, key, inner).astype(np.int64)
     children = np.where(given < 0, inner + ~given, given)
-    return _filled(children, nodes, LEAF).astype(np.int64)
+    return np.asarray(_filled(children, nodes, LEAF), dtype=np.int64)
 
 
 def _default_left(

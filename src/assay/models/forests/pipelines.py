@@ -125,8 +125,9 @@ def _one_hot(transformer: Any, sources: Sources) -> Sources:
 
 
 def _target_encoded(transformer: Any, sources: Sources) -> Sources:
-    classes = getattr(transformer, "classes_", None)
-    repeated = len(classes) if transformer.target_type_ == "multiclass" else 1
+    repeated = 1
+    if transformer.target_type_ == "multiclass":
+        repeated = len(transformer.classes_)
     return [source for source in sources for _ in range(repeated)]
 
 

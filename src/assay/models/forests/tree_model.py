@@ -154,7 +154,7 @@ _SINGLE_ANSWERS, _DOUBLE_ANSWERS = 1e-5, 1e-9
 
 def _scale(trees: TreeModel, codes: Floats) -> Floats:
     """(rows, 1) how large the numbers are that a margin is the sum of."""
-    return trees.forest.sizes(codes).max(axis=1, keepdims=True)
+    return np.asarray(trees.forest.sizes(codes).max(axis=1, keepdims=True))
 
 
 def _first(table: Any, count: int) -> Any:
