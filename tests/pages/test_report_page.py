@@ -32,10 +32,10 @@ from assay.methods.shapley.sampling import SamplingShapley
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
-from assay.pages.numbers import form_of, number
 from assay.pages.report_page import _noisy, _verdict, report
 from assay.pages.strips import Scale
 from assay.pictures import images as pictures
+from assay.pictures.numbers import form_of, number
 from assay.question.question import Question
 from assay.removals.fixed import Baseline
 

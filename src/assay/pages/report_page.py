@@ -28,9 +28,9 @@ from assay.comparison.comparison import Comparison
 from assay.comparison.ranking import ZERO, Pair, Place, Ranking
 from assay.errors import InputError, KindError
 from assay.pages import credit, strips
-from assay.pages.numbers import Form, chance, form_of, number, p_value
 from assay.pages.strips import Mark
 from assay.pictures import images as pictures
+from assay.pictures.numbers import Form, chance, form_of, number, p_value
 from assay.question.question import Question
 from assay.settings import argument, has_length, scalar
 from assay.settings import shown as describe
