@@ -196,19 +196,6 @@ def test_records_count_by_their_fields_and_not_by_what_lies_between(dtype: Any) 
     assert identity(str(np.zeros(3, dtype))) not in seen
 
 
-<<<<<<< HEAD
-def test_no_copy_of_a_forest_is_made() -> None:
-    """It is read as pickle would read it, and nothing of it is written."""
-    rows = np.random.default_rng(0).normal(size=(3000, 5))
-    forest = RandomForestClassifier(12, random_state=0).fit(rows, rows.sum(1) > 0.5 * rows[:, 0])
-    size = len(pickle.dumps(forest))
-    model = assay.wrap(forest)
-    tracemalloc.start()
-    model.fingerprint()
-    _, most = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert most < size / 2
-=======
 class Leaf:
     def __init__(self, **attributes: Any) -> None:
         self.__dict__.update(attributes)
@@ -294,4 +281,16 @@ def test_every_byte_of_every_tree_counts() -> None:
         trees[0].raw_left_cat_bitsets = np.zeros((1, 8), dtype=np.uint32)
         seen.add(identity(model.predict))
     assert len(seen) == 11
->>>>>>> main
+
+
+def test_no_copy_of_a_forest_is_made() -> None:
+    """It is read as pickle would read it, and nothing of it is written."""
+    rows = np.random.default_rng(0).normal(size=(3000, 5))
+    forest = RandomForestClassifier(12, random_state=0).fit(rows, rows.sum(1) > 0.5 * rows[:, 0])
+    size = len(pickle.dumps(forest))
+    model = assay.wrap(forest)
+    tracemalloc.start()
+    model.fingerprint()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < size / 2
