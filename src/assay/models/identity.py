@@ -325,17 +325,19 @@ _ATOMS = frozenset({type(None), bool, int, float, complex, str})
 
 
 _KNOWN_PARTS = 5  # what pickle writes of an object beside its attributes
-_PICKLED_BY = frozenset({
-    "__class__",
-    "__getattr__",
-    "__getattribute__",
-    "__getnewargs__",
-    "__getnewargs_ex__",
-    "__getstate__",
-    "__reduce__",
-    "__reduce_ex__",
-    "__slots__",
-})
+_PICKLED_BY = frozenset(
+    {
+        "__class__",
+        "__getattr__",
+        "__getattribute__",
+        "__getnewargs__",
+        "__getnewargs_ex__",
+        "__getstate__",
+        "__reduce__",
+        "__reduce_ex__",
+        "__slots__",
+    }
+)
 """Names by which a class decides what pickle writes of it, or what it is taken for."""
 
 
