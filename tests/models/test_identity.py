@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -280,3 +281,16 @@ def test_every_byte_of_every_tree_counts() -> None:
         trees[0].raw_left_cat_bitsets = np.zeros((1, 8), dtype=np.uint32)
         seen.add(identity(model.predict))
     assert len(seen) == 11
+
+
+def test_no_copy_of_a_forest_is_made() -> None:
+    """It is read as pickle would read it, and nothing of it is written."""
+    rows = np.random.default_rng(0).normal(size=(3000, 5))
+    forest = RandomForestClassifier(12, random_state=0).fit(rows, rows.sum(1) > 0.5 * rows[:, 0])
+    size = len(pickle.dumps(forest))
+    model = assay.wrap(forest)
+    tracemalloc.start()
+    model.fingerprint()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < size / 2
