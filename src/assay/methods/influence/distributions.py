@@ -21,8 +21,7 @@ from assay.errors import InputError, SettingError
 from assay.numerics import rng
 from assay.numerics.integration import Rule, check_quadrature, quadrature
 from assay.question.question import Question
-from assay.removals.base import short_repr
-from assay.settings import Settings
+from assay.settings import Settings, short_repr
 
 Points: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Inputs (r,) and numbers of points (r,) to points (r, elements)."""
