@@ -190,6 +190,12 @@ COVERED = {
     "ratios, overlap, ROC area": "InsideOutsideRatio IntersectionOverUnion RocArea",
     "[complexity]": "Compactness Gini Entropy EffectiveNumber Connectedness",
     "[agreement]": "RankCorrelation TopKOverlap SignAgreement",
+    "optimal explanations": "Optimal",
+    "Lipschitz sensitivity": "LipschitzSensitivity",
+    "gradient sensitivity": "GradientSensitivity",
+    "model randomisation": "ModelRandomisation",
+    "class sensitivity": "ClassSensitivity",
+    "input shifts": "InputShift",
 }
 NOT_COVERED = {
     "tree ensembles by their structure": "TreeExplainer",

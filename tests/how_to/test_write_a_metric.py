@@ -30,9 +30,7 @@ def test_the_twin_says_the_same(case: Case) -> None:
     net = tanh_net().double()
     x = randn(6, FEATURES, seed=3, dtype=torch.float64)
     answer = case.method(ask(net=net, x=x))
-    slow = loss_slowly(
-        lambda row: net(row)[0, 0].detach(), x, answer.values, case.metric.share
-    )
+    slow = loss_slowly(lambda row: net(row)[0, 0].detach(), x, answer.values, case.metric.share)
     torch.testing.assert_close(score(case, ask(net=net, x=x)).values, slow, rtol=0, atol=1e-10)
 
 

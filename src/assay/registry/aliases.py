@@ -400,6 +400,10 @@ ALIASES: tuple[Alias, ...] = (
         ("Infidelity", "Infidelity", ""),
         ("MaxSensitivity", "MaxSensitivity", ""),
         ("Completeness", "Completeness", ""),
+        ("LocalLipschitzEstimate", "LipschitzSensitivity", "in a ball, and not under normal noise"),
+        ("MPRT", "ModelRandomisation", "the trained network is no part of the mean"),
+        ("RandomLogit", "ClassSensitivity", "rank correlation in the place of SSIM"),
+        ("InputInvariance", "InputShift", "a relative distance, no yes or no"),
     ),
     # Read off the same draws as the maximum, as details of its score.
     *_code(
@@ -408,11 +412,6 @@ ALIASES: tuple[Alias, ...] = (
             "AvgSensitivity",
             'MaxSensitivity(method)(question, answer).details["mean"]',
             "the mean of the same changes",
-        ),
-        (
-            "LocalLipschitzEstimate",
-            'MaxSensitivity(method)(question, answer).details["lipschitz"]',
-            "the largest change per distance",
         ),
     ),
     # Faithfulness, robustness, complexity, localisation, randomisation, axioms: its own headings.
@@ -465,8 +464,8 @@ ALIASES: tuple[Alias, ...] = (
         "TopKIntersection",
     ),
     *_missing("Quantus", "", "Focus"),
-    *_missing("Quantus", "", "MPRT", "SmoothMPRT", "EfficientMPRT", "RandomLogit"),
-    *_missing("Quantus", "", "NonSensitivity", "InputInvariance"),
+    *_missing("Quantus", "", "SmoothMPRT", "EfficientMPRT"),
+    *_missing("Quantus", "", "NonSensitivity"),
 )
 """Every name, by library; the same name of two libraries means the same here."""
 
