@@ -92,9 +92,11 @@ from assay.methods.shapley.qii import Disparity, Group, Qii
 from assay.methods.shapley.sampling import SamplingShapley
 from assay.methods.shapley.shapley_regression import ShapleyRegression
 from assay.methods.wrappers import Absolute, Smoothed, TimesInput
-from assay.metrics import METRICS
+from assay.metrics import METRICS, axioms
 from assay.metrics.agreement.agreement import RankCorrelation, SignAgreement, TopKOverlap
 from assay.metrics.base import Metric
+from assay.metrics.calibration.calibration import Calibration, calibration
+from assay.metrics.calibration.temperature import Temperature, temperature
 from assay.metrics.complexity.connectedness import Connectedness
 from assay.metrics.complexity.mass import Compactness, EffectiveNumber, Entropy, Gini
 from assay.metrics.curves.average_drop import AverageDrop, AverageGain, AverageIncrease
@@ -126,6 +128,9 @@ from assay.metrics.localisation.overlap import (
     RocArea,
 )
 from assay.metrics.localisation.pointing import PointingGame
+from assay.metrics.sanity.class_sensitivity import ClassSensitivity
+from assay.metrics.sanity.input_shift import InputShift
+from assay.metrics.sanity.model_randomisation import ModelRandomisation
 from assay.metrics.sensitivity.gradient_sensitivity import GradientSensitivity
 from assay.metrics.sensitivity.lipschitz_sensitivity import LipschitzSensitivity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
@@ -177,15 +182,19 @@ __all__ = [
     "AttentionRelevance",
     "AttentionRollout",
     "Attribution",
+    "axioms",
     "AverageDrop",
     "AverageGain",
     "AverageIncrease",
     "Background",
     "Baseline",
     "Blur",
+    "Calibration",
+    "calibration",
     "CAM",
     "Centred",
     "Certificate",
+    "ClassSensitivity",
     "CoinMasks",
     "Columns",
     "Compactness",
@@ -240,6 +249,7 @@ __all__ = [
     "Infidelity",
     "Inherited",
     "InputXGradient",
+    "InputShift",
     "Insertion",
     "InsideOutsideRatio",
     "Instances",
@@ -275,6 +285,7 @@ __all__ = [
     "Metric",
     "METRICS",
     "Model",
+    "ModelRandomisation",
     "Monotonicity",
     "MultiplicativeSmoothing",
     "name_neurons",
@@ -330,6 +341,8 @@ __all__ = [
     "SufficiencyOrdering",
     "SufficiencyProportionality",
     "Superpixels",
+    "Temperature",
+    "temperature",
     "SymmetricRelevanceGain",
     "TimesInput",
     "Tokens",
