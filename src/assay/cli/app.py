@@ -35,8 +35,8 @@ from assay.metrics.axioms import methods_table
 from assay.metrics.base import Metric
 from assay.pages.credit import names_of
 from assay.pages.explained import explained
-from assay.pages.numbers import form_of
 from assay.pages.report_page import report as write_report
+from assay.pictures.numbers import form_of
 from assay.question.question import Question
 from assay.registry import sources, tables
 from assay.registry.settings import parse

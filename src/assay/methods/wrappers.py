@@ -88,6 +88,10 @@ class Absolute(Around):
     def kind(self) -> Kind:
         return Kind.WEIGHT
 
+    @property
+    def tells_prediction(self) -> bool:
+        return self.method.tells_prediction
+
     def values(self, question: Question, seed: int) -> Estimate:
         return _absolute(self.method.estimate(question, seed))
 
@@ -134,6 +138,10 @@ class TimesInput(Around):
     def kind(self) -> Kind:
         return Kind.CONTRIBUTION
 
+    @property
+    def tells_prediction(self) -> bool:
+        return self.method.tells_prediction
+
     def values(self, question: Question, seed: int) -> Estimate:
         return self.per_output((question,), seed)[0]
 
@@ -150,7 +158,10 @@ class TimesInput(Around):
             # Draw by draw: the errors of one feature's elements are not independent.
             return self.method.statistics_of(elements, seed, contributions)
         estimates = []
-        for slopes in self.method.estimates(elements, seed):
+        solved = self.method.estimates(elements, seed)
+        for asked, same in zip(questions, elements):
+            asked.take_answers(same)
+        for slopes in solved:
             standard_error = None
             if slopes.standard_error is not None:
                 # How the errors of elements go together is not known: at worst they add up.

@@ -9,6 +9,7 @@ all four; the last step always takes all features with positive credit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
@@ -48,7 +49,7 @@ class _Positive(MaskingCurve):
 
 
 def _with_relative(made: Reading, relative: Tensor, question: Question, curves: Curves) -> Reading:
-    existing = question.existing_features().sum(1)
+    existing = question.existing_features().sum(1).to(torch.float64)
     details = {
         **made.details,
         "relative curve": relative.mean(1),
@@ -147,6 +148,8 @@ class SufficiencyOrdering(_Positive):
 
 class _Proportional(_Positive):
     """The area between two curves over the share of positive credit: largest and smallest first."""
+
+    ideal: ClassVar[float | None] = 0.0
 
     def _between(
         self, question: Question, credits: Sequence[Tensor], seed: int, *, insert: bool
@@ -257,6 +260,7 @@ class NecessityProportionality(_Proportional):
     removal: Removal | None = None
     pairs: int = 4
     direction: ClassVar[Direction] = "lower"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "2 steps evaluations for each order"
 
     def _read(self, question: Question, credits: Sequence[Tensor], seed: int) -> list[Reading]:
@@ -295,6 +299,7 @@ class SufficiencyProportionality(_Proportional):
     removal: Removal | None = None
     pairs: int = 4
     direction: ClassVar[Direction] = "lower"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "2 steps evaluations for each order"
 
     def _read(self, question: Question, credits: Sequence[Tensor], seed: int) -> list[Reading]:

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from assay.errors import AbilityError, ModelError
+from assay.errors import AbilityError, InputError, ModelError
 from assay.models.forests.assembly import Tree, planted, words_of
-from assay.models.forests.encoding import coded
+from assay.models.forests.encoding import coded, is_category, is_frame
 from assay.models.forests.forest import LEAF, Floats, Forest, Integers
 from assay.models.forests.tree_model import TreeModel
 
@@ -57,10 +57,9 @@ def read_lightgbm(model: Any) -> TreeModel:
     forest = forest_of_text(text)
     # What is called raw is the sum also where the prediction is an average.
     averaged = _iterations(text) if "\naverage_output\n" in text else 1
-    levels = _levels(booster, forest.features)
     return TreeModel(
         forest=forest,
-        encode=lambda table: coded(table, levels, who, refused=True),
+        encode=lambda table: coded(table, _levels(booster, table, who), who, refused=True),
         margin=lambda table: _columns(model.predict(table, raw_score=True)) / averaged,
         margin_of_codes=lambda rows: _columns(booster.predict(rows, raw_score=True)) / averaged,
         source=np.arange(forest.features),
@@ -97,19 +96,20 @@ def _iterations(text: str) -> int:
     return max(1, len(blocks) // int(_entries(head).get("num_tree_per_iteration", 1)))
 
 
-def _levels(booster: Any, features: int) -> dict[int, Sequence[Any]]:
-    """The categories of the columns that held some at the fit, in the order of their codes."""
-    kept = getattr(booster, "pandas_categorical", None)
-    if not kept:
+def _levels(booster: Any, table: Any, who: str) -> dict[int, Sequence[Any]]:
+    """The categories of each column of a frame that holds some, in the order of their codes."""
+    kept = getattr(booster, "pandas_categorical", None) or []
+    if not is_frame(table):
         return {}
-    # They are kept one behind the other, for the columns that the text marks as categorical.
-    return dict(zip(_categorical_columns(booster.model_to_string(num_iteration=1)), kept))
-
-
-def _categorical_columns(text: str) -> list[int]:
-    line = next(line for line in text.splitlines() if line.startswith("feature_infos="))
-    infos = line.removeprefix("feature_infos=").split(" ")
-    return [place for place, info in enumerate(infos) if info and info[0] not in "[n"]
+    # They are kept one behind the other, for the columns of the fit that held categories.
+    places = [place for place in range(len(table.columns)) if is_category(table.iloc[:, place])]
+    if len(places) != len(kept):
+        raise InputError(
+            expected=f"a frame with {len(kept)} columns of categories, as {who} was fitted on",
+            got=f"{len(places)} of them",
+            advice="Give its columns the dtypes of the fit: frame.astype({'name': 'category'}).",
+        )
+    return dict(zip(places, kept))
 
 
 def forest_of_text(text: str) -> Forest:
@@ -121,6 +121,7 @@ def forest_of_text(text: str) -> Forest:
     header = _entries(head)
     _check_version(header)
     per_iteration = int(header.get("num_tree_per_iteration", 1))
+    # A booster that was never trained has none.
     if not any(blocks):
         blocks = []
     # Random forests are averaged over their iterations.
@@ -183,6 +184,7 @@ def _tree(entries: Mapping[str, str], output: int, weight: float) -> Tree:
     values = _numbers(entries, "leaf_value")
     inner = int(entries["num_leaves"]) - 1
     nodes = inner + len(values)
+    # Category, default direction and kind of missing values are bits of one number.
     decisions = _numbers(entries, "decision_type", inner).astype(np.int64)
     asks_category = decisions & _CATEGORICAL != 0
     missing_type = (decisions >> 2) & 3
@@ -229,7 +231,7 @@ def _children(entries: Mapping[str, str], key: str, inner: int, nodes: int) -> I
     # A leaf is the complement of its number.
     given = _numbers(entries, key, inner).astype(np.int64)
     children = np.where(given < 0, inner + ~given, given)
-    return _filled(children, nodes, LEAF).astype(np.int64)
+    return np.asarray(_filled(children, nodes, LEAF), dtype=np.int64)
 
 
 def _default_left(
@@ -247,6 +249,7 @@ def _sets(entries: Mapping[str, str], threshold: Floats, asks_category: Any) -> 
         return {}
     bounds = _numbers(entries, "cat_boundaries").astype(np.int64)
     halves = np.asarray(entries["cat_threshold"].split(" "), dtype=np.uint32)
+    # Words of 32 codes, those of a set between its two bounds.
     sets = threshold.astype(np.int64)
     return {
         int(node): words_of(halves[bounds[sets[node]] : bounds[sets[node] + 1]])
