@@ -7,8 +7,7 @@ of them, with its arguments by name; `opened` looks inside Python functions that
 `linear` has those that are linear in one operand; `decomposed` says composite ones (attention,
 softmax, normalisation) and `recurrent` the recurrent ones in plain operations; `pulled` gives an
 operation a slope of its own; `saved_tensors` holds what the way back needs, checkpoints or not;
-`grad_mode` reads off the code whether a forward asks if slopes are asked of it; `slope_bounds` says how
-far slopes may move near an input, operation by operation of the graph, and proves it.
+`grad_mode` reads off the code whether a forward asks if slopes are asked of it.
 
 May be subclassed: `Interception`.
 """
