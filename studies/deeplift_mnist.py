@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 import assay
 import zoo
-from assay.methods.gradients import Gradient
+from assay.methods.gradients.gradient import Gradient
+from assay.methods.gradients.paths import IntegratedGradients
 from assay.methods.lime.lime import Lime
 from assay.methods.lime.masks import CoinMasks
-from assay.methods.paths import IntegratedGradients
 from assay.methods.rules import DeepLift, GuidedBackprop
 from assay.methods.shapley.kernel_shap import KernelShap
 from page import Page, conditions

@@ -48,8 +48,9 @@ from assay.methods.cam.eigen import EigenCam
 from assay.methods.cam.full_grad import FullGrad
 from assay.methods.cam.neurons import name_neurons, neuron_importance
 from assay.methods.choose import explain
-from assay.methods.exact_paths import ExactIntegratedGradients
-from assay.methods.gradients import Gradient, InputXGradient
+from assay.methods.gradients.exact_paths import ExactIntegratedGradients
+from assay.methods.gradients.gradient import Gradient, InputXGradient
+from assay.methods.gradients.paths import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.guided_map import Guided
 from assay.methods.influence.conductance import Conductance
 from assay.methods.influence.distributions import (
@@ -65,7 +66,6 @@ from assay.methods.lime.masks import CoinMasks, SizeMasks
 from assay.methods.lime.points import Gaussian, Instances
 from assay.methods.lime.quartiles import Quartiles
 from assay.methods.occlusion import Occlusion
-from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.rise import Rise
 from assay.methods.rules.composites import (
     AttentionAware,

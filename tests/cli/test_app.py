@@ -22,8 +22,8 @@ from assay.features.images import Patches
 from assay.features.partition import Features
 from assay.methods.base import Method
 from assay.methods.choose import explain
-from assay.methods.gradients import Gradient
-from assay.methods.paths import IntegratedGradients
+from assay.methods.gradients.gradient import Gradient
+from assay.methods.gradients.paths import IntegratedGradients
 from assay.methods.wrappers import Smoothed
 from assay.metrics import METRICS
 from assay.metrics.base import Metric

@@ -22,8 +22,8 @@ from assay.comparison.comparing import compare, from_scores
 from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError
 from assay.methods.base import Method
-from assay.methods.gradients import Gradient, InputXGradient
-from assay.methods.paths import IntegratedGradients
+from assay.methods.gradients.gradient import Gradient, InputXGradient
+from assay.methods.gradients.paths import IntegratedGradients
 from assay.methods.wrappers import Absolute, Smoothed
 from assay.metrics.base import Metric, Reading
 from assay.metrics.faithfulness.completeness import Completeness

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import assay
 from assay.errors import AbilityError, AssayError, InputError, ModelError
-from assay.methods import exact_paths
+from assay.methods.gradients import exact_paths
 from assay.numerics.integration import quadrature
 from toys import randn, randomised
 

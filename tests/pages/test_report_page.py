@@ -24,8 +24,8 @@ from assay.comparison.comparison import Comparison
 from assay.errors import InputError, KindError
 from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
-from assay.methods.gradients import Gradient, InputXGradient
-from assay.methods.paths import IntegratedGradients
+from assay.methods.gradients.gradient import Gradient, InputXGradient
+from assay.methods.gradients.paths import IntegratedGradients
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity

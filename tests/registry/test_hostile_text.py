@@ -9,7 +9,7 @@ import pytest
 
 from assay.errors import AssayError, InputError
 from assay.methods.base import Method
-from assay.methods.paths import IntegratedGradients
+from assay.methods.gradients.paths import IntegratedGradients
 from assay.metrics.base import Metric
 from assay.registry.settings import named, parse, words
 

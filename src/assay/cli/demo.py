@@ -23,7 +23,7 @@ from assay.features.images import Pixels
 from assay.methods import METHODS
 from assay.methods.attention.base import AttentionMethod
 from assay.methods.base import Method
-from assay.methods.paths import Path
+from assay.methods.gradients.paths import Path
 from assay.metrics import METRICS
 from assay.metrics.base import Metric
 from assay.metrics.faithfulness.infidelity import Infidelity

@@ -5,8 +5,8 @@ of the docs are made from it.
 
 - `base`: what a method is: frozen settings and one pure function `Question -> Attribution`
 - `choose`: the one-liner, a sensible method for what a model can do
-- `gradients`, `paths`: slopes, and slopes gathered along a path; `wrappers`: methods around another
-- `exact_paths`: a path without error, where a network is linear piece by piece
+- `gradients`: slopes, and slopes gathered along a path
+- `wrappers`: methods around another
 - `influence`: slopes inside a network under a distribution of interest, experts, conductance
 - `occlusion`, `rise`: hiding windows, and hiding at random
 - `lime`: linear surrogates in a neighbourhood
@@ -15,6 +15,8 @@ of the docs are made from it.
 - `guided_map`: a map times guided backpropagation
 - `rules`: signals sent backwards by rules: guided backpropagation, LRP, DeepLIFT
 - `shapley`: Shapley values and their kin
+
+`base` holds one class of over 500 lines, `Method`: its public verbs and the loop around `values`.
 
 May be subclassed: `Method`, whose `values` gives a tensor or an `Estimate`; `Axiom` and `Kind` say
 what it keeps and gives. Also `Neighbourhood` in `lime`, `Quantity` and `MaskMethod` in `shapley`, `Rule`
@@ -38,8 +40,9 @@ from assay.methods.cam.by_slopes import (
 from assay.methods.cam.eigen import EigenCam
 from assay.methods.cam.full_grad import FullGrad
 from assay.methods.choose import explain
-from assay.methods.exact_paths import ExactIntegratedGradients
-from assay.methods.gradients import Gradient, InputXGradient
+from assay.methods.gradients.exact_paths import ExactIntegratedGradients
+from assay.methods.gradients.gradient import Gradient, InputXGradient
+from assay.methods.gradients.paths import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.guided_map import Guided
 from assay.methods.influence.conductance import Conductance
 from assay.methods.influence.distributions import (
@@ -53,7 +56,6 @@ from assay.methods.influence.experts import ExpertUnit, expert
 from assay.methods.influence.internal_influence import InternalInfluence
 from assay.methods.lime.lime import Lime
 from assay.methods.occlusion import Occlusion
-from assay.methods.paths import ExpectedGradients, IntegratedGradients, Path
 from assay.methods.rise import Rise
 from assay.methods.rules.deep_lift import DeepLift
 from assay.methods.rules.guided import Deconvnet, GuidedBackprop

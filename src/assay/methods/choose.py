@@ -11,7 +11,7 @@ from assay.features.partition import Features
 from assay.inputs.layout import Context
 from assay.inputs.tensors import TensorLayout
 from assay.methods.base import Method
-from assay.methods.paths import ExpectedGradients, IntegratedGradients
+from assay.methods.gradients.paths import ExpectedGradients, IntegratedGradients
 from assay.models.base import Ability
 from assay.question.question import Question
 from assay.removals.base import Removal

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from assay.answers.attribution import Kind
 from assay.methods.base import Axiom, Estimate, Method
-from assay.methods.exact_paths import straight_parts
+from assay.methods.gradients.exact_paths import straight_parts
 from assay.models.base import Ability
 from assay.numerics.integration import Rule, check_quadrature, quadrature
 from assay.numerics.pieces import pieces

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from assay.answers.attribution import Attribution
 from assay.errors import InputError, KindError, SettingError
-from assay.methods.gradients import Gradient, InputXGradient
+from assay.methods.gradients.gradient import Gradient, InputXGradient
 from assay.methods.influence.distributions import Distribution, LineDistribution
 from assay.methods.influence.internal_influence import InternalInfluence
 from assay.question.question import Question

@@ -7,7 +7,8 @@ nothing.
 - `decisions`: whether a forward takes numbers of its rows out of tensors
 - `locks`: one thread at a time in a network
 - `fingerprint`: the hash that a network is known by
-- `layers`: a network cut at a layer
+- `layered`: a network whose layers have names
+- `layers`: such a network cut at a layer
 - `places`: layers by name or as modules, and parts of their outputs
 - `graph`: capture with torch.fx
 - `breakpoints`: where a network that is linear piece by piece bends along a line
@@ -17,5 +18,6 @@ nothing.
 - `operations`: the forward heard operation by operation, for rules that give them other slopes
 
 `incremental` is over 500 lines: one interpreter, with what each kind of operation makes of a patch.
+`layers` is, too: one kind of cut, before a layer, behind it and through a unit of it.
 `breakpoints` is, too: one watch, with what each kind of operation makes of a signal.
 """

@@ -19,7 +19,7 @@ from assay.errors import InputError, KindError, ModelError
 from assay.inputs.layout import Rows, arranged
 from assay.models.base import Ability, LocalChange, Model, checked, digest
 from assay.models.identity import identity
-from assay.models.networks import graph
+from assay.models.networks import graph, layered
 from assay.models.networks import layers as cut
 from assay.models.networks.by_name import behind_names
 from assay.models.networks.decisions import ONE_BY_ONE, watched
@@ -74,7 +74,7 @@ def _exported_rows(module: nn.Module) -> int | None:
 
 
 @final
-class Network(cut.Layered):
+class Network(layered.Layered):
     """A torch.nn.Module."""
 
     def __init__(
@@ -177,14 +177,14 @@ class Network(cut.Layered):
                     "wrap(model, batch_size=1)."
                 ),
             )
-        outputs = cut.in_format(
+        outputs = layered.in_format(
             self, memory_format, lambda tried: self._forward(rows, context, tried)
         )
         return checked(outputs, len(rows[0]), self.name)
 
     def first_call(self, rows: Rows, context: Mapping[str, Any]) -> Tensor:
         # Whether numbers are taken out depends on no number: once for rows of a shape.
-        known = ("watched", *cut.described(rows))
+        known = ("watched", *layered.described(rows))
         if not context and known in self.learnt:
             return self.call(rows, context)
         outputs, taken_out = watched(self.call, rows, context)

@@ -11,11 +11,9 @@ import math
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 from inspect import isabstract
 from typing import Any, ClassVar, TypeAlias, final
 
@@ -28,49 +26,24 @@ from assay.answers.provenance import versions
 from assay.errors import AbilityError, InputError, KindError, ModelError, asking
 from assay.features.partition import Partition
 from assay.inputs.tensors import TensorLayout
+from assay.methods.base.estimate import Axiom, Estimate, as_estimate
+from assay.methods.base.joining import Join, Parts, picked, plain
 from assay.models.base import Ability, finite
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
 from assay.settings import Settings, argument, checked_seed
-from assay.targets import Output
 
 _HELD = 1 << 20  # numbers of a table of coalitions held at once: 8 MiB in double precision
+
+
 _ROWS_ALONE = 4  # rows that show whether rows influence each other: two together, each alone
+
+
 _FEWEST = 32  # inputs of a shard, at least
+
 
 Ask: TypeAlias = "Callable[[Method, Sequence[Question]], Sequence[Tensor | Estimate]]"
 """A method and questions that differ in the output alone, to an estimate for each."""
-
-
-class Axiom(Enum):
-    """What a method promises; the axiom tests hold it to that."""
-
-    COMPLETENESS = "completeness"
-    DUMMY = "dummy"
-    SYMMETRY = "symmetry"
-    LINEARITY = "linearity"
-    IMPLEMENTATION_INVARIANCE = "implementation invariance"
-    MONOTONICITY = "monotonicity"
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Estimate:
-    """What a method says of a shard of inputs.
-
-    Settings:
-        values: credit (n, features).
-        standard_error: the same shape, where the method samples.
-        notes: facts for the answer; lists with an entry for each input are joined over shards.
-        ends: prediction and base (rows,), from a method that pools inputs and so has its own.
-        players: how many features of each input were solved for, (n,); None where all were.
-    """
-
-    values: Tensor
-    standard_error: Tensor | None = None
-    notes: Mapping[str, Any] = field(default_factory=dict)
-    ends: tuple[Tensor, Tensor] | None = None
-    players: Tensor | None = None
 
 
 def _rows_of_base(question: Question) -> int:
@@ -324,7 +297,7 @@ class Method(Settings, ABC):
         )
         if self._by_slopes:
             return answers
-        return tuple(_picked(question, needed, answers, rank) for rank in ranks)
+        return tuple(picked(question, needed, answers, rank) for rank in ranks)
 
     @property
     def _by_slopes(self) -> bool:
@@ -375,7 +348,7 @@ class Method(Settings, ABC):
         with engine.tally() as spent:
             asked = questions()
             forecast = self.forecast(asked[0]) if len(asked) == 1 else None
-            joins = [_Join(question) for question in asked]
+            joins = [Join(question) for question in asked]
             for shards in zip(*(self._shards(question) for question in asked)):
                 # What the target is on the clean inputs comes first: methods build on it.
                 if not self.pools_inputs and not self.tells_prediction:
@@ -411,7 +384,7 @@ class Method(Settings, ABC):
         for shard in shards:
             # Asked once for all groups, which take it along.
             shard.fix_target()
-        joins = [_Parts(players) for _ in shards]
+        joins = [Parts(players) for _ in shards]
         for rows, method in groups:
             estimates = method._of_group(shards, rows, players[rows], ask)
             for join, estimate in zip(joins, estimates):
@@ -446,20 +419,20 @@ class Method(Settings, ABC):
             taken = [shard.take(rows) for shard in shards]
         else:
             taken = [shard.among(rows, players) for shard in shards]
-        return [_as_estimate(piece) for piece in ask(self, taken)]
+        return [as_estimate(piece) for piece in ask(self, taken)]
 
     def _shards(self, question: Question) -> Iterator[Question]:
         return iter((question,)) if self.pools_inputs else question.shards()
 
     def _checked(self, given: Tensor | Estimate, question: Question) -> Estimate:
         """Finite, detached, and in the number type of answers to the question."""
-        estimate = _as_estimate(given)
+        estimate = as_estimate(given)
         values = finite(estimate.values.detach(), repr(self), "of its own values")
         values = values.to(question.precision)
         return replace(estimate, values=values)
 
     def _gap(
-        self, question: Question, join: _Join, prediction: Tensor, base: Tensor
+        self, question: Question, join: Join, prediction: Tensor, base: Tensor
     ) -> Tensor | None:
         """What the values lack of the difference (n,), where they are to add up to it."""
         # Credit that is pooled by its mean does not.
@@ -500,9 +473,9 @@ class Method(Settings, ABC):
         )
 
     def _answer(
-        self, question: Question, join: _Join, facts: Mapping[str, Any], seed: int
+        self, question: Question, join: Join, facts: Mapping[str, Any], seed: int
     ) -> Attribution:
-        facts = {**facts, **{name: _plain(note) for name, note in join.notes.items()}}
+        facts = {**facts, **{name: plain(note) for name, note in join.notes.items()}}
         if question.notes:
             facts["layer"] = "; ".join(question.notes)
         if question.model.one_by_one:
@@ -563,137 +536,7 @@ def _largest_part(prediction: Tensor, base: Tensor, values: Tensor) -> Tensor:
     return torch.maximum(ends, values.abs().sum(1).to(ends.dtype))
 
 
-@final
-class _Join:
-    """The answers of shards, joined as they come.
-
-    Values are filled in place: joining the pieces at the end would hold the answer twice.
-    """
-
-    values: Tensor
-    partition: Partition
-
-    def __init__(self, question: Question) -> None:
-        self.n = question.n
-        self.done = 0
-        self.predictions: list[Tensor] = []
-        self.bases: list[Tensor] = []
-        self.errors: list[Tensor | None] = []
-        self.sizes: list[int] = []
-        # How many features of each input were solved for.
-        self.players: list[int] = []
-        self.notes: dict[str, Any] = {}
-        self.own_names: list[Sequence[str]] = []
-        self.explained: list[str] = []
-        # Which features the inputs of each shard have.
-        self.present: list[Tensor] = []
-
-    def add_ends(self, prediction: Tensor, base: Tensor) -> None:
-        self.predictions.append(prediction)
-        self.bases.append(base)
-
-    def add(self, shard: Question, piece: Estimate) -> None:
-        rows = len(piece.values)
-        if not self.done:
-            # The partition of a shard, not of the question: behind a layer that would hold all inputs.
-            self.partition = shard.partition
-            total = self.n if piece.ends is None else rows
-            self.values = piece.values.new_empty(total, piece.values.shape[1])
-        self.values[self.done : self.done + rows] = piece.values
-        self.done += rows
-        self.own_names += shard.partition.own_names or ()
-        # A pooled answer is about no single input.
-        if piece.ends is None:
-            self.explained += shard.explained
-            if not shard.partition.identity:
-                self.present.append(shard.existing_features())
-        if piece.ends is not None:
-            self.add_ends(*piece.ends)
-        self.errors.append(piece.standard_error)
-        self.sizes.append(rows)
-        counts = [self.partition.count] * rows
-        self.players += counts if piece.players is None else piece.players.tolist()
-        for name, note in piece.notes.items():
-            self.notes[name] = _merged(self.notes[name], note) if name in self.notes else note
-
-    def own_names_of_all(self) -> tuple[Sequence[str], ...] | None:
-        """Each input's own names, where they have any; a pooled answer is about no single one."""
-        if not self.own_names or len(self.own_names) != len(self.values):
-            return None
-        return tuple(self.own_names)
-
-    def present_in_all(self) -> Tensor | None:
-        """Which features each input has, where some have not all of them."""
-        if all(bool(present.all()) for present in self.present):
-            return None
-        return torch.cat(self.present)
-
-    def targets(self) -> tuple[str, ...] | None:
-        """What was explained of each input, where the answer is about single ones."""
-        return tuple(self.explained) if self.explained else None
-
-    def standard_error(self) -> Tensor | None:
-        """The errors of all shards: none where none has any, zero for those that were exact."""
-        if all(error is None for error in self.errors):
-            return None
-        width = self.values.shape[1]
-        errors = []
-        for size, error in zip(self.sizes, self.errors):
-            errors.append(self.values.new_zeros(size, width) if error is None else error)
-        return torch.cat(errors).to(self.values.dtype)
-
-
-@final
-class _Parts:
-    """The answers of groups of inputs with as many players, put back where they belong."""
-
-    def __init__(self, players: Tensor) -> None:
-        self.players = players
-        self.rows: list[Tensor] = []
-        self.estimates: list[Estimate] = []
-
-    def add(self, rows: Tensor, estimate: Estimate) -> None:
-        """An answer for the inputs `rows` (r,): of their players, or of all features."""
-        self.rows.append(rows)
-        self.estimates.append(estimate)
-
-    def joined(self) -> Estimate:
-        """The answer for all inputs and features: 0 for whoever does not play."""
-        values = self._spread([estimate.values for estimate in self.estimates])
-        errors = [estimate.standard_error for estimate in self.estimates]
-        standard_error = None
-        if any(error is not None for error in errors):
-            standard_error = self._spread(errors)
-        return Estimate(values, standard_error, self._notes(), players=self.players.sum(dim=1))
-
-    def _notes(self) -> dict[str, Any]:
-        order = torch.cat(self.rows).argsort().tolist()
-        notes: dict[str, Any] = {}
-        for estimate in self.estimates:
-            for name, note in estimate.notes.items():
-                notes[name] = _merged(notes[name], note) if name in notes else note
-        for name, note in notes.items():
-            # Lists have an entry for each input: they go back to the inputs' order.
-            if isinstance(note, list) and len(note) == len(order):
-                notes[name] = [note[place] for place in order]
-        return notes
-
-    def _spread(self, parts: Sequence[Tensor | None]) -> Tensor:
-        """Numbers of players as numbers of features."""
-        table = torch.zeros(self.players.shape, dtype=torch.float64, device=self.players.device)
-        for rows, part in zip(self.rows, parts):
-            if part is None:
-                continue
-            if part.shape[1] == table.shape[1]:
-                table[rows] = part.to(table.dtype)
-                continue
-            grid = torch.zeros_like(table[rows])
-            grid[self.players[rows]] = part.detach().to(table.dtype).flatten()
-            table[rows] = grid
-        return table
-
-
-def _add_ends(joins: Sequence[_Join], shards: Sequence[Question]) -> None:
+def _add_ends(joins: Sequence[Join], shards: Sequence[Question]) -> None:
     for join, shard in zip(joins, shards):
         join.add_ends(shard.prediction, _base_of(shard))
 
@@ -703,73 +546,6 @@ def _base_of(shard: Question) -> Tensor:
     if shard.says_what_absent_means:
         return shard.base
     return torch.full_like(shard.prediction, torch.nan)
-
-
-def _picked(
-    question: Question,
-    questions: Sequence[Question],
-    answers: Sequence[Attribution],
-    rank: Tensor,
-) -> Attribution:
-    """One answer that takes each input (n,) from the answer with its number in `rank`."""
-    rows = torch.arange(len(rank), device=rank.device)
-    first = answers[0]
-    parts: dict[str, Any] = {}
-    for name in ("values", "base", "prediction", "gap", "standard_error"):
-        if getattr(first, name) is not None:
-            parts[name] = torch.stack([getattr(answer, name) for answer in answers])[rank, rows]
-    chosen = rank.tolist()
-    # What has an entry for each input is that of the answer it comes from.
-    facts = dict(first.facts)
-    for name, fact in first.facts.items():
-        if isinstance(fact, list) and len(fact) == len(chosen):
-            facts[name] = [answers[k].facts[name][i] for i, k in enumerate(chosen)]
-    targets = tuple((answers[k].targets or ("",))[i] for i, k in enumerate(chosen))
-    asked = questions[chosen[0]]
-    if len(set(chosen)) > 1:
-        indices = [getattr(questions[k].target, "index", 0) for k in chosen]
-        asked = question.of(Output(indices))
-    provenance = {**first.provenance, "question": asked.digest, "asked": repr(asked)}
-    return replace(first, **parts, facts=facts, provenance=provenance, targets=targets)
-
-
-def _as_estimate(given: Tensor | Estimate) -> Estimate:
-    return given if isinstance(given, Estimate) else Estimate(given)
-
-
-def _merged(one: Any, other: Any) -> Any:
-    """What two shards say of the same thing.
-
-    A claim must hold in both, of numbers the larger counts, lists with an entry for each input go on,
-    and what a counter holds adds up.
-    """
-    if isinstance(one, bool) and isinstance(other, bool):
-        return one and other
-    if isinstance(one, list) and isinstance(other, list):
-        return one + other
-    if isinstance(one, Counter) and isinstance(other, Counter):
-        return _added(one, other)
-    return max(one, other) if isinstance(other, int | float) else other
-
-
-def _plain(note: Any) -> Any:
-    """A counter as a dictionary, and any other note as it is."""
-    if not isinstance(note, Counter):
-        return note
-    return {name: _plain(value) for name, value in note.items()}
-
-
-def _added(one: Counter[Any], other: Counter[Any]) -> Counter[Any]:
-    """The sums of two counters, and of the counters that they hold."""
-    total: dict[Any, Any] = {}
-    for name in {**one, **other}:
-        first: Any = one[name]
-        second: Any = other[name]
-        if isinstance(first, Counter) or isinstance(second, Counter):
-            total[name] = _added(first or Counter(), second or Counter())
-        else:
-            total[name] = first + second
-    return Counter(total)
 
 
 def declared(method: type[Method], name: str) -> Any:
