@@ -160,11 +160,8 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "tests/how_to/test_write_a_method.py::test_the_twin_says_the_same",
             "tests/how_to/test_write_a_removal.py::test_the_twin_says_the_same",
         ),
-        "Not covered yet: "
-        "tree ensembles by their structure (they are asked as black boxes), deletion and insertion "
-        "curves.": (
+        "Not covered yet: deletion and insertion curves.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
-            "tests/models/test_estimators.py::test_a_native_booster_gives_its_own_prediction",
         ),
         # Of its tables.
         "| Integrated gradients, trapezoid rule, 10 steps, linear model, true sum 6 | Captum 0.9.0: "

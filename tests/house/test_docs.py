@@ -171,12 +171,13 @@ COVERED = {
     "RISE": "Rise",
     "occlusion": "Occlusion",
     "quantitative input influence": "Qii",
+    "exact Shapley and Banzhaf values": "TreeShap",
+    "interactions of pairs": "TreeInteractions ExactInteractions",
     "infidelity": "Infidelity",
     "max-sensitivity": "MaxSensitivity",
     "completeness": "Completeness",
 }
 NOT_COVERED = {
-    "tree ensembles by their structure": "TreeExplainer",
     "deletion": "Deletion",
     "insertion": "Insertion",
 }

@@ -15,6 +15,7 @@ of the docs are made from it.
 - `guided_map`: a map times guided backpropagation
 - `rules`: signals sent backwards by rules: guided backpropagation, LRP, DeepLIFT
 - `shapley`: Shapley values and their kin
+- `trees`: exact values from the nodes of an ensemble of trees
 
 `base` holds one class of over 500 lines, `Method`: its public verbs and the loop around `values`.
 
@@ -61,6 +62,7 @@ from assay.methods.rules.deep_lift import DeepLift
 from assay.methods.rules.guided import Deconvnet, GuidedBackprop
 from assay.methods.rules.lrp import LRP
 from assay.methods.shapley.exact import ExactShapley
+from assay.methods.shapley.interactions import ExactInteractions
 from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap
 from assay.methods.shapley.linear_shap import LinearShap
 from assay.methods.shapley.max_shap import MaxShap
@@ -70,6 +72,8 @@ from assay.methods.shapley.proxy_shap import ProxyShap
 from assay.methods.shapley.qii import Qii
 from assay.methods.shapley.sampling import SamplingShapley
 from assay.methods.shapley.shapley_regression import ShapleyRegression
+from assay.methods.trees.interactions import TreeInteractions
+from assay.methods.trees.tree_shap import TreeShap
 from assay.methods.wrappers import Absolute, Smoothed, TimesInput
 
 METHODS: dict[str, type[Method]] = {
@@ -109,6 +113,7 @@ METHODS: dict[str, type[Method]] = {
         Rise,
         Lime,
         ExactShapley,
+        ExactInteractions,
         PermutationShapley,
         KernelShap,
         SamplingShapley,
@@ -119,6 +124,8 @@ METHODS: dict[str, type[Method]] = {
         LowOrderShap,
         MaxShap,
         Qii,
+        TreeShap,
+        TreeInteractions,
     )
 }
 
@@ -137,6 +144,7 @@ __all__ = [
     "EigenCam",
     "Estimate",
     "ExactIntegratedGradients",
+    "ExactInteractions",
     "ExactShapley",
     "ExpectedGradients",
     "expert",
@@ -179,5 +187,7 @@ __all__ = [
     "Smoothed",
     "TimesInput",
     "TransformerRelevance",
+    "TreeInteractions",
+    "TreeShap",
     "XGradCam",
 ]

@@ -14,10 +14,87 @@ This file is compiled by numba, and imported where trees are first explained.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
+
+Whole = NDArray[np.int64]
+
+
+class Trees(NamedTuple):
+    """What is cut: nodes, shares of training rows, players, what `survey` found, and how many bits a
+    cell of each tree may have (at least the most distinct players of a path).
+    """
+
+    roots: Whole
+    feature: Whole
+    left: Whole
+    right: Whole
+    share: NDArray[np.float64]
+    group: Whole
+    parent: Whole
+    above: Whole
+    below: Whole
+    bits: Whole
+
+
+class Cells(NamedTuple):
+    """The cells of trees, tree by tree, as flat arrays.
+
+    Fields:
+        cell_of_tree: (trees + 1,) where the cells of a tree begin.
+        node_of_tree, nodes: (trees + 1,) where the inner nodes of a tree begin, and which they are.
+        cell_bits: (cells,) how many bits a cell's pattern has.
+        op_start, op_bit, op_node, op_left: splits that clear a bit of the pattern if the row does not
+            go the way that is meant; nodes are numbered within their tree.
+        player_start, player: the players of a cell.
+        leaf_start, leaf: the leaves of a cell.
+        slot_start, slot_player, slot_mask, slot_value, slot_share: the distinct players of a leaf's
+            path, by their place among those of the cell; which bits must have which value; the share
+            of training rows that pass.
+    """
+
+    cell_of_tree: Whole
+    node_of_tree: Whole
+    nodes: Whole
+    cell_bits: Whole
+    op_start: Whole
+    op_bit: Whole
+    op_node: Whole
+    op_left: NDArray[np.uint8]
+    player_start: Whole
+    player: Whole
+    leaf_start: Whole
+    leaf: Whole
+    slot_start: Whole
+    slot_player: Whole
+    slot_mask: Whole
+    slot_value: Whole
+    slot_share: NDArray[np.float64]
+
+
+class Scratch(NamedTuple):
+    """What is noted while trees are cut; -1 where nothing is."""
+
+    number: Whole
+    """(nodes,) the number of an inner node in its tree"""
+    bit: Whole
+    """(nodes,) the bit of a node inside a cell"""
+    place: Whole
+    """(players,) where a player stands among those of the cell"""
+    path_bit: Whole
+    """(players,) the bit of a player of the cell's path"""
+    slot: Whole
+    """(players,) the last slot of a player"""
+    stack: Whole
+    inside: Whole
+    done: Whole
+    """How many cells, leaves, splits, slots, players and nodes there are so far."""
+
+
+CELLS, LEAVES, OPS, SLOTS, PLAYERS, NODES = range(6)
 
 
 @njit(cache=True)
@@ -101,228 +178,197 @@ def shares(left: Any, right: Any, feature: Any, cover: Any) -> Any:
     return share
 
 
-@njit(cache=True)
-def sizes(roots: Any, feature: Any, left: Any, right: Any, above: Any, below: Any, bits: Any) -> Any:
-    """How many cells, path splits, inner nodes and leaf features a cut of trees has at most."""
-    cells = 0
-    leaves = 0
-    inner = 0
-    stack = np.empty(len(feature) + 1, np.int64)
-    for tree in range(len(roots)):
-        top = 0
-        stack[0] = roots[tree]
-        while top >= 0:
-            node = stack[top]
-            top -= 1
-            if feature[node] >= 0:
-                inner += 1
-            else:
-                leaves += 1
-            # Cells are counted below as the nodes at which a cut may begin.
-            if above[node] + below[node] <= bits[tree]:
-                cells += 1
-            if feature[node] >= 0:
-                top += 1
-                stack[top] = left[node]
-                top += 1
-                stack[top] = right[node]
-    return cells, leaves, inner
+def cut(trees: Trees, players: int, longest: Whole) -> Cells:
+    """The cells of trees whose longest paths have `longest` splits (trees,)."""
+    leaves = trees.below[trees.roots] + 1
+    inner = int(trees.below[trees.roots].sum())
+    count = int(leaves.sum())
+    paths = int((leaves * longest).sum())
+    slots = int((leaves * np.minimum(longest, trees.bits)).sum())
 
+    def whole(size: int) -> Whole:
+        return np.zeros(size, np.int64)
 
-@njit(cache=True)
-def cut(
-    roots: Any,
-    feature: Any,
-    left: Any,
-    right: Any,
-    share: Any,
-    group: Any,
-    players: int,
-    parent: Any,
-    above: Any,
-    below: Any,
-    bits: Any,
-    longest: Any,
-) -> Any:
-    """The cells of trees, as flat arrays.
-
-    bits (trees,): how many a cell of a tree may have; at least the most distinct players of a path.
-
-    Returns, tree by tree and cell by cell:
-        cell_of_tree (trees + 1,): where the cells of a tree begin.
-        node_of_tree (trees + 1,), nodes: where the inner nodes of a tree begin, and which they are.
-        cell_bits (cells,): how many bits a cell's pattern has.
-        op_start (cells + 1,), op_bit, op_node, op_left: splits that clear a bit of the pattern if the
-            row does not go the way that is meant; nodes are numbered within their tree.
-        player_start (cells + 1,), player: the players of a cell.
-        leaf_start (cells + 1,), leaf: the leaves of a cell.
-        slot_start (leaves + 1,), slot_player, slot_mask, slot_value, slot_share: the distinct players
-            on a leaf's path, by their place among those of the cell; what bits must be; the share of
-            training rows that pass.
-    """
-    trees = len(roots)
-    cells, leaves, inner = sizes(roots, feature, left, right, above, below, bits)
-    deepest = 0
-    for tree in range(trees):
-        deepest = max(deepest, longest[tree])
-    cell_of_tree = np.zeros(trees + 1, np.int64)
-    node_of_tree = np.zeros(trees + 1, np.int64)
-    nodes = np.empty(inner, np.int64)
-    cell_bits = np.empty(cells, np.int64)
-    op_start = np.zeros(cells + 1, np.int64)
-    most_ops = inner
-    most_slots = 0
-    for tree in range(trees):
-        most_slots += (below[roots[tree]] + 1) * min(longest[tree], bits[tree])
-        most_ops += (below[roots[tree]] + 1) * longest[tree]
-    op_bit = np.empty(most_ops, np.int64)
-    op_node = np.empty(most_ops, np.int64)
-    op_left = np.empty(most_ops, np.uint8)
-    player_start = np.zeros(cells + 1, np.int64)
-    player = np.empty(most_slots + inner, np.int64)
-    leaf_start = np.zeros(cells + 1, np.int64)
-    leaf = np.empty(leaves, np.int64)
-    slot_start = np.zeros(leaves + 1, np.int64)
-    slot_player = np.empty(most_slots, np.int64)
-    slot_mask = np.empty(most_slots, np.int64)
-    slot_value = np.empty(most_slots, np.int64)
-    slot_share = np.empty(most_slots)
-
-    local = np.full(len(feature), -1, np.int64)
-    bit_of = np.full(len(feature), -1, np.int64)
-    place = np.full(players, -1, np.int64)
-    path_bit = np.full(players, -1, np.int64)
-    slot_of = np.full(players, -1, np.int64)
-    stack = np.empty(len(feature) + 1, np.int64)
-    inside = np.empty(len(feature) + 1, np.int64)
-    cell = 0
-    leaf_count = 0
-    op = 0
-    slot = 0
-    player_count = 0
-    node_count = 0
-    for tree in range(trees):
-        first = node_count
-        # Inner nodes are numbered in the order of a walk.
-        top = 0
-        stack[0] = roots[tree]
-        while top >= 0:
-            node = stack[top]
-            top -= 1
-            if feature[node] < 0:
-                continue
-            local[node] = node_count - first
-            nodes[node_count] = node
-            node_count += 1
-            top += 1
-            stack[top] = right[node]
-            top += 1
-            stack[top] = left[node]
-        node_of_tree[tree + 1] = node_count
-        top = 0
-        stack[0] = roots[tree]
-        while top >= 0:
-            root = stack[top]
-            top -= 1
-            if above[root] + below[root] > bits[tree]:
-                top += 1
-                stack[top] = right[root]
-                top += 1
-                stack[top] = left[root]
-                continue
-            # --- the bits of the path
-            here = player_count
-            bit = 0
-            child = root
-            node = parent[root]
-            while child != roots[tree]:
-                who = group[feature[node]]
-                if path_bit[who] < 0:
-                    path_bit[who] = bit
-                    place[who] = player_count - here
-                    player[player_count] = who
-                    player_count += 1
-                    bit += 1
-                op_bit[op] = path_bit[who]
-                op_node[op] = local[node]
-                op_left[op] = 1 if left[node] == child else 0
-                op += 1
-                child = node
-                node = parent[node]
-            # --- the bits of the nodes inside, and the leaves
-            low = 0
-            inside[0] = root
-            while low >= 0:
-                node = inside[low]
-                low -= 1
-                if feature[node] < 0:
-                    leaf[leaf_count] = node
-                    # From the leaf to the root, player by player.
-                    began = slot
-                    child = node
-                    while child != roots[tree]:
-                        up = parent[child]
-                        who = group[feature[up]]
-                        goes_left = 1 if left[up] == child else 0
-                        if slot_of[who] < began:
-                            slot_of[who] = slot
-                            slot_player[slot] = place[who]
-                            slot_mask[slot] = 0
-                            slot_value[slot] = 0
-                            slot_share[slot] = 1.0
-                            slot += 1
-                        mine = slot_of[who]
-                        slot_share[mine] *= share[child]
-                        if bit_of[up] >= 0:
-                            slot_mask[mine] |= 1 << bit_of[up]
-                            slot_value[mine] |= goes_left << bit_of[up]
-                        else:
-                            slot_mask[mine] |= 1 << path_bit[who]
-                            slot_value[mine] |= 1 << path_bit[who]
-                        child = up
-                    leaf_count += 1
-                    slot_start[leaf_count] = slot
-                    continue
-                who = group[feature[node]]
-                if place[who] < 0:
-                    place[who] = player_count - here
-                    player[player_count] = who
-                    player_count += 1
-                bit_of[node] = bit
-                op_bit[op] = bit
-                op_node[op] = local[node]
-                op_left[op] = 1
-                op += 1
-                bit += 1
-                low += 1
-                inside[low] = right[node]
-                low += 1
-                inside[low] = left[node]
-            for at in range(here, player_count):
-                place[player[at]] = -1
-                path_bit[player[at]] = -1
-            cell_bits[cell] = bit
-            cell += 1
-            op_start[cell] = op
-            player_start[cell] = player_count
-            leaf_start[cell] = leaf_count
-        cell_of_tree[tree + 1] = cell
-    return (
-        cell_of_tree,
-        node_of_tree,
-        nodes,
-        cell_bits[:cell].copy(),
-        op_start[: cell + 1].copy(),
-        op_bit[:op].copy(),
-        op_node[:op].copy(),
-        op_left[:op].copy(),
-        player_start[: cell + 1].copy(),
-        player[:player_count].copy(),
-        leaf_start[: cell + 1].copy(),
-        leaf,
-        slot_start,
-        slot_player[:slot].copy(),
-        slot_mask[:slot].copy(),
-        slot_value[:slot].copy(),
-        slot_share[:slot].copy(),
+    cells = Cells(
+        cell_of_tree=whole(len(leaves) + 1),
+        node_of_tree=whole(len(leaves) + 1),
+        nodes=whole(inner),
+        cell_bits=whole(count),
+        op_start=whole(count + 1),
+        op_bit=whole(paths + inner),
+        op_node=whole(paths + inner),
+        op_left=np.zeros(paths + inner, np.uint8),
+        player_start=whole(count + 1),
+        player=whole(paths + inner),
+        leaf_start=whole(count + 1),
+        leaf=whole(count),
+        slot_start=whole(count + 1),
+        slot_player=whole(slots),
+        slot_mask=whole(slots),
+        slot_value=whole(slots),
+        slot_share=np.zeros(slots),
     )
+    nodes = len(trees.feature)
+    scratch = Scratch(
+        number=whole(nodes) - 1,
+        bit=whole(nodes) - 1,
+        place=whole(players) - 1,
+        path_bit=whole(players) - 1,
+        slot=whole(players) - 1,
+        stack=whole(nodes + 1),
+        inside=whole(nodes + 1),
+        done=whole(6),
+    )
+    _cut(trees, cells, scratch)
+    return _trimmed(cells, scratch.done.tolist())
+
+
+def _trimmed(cells: Cells, done: list[int]) -> Cells:
+    """The same without what was held free."""
+    ops, slots = done[OPS], done[SLOTS]
+    sizes = {
+        "cell_bits": done[CELLS],
+        "op_start": done[CELLS] + 1,
+        "player_start": done[CELLS] + 1,
+        "leaf_start": done[CELLS] + 1,
+        "player": done[PLAYERS],
+        **dict.fromkeys(("op_bit", "op_node", "op_left"), ops),
+        **dict.fromkeys(("slot_player", "slot_mask", "slot_value", "slot_share"), slots),
+    }
+    return cells._replace(**{name: getattr(cells, name)[:size] for name, size in sizes.items()})
+
+
+@njit(cache=True)
+def _cut(trees: Any, cells: Any, scratch: Any) -> None:
+    done, stack = scratch.done, scratch.stack
+    for tree in range(len(trees.roots)):
+        _number_nodes(trees, tree, cells, scratch)
+        top = 0
+        stack[0] = trees.roots[tree]
+        while top >= 0:
+            node = stack[top]
+            if trees.above[node] + trees.below[node] <= trees.bits[tree]:
+                _add_cell(trees, trees.roots[tree], node, cells, scratch)
+                top -= 1
+                continue
+            stack[top] = trees.right[node]
+            top += 1
+            stack[top] = trees.left[node]
+        cells.cell_of_tree[tree + 1] = done[CELLS]
+
+
+@njit(cache=True)
+def _number_nodes(trees: Any, tree: int, cells: Any, scratch: Any) -> None:
+    """Numbers the inner nodes of a tree in the order of a walk."""
+    done, stack = scratch.done, scratch.stack
+    first = done[NODES]
+    top = 0
+    stack[0] = trees.roots[tree]
+    while top >= 0:
+        node = stack[top]
+        if trees.feature[node] < 0:
+            top -= 1
+            continue
+        scratch.number[node] = done[NODES] - first
+        cells.nodes[done[NODES]] = node
+        done[NODES] += 1
+        stack[top] = trees.right[node]
+        top += 1
+        stack[top] = trees.left[node]
+    cells.node_of_tree[tree + 1] = done[NODES]
+
+
+@njit(cache=True)
+def _add_cell(trees: Any, root: int, first: int, cells: Any, scratch: Any) -> None:
+    """The cell of the subtree that begins at `first`."""
+    done, inside = scratch.done, scratch.inside
+    here = done[PLAYERS]
+    bits = _path_bits(trees, root, first, cells, scratch)
+    top = 0
+    inside[0] = first
+    while top >= 0:
+        node = inside[top]
+        if trees.feature[node] < 0:
+            _add_leaf(trees, root, node, cells, scratch)
+            top -= 1
+            continue
+        _member(trees.group[trees.feature[node]], here, cells, scratch)
+        scratch.bit[node] = bits
+        _add_split(bits, scratch.number[node], 1, cells, done)
+        bits += 1
+        inside[top] = trees.right[node]
+        top += 1
+        inside[top] = trees.left[node]
+    for at in range(here, done[PLAYERS]):
+        scratch.place[cells.player[at]] = -1
+        scratch.path_bit[cells.player[at]] = -1
+    cells.cell_bits[done[CELLS]] = bits
+    done[CELLS] += 1
+    cells.op_start[done[CELLS]] = done[OPS]
+    cells.player_start[done[CELLS]] = done[PLAYERS]
+    cells.leaf_start[done[CELLS]] = done[LEAVES]
+
+
+@njit(cache=True)
+def _member(player: int, here: int, cells: Any, scratch: Any) -> None:
+    """Makes a player one of the cell whose players begin at `here`."""
+    if scratch.place[player] < 0:
+        scratch.place[player] = scratch.done[PLAYERS] - here
+        cells.player[scratch.done[PLAYERS]] = player
+        scratch.done[PLAYERS] += 1
+
+
+@njit(cache=True)
+def _add_split(bit: int, number: int, left: int, cells: Any, done: Any) -> None:
+    cells.op_bit[done[OPS]] = bit
+    cells.op_node[done[OPS]] = number
+    cells.op_left[done[OPS]] = left
+    done[OPS] += 1
+
+
+@njit(cache=True)
+def _path_bits(trees: Any, root: int, first: int, cells: Any, scratch: Any) -> int:
+    """A bit for each player of the path above a cell; returns how many they are."""
+    here = scratch.done[PLAYERS]
+    bits = 0
+    child = first
+    while child != root:
+        node = trees.parent[child]
+        player = trees.group[trees.feature[node]]
+        _member(player, here, cells, scratch)
+        if scratch.path_bit[player] < 0:
+            scratch.path_bit[player] = bits
+            bits += 1
+        left = 1 if trees.left[node] == child else 0
+        _add_split(scratch.path_bit[player], scratch.number[node], left, cells, scratch.done)
+        child = node
+    return bits
+
+
+@njit(cache=True)
+def _add_leaf(trees: Any, root: int, leaf: int, cells: Any, scratch: Any) -> None:
+    """The distinct players on the way from a leaf to the root, and what they have to do."""
+    done = scratch.done
+    began = done[SLOTS]
+    child = leaf
+    while child != root:
+        node = trees.parent[child]
+        player = trees.group[trees.feature[node]]
+        if scratch.slot[player] < began:
+            scratch.slot[player] = done[SLOTS]
+            cells.slot_player[done[SLOTS]] = scratch.place[player]
+            cells.slot_share[done[SLOTS]] = 1.0
+            done[SLOTS] += 1
+        slot = scratch.slot[player]
+        cells.slot_share[slot] *= trees.share[child]
+        bit, value = scratch.bit[node], 1
+        if bit < 0:
+            bit = scratch.path_bit[player]
+        elif trees.left[node] != child:
+            value = 0
+        cells.slot_mask[slot] |= 1 << bit
+        cells.slot_value[slot] |= value << bit
+        child = node
+    cells.leaf[done[LEAVES]] = leaf
+    done[LEAVES] += 1
+    cells.slot_start[done[LEAVES]] = done[SLOTS]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from threading import Lock
 from typing import Any, Literal, NamedTuple, TypeAlias, final
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from assay.errors import MissingError
 from assay.models.forests.forest import Booleans, Floats, Forest, Integers
 
 Index: TypeAlias = Literal["shapley", "banzhaf"]
@@ -48,28 +50,6 @@ class Splits(NamedTuple):
     category_words: Integers
     category_bits: NDArray[np.uint64]
     listed_left: bool
-
-
-class Cells(NamedTuple):
-    """What `cells.cut` makes of trees; its docstring says what each array is."""
-
-    cell_of_tree: Integers
-    node_of_tree: Integers
-    nodes: Integers
-    cell_bits: Integers
-    op_start: Integers
-    op_bit: Integers
-    op_node: Integers
-    op_left: NDArray[np.uint8]
-    player_start: Integers
-    player: Integers
-    leaf_start: Integers
-    leaf: Integers
-    slot_start: Integers
-    slot_player: Integers
-    slot_mask: Integers
-    slot_value: Integers
-    slot_share: Floats
 
 
 @final
@@ -154,6 +134,17 @@ class Game:
         return (nodes + 1) / 2, weights / 2
 
 
+def has_compiler() -> bool:
+    """Whether numba, which compiles the loops over nodes, is installed."""
+    return find_spec("numba") is not None
+
+
+def require_compiler() -> None:
+    """Refuses where it is not."""
+    if not has_compiler():
+        raise MissingError("numba", "trees")
+
+
 def _beta(a: Any, b: Any) -> Floats:
     """(a - 1)! (b - 1)! / (a + b - 1)!, and whatever where a or b is none."""
     from scipy.special import betaln
@@ -175,14 +166,15 @@ def expectation(game: Game) -> Floats:
         front = np.concatenate([forest.left[inner], forest.right[inner]])
     base = forest.base.copy()
     leaves = forest.feature < 0
-    tree = _tree_of_nodes(forest)
+    tree = tree_of_nodes(forest)
     for output in np.unique(forest.tree_output):
         mine = leaves & (tree >= 0) & (forest.tree_output[tree] == output)
         base[output : output + forest.width] += reach[mine] @ forest.value[mine]
     return base
 
 
-def _tree_of_nodes(forest: Forest) -> Integers:
+def tree_of_nodes(forest: Forest) -> Integers:
+    """(nodes,) the tree of a node; -1 for nodes that no root leads to."""
     tree = np.full(len(forest.feature), -1, np.int64)
     front, number = forest.roots, np.arange(forest.trees)
     while len(front):
@@ -249,27 +241,17 @@ def _bits(game: Game, rows: int) -> Integers:
     return np.maximum(game.survey[2], usual)
 
 
-def _cut(game: Game, rows: int) -> Cells:
-    from assay.methods.trees.cells import cut
+def _cut(game: Game, rows: int) -> Any:
+    """The trees as `cells.Cells`."""
+    from assay.methods.trees.cells import Trees, cut
 
     forest = game.forest
-    inner, longest, most, parent, above, below = game.survey
-    return Cells(
-        *cut(
-            forest.roots,
-            forest.feature,
-            forest.left,
-            forest.right,
-            game.share,
-            game.group,
-            game.players,
-            parent,
-            above,
-            below,
-            _bits(game, rows),
-            longest,
-        )
-    )
+    _, longest, _, parent, above, below = game.survey
+    trees = Trees(
+        forest.roots, forest.feature, forest.left, forest.right, game.share, game.group,
+        parent, above, below, _bits(game, rows),
+    )  # fmt: skip
+    return cut(trees, game.players, longest)
 
 
 def _add_tables(game: Game, rows: Floats, background: Floats | None, out: Floats) -> None:
@@ -325,7 +307,7 @@ def _starts(sizes: Integers) -> Integers:
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
-def _pieces(cells: Cells, sizes: Integers) -> list[tuple[int, int]]:
+def _pieces(cells: Any, sizes: Integers) -> list[tuple[int, int]]:
     """Trees from the first to before the last, whose tables are held at once."""
     ends = _starts(sizes)[cells.cell_of_tree]
     pieces, first = [], 0
@@ -338,7 +320,7 @@ def _pieces(cells: Cells, sizes: Integers) -> list[tuple[int, int]]:
     return pieces
 
 
-def _targets(game: Game, cells: Cells, mine: slice) -> tuple[Integers, Integers]:
+def _targets(game: Game, cells: Any, mine: slice) -> tuple[Integers, Integers]:
     """Which credit the places of each cell's table belong to."""
     begin, end = cells.player_start[mine.start], cells.player_start[mine.stop]
     start = cells.player_start[mine.start : mine.stop + 1] - begin
@@ -373,11 +355,24 @@ def _add_walks(game: Game, rows: Floats, background: Floats | None, out: Floats)
         _add_by_pairs(game, rows, background, out)
 
 
+def _ensemble(game: Game) -> Any:
+    """The trees as `walks.Ensemble`."""
+    from assay.methods.trees.walks import Ensemble
+
+    forest = game.forest
+    depth = int(game.survey[1].max(initial=0))
+    return Ensemble(
+        game.splits, forest.roots, game.survey[3], forest.value, forest.tree_output, game.group,
+        depth, game.players,
+    )  # fmt: skip
+
+
 def _add_by_quadrature(game: Game, rows: Floats, out: Floats) -> None:
     from assay.methods.trees import walks
 
     forest = game.forest
-    _, longest, most, parent, _, _ = game.survey
+    trees = _ensemble(game)
+    most, parent = game.survey[2:4]
     nodes = len(forest.feature)
     before, after, repeated = np.ones(nodes), np.ones(nodes), np.zeros(nodes, bool)
     for tree, root in enumerate(forest.roots):
@@ -389,20 +384,13 @@ def _add_by_quadrature(game: Game, rows: Floats, out: Floats) -> None:
         number, ratios, counts = walks.all_factors(
             root, forest.feature, forest.left, forest.right, before, after, repeated, t, u
         )
-        walks.by_quadrature(
-            rows, game.splits, root, int(longest[tree]), forest.value, game.group, game.players,
-            number, ratios, counts, parent, int(forest.tree_output[tree]), out,
-        )  # fmt: skip
+        walks.by_quadrature(rows, trees, tree, number, ratios, counts, out)
 
 
 def _add_by_pairs(game: Game, rows: Floats, background: Floats, out: Floats) -> None:
     from assay.methods.trees import walks
 
-    forest = game.forest
-    added = np.zeros((len(rows), forest.outputs, game.players))
-    walks.by_pairs(
-        rows, background, len(background) > 1, game.splits, forest.roots,
-        int(game.survey[1].max(initial=0)), forest.value, forest.tree_output, game.group,
-        game.players, game.coalition_shares(), added,
-    )  # fmt: skip
+    added = np.zeros((len(rows), game.forest.outputs, game.players))
+    own = len(background) > 1
+    walks.by_pairs(rows, background, own, _ensemble(game), game.coalition_shares(), added)
     out += added.transpose(1, 2, 0)

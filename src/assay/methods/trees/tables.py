@@ -312,9 +312,7 @@ def tables(
                     _by_path(
                         ratios, nodes[half, :half], weights[half, :half], order, products, worth
                     )
-                _add_leaf(
-                    cells, leaf, value[cells.leaf[leaf]], patterns, own, worth, order, mine
-                )
+                _add_leaf(cells, leaf, value[cells.leaf[leaf]], patterns, own, worth, order, mine)
     return table
 
 

@@ -14,7 +14,7 @@ This file is compiled by numba, and imported where trees are first explained.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange
@@ -153,200 +153,221 @@ def all_factors(
     return number, ratios, counts
 
 
+class Ensemble(NamedTuple):
+    """What walks ask of the trees: those of `Splits`, where each adds to, and the players."""
+
+    splits: Any
+    roots: Any
+    parent: Any
+    value: Any
+    tree_output: Any
+    group: Any
+    depth: int
+    players: int
+
+
+class _Upward(NamedTuple):
+    """What a walk with quadrature holds: an entry for each node on the way down."""
+
+    node: Any
+    phase: Any
+    case: Any
+    was: Any
+    """Whether x had passed all splits on the feature before."""
+    state: Any
+    """(players,) whether it has so far."""
+    product: Any
+    total: Any
+
+
 @njit(cache=True, parallel=True)
 def by_quadrature(
-    rows: Any,
-    splits: Any,
-    root: int,
-    depth: int,
-    value: Any,
-    group: Any,
-    players: int,
-    number: Any,
-    ratios: Any,
-    counts: Any,
-    parent: Any,
-    output: int,
-    credit: Any,
+    rows: Any, trees: Any, tree: int, number: Any, ratios: Any, counts: Any, credit: Any
 ) -> None:
     """Adds the path-dependent credit of one tree to `credit` (outputs, players, rows)."""
-    width = value.shape[1]
+    width = trees.value.shape[1]
     points = ratios.shape[2]
+    size = trees.depth + 2
     for row in prange(len(rows)):
-        x = rows[row]
-        state = np.ones(players, np.int64)
-        stack = np.empty(depth + 2, np.int64)
-        phase = np.zeros(depth + 2, np.int64)
-        case = np.zeros(depth + 2, np.int64)
-        was = np.ones(depth + 2, np.int64)
-        product = np.ones((depth + 2, points))
-        total = np.zeros((depth + 2, width, points))
-        stack[0] = root
+        way = _Upward(
+            np.empty(size, np.int64),
+            np.zeros(size, np.int64),
+            np.zeros(size, np.int64),
+            np.ones(size, np.int64),
+            np.ones(trees.players, np.int64),
+            np.ones((size, points)),
+            np.zeros((size, width, points)),
+        )
+        own = np.zeros((width, trees.players))
+        way.node[0] = trees.roots[tree]
         top = 0
         while top >= 0:
-            node = stack[top]
-            asked = splits.feature[node]
-            if asked < 0:
-                for k in range(width):
-                    for at in range(points):
-                        total[top, k, at] = value[node, k] * product[top, at]
-            elif phase[top] < 2:
-                if phase[top] == 0:
-                    total[top] = 0.0
-                to_left = phase[top] == 0
-                child = splits.left[node] if to_left else splits.right[node]
-                phase[top] += 1
-                player = group[asked]
-                passes = _left(x[asked], node, splits) == to_left
+            node = way.node[top]
+            if trees.splits.feature[node] >= 0 and way.phase[top] < 2:
+                _go_down(rows[row], node, top, trees, number, ratios, way)
                 top += 1
-                stack[top] = child
-                phase[top] = 0
-                was[top] = state[player]
-                case[top] = 2 if was[top] == 0 else (0 if passes else 1)
-                state[player] = 1 if case[top] == 0 else 0
-                edge = number[child]
-                for at in range(points):
-                    product[top, at] = product[top - 1, at] * ratios[edge, case[top], at]
                 continue
-            # The node is done: what lies below it counts for the feature that led here.
-            if top > 0:
-                player = group[splits.feature[parent[node]]]
-                edge = number[node]
+            if trees.splits.feature[node] < 0:
                 for k in range(width):
-                    added = 0.0
                     for at in range(points):
-                        below = total[top, k, at]
-                        added += below * counts[edge, case[top], at]
-                        total[top - 1, k, at] += below
-                    credit[output + k, player, row] += added
-                state[player] = was[top]
+                        way.total[top, k, at] = trees.value[node, k] * way.product[top, at]
+            if top > 0:
+                _go_up(node, top, trees, number, counts, way, own)
             top -= 1
+        for k in range(width):
+            for player in range(trees.players):
+                credit[trees.tree_output[tree] + k, player, row] += own[k, player]
+
+
+@njit(cache=True)
+def _go_down(x: Any, node: int, top: int, trees: Any, number: Any, ratios: Any, way: Any) -> None:
+    """On to the next child of a node, and what the product is there."""
+    asked = trees.splits.feature[node]
+    to_left = way.phase[top] == 0
+    if to_left:
+        way.total[top] = 0.0
+    child = trees.splits.left[node] if to_left else trees.splits.right[node]
+    way.phase[top] += 1
+    player = trees.group[asked]
+    passes = _left(x[asked], node, trees.splits) == to_left
+    way.node[top + 1] = child
+    way.phase[top + 1] = 0
+    way.was[top + 1] = way.state[player]
+    case = 2 if way.state[player] == 0 else (0 if passes else 1)
+    way.case[top + 1] = case
+    way.state[player] = 1 if case == 0 else 0
+    for at in range(ratios.shape[2]):
+        way.product[top + 1, at] = way.product[top, at] * ratios[number[child], case, at]
+
+
+@njit(cache=True)
+def _go_up(node: int, top: int, trees: Any, number: Any, counts: Any, way: Any, own: Any) -> None:
+    """What lies below a node counts for the feature that led to it, and goes on to its parent."""
+    player = trees.group[trees.splits.feature[trees.parent[node]]]
+    for k in range(len(own)):
+        added = 0.0
+        for at in range(counts.shape[2]):
+            below = way.total[top, k, at]
+            added += below * counts[number[node], way.case[top], at]
+            way.total[top - 1, k, at] += below
+        own[k, player] += added
+    way.state[player] = way.was[top]
+
+
+class _Pair(NamedTuple):
+    """What a walk of a row and a background row holds."""
+
+    node: Any
+    phase: Any
+    state: Any
+    """(players,) 0: both have gone the same way so far; 1: x's way is gone; 2: the background row's."""
+    sizes: Any
+    """(2,) how many players are in states 1 and 2."""
+    kept: Any
+    lost: Any
+
+
+_NEW, _FIRST_LEFT, _FIRST_RIGHT, _BOTH, _ALIKE = range(5)  # phases of a node
+
+
+@njit(cache=True)
+def _turn(x: Any, b: Any, node: int, top: int, trees: Any, way: Any, credit: Any) -> int:
+    """The next child of a node to go to; -1 where it is done."""
+    splits = trees.splits
+    asked = splits.feature[node]
+    player = trees.group[asked]
+    phase = way.phase[top]
+    if phase == _NEW:
+        x_left = _left(x[asked], node, splits)
+        b_left = _left(b[asked], node, splits)
+        way.kept[top] = 0.0
+        way.lost[top] = 0.0
+        goes_left = b_left if way.state[player] == 2 else x_left
+        way.phase[top] = _ALIKE
+        if x_left != b_left and way.state[player] == 0:
+            # They part: first the way of x, then that of the background row.
+            way.state[player] = 1
+            way.sizes[0] += 1
+            way.phase[top] = _FIRST_LEFT if x_left else _FIRST_RIGHT
+        return splits.left[node] if goes_left else splits.right[node]
+    if phase in (_FIRST_LEFT, _FIRST_RIGHT):
+        # What x's way has brought is the player's; what the other way brings is counted from here.
+        for k in range(len(credit)):
+            credit[k, player] += way.kept[top, k] - way.lost[top, k]
+        way.state[player] = 2
+        way.sizes[0] -= 1
+        way.sizes[1] += 1
+        way.phase[top] = _BOTH
+        return splits.right[node] if phase == _FIRST_LEFT else splits.left[node]
+    if phase == _BOTH:
+        for k in range(len(credit)):
+            credit[k, player] += way.lost[top, k]
+        way.state[player] = 0
+        way.sizes[1] -= 1
+    return -1
 
 
 @njit(cache=True)
 def _follow(
-    x: Any,
-    b: Any,
-    splits: Any,
-    root: int,
-    value: Any,
-    group: Any,
-    shares: Any,
-    weight: float,
-    state: Any,
-    stack: Any,
-    phase: Any,
-    kept: Any,
-    lost: Any,
-    output: int,
-    credit: Any,
+    x: Any, b: Any, root: int, trees: Any, shares: Any, weight: float, way: Any, credit: Any
 ) -> None:
-    """Adds the credit of one row and one background row in one tree to `credit` (outputs, players)."""
-    width = value.shape[1]
+    """Adds the credit of one row and one background row in one tree to `credit` (width, players)."""
+    width = trees.value.shape[1]
     top = 0
-    p = 0
-    q = 0
-    stack[0] = root
-    phase[0] = 0
+    way.node[0] = root
+    way.phase[0] = _NEW
     while top >= 0:
-        node = stack[top]
-        asked = splits.feature[node]
-        if asked < 0:
+        node = way.node[top]
+        child = -1
+        if trees.splits.feature[node] < 0:
             for k in range(width):
-                kept[top, k] = weight * value[node, k] * shares[0, p, q]
-                lost[top, k] = weight * value[node, k] * shares[1, p, q]
+                share = weight * trees.value[node, k]
+                way.kept[top, k] = share * shares[0, way.sizes[0], way.sizes[1]]
+                way.lost[top, k] = share * shares[1, way.sizes[0], way.sizes[1]]
         else:
-            player = group[asked]
-            child = -1
-            if phase[top] == 0:
-                x_left = _left(x[asked], node, splits)
-                b_left = _left(b[asked], node, splits)
-                kept[top] = 0.0
-                lost[top] = 0.0
-                if x_left == b_left or state[player] == 1:
-                    child = splits.left[node] if x_left else splits.right[node]
-                    phase[top] = 3
-                elif state[player] == 2:
-                    child = splits.left[node] if b_left else splits.right[node]
-                    phase[top] = 3
-                else:
-                    # They part: first the way of x, then that of the background row.
-                    state[player] = 1
-                    p += 1
-                    child = splits.left[node] if x_left else splits.right[node]
-                    phase[top] = 1 if x_left else -1
-            elif phase[top] == 1 or phase[top] == -1:
-                for k in range(width):
-                    credit[output + k, player] += kept[top, k]
-                state[player] = 2
-                p -= 1
-                q += 1
-                child = splits.right[node] if phase[top] == 1 else splits.left[node]
-                phase[top] = 2
-                # What the second way brings is told apart from what the first one brought.
-                for k in range(width):
-                    credit[output + k, player] -= lost[top, k]
-            elif phase[top] == 2:
-                for k in range(width):
-                    credit[output + k, player] += lost[top, k]
-                state[player] = 0
-                q -= 1
-            if child >= 0:
-                top += 1
-                stack[top] = child
-                phase[top] = 0
-                continue
+            child = _turn(x, b, node, top, trees, way, credit)
+        if child >= 0:
+            top += 1
+            way.node[top] = child
+            way.phase[top] = _NEW
+            continue
         if top > 0:
             for k in range(width):
-                kept[top - 1, k] += kept[top, k]
-                lost[top - 1, k] += lost[top, k]
+                way.kept[top - 1, k] += way.kept[top, k]
+                way.lost[top - 1, k] += way.lost[top, k]
         top -= 1
 
 
 @njit(cache=True, parallel=True)
-def by_pairs(
-    rows: Any,
-    background: Any,
-    own: bool,
-    splits: Any,
-    roots: Any,
-    depth: int,
-    value: Any,
-    tree_output: Any,
-    group: Any,
-    players: int,
-    shares: Any,
-    credit: Any,
-) -> None:
+def by_pairs(rows: Any, background: Any, own: bool, trees: Any, shares: Any, credit: Any) -> None:
     """Adds the interventional credit of trees to `credit` (rows, outputs, players), pair by pair.
 
     background: (1 or rows, draws, features); `own` where each row has draws of its own.
     """
-    width = value.shape[1]
+    width = trees.value.shape[1]
     draws = background.shape[1]
+    size = trees.depth + 2
     for row in prange(len(rows)):
         mine = np.int64(row) if own else np.int64(0)
-        state = np.zeros(players, np.int64)
-        stack = np.empty(depth + 2, np.int64)
-        phase = np.empty(depth + 2, np.int64)
-        kept = np.zeros((depth + 2, width))
-        lost = np.zeros((depth + 2, width))
-        for tree in range(len(roots)):
+        way = _Pair(
+            np.empty(size, np.int64),
+            np.empty(size, np.int64),
+            np.zeros(trees.players, np.int64),
+            np.zeros(2, np.int64),
+            np.zeros((size, width)),
+            np.zeros((size, width)),
+        )
+        for tree in range(len(trees.roots)):
+            output = trees.tree_output[tree]
+            added = credit[row, output : output + width]
             for draw in range(draws):
                 _follow(
                     rows[row],
                     background[mine, draw],
-                    splits,
-                    roots[tree],
-                    value,
-                    group,
+                    trees.roots[tree],
+                    trees,
                     shares,
                     1.0 / draws,
-                    state,
-                    stack,
-                    phase,
-                    kept,
-                    lost,
-                    tree_output[tree],
-                    credit[row],
+                    way,
+                    added,
                 )
