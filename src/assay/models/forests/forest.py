@@ -44,9 +44,6 @@ Words = NDArray[np.uint64]
 LEAF = -1
 """The feature of a node that asks nothing, and the child that is none."""
 
-ZERO = 1e-35
-"""Numbers as near to zero as this are zeros where zeros count as missing (LightGBM's bound)."""
-
 _WORD = 64  # codes in a word of a set
 _CELLS = 1 << 22  # pairs of rows and trees that are followed at once
 
@@ -80,7 +77,7 @@ def goes_left(
         code = int(x)
         listed = (bits[start + code // 64] >> np.uint64(code % 64)) & np.uint64(1) != 0
         return bool(listed == listed_left)
-    if zero_missing and -1e-35 <= x <= 1e-35:
+    if zero_missing and x == 0.0:
         return default_left
     return x <= threshold
 
@@ -96,7 +93,7 @@ class Forest:
         threshold: (nodes,) numbers up to it, itself included, go left.
         left, right: (nodes,) the nodes' children; -1 at leaves.
         default_left: (nodes,) whether a missing value goes left.
-        zero_missing: (nodes,) whether zero is missing as NaN is; (-1e-35, 1e-35) is zero.
+        zero_missing: (nodes,) whether zero is missing as NaN is.
         category_start: (nodes,) where the node's set of codes begins in `category_bits`; -1 for a
             question about a number.
         category_words: (nodes,) how many words of 64 codes the set has.
@@ -108,6 +105,7 @@ class Forest:
         base: (outputs,) what every row is given.
         cover: (nodes,) the weight of the training rows that came by, in the library's own measure.
         single: whether inputs are rounded to float32 before they are compared.
+        zero_bound: numbers as near to zero as this are made 0 before they are compared.
         features: the number of columns.
         link: what the library makes of the margin: "identity", "logit" (a probability is its
             sigmoid), "softmax", "exp", or the library's own word.
@@ -140,6 +138,7 @@ class Forest:
     link: str = "identity"
     library: str = ""
     names: tuple[str, ...] | None = None
+    zero_bound: float = 0.0
 
     @classmethod
     def of_tree(
@@ -254,8 +253,10 @@ class Forest:
         return int(max(self.level.max(initial=0), 0))
 
     def rounded(self, X: Any) -> Floats:
-        """Rows as they are compared: in double numbers, that single ones are rounded to first."""
+        """Rows as they are compared: in double numbers, of those that the library tells apart."""
         rows = np.asarray(X, dtype=np.float64)
+        if self.zero_bound > 0:
+            rows = np.where(np.abs(rows) <= self.zero_bound, 0.0, rows)
         if not self.single:
             return np.ascontiguousarray(rows)
         with np.errstate(over="ignore"):
@@ -282,7 +283,7 @@ class Forest:
 
     def _goes_left(self, x: Floats, node: Integers) -> Booleans:
         """`goes_left` for many values, each at a node of its own."""
-        missing = np.isnan(x) | (self.zero_missing[node] & (np.abs(x) <= ZERO))
+        missing = np.isnan(x) | (self.zero_missing[node] & (x == 0))
         categorical = self.category_start[node] >= 0
         with np.errstate(invalid="ignore"):
             left = x <= self.threshold[node]
