@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import slow_trees as slow
+from assay.errors import InputError
 from assay.methods.trees import solving
 from assay.methods.trees.solving import Game, credit, expectation
 from assay.models.forests.forest import Floats, Forest
@@ -187,3 +188,12 @@ def test_the_size_of_cells_changes_nothing(bits: int, monkeypatch: pytest.Monkey
     force(monkeypatch, "tables")
     monkeypatch.setattr(solving, "_FEW_BITS", bits)
     check(forest, rng, "shapley", np.arange(5), 1)
+
+
+def test_pairs_of_long_paths_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    forest = slow.random_tree(rng, 20, 20, stop=0.0, chain=True)
+    game = Game(forest, np.arange(20), 20, order=2)
+    rows = slow.rows_for(rng, forest, 2)
+    with pytest.raises(InputError, match=r"(?s)at most 14 features.*Put columns into groups"):
+        credit(game, rows, None)

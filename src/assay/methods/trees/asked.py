@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import InputError, TargetError
+from assay.errors import AssayError, InputError, TargetError
 from assay.methods.base.estimate import Estimate
 from assay.methods.base.pairs import in_pairs, matrices
 from assay.methods.trees.solving import (
@@ -170,7 +170,8 @@ def sums_over_trees(question: Question) -> bool:
         return False
     try:
         coefficients(question, trees_of(question))
-    except TargetError:
+    except AssayError:
+        # A model that is no sum of leaves, by its name, or outputs that are labels.
         return False
     return True
 
@@ -217,6 +218,12 @@ def _advice(link: str) -> str:
 def _scores(question: Question, trees: TreeModel, margins: Floats) -> Floats:
     """(n,) what the target makes of margins (n, outputs)."""
     target, _ = question.fix_target()
+    if trees.answers is None:
+        raise TargetError(
+            expected="a target that is a sum over trees: a margin, or what is linear in margins",
+            got=f"labels of {question.model.name}",
+            advice="Explain scores: wrap(model, output='predict_proba'), or 'margin'.",
+        )
     answers = torch.from_numpy(np.asarray(trees.answers(margins), dtype=np.float64))
     rows = torch.arange(question.n)
     scores: Floats = target.score(answers, rows).detach().cpu().numpy().astype(np.float64)
@@ -233,4 +240,5 @@ def _owners(question: Question, trees: TreeModel) -> Integers:
             advice="Use Columns(), with groups if need be: Columns(groups={...}).",
         )
     columns: Integers = labels[0].cpu().numpy().astype(np.int64)
-    return columns[trees.source]
+    table = question.layout.fold(question.x[:1])[0]
+    return columns[trees.source_in(table)]

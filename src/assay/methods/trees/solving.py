@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from assay.errors import MissingError
+from assay.errors import InputError, MissingError
 from assay.models.forests.forest import Booleans, Floats, Forest, Integers
 
 Index: TypeAlias = Literal["shapley", "banzhaf"]
@@ -197,12 +197,24 @@ def credit(game: Game, rows: Floats, background: Floats | None) -> Floats:
         set_num_threads(max(1, min(torch.get_num_threads(), config.NUMBA_NUM_THREADS)))
         out = np.zeros((game.forest.outputs, game.targets, len(rows)))
         by_table = _by_table(game, len(rows), background)
+        _check_pairs(game, by_table)
         if by_table.any():
             shared = None if background is None else background[0]
             _add_tables(_some(game, by_table), rows, shared, out)
         if not by_table.all():
             _add_walks(_some(game, ~by_table), rows, background, out)
     return out
+
+
+def _check_pairs(game: Game, by_table: Booleans) -> None:
+    """Refuses pairs that no table holds: walks know players alone."""
+    if game.order == 2 and not by_table.all():
+        most = int(game.survey[2].max())
+        raise InputError(
+            expected=f"trees whose paths use at most {MOST_BITS} features, for interactions of pairs",
+            got=f"a path that uses {most}, or a background of each input's own",
+            advice="Put columns into groups, use a removal that all inputs share, or ask TreeShap().",
+        )
 
 
 def _some(game: Game, chosen: Booleans) -> Game:
