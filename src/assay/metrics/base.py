@@ -71,6 +71,9 @@ class Metric(Settings, ABC):
     order_blind: ClassVar[bool] = False  # may be overridden
     """Whether it does not see which feature has which credit: shuffled credit scores alike."""
 
+    ideal: ClassVar[float | None] = None  # may be overridden
+    """The best value that any credit can have, where that is one number."""
+
     @abstractmethod
     def read(
         self, question: Question, attributions: Sequence[Attribution], seed: int
@@ -88,6 +91,12 @@ class Metric(Settings, ABC):
         self, question: Question, attributions: Sequence[Attribution]
     ) -> None:
         """Refuses before any work what this metric cannot measure."""
+
+    def optimum(self, question: Question, seed: int) -> Tensor | None:  # may be overridden
+        """The best value that any credit could have on each input (n,); None where nobody knows."""
+        if self.ideal is None:
+            return None
+        return torch.full((question.n,), self.ideal, dtype=torch.float64)
 
     def notes(self, question: Question) -> dict[str, str]:  # may be overridden
         """What is to be said of how it was measured, beside the score: kept in its provenance."""

@@ -42,6 +42,7 @@ class Completeness(Metric):
     """
 
     direction: ClassVar[Direction] = "lower"
+    ideal: ClassVar[float | None] = 0.0
     units: ClassVar[str] = "target"
     cost: ClassVar[str] = "1 evaluation of the input and of its absence"
     order_blind: ClassVar[bool] = True

@@ -72,6 +72,7 @@ class MaxSensitivity(Metric):
     neighbours: Perturbation | Neighbours | None = None
     scale: Any = None
     direction: ClassVar[Direction] = "lower"
+    ideal: ClassVar[float | None] = 0.0
     units: ClassVar[str] = "relative"
     cost: ClassVar[str] = "draws explanations"
     asks_again: ClassVar[bool] = True

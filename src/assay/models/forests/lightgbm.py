@@ -3,9 +3,10 @@
 - Numbers are doubles, and what is equal to a threshold goes left.
 - Missing values are a matter of each split: NaN may count as 0 (type None), as missing (type NaN), or
   as missing together with zero (type Zero).
+- Numbers that are zero within 1e-35 are 0 when they are read.
 - Codes of categories that a split lists go left; all others, missing ones among them, go right.
 - The learning rate is in the leaves already, the first estimate in those of the first tree; random
-  forests are averaged.
+  forests are averaged, although their raw score is a sum.
 - Leaves that hold linear models are no numbers to add, and refused.
 """
 
@@ -52,19 +53,23 @@ def read_lightgbm(model: Any) -> TreeModel:
     """
     who = type(model).__name__
     booster = booster_of(model)
-    forest = forest_of_text(booster.model_to_string())
+    text = booster.model_to_string()
+    forest = forest_of_text(text)
+    # What is called raw is the sum also where the prediction is an average.
+    averaged = _iterations(text) if "\naverage_output\n" in text else 1
     levels = _levels(booster, forest.features)
     return TreeModel(
         forest=forest,
         encode=lambda table: coded(table, levels, who, refused=True),
-        margin=lambda table: _columns(model.predict(table, raw_score=True)),
-        margin_of_codes=lambda rows: _columns(booster.predict(rows, raw_score=True)),
+        margin=lambda table: _columns(model.predict(table, raw_score=True)) / averaged,
+        margin_of_codes=lambda rows: _columns(booster.predict(rows, raw_score=True)) / averaged,
         source=np.arange(forest.features),
         raw=forest.features,
         missing=True,
         unknown=True,
         single_sums=False,
         who=who,
+        raw_factor=float(averaged),
     )
 
 
@@ -85,6 +90,11 @@ def booster_of(model: Any) -> Any:
 def _columns(answers: Any) -> Floats:
     array = np.asarray(answers, dtype=np.float64)
     return array.reshape(len(array), -1)
+
+
+def _iterations(text: str) -> int:
+    head, *blocks = text.split("\nTree=")
+    return max(1, len(blocks) // int(_entries(head).get("num_tree_per_iteration", 1)))
 
 
 def _levels(booster: Any, features: int) -> dict[int, Sequence[Any]]:
@@ -116,7 +126,7 @@ def forest_of_text(text: str) -> Forest:
     # Random forests are averaged over their iterations.
     weight = 1.0
     if "average_output" in head.splitlines():
-        weight = 1.0 / max(1, len(blocks) // per_iteration)
+        weight = 1.0 / _iterations(text)
     trees = [
         _tree(_entries(block), number % per_iteration, weight)
         for number, block in enumerate(blocks)

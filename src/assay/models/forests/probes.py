@@ -89,8 +89,10 @@ def _walk(forest: Forest, row: Floats, generator: np.random.Generator) -> None:
     high: dict[int, float] = {}
     while forest.feature[node] >= 0:
         column, threshold = int(forest.feature[node]), float(forest.threshold[node])
-        # Categories and missing values stay what they are.
-        if forest.category_start[node] >= 0 or np.isnan(row[column]):
+        # Categories and missing values stay what they are, and infinite thresholds part missing
+        # values from all numbers.
+        fixed = forest.category_start[node] >= 0 or np.isnan(row[column])
+        if fixed or not np.isfinite(threshold):
             left = _left(forest, row[column], node)
         else:
             above, below = low.get(column, -np.inf), high.get(column, np.inf)

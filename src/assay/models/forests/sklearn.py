@@ -153,8 +153,12 @@ def _raw_of_boosted(estimator: Any, table: Any) -> Floats:
 
 def _mean_way(estimator: Any, table: Any) -> Floats:
     """The mean length of the way to a leaf, out of the score -2^(-h / c)."""
-    normal = _average_way(np.array([estimator.max_samples_]))[0]
-    return _columns(-normal * np.log2(-estimator.score_samples(table)))
+    return _columns(-normal_way(estimator) * np.log2(-estimator.score_samples(table)))
+
+
+def normal_way(estimator: Any) -> float:
+    """What an isolation forest divides the mean length of the way by, c of its samples."""
+    return float(_average_way(np.array([estimator.max_samples_]))[0])
 
 
 # Trees.

@@ -8,13 +8,19 @@ from typing import Any, final
 
 import numpy as np
 
-from assay.errors import InputError
+from assay.errors import InputError, ModelError
+from assay.models.forests.answers import Answers
+from assay.models.forests.encoding import is_frame
 from assay.models.forests.forest import Floats, Forest, Integers
 from assay.models.forests.probes import probe_rows
 from assay.models.forests.verification import check_margins
 
 _PROBES = 256  # rows of the forest's own thresholds that are compared when it is read
 _COMPARED = 256  # rows of a table that are compared before they are explained
+
+
+def _as_they_are(rows: Any) -> Any:
+    return rows
 
 
 @final
@@ -34,6 +40,13 @@ class TreeModel:
         unknown: whether codes that the model has never seen may be asked.
         single_sums: whether the library adds leaves in float32.
         who: the predictor's name, for refusals.
+        askable: makes rows of codes such that the library can be asked about them.
+        raw_factor: what the library's raw score is of the margin: trees of a random forest of
+            LightGBM are averaged in its predictions, and summed in its raw score.
+        mixes: whether steps before the trees are to be tried for mixing raw columns.
+        arrange: from rows as a model is called with to a table as the predictor takes it.
+        answers: the model's outputs out of the margin; None where they are labels.
+        answered: the model's own outputs for rows.
     """
 
     forest: Forest
@@ -46,26 +59,121 @@ class TreeModel:
     unknown: bool
     single_sums: bool
     who: str
+    askable: Callable[[Floats], Floats] = _as_they_are
+    raw_factor: float = 1.0
+    mixes: bool = False
+    arrange: Callable[[Any], Any] = _as_they_are
+    answers: Answers | None = None
+    answered: Callable[[Any], Floats] | None = None
 
     def verify(self) -> TreeModel:
         """The same, after its margin was compared at and beside its own thresholds."""
-        rows = probe_rows(self.forest, _PROBES, missing=self.missing, unknown=self.unknown)
+        drawn = probe_rows(self.forest, _PROBES, missing=self.missing, unknown=self.unknown)
+        rows = self.askable(drawn)
         self._check(rows, self.margin_of_codes(rows))
         return self
 
-    def encoded(self, table: Any) -> Floats:
-        """(rows, forest.features) of a table as the predictor takes it, the first of them compared
-        with the library's own margin.
+    def encoded(self, rows: Any) -> Floats:
+        """(rows, forest.features) of rows as the model is called with, a tensor or a frame.
+
+        The first of them are compared: the margin with the library's own, the outputs with those of
+        the model, and mixtures of them with mixtures of what they are encoded as.
+
+        Errors: InputError for infinite numbers, or categories that the model has never seen; ModelError
+        where something differs.
         """
-        rows = self.encode(table)
-        _check_finite(rows, self.who)
-        first = table.iloc[:_COMPARED] if hasattr(table, "iloc") else table[:_COMPARED]
-        if len(rows):
-            self._check(rows[:_COMPARED], self.margin(first))
-        return rows
+        table = self.arrange(rows)
+        self._check_width(table)
+        codes = self.encode(table)
+        _check_finite(codes, self.who)
+        if len(codes):
+            first = _first(table, _COMPARED)
+            self._check(codes[:_COMPARED], self.margin(first))
+            self._check_answers(codes[:_COMPARED], _first(rows, _COMPARED))
+            self._check_mixtures(first, codes[:_COMPARED])
+        return codes
+
+    def source_in(self, rows: Any) -> Integers:
+        """(forest.features,) the column of `rows`, in their own order, that each feature is of."""
+        given = _first(rows, 0)
+        table = self.arrange(given)
+        return np.asarray(_columns_in(table, given), dtype=np.int64)[self.source]
 
     def _check(self, rows: Floats, native: Floats) -> None:
         check_margins(self.forest, rows, native, single_sums=self.single_sums, who=self.who)
+
+    def _check_width(self, table: Any) -> None:
+        width = np.shape(table)[1] if len(np.shape(table)) > 1 else None
+        if width != self.raw:
+            raise InputError(
+                expected=f"rows of {self.raw} columns for {self.who}",
+                got=f"a table of shape {np.shape(table)}",
+                advice="Hand over the columns of the fit, in their order.",
+            )
+
+    def _check_answers(self, codes: Floats, rows: Any) -> None:
+        if self.answers is None or self.answered is None:
+            return
+        expected = self.answered(rows)
+        made = self.answers(self.forest.margin(codes))
+        unit = _SINGLE_ANSWERS if self.single_sums else _DOUBLE_ANSWERS
+        scale = np.maximum(1.0, np.abs(expected)) * np.maximum(1.0, _scale(self, codes))
+        fits = made.shape == expected.shape
+        if not fits or not (np.abs(made - expected) <= unit * scale).all():
+            raise ModelError(
+                expected=f"outputs of {self.who} that follow from its margin by {self.answers}",
+                got="others" if fits else f"{expected.shape} numbers instead of {made.shape}",
+                advice="Explain the margin, wrap(model, output='margin'), or use a black box.",
+            )
+
+    def _check_mixtures(self, table: Any, codes: Floats) -> None:
+        """Refuses steps that make an encoded column of several raw ones."""
+        if not self.mixes or len(codes) < 2:
+            return
+        generator = np.random.Generator(np.random.Philox(_SEED))
+        partner = np.roll(np.arange(len(codes)), 1)
+        stays = generator.random(self.raw) < 0.5
+        mixed = self.encode(_mixture(table, partner, stays))
+        expected = np.where(stays[self.source], codes, codes[partner])
+        if not np.array_equal(mixed, expected, equal_nan=True):
+            raise ModelError(
+                expected=f"steps before {self.who} that make each column of one raw column",
+                got="columns that change with another one",
+                advice="Explain the pipeline as a black box: wrap(pipeline.predict).",
+            )
+
+
+_SEED = 20_170_522  # any: the same mixtures each time
+_SINGLE_ANSWERS, _DOUBLE_ANSWERS = 1e-5, 1e-9
+
+
+def _scale(trees: TreeModel, codes: Floats) -> Floats:
+    """(rows, 1) how large the numbers are that a margin is the sum of."""
+    return trees.forest.sizes(codes).max(axis=1, keepdims=True)
+
+
+def _first(table: Any, count: int) -> Any:
+    return table.iloc[:count] if is_frame(table) else table[:count]
+
+
+def _mixture(table: Any, partner: Integers, stays: Any) -> Any:
+    """Rows of which some columns are those of other rows."""
+    if not is_frame(table):
+        array = np.asarray(table)
+        return np.where(stays, array, array[partner])
+    mixed = table.copy()
+    for place in np.flatnonzero(~stays):
+        taken = table.iloc[partner, place]
+        mixed.isetitem(place, taken.set_axis(table.index))
+    return mixed
+
+
+def _columns_in(table: Any, given: Any) -> list[int]:
+    """Where the columns of a table stand in another that it was arranged from."""
+    if not is_frame(given) or not is_frame(table):
+        return list(range(np.shape(table)[1]))
+    places = {name: place for place, name in enumerate(given.columns)}
+    return [places[name] for name in table.columns]
 
 
 def _check_finite(rows: Floats, who: str) -> None:
