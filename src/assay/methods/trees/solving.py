@@ -374,8 +374,8 @@ def _ensemble(game: Game) -> Any:
     forest = game.forest
     depth = int(game.survey[1].max(initial=0))
     return Ensemble(
-        game.splits, forest.roots, game.survey[3], forest.value, forest.tree_output, game.group,
-        depth, game.players,
+        forest.roots, game.survey[3], forest.value, forest.tree_output, game.group, depth,
+        game.players,
     )  # fmt: skip
 
 
@@ -386,6 +386,7 @@ def _add_by_quadrature(game: Game, rows: Floats, out: Floats) -> None:
     trees = _ensemble(game)
     most, parent = game.survey[2:4]
     nodes = len(forest.feature)
+    added = np.zeros((len(rows), forest.outputs, game.players))
     before, after, repeated = np.ones(nodes), np.ones(nodes), np.zeros(nodes, bool)
     for tree, root in enumerate(forest.roots):
         t, u = game.quadrature(max(1, math.ceil(most[tree] / 2)))
@@ -396,7 +397,8 @@ def _add_by_quadrature(game: Game, rows: Floats, out: Floats) -> None:
         number, ratios, counts = walks.all_factors(
             root, forest.feature, forest.left, forest.right, before, after, repeated, t, u
         )
-        walks.by_quadrature(rows, trees, tree, number, ratios, counts, out)
+        walks.by_quadrature(rows, game.splits, trees, tree, number, ratios, counts, added)
+    out += added.transpose(1, 2, 0)
 
 
 def _add_by_pairs(game: Game, rows: Floats, background: Floats, out: Floats) -> None:
@@ -404,5 +406,6 @@ def _add_by_pairs(game: Game, rows: Floats, background: Floats, out: Floats) -> 
 
     added = np.zeros((len(rows), game.forest.outputs, game.players))
     own = len(background) > 1
-    walks.by_pairs(rows, background, own, _ensemble(game), game.coalition_shares(), added)
+    trees = _ensemble(game)
+    walks.by_pairs(rows, background, own, game.splits, trees, game.coalition_shares(), added)
     out += added.transpose(1, 2, 0)

@@ -154,9 +154,11 @@ def all_factors(
 
 
 class Ensemble(NamedTuple):
-    """What walks ask of the trees: those of `Splits`, where each adds to, and the players."""
+    """What walks ask of the trees beside `Splits`: what they add, and where; and the players.
 
-    splits: Any
+    Loops in parallel take tuples of arrays apart once, and no tuples inside of them.
+    """
+
     roots: Any
     parent: Any
     value: Any
@@ -182,54 +184,76 @@ class _Upward(NamedTuple):
 
 @njit(cache=True, parallel=True)
 def by_quadrature(
-    rows: Any, trees: Any, tree: int, number: Any, ratios: Any, counts: Any, credit: Any
+    rows: Any,
+    splits: Any,
+    trees: Any,
+    tree: int,
+    number: Any,
+    ratios: Any,
+    counts: Any,
+    credit: Any,
 ) -> None:
-    """Adds the path-dependent credit of one tree to `credit` (outputs, players, rows)."""
-    width = trees.value.shape[1]
-    points = ratios.shape[2]
-    size = trees.depth + 2
+    """Adds the path-dependent credit of one tree to `credit` (rows, outputs, players)."""
     for row in prange(len(rows)):
-        way = _Upward(
-            np.empty(size, np.int64),
-            np.zeros(size, np.int64),
-            np.zeros(size, np.int64),
-            np.ones(size, np.int64),
-            np.ones(trees.players, np.int64),
-            np.ones((size, points)),
-            np.zeros((size, width, points)),
-        )
-        own = np.zeros((width, trees.players))
-        way.node[0] = trees.roots[tree]
-        top = 0
-        while top >= 0:
-            node = way.node[top]
-            if trees.splits.feature[node] >= 0 and way.phase[top] < 2:
-                _go_down(rows[row], node, top, trees, number, ratios, way)
-                top += 1
-                continue
-            if trees.splits.feature[node] < 0:
-                for k in range(width):
-                    for at in range(points):
-                        way.total[top, k, at] = trees.value[node, k] * way.product[top, at]
-            if top > 0:
-                _go_up(node, top, trees, number, counts, way, own)
-            top -= 1
-        for k in range(width):
-            for player in range(trees.players):
-                credit[trees.tree_output[tree] + k, player, row] += own[k, player]
+        _down_and_up(rows[row], splits, trees, tree, number, ratios, counts, credit[row])
 
 
 @njit(cache=True)
-def _go_down(x: Any, node: int, top: int, trees: Any, number: Any, ratios: Any, way: Any) -> None:
+def _down_and_up(
+    x: Any,
+    splits: Any,
+    trees: Any,
+    tree: int,
+    number: Any,
+    ratios: Any,
+    counts: Any,
+    credit: Any,
+) -> None:
+    """The same of one row, to `credit` (outputs, players)."""
+    width = trees.value.shape[1]
+    points = ratios.shape[2]
+    size = trees.depth + 2
+    way = _Upward(
+        np.empty(size, np.int64),
+        np.zeros(size, np.int64),
+        np.zeros(size, np.int64),
+        np.ones(size, np.int64),
+        np.ones(trees.players, np.int64),
+        np.ones((size, points)),
+        np.zeros((size, width, points)),
+    )
+    output = trees.tree_output[tree]
+    own = credit[output : output + width]
+    way.node[0] = trees.roots[tree]
+    top = 0
+    while top >= 0:
+        node = way.node[top]
+        if splits.feature[node] >= 0 and way.phase[top] < 2:
+            _go_down(x, node, top, splits, trees, number, ratios, way)
+            top += 1
+            continue
+        if splits.feature[node] < 0:
+            for k in range(width):
+                for at in range(points):
+                    way.total[top, k, at] = trees.value[node, k] * way.product[top, at]
+        if top > 0:
+            _go_up(node, top, splits, trees, number, counts, way, own)
+        top -= 1
+
+
+@njit(cache=True)
+def _go_down(
+    x: Any, node: int, top: int, splits: Any, trees: Any, number: Any, ratios: Any, way: Any
+) -> None:
     """On to the next child of a node, and what the product is there."""
-    asked = trees.splits.feature[node]
+    asked = splits.feature[node]
     to_left = way.phase[top] == 0
     if to_left:
         way.total[top] = 0.0
-    child = trees.splits.left[node] if to_left else trees.splits.right[node]
+    child = splits.left[node] if to_left else splits.right[node]
     way.phase[top] += 1
     player = trees.group[asked]
-    passes = _left(x[asked], node, trees.splits) == to_left
+    passes = _left(x[asked], node, splits) == to_left
     way.node[top + 1] = child
     way.phase[top + 1] = 0
     way.was[top + 1] = way.state[player]
@@ -241,9 +265,11 @@ def _go_down(x: Any, node: int, top: int, trees: Any, number: Any, ratios: Any, 
 
 
 @njit(cache=True)
-def _go_up(node: int, top: int, trees: Any, number: Any, counts: Any, way: Any, own: Any) -> None:
+def _go_up(
+    node: int, top: int, splits: Any, trees: Any, number: Any, counts: Any, way: Any, own: Any
+) -> None:
     """What lies below a node counts for the feature that led to it, and goes on to its parent."""
-    player = trees.group[trees.splits.feature[trees.parent[node]]]
+    player = trees.group[splits.feature[trees.parent[node]]]
     for k in range(len(own)):
         added = 0.0
         for at in range(counts.shape[2]):
@@ -271,9 +297,10 @@ _NEW, _FIRST_LEFT, _FIRST_RIGHT, _BOTH, _ALIKE = range(5)  # phases of a node
 
 
 @njit(cache=True)
-def _turn(x: Any, b: Any, node: int, top: int, trees: Any, way: Any, credit: Any) -> int:
+def _turn(
+    x: Any, b: Any, node: int, top: int, splits: Any, trees: Any, way: Any, credit: Any
+) -> int:
     """The next child of a node to go to; -1 where it is done."""
-    splits = trees.splits
     asked = splits.feature[node]
     player = trees.group[asked]
     phase = way.phase[top]
@@ -309,7 +336,15 @@ def _turn(x: Any, b: Any, node: int, top: int, trees: Any, way: Any, credit: Any
 
 @njit(cache=True)
 def _follow(
-    x: Any, b: Any, root: int, trees: Any, shares: Any, weight: float, way: Any, credit: Any
+    x: Any,
+    b: Any,
+    root: int,
+    splits: Any,
+    trees: Any,
+    shares: Any,
+    weight: float,
+    way: Any,
+    credit: Any,
 ) -> None:
     """Adds the credit of one row and one background row in one tree to `credit` (width, players)."""
     width = trees.value.shape[1]
@@ -319,13 +354,13 @@ def _follow(
     while top >= 0:
         node = way.node[top]
         child = -1
-        if trees.splits.feature[node] < 0:
+        if splits.feature[node] < 0:
             for k in range(width):
                 share = weight * trees.value[node, k]
                 way.kept[top, k] = share * shares[0, way.sizes[0], way.sizes[1]]
                 way.lost[top, k] = share * shares[1, way.sizes[0], way.sizes[1]]
         else:
-            child = _turn(x, b, node, top, trees, way, credit)
+            child = _turn(x, b, node, top, splits, trees, way, credit)
         if child >= 0:
             top += 1
             way.node[top] = child
@@ -339,35 +374,35 @@ def _follow(
 
 
 @njit(cache=True, parallel=True)
-def by_pairs(rows: Any, background: Any, own: bool, trees: Any, shares: Any, credit: Any) -> None:
+def by_pairs(
+    rows: Any, background: Any, own: bool, splits: Any, trees: Any, shares: Any, credit: Any
+) -> None:
     """Adds the interventional credit of trees to `credit` (rows, outputs, players), pair by pair.
 
     background: (1 or rows, draws, features); `own` where each row has draws of its own.
     """
-    width = trees.value.shape[1]
-    draws = background.shape[1]
-    size = trees.depth + 2
     for row in prange(len(rows)):
         mine = np.int64(row) if own else np.int64(0)
-        way = _Pair(
-            np.empty(size, np.int64),
-            np.empty(size, np.int64),
-            np.zeros(trees.players, np.int64),
-            np.zeros(2, np.int64),
-            np.zeros((size, width)),
-            np.zeros((size, width)),
-        )
-        for tree in range(len(trees.roots)):
-            output = trees.tree_output[tree]
-            added = credit[row, output : output + width]
-            for draw in range(draws):
-                _follow(
-                    rows[row],
-                    background[mine, draw],
-                    trees.roots[tree],
-                    trees,
-                    shares,
-                    1.0 / draws,
-                    way,
-                    added,
-                )
+        _against(rows[row], background[mine], splits, trees, shares, credit[row])
+
+
+@njit(cache=True)
+def _against(x: Any, background: Any, splits: Any, trees: Any, shares: Any, credit: Any) -> None:
+    """The same of one row, to `credit` (outputs, players)."""
+    width = trees.value.shape[1]
+    size = trees.depth + 2
+    way = _Pair(
+        np.empty(size, np.int64),
+        np.empty(size, np.int64),
+        np.zeros(trees.players, np.int64),
+        np.zeros(2, np.int64),
+        np.zeros((size, width)),
+        np.zeros((size, width)),
+    )
+    weight = 1.0 / len(background)
+    for tree in range(len(trees.roots)):
+        output = trees.tree_output[tree]
+        added = credit[output : output + width]
+        for draw in range(len(background)):
+            root = trees.roots[tree]
+            _follow(x, background[draw], root, splits, trees, shares, weight, way, added)
