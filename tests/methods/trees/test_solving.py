@@ -51,11 +51,14 @@ def check(forest: Forest, rng: np.random.Generator, index: str, group: Any, orde
     """Both games of a few rows against enumeration."""
     players = int(group.max()) + 1
     game = Game(forest, group, players, index, order)  # type: ignore[arg-type]
-    rows = slow.rows_for(rng, forest, 3)
-    background = slow.rows_for(rng, forest, 5)
+    rows = slow.rows_for(rng, forest, 2)
+    background = slow.rows_for(rng, forest, 4)
     slow_values = slow.values if order == 1 else slow.pairs
     between = credit(game, rows, background[None])
     along = credit(game, rows, None)
+    if order > players:
+        assert between.shape[1] == along.shape[1] == 0
+        return
     for row, x in enumerate(rows):
         worth = slow.interventional(forest, x, background, group)
         close(between[:, :, row].T, slow_values(worth, players, index))
@@ -67,8 +70,8 @@ def check(forest: Forest, rng: np.random.Generator, index: str, group: Any, orde
 
 shapes = st.tuples(
     st.integers(0, 2**32 - 1),  # seed
-    st.integers(0, 7),  # depth
-    st.integers(1, 6),  # features
+    st.integers(0, 6),  # depth
+    st.integers(1, 5),  # features
     st.integers(1, 3),  # trees
     st.integers(1, 2),  # width
     st.booleans(),  # categories
@@ -77,7 +80,7 @@ shapes = st.tuples(
 
 @pytest.mark.parametrize("index", ["shapley", "banzhaf"])
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(shape=shapes)
 def test_values_are_those_of_the_definition(way: str, index: str, shape: Any) -> None:
     seed, depth, features, trees, width, categories = shape
@@ -88,7 +91,7 @@ def test_values_are_those_of_the_definition(way: str, index: str, shape: Any) ->
 
 
 @pytest.mark.parametrize("index", ["shapley", "banzhaf"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(shape=shapes)
 def test_pairs_are_those_of_the_definition(index: str, shape: Any) -> None:
     seed, depth, features, trees, width, categories = shape
@@ -192,8 +195,8 @@ def test_the_size_of_cells_changes_nothing(bits: int, monkeypatch: pytest.Monkey
 
 def test_pairs_of_long_paths_are_refused() -> None:
     rng = np.random.default_rng(0)
-    forest = slow.random_tree(rng, 20, 20, stop=0.0, chain=True)
-    game = Game(forest, np.arange(20), 20, order=2)
+    forest = slow.random_tree(rng, 20, 200, stop=0.0, chain=True)
+    game = Game(forest, np.arange(200), 200, order=2)
     rows = slow.rows_for(rng, forest, 2)
     with pytest.raises(InputError, match=r"(?s)at most 14 features.*Put columns into groups"):
         credit(game, rows, None)
