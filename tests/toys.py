@@ -301,6 +301,9 @@ _CASES: dict[str, Callable[[type[Any]], Case]] = {
     **{name: lambda kind: Case(kind(), net=attending_net) for name in ATTENTION},
     "Guided": lambda kind: Case(kind(assay.GradCam()), net=pooled_net, shape=(1, 2, 2)),
     "Rise": lambda kind: Case(kind(masks=64)),
+    "Optimal": lambda kind: Case(
+        kind(assay.ShapleyKernel()), evaluations=lambda n: (n + 1 + n * (2**FEATURES - 2), 0)
+    ),
     "ShapleyRegression": lambda kind: Case(
         _regression(kind), settings_evaluate=False, reuse_model=False
     ),

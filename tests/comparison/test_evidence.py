@@ -22,12 +22,13 @@ from assay.comparison.ranking import shuffled
 from assay.errors import AssayError, InputError
 from assay.methods.gradients.gradient import Gradient, InputXGradient
 from assay.methods.gradients.paths import IntegratedGradients
+from assay.methods.optimal.optimal import Optimal
 from assay.metrics.base import Metric, Reading
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.numerics.concordance import kendall_w
 from assay.numerics.power import inputs_needed
-from assay.perturbations import GaussianNoise, Squares, SubsetToBaseline
+from assay.perturbations import Coordinates, GaussianNoise, Squares, SubsetToBaseline
 from assay.question.question import Question
 
 
@@ -139,6 +140,15 @@ def test_the_skill_of_a_metric_that_has_no_optimum_is_not_made_up() -> None:
     comparison = compare(question(8), [Gradient()], {"sensitivity": MaxSensitivity(radius=0.1)})
     # It does not see shuffled credit: there is nothing to be better than.
     assert comparison.skills().empty
+
+
+def test_skill_by_infidelity_is_1_for_the_optimal_explanation_and_for_no_other() -> None:
+    law = Coordinates()
+    asked = question(10)
+    comparison = compare(asked, [Optimal(law), InputXGradient()], [Infidelity(law)])
+    skills = comparison.skills().set_index("method")["skill"]
+    assert skills.iloc[0] == pytest.approx(1.0, abs=1e-10)
+    assert skills.iloc[1] < 0.999
 
 
 def test_a_winner_is_followed_through_settings() -> None:

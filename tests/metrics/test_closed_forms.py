@@ -507,7 +507,7 @@ def test_sensitivity_asks_the_method_once_for_each_draw() -> None:
     method = assay.ExactShapley()
     answer = method(question)
     rows.clear()
-    sensitivity(question, method, radius=0.1, draws=7)
+    sensitivity(question, method, radius=0.1, draws=7, ascent=0)
     # 32 coalitions for each input and draw; the checks of a new question are beside it.
     assert 2 * 7 * 32 <= sum(rows) <= 2 * 7 * 32 + 2 * 7 * 4 + answer.facts["forwards"]
 

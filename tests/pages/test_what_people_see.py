@@ -89,6 +89,24 @@ def test_the_score_of_two_classes_is_that_of_the_second() -> None:
 
 
 @pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 1], "P(class 1)"),
+        ([0.0, 1.0], "P(class 1)"),
+        ([1, 2], "P(class 1 = 2)"),
+        (["0", "1"], "P(class 1 = 1)"),
+        ([False, True], "P(class 1 = True)"),
+    ],
+)
+def test_a_label_that_is_the_number_of_its_class_is_said_once(
+    labels: list[object], said: str
+) -> None:
+    rows = np.array([[0.0], [1.0], [2.0], [3.0]])
+    model = LogisticRegression().fit(rows, np.array(labels)[[0, 0, 1, 1]])
+    assert explained(Question(model, rows[:1], assay.Output(1))) == (said,)
+
+
+@pytest.mark.parametrize(
     ("target", "said"),
     [
         (2, "output 2"),

@@ -19,7 +19,7 @@ from assay.comparison import evidence, saved_comparison
 from assay.comparison.candidates import matching_label, method_of, metric_from, short
 from assay.comparison.evidence import Agreement
 from assay.comparison.persistence import Persistence, persistence
-from assay.comparison.ranking import Place, Ranking, ranking, shuffled
+from assay.comparison.ranking import Pair, Place, Ranking, ranking, shuffled
 from assay.errors import AssayError, InputError
 from assay.methods.base import Method
 from assay.metrics.base import Metric
@@ -147,8 +147,8 @@ class Comparison:
         }
 
     def differences(self) -> pandas.DataFrame:
-        """One row per pair of methods and metric: difference, interval, raw and adjusted p value,
-        effect, wins.
+        """One row per pair of methods and metric: difference (first minus second), interval, raw
+        and adjusted p value, effect, and on which share of the inputs the first is better.
         """
         import pandas
 
@@ -157,7 +157,8 @@ class Comparison:
                 "metric": metric,
                 "first": pair.first,
                 "second": pair.second,
-                **dataclasses.asdict(pair.facts),
+                **_facts(pair),
+                "first better": found.first_better(pair),
                 "p adjusted": pair.adjusted,
                 "real": pair.real,
             }
@@ -310,3 +311,12 @@ class Comparison:
             if found.places
         ]
         return f"Comparison({size}; best mean: {', '.join(wins) or 'none'})"
+
+
+def _facts(pair: Pair) -> dict[str, float]:
+    """The paired difference, without the share of inputs on which the first is the larger: where
+    lower is better, that reads as its opposite.
+    """
+    facts = dataclasses.asdict(pair.facts)
+    del facts["wins"]
+    return facts

@@ -97,7 +97,7 @@ def persistence(
     metric: Metric,
     askers: Mapping[str, Method | Attribution],
     answers: Mapping[str, Attribution],
-    settings: Mapping[str, Sequence[Any]],
+    settings: Mapping[str, Any],
     level: float,
     seed: int,
 ) -> Persistence:
@@ -125,7 +125,7 @@ def persistence(
     return Persistence(own.winner, trials)
 
 
-def _variants(metric: Metric, settings: Mapping[str, Sequence[Any]]) -> list[Metric]:
+def _variants(metric: Metric, settings: Mapping[str, Any]) -> list[Metric]:
     """The metric with each of these values in turn."""
     variants = []
     for name, values in settings.items():
@@ -149,8 +149,8 @@ def _variants(metric: Metric, settings: Mapping[str, Sequence[Any]]) -> list[Met
 
 def _settings_of(metric: Metric) -> dict[str, Any]:
     """A metric's own settings by name."""
-    assert dataclasses.is_dataclass(metric)
-    return {each.name: getattr(metric, each.name) for each in dataclasses.fields(metric)}
+    own: Any = metric  # every metric is a dataclass, which its base is not
+    return {each.name: getattr(metric, each.name) for each in dataclasses.fields(own) if each.init}
 
 
 def _trial(

@@ -13,6 +13,7 @@ of the docs are made from it.
 - `attention`: where tokens look, layer by layer
 - `cam`: maps of a class over the places of a layer
 - `guided_map`: a map times guided backpropagation
+- `optimal`: what a law of perturbations is accounted for best by
 - `rules`: signals sent backwards by rules: guided backpropagation, LRP, DeepLIFT
 - `shapley`: Shapley values and their kin
 - `trees`: exact values from the nodes of an ensemble of trees
@@ -57,6 +58,7 @@ from assay.methods.influence.experts import ExpertUnit, expert
 from assay.methods.influence.internal_influence import InternalInfluence
 from assay.methods.lime.lime import Lime
 from assay.methods.occlusion import Occlusion
+from assay.methods.optimal.optimal import Optimal, kernel_smoothed
 from assay.methods.rise import Rise
 from assay.methods.rules.deep_lift import DeepLift
 from assay.methods.rules.guided import Deconvnet, GuidedBackprop
@@ -112,6 +114,7 @@ METHODS: dict[str, type[Method]] = {
         Occlusion,
         Rise,
         Lime,
+        Optimal,
         ExactShapley,
         ExactInteractions,
         PermutationShapley,
@@ -161,6 +164,7 @@ __all__ = [
     "InputXGradient",
     "IntegratedGradients",
     "InternalInfluence",
+    "kernel_smoothed",
     "KernelShap",
     "Kind",
     "LayerCam",
@@ -173,6 +177,7 @@ __all__ = [
     "Method",
     "METHODS",
     "Occlusion",
+    "Optimal",
     "OwenValues",
     "Path",
     "PermutationShapley",

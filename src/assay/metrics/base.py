@@ -19,7 +19,7 @@ from torch import Tensor
 
 from assay.answers.attribution import Attribution
 from assay.answers.provenance import versions
-from assay.answers.score import Direction, Score
+from assay.answers.score import ANYTHING, Direction, Score
 from assay.errors import InputError, KindError, asking
 from assay.methods.base import Method
 from assay.question.question import Question
@@ -34,7 +34,8 @@ class Reading:
     Settings:
         values: the score of each input (n,), float64; NaN where there is none.
         error: the sampling error of each (n,), or None where nothing is drawn.
-        details: more numbers by name, each (n,); the same names in every shard.
+        details: more numbers by name, each (n,), or curves (n, points); the same names and points in
+            every shard.
     """
 
     values: Tensor
@@ -50,7 +51,7 @@ class Metric(Settings, ABC):
 
     Must write: `read`, one `Reading` for each attribution of a shard of n inputs: values (n,), an
     error (n,) where it samples, details by name (n,). Must say: `cost`.
-    May say: `direction`, `units`, `why`, `asks_again`. May write: `check`, which refuses before any
+    May say: `direction`, `units`, `bounds`, `why`, `asks_again`. May write: `check`, which refuses before any
     work, and `for_method`, for metrics that ask the method anew.
 
     Gets for free: checked attributions (n, features), shards, scores over all inputs with
@@ -62,6 +63,8 @@ class Metric(Settings, ABC):
     """Which way is better."""
     units: ClassVar[str] = ""  # may be overridden
     """The unit of the score, in words: "target" is that of the model's output."""
+    bounds: ClassVar[tuple[float, float]] = ANYTHING  # may be overridden
+    """The least and the greatest score there can be: an interval reaches no further."""
     cost: ClassVar[str] = ""  # may be overridden
     """Evaluations per input, in words: a table of the docs shows it."""
     asks_again: ClassVar[bool] = False  # may be overridden
@@ -200,6 +203,7 @@ class Metric(Settings, ABC):
             error=torch.cat(errors) if errors else None,
             details=details,
             why=self.why,
+            bounds=self.bounds,
             provenance={
                 "metric": repr(self),
                 "method": attribution.method,

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import torch
 from torch import Tensor
@@ -183,6 +183,14 @@ class Model(ABC):
     def embeddings(self) -> tuple[str, ...]:  # may be overridden
         """The names of layers that embed numbers of words, for refusals."""
         return ()
+
+    def slope_bounds(  # may be overridden
+        self, rows: Rows, radius: Tensor, ball: Literal["linf", "l2"], seed: Any
+    ) -> Any:
+        """Proved bounds of slopes near some rows, `models.networks.slope_bounds`; None where none
+        are known.
+        """
+        return None
 
     def cut_after(self, layer: Any, output: Any = None) -> Any:  # may be overridden
         """The rest of the model behind a layer, or behind a part of its output."""

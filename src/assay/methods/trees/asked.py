@@ -19,8 +19,6 @@ from assay.methods.trees.solving import (
     Game,
     credit,
     expectation,
-    has_compiler,
-    require_compiler,
     tree_of_nodes,
 )
 from assay.models.base import Ability
@@ -38,7 +36,6 @@ class Asked:
     """A question asked of the trees themselves."""
 
     def __init__(self, question: Question, mode: str, index: str = "shapley") -> None:
-        require_compiler()
         self.question = question
         self.mode = mode
         self.trees = trees_of(question)
@@ -166,7 +163,7 @@ def sums_over_trees(question: Question) -> bool:
     """Whether the target is a sum over trees that can be taken apart here."""
     labels = question.partition.labels
     shared = len(labels) == 1 and not bool((labels < 0).any())
-    if Ability.TREES not in question.model.abilities or not shared or not has_compiler():
+    if Ability.TREES not in question.model.abilities or not shared:
         return False
     try:
         coefficients(question, trees_of(question))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.util import find_spec
 from threading import Lock
 from typing import Any, Literal, NamedTuple, TypeAlias, final
 
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from assay.errors import InputError, MissingError
+from assay.errors import InputError
 from assay.models.forests.forest import Booleans, Floats, Forest, Integers
 
 Index: TypeAlias = Literal["shapley", "banzhaf"]
@@ -132,17 +131,6 @@ class Game:
             return np.array([0.5]), np.array([1.0])
         nodes, weights = np.polynomial.legendre.leggauss(points)
         return (nodes + 1) / 2, weights / 2
-
-
-def has_compiler() -> bool:
-    """Whether numba, which compiles the loops over nodes, is installed."""
-    return find_spec("numba") is not None
-
-
-def require_compiler() -> None:
-    """Refuses where it is not."""
-    if not has_compiler():
-        raise MissingError("numba", "trees")
 
 
 def _beta(a: Any, b: Any) -> Floats:

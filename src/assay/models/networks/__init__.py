@@ -9,6 +9,7 @@ nothing.
 - `fingerprint`: the hash that a network is known by
 - `layered`: a network whose layers have names
 - `layers`: such a network cut at a layer
+- `slope_bounds`: how far slopes may move near an input, proved
 - `places`: layers by name or as modules, and parts of their outputs
 - `graph`: capture with torch.fx
 - `breakpoints`: where a network that is linear piece by piece bends along a line

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, fx, nn
@@ -36,6 +36,7 @@ from assay.models.networks.locks import alone_in
 from assay.models.networks.module_state import ModuleState, in_training
 from assay.models.networks.operations.grad_mode import code_minds, minds_slopes
 from assay.models.networks.places import embeddings_of, name_of, places_of
+from assay.models.networks.slope_bounds import SlopeBounds, slope_bounds
 
 
 def _acts_in_training(module: nn.Module) -> bool:
@@ -345,6 +346,14 @@ class Network(layered.Layered):
             weights = self._fingerprint.digest()
         # What is picked of the outputs decides the answer, too.
         return digest(weights, identity(self.output))
+
+    def slope_bounds(
+        self, rows: Rows, radius: Tensor, ball: Literal["linf", "l2"], seed: Any
+    ) -> SlopeBounds | None:
+        if len(rows) != 1 or not isinstance(rows[0], Tensor):
+            return None
+        with alone_in(self.module):
+            return slope_bounds(self.plain, rows[0], radius, ball, seed)
 
     def cut_after(self, layer: Any, output: Any = None) -> cut.After:
         self.require(Ability.LAYERS, "layers to cut at")
