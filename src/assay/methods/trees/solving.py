@@ -182,7 +182,8 @@ def credit(game: Game, rows: Floats, background: Floats | None) -> Floats:
     from numba import config, set_num_threads
 
     with _ONE_AT_A_TIME:
-        set_num_threads(max(1, min(torch.get_num_threads(), config.NUMBA_NUM_THREADS)))
+        most: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+        set_num_threads(max(1, min(torch.get_num_threads(), most)))
         out = np.zeros((game.forest.outputs, game.targets, len(rows)))
         by_table = _by_table(game, len(rows), background)
         _check_pairs(game, by_table)

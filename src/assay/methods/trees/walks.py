@@ -316,7 +316,7 @@ def _turn(
             way.state[player] = 1
             way.sizes[0] += 1
             way.phase[top] = _FIRST_LEFT if x_left else _FIRST_RIGHT
-        return splits.left[node] if goes_left else splits.right[node]
+        return int(splits.left[node] if goes_left else splits.right[node])
     if phase in (_FIRST_LEFT, _FIRST_RIGHT):
         # What x's way has brought is the player's; what the other way brings is counted from here.
         for k in range(len(credit)):
@@ -325,7 +325,7 @@ def _turn(
         way.sizes[0] -= 1
         way.sizes[1] += 1
         way.phase[top] = _BOTH
-        return splits.right[node] if phase == _FIRST_LEFT else splits.left[node]
+        return int(splits.right[node] if phase == _FIRST_LEFT else splits.left[node])
     if phase == _BOTH:
         for k in range(len(credit)):
             credit[k, player] += way.lost[top, k]
