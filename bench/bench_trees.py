@@ -5,14 +5,16 @@ Compiling is reported apart: the first call of a fresh process whose compiled lo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightgbm
 import numpy as np
+import pandas as pd
 import shap
 import woodelf
 import xgboost
@@ -80,41 +82,98 @@ def explained(
     return work
 
 
+def frame(rows: np.ndarray) -> pd.DataFrame:
+    """Rows as woodelf takes them, which matches trees to columns by name."""
+    return pd.DataFrame(rows, columns=[f"f{column}" for column in range(COLUMNS)])
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """woodelf prints as it goes."""
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
+
+
+def woodelf_values(
+    booster: xgboost.Booster, rows: np.ndarray, background: np.ndarray | None = None
+) -> Callable[[], Any]:
+    """woodelf's side."""
+    data = [] if background is None else [frame(background)]
+    table = frame(rows)
+
+    def work() -> object:
+        with quietly():
+            return woodelf.WoodelfExplainer(booster, *data).shap_values(table)
+
+    return work
+
+
+def scaled(
+    bench: harness.Bench,
+    name: str,
+    peer: str,
+    ours: Callable[[], Any],
+    few: Callable[[], Any],
+    times: int,
+    target: float,
+    settings: str,
+) -> None:
+    """A peer whose time grows with the rows alone is timed at few of them, once; processor seconds,
+    of all threads of both sides.
+    """
+    if not bench.wanted(name):
+        return
+    few()
+    theirs = times * harness.clocks(few)[1]
+    mine = float("nan")
+    if not bench.options.peers:
+        ours()
+        mine = min(harness.clocks(ours)[1] for _ in range(3))
+    said = f"{settings}; processor seconds; the peer timed at 1/{times} of the rows"
+    bench.keep(harness.Result(name, peer, mine, theirs, mine / theirs, target, "s", said))
+
+
 def path_dependent(bench: harness.Bench) -> None:
     name = f"path-dependent, {TREES} trees of depth {DEPTH}"
     if not bench.wanted(name):
         return
     settings = f"{COLUMNS} columns, {ROWS} rows"
     rows = table(ROWS, 1)[0]
+    few = rows[: ROWS // 20]
     booster = boosted()
-    matrix = xgboost.DMatrix(rows)
+    matrix = xgboost.DMatrix(few)
     ours = explained(assay.wrap(booster), rows)
-    theirs = {
+    natives = {
         "XGBoost pred_contribs": lambda: booster.predict(matrix, pred_contribs=True),
         "shap TreeExplainer": lambda: shap.TreeExplainer(booster).shap_values(
-            rows, check_additivity=False
+            few, check_additivity=False
         ),
-        "woodelf": lambda: woodelf.WoodelfExplainer(booster).shap_values(rows),
     }
-    for peer, work in theirs.items():
-        bench.pair(name, peer, ours, work, 0.2, settings=settings, pairs=2)
+    for peer, work in natives.items():
+        scaled(bench, name, peer, ours, work, 20, 0.2, settings)
     light = lightgbm.train(
         {"num_leaves": 2**DEPTH, "max_depth": DEPTH, "num_threads": harness.THREADS, "verbose": -1},
         lightgbm.Dataset(*table(ROWS, 0)),
         TREES,
     )
-    bench.pair(
-        name,
-        "LightGBM pred_contrib",
+    scaled(
+        bench, name, "LightGBM pred_contrib, of its own trees",
         explained(assay.wrap(light), rows),
-        lambda: light.predict(rows, pred_contrib=True),
-        0.2,
-        settings=settings,
-        pairs=2,
-    )
+        lambda: light.predict(few, pred_contrib=True), 20, 0.2, settings,
+    )  # fmt: skip
+    bench.pair(
+        name, "woodelf", ours, woodelf_values(booster, rows), 0.2, settings=settings, pairs=1, warm=False
+    )  # fmt: skip
 
 
 def interventional(bench: harness.Bench) -> None:
+    name = "interventional, 100 trees of depth 6"
+    if not bench.wanted(name):
+        return
     booster = boosted(100)
     model = assay.wrap(booster)
     rows = table(ROWS, 1)[0]
@@ -125,37 +184,20 @@ def interventional(bench: harness.Bench) -> None:
         explainer = shap.TreeExplainer(booster, masker, feature_perturbation="interventional")
         return lambda: explainer.shap_values(rows[:count], check_additivity=False)
 
-    name = "interventional, 100 trees of depth 6"
-    bench.pair(
-        name,
-        "shap TreeExplainer",
-        explained(model, rows[:100], background[:100]),
-        with_shap(100, 100),
-        1.0,
-        settings=f"{COLUMNS} columns, 100 rows, 100 of the background",
-        pairs=3,
-    )
-    if bench.wanted(name):
-        few = 50
-        theirs = 1000 / few * harness.seconds(with_shap(few, 1000))
-        work = explained(model, rows[:1000], background[:1000])
-        work()
-        ours = min(harness.seconds(work) for _ in range(3))
-        settings = (
-            f"{COLUMNS} columns, 1000 rows, 1000 of the background; shap timed at {few} rows, "
-            f"times {1000 // few}"
-        )
-        peer = "shap TreeExplainer, 1000 x 1000"
-        bench.keep(harness.Result(name, peer, ours, theirs, ours / theirs, 0.01, "s", settings))
-    explainer = woodelf.WoodelfExplainer(booster, background)
+    for count, few, target in ((100, 100, 1.0), (1000, 20, 0.01)):
+        work = explained(model, rows[:count], background[:count])
+        settings = f"{COLUMNS} columns, {count} rows, {count} of the background"
+        peer = f"shap TreeExplainer, {count} x {count}"
+        scaled(bench, name, peer, work, with_shap(few, count), count // few, target, settings)
     bench.pair(
         name,
         "woodelf",
         explained(model, rows, background),
-        lambda: explainer.shap_values(rows),
+        woodelf_values(booster, rows, background),
         0.5,
         settings=f"{COLUMNS} columns, {ROWS} rows, {ROWS} of the background",
-        pairs=2,
+        pairs=1,
+        warm=False,
     )
 
 
