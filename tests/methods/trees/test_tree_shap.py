@@ -5,6 +5,8 @@ that every method keeps.
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -355,3 +357,38 @@ def test_infinite_values_are_refused(forest: Any) -> None:
 def test_other_columns_are_refused(forest: Any) -> None:
     with pytest.raises(ModelError, match=r"(?s)columns that .* was fitted on.*lacking \['a'\]"):
         assay.TreeShap()(ask(forest, ROWS.drop(columns="a"), removal=assay.Baseline(0.0)))
+
+
+# --- what it costs
+
+
+def test_pieces_of_rows_change_nothing(classifier: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = assay.TreeShap().for_outputs(ask(classifier, target=0))
+    pairs = assay.TreeInteractions()(ask(classifier, target=0))
+    monkeypatch.setattr("assay.methods.trees.asked._HELD", 1)
+    monkeypatch.setattr("assay.methods.trees.asked._FEWEST", 5)
+    for one, other in zip(assay.TreeShap().for_outputs(ask(classifier, target=0)), whole):
+        close(one.values, other.values)
+    close(assay.TreeInteractions()(ask(classifier, target=0)).values, pairs.values)
+
+
+def test_numba_is_not_imported_with_assay() -> None:
+    code = "import sys, assay; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_numbas_threads_are_put_back(forest: Any) -> None:
+    import numba
+
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        assay.TreeShap()(ask(forest))
+        assert numba.get_num_threads() == 1
+    finally:
+        numba.set_num_threads(before)
+
+
+def test_the_model_is_asked_for_clean_answers_and_the_base_alone(forest: Any) -> None:
+    answer = assay.TreeShap()(ask(forest))
+    assert answer.facts["forwards"] <= len(ROWS) + len(BACKGROUND) + 4

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from assay.models.forests.tree_model import TreeModel
 
 _LINEAR = 1e-6  # rounding of links, relative to the coefficients, that is no curvature
+_HELD = 1 << 24  # numbers of credit of all outputs that are held at once: 128 MiB
+_FEWEST = 64  # rows that share a pass, at least
 
 
 @final
@@ -71,22 +73,22 @@ class Asked:
     def estimates(self, coefficients: Sequence[Floats]) -> list[Estimate]:
         """The same for several targets, in one pass through the trees."""
         rows, background = self._rows()
-        each = credit(self.game, rows, background)
+        each = _weighed(self.game, rows, background, coefficients)
         base = expectation(self.game)
-        return [self._estimate(_weighed(mine, each), mine @ base) for mine in coefficients]
+        return [self._estimate(values, mine @ base) for values, mine in zip(each, coefficients)]
 
     def in_pairs(self, coefficients: Sequence[Floats]) -> list[Estimate]:
         """The same as matrices of pairs."""
         rows, background = self._rows()
-        single = credit(self.game, rows, background)
-        pairs = credit(replace(self.game, order=2), rows, background)
+        single = _weighed(self.game, rows, background, coefficients)
+        joint = _weighed(replace(self.game, order=2), rows, background, coefficients)
         base = expectation(self.game)
+        partition = in_pairs(self.question.partition)
         found = []
-        for mine in coefficients:
-            estimate = self._estimate(_weighed(mine, single), mine @ base)
-            joint = torch.from_numpy(_weighed(mine, pairs)).to(estimate.values.device)
-            values = matrices(estimate.values, joint)
-            partition = in_pairs(self.question.partition)
+        for alone, pairs, mine in zip(single, joint, coefficients):
+            estimate = self._estimate(alone, mine @ base)
+            together = torch.from_numpy(pairs).to(estimate.values.device)
+            values = matrices(estimate.values, together)
             found.append(replace(estimate, values=values, partition=partition))
         return found
 
@@ -124,9 +126,18 @@ class Asked:
         return forest.rounded(self.trees.encoded(self.question.layout.fold(rows)[0]))
 
 
-def _weighed(coefficients: Floats, each: Floats) -> Floats:
-    """(n, targets) of coefficients (n, outputs) and the credit of each output (outputs, targets, n)."""
-    return np.asarray(np.einsum("no,otn->nt", coefficients, each))
+def _weighed(
+    game: Game, rows: Floats, background: Floats | None, coefficients: Sequence[Floats]
+) -> list[Floats]:
+    """For each (n, outputs) of some coefficients the credit (n, targets) that they weigh together."""
+    step = max(_FEWEST, _HELD // max(1, game.forest.outputs * game.targets))
+    parts = []
+    for at in range(0, len(rows), step):
+        piece = slice(at, at + step)
+        own = background if background is None or len(background) == 1 else background[piece]
+        each = credit(game, rows[piece], own)
+        parts.append([np.einsum("no,otn->nt", mine[piece], each) for mine in coefficients])
+    return [np.concatenate(column) for column in zip(*parts)]
 
 
 def trees_of(question: Question) -> TreeModel:

@@ -8,6 +8,8 @@ expected to take less time.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
@@ -179,11 +181,7 @@ def credit(game: Game, rows: Floats, background: Floats | None) -> Floats:
     background (1 or n, draws, features) of the interventional game, rows that all share or draws of
     each row's own; None for the path-dependent game.
     """
-    from numba import config, set_num_threads
-
-    with _ONE_AT_A_TIME:
-        most: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-        set_num_threads(max(1, min(torch.get_num_threads(), most)))
+    with _threads():
         out = np.zeros((game.forest.outputs, game.targets, len(rows)))
         by_table = _by_table(game, len(rows), background)
         _check_pairs(game, by_table)
@@ -193,6 +191,21 @@ def credit(game: Game, rows: Floats, background: Floats | None) -> Floats:
         if not by_table.all():
             _add_walks(_some(game, ~by_table), rows, background, out)
     return out
+
+
+@contextmanager
+def _threads() -> Iterator[None]:
+    """As many of numba's threads as torch has, and one call at a time; put back afterwards."""
+    from numba import config, get_num_threads, set_num_threads
+
+    most: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    with _ONE_AT_A_TIME:
+        before = get_num_threads()
+        set_num_threads(max(1, min(torch.get_num_threads(), most)))
+        try:
+            yield
+        finally:
+            set_num_threads(before)
 
 
 def _check_pairs(game: Game, by_table: Booleans) -> None:
