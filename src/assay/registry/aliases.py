@@ -301,7 +301,12 @@ ALIASES: tuple[Alias, ...] = (
     ),
     *_settings(
         "shap",
-        ("TreeExplainer", 'TreeShap(mode="path_dependent")', "with data `TreeShap()` and `Background(rows)`"),
+        (
+            "TreeExplainer",
+            'TreeShap(mode="path_dependent")',
+            "with data `TreeShap()` and `Background(rows)`",
+        ),
+        ("shap_interaction_values", "TreeInteractions()", ""),
         ("GPUTreeExplainer", 'TreeShap(mode="path_dependent")', "on the processor"),
     ),
     *_settings("shap", ("DeepExplainer", "DeepLift()", "its data are `removal=Background(rows)`")),

@@ -450,6 +450,9 @@ class Method(Settings, ABC):
         total = join.values.to(prediction.dtype).sum(1)
         gap = (prediction - base - total).to(join.values.dtype)
         rounding = _coarsest(gap, prediction, question.x)
+        # What a model sums in single precision is no finer for coming in double.
+        if question.model.single:
+            rounding = max(rounding, torch.finfo(torch.float32).eps)
         # Sums of half precision are off by more than can be told from a broken promise.
         if not self.nearly_complete and rounding <= torch.finfo(torch.float32).eps:
             size = _largest_part(prediction, base, join.values)

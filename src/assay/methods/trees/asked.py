@@ -23,6 +23,7 @@ from assay.methods.trees.solving import (
 )
 from assay.models.base import Ability
 from assay.models.forests.forest import Floats, Forest, Integers
+from assay.numerics import rng
 from assay.question.question import Question
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def coefficients(question: Question, trees: TreeModel) -> Floats:
         unit = zeros.copy()
         unit[:, output] = 1.0
         found[:, output] = _scores(question, trees, unit) - constant
-    tried = np.random.default_rng(0).uniform(-2.0, 2.0, zeros.shape)
+    tried = rng.shared(0, "margins").uniform(-2.0, 2.0, zeros.shape)
     expected = constant + (found * tried).sum(axis=1)
     off = np.abs(_scores(question, trees, tried) - expected)
     if (off > _LINEAR * (1 + np.abs(found).sum(axis=1))).any():

@@ -14,7 +14,7 @@ This file is compiled by numba, and imported where trees are first explained.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numba import njit
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 Whole = NDArray[np.int64]
 
 
+@final
 class Trees(NamedTuple):
     """What is cut: nodes, shares of training rows, players, what `survey` found, and how many bits a
     cell of each tree may have (at least the most distinct players of a path).
@@ -40,6 +41,7 @@ class Trees(NamedTuple):
     bits: Whole
 
 
+@final
 class Cells(NamedTuple):
     """The cells of trees, tree by tree, as flat arrays.
 
@@ -75,6 +77,7 @@ class Cells(NamedTuple):
     slot_share: NDArray[np.float64]
 
 
+@final
 class Scratch(NamedTuple):
     """What is noted while trees are cut; -1 where nothing is."""
 

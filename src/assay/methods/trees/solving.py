@@ -38,6 +38,7 @@ _POINT = 0.6e-9  # for a quadrature node there
 _ONE_AT_A_TIME = Lock()  # numba's threads may not be asked from two threads at once
 
 
+@final
 class Splits(NamedTuple):
     """What `goes_left` asks of the nodes of a forest."""
 
@@ -355,7 +356,7 @@ def _targets(game: Game, cells: Any, mine: slice) -> tuple[Integers, Integers]:
 def pair_number(one: Any, other: Any, players: int) -> Any:
     """Where pairs of players stand among all pairs (0, 1), (0, 2), ..., (1, 2), ...
 
-    >>> pair_number(2, 1, 4)
+    >>> int(pair_number(2, 1, 4))
     3
     """
     low, high = np.minimum(one, other), np.maximum(one, other)

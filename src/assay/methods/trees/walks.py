@@ -14,7 +14,7 @@ This file is compiled by numba, and imported where trees are first explained.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numba import njit, prange
@@ -153,6 +153,7 @@ def all_factors(
     return number, ratios, counts
 
 
+@final
 class Ensemble(NamedTuple):
     """What walks ask of the trees beside `Splits`: what they add, and where; and the players.
 
@@ -168,6 +169,7 @@ class Ensemble(NamedTuple):
     players: int
 
 
+@final
 class _Upward(NamedTuple):
     """What a walk with quadrature holds: an entry for each node on the way down."""
 
@@ -280,6 +282,7 @@ def _go_up(
     way.state[player] = way.was[top]
 
 
+@final
 class _Pair(NamedTuple):
     """What a walk of a row and a background row holds."""
 
