@@ -150,7 +150,9 @@ def measure(count: int, networks: list[str], only: list[str]) -> dict[str, Any]:
         for name, method in methods(network).items():
             if only and name not in only:
                 continue
-            rows = torch.arange(0, len(images), max(1, len(images) // FEW.get((network, name), count)))
+            rows = torch.arange(
+                0, len(images), max(1, len(images) // FEW.get((network, name), count))
+            )
             found = [
                 map_of(name, method, model, layer, images[part], labels[part])
                 for part in rows.split(BATCH)

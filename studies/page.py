@@ -67,9 +67,7 @@ def merged(old: list[dict[str, Any]], new: list[dict[str, Any]], *key: str) -> l
     return kept + list(fresh.values())
 
 
-def outcomes(
-    cases: Sequence[Any], cell: Callable[[Any], str]
-) -> tuple[list[str], list[str]]:
+def outcomes(cases: Sequence[Any], cell: Callable[[Any], str]) -> tuple[list[str], list[str]]:
     """A row for each method and a column for each network, and what was said of refusals.
 
     A case has `network`, `method`, `outcome` and `detail`; a detail is numbered in its cell and

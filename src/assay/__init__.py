@@ -95,9 +95,11 @@ from assay.methods.shapley.shapley_regression import ShapleyRegression
 from assay.methods.trees.interactions import TreeInteractions
 from assay.methods.trees.tree_shap import TreeShap
 from assay.methods.wrappers import Absolute, Smoothed, TimesInput
-from assay.metrics import METRICS
+from assay.metrics import METRICS, axioms
 from assay.metrics.agreement.agreement import RankCorrelation, SignAgreement, TopKOverlap
 from assay.metrics.base import Metric
+from assay.metrics.calibration.calibration import Calibration, calibration
+from assay.metrics.calibration.temperature import Temperature, temperature
 from assay.metrics.complexity.connectedness import Connectedness
 from assay.metrics.complexity.mass import Compactness, EffectiveNumber, Entropy, Gini
 from assay.metrics.curves.average_drop import AverageDrop, AverageGain, AverageIncrease
@@ -129,6 +131,9 @@ from assay.metrics.localisation.overlap import (
     RocArea,
 )
 from assay.metrics.localisation.pointing import PointingGame
+from assay.metrics.sanity.class_sensitivity import ClassSensitivity
+from assay.metrics.sanity.input_shift import InputShift
+from assay.metrics.sanity.model_randomisation import ModelRandomisation
 from assay.metrics.sensitivity.gradient_sensitivity import GradientSensitivity
 from assay.metrics.sensitivity.lipschitz_sensitivity import LipschitzSensitivity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
@@ -180,15 +185,19 @@ __all__ = [
     "AttentionRelevance",
     "AttentionRollout",
     "Attribution",
+    "axioms",
     "AverageDrop",
     "AverageGain",
     "AverageIncrease",
     "Background",
     "Baseline",
     "Blur",
+    "Calibration",
+    "calibration",
     "CAM",
     "Centred",
     "Certificate",
+    "ClassSensitivity",
     "CoinMasks",
     "Columns",
     "Compactness",
@@ -244,6 +253,7 @@ __all__ = [
     "Infidelity",
     "Inherited",
     "InputXGradient",
+    "InputShift",
     "Insertion",
     "InsideOutsideRatio",
     "Instances",
@@ -279,6 +289,7 @@ __all__ = [
     "Metric",
     "METRICS",
     "Model",
+    "ModelRandomisation",
     "Monotonicity",
     "MultiplicativeSmoothing",
     "name_neurons",
@@ -334,6 +345,8 @@ __all__ = [
     "SufficiencyOrdering",
     "SufficiencyProportionality",
     "Superpixels",
+    "Temperature",
+    "temperature",
     "SymmetricRelevanceGain",
     "TimesInput",
     "Tokens",

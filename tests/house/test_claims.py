@@ -167,7 +167,7 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "tests/how_to/test_write_a_method.py::test_the_twin_says_the_same",
             "tests/how_to/test_write_a_removal.py::test_the_twin_says_the_same",
         ),
-        "Not covered yet: deletion and insertion curves.": (
+        "Not covered yet: concept activation vectors, anchors.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
         ),
         # Of its tables.

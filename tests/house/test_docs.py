@@ -176,10 +176,32 @@ COVERED = {
     "infidelity": "Infidelity",
     "max-sensitivity": "MaxSensitivity",
     "completeness": "Completeness",
+    "correlations over subsets": "SensitivityN FaithfulnessCorrelation",
+    "deletion and insertion": "Deletion Insertion LeastRelevantFirst SymmetricRelevanceGain",
+    "AOPC": "AOPC",
+    "necessity and sufficiency in order and in proportion": (
+        "NecessityOrdering SufficiencyOrdering NecessityProportionality SufficiencyProportionality"
+    ),
+    "average drop, increase and gain": "AverageDrop AverageIncrease AverageGain",
+    "comprehensiveness": "Comprehensiveness Sufficiency",
+    "log-odds": "LogOddsChange",
+    "ROAD": "Road",
+    "monotonicity": "Monotonicity",
+    "pointing game": "PointingGame",
+    "mass and ranks": "MassAccuracy RankAccuracy",
+    "ratios, overlap, ROC area": "InsideOutsideRatio IntersectionOverUnion RocArea",
+    "[complexity]": "Compactness Gini Entropy EffectiveNumber Connectedness",
+    "[agreement]": "RankCorrelation TopKOverlap SignAgreement",
+    "optimal explanations": "Optimal",
+    "Lipschitz sensitivity": "LipschitzSensitivity",
+    "gradient sensitivity": "GradientSensitivity",
+    "model randomisation": "ModelRandomisation",
+    "class sensitivity": "ClassSensitivity",
+    "input shifts": "InputShift",
 }
 NOT_COVERED = {
-    "deletion": "Deletion",
-    "insertion": "Insertion",
+    "concept activation vectors": "TCAV",
+    "anchors": "Anchors",
 }
 
 
@@ -270,8 +292,15 @@ def test_a_score_does_not_depend_on_the_batch_size() -> None:
 
 
 def test_every_metric_gives_an_interval_and_a_paired_test() -> None:
-    question = assay.Question(lambda x: x[:, 0] * x[:, 1], torch.rand(12, 2))
-    table = compare(question, [assay.Gradient(), assay.IntegratedGradients()], list(METRICS))
+    def probabilities(x: torch.Tensor) -> torch.Tensor:
+        one = x[:, 0] * x[:, 1]
+        return torch.stack([one, 1 - one], dim=1)
+
+    truth = torch.tensor([[True, False]]).expand(12, 2)
+    question = assay.Question(probabilities, torch.rand(12, 2), target=0, truth=truth)
+    # The inputs are no images, which are what ROAD imputes.
+    metrics = [assay.Road(removal=None) if name == "Road" else name for name in METRICS]
+    table = compare(question, [assay.Gradient(), assay.IntegratedGradients()], metrics)
     for metric in table.metrics:
         assert all(
             low <= high for low, high in (score.interval for score in table.by(metric).values())

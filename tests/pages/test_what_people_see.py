@@ -24,9 +24,9 @@ from sklearn.preprocessing import OneHotEncoder
 import assay
 from assay.comparison.comparing import compare
 from assay.pages.explained import explained
-from assay.pages.numbers import form_of
 from assay.pages.report_page import report
 from assay.pictures import images as pictures
+from assay.pictures.numbers import form_of
 from assay.question.question import Question
 
 

@@ -31,11 +31,12 @@ from assay.errors import AssayError, InputError, KindError
 from assay.features.partition import Features
 from assay.methods.base import Method
 from assay.methods.choose import suited
+from assay.metrics.axioms import table as axiom_table
 from assay.metrics.base import Metric
 from assay.pages.credit import names_of
 from assay.pages.explained import explained
-from assay.pages.numbers import form_of
 from assay.pages.report_page import report as write_report
+from assay.pictures.numbers import form_of
 from assay.question.question import Question
 from assay.registry import sources, tables
 from assay.registry.settings import parse
@@ -159,6 +160,18 @@ def metrics(markdown: Markdown = False) -> None:
 def names(markdown: Markdown = False) -> None:
     """Names from papers, Captum, shap, lime, zennit and Quantus, and what answers them here."""
     _print(tables.names(), tables.names_page() if markdown else None)
+
+
+@app.command()
+def axioms(markdown: Markdown = False) -> None:
+    """Every method against every axiom: what was found on small networks, beside what is claimed."""
+    if markdown:
+        typer.echo(axiom_table.page(), nl=False)
+        return
+    cells = axiom_table.table()
+    columns = ("method", *next(iter(cells.values())))
+    rows = tuple((name, *found.values()) for name, found in cells.items())
+    _print(tables.Catalogue("Axioms", columns, rows), None)
 
 
 # --- what is asked

@@ -88,6 +88,10 @@ class Absolute(Around):
     def kind(self) -> Kind:
         return Kind.WEIGHT
 
+    @property
+    def tells_prediction(self) -> bool:
+        return self.method.tells_prediction
+
     def values(self, question: Question, seed: int) -> Estimate:
         return _absolute(self.method.estimate(question, seed))
 
@@ -133,6 +137,10 @@ class TimesInput(Around):
     @property
     def kind(self) -> Kind:
         return Kind.CONTRIBUTION
+
+    @property
+    def tells_prediction(self) -> bool:
+        return self.method.tells_prediction
 
     def values(self, question: Question, seed: int) -> Estimate:
         return self.per_output((question,), seed)[0]

@@ -8,12 +8,16 @@ of the docs are made from it.
 - `complexity`: how simple an explanation is, whatever it says
 - `curves`: what becomes of the target as features are masked in the order of their credit
 - `faithfulness`: whether credit accounts for what the model does
+- `axioms`: which axioms an explanation keeps, as gaps
+- `calibration`: whether the explained model's probabilities can be taken at their word
+- `sanity`: whether an explanation depends on the model, the class and the origin of the inputs
 - `localisation`: whether credit lies where it is known to belong
 - `sensitivity`: how much an explanation moves when its input hardly does
 
 May be subclassed: `Metric`, whose `read` gives one `Reading` for each attribution.
 """
 
+from assay.metrics import axioms
 from assay.metrics.agreement.agreement import RankCorrelation, SignAgreement, TopKOverlap
 from assay.metrics.base import Metric, Reading
 from assay.metrics.complexity.connectedness import Connectedness
@@ -47,6 +51,9 @@ from assay.metrics.localisation.overlap import (
     RocArea,
 )
 from assay.metrics.localisation.pointing import PointingGame
+from assay.metrics.sanity.class_sensitivity import ClassSensitivity
+from assay.metrics.sanity.input_shift import InputShift
+from assay.metrics.sanity.model_randomisation import ModelRandomisation
 from assay.metrics.sensitivity.gradient_sensitivity import GradientSensitivity
 from assay.metrics.sensitivity.lipschitz_sensitivity import LipschitzSensitivity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
@@ -58,6 +65,9 @@ METRICS: dict[str, type[Metric]] = {
         MaxSensitivity,
         LipschitzSensitivity,
         GradientSensitivity,
+        ModelRandomisation,
+        ClassSensitivity,
+        InputShift,
         Completeness,
         AOPC,
         Deletion,
@@ -96,6 +106,8 @@ METRICS: dict[str, type[Metric]] = {
 }
 
 __all__ = [
+    "axioms",
+    "ClassSensitivity",
     "AOPC",
     "AverageDrop",
     "AverageGain",
@@ -111,6 +123,7 @@ __all__ = [
     "Gini",
     "GradientSensitivity",
     "Infidelity",
+    "InputShift",
     "Insertion",
     "InsideOutsideRatio",
     "IntersectionOverUnion",
@@ -121,6 +134,7 @@ __all__ = [
     "MaxSensitivity",
     "Metric",
     "METRICS",
+    "ModelRandomisation",
     "Monotonicity",
     "NecessityOrdering",
     "NecessityProportionality",

@@ -43,6 +43,9 @@ Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 Look: TypeAlias = Callable[[Tensor, Tensor], None]
 """Sees owners (r,) and outputs (r, ...) of a chunk before they are scored, unheard."""
 
+Beside: TypeAlias = Callable[[Tensor, Sequence[Tensor]], None]
+"""Sees owners (r,) of a chunk and each score (r,) of what rules compare its rows with."""
+
 Read: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Outputs (r, ...) and owners (r,) to the numbers that are kept of them (r, k)."""
 
@@ -65,6 +68,7 @@ class _Scoring:
 
     scores: Sequence[Score]
     look: Look | None = None
+    beside: Beside | None = None
 
     def see(self, owners: Tensor, outputs: Tensor) -> None:
         if self.look is not None:
@@ -264,15 +268,16 @@ class Evaluation:
         use: Callable[..., None],
         rules: Interception | None = None,
         look: Look | None = None,
+        beside: Beside | None = None,
     ) -> None:
         """Asks `total` rows for the slope of each of the `scores` at each of them.
 
         A chunk goes forward once, and backward once for each score: `use(number of the score, work
         numbers, owners, slopes)` takes them one after the other. With `rules` the slopes are those
         that the rules give to the operations of the forward. `look` sees the outputs of a chunk
-        before they are scored.
+        before they are scored, `beside` the scores of what the rules compare it with.
         """
-        scoring = _Scoring(scores, look)
+        scoring = _Scoring(scores, look, beside)
 
         def work(start: int, stop: int, memory: int) -> None:
             numbers = torch.arange(start, stop, device=self.x.device)
@@ -340,45 +345,53 @@ class Evaluation:
         rules: Interception,
     ) -> list[Tensor]:
         references = rules.reference_rows(owners, alike=not self.aligned)
+        compared = None
         if references is not None:
             with rules.recording():
                 leaf = references.detach().requires_grad_()
-                self._ruled_scores(leaf, owners, memory, _Scoring(scoring.scores), rules)
+                compared, _ = self._heard_outputs(leaf, owners, memory, rules)
             engine.count(len(references))
-        leaf = rows.detach().requires_grad_()
-        asked, scored = self._ruled_scores(leaf, owners, memory, scoring, rules)
+        leaf = rules.input_rows(rows).detach().requires_grad_()
+        outputs, asked = self._heard_outputs(leaf, owners, memory, rules)
+        # What is chosen is chosen on the inputs, before anything is scored.
+        scoring.see(owners, outputs)
+        if compared is not None:
+            with rules.recording():
+                known = self._heard_scores(compared, owners, scoring, rules)
+            if scoring.beside is not None:
+                scoring.beside(owners, known)
+        scored = self._heard_scores(outputs, owners, scoring, rules)
         leaves = [leaf, *rules.leaves]
         slopes = []
         for which, each in enumerate(scored):
             rules.answering(which)
             keep = which < len(scored) - 1
-            own, *others = _backward(each, leaves, asked, keep=keep)
+            own, *others = _backward(each, leaves, asked, keep=keep, rules=rules)
             beside = self.layout.flatten(tuple(others)) if others else None
             slopes.append(rules.attributed(leaf.detach(), own, beside))
         return slopes
 
-    def _ruled_scores(
-        self,
-        rows: Tensor,
-        owners: Tensor,
-        memory: int,
-        scoring: _Scoring,
-        rules: Interception,
-    ) -> tuple[Asked, list[Tensor]]:
+    def _heard_outputs(
+        self, rows: Tensor, owners: Tensor, memory: int, rules: Interception
+    ) -> tuple[Tensor, Asked]:
+        """The outputs of a forward that is heard, one for each of the owners."""
         asked = self.asked(rows, owners, "on the way")
         with told(asked), self.model.heard_by(rules):
             outputs = self.model.call(asked.rows, asked.context, memory)
         finite(outputs, self.model.name, "on the way")
         rules.admit_outputs(outputs)
-        outputs = rules.spread(outputs)
-        scoring.see(owners, outputs)
-        # What a target makes of the outputs is heard, too: probabilities have a softmax in them.
+        return rules.spread(outputs), asked
+
+    def _heard_scores(
+        self, outputs: Tensor, owners: Tensor, scoring: _Scoring, rules: Interception
+    ) -> list[Tensor]:
+        """What the scores make of outputs is heard, too: probabilities have a softmax in them."""
         rules.admit((outputs,))
         with rules.listening():
             scored = [score(outputs, owners) for score in scoring.scores]
         if not all(each.requires_grad for each in scored):
             raise self._without_graph(outputs)
-        return asked, scored
+        return scored
 
     def _without_graph(self, outputs: Tensor) -> AbilityError:
         """The refusal of scores that hang on no graph: the model's doing, or the target's."""
@@ -493,9 +506,18 @@ class Evaluation:
         return self.to_result_precision(base, types[0])
 
 
-def _backward(scores: Tensor, leaves: list[Tensor], asked: Asked, *, keep: bool) -> list[Tensor]:
+def _backward(
+    scores: Tensor,
+    leaves: list[Tensor],
+    asked: Asked,
+    *,
+    keep: bool,
+    rules: Interception | None = None,
+) -> list[Tensor]:
     """The slope of each row's score by each of the leaves; `keep` leaves the graph for another."""
     try:
+        if rules is not None:
+            return rules.slopes(scores, leaves, keep=keep)
         # Rows do not influence each other, so the slope of the sum is the slope of each row.
         slopes = torch.autograd.grad(
             scores.sum(), leaves, allow_unused=True, materialize_grads=True, retain_graph=keep

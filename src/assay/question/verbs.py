@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Self, TypeAlias
+from typing import Self, TypeAlias, final
 
 import torch
 from torch import Tensor
 
 from assay.errors import AssayError, InputError
 from assay.features.partition import Pooling
+from assay.models.base import ABSENT
 from assay.models.networks.layers import Through
 from assay.models.networks.operations.interception import Interception
 from assay.numerics.precision import to_input_precision
 from assay.question.arguments import read_masks, read_points
 from assay.question.clean_answers import Chosen, CleanAnswers
 from assay.question.consistency import check_alone, check_ends, check_same
-from assay.question.evaluation import Make, Score, Use
+from assay.question.evaluation import Make, Score, Use, finite_scores
 from assay.question.generators import Generators
 from assay.question.masked_rows import MaskedRows
 from assay.question.validation import check_masks, check_points, check_switched
@@ -27,6 +28,33 @@ Way: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """A path: (input, step) indices (r,) to points (r, elements) and velocities there, None for 1."""
 
 _TOGETHER = 8  # inputs of a block whose references are asked once
+
+
+@final
+class _Beside:
+    """The target on what the inputs x are compared with, chunk by chunk, summed for each input."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.totals = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        self._met: tuple[Tensor, Tensor] | None = None
+        self._firsts: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def see(self, owners: Tensor, scores: Sequence[Tensor]) -> None:
+        """Takes the scores of a chunk, which counts once it is kept."""
+        self._met = owners, scores[0].detach().clone()
+
+    def keep(self, steps: Tensor) -> None:
+        """Adds the last chunk, whose rows are of these steps (r,)."""
+        if self._met is None:
+            return
+        owners, values = self._met
+        self.totals.index_add_(0, owners, values.to(torch.float64))
+        self._firsts.append((owners[:1], steps[:1], values[:1]))
+
+    def firsts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The input, step and score of the first row of each chunk."""
+        owners, steps, values = zip(*self._firsts)
+        return torch.cat(owners), torch.cat(steps), torch.cat(values)
 
 
 class Verbs(CleanAnswers):
@@ -181,8 +209,10 @@ class Verbs(CleanAnswers):
         is_open = self._prediction is None and (self._fixed_target is None or rules is not None)
         return is_open and not self.model.minds_slopes
 
-    def _choosing_slopes(self, rules: Interception | None) -> Tensor:
-        """The gradient at the inputs of what is chosen by the same forward: (n, elements)."""
+    def _choosing_slopes(self, rules: Interception | None, way: Way | None = None) -> Tensor:
+        """The gradient at the inputs of what is chosen by the same forward: (n, elements); times the
+        velocity of a `way` of one step that stays there.
+        """
         self._check_rows_independent()
         self._refuse_slopes()
         chosen = Chosen(self.target)
@@ -195,12 +225,21 @@ class Verbs(CleanAnswers):
             left[int(owners[0])] = not met
             chosen.look(owners, outputs)
 
+        velocities: list[Tensor | None] = [None]
+
+        def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            if way is None:
+                return self._clean_rows(numbers)
+            points, velocities[0] = way(numbers, torch.zeros_like(numbers))
+            return points, numbers
+
         def use(which: int, numbers: Tensor, owners: Tensor, chunk: Tensor) -> None:
             chosen.keep(owners)
-            slopes[numbers] = chunk
+            velocity = velocities[0]
+            slopes[numbers] = chunk if velocity is None else chunk * velocity
 
         generators = Generators()
-        self._evaluation.slopes(self.n, self._clean_rows, [chosen.score], use, rules, look)
+        self._evaluation.slopes(self.n, make, [chosen.score], use, rules, look)
         if rules is not None and (rules.wrote_shared or rules.retold or generators.moved):
             compared = list(range(self.n))
         else:
@@ -223,6 +262,61 @@ class Verbs(CleanAnswers):
             check_same(self._evaluation, target.score(outputs, owners), values[owners])
 
         self._evaluation.outputs(len(inputs), make, use, "on the clean inputs")
+
+    @torch.inference_mode(False)
+    def integrals_at_inputs(
+        self,
+        asked: Sequence[Self],
+        way: Way,
+        weights: Tensor,
+        *,
+        rules: Interception,
+        squares: Sequence[Tensor] | None = None,
+    ) -> list[Tensor]:
+        """The line integral of the target of each question, as `integrals`, along ways that stay at
+        the inputs: on each of its equally weighted steps the rules compare these with their
+        replacement of that number.
+
+        Of a single question that was asked nothing yet the same forward says the prediction where
+        there is one step, and where there are several that of the replacements says the base; both
+        are compared with a plain forward of a row of every chunk.
+        """
+        (first, *others) = asked
+        if not others and len(weights) == 1 and first._is_told_by_slopes(rules):
+            try:
+                # What a refusal leaves behind would be counted twice.
+                with rules.counting():
+                    return [first._choosing_slopes(rules, way).to(torch.float64)]
+            except AssayError:
+                # Asked as ever, pass by pass: answered or refused as it is then.
+                pass
+        targets = [one.fixed_target for one in asked]
+        if others or len(weights) == 1 or first._base is not None:
+            return self.integrals(targets, way, weights, squares=squares, rules=rules)
+        beside = _Beside(first.x)
+        generators = Generators()
+        totals = first.integrals(
+            targets, way, weights, squares=squares, rules=rules, beside=beside
+        )
+        if not (rules.wrote_shared or rules.retold or generators.moved):
+            first._take_base(beside, len(weights))
+        return totals
+
+    def _take_base(self, beside: _Beside, draws: int) -> None:
+        """Takes the base from scores of the replacements, if some are those of plain forwards."""
+        target = self.fixed_target
+        owners, steps, values = beside.firsts()
+
+        def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            rows = self._evaluation.removed_rows(owners[numbers], steps[numbers])
+            return rows, owners[numbers]
+
+        def use(numbers: Tensor, of: Tensor, outputs: Tensor) -> None:
+            check_same(self._evaluation, target.score(outputs, of), values[numbers])
+
+        self._evaluation.outputs(len(owners), make, use, ABSENT)
+        base = finite_scores(beside.totals / draws, target, ABSENT)
+        self._base = self._evaluation.to_result_precision(base, values.dtype)
 
     def _clean_rows(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         return self.x[numbers], numbers
@@ -255,6 +349,7 @@ class Verbs(CleanAnswers):
         *,
         squares: Sequence[Tensor] | None = None,
         rules: Interception | None = None,
+        beside: _Beside | None = None,
     ) -> list[Tensor]:
         """The line integral of each of several targets, as `integrate`.
 
@@ -297,9 +392,12 @@ class Verbs(CleanAnswers):
             if squares is not None:
                 pooled = self.partition.take(owners).pool(products)
                 squares[which][first:last] += shares @ pooled**2
+            if beside is not None:
+                beside.keep(place(numbers)[1])
 
         scores = [target.score for target in targets]
-        self._evaluation.slopes(self.n * steps, make, scores, use, rules)
+        see = None if beside is None else beside.see
+        self._evaluation.slopes(self.n * steps, make, scores, use, rules, beside=see)
         return totals
 
     def _compared_score(self) -> Score:

@@ -168,7 +168,10 @@ class Deep(nn.Module):
 
 
 @pytest.mark.parametrize("traced", [True, False])
-def test_a_distribution_at_an_earlier_layer_moves_its_activations_alone(traced: bool) -> None:
+@pytest.mark.parametrize("at", ["first", "first.1"])  # the latter a leaf of a trace
+def test_a_distribution_at_an_earlier_layer_moves_its_activations_alone(
+    at: str, traced: bool
+) -> None:
     """Units of the second layer, points at the first: what skips past the first is the input's, what
     skips past the second the point's.
     """
@@ -179,15 +182,15 @@ def test_a_distribution_at_an_earlier_layer_moves_its_activations_alone(traced: 
     data = randn(3, 6, seed=5, dtype=DOUBLE)
     cases: list[tuple[Distribution, Any]] = [
         (
-            assay.LineDistribution(steps=3, at="first"),
+            assay.LineDistribution(steps=3, at=at),
             lambda i: [(absent[i] + a * (h[i] - absent[i]), w) for a, w in NODES],
         ),
         (
-            assay.GaussianDistribution(0.2, draws=4, at="first"),
+            assay.GaussianDistribution(0.2, draws=4, at=at),
             lambda i: [(h[i] + 0.2 * e, 1 / 4) for e in noise[i]],
         ),
-        (assay.DataDistribution(data, at="first"), lambda i: [(row, 1 / 3) for row in data]),
-        (assay.PointDistribution(at="first"), lambda i: [(h[i], 1.0)]),
+        (assay.DataDistribution(data, at=at), lambda i: [(row, 1 / 3) for row in data]),
+        (assay.PointDistribution(at=at), lambda i: [(h[i], 1.0)]),
     ]
     for distribution, points in cases:
         answer = assay.InternalInfluence(distribution)(behind, seed=1)

@@ -29,6 +29,7 @@ from sklearn.tree import DecisionTreeRegressor
 import assay
 from assay.answers.attribution import Attribution
 from assay.errors import AbilityError, InputError, KindError, ModelError, SettingError, TargetError
+from assay.methods.trees import asked
 
 RNG = np.random.default_rng(0)
 FRAME = pd.DataFrame(RNG.normal(size=(200, 5)).round(1), columns=list("abcde"))
@@ -365,8 +366,8 @@ def test_other_columns_are_refused(forest: Any) -> None:
 def test_pieces_of_rows_change_nothing(classifier: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = assay.TreeShap().for_outputs(ask(classifier, target=0))
     pairs = assay.TreeInteractions()(ask(classifier, target=0))
-    monkeypatch.setattr("assay.methods.trees.asked._HELD", 1)
-    monkeypatch.setattr("assay.methods.trees.asked._FEWEST", 5)
+    monkeypatch.setattr(asked, "_HELD", 1)
+    monkeypatch.setattr(asked, "_FEWEST", 5)
     for one, other in zip(assay.TreeShap().for_outputs(ask(classifier, target=0)), whole):
         close(one.values, other.values)
     close(assay.TreeInteractions()(ask(classifier, target=0)).values, pairs.values)

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, final
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from assay.errors import AbilityError, InputError
 from assay.inputs.layout import Aligned
@@ -128,7 +128,11 @@ def _rest(question: Question) -> After:
 
 @final
 class _HandedIn(nn.Module):
-    """A network of which what one layer gives is handed in, before its inputs."""
+    """A network of which what one layer gives is handed in, before its inputs.
+
+    A trace would pass layers by without the hooks on them; one that is called with any number of
+    inputs cannot be traced, and is run as it is.
+    """
 
     def __init__(self, network: nn.Module, place: Place) -> None:
         super().__init__()
@@ -137,10 +141,6 @@ class _HandedIn(nn.Module):
         self.training = network.training
 
     def forward(self, activation: Tensor, *inputs: Any, **context: Any) -> Any:
-        # A trace passes layers by without the hooks on them.
-        if isinstance(activation, fx.Proxy):
-            raise TypeError("activations that are handed in cannot be traced")
-
         def exchange(module: nn.Module, given: Any, output: Any) -> Any:
             return self.place.exchange(output, activation)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeAlias, final
@@ -13,7 +13,7 @@ from torch import Tensor
 from assay.errors import InputError, SettingError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.methods.rules import multipliers
-from assay.methods.rules.pairs import Pairs
+from assay.methods.rules.pairs import Kept, Pairs, pulled_later, transposed
 from assay.models.base import Ability
 from assay.models.networks.operations.decomposed import SEVERAL
 from assay.models.networks.operations.interception import Interception
@@ -70,6 +70,7 @@ class DeepLift(Method):
     needs = frozenset({Ability.GRADIENT, Ability.OPERATIONS})
     axioms = frozenset({Axiom.COMPLETENESS, Axiom.DUMMY})
     nearly_complete = True
+    tells_prediction = True
     cost: ClassVar[str] = "1 gradient and 1 forward for each replacement"
 
     def __post_init__(self) -> None:
@@ -108,8 +109,9 @@ class DeepLift(Method):
         squares = None
         if draws > 1:
             squares = [torch.zeros(shape, dtype=torch.float64, device=x.device) for _ in questions]
-        targets = [asked.fixed_target for asked in questions]
-        totals = question.integrals(targets, way, weights, squares=squares, rules=rules)
+        totals = question.integrals_at_inputs(
+            questions, way, weights, squares=squares, rules=rules
+        )
         notes = {"operations": rules.coverage()}
         means = [question.pool(total) for total in totals]
         if squares is None:
@@ -128,24 +130,35 @@ def _error_of_mean(mean: Tensor, square: Tensor, draws: int) -> Tensor:
 @final
 @dataclass(frozen=True, eq=False)
 class _Record:
-    """An operation of the reference's forward: its name, and what it was called on."""
+    """An operation of the reference's forward: its name, what it was called on, and what it gave."""
 
     name: str
     signals: list[Tensor]
     constants: list[Tensor]
     versions: list[int]
     settings: Any
+    shape: torch.Size | None
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class _Producer:
-    """The linear operation that a tensor came out of, and the reference of its input and output."""
+    """The linear operation that a tensor came out of, and the reference of its input."""
 
+    operation: Operation
     linear: LinearMap
     x0: Tensor
-    kind: OperationKind
     value: Tensor
+    version: int
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether its input still holds, and hangs on, what it did then."""
+        return self.linear.x._version == self.version
+
+
+_MultiplierRule: TypeAlias = Callable[[Operation, list[Tensor], list[Tensor]], Any]
+"""What an operation gives on its operands, with multipliers beside their references as slopes."""
 
 
 @final
@@ -161,38 +174,76 @@ class _Differences(Interception):
         self._place = 0
         self._is_recording = False
         self._producers: dict[int, _Producer] = {}
-        self._pairs: Pairs | None = None
+        self._chunk: Pairs | None = None
         self._shares_work = True
+        # Behind the outputs every pair is looked at by itself.
+        self._outputs: Tensor | None = None
+        self._of_pairs: Tensor | None = None
 
     # --- two forwards
 
     def compare(self, references: Tensor, inputs: Tensor, steps: Tensor) -> None:
         """Says what rows come next: the inputs of these numbers beside these references."""
-        self._pairs = Pairs(references, inputs, steps)
+        self._chunk = Pairs(references, inputs, steps)
+
+    @property
+    def _pairs(self) -> Pairs:
+        """How the rows that are heard now stand beside the references."""
+        if self._chunk is None:
+            raise RuntimeError("a forward is compared with references that nobody has named")
+        return self._chunk.one_by_one if self._of_pairs is not None else self._chunk
 
     def reference_rows(self, owners: Tensor, *, alike: bool) -> Tensor | None:
-        pairs = self._pairs
-        if pairs is None:
+        if self._chunk is None:
             return None
-        pairs.share(self._shares_work and alike)
-        return pairs.distinct_references
+        self._chunk.share(self._shares_work and alike)
+        return self._chunk.distinct_references
+
+    def input_rows(self, rows: Tensor) -> Tensor:
+        return rows if self._chunk is None else rows[self._chunk.inputs.first]
 
     def spread(self, answers: Tensor) -> Tensor:
-        if not self._is_recording or self._pairs is None:
+        if self._chunk is None or not self._chunk.is_table:
             return answers
-        return self._pairs.spread_references(answers)
+        if self._is_recording:
+            return answers.index_select(0, self._chunk.distinct.places)
+        self._outputs = answers
+        each = answers.detach().index_select(0, self._chunk.inputs.places)
+        self._of_pairs = each.requires_grad_(answers.requires_grad)
+        return self._of_pairs
+
+    def slopes(self, scores: Tensor, leaves: list[Tensor], *, keep: bool) -> list[Tensor]:
+        chunk, outputs = self._chunk, self._outputs
+        if chunk is None or outputs is None or self._of_pairs is None:
+            return super().slopes(scores, leaves, keep=keep)
+        (of_pairs,) = torch.autograd.grad(
+            scores.sum(), self._of_pairs, allow_unused=True, materialize_grads=True,
+            retain_graph=keep,
+        )  # fmt: skip
+
+        def back(cotangents: Tensor) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(
+                outputs, leaves, cotangents, allow_unused=True, materialize_grads=True,
+                retain_graph=keep,
+            )  # fmt: skip
+
+        table = chunk.cells(of_pairs)
+        if chunk.depth == 1:
+            tables = tuple(slope.unsqueeze(0) for slope in back(table[0]))
+        else:
+            tables = torch.func.vmap(back)(table)
+        return [chunk.of_cells(slopes) for slopes in tables]
 
     def simplify(self) -> bool:
         """Asks every reference beside its input, after a network whose rows are not told apart."""
         could = self._shares_work
         self._shares_work = False
         self.forget()
-        shared = could and self._pairs is not None and self._pairs.shared
+        shared = could and self._chunk is not None and self._chunk.is_table
         return shared or super().simplify()
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        self._records.clear()
         self._is_recording = True
         try:
             yield
@@ -201,17 +252,15 @@ class _Differences(Interception):
 
     def begin(self, signals: list[Tensor]) -> None:
         self._place = 0
+        self._outputs = self._of_pairs = None
         if self._is_recording:
-            # A forward that begins anew, in another memory format, is recorded anew.
+            # One that begins anew, in another memory format, is recorded anew.
             self._records.clear()
-        elif self._pairs is not None:
-            self._pairs.begin(signals)
 
     def forget(self) -> None:
         super().forget()
         self._producers.clear()
-        if self._pairs is not None:
-            self._pairs.forget()
+        self._outputs = self._of_pairs = None
 
     # --- operations
 
@@ -220,23 +269,15 @@ class _Differences(Interception):
             return self.again(operation)
         if self._is_recording:
             return self._recorded(operation)
-        record = self._next(operation)
-        given = self._differing(operation, record)
-        if self._pairs is not None:
-            self._pairs.follow(operation, given)
-        return given
+        return self._differing(operation, self._next(operation))
 
     def stands_for(self, copy: Tensor, original: Tensor) -> None:
         if id(original) in self._producers:
             # The copy is kept, so that no other tensor takes its `id`.
             self._producers[id(copy)] = replace(self._producers[id(original)], value=copy)
-        if self._pairs is not None:
-            self._pairs.stands_for(copy, original)
 
     def overwritten(self, target: Tensor) -> None:
         self._producers.pop(id(target), None)
-        if self._pairs is not None:
-            self._pairs.overwritten(target)
 
     def _is_said_in_others(self, operation: Operation) -> bool:
         kind = operation.kind
@@ -252,18 +293,19 @@ class _Differences(Interception):
         )
 
     def _recorded(self, operation: Operation) -> Any:
-        self._record(operation)
-        return operation()
-
-    def _record(self, operation: Operation) -> None:
         # Plain operations are linear: where the reference has been does not matter to them.
         needed = [] if operation.kind in _PLAIN else operation.signals
         signals = [signal.detach() for signal in needed]
         parts = (*signals, *operation.constants)
         versions = [part._version for part in parts]
+        given = operation()
+        shape = given.shape if isinstance(given, Tensor) else None
         self._records.append(
-            _Record(operation.name, signals, operation.constants, versions, _settings(operation))
+            _Record(
+                operation.name, signals, operation.constants, versions, _settings(operation), shape
+            )
         )
+        return given
 
     def _next(self, operation: Operation) -> _Record:
         """The same operation of the reference's forward."""
@@ -277,20 +319,13 @@ class _Differences(Interception):
         parts = (*record.signals, *record.constants)
         if [part._version for part in parts] != record.versions:
             raise self.refusal(operation, " of numbers that were written over since")
-        constants = zip(operation.constants, record.constants)
         is_same = all(
-            ours is theirs or _equal(ours, self._beside(operation, theirs, ours))
-            for ours, theirs in constants
+            ours is theirs or self._pairs.alike(ours, theirs)
+            for ours, theirs in zip(operation.constants, record.constants)
         )
         if not is_same or not self._said_alike(_settings(operation), record.settings):
             raise self.refusal(operation, " of a constant that is another one for the reference")
-        if operation.kind in _PLAIN:
-            return record
-        beside = [
-            self._beside(operation, theirs, ours)
-            for ours, theirs in zip(operation.signals, record.signals)
-        ]
-        return replace(record, signals=beside)
+        return record
 
     def _said_alike(self, ours: Any, theirs: Any) -> bool:
         """Whether operands that are no tensors are the same, but for the number of rows."""
@@ -301,92 +336,198 @@ class _Differences(Interception):
             return ours.keys() == theirs.keys() and all(
                 self._said_alike(value, theirs[name]) for name, value in ours.items()
             )
-        rows = None if self._pairs is None else self._pairs.rows
-        return bool(ours == theirs) or (ours, theirs) == rows
+        return bool(ours == theirs) or (ours, theirs) == self._pairs.rows
 
-    def _beside(self, operation: Operation, theirs: Tensor, ours: Tensor) -> Tensor:
-        """What belongs to distinct references, with a row for each of ours."""
-        if self._pairs is None:
-            return theirs
-        spread = self._pairs.beside(theirs, ours)
-        if spread is None:
-            raise self.refusal(operation, f" of another shape: {tuple(theirs.shape)}")
-        return spread
+    def _row_dimension(
+        self, operation: Operation, theirs: torch.Size | None, ours: torch.Size
+    ) -> int:
+        """Which dimension of what an operation works on, or gives, counts rows."""
+        dim = None if theirs is None else self._pairs.row_dimension(theirs, ours)
+        if dim is None:
+            described = "several" if theirs is None else tuple(theirs)
+            raise self.refusal(operation, f" of another shape: {described}")
+        return dim
 
     def _differing(self, operation: Operation, record: _Record) -> Any:
         kind = operation.kind
+        if operation.name == "batch_norm":
+            return self._normalised(operation)
         if kind in _PLAIN:
-            return self._merged(operation, self.plainly(operation))
+            return self.plainly(operation)
         if kind in _LINEAR:
             return self._linear(operation, record)
-        given = None
-        if kind is OperationKind.PRODUCT:
+        if kind is OperationKind.PRODUCT and len(operation.signals) == 2:
             self.seen[operation.name, "mean of the other factor"] += 1
-            given = multipliers.product(operation, record.signals)
-        elif kind is OperationKind.SOFTMAX:
+            return self._ruled(operation, record, multipliers.product)
+        if kind is OperationKind.SOFTMAX:
             self.seen[operation.name, "rescale"] += 1
-            given = multipliers.normalised(operation, operation.signals[0], record.signals[0])
-        elif kind is OperationKind.MAXIMUM:
-            given = self._maximum(operation, record)
-        elif len(record.signals) == 1:
-            given = self._activation(operation, record.signals[0])
-        if given is None:
-            raise self.refusal(operation)
-        return given
+            return self._ruled(operation, record, multipliers.normalised)
+        if kind is OperationKind.MAXIMUM:
+            return self._maximum(operation, record)
+        if len(record.signals) == 1:
+            return self._activation(operation, record)
+        raise self.refusal(operation)
+
+    # --- what is linear
 
     def _linear(self, operation: Operation, record: _Record) -> Any:
-        value = None if self._pairs is None else self._pairs.worked_out_once(operation)
-        if value is None:
+        linear = linear_map(operation)
+        pull = None if linear is None else self._transposed(operation, linear)
+        if linear is None or pull is None:
             value = self.plainly(operation)
         else:
-            self.seen[operation.name, "once for each input"] += 1
-        if self.rule == "rescale":
-            return value
-        linear = linear_map(operation)
-        if linear is not None and operation.kind is not None:
+            value = self._sent(operation, linear.x, pull)
+        if linear is not None:
             (x0,) = record.signals
-            self._producers[id(value)] = _Producer(linear, x0, operation.kind, value)
+            version = linear.x._version
+            self._producers[id(value)] = _Producer(operation, linear, x0, value, version)
         return value
 
-    def _merged(self, operation: Operation, value: Any) -> Any:
-        """Keeps a batch norm right behind a linear operation as one operation with it."""
-        producer = self._producers.get(id(operation.signals[0]))
-        if producer is None or operation.name != "batch_norm":
-            return value
+    def _normalised(self, operation: Operation) -> Any:
+        """A batch norm; right behind a linear operation it goes back as one operation with it."""
         normalised = batch_norm_map(operation)
-        can_be_merged = producer.linear.can_be_merged and producer.linear.channels == 1
-        if normalised is not None and can_be_merged:
-            linear = producer.linear.scaled(*normalised)
-            self._producers[id(value)] = replace(producer, linear=linear, value=value)
-        return value
-
-    def _maximum(self, operation: Operation, record: _Record) -> Any:
-        (signal,), (reference,) = operation.signals, record.signals
-        if "pool" in operation.name:
-            self.seen[operation.name, "winner"] += 1
-            return multipliers.pooled(operation, signal, reference)
-        if len(operation.operands) > 1:
-            return self._activation(operation, reference)
-        if operation.name in ("amax", "amin", "max", "min"):
-            self.seen[operation.name, "winner"] += 1
-            return multipliers.reduced(operation, signal, reference)
-        return None
-
-    def _activation(self, operation: Operation, reference: Tensor) -> Any:
+        if normalised is None:
+            return self.plainly(operation)
+        scale, shift = normalised
         (signal,) = operation.signals
         producer = self._producers.get(id(signal))
-        if producer is not None and self._reveals(producer):
+        if producer is not None and _can_be_merged(producer):
+            linear = producer.linear.scaled(scale, shift)
+            pull = self._transposed(producer.operation, linear)
+            if pull is None:
+                value = self.plainly(operation)
+            else:
+                value = self._sent(operation, linear.x, pull)
+            self._producers[id(value)] = replace(producer, linear=linear, value=value)
+            return value
+        each = scale.view(-1, *[1] * (signal.dim() - 2))
+        return self._sent(operation, signal, lambda cotangents: cotangents * each)
+
+    def _transposed(
+        self, operation: Operation, linear: LinearMap
+    ) -> Callable[[Tensor], Tensor] | None:
+        return transposed(operation, linear.weight, linear.x, self._pairs)
+
+    def _sent(
+        self, operation: Operation, carrier: Tensor, pull: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """What an operation gives, behind which signals go on to one carrier."""
+        with torch.no_grad():
+            value = self.plainly(operation)
+        return pulled_later([carrier], value, lambda cotangents: (pull(cotangents),))
+
+    # --- what is not
+
+    def _maximum(self, operation: Operation, record: _Record) -> Any:
+        if "pool" in operation.name:
+            self.seen[operation.name, "winner"] += 1
+            return self._ruled(operation, record, multipliers.pooled)
+        if len(operation.operands) > 1:
+            return self._activation(operation, record)
+        if operation.name in ("amax", "amin", "max", "min"):
+            self.seen[operation.name, "winner"] += 1
+            return self._ruled(operation, record, multipliers.reduced)
+        raise self.refusal(operation)
+
+    def _activation(self, operation: Operation, record: _Record) -> Any:
+        (signal,) = operation.signals
+        producer = self._producers.get(id(signal))
+        if producer is not None and self._reveals(producer) and producer.is_intact:
             self.seen[operation.name, "reveal_cancel"] += 1
-            return multipliers.revealed(operation, producer.linear, producer.x0, reference)
+            return self._revealed(operation, record, producer)
         self.seen[operation.name, "rescale"] += 1
-        return multipliers.elementwise(operation, signal, reference)
+        if operation.constants:
+            return self._ruled(operation, record, multipliers.elementwise)
+        return self._rescaled(operation, record)
 
     def _reveals(self, producer: _Producer) -> bool:
-        return self.rule == "reveal_cancel" or producer.kind is OperationKind.DENSE
+        if self.rule == "genomics":
+            return producer.operation.kind is OperationKind.DENSE
+        return self.rule == "reveal_cancel"
+
+    def _rescaled(self, operation: Operation, record: _Record) -> Tensor:
+        """An activation, whose multipliers are worked out on the way back, cell by cell."""
+        (signal,), (reference,) = operation.signals, record.signals
+        dim = self._row_dimension(operation, reference.shape, signal.shape)
+        beside = self._pairs.along(reference, dim)
+        with torch.no_grad():
+            value = operation()
+        x, y = Kept(signal), Kept(value)
+
+        def pull(cotangents: Tensor) -> tuple[Tensor]:
+            return (multipliers.handed_on(operation, x.numbers, y, beside, cotangents),)
+
+        return pulled_later([signal], value, pull)
+
+    def _revealed(self, operation: Operation, record: _Record, producer: _Producer) -> Any:
+        (signal,) = operation.signals
+        linear = producer.linear
+
+        def rule(on: Operation, operands: list[Tensor], references: list[Tensor]) -> Tensor:
+            x, x0, z0 = operands[0], *references
+            return multipliers.revealed(on, replace(linear, x=x), x0, z0)
+
+        beside = [producer.x0, *record.signals]
+        return self._by_pairs(operation, record, rule, [linear.x, signal], beside, carriers=1)
+
+    def _ruled(
+        self, operation: Operation, record: _Record, rule: Callable[[Operation, list[Tensor]], Any]
+    ) -> Any:
+        signals = operation.signals
+        return self._by_pairs(
+            operation, record, lambda on, operands, references: rule(on, references),
+            signals, record.signals, carriers=len(signals),
+        )  # fmt: skip
+
+    def _by_pairs(
+        self,
+        operation: Operation,
+        record: _Record,
+        rule: _MultiplierRule,
+        operands: list[Tensor],
+        references: list[Tensor],
+        *,
+        carriers: int,
+    ) -> Any:
+        """An operation whose rule is applied on the way back, to every cell of the table; signals go
+        on to the first operands.
+        """
+        pairs = self._pairs
+        dims = [
+            self._row_dimension(operation, reference.shape, operand.shape)
+            for operand, reference in zip(operands, references)
+        ]
+        if not pairs.is_table:
+            return rule(operation, operands, references)
+        with torch.no_grad():
+            value = operation()
+        own_shape = value.shape if isinstance(value, Tensor) else torch.Size()
+        dim = self._row_dimension(operation, record.shape, own_shape)
+        kept = [Kept(operand) for operand in operands]
+
+        def pull(cotangents: Tensor) -> list[Tensor]:
+            cells = [pairs.each_cell(one.numbers[None], along) for one, along in zip(kept, dims)]
+            leaves = [cell.detach().requires_grad_() for cell in cells]
+            beside = [
+                pairs.each_cell(pairs.along(reference, along), along, like=one.numbers)
+                for reference, along, one in zip(references, dims, kept)
+            ]
+            on = operation.on({id(operand): leaf for operand, leaf in zip(operands, leaves)})
+            with torch.enable_grad():
+                given = rule(on, leaves, beside)
+                slopes = torch.autograd.grad(
+                    given, leaves[:carriers], pairs.merged(cotangents, dim), allow_unused=True,
+                    materialize_grads=True,
+                )  # fmt: skip
+            return [pairs.parted(slope, along) for slope, along in zip(slopes, dims)]
+
+        return pulled_later(operands[:carriers], value, pull)
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and bool(torch.equal(one, other))
+def _can_be_merged(producer: _Producer) -> bool:
+    """Whether a scale for each channel can be taken into the weights."""
+    linear = producer.linear
+    return linear.can_be_merged and linear.channels == 1 and producer.is_intact
 
 
 def _settings(operation: Operation) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from assay.methods.rules.pairs import Kept
 from assay.models.networks.operations.kinds import HARD, MAXIMA, RECTIFIERS
 from assay.models.networks.operations.linear import LinearMap
 from assay.models.networks.operations.operation import Operation, slopes_of
@@ -27,39 +28,40 @@ its own error is their square.
 """
 
 
-def elementwise(operation: Operation, signal: Tensor, reference: Tensor) -> Tensor:
+def elementwise(operation: Operation, references: list[Tensor]) -> Tensor:
     """m = (f(z) - f(z0)) / (z - z0), the slope where they meet: the Rescale rule.
 
     (Shrikumar et al. 2017, section 3.5.1, equation 10)
     """
-    value = operation()
-    if operation.name in _PIECEWISE:
-        factor = _piecewise_quotient(operation, signal, value.detach(), reference)
-    else:
-        factor = quotient(operation, signal, signal.detach(), reference)
-    return scaled(signal, value, factor)
+    (signal,), (reference,) = operation.signals, references
+    return scaled(signal, operation(), quotient(operation, signal, signal.detach(), reference))
 
 
-def _piecewise_quotient(
-    operation: Operation, signal: Tensor, value: Tensor, reference: Tensor
+def handed_on(
+    operation: Operation, z: Tensor, value: Kept, reference: Tensor, cotangents: Tensor
 ) -> Tensor:
-    """The quotient of differences of a piecewise linear operation whose value is there."""
-    z = signal.detach()
-    # A reference that all rows share is asked once.
-    few = reference[:1] if reference.dim() and reference.stride(0) == 0 else reference
-    difference = z - few
+    """The same multipliers times the signals of a table (references, *shape of z), of an operation
+    without operands beside z; `reference` is set against (1, *shape of z).
+    """
+    (signal,) = operation.signals
+    if operation.name not in _PIECEWISE:
+        return quotient(operation, signal, z[None], reference) * cotangents
+    values = value.numbers if value.is_intact else operation.on({id(signal): z})()
+    difference = z[None] - reference
+    factor: Tensor = values[None] - operation.on({id(signal): reference})()
+    factor.div_(difference)
     # Not a number where both meet: there the slope takes its place.
-    factor: Tensor = (value - operation.on({id(signal): few})()).div_(difference)
-    meet = difference == 0
-    if bool(meet.any()):
-        factor = torch.where(meet, _slopes(operation, signal, value), factor)
-    return factor
+    if bool(factor.sum().isnan()):
+        slopes = _slopes(operation, z, values)[None]
+        factor = torch.where(difference == 0, slopes, factor)
+    return factor.mul_(cotangents)
 
 
-def _slopes(operation: Operation, signal: Tensor, value: Tensor) -> Tensor:
+def _slopes(operation: Operation, z: Tensor, value: Tensor) -> Tensor:
     if operation.name == "relu":
         return (value > 0).to(value.dtype)
-    return slopes_of(operation, signal)
+    (signal,) = operation.signals
+    return slopes_of(operation.on({id(signal): z}), z)
 
 
 def quotient(operation: Operation, operand: Tensor, z: Tensor, z0: Tensor) -> Tensor:
@@ -109,14 +111,12 @@ def _quotient(values: Callable[[Tensor], Tensor], z: Tensor, z0: Tensor, near: f
     return torch.where(meet, slope, factor)
 
 
-def product(operation: Operation, references: list[Tensor]) -> Tensor | None:
+def product(operation: Operation, references: list[Tensor]) -> Tensor:
     """Each factor's difference at the mean of the other: exact for what is linear in each of two.
 
     a b - a0 b0 = (a - a0) (b + b0) / 2 + (b - b0) (a + a0) / 2
     """
     signals = operation.signals
-    if len(signals) != 2:
-        return None
     value = operation()
     first, second = signals
     middles = [
@@ -128,12 +128,13 @@ def product(operation: Operation, references: list[Tensor]) -> Tensor | None:
     return pulled(carrier, value, lambda cotangent: cotangent)
 
 
-def normalised(operation: Operation, signal: Tensor, reference: Tensor) -> Any:
+def normalised(operation: Operation, references: list[Tensor]) -> Any:
     """Softmax, its logarithm, and the logarithm of the sum, taken apart: L = log sum exp x by the
     rules of exp, the sum and log, the logarithm of the softmax x - L, and its exponential.
 
     What is added to all x alike changes no share, however large it is.
     """
+    (signal,), (reference,) = operation.signals, references
     dim = operation.argument(1, "dim", -1)
     value = operation()
     x, x0 = signal.detach().to(torch.float64), reference.to(torch.float64)
@@ -171,11 +172,12 @@ def _mean_decay(x: Tensor, x0: Tensor) -> Tensor:
     return torch.where(meet, 1.0, decay)
 
 
-def pooled(operation: Operation, signal: Tensor, reference: Tensor) -> Any:
+def pooled(operation: Operation, references: list[Tensor]) -> Any:
     """The larger of two maxima decides: where y >= y0 the winner of the input gets the difference,
     elsewhere the winner of the reference does, so that |m| <= 1 and nothing is divided by less than
     what is shared out. Of several winners of the reference it is the one that is the input's, too.
     """
+    (signal,), (reference,) = operation.signals, references
     value, places = _winners(operation, signal, signal.detach())
     value0, places0 = _winners(operation, signal, reference)
     axes = _window_dims(operation)
@@ -215,8 +217,9 @@ def _winners(operation: Operation, signal: Tensor, at: Tensor) -> tuple[Tensor, 
     return values, places
 
 
-def reduced(operation: Operation, signal: Tensor, reference: Tensor) -> Any:
+def reduced(operation: Operation, references: list[Tensor]) -> Any:
     """The same for a maximum or minimum over dimensions, `amax` and `max(dim)`."""
+    (signal,), (reference,) = operation.signals, references
     dims = operation.argument(1, "dim", ())
     keepdim = operation.argument(2, "keepdim", False)
     dims = (dims,) if isinstance(dims, int) else tuple(dims)

@@ -1,13 +1,16 @@
-"""Pairs of inputs and references, B x R of them made of B + R rows.
+"""Pairs of inputs and references: a table of B x R of them whose forward has B + R rows.
 
-The references' forward is run for distinct ones and its numbers are handed to every pair. In the
-forward of the pairs, convolutions and dense layers are worked out for distinct inputs; only the way
-back, where every pair has a signal of its own, has B R rows. What is kept for a tensor is dropped
-when that tensor is written to, and a tensor of which nothing is kept is worked out pair by pair.
+What an operation gives for an input does not depend on the reference that it is compared with, so
+distinct inputs and distinct references go forward once each. Only the way back, where every pair has a
+signal of its own, has B R rows: signals come as (references, inputs, ...), one reference after the
+other for whatever is linear (`torch.func.vmap`), and multipliers are worked out on the way, from what
+is known of both sides. Where rows are not told apart from other dimensions, or inputs have references
+of their own, every pair goes forward beside its reference.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -15,9 +18,9 @@ import torch
 from torch import Tensor
 
 from assay.models.networks.operations.operation import Operation
-from assay.models.networks.operations.pulled import pulled
 
 _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
+_MOST_UNASKED = 1.5  # cells of a table for each pair that is asked about
 
 
 @final
@@ -35,15 +38,11 @@ class _Distinct:
         first = numbers.new_empty(len(different)).scatter_(0, places, numbers)
         return cls(first, places)
 
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Once:
-    """A tensor of pairs, its version, and the same for distinct inputs."""
-
-    tensor: Tensor
-    version: int
-    distinct: Tensor
+    @classmethod
+    def all_of(cls, keys: Tensor) -> _Distinct:
+        """Every row for itself."""
+        numbers = torch.arange(len(keys), device=keys.device)
+        return cls(numbers, numbers)
 
 
 @final
@@ -52,149 +51,115 @@ class Pairs:
 
     def __init__(self, references: Tensor, inputs: Tensor, steps: Tensor) -> None:
         self.references = references
-        self.inputs = inputs
-        self.steps = steps
-        self._references: _Distinct | None = None
-        self._inputs: _Distinct | None = None
-        self._once: dict[int, _Once] = {}
-        # What a linear operation has just given for distinct inputs.
-        self._worked_out: Tensor | None = None
-
-    @property
-    def shared(self) -> bool:
-        """Whether any work is shared."""
-        return self._references is not None or self._inputs is not None
+        self._numbers = (inputs, steps)
+        self.inputs = self.distinct = _Distinct.all_of(inputs)
+        self.is_table = False
 
     def share(self, may: bool) -> None:
-        """Looks for what is the same in several pairs, where it may be asked once."""
-        self._references = self._inputs = None
+        """Looks whether the pairs are a table, where rows may be asked once for several of them."""
+        inputs, steps = self._numbers
+        self.inputs = self.distinct = _Distinct.all_of(inputs)
+        self.is_table = False
         if not may:
             return
-        references = _Distinct.of(self.steps)
-        spread = self.references[references.first][references.places]
-        is_fewer = len(references.first) < len(self.references)
-        if is_fewer and torch.equal(spread, self.references):
-            self._references = references
-        inputs = _Distinct.of(self.inputs)
-        if 2 * len(inputs.first) <= len(self.inputs):
-            self._inputs = inputs
+        few, distinct = _Distinct.of(inputs), _Distinct.of(steps)
+        cells = len(few.first) * len(distinct.first)
+        spread = self.references[distinct.first][distinct.places]
+        if cells > _MOST_UNASKED * len(inputs) or not torch.equal(spread, self.references):
+            return
+        first = distinct.first
+        if len(first) == len(few.first) > 1:
+            # One more: a dimension of rows is known by its size.
+            first = torch.cat([first, first[:1]])
+        self.inputs, self.distinct = few, _Distinct(first, distinct.places)
+        self.is_table = True
 
     @property
-    def rows(self) -> tuple[int, int]:
-        """How many pairs there are, and how many references are asked."""
-        return len(self.inputs), len(self.distinct_references)
-
-    # --- references
+    def one_by_one(self) -> Pairs:
+        """The same pairs, every input beside its reference."""
+        return Pairs(self.references, *self._numbers)
 
     @property
     def distinct_references(self) -> Tensor:
-        """The references that are asked."""
-        if self._references is None:
-            return self.references
-        return self.references[self._references.first]
+        """The references that go forward."""
+        return self.references[self.distinct.first] if self.is_table else self.references
 
-    def spread_references(self, answers: Tensor) -> Tensor:
-        """Answers for distinct references, one for each pair."""
-        if self._references is None:
-            return answers
-        return answers.index_select(0, self._references.places)
+    @property
+    def depth(self) -> int:
+        """How many references each row that went forward is compared with."""
+        return len(self.distinct.first) if self.is_table else 1
 
-    def beside(self, theirs: Tensor, ours: Tensor) -> Tensor | None:
-        """Numbers of the references' forward for each pair; None where rows are not told apart."""
-        known = self._references
-        if known is None or theirs.shape == ours.shape or theirs.dim() != ours.dim():
-            return theirs
-        sizes = zip(theirs.shape, ours.shape)
-        differing = [dim for dim, (few, many) in enumerate(sizes) if few != many]
-        rows = (len(known.first), len(known.places))
-        if len(differing) != 1 or (theirs.shape[differing[0]], ours.shape[differing[0]]) != rows:
-            return None
-        if len(known.first) == 1:
-            return theirs.expand(ours.shape)
-        return theirs.index_select(differing[0], known.places)
+    @property
+    def rows(self) -> tuple[int, int]:
+        """How many rows of inputs and of references go forward."""
+        return len(self.inputs.first), len(self.distinct.first)
 
-    # --- inputs
+    # --- cells of the table
 
-    def begin(self, signals: list[Tensor]) -> None:
-        """A forward of pairs begins with these tensors."""
-        self.forget()
-        if self._inputs is None:
-            return
-        for signal in signals:
-            self._keep(signal, signal.detach()[self._inputs.first])
+    def cells(self, of_pairs: Tensor) -> Tensor:
+        """Numbers of the pairs (r, ...) in their places of the table, 0 in others."""
+        table = of_pairs.new_zeros(self.depth, self.rows[0], *of_pairs.shape[1:])
+        table[self._depths, self.inputs.places] = of_pairs
+        return table
 
-    def forget(self) -> None:
-        """Lets go of a forward."""
-        self._once.clear()
-        self._worked_out = None
+    def of_cells(self, table: Tensor) -> Tensor:
+        """The pairs' own numbers out of a table (references, inputs, ...)."""
+        return table[self._depths, self.inputs.places]
 
-    def overwritten(self, target: Tensor) -> None:
-        """Hears that a tensor holds other numbers now."""
-        self._once.pop(id(target), None)
+    @property
+    def _depths(self) -> Tensor:
+        return self.distinct.places if self.is_table else torch.zeros_like(self.inputs.places)
 
-    def stands_for(self, copy: Tensor, original: Tensor) -> None:
-        """Hears that a tensor holds the numbers of another."""
-        distinct = self._known(original)
-        if distinct is not None:
-            self._keep(copy, distinct)
+    # --- references
 
-    def worked_out_once(self, operation: Operation) -> Tensor | None:
-        """A convolution or dense layer for distinct inputs, with the slope of every pair."""
-        (signal,) = operation.signals
-        distinct = self._known(signal)
-        if distinct is None or self._inputs is None or signal is not operation.argument(0, "input"):
-            return None
-        pull = _transposed(operation, signal)
-        if pull is None:
-            return None
-        with torch.no_grad():
-            value = operation.on({id(signal): distinct})()
-        self._worked_out = value
-        spread = value.index_select(0, self._inputs.places)
-        return pulled(signal, spread, pull)
+    def row_dimension(self, theirs: torch.Size, ours: torch.Size) -> int | None:
+        """Which dimension of shapes counts rows; None where that cannot be told."""
+        if not self.is_table or self.rows == (1, 1):
+            return 0 if theirs == ours else None
+        sizes = list(zip(ours, theirs))
+        differing = [dim for dim, (of_ours, of_theirs) in enumerate(sizes) if of_ours != of_theirs]
+        told = len(theirs) == len(ours) and len(differing) == 1
+        return differing[0] if told and sizes[differing[0]] == self.rows else None
 
-    def follow(self, operation: Operation, given: Any) -> None:
-        """Keeps what an operation gives for distinct inputs, where it is one for each of them."""
-        distinct, self._worked_out = self._worked_out, None
-        if self._inputs is None or not isinstance(given, Tensor) or not self._once:
-            return
-        if distinct is None:
-            distinct = self._for_distinct(operation)
-        few, many = len(self._inputs.first), len(self._inputs.places)
-        if not isinstance(distinct, Tensor) or given.shape[:1] != (many,):
-            return
-        if distinct.shape == (few, *given.shape[1:]):
-            self._keep(given, distinct)
+    def along(self, theirs: Tensor, dim: int) -> Tensor:
+        """Numbers of the references' forward, to be set against (1, *shape of ours)."""
+        if not self.is_table:
+            return theirs.unsqueeze(0)
+        return theirs.movedim(dim, 0).unsqueeze(dim + 1)
 
-    def _for_distinct(self, operation: Operation) -> Any:
-        """What an operation gives for distinct inputs; None where it does not."""
-        known = {id(signal): self._known(signal) for signal in operation.signals}
-        held = {key: distinct for key, distinct in known.items() if distinct is not None}
-        if len(held) < len(known):
-            return None
-        try:
-            with torch.no_grad():
-                return operation.on(held)()
-        except (RuntimeError, IndexError):
-            # It counts on the number of rows.
-            return None
+    def each_cell(self, table: Tensor, dim: int, like: Tensor | None = None) -> Tensor:
+        """Numbers that several cells have in common, as rows along a dimension, one for each cell."""
+        shape = table.shape[1:] if like is None else like.shape
+        return self.merged(table.expand(self.depth, *shape), dim)
 
-    def _known(self, tensor: Tensor) -> Tensor | None:
-        once = self._once.get(id(tensor))
-        if once is None or once.version != tensor._version:
-            return None
-        return once.distinct
+    def merged(self, table: Tensor, dim: int) -> Tensor:
+        """A table (references, *shape) as rows along one dimension, one for each cell."""
+        return table.movedim(0, dim).flatten(dim, dim + 1)
 
-    def _keep(self, tensor: Tensor, distinct: Tensor) -> None:
-        self._once[id(tensor)] = _Once(tensor, tensor._version, distinct)
+    def parted(self, cells: Tensor, dim: int) -> Tensor:
+        """The inverse of `merged`."""
+        return cells.unflatten(dim, (self.depth, -1)).movedim(dim, 0)
+
+    def alike(self, ours: Tensor, theirs: Tensor) -> bool:
+        """Whether constants are the same in both forwards, whatever the number of rows."""
+        if ours.shape == theirs.shape:
+            return bool(torch.equal(ours, theirs))
+        dim = self.row_dimension(theirs.shape, ours.shape)
+        if dim is None or not self.is_table:
+            return False
+        row = ours.narrow(dim, 0, 1)
+        return bool((ours == row).all()) and bool((theirs == row).all())
 
 
-def _transposed(operation: Operation, signal: Tensor) -> Any:
-    """The way back through a linear operation, from its output's signal to its input's."""
-    weight = operation.argument(1, "weight")
+def transposed(
+    operation: Operation, weight: Tensor, x: Tensor, pairs: Pairs
+) -> Callable[[Tensor], Tensor] | None:
+    """The way back through a convolution or dense layer, from the signals of a table at its output
+    to those at its input; None for the others.
+    """
     if operation.name == "linear":
-        return lambda cotangent: cotangent @ weight
-    if operation.name not in _CONVOLUTIONS:
+        return lambda cotangents: cotangents @ weight
+    if operation.name not in _CONVOLUTIONS or x.dim() != weight.dim():
         return None
     count = weight.dim() - 2
     stride, padding, dilation = (
@@ -204,16 +169,27 @@ def _transposed(operation: Operation, signal: Tensor) -> Any:
     groups = operation.argument(6, "groups", 1)
     if padding is None:
         return None
-    x = signal.detach()
+    inputs = _unwritten_rows(x, pairs.depth)
 
-    def pull(cotangent: Tensor) -> Tensor:
+    def pull(cotangents: Tensor) -> Tensor:
         slopes: Tensor = torch.ops.aten.convolution_backward(
-            cotangent, x, weight, None, stride, padding, dilation, False, [0] * count, groups,
-            [True, False, False],
+            pairs.merged(cotangents, 0), inputs, weight, None, stride, padding, dilation, False,
+            [0] * count, groups, [True, False, False],
         )[0]  # fmt: skip
-        return slopes
+        return pairs.parted(slopes, 0)
 
     return pull
+
+
+def _unwritten_rows(x: Tensor, times: int) -> Tensor:
+    """Rows like those of x, so many times as many: only their shape and order are asked for."""
+    if times == 1:
+        return x.detach()
+    images = x.dim() == 4 and not x.is_contiguous()
+    order = torch.channels_last if images else torch.contiguous_format
+    return torch.empty(
+        (times * len(x), *x.shape[1:]), dtype=x.dtype, device=x.device, memory_format=order
+    )
 
 
 def _sizes(value: Any, count: int) -> list[int] | None:
@@ -223,3 +199,69 @@ def _sizes(value: Any, count: int) -> list[int] | None:
     if isinstance(value, int):
         return [value] * count
     return [int(number) for number in value] * (count if len(value) == 1 else 1)
+
+
+# --- slopes that are worked out on the way back
+
+TablePull = Callable[[Tensor], Sequence[Tensor]]
+"""Signals (references, *shape) at a value to those at each of its carriers."""
+
+
+@final
+class _OfTable(torch.autograd.Function):
+    """What a pull makes of signals, one for each reference where there are several."""
+
+    @staticmethod
+    def forward(cotangent: Tensor, pull: TablePull) -> tuple[Tensor, ...]:
+        slopes = pull(cotangent.unsqueeze(0))
+        if any(len(slope) > 1 for slope in slopes):
+            raise RuntimeError("a signal that is the same for all references has no one slope")
+        return tuple(slope.squeeze(0) for slope in slopes)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nobody asks for slopes of slopes."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, cotangent: Tensor, pull: TablePull) -> Any:
+        slopes = tuple(pull(cotangent.movedim(in_dims[0], 0)))
+        return slopes, (0,) * len(slopes)
+
+
+@final
+class _PulledLater(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: list[Tensor], pull: TablePull, *carriers: Tensor) -> Any:
+        ctx.pull = pull
+        return value[0]
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> Any:
+        return None, None, *_OfTable.apply(cotangents[0], ctx.pull)
+
+
+def pulled_later(carriers: Sequence[Tensor], value: Tensor, pull: TablePull) -> Tensor:
+    """`value`, behind which signals of a table go on to the `carriers` as `pull` says."""
+    # In a list the value is no operand: what comes out may be written to, as any other tensor.
+    given: Tensor = _PulledLater.apply([value.detach()], pull, *carriers)  # type: ignore[no-untyped-call]
+    return given
+
+
+class Kept:
+    """A tensor that is needed on the way back, which must not have been written over until then."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor.detach()
+        self._version = tensor._version
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether nobody has written over it."""
+        return self._tensor._version == self._version
+
+    @property
+    def numbers(self) -> Tensor:
+        """The numbers that it held."""
+        if not self.is_intact:
+            raise RuntimeError("a tensor that a multiplier needs was modified by an inplace operation")
+        return self._tensor

@@ -73,7 +73,7 @@ def known_credit(question: Question, metric: str) -> Tensor:
         )
     shape = (question.n, question.partition.count)
     try:
-        known = torch.as_tensor(np.asarray(truth) if not isinstance(truth, Tensor) else truth)
+        known = torch.as_tensor(np.array(truth) if not isinstance(truth, Tensor) else truth)
         known = known.to(question.x.device, torch.float64).reshape(shape)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(
@@ -116,6 +116,7 @@ class RankCorrelation(AgreementMetric):
 
     reference: Method | None = None
     by: Literal["value", "magnitude"] = "value"
+    ideal: ClassVar[float | None] = 1.0
     units: ClassVar[str] = "rank correlation"
     why: ClassVar[str] = "one of the two is the same for all features"
 
@@ -156,6 +157,7 @@ class TopKOverlap(AgreementMetric):
     reference: Method | None = None
     k: int | float = 0.1
     by: Literal["value", "magnitude"] = "value"
+    ideal: ClassVar[float | None] = 1.0
     units: ClassVar[str] = RATE
 
     def __post_init__(self) -> None:
@@ -205,10 +207,11 @@ class SignAgreement(AgreementMetric):
     """
 
     reference: Method | None = None
+    ideal: ClassVar[float | None] = 1.0
     units: ClassVar[str] = RATE
     why: ClassVar[str] = "what it is compared with has no sign anywhere"
 
     def _compare(self, credit: Tensor, known: Tensor, own: Tensor) -> Tensor:
         counted = own & (known != 0)
         agree = ((credit.sign() == known.sign()) & counted).sum(1)
-        return torch.where(counted.any(1), agree / counted.sum(1), torch.nan)
+        return torch.where(counted.any(1), agree / counted.sum(1).to(torch.float64), torch.nan)

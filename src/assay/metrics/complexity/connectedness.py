@@ -98,8 +98,10 @@ class Connectedness(Metric):
         shape = question.partition.shape
         # Draws are the same for all attributions.
         breakers = [tie_breaker(streams, 2 * draw, features) for draw in range(self.draws)]
+        # A random mask is the first of a constant map, whose ties are broken by chance.
+        flat = torch.zeros_like(breakers[0])
         at_random = torch.stack(
-            [self._measures(_first(draw, existing, size, draw), shape)[0] for draw in breakers], 1
+            [self._measures(_first(flat, existing, size, way), shape)[0] for way in breakers], 1
         )
         expected = at_random.mean(1)
         # Of a ratio to a mean: the relative error of the mean.

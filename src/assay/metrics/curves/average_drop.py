@@ -33,14 +33,13 @@ class MaskedInput(Metric):
     """
 
     mask: Literal["soft", "positive"]
-    outputs: Literal["probabilities", "scores"]
     removal: Removal | None
     cost: ClassVar[str] = "1 evaluation for each attribution"
 
     def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
         if self.removal is not None:
             question.part(0, 1).under(self.removal)
-        if self.outputs == "probabilities":
+        if self._of_probabilities:
             check_probability(question.prediction, repr(self))
 
     def notes(self, question: Question) -> dict[str, str]:
@@ -56,12 +55,17 @@ class MaskedInput(Metric):
         for attribution in attributions:
             mask = self._mask(attribution.values.to(torch.float64), existing)
             masked = _masked(asked, mask)
-            if self.outputs == "probabilities":
+            if self._of_probabilities:
                 check_probability(masked, repr(self))
             kept = (mask.to(torch.float64) * existing).sum(1) / existing.sum(1)
             details = {"kept": kept, "whole": whole, "masked": masked}
             readings.append(Reading(self._compare(whole, masked), None, details))
         return readings
+
+    @property
+    def _of_probabilities(self) -> bool:
+        """Whether the target has to be a probability."""
+        return True
 
     @abstractmethod
     def _compare(self, whole: Tensor, masked: Tensor) -> Tensor:
@@ -142,6 +146,10 @@ class AverageDrop(MaskedInput):
     units: ClassVar[str] = "%"
     why: ClassVar[str] = "the target is not positive, and has no percentage"
 
+    @property
+    def _of_probabilities(self) -> bool:
+        return self.outputs == "probabilities"
+
     def _compare(self, whole: Tensor, masked: Tensor) -> Tensor:
         drop = 100 * (whole - masked).clamp_min(0) / whole
         return torch.where(whole > 0, drop, torch.nan)
@@ -179,6 +187,10 @@ class AverageIncrease(MaskedInput):
     direction: ClassVar[Direction] = "higher"
     units: ClassVar[str] = RATE
 
+    @property
+    def _of_probabilities(self) -> bool:
+        return self.outputs == "probabilities"
+
     def _compare(self, whole: Tensor, masked: Tensor) -> Tensor:
         return (masked > whole).to(torch.float64)
 
@@ -209,7 +221,6 @@ class AverageGain(MaskedInput):
     """
 
     mask: Literal["soft", "positive"] = "soft"
-    outputs: ClassVar[Literal["probabilities"]] = "probabilities"
     removal: Removal | None = None
     direction: ClassVar[Direction] = "higher"
     units: ClassVar[str] = "%"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -150,11 +150,11 @@ def least_first(order: Order) -> Order:
     return Order(-order.credit, order.eligible)
 
 
-def reading(curves: Curves, each: Tensor, **details: Tensor) -> Reading:
+def reading(curves: Curves, each: Tensor, details: Mapping[str, Tensor] | None = None) -> Reading:
     """A reading of what was read off each way to break ties (n, ways), with its curve."""
     mean, error = curves.average(each)
     drawn = {"curve": curves.mean, "share": curves.shares, "ties": curves.ties}
-    return Reading(mean, error, {**drawn, **details})
+    return Reading(mean, error, {**drawn, **(details or {})})
 
 
 def areas(curves: Curves) -> Tensor:

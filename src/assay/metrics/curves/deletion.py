@@ -188,13 +188,12 @@ class SymmetricRelevanceGain(MaskingCurve):
         readings = []
         for most, least in zip(curves[: len(orders)], curves[len(orders) :]):
             removed_first, removed_last = areas(most), areas(least)
-            gain = reading(
-                most,
-                removed_last - removed_first,
-                most=removed_first.mean(1),
-                least=removed_last.mean(1),
-                **{"least curve": least.mean},
-            )
+            details = {
+                "most": removed_first.mean(1),
+                "least": removed_last.mean(1),
+                "least curve": least.mean,
+            }
+            gain = reading(most, removed_last - removed_first, details)
             readings.append(gain)
         return readings
 
@@ -242,5 +241,7 @@ class AOPC(MaskingCurve):
             new = torch.ones_like(curve.counts, dtype=torch.bool)
             new[:, 1:] = curve.counts[:, 1:] > curve.counts[:, :-1]
             loss = (clean - curve.values) * new.unsqueeze(1)
-            readings.append(reading(curve, loss.sum(2) / new.sum(1, keepdim=True)))
+            readings.append(
+                reading(curve, loss.sum(2) / new.sum(1, keepdim=True).to(torch.float64))
+            )
         return readings

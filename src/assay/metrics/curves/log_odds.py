@@ -86,7 +86,7 @@ class LogOddsChange(Metric):
             erased = self._erased(attribution.values.to(torch.float64), existing, lengths)
             after = _without(asked, erased)
             details = {
-                "erased": erased.sum(1) / lengths,
+                "erased": erased.sum(1) / lengths.to(torch.float64),
                 "before": before,
                 "after": after,
                 "flipped": ((before > 0) & (after < 0)).to(torch.float64),
@@ -99,10 +99,10 @@ class LogOddsChange(Metric):
         credit = credit.masked_fill(~existing, -torch.inf)
         ranked = credit.sort(dim=1, descending=True).values
         most = (self.share * lengths.to(torch.float64)).round().to(torch.int64)
+        # Where all may be erased, there is no largest but them.
+        unbounded = (most >= lengths).unsqueeze(1)
         most = most.clamp_max(ranked.shape[1] - 1)
-        threshold = ranked.gather(1, most.unsqueeze(1))
-        # With all of them erased there is no largest one left.
-        threshold = torch.where(most.unsqueeze(1) >= lengths.unsqueeze(1), -torch.inf, threshold)
+        threshold = torch.where(unbounded, 0.0, ranked.gather(1, most.unsqueeze(1)))
         return existing & (credit > threshold.clamp_min(0))
 
 

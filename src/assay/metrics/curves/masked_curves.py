@@ -45,7 +45,9 @@ class Curves:
     @property
     def shares(self) -> Tensor:
         """How much of the order has been taken: (n, m), from 0 to 1."""
-        return self.counts / self.lengths.clamp_min(1).unsqueeze(1)
+        # Whole numbers are divided in single precision, unless they are told.
+        lengths = self.lengths.clamp_min(1).to(torch.float64)
+        return self.counts / lengths.unsqueeze(1)
 
     @property
     def mean(self) -> Tensor:

@@ -48,7 +48,7 @@ class _Positive(MaskingCurve):
 
 
 def _with_relative(made: Reading, relative: Tensor, question: Question, curves: Curves) -> Reading:
-    existing = question.existing_features().sum(1)
+    existing = question.existing_features().sum(1).to(torch.float64)
     details = {
         **made.details,
         "relative curve": relative.mean(1),
@@ -147,6 +147,8 @@ class SufficiencyOrdering(_Positive):
 
 class _Proportional(_Positive):
     """The area between two curves over the share of positive credit: largest and smallest first."""
+
+    ideal: ClassVar[float | None] = 0.0
 
     def _between(
         self, question: Question, credits: Sequence[Tensor], seed: int, *, insert: bool

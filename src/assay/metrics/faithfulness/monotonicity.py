@@ -73,7 +73,8 @@ class Monotonicity(MaskingCurve):
         own = curves.counts.diff(dim=1) > 0
         number = torch.arange(gains.shape[2], device=gains.device).expand_as(own)
         ways = [spearman(number, gains[:, way], own) for way in range(gains.shape[1])]
-        rising = ((gains >= 0) & own.unsqueeze(1)).sum(2) / own.sum(1, keepdim=True).clamp_min(1)
-        made = reading(curves, torch.stack(ways, dim=1), rising=rising.mean(1))
+        steps = own.sum(1, keepdim=True).clamp_min(1).to(torch.float64)
+        rising = ((gains >= 0) & own.unsqueeze(1)).sum(2) / steps
+        made = reading(curves, torch.stack(ways, dim=1), {"rising": rising.mean(1)})
         error = curves.error(torch.stack(ways, dim=1)).nan_to_num(0.0)
         return Reading(made.values, error, made.details)

@@ -36,7 +36,7 @@ class LocatedMetric(Metric):
     ) -> list[Reading]:
         own = question.existing_features()
         truth = true_masks(question, type(self).__name__) & own
-        area = truth.sum(1) / own.sum(1)
+        area = truth.sum(1) / own.sum(1).to(torch.float64)
         readings = []
         for attribution in attributions:
             credit = attribution.values.to(torch.float64)

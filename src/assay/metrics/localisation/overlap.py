@@ -45,6 +45,7 @@ class MassAccuracy(LocatedMetric):
     """
 
     by: Literal["value", "magnitude"] = "value"
+    ideal: ClassVar[float | None] = 1.0
     units: ClassVar[str] = RATE
 
     def _locate(self, question: Question, credit: Tensor, truth: Tensor, own: Tensor) -> Reading:
@@ -81,6 +82,7 @@ class RankAccuracy(LocatedMetric):
     """
 
     by: Literal["value", "magnitude"] = "value"
+    ideal: ClassVar[float | None] = 1.0
     units: ClassVar[str] = RATE
 
     def _locate(self, question: Question, credit: Tensor, truth: Tensor, own: Tensor) -> Reading:
@@ -217,6 +219,7 @@ class RocArea(LocatedMetric):
     """
 
     by: Literal["value", "magnitude"] = "value"
+    ideal: ClassVar[float | None] = 1.0
     units: ClassVar[str] = RATE
 
     def _locate(self, question: Question, credit: Tensor, truth: Tensor, own: Tensor) -> Reading:

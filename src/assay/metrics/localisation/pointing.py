@@ -47,6 +47,7 @@ class PointingGame(LocatedMetric):
 
     tolerance: float = 0.0
     by: Literal["value", "magnitude"] = "value"
+    ideal: ClassVar[float | None] = 1.0
     units: ClassVar[str] = RATE
 
     def __post_init__(self) -> None:

@@ -65,12 +65,20 @@ def true_masks(question: Question, metric: str) -> Tensor:
 
 def _as_numbers(truth: Any) -> Tensor | None:
     """The truth as one tensor, None where its entries are of several shapes."""
-    if isinstance(truth, Tensor):
-        return truth
+    if isinstance(truth, list | tuple) and truth and isinstance(truth[0], Tensor):
+        same = {entry.shape for entry in truth if isinstance(entry, Tensor)}
+        return torch.stack(list(truth)) if len(same) == 1 else None
     try:
-        return torch.as_tensor(np.asarray(truth))
+        return _tensor(truth)
     except (ValueError, TypeError, RuntimeError):
         return None
+
+
+def _tensor(numbers: Any) -> Tensor:
+    if isinstance(numbers, Tensor):
+        return numbers
+    # A copy: a frame hands out what may not be written on.
+    return torch.as_tensor(np.array(numbers))
 
 
 def _as_mask(question: Question, truth: Tensor) -> Tensor | None:
@@ -113,7 +121,7 @@ def _as_boxes(truth: Any) -> list[Tensor] | None:
     boxes = []
     for entry in truth:
         try:
-            corners = torch.as_tensor(np.asarray(entry), dtype=torch.float64)
+            corners = _tensor(entry).to("cpu", torch.float64)
         except (ValueError, TypeError, RuntimeError):
             return None
         if corners.numel() == 0:

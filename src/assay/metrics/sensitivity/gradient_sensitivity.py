@@ -9,6 +9,7 @@ a slope is, the power method needs a few of its products alone (von Mises and Po
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
@@ -68,6 +69,7 @@ class GradientSensitivity(Metric):
     iterations: int = 50
     direction: ClassVar[Direction] = "lower"
     units: ClassVar[str] = "credit per input"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "2 explanations for each element, or 4 iterations"
     asks_again: ClassVar[bool] = True
 

@@ -43,6 +43,7 @@ class Answers:
 
     def __call__(self, margin: Floats) -> Floats:
         """(rows, columns) the outputs for margins (rows, outputs)."""
+        # A classifier of two classes has one margin and two probabilities.
         outputs = self._linked(self.factor * margin) + self.shift
         if self.both:
             outputs = np.hstack([1 - outputs, outputs])
@@ -63,6 +64,7 @@ def _sigmoid(margin: Floats) -> Floats:
 
 
 def _softmax(margin: Floats) -> Floats:
+    # The largest is 0 before the exponential: nothing overflows.
     shifted = np.exp(margin - margin.max(axis=1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 

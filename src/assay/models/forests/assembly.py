@@ -42,6 +42,7 @@ def packed(codes: Iterable[int]) -> Words:
     """A set of codes as bits: code c is bit c % 64 of word c // 64."""
     listed = np.unique(np.asarray(list(codes), dtype=np.int64))
     words = np.zeros(int(listed.max(initial=0)) // _WORD + 1, np.uint64)
+    # Several codes may fall into one word.
     bits = np.uint64(1) << (listed % _WORD).astype(np.uint64)
     np.bitwise_or.at(words, listed // _WORD, bits)
     return words
@@ -75,26 +76,17 @@ def planted(
     """The forest of some trees, whose leaves all have as many numbers."""
     width = trees[0].value.shape[1] if trees else 1
     counts = np.array([len(tree.feature) for tree in trees], dtype=np.int64)
+    # The number of a tree's first node, and at the end that of all nodes.
     roots = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     starts, lengths, bits = _sets(trees, roots)
-    shifted = [
-        np.where(tree.feature >= 0, children + root, LEAF)
-        for side in ("left", "right")
-        for tree, root in zip(trees, roots)
-        for children in (getattr(tree, side),)
-    ]
-    zero_missing = [
-        np.zeros(len(tree.feature), bool) if tree.zero_missing is None else tree.zero_missing
-        for tree in trees
-    ]
     return Forest(
         roots=roots[:-1],
         feature=_joined([tree.feature for tree in trees], np.int64),
         threshold=_joined([tree.threshold for tree in trees], np.float64),
-        left=_joined(shifted[: len(trees)], np.int64),
-        right=_joined(shifted[len(trees) :], np.int64),
+        left=_joined(_shifted(trees, roots, "left"), np.int64),
+        right=_joined(_shifted(trees, roots, "right"), np.int64),
         default_left=_joined([tree.default_left for tree in trees], np.bool_),
-        zero_missing=_joined(zero_missing, np.bool_),
+        zero_missing=_joined([_zero_missing(tree) for tree in trees], np.bool_),
         category_start=starts,
         category_words=lengths,
         category_bits=bits,
@@ -110,6 +102,18 @@ def planted(
         library=library,
         names=None if names is None else tuple(map(str, names)),
     )
+
+
+def _shifted(trees: Sequence[Tree], roots: Integers, side: str) -> list[Integers]:
+    """The children on one side, by their numbers among the nodes of all trees."""
+    return [
+        np.where(tree.feature >= 0, getattr(tree, side) + root, LEAF)
+        for tree, root in zip(trees, roots)
+    ]
+
+
+def _zero_missing(tree: Tree) -> Booleans:
+    return np.zeros(len(tree.feature), bool) if tree.zero_missing is None else tree.zero_missing
 
 
 def _sets(trees: Sequence[Tree], roots: Integers) -> tuple[Integers, Integers, Words]:

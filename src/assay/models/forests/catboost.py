@@ -120,6 +120,7 @@ class _Codes:
             cat_features=self.categorical,
             feature_names=list(self.model.feature_names_),
         )
+        # The library writes to files alone.
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.json"
             self.model.save_model(str(file), format="json", pool=pool)
@@ -261,6 +262,7 @@ class _Splits:
             column = int(known["flat_feature_index"])
             listed = self.listed[column]
             equal = listed[int(split["value"]) & _HASH]
+            # In the set are the codes that go left: all but one, and the one of unknown texts.
             others = [code for code in range(len(listed) + 1) if code != equal]
             return _Question(column, 0.0, True, packed(others))
         raise AbilityError(
@@ -284,6 +286,7 @@ def _symmetric(tree: Json, splits: _Splits, outputs: int, scale: float) -> Tree:
     questions = [splits.question(split) for split in reversed(tree.get("splits") or ())]
     depth = len(questions)
     inner = 2**depth - 1
+    # All nodes of a level ask what the level asks.
     level = np.repeat(np.arange(depth), 2 ** np.arange(depth))
     leaves = np.asarray(tree["leaf_values"], dtype=np.float64).reshape(2**depth, outputs)
     weights = np.asarray(tree.get("leaf_weights", np.ones(2**depth)), dtype=np.float64)
@@ -300,6 +303,7 @@ def _symmetric(tree: Json, splits: _Splits, outputs: int, scale: float) -> Tree:
 
 def _summed(weights: Floats, inner: int) -> Floats:
     """Weights of all nodes of a full tree, from those of its leaves."""
+    # From the last inner node up: both children are known then.
     cover = np.concatenate([np.zeros(inner), weights])
     for node in reversed(range(inner)):
         cover[node] = cover[2 * node + 1] + cover[2 * node + 2]
@@ -330,18 +334,27 @@ def _nested(tree: Json, splits: _Splits, outputs: int, scale: float) -> Tree:
     leaves = [node for node in _nodes(tree) if "split" not in node]
     place = {id(node): number for number, node in enumerate([*inner, *leaves])}
     values = [np.broadcast_to(np.atleast_1d(node["value"]), outputs) for node in leaves]
+    return _tree(
+        [splits.question(node["split"]) for node in inner],
+        _sides(inner, place, "left", len(leaves)),
+        _sides(inner, place, "right", len(leaves)),
+        scale * np.asarray(values, dtype=np.float64).reshape(len(leaves), outputs),
+        _covers(inner, leaves),
+    )
+
+
+def _sides(inner: Sequence[Json], place: Mapping[int, int], side: str, leaves: int) -> list[int]:
+    """The children on one side, and none for leaves."""
+    return [place[id(node[side])] for node in inner] + [LEAF] * leaves
+
+
+def _covers(inner: Sequence[Json], leaves: Sequence[Json]) -> Floats:
+    """Weights of all nodes, from those of the leaves."""
     weights = {id(node): float(node.get("weight", 1.0)) for node in leaves}
     # Children come after their parents.
     for node in reversed(inner):
         weights[id(node)] = weights[id(node["left"])] + weights[id(node["right"])]
-    ends = [LEAF] * len(leaves)
-    return _tree(
-        [splits.question(node["split"]) for node in inner],
-        [place[id(node["left"])] for node in inner] + ends,
-        [place[id(node["right"])] for node in inner] + ends,
-        scale * np.asarray(values, dtype=np.float64).reshape(len(leaves), outputs),
-        np.array([weights[id(node)] for node in (*inner, *leaves)]),
-    )
+    return np.array([weights[id(node)] for node in (*inner, *leaves)])
 
 
 def _nodes(tree: Json) -> Iterator[Json]:

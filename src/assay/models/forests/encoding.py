@@ -53,12 +53,14 @@ def category_codes(column: Any, levels: Sequence[Any] | None, who: str, *, refus
         who: the predictor's name.
         refused: whether levels that are not listed are refused; missing otherwise.
     """
+    # Those of the frame at hand, whose categories may stand in another order than the model's.
     codes = np.asarray(column.cat.codes, dtype=np.int64)
     if levels is not None:
         places = {level: code for code, level in enumerate(levels)}
         listed = [places.get(level, UNKNOWN) for level in column.cat.categories]
         if refused:
             _check_known(column, codes, listed, levels, who)
+        # What is missing has the code -1, which finds the last entry.
         codes = np.asarray([*listed, UNKNOWN], dtype=np.int64)[codes]
     return np.where(codes >= 0, codes.astype(np.float64), np.nan)
 

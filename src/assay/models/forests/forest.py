@@ -24,7 +24,7 @@ loops; and `Forest.leaves` in NumPy, many at once. They are each other's twins.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
 
@@ -238,6 +238,7 @@ class Forest:
     def level(self) -> Integers:
         """(nodes,) how many questions lead to a node; -1 for nodes that no root leads to."""
         level = np.full(len(self.feature), -1, np.int64)
+        # Level by level: a tree is no deeper than it has nodes.
         front = self.roots
         for depth in range(len(self.feature) + 1):
             level[front] = depth
@@ -265,12 +266,14 @@ class Forest:
     def leaves(self, X: Any) -> Integers:
         """(rows, trees) the leaf that each row comes to; many rows are followed level by level."""
         rows = self.rounded(X)
+        # So many rows at once that rows times trees fit the memory.
         step = max(1, _CELLS // max(1, self.trees))
         parts = [self._leaves(rows[at : at + step]) for at in range(0, len(rows), step)]
         return np.concatenate([np.zeros((0, self.trees), np.int64), *parts])
 
     def _leaves(self, rows: Floats) -> Integers:
         at = np.tile(self.roots, (len(rows), 1))
+        # Pairs of row and tree that have not come to a leaf yet.
         row, tree = np.nonzero(self.feature[at] >= 0)
         while len(row):
             node = at[row, tree]
@@ -285,6 +288,7 @@ class Forest:
         """`goes_left` for many values, each at a node of its own."""
         missing = np.isnan(x) | (self.zero_missing[node] & (x == 0))
         categorical = self.category_start[node] >= 0
+        # NaN is compared, too, and its answer is replaced below.
         with np.errstate(invalid="ignore"):
             left = x <= self.threshold[node]
         if categorical.any():
@@ -293,11 +297,13 @@ class Forest:
         return np.where(missing, self.default_left[node], left)
 
     def _in_set(self, x: Floats, node: Integers) -> Booleans:
+        # Codes outside are looked up as 0, and are in no set whatever is found.
         inside = (x > -1) & (x < self.category_words[node] * _WORD)
         code = np.where(inside, x, 0).astype(np.int64)
         word = np.where(inside, self.category_start[node] + code // _WORD, 0)
         bit = self.category_bits[word] >> (code % _WORD).astype(np.uint64)
-        return inside & ((bit & np.uint64(1)) != 0)
+        listed: Booleans = inside & ((bit & np.uint64(1)) != 0)
+        return listed
 
     def margin(self, X: Any) -> Floats:
         """(rows, outputs) what the trees add up to, before the link."""
@@ -319,7 +325,7 @@ class Forest:
         """(rows, outputs) the sum of absolute values that a margin is made of, which its rounding
         grows with.
         """
-        absolute = _with(self, value=np.abs(self.value), base=np.abs(self.base))
+        absolute = replace(self, value=np.abs(self.value), base=np.abs(self.base))
         return absolute.margin(X)
 
 
@@ -340,9 +346,3 @@ def _or_zeros(given: Any, count: int) -> Floats:
     if given is None:
         return np.zeros(count)
     return np.asarray(given, dtype=np.float64)
-
-
-def _with(forest: Forest, **changed: Any) -> Forest:
-    from dataclasses import replace
-
-    return replace(forest, **changed)

@@ -121,6 +121,7 @@ def forest_of_text(text: str) -> Forest:
     header = _entries(head)
     _check_version(header)
     per_iteration = int(header.get("num_tree_per_iteration", 1))
+    # A booster that was never trained has none.
     if not any(blocks):
         blocks = []
     # Random forests are averaged over their iterations.
@@ -183,6 +184,7 @@ def _tree(entries: Mapping[str, str], output: int, weight: float) -> Tree:
     values = _numbers(entries, "leaf_value")
     inner = int(entries["num_leaves"]) - 1
     nodes = inner + len(values)
+    # Category, default direction and kind of missing values are bits of one number.
     decisions = _numbers(entries, "decision_type", inner).astype(np.int64)
     asks_category = decisions & _CATEGORICAL != 0
     missing_type = (decisions >> 2) & 3
@@ -229,7 +231,7 @@ def _children(entries: Mapping[str, str], key: str, inner: int, nodes: int) -> I
     # A leaf is the complement of its number.
     given = _numbers(entries, key, inner).astype(np.int64)
     children = np.where(given < 0, inner + ~given, given)
-    return _filled(children, nodes, LEAF).astype(np.int64)
+    return np.asarray(_filled(children, nodes, LEAF), dtype=np.int64)
 
 
 def _default_left(
@@ -247,6 +249,7 @@ def _sets(entries: Mapping[str, str], threshold: Floats, asks_category: Any) -> 
         return {}
     bounds = _numbers(entries, "cat_boundaries").astype(np.int64)
     halves = np.asarray(entries["cat_threshold"].split(" "), dtype=np.uint32)
+    # Words of 32 codes, those of a set between its two bounds.
     sets = threshold.astype(np.int64)
     return {
         int(node): words_of(halves[bounds[sets[node]] : bounds[sets[node] + 1]])

@@ -81,9 +81,11 @@ def _columns(transformer: Any, sources: Sources) -> Sources:
     made = [-1] * width
     names = getattr(transformer, "feature_names_in_", None)
     for name, part, columns in transformer.transformers_:
+        # Parts may be left out, or make nothing.
         place = transformer.output_indices_[name]
         if part == "drop" or place.stop == place.start:
             continue
+        # A part sees its columns alone, in the order in which they were named.
         chosen = [sources[each] for each in _places(columns, names, len(sources))]
         made[place] = _through(part, chosen)
     return made
@@ -123,8 +125,9 @@ def _one_hot(transformer: Any, sources: Sources) -> Sources:
 
 
 def _target_encoded(transformer: Any, sources: Sources) -> Sources:
-    classes = getattr(transformer, "classes_", None)
-    repeated = len(classes) if transformer.target_type_ == "multiclass" else 1
+    repeated = 1
+    if transformer.target_type_ == "multiclass":
+        repeated = len(transformer.classes_)
     return [source for source in sources for _ in range(repeated)]
 
 

@@ -29,6 +29,7 @@ def probe_rows(forest: Forest, count: int, *, missing: bool, unknown: bool) -> F
     """
     generator = np.random.Generator(np.random.Philox(_SEED))
     columns = [_candidates(forest, column, generator, unknown) for column in range(forest.features)]
+    # Every cell on its own: many rows are at a threshold in several columns.
     cells = [generator.choice(values, count) for values in columns]
     rows = np.column_stack([np.zeros((count, 0)), *cells])
     if missing:
@@ -49,12 +50,13 @@ def _candidates(
         return _codes(forest, np.flatnonzero(asks & categorical), unknown)
     thresholds = np.unique(forest.threshold[asks])
     thresholds = thresholds[np.isfinite(thresholds)]
+    # Of very many some are drawn.
     if len(thresholds) > _KEPT:
         thresholds = generator.choice(thresholds, _KEPT, replace=False)
     beside = [
         _next(forest, thresholds, up=True),
         _next(forest, thresholds, up=False),
-        thresholds * (1 + _TINY),
+        thresholds * (1 - _TINY),
     ]
     zeros = np.array([0.0, -0.0])
     if (asks & forest.zero_missing).any():
@@ -75,11 +77,11 @@ def _codes(forest: Forest, nodes: Integers, unknown: bool) -> Floats:
 
 
 def _next(forest: Forest, values: Floats, *, up: bool) -> Floats:
-    end = np.inf if up else -np.inf
-    if forest.single:
-        narrow = values.astype(np.float32)
-        return np.nextafter(narrow, np.float32(end)).astype(np.float64)
-    return np.asarray(np.nextafter(values, end), dtype=np.float64)
+    """The numbers beside some, as the library tells numbers apart; never infinite."""
+    kind = np.float32 if forest.single else np.float64
+    largest = kind(np.finfo(kind).max)
+    end = largest if up else -largest
+    return np.asarray(np.nextafter(values.astype(kind), end), dtype=np.float64)
 
 
 def _walk(forest: Forest, row: Floats, generator: np.random.Generator) -> None:
@@ -95,6 +97,7 @@ def _walk(forest: Forest, row: Floats, generator: np.random.Generator) -> None:
         if fixed or not np.isfinite(threshold):
             left = _left(forest, row[column], node)
         else:
+            # Where both sides are open, the coin decides.
             above, below = low.get(column, -np.inf), high.get(column, np.inf)
             left = bool(generator.random() < 0.5)
             if threshold >= below:
@@ -104,6 +107,7 @@ def _walk(forest: Forest, row: Floats, generator: np.random.Generator) -> None:
             side = high if left else low
             side[column] = threshold
         node = int(forest.left[node] if left else forest.right[node])
+    # The numbers of the row are chosen last, when all questions on the way are known.
     for column in {*low, *high}:
         row[column] = _inside(forest, low.get(column), high.get(column), generator)
 

@@ -50,6 +50,7 @@ def trees_inside(predictor: Any) -> Any:
 
 
 def _is_of_trees(predictor: Any) -> bool:
+    # By names alone, so that no library is loaded for the question.
     library = library_of(predictor)
     if library == "sklearn":
         return is_tree_estimator(predictor)
@@ -141,6 +142,7 @@ def model_trees(
         arrange: makes tables of rows.
         asked: what the method says of a table.
     """
+    # Read and verified by the margin; what the method makes of it is compared row by row later.
     trees = read_trees(predictor)
 
     def answered(rows: Any) -> Floats:
@@ -242,9 +244,17 @@ def _of_isolation(estimator: Any, method: str) -> Answers | None:
 # Files.
 
 
+_ENDINGS = (".json", ".ubj", ".txt", ".model", ".cbm", ".bin")
+
+
 def is_file(predictor: Any) -> bool:
     """Whether a predictor is named by its file."""
-    return isinstance(predictor, str | os.PathLike)
+    if isinstance(predictor, os.PathLike):
+        return True
+    # Of words only those that look like files: another word is no predictor at all.
+    return isinstance(predictor, str) and (
+        predictor.endswith(_ENDINGS) or Path(predictor).is_file()
+    )
 
 
 def loaded(path: Any) -> Any:
@@ -277,6 +287,7 @@ def loaded(path: Any) -> Any:
 
 def _library_of_file(file: Path) -> str:
     """Whose a file is, by its first bytes."""
+    # Names of files say little; what they begin with is the library's own.
     with file.open("rb") as opened:
         start = opened.read(16)
     if start.startswith(b"CBM1"):

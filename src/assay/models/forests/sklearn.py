@@ -168,7 +168,10 @@ def _tree(fitted: Any, value: Floats, output: int = 0, columns: Integers | None 
     """A tree of scikit-learn, with the numbers that its leaves add."""
     grown = fitted.tree_
     inner = grown.children_left != LEAF
-    asked = grown.feature if columns is None else columns[grown.feature]
+    # Trees of a bag count the columns that they were given.
+    asked = np.where(inner, grown.feature, 0)
+    if columns is not None:
+        asked = columns[asked]
     return Tree(
         feature=np.where(inner, asked, LEAF).astype(np.int64),
         threshold=np.where(inner, grown.threshold, 0.0),
@@ -296,6 +299,7 @@ def _isolation(estimator: Any) -> Forest:
     trees = []
     for each, columns in zip(estimator.estimators_, estimator.estimators_features_):
         grown = each.tree_
+        # A leaf of several rows stands for the tree that was not grown below it.
         way = _levels(grown) + _average_way(grown.n_node_samples)
         trees.append(_tree(each, way[:, None] / count, columns=np.asarray(columns)))
     return _made(estimator, trees, np.zeros(1), link="isolation")
@@ -320,6 +324,7 @@ def _histograms(estimator: Any) -> TreeModel:
     encoder = getattr(estimator, "_preprocessor", None)
     order = _order_of_columns(estimator, encoder, columns)
     forest = _forest_of_histograms(estimator, order, columns)
+    # Encoded columns are put back where the raw ones are.
     inverse = np.empty(columns, np.int64)
     inverse[order] = np.arange(columns)
 
@@ -414,6 +419,7 @@ def _raw_of_codes(estimator: Any, codes: Floats) -> Floats:
     threads = _openmp_effective_n_threads()
     raw = np.zeros((len(codes), estimator.n_trees_per_iteration_))
     raw += np.asarray(estimator._baseline_prediction).reshape(1, -1)
+    # What its own `_raw_predict` does after it has encoded a table.
     known, places = estimator._bin_mapper.make_known_categories_bitsets()
     for stage in estimator._predictors:
         for output, predictor in enumerate(stage):

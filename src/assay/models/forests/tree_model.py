@@ -11,7 +11,7 @@ import numpy as np
 from assay.errors import InputError, ModelError
 from assay.models.forests.answers import Answers
 from assay.models.forests.encoding import is_frame
-from assay.models.forests.forest import Floats, Forest, Integers
+from assay.models.forests.forest import Booleans, Floats, Forest, Integers
 from assay.models.forests.probes import probe_rows
 from assay.models.forests.verification import check_margins
 
@@ -20,6 +20,7 @@ _COMPARED = 256  # rows of a table that are compared before they are explained
 
 
 def _as_they_are(rows: Any) -> Any:
+    """What there is nothing to change about."""
     return rows
 
 
@@ -103,8 +104,10 @@ class TreeModel:
         check_margins(self.forest, rows, native, single_sums=self.single_sums, who=self.who)
 
     def _check_width(self, table: Any) -> None:
-        width = np.shape(table)[1] if len(np.shape(table)) > 1 else None
-        if width != self.raw:
+        width = np.shape(table)[1] if len(np.shape(table)) > 1 else 0
+        # Steps that pick their columns by name leave others where they are.
+        spares = self.mixes and is_frame(table) and width > self.raw
+        if width != self.raw and not spares:
             raise InputError(
                 expected=f"rows of {self.raw} columns for {self.who}",
                 got=f"a table of shape {np.shape(table)}",
@@ -114,6 +117,7 @@ class TreeModel:
     def _check_answers(self, codes: Floats, rows: Any) -> None:
         if self.answers is None or self.answered is None:
             return
+        # Link and columns are a reading, too, and not what the margin has vouched for.
         expected = self.answered(rows)
         made = self.answers(self.forest.margin(codes))
         unit = _SINGLE_ANSWERS if self.single_sums else _DOUBLE_ANSWERS
@@ -131,10 +135,11 @@ class TreeModel:
         if not self.mixes or len(codes) < 2:
             return
         generator = np.random.Generator(np.random.Philox(_SEED))
+        # Each row keeps some columns and takes the others from the row before it.
         partner = np.roll(np.arange(len(codes)), 1)
-        stays = generator.random(self.raw) < 0.5
+        stays = generator.random(np.shape(table)) < 0.5
         mixed = self.encode(_mixture(table, partner, stays))
-        expected = np.where(stays[self.source], codes, codes[partner])
+        expected = np.where(stays[:, self.source], codes, codes[partner])
         if not np.array_equal(mixed, expected, equal_nan=True):
             raise ModelError(
                 expected=f"steps before {self.who} that make each column of one raw column",
@@ -149,22 +154,23 @@ _SINGLE_ANSWERS, _DOUBLE_ANSWERS = 1e-5, 1e-9
 
 def _scale(trees: TreeModel, codes: Floats) -> Floats:
     """(rows, 1) how large the numbers are that a margin is the sum of."""
-    return trees.forest.sizes(codes).max(axis=1, keepdims=True)
+    return np.asarray(trees.forest.sizes(codes).max(axis=1, keepdims=True))
 
 
 def _first(table: Any, count: int) -> Any:
     return table.iloc[:count] if is_frame(table) else table[:count]
 
 
-def _mixture(table: Any, partner: Integers, stays: Any) -> Any:
-    """Rows of which some columns are those of other rows."""
+def _mixture(table: Any, partner: Integers, stays: Booleans) -> Any:
+    """Rows of which some cells are those of other rows."""
     if not is_frame(table):
         array = np.asarray(table)
         return np.where(stays, array, array[partner])
     mixed = table.copy()
-    for place in np.flatnonzero(~stays):
-        taken = table.iloc[partner, place]
-        mixed.isetitem(place, taken.set_axis(table.index))
+    for place in range(len(table.columns)):
+        row = np.where(stays[:, place], np.arange(len(table)), partner)
+        # Taken column by column, so that every one keeps its type.
+        mixed.isetitem(place, table.iloc[row, place].set_axis(table.index))
     return mixed
 
 

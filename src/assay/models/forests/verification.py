@@ -35,6 +35,7 @@ def check_margins(
         single_sums: whether the library adds in float32.
         who: the predictor's name.
     """
+    # NumPy's twin: nothing compiled has to be trusted here.
     margin = forest.margin(rows)
     if native.shape != margin.shape:
         raise ModelError(
@@ -44,7 +45,8 @@ def check_margins(
         )
     allowed = tolerance(forest, rows, single_sums=single_sums)
     differs = np.abs(margin - native)
-    wrong = ~(differs <= allowed)
+    # Written so that NaN counts as wrong.
+    wrong: Booleans = np.asarray(~(differs <= allowed))
     if wrong.any():
         raise _mismatch(forest, rows, native - margin, wrong, who)
 
@@ -52,14 +54,16 @@ def check_margins(
 def _mismatch(
     forest: Forest, rows: Floats, missed: Floats, wrong: Booleans, who: str
 ) -> ModelError:
+    # The row that is shown is the worst one.
+    rows_wrong: Booleans = np.asarray(wrong.any(axis=1))
     row, output = np.unravel_index(int(np.nanargmax(np.abs(missed))), missed.shape)
     shown = np.array2string(rows[row], precision=9, threshold=8, separator=", ")
     return ModelError(
         expected=f"the trees read from {who} to give its own margin",
         got=(
-            f"{int(wrong.any(axis=1).sum())} of {len(rows)} rows that differ, by "
+            f"{int(rows_wrong.sum())} of {len(rows)} rows that differ, by "
             f"{missed[row, output]:.3g} at most, in output {int(output)} of the row {shown}; "
-            f"likely cause: {_cause(forest, rows, missed, wrong.any(axis=1))}"
+            f"likely cause: {_cause(forest, rows, missed, rows_wrong)}"
         ),
         advice=(
             "The model is of a version or with an option that is not read exactly. Explain it as a "

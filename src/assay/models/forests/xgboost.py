@@ -164,6 +164,7 @@ def _forest(
     parameters = learner["learner_model_param"]
     features = int(parameters["num_feature"])
     outputs = max(1, int(parameters["num_class"]), int(parameters.get("num_target", 1)))
+    # Trees of iterations after the best one are in the file, and not in the prediction.
     kept = _kept(model, rounds)
     trees = [
         _tree(tree, int(output), 1.0 if weights is None else float(weights[number]))
@@ -192,6 +193,7 @@ def _kept(model: Mapping[str, Any], rounds: tuple[int, int]) -> int:
     if starts:
         return int(starts[min(rounds[1], len(starts) - 1)])
     # Before version 2.0 all iterations have the same number of trees.
+    # One for each output.
     groups = len(set(model["tree_info"])) or 1
     parallel = int(model["gbtree_model_param"].get("num_parallel_tree", 1))
     return min(trees, rounds[1] * groups * max(1, parallel))
@@ -202,7 +204,8 @@ def _tree(tree: Mapping[str, Any], output: int, weight: float) -> Tree:
     inner = left != LEAF
     conditions = np.asarray(tree["split_conditions"], dtype=np.float32)
     # x < t of float32 numbers is x <= the number below t.
-    below = np.nextafter(conditions, np.float32(-np.inf)).astype(np.float64)
+    with np.errstate(over="ignore"):
+        below = np.nextafter(conditions, np.float32(-np.inf)).astype(np.float64)
     value = _leaf_values(tree, conditions, inner)
     return Tree(
         feature=np.where(inner, np.asarray(tree["split_indices"], dtype=np.int64), LEAF),
@@ -227,6 +230,7 @@ def _leaf_values(tree: Mapping[str, Any], conditions: Any, inner: Any) -> Floats
         vectors = np.asarray(tree["leaf_weights"], dtype=np.float32).reshape(-1, width)
         place = np.where(inner, 0, np.asarray(tree["right_children"], dtype=np.int64))
         return vectors.astype(np.float64)[place]
+    # Before version 3.1 every node has a vector.
     weights = np.asarray(tree["base_weights"], dtype=np.float32)
     return weights.reshape(-1, width).astype(np.float64)
 
@@ -253,6 +257,7 @@ def _base(score: Any, objective: str, outputs: int) -> Floats:
     """The margin that every row begins with, out of the score in units of the prediction."""
     numbers = [float(each) for each in re.findall(r"[^\[\],\s]+", str(score))]
     base = np.asarray(numbers, dtype=np.float64)
+    # One number for all outputs.
     if len(base) == 1:
         base = np.repeat(base, outputs)
     link = _LINKS.get(objective, "identity")

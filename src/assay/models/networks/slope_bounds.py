@@ -112,7 +112,8 @@ def slope_bounds(
 
     None where the network does something of which nothing is proved.
     """
-    double = copy.deepcopy(module).double().eval()
+    # A layer that is a network by itself is called by one, and so stays a layer in the graph.
+    double = nn.Sequential(copy.deepcopy(module).double().eval())
     graph = capture(double)
     if graph is None:
         return None
@@ -420,8 +421,11 @@ def _rectifier(module: Any, signal: _Signal) -> _Bend:
     leak = float(getattr(module, "negative_slope", 0.0))
     if not 0 <= leak <= 1:
         raise _Unfollowed
-    low = torch.where(signal.low > 0, 1.0, leak).double()
-    high = torch.where(signal.high > 0, 1.0, leak).double()
+    # In double precision: 0.1 in single is another number.
+    leaks = torch.full_like(signal.low, leak)
+    ones = torch.ones_like(leaks)
+    low = torch.where(signal.low > 0, ones, leaks)
+    high = torch.where(signal.high > 0, ones, leaks)
     second = torch.where(low < high, math.inf, 0.0).double()
     ends = [F.leaky_relu(end, leak) for end in (signal.low, signal.high)]
     return _Bend(ends[0], ends[1], low, high, second)

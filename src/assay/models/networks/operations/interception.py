@@ -88,9 +88,24 @@ class Interception(TorchFunctionMode, ABC):
         """
         return None
 
+    def input_rows(self, rows: Tensor) -> Tensor:  # may be overridden
+        """The rows that go forward, of those whose slopes are asked: fewer where some are alike."""
+        return rows
+
     def spread(self, answers: Tensor) -> Tensor:  # may be overridden
-        """The answers for the reference rows, one for each row that is compared with them."""
+        """The answers for the rows that went forward, one for each row whose slopes are asked."""
         return answers
+
+    def slopes(  # may be overridden
+        self, scores: Tensor, leaves: list[Tensor], *, keep: bool
+    ) -> list[Tensor]:
+        """The slope of each row's score by each of the leaves; `keep` leaves the graph for another."""
+        # Rows do not influence each other, so the slope of the sum is the slope of each row.
+        return list(
+            torch.autograd.grad(
+                scores.sum(), leaves, allow_unused=True, materialize_grads=True, retain_graph=keep
+            )
+        )
 
     def simplify(self) -> bool:  # may be overridden
         """Makes ready for another try after a refusal; False where nothing is left to be tried."""
