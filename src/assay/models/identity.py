@@ -120,7 +120,7 @@ class _Reader:
         self.hashed.update(_NOTHING)
 
     def _tag(self, *words: str) -> None:
-        self.hashed.update(b"".join(map(_framed, call + arguments)))
+        self.hashed.update(b"".join(map(_framed, words)))
 
     def _parts(self, name: str, parts: Parts) -> None:
         listed = list(parts)
