@@ -32,6 +32,7 @@ WRAPPING = "tests/models/test_wrapping.py::"
 REPRODUCIBLE = "tests/models/test_reproducible.py::"
 SHAPLEY = "tests/methods/shapley/"
 LIME = "tests/methods/lime/"
+TREES = "tests/methods/trees/"
 MAPS = "tests/methods/cam/test_maps.py::"
 FULL = "tests/methods/cam/test_full_grad.py::"
 ATTENTION = "tests/methods/attention/test_maps.py::"
@@ -150,6 +151,12 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "values, closed forms, retraining, LIME, RISE, occlusion, quantitative input influence.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
         ),
+        "**Ensembles of trees** by their structure: exact Shapley and Banzhaf values, interactions of "
+        "pairs, also of any other model with few features.": (
+            DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
+            TREES + "test_tree_shap.py::test_values_are_those_of_all_coalitions",
+            TREES + "test_tree_shap.py::test_pairs_are_those_of_all_coalitions",
+        ),
         "**Metrics** with intervals and paired tests: infidelity, max-sensitivity, completeness, "
         "correlations over subsets; [masking curves](docs/masking.md) (deletion and insertion, AOPC, "
         "necessity and sufficiency in order and in proportion, average drop, increase and gain, "
@@ -168,9 +175,8 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "tests/how_to/test_write_a_method.py::test_the_twin_says_the_same",
             "tests/how_to/test_write_a_removal.py::test_the_twin_says_the_same",
         ),
-        "Not covered yet: tree ensembles by their structure (they are asked as black boxes).": (
+        "Not covered yet: concept activation vectors, anchors.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
-            "tests/models/test_estimators.py::test_a_native_booster_gives_its_own_prediction",
         ),
         # Of its tables.
         "| Integrated gradients, trapezoid rule, 10 steps, linear model, true sum 6 | Captum 0.9.0: "
@@ -1111,6 +1117,32 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "docs/texts.md::much too long for what it has to say",
         ),
     },
+    "docs/trees.md": {
+        "the model is asked for nothing but the clean predictions and the base.": (
+            'docs/trees.md::answer.facts["forwards"] < 400',
+        ),
+        "`assay.explain` chooses it for such models by itself.": (
+            TREES + "test_tree_shap.py::test_explain_chooses_trees",
+        ),
+        "The first is the game of `ExactShapley`, `KernelShap` and every other method here, so that "
+        "answers can be compared.": (
+            TREES + "test_tree_shap.py::test_values_are_those_of_all_coalitions",
+        ),
+        "Column 0 has no influence on what the tree says, and gets -2:": (
+            'docs/trees.md::assay.TreeShap("path_dependent")(at)',
+        ),
+        "A probability behind a link is none, and is refused with the way out: its log-odds are.": (
+            TREES + "test_tree_shap.py::test_what_is_no_sum_over_trees_is_refused_with_the_way_out",
+            TREES + "test_tree_shap.py::test_log_odds_of_boosted_classes",
+        ),
+        '`features=Columns(groups={"place": ["distance", "noise"]})` is exact in both modes.': (
+            TREES + "test_tree_shap.py::test_columns_in_groups_play_together",
+            TREES + "test_solving.py::test_columns_of_one_feature_play_together",
+        ),
+        "values add up to 1e-9 at depth 100,": (
+            TREES + "test_solving.py::test_a_tree_of_depth_one_hundred_adds_up",
+        ),
+    },
     "docs/coming-from.md": {
         "`parse`, `compare` and the command line understand them in any case:": (
             "tests/registry/test_aliases.py::test_every_alias_parses_to_a_working_object",
@@ -1123,7 +1155,7 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "With background rows of probability .5 and .99 the base is 1.07 there and 2.30 here:": (
             "docs/tables.md::removal=assay.Background(p[:, None])",
         ),
-        '`wrap(booster, output="margin")` or `LogOdds` for raw scores,': (
+        '`LogOdds()` or `wrap(booster, output="margin")` for raw scores.': (
             "tests/models/test_estimators.py::test_a_native_booster_gives_its_own_prediction",
         ),
         "**`Saliency` is absolute there** (`abs=True`): it never says against.": (

@@ -171,6 +171,8 @@ COVERED = {
     "RISE": "Rise",
     "occlusion": "Occlusion",
     "quantitative input influence": "Qii",
+    "exact Shapley and Banzhaf values": "TreeShap",
+    "interactions of pairs": "TreeInteractions ExactInteractions",
     "infidelity": "Infidelity",
     "max-sensitivity": "MaxSensitivity",
     "completeness": "Completeness",
@@ -198,7 +200,8 @@ COVERED = {
     "input shifts": "InputShift",
 }
 NOT_COVERED = {
-    "tree ensembles by their structure": "TreeExplainer",
+    "concept activation vectors": "TCAV",
+    "anchors": "Anchors",
 }
 
 

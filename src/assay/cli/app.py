@@ -196,7 +196,7 @@ def explain(
     _check_out(out)
     with _progress(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
-        asker = parse(method, Method) if method else suited(question)
+        asker = _asker(method, question, removal or background)
         if not quiet:
             _print_forecast(asker, question)
         answer = asker(question, seed=seed)
@@ -206,6 +206,13 @@ def explain(
         _print_credit(answer, explained(question))
         if out is not None:
             typer.echo(f"Wrote {out}.")
+
+
+def _asker(method: str | None, question: Question, absent: object) -> Method:
+    """The method that was named, or one that suits the question."""
+    if method:
+        return parse(method, Method)
+    return suited(question, says_absent=absent is not None)
 
 
 @app.command()

@@ -190,7 +190,8 @@ class _Propagation:
     def _follow(self, node: fx.Node) -> None:
         """One operation, forward; an exception where nothing is proved of it."""
         kind = self._kind(node)
-        signals = [part for part in node.args if part in self.signals]
+        nodes = [part for part in node.args if isinstance(part, fx.Node)]
+        signals = [part for part in nodes if part in self.signals]
         if kind in ("add", "sub") and len(signals) == 2 and len(node.args) == 2:
             self._add(node, kind)
             return
