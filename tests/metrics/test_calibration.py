@@ -40,6 +40,11 @@ def test_a_confidence_of_one_is_in_the_last_bin() -> None:
     assert len(made.reliability.count) == 1
 
 
+def test_a_confidence_on_an_edge_is_in_the_lower_bin() -> None:
+    curve = reliability(np.array([0.0, 0.5, 0.7]), np.array([0.0, 1.0, 1.0]), 2, "width")
+    assert curve.count.tolist() == [2, 1]
+
+
 def test_the_predicted_class_is_another_question_than_the_positive_one() -> None:
     made = assay.calibration(P, Y, kind="probabilities", bins=2)
     # Confidences .75, .75, .55, .75, .75, all right.
