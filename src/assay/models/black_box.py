@@ -132,6 +132,10 @@ class Estimator(Model):
         self.declared_classes: tuple[Any, ...] | None = None
         self.declared_probabilities: bool | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Trees that were read are read anew where the estimator goes: the way to them is code.
+        return {name: part for name, part in self.__dict__.items() if name != "trees"}
+
     @property
     def name(self) -> str:
         return f"{type(self.estimator).__name__}.{self.method}"

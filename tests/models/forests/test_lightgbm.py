@@ -138,6 +138,17 @@ def test_frames_number_their_categories_as_they_like() -> None:
         trees.encoded(unknown)
 
 
+def test_a_constant_category_does_not_shift_the_others() -> None:
+    """The file says of a constant column only that there is nothing to split."""
+    table = CATEGORIES.assign(c=pd.Categorical(["x"] * len(CATEGORIES)))
+    model = regressor().fit(table, YC)
+    trees = read_trees(model)
+    expected = model.predict(table)
+    np.testing.assert_array_equal(trees.forest.margin(trees.encoded(table))[:, 0], expected)
+    with pytest.raises(InputError, match="2 columns of categories"):
+        trees.encoded(table.assign(c=0.0))
+
+
 def test_leaves_with_linear_models_are_refused_by_name() -> None:
     model = regressor(linear_tree=True).fit(WHOLE, Y)
     with pytest.raises(AbilityError, match="linear_tree=True"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from typing import Any
 
 import numpy as np
@@ -88,6 +90,22 @@ def test_what_cannot_be_asked_is_refused(read: TreeModel) -> None:
         read.encoded(table[["a", "i"]])
     with pytest.raises(ModelError, match="Call fit"):
         read_trees(RandomForestRegressor())
+
+
+def test_a_wrapper_travels_whether_its_trees_were_read_or_not() -> None:
+    table = numbers()
+    wrapped = assay.wrap(RandomForestRegressor(3, random_state=0).fit(table, response(table)))
+    codes = wrapped.trees.encoded(table)
+    for other in (pickle.loads(pickle.dumps(wrapped)), copy.copy(wrapped)):
+        np.testing.assert_array_equal(other.trees.encoded(table), codes)
+
+
+def test_what_a_library_cannot_be_asked_is_a_refusal_of_this_one() -> None:
+    table = mixed()
+    model = HistGradientBoostingRegressor(max_iter=2, categorical_features="from_dtype")
+    trees = assay.wrap(model.fit(table, response(table))).trees
+    with pytest.raises(InputError, match=r"can be asked about, got \w+Error"):
+        trees.encoded(table.assign(a="text"))
 
 
 def test_columns_are_found_by_name() -> None:

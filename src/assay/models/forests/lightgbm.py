@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from assay.errors import AbilityError, ModelError
+from assay.errors import AbilityError, InputError, ModelError
 from assay.models.forests.assembly import Tree, planted, words_of
-from assay.models.forests.encoding import coded
+from assay.models.forests.encoding import coded, is_category, is_frame
 from assay.models.forests.forest import LEAF, Floats, Forest, Integers
 from assay.models.forests.tree_model import TreeModel
 
@@ -57,10 +57,9 @@ def read_lightgbm(model: Any) -> TreeModel:
     forest = forest_of_text(text)
     # What is called raw is the sum also where the prediction is an average.
     averaged = _iterations(text) if "\naverage_output\n" in text else 1
-    levels = _levels(booster, forest.features)
     return TreeModel(
         forest=forest,
-        encode=lambda table: coded(table, levels, who, refused=True),
+        encode=lambda table: coded(table, _levels(booster, table, who), who, refused=True),
         margin=lambda table: _columns(model.predict(table, raw_score=True)) / averaged,
         margin_of_codes=lambda rows: _columns(booster.predict(rows, raw_score=True)) / averaged,
         source=np.arange(forest.features),
@@ -97,19 +96,20 @@ def _iterations(text: str) -> int:
     return max(1, len(blocks) // int(_entries(head).get("num_tree_per_iteration", 1)))
 
 
-def _levels(booster: Any, features: int) -> dict[int, Sequence[Any]]:
-    """The categories of the columns that held some at the fit, in the order of their codes."""
-    kept = getattr(booster, "pandas_categorical", None)
-    if not kept:
+def _levels(booster: Any, table: Any, who: str) -> dict[int, Sequence[Any]]:
+    """The categories of each column of a frame that holds some, in the order of their codes."""
+    kept = getattr(booster, "pandas_categorical", None) or []
+    if not is_frame(table):
         return {}
-    # They are kept one behind the other, for the columns that the text marks as categorical.
-    return dict(zip(_categorical_columns(booster.model_to_string(num_iteration=1)), kept))
-
-
-def _categorical_columns(text: str) -> list[int]:
-    line = next(line for line in text.splitlines() if line.startswith("feature_infos="))
-    infos = line.removeprefix("feature_infos=").split(" ")
-    return [place for place, info in enumerate(infos) if info and info[0] not in "[n"]
+    # They are kept one behind the other, for the columns of the fit that held categories.
+    places = [place for place in range(len(table.columns)) if is_category(table.iloc[:, place])]
+    if len(places) != len(kept):
+        raise InputError(
+            expected=f"a frame with {len(kept)} columns of categories, as {who} was fitted on",
+            got=f"{len(places)} of them",
+            advice="Give its columns the dtypes of the fit: frame.astype({'name': 'category'}).",
+        )
+    return dict(zip(places, kept))
 
 
 def forest_of_text(text: str) -> Forest:

@@ -166,8 +166,8 @@ def _picked(
     count = 2 if answers.both else trees.forest.outputs
     numbers: Any = np.arange(count)[None]
     # Probabilities of several targets come as a list.
-    targets = getattr(trees_inside(predictor), "n_classes_", None)
-    if np.ndim(targets) == 1 and len(targets) > 1:
+    targets = np.asarray(getattr(trees_inside(predictor), "n_classes_", 1))
+    if targets.ndim == 1 and len(targets) > 1:
         numbers = np.split(numbers, np.cumsum(targets)[:-1], axis=1)
     try:
         chosen = np.asarray(pick(numbers)).reshape(-1)

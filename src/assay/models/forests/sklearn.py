@@ -278,7 +278,8 @@ def _first_estimate(estimator: Any) -> Floats:
         )
     # What is left of the raw prediction of one row without its trees.
     row = np.zeros((1, int(estimator.n_features_in_)))
-    return np.asarray(estimator._raw_predict_init(row), dtype=np.float64)[0]
+    first: Floats = np.asarray(estimator._raw_predict_init(row), dtype=np.float64)[0]
+    return first
 
 
 # Isolation forests.

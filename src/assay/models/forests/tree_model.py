@@ -8,7 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
-from assay.errors import InputError, ModelError
+from assay.errors import AssayError, InputError, ModelError
 from assay.models.forests.answers import Answers
 from assay.models.forests.encoding import is_frame
 from assay.models.forests.forest import Booleans, Floats, Forest, Integers
@@ -85,6 +85,18 @@ class TreeModel:
         """
         table = self.arrange(rows)
         self._check_width(table)
+        try:
+            return self._encoded(table, rows)
+        except AssayError:
+            raise
+        except Exception as error:  # each library raises its own
+            raise InputError(
+                expected=f"rows that {self.who} can be asked about",
+                got=f"{type(error).__name__}: {str(error)[:200]}",
+                advice="Hand over rows like those of the fit: the same columns, of the same dtypes.",
+            ) from error
+
+    def _encoded(self, table: Any, rows: Any) -> Floats:
         codes = self.encode(table)
         _check_finite(codes, self.who)
         if len(codes):

@@ -219,7 +219,7 @@ class _Propagation:
         """A linear operation: itself, without its offset, and with |weights| and weights^2."""
         module = self._module(node)
         if kind in _RESHAPES:
-            rest = tuple(node.args[1:])
+            rest: tuple[Any, ...] = tuple(node.args[1:])
             if any(isinstance(part, fx.Node) for part in rest) or node.kwargs:
                 raise _Unfollowed
 
@@ -278,7 +278,11 @@ class _Propagation:
             steepest * before.rate,
             steepest * before.curvature + added,
         )
-        self.steps[node] = _Step((node.args[0],), lambda *slope: _product(*slope, low, high))  # type: ignore[arg-type]
+
+        def back(middle: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+            return _product(middle, half, low, high)
+
+        self.steps[node] = _Step((node.args[0],), back)  # type: ignore[arg-type]
 
     def _largest(self, node: fx.Node, before: _Signal) -> None:
         """Maximum pooling: of a window the winner passes, and every possible winner may."""
