@@ -155,7 +155,7 @@ def draw(drawn: dict[str, Any]) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    _, axes = plt.subplots(2, len(drawn), figsize=(2.4 * len(drawn), 5))
+    _, axes = plt.subplots(2, len(drawn), figsize=(2.0 * len(drawn), 5.6))
     for column, (title, (image, number, values)) in zip(axes.T, drawn.items()):
         column[0].imshow(image.permute(1, 2, 0))
         column[0].set_title(title.replace(" rather than ", "\nrather than "), fontsize=8)

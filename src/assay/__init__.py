@@ -82,6 +82,7 @@ from assay.methods.rules.deep_lift import DeepLift
 from assay.methods.rules.guided import Deconvnet, GuidedBackprop
 from assay.methods.rules.lrp import LRP
 from assay.methods.shapley.exact import ExactShapley
+from assay.methods.shapley.interactions import ExactInteractions
 from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap
 from assay.methods.shapley.linear_shap import LinearShap
 from assay.methods.shapley.max_shap import MaxShap
@@ -91,6 +92,8 @@ from assay.methods.shapley.proxy_shap import ProxyShap
 from assay.methods.shapley.qii import Disparity, Group, Qii
 from assay.methods.shapley.sampling import SamplingShapley
 from assay.methods.shapley.shapley_regression import ShapleyRegression
+from assay.methods.trees.interactions import TreeInteractions
+from assay.methods.trees.tree_shap import TreeShap
 from assay.methods.wrappers import Absolute, Smoothed, TimesInput
 from assay.metrics import METRICS, axioms
 from assay.metrics.agreement.agreement import RankCorrelation, SignAgreement, TopKOverlap
@@ -182,15 +185,15 @@ __all__ = [
     "AttentionRelevance",
     "AttentionRollout",
     "Attribution",
-    "axioms",
     "AverageDrop",
     "AverageGain",
     "AverageIncrease",
+    "axioms",
     "Background",
     "Baseline",
     "Blur",
-    "Calibration",
     "calibration",
+    "Calibration",
     "CAM",
     "Centred",
     "Certificate",
@@ -226,6 +229,7 @@ __all__ = [
     "EpsilonPlusFlat",
     "errors",
     "ExactIntegratedGradients",
+    "ExactInteractions",
     "ExactShapley",
     "ExpectedGradients",
     "expert",
@@ -248,8 +252,8 @@ __all__ = [
     "HiResCam",
     "Infidelity",
     "Inherited",
-    "InputXGradient",
     "InputShift",
+    "InputXGradient",
     "Insertion",
     "InsideOutsideRatio",
     "Instances",
@@ -341,14 +345,16 @@ __all__ = [
     "SufficiencyOrdering",
     "SufficiencyProportionality",
     "Superpixels",
-    "Temperature",
-    "temperature",
     "SymmetricRelevanceGain",
+    "temperature",
+    "Temperature",
     "TimesInput",
     "Tokens",
     "TokenWords",
     "TopKOverlap",
     "TransformerRelevance",
+    "TreeInteractions",
+    "TreeShap",
     "trigger_words",
     "TriggerWord",
     "Words",

@@ -171,6 +171,8 @@ COVERED = {
     "RISE": "Rise",
     "occlusion": "Occlusion",
     "quantitative input influence": "Qii",
+    "exact Shapley and Banzhaf values": "TreeShap",
+    "interactions of pairs": "TreeInteractions ExactInteractions",
     "infidelity": "Infidelity",
     "max-sensitivity": "MaxSensitivity",
     "completeness": "Completeness",
@@ -198,7 +200,8 @@ COVERED = {
     "input shifts": "InputShift",
 }
 NOT_COVERED = {
-    "tree ensembles by their structure": "TreeExplainer",
+    "concept activation vectors": "TCAV",
+    "anchors": "Anchors",
 }
 
 
@@ -289,17 +292,18 @@ def test_a_score_does_not_depend_on_the_batch_size() -> None:
 
 
 def test_every_metric_gives_an_interval_and_a_paired_test() -> None:
-    def probabilities(x: torch.Tensor) -> torch.Tensor:
-        one = x[:, 0] * x[:, 1]
-        return torch.stack([one, 1 - one], dim=1)
-
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2), torch.nn.Softmax(1)
+    )
     truth = torch.tensor([[True, False]]).expand(12, 2)
-    question = assay.Question(probabilities, torch.rand(12, 2), target=0, truth=truth)
+    question = assay.Question(net, torch.rand(12, 2), target=0, truth=truth)
     # The inputs are no images, which are what ROAD imputes.
     metrics = [assay.Road(removal=None) if name == "Road" else name for name in METRICS]
     table = compare(question, [assay.Gradient(), assay.IntegratedGradients()], metrics)
     for metric in table.metrics:
-        assert all(
-            low <= high for low, high in (score.interval for score in table.by(metric).values())
-        )
+        # No credit at all has no shares, ranks or correlations: a reference point without a score.
+        scores = [score for name, score in table.by(metric).items() if name in table.methods]
+        assert len(scores) == 2
+        assert all(low <= high for low, high in (score.interval for score in scores))
         assert len(table.rankings[metric].pairs) == 1

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import assay
 from assay.errors import AssayError, InputError
 from assay.metrics.sensitivity import smoothed_infidelity, smoothed_sensitivity
-from assay.models.networks.slope_bounds import slope_bounds
+from assay.models.networks.guarantees.slope_bounds import slope_bounds
 from toys import randn, randomised, seeded
 
 DOUBLE = torch.float64

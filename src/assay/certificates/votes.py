@@ -73,8 +73,8 @@ class Votes:
         voted = set(self.draws)
         # One of the first classes has no vote, where there are more classes than that.
         lacking = (label for label in range(min(classes, len(voted) + 1)) if label not in voted)
-        chosen = sorted(voted.union(islice(lacking, 1)))
-        labels: Integers = np.asarray(chosen, dtype=np.int64)
+        chosen = [*voted, *islice(lacking, 1)]
+        labels: Integers = np.sort(np.asarray(chosen, dtype=np.int64))
         return labels, (draws[:, None] == labels).astype(np.int64)
 
     def doubtful(self) -> NDArray[np.bool_]:

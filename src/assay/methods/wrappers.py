@@ -158,7 +158,10 @@ class TimesInput(Around):
             # Draw by draw: the errors of one feature's elements are not independent.
             return self.method.statistics_of(elements, seed, contributions)
         estimates = []
-        for slopes in self.method.estimates(elements, seed):
+        solved = self.method.estimates(elements, seed)
+        for asked, same in zip(questions, elements):
+            asked.take_answers(same)
+        for slopes in solved:
             standard_error = None
             if slopes.standard_error is not None:
                 # How the errors of elements go together is not known: at worst they add up.

@@ -106,12 +106,12 @@ METRICS: dict[str, type[Metric]] = {
 }
 
 __all__ = [
-    "axioms",
-    "ClassSensitivity",
     "AOPC",
     "AverageDrop",
     "AverageGain",
     "AverageIncrease",
+    "axioms",
+    "ClassSensitivity",
     "Compactness",
     "Completeness",
     "Comprehensiveness",

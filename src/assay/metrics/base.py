@@ -25,6 +25,8 @@ from assay.methods.base import Method
 from assay.question.question import Question
 from assay.settings import Settings, checked_seed, shown
 
+_ROUNDING = 1e-9  # relative: a correlation of equal numbers may be 1 + 2e-16
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -197,7 +199,7 @@ class Metric(Settings, ABC):
         }
         return Score(
             name=type(self).__name__,
-            values=torch.cat([reading.values for reading in readings]),
+            values=self._within_bounds(torch.cat([reading.values for reading in readings])),
             direction=self.direction,
             units=self.units,
             error=torch.cat(errors) if errors else None,
@@ -213,6 +215,12 @@ class Metric(Settings, ABC):
                 **notes,
             },
         )
+
+    def _within_bounds(self, values: Tensor) -> Tensor:
+        """Values that are beyond a bound by their rounding alone, at the bound."""
+        bounded = values.clamp(*self.bounds)
+        rounded = (values - bounded).abs() <= _ROUNDING * (1 + bounded.abs())
+        return torch.where(rounded, bounded, values)
 
 
 def _check_same_question(question: Question, attributions: Sequence[Attribution]) -> None:

@@ -100,7 +100,7 @@ class _Reader:
         those behind it: nothing on pickle's way is written by its class.
         """
         # The way on from here is the same only where it ends nowhere before the attributes.
-        if id(copyreg.__newobj__) not in self._functions or len(self._open) > _DEPTH - 2:
+        if id(_NEW_OBJECT) not in self._functions or len(self._open) > _DEPTH - 2:
             return False
         if self._left <= _KNOWN_PARTS:
             return False
@@ -151,7 +151,7 @@ class _Reader:
             return
         # The small arrays of many trees go as they lie.
         if array.nbytes <= _PIECE and array.flags.c_contiguous and dtype.kind in _AS_BYTES:
-            self.hashed.update(array)
+            self.hashed.update(array.data)
             return
         flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         for start in range(0, len(flat), _PIECE):
@@ -341,6 +341,10 @@ _PICKLED_BY = frozenset(
 """Names by which a class decides what pickle writes of it, or what it is taken for."""
 
 
+_NEW_OBJECT: Any = vars(copyreg)["__newobj__"]
+"""What pickle makes plain objects by."""
+
+
 class _Attributes:
     """An object that holds attributes and nothing else."""
 
@@ -362,10 +366,10 @@ def _pickles_plainly(kind: type) -> bool:
 def _before_attributes(kind: type) -> bytes:
     """What `_object` hashes of a plain object before its attributes, where another one was read."""
     name = f"{kind.__module__}.{kind.__qualname__}"
-    maker = copyreg.__newobj__
-    words = ("object", name, "function", maker.__module__, maker.__qualname__)
-    words += ("tuple", "1", "class", kind.__module__, kind.__qualname__)
-    return b"".join(map(_framed, words))
+    maker = _NEW_OBJECT
+    call = ("object", name, "function", maker.__module__, maker.__qualname__)
+    arguments = ("tuple", "1", "class", kind.__module__, kind.__qualname__)
+    return b"".join(map(_framed, call + arguments))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -200,6 +200,14 @@ class Derivations(Verbs):
         derived._prediction = self._prediction
         return derived
 
+    def take_answers(self, same: Self) -> None:
+        """Takes over what the same question by other features was answered on the clean inputs."""
+        if self._prediction is not None or same._prediction is None:
+            return
+        self._fixed_target, self._prediction = same._fixed_target, same._prediction
+        self._known, self._alone = same._known, same._alone
+        self._rows_checked, self._weights_version = same._rows_checked, same._weights_version
+
     def among(self, rows: Tensor, players: Tensor) -> Self:
         """The same question about some inputs with their players (r, features) as features.
 

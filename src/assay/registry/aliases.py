@@ -86,7 +86,6 @@ def _missing(library: str, remark: str, *names: str) -> list[Alias]:
 _CAM = "`GradCam(layer)` and its kin map one layer"
 _GUIDED = "`Gradient()` is the slope without changed backward rules"
 _COMPOSITES = "its rules and composites have the same names in `assay.methods.rules`"
-_TREES = "`ExactShapley()` and `KernelShap()` ask the trees as a black box"
 _INTERNAL = "`question.after(layer)` asks about the activations of a layer"
 _MASKING = "`Infidelity()` asks whether credit accounts for what removing features does"
 
@@ -173,7 +172,14 @@ ALIASES: tuple[Alias, ...] = (
         ("Generic attention explainability", "AttentionRelevance()", "Chefer et al., ICCV 2021"),
         ("Transformer attribution", "TransformerRelevance()", "Chefer et al., CVPR 2021"),
     ),
-    *_missing("papers", _TREES, "TreeSHAP"),
+    *_settings(
+        "papers",
+        ("TreeSHAP", 'TreeShap(mode="path_dependent")', "`TreeShap()` where the removal has rows"),
+        ("Linear TreeSHAP", 'TreeShap(mode="path_dependent")', "by quadrature, exact at any depth"),
+        ("WOODELF", "TreeShap()", "from patterns of decisions, too"),
+        ("SHAP interaction values", "TreeInteractions()", "`ExactInteractions()` for any model"),
+        ("Shapley interaction index", "ExactInteractions()", ""),
+    ),
     *_missing("papers", _INTERNAL, "TCAV"),
     *_missing("papers", "`Path` takes any path that is given beforehand", "Guided IG"),
     *_missing(
@@ -306,7 +312,16 @@ ALIASES: tuple[Alias, ...] = (
         ('link="logit"', "target=LogOdds()", ""),
         ("feature_perturbation", "removal=Background(rows)", "or `Conditional(rows)`"),
     ),
-    *_missing("shap", _TREES, "TreeExplainer", "GPUTreeExplainer"),
+    *_settings(
+        "shap",
+        (
+            "TreeExplainer",
+            'TreeShap(mode="path_dependent")',
+            "with data `TreeShap()` and `Background(rows)`",
+        ),
+        ("shap_interaction_values", "TreeInteractions()", ""),
+        ("GPUTreeExplainer", 'TreeShap(mode="path_dependent")', "on the processor"),
+    ),
     *_settings("shap", ("DeepExplainer", "DeepLift()", "its data are `removal=Background(rows)`")),
     *_missing("shap", "`ExactShapley()` asks any model", "AdditiveExplainer"),
     *_missing("shap", "", "approximate_interactions"),

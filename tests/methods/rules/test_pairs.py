@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -102,3 +103,86 @@ def test_targets_of_their_own_beside_a_shared_reference() -> None:
             )
         )
         assert torch.allclose(alone.values[0], answer.values[row], atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [2, 5, 6, 16])
+def test_inputs_and_references_go_forward_once_each(count: int) -> None:
+    """2 B R rows in captum 0.9.0 and shap 0.51.0; as many inputs as references are told apart, too."""
+    net = _networks()["wide"]
+    x, rows = torch.randn(count, 2, 8, 8).double(), torch.randn(6, 2, 8, 8).double()
+    answer = DeepLift()(assay.Question(net, x, target=0, removal=assay.Background(rows)))
+    assert answer.facts["backwards"] == 6 * count
+    # The clean inputs, the references, and one of these plainly; one more to tell their rows apart.
+    assert answer.facts["forwards"] == count + 6 + 1 + (count == 6)
+    base = assay.Question(net, x, target=0, removal=assay.Background(rows)).base
+    torch.testing.assert_close(answer.base, base, rtol=1e-12, atol=1e-12)
+    assert float(answer.gap.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("wrapped", [assay.Absolute, assay.TimesInput])
+def test_the_forward_that_is_compared_says_the_prediction(wrapped: Any) -> None:
+    net = _networks()["wide"]
+    x = torch.randn(5, 2, 8, 8).double()
+
+    def question() -> assay.Question:
+        return assay.Question(net, x, removal=assay.Baseline(0.1))
+
+    answer = DeepLift()(question())
+    torch.testing.assert_close(answer.prediction, question().prediction, rtol=1e-12, atol=1e-12)
+    # Forward alone: the one reference under rules, and once more plainly for the base.
+    assert (answer.facts["forwards"], answer.facts["backwards"]) == (2, 5)
+    inner = DeepLift() if wrapped is assay.Absolute else assay.Gradient()
+    ours, theirs = wrapped(inner)(question()), inner(question())
+    for fact in ("forwards", "backwards"):
+        assert ours.facts[fact] == theirs.facts[fact]
+
+
+def _twice_written(x: Tensor) -> Tensor:
+    """What an activation gave, and what a convolution was given, are written over later."""
+    h = torch.relu(x @ _MIX)
+    h += 1.0
+    k = torch.nn.functional.linear(h, _MIX)
+    h.mul_(h)
+    k = torch.nn.functional.batch_norm(k, _MIX[0], _MIX[1] ** 2 + 1.0)
+    return torch.tanh(k) + h
+
+
+_MIX = torch.randn(4, 4, generator=torch.Generator().manual_seed(3)).double()
+
+
+@pytest.mark.parametrize("rule", ["rescale", "reveal_cancel"])
+def test_what_is_written_over_later_counts_as_it_was(rule: NonlinearRule) -> None:
+    x, rows = torch.randn(3, 4).double(), torch.randn(5, 4).double()
+
+    def written_once(x: Tensor) -> Tensor:
+        h = torch.relu(x @ _MIX) + 1.0
+        k = torch.nn.functional.linear(h, _MIX)
+        k = torch.nn.functional.batch_norm(k, _MIX[0], _MIX[1] ** 2 + 1.0)
+        return torch.tanh(k) + h * h
+
+    for removal in (assay.Background(rows), assay.Baseline(0.2)):
+        ours, theirs = (
+            DeepLift(rule)(assay.Question(f, x, target=1, removal=removal))
+            for f in (_twice_written, written_once)
+        )
+        torch.testing.assert_close(ours.values, theirs.values, rtol=1e-12, atol=1e-12)
+        assert float(ours.gap.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "hardtanh", "leaky_relu", "prelu", "elu"])
+def test_where_input_and_reference_meet_the_slope_is_taken(activation: str) -> None:
+    """Both inputs differ from their reference, what is given to the activation does not."""
+    call = getattr(torch.nn.functional, activation)
+    extra = (torch.tensor([0.3]).double(),) if activation == "prelu" else ()
+    at = torch.tensor([-2.0, -0.5, 0.25, 0.5, 7.0]).double()
+
+    def net(x: Tensor) -> Tensor:
+        return call(x[:, :1] - x[:, 1:] + at, *extra).sum(1)
+
+    leaf = at.clone().requires_grad_()
+    (slopes,) = torch.autograd.grad(call(leaf, *extra).sum(), leaf)
+    expected = torch.tensor([[1.0, -1.0], [3.0, -3.0]]).double() * slopes.sum()
+    x = torch.tensor([[1.0, 1.0], [3.0, 3.0]]).double()
+    for removal in (assay.Baseline(0.0), assay.Background(torch.zeros(3, 2).double())):
+        values = DeepLift()(assay.Question(net, x, removal=removal)).values
+        torch.testing.assert_close(values, expected, rtol=1e-12, atol=1e-12)

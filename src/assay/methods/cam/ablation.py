@@ -17,7 +17,7 @@ from torch import Tensor
 from assay.errors import AssayError
 from assay.methods.cam.maps import Layer
 from assay.models.base import Ability
-from assay.models.networks.breakpoints import Watch
+from assay.models.networks.guarantees.breakpoints import Watch
 from assay.question.question import Question
 
 _BEHIND = 1 / 16

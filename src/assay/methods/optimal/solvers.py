@@ -126,13 +126,15 @@ def _pseudo_inverse(matrix: Tensor, ridge: float) -> Tensor:
         unit = matrix / scale.unsqueeze(-1) / scale.unsqueeze(-2)
         values, vectors = torch.linalg.eigh(unit)
         if bool((values[..., 0] > precision * values[..., -1]).all()):
-            inverse = vectors / values.unsqueeze(-2) @ vectors.mT
-            return inverse / scale.unsqueeze(-1) / scale.unsqueeze(-2)
+            scaled = vectors / scale.unsqueeze(-1)
+            regular: Tensor = scaled / values.unsqueeze(-2) @ scaled.mT
+            return regular
     # The least norm is one of the columns as they are.
     values, vectors = torch.linalg.eigh(matrix)
     known = values > precision * values[..., -1:]
     inverses = torch.where(known, 1 / (values + ridge), 0.0)
-    return vectors * inverses.unsqueeze(-2) @ vectors.mT
+    inverse: Tensor = vectors * inverses.unsqueeze(-2) @ vectors.mT
+    return inverse
 
 
 @final

@@ -109,9 +109,7 @@ class DeepLift(Method):
         squares = None
         if draws > 1:
             squares = [torch.zeros(shape, dtype=torch.float64, device=x.device) for _ in questions]
-        totals = question.integrals_at_inputs(
-            questions, way, weights, squares=squares, rules=rules
-        )
+        totals = question.integrals_at_inputs(questions, way, weights, squares=squares, rules=rules)
         notes = {"operations": rules.coverage()}
         means = [question.pool(total) for total in totals]
         if squares is None:

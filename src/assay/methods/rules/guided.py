@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
+import torch
 from torch import Tensor
 
 from assay.answers.attribution import Kind
 from assay.methods.base import Estimate, Method
+from assay.methods.rules.pairs import Kept
 from assay.models.base import Ability
 from assay.models.networks.operations.interception import Interception
 from assay.models.networks.operations.kinds import RECTIFIERS, OperationKind
@@ -27,7 +30,7 @@ _SMOOTH_RECTIFIERS = frozenset(
 class _Rectifying(Interception):
     """Slopes of everything but rectifiers, which have a rule of their own."""
 
-    def __init__(self, who: str, rule: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, who: str, rule: Callable[[Operation, Tensor], Tensor]) -> None:
         super().__init__()
         self.who = who
         self.rule = rule
@@ -39,7 +42,7 @@ class _Rectifying(Interception):
             return self.plainly(operation)
         (signal,) = operation.signals
         self.seen[operation.name, "rectified"] += 1
-        return self.rule(signal, operation())
+        return self.rule(operation, signal)
 
     def unknown(self, operation: Operation) -> Any:
         # A slope is a slope: only rectifiers have another rule.
@@ -62,14 +65,30 @@ def is_rectifier(operation: Operation) -> bool:
     return name in RECTIFIERS or name in _SMOOTH_RECTIFIERS
 
 
-def _guided(signal: Tensor, value: Tensor) -> Tensor:
+def _guided(operation: Operation, signal: Tensor) -> Tensor:
     """g -> max(g, 0) f'(z): what arrives negative is cut before the slope of the rectifier."""
-    return pulled(value, value, lambda cotangent: cotangent.clamp_min(0))
+    if operation.name not in ("relu", "hardtanh"):
+        value = operation()
+        return pulled(value, value, lambda cotangent: cotangent.clamp_min(0))
+    with torch.no_grad():
+        value = operation()
+    if operation.name == "relu":
+        kept, low, high = Kept(value), 0.0, math.inf
+    else:
+        kept = Kept(signal)
+        low, high = operation.argument(1, "min_val", -1.0), operation.argument(2, "max_val", 1.0)
+
+    def pull(cotangent: Tensor) -> Tensor:
+        # These slopes are 0 or 1: cut behind them it is the same, in the place that they are in.
+        slopes: Tensor = torch.ops.aten.hardtanh_backward(cotangent, kept.numbers, low, high)
+        return slopes.clamp_min_(0)
+
+    return pulled(signal, value, pull)
 
 
-def _deconvolved(signal: Tensor, value: Tensor) -> Tensor:
+def _deconvolved(operation: Operation, signal: Tensor) -> Tensor:
     """g -> max(g, 0), whatever the rectifier was open for."""
-    return pulled(signal, value, lambda cotangent: cotangent.clamp_min(0))
+    return pulled(signal, operation(), lambda cotangent: cotangent.clamp_min(0))
 
 
 @final

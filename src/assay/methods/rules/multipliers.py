@@ -52,16 +52,25 @@ def handed_on(
     factor.div_(difference)
     # Not a number where both meet: there the slope takes its place.
     if bool(factor.sum().isnan()):
-        slopes = _slopes(operation, z, values)[None]
-        factor = torch.where(difference == 0, slopes, factor)
+        meet = difference == 0
+        inside = _inside(operation, values)
+        if inside is None:
+            slopes = slopes_of(operation.on({id(signal): z}), z)
+            factor = torch.where(meet, slopes, factor)
+        else:
+            factor.masked_fill_(meet, 0.0)
+            factor.masked_fill_(meet.logical_and_(inside), 1.0)
     return factor.mul_(cotangents)
 
 
-def _slopes(operation: Operation, z: Tensor, value: Tensor) -> Tensor:
+def _inside(operation: Operation, values: Tensor) -> Tensor | None:
+    """Where a rectifier hands on what it is given, by its values; None for others."""
     if operation.name == "relu":
-        return (value > 0).to(value.dtype)
-    (signal,) = operation.signals
-    return slopes_of(operation.on({id(signal): z}), z)
+        return values > 0
+    if operation.name == "hardtanh":
+        low, high = operation.argument(1, "min_val", -1.0), operation.argument(2, "max_val", 1.0)
+        return (values > low).logical_and_(values < high)
+    return None
 
 
 def quotient(operation: Operation, operand: Tensor, z: Tensor, z0: Tensor) -> Tensor:

@@ -263,5 +263,7 @@ class Kept:
     def numbers(self) -> Tensor:
         """The numbers that it held."""
         if not self.is_intact:
-            raise RuntimeError("a tensor that a multiplier needs was modified by an inplace operation")
+            raise RuntimeError(
+                "a tensor that a multiplier needs was modified by an inplace operation"
+            )
         return self._tensor

@@ -118,6 +118,7 @@ class RankCorrelation(AgreementMetric):
     by: Literal["value", "magnitude"] = "value"
     ideal: ClassVar[float | None] = 1.0
     units: ClassVar[str] = "rank correlation"
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     why: ClassVar[str] = "one of the two is the same for all features"
 
     def _compare(self, credit: Tensor, known: Tensor, own: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ counterexample.
 - `checking`: `check`, and what it finds
 - `kinds`: one check for each axiom
 - `derived_models`: the models that are made for them
-- `table`: every method of the library against every axiom, for the docs
+- `methods_table`: every method of the library against every axiom, for the docs
 """
 
 from assay.metrics.axioms.checking import Finding, Report, check
-from assay.metrics.axioms.table import page, table
+from assay.metrics.axioms.methods_table import page, table
 
 __all__ = ["check", "Finding", "page", "Report", "table"]

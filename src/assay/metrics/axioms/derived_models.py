@@ -1,7 +1,7 @@
 """Models made from a model, of which an axiom says what their explanations have to be.
 
-All of them hold the model that they are made from, which is called and never changed; a twin is
-written on a copy.
+All of them hold the model that they are made from, which is called and never changed, its mode
+included; a twin is written on a copy.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ def predictor_of(question: Question) -> Callable[[Tensor], Tensor]:
             got=f"{model.name}, asked with {question.layout.describe()}",
             advice="Wrap the predictor as a function of a tensor: Question(lambda x: ..., x).",
         )
-    if module is not None:
-        return module  # type: ignore[no-any-return]
-    if model.tensors:
-        return function  # type: ignore[no-any-return]
-    return lambda x: torch.as_tensor(function(x.detach().numpy()))
+    found: Any = function if module is None else module
+    if module is not None or model.tensors:
+        return found  # type: ignore[no-any-return]
+    return lambda x: torch.as_tensor(found(x.detach().numpy()))
 
 
 @final
@@ -203,7 +202,7 @@ def twin_of(predictor: Any) -> tuple[nn.Module, str]:
             return _REWRITTEN[type(twin)](), "its activation by another formula"
         if rewritten:
             return twin.eval(), f"{rewritten} activations by other formulas"
-    return _Halves(predictor).eval(), "a sum of halves"
+    return _Halves(predictor), "a sum of halves"
 
 
 def _rewrite(module: nn.Module) -> int:

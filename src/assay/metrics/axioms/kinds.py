@@ -150,7 +150,7 @@ class Check:
 
     def allowed(self, size: Tensor, errors: Tensor) -> Tensor:
         """What is excused of numbers of a size."""
-        rounding = torch.finfo(self.question.precision).eps ** _PRECISION
+        rounding: float = torch.finfo(self.question.precision).eps ** _PRECISION
         return rounding * size + _ERRORS * errors
 
     def size(self, *answers: Attribution) -> Tensor:
@@ -247,7 +247,7 @@ def sensitivity_b(check: Check) -> Observation:
 
     def ask(feature: int) -> tuple[Attribution, Tensor]:
         present = ~check.elements_of(feature)
-        model = Ignoring(check.predictor, present, absent).eval()
+        model = Ignoring(check.predictor, present, absent)
         return check.ask(model), check.question.x
 
     return _must_be_zero(check, ask, "a model that ignores the feature")
@@ -267,7 +267,7 @@ def missingness(check: Check) -> Observation:
 def linearity(check: Check) -> Observation:
     """A sum of the model and of the model read backwards."""
     order = torch.arange(check.question.x.shape[1], device=check.question.x.device).flip(0)
-    other = Reordered(check.predictor, order).eval()
+    other = Reordered(check.predictor, order)
     a, b = _WEIGHTS
     # A target that is not linear in the outputs has no reason to be explained linearly.
     if not check.question.fixed_target.linear:
@@ -277,7 +277,7 @@ def linearity(check: Check) -> Observation:
             advice="Ask about an output: target=0.",
         )
     second = check.ask(other)
-    both = check.ask(Combined(check.predictor, other, a, b).eval())
+    both = check.ask(Combined(check.predictor, other, a, b))
     expected = a * _values(check.answer) + b * _values(second)
     errors = a * check.error(check.answer) + b * check.error(second)
     size = a * check.size(check.answer) + b * check.size(second)
@@ -299,7 +299,7 @@ def symmetry(check: Check) -> Observation | None:
     order[places[1]] = places[0]
     x = check.question.x.clone()
     x[:, places[1]] = x[:, places[0]]
-    answer = check.ask(Exchanging(check.predictor, order).eval(), x)
+    answer = check.ask(Exchanging(check.predictor, order), x)
     credit = _values(answer)
     gap = (credit[:, [first]] - credit[:, [last]]).abs()
     error = check.error(answer)[:, [first, last]].sum(1, keepdim=True)
@@ -339,7 +339,7 @@ def consistency(check: Check) -> Observation:
             length = way[row].square().sum().clamp_min(torch.finfo(way.dtype).tiny)
             more = _RAISE * question.prediction[row].abs().clamp_min(1.0)
             weights = way[row] / length * more
-            asked = check._asked(Raised(check.predictor, weights, absent).eval(), None)
+            asked = check._asked(Raised(check.predictor, weights, absent), None)
             answer = check.method(asked, seed=check.seed)
             # Of slopes, which have no part in the way, what the way makes of them.
             side = (
@@ -362,7 +362,7 @@ def consistency(check: Check) -> Observation:
 def input_invariance(check: Check) -> Observation:
     """The same inputs and the same model, told from another origin; what absent means stays."""
     shift = torch.full_like(check.question.x[0], _SHIFT)
-    answer = check.ask(Shifted(check.predictor, shift).eval(), check.question.x + shift)
+    answer = check.ask(Shifted(check.predictor, shift), check.question.x + shift)
     expected = _values(check.answer)
     size = check.size(check.answer, answer)
     why = "all inputs larger by a half, which the model takes off again"

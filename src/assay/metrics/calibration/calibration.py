@@ -95,8 +95,9 @@ def calibration(
         seed: of that bootstrap.
 
     Bins are (low, high], the first one with its end. The calibration
-    errors of samples are larger than those of the model; their corrected values, and the intervals,
-    which are bootstrap intervals of these, take that off. Errors: InputError for arrays that do not
+    errors of samples are larger than those of the model; their corrected values take that off, and
+    the intervals, basic bootstrap intervals (Davison and Hinkley 1997, section 5.2), are around them.
+    Errors: InputError for arrays that do not
     fit or probabilities that are none, SettingError for settings out of range.
 
     >>> import numpy as np
@@ -141,9 +142,9 @@ def calibration(
         accuracy=Measured(float(right.mean()), statistics.wilson(hits, len(y))),
         reliability=width,
         adaptive=mass,
-        ece=_measured(width.error, width.corrected, resampled[:, 0]),
-        mce=_measured(width.largest, None, resampled[:, 1]),
-        ace=_measured(mass.error, mass.corrected, resampled[:, 2]),
+        ece=_around(width, resampled[:, 0]),
+        mce=_measured(width.largest, resampled[:, 1]),
+        ace=_around(mass, resampled[:, 2]),
         brier=Measured(float(squares.mean()), _interval(squares)),
         log_loss=Measured(float(loss.mean()), _interval(loss)),
     )
@@ -152,9 +153,18 @@ def calibration(
 _WAYS = ("width", "mass")
 
 
-def _measured(value: float, corrected: float | None, resampled: Floats) -> Measured:
+def _measured(value: float, resampled: Floats) -> Measured:
     low, high = np.quantile(resampled, [0.025, 0.975])
-    return Measured(value, (float(low), float(high)), corrected)
+    return Measured(value, (float(low), float(high)))
+
+
+def _around(curve: Reliability, resampled: Floats) -> Measured:
+    """A calibration error with the basic interval of its corrected value."""
+    # To resampled answers the ones at hand are all there is, and their plain error the truth.
+    low, high = np.quantile(resampled - curve.error, [0.025, 0.975])
+    corrected = curve.corrected
+    interval = max(0.0, corrected - float(high)), max(0.0, corrected - float(low))
+    return Measured(curve.error, interval, corrected)
 
 
 def _interval(column: Floats) -> tuple[float, float]:

@@ -1,8 +1,9 @@
 """Confidences in bins: how sure a model was, and how often it was right.
 
 The mean of |accuracy - confidence| over bins is larger than the truth, since chance alone moves
-accuracies: E|N(g, s^2)| > |g|. What a bin's gap would be without is found by inverting that mean
-(a folded normal, Leone, Nelson and Nottingham 1961), bin by bin.
+accuracies: E|N(g, s^2)| > |g|, the mean of a folded normal (Leone, Nelson and Nottingham 1961). How
+large gaps are is told by their squares, from which chance is taken off without bias (Kumar, Liang and
+Ma 2019, section 4.1); what it adds to gaps of that size is then known.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ from numpy.typing import NDArray
 from assay.numerics import statistics
 
 Floats = NDArray[np.float64]
-
-_HALVINGS = 40  # of an interval in which a gap lies
 
 
 @final
@@ -42,7 +41,8 @@ class Reliability:
     @property
     def gap(self) -> Floats:
         """Confidence less accuracy: positive where the model is too sure."""
-        return self.confidence - self.accuracy
+        gap: Floats = self.confidence - self.accuracy
+        return gap
 
     @property
     def intervals(self) -> Floats:
@@ -53,7 +53,8 @@ class Reliability:
     @property
     def share(self) -> Floats:
         """The share of all answers in each bin."""
-        return self.count / self.count.sum()
+        share: Floats = self.count / self.count.sum()
+        return share
 
     @property
     def error(self) -> float:
@@ -82,7 +83,10 @@ class Reliability:
         # With one of each more than seen: a bin of one answer has a spread, too.
         smooth = (accuracy * self.count + 1) / (self.count + 2)
         spread = np.sqrt(smooth * (1 - smooth) / self.count)
-        return float(self.share @ _unfolded(np.abs(self.gap), spread))
+        square = float(self.share @ (self.gap**2 - spread**2))
+        typical = np.full_like(spread, math.sqrt(max(0.0, square)))
+        added = _folded_mean(typical, spread) - typical
+        return max(0.0, self.error - float(self.share @ added))
 
 
 def reliability(
@@ -105,20 +109,8 @@ def reliability(
     return Reliability(edges[:-1][kept], edges[1:][kept], count[kept], means[0], means[1])
 
 
-def _unfolded(gap: Floats, spread: Floats) -> Floats:
-    """The centre mu >= 0 of a normal of this spread whose mean of |.| is the gap."""
-    low = np.zeros_like(gap)
-    high = gap.copy()
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        above = _folded_mean(middle, spread) > gap
-        high = np.where(above, middle, high)
-        low = np.where(above, low, middle)
-    # A gap that chance alone would make has none behind it.
-    return np.where(gap <= _folded_mean(np.zeros_like(gap), spread), 0.0, low)
-
-
 def _folded_mean(centre: Floats, spread: Floats) -> Floats:
     z = centre / np.maximum(spread, np.finfo(float).tiny)
     tail = torch.erf(torch.from_numpy(z / math.sqrt(2))).numpy()
-    return spread * math.sqrt(2 / math.pi) * np.exp(-0.5 * z**2) + centre * tail
+    mean: Floats = spread * math.sqrt(2 / math.pi) * np.exp(-0.5 * z**2) + centre * tail
+    return mean

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_MOST = 2.0**40  # s beyond which logits are taken for separable
 _HALVINGS = 200
 
 
@@ -61,11 +60,14 @@ def temperature(logits: object, labels: object) -> Temperature:
     if _slope(z, y, 0.0) >= 0:
         why = "the logits of the labels are no larger than the mean logit"
         return Temperature(math.inf, before, math.log(z.shape[1]), why)
+    # Where every label has the largest logit, the loss falls for ever: no slope would say so, since
+    # it is 0 in floating point before long.
+    if bool((z[np.arange(len(y)), y] == 0).all()):
+        ties = np.log((z == 0).sum(1)).mean()
+        return Temperature(0.0, before, float(ties), "every answer is right")
     high = 1.0
     while _slope(z, y, high) < 0:
         high *= 2
-        if high > _MOST:
-            return Temperature(0.0, before, _loss(z, y, high), "every answer is right")
     low = 0.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

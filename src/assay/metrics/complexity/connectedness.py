@@ -7,6 +7,7 @@ hang together as well. It is compared with masks of the same size, and of small 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
@@ -62,6 +63,7 @@ class Connectedness(Metric):
     neighbours: Literal["sides", "corners"] = "sides"
     draws: int = 20
     direction: ClassVar[Direction] = "lower"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     units: ClassVar[str] = "ratio"
     cost: ClassVar[str] = "none"
 

@@ -7,6 +7,7 @@ of credit count, |phi|, over the features that an input has.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class MassMetric(Metric):
     """
 
     direction: ClassVar[Direction] = "lower"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "none"
     order_blind: ClassVar[bool] = True
     why: ClassVar[str] = _NO_CREDIT
@@ -114,6 +116,7 @@ class Gini(MassMetric):
 
     direction: ClassVar[Direction] = "higher"
     units: ClassVar[str] = "index"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def _measure(self, share: Tensor, count: Tensor) -> Reading:
         # Features that an input does not have come first, with no weight of their own.

@@ -8,6 +8,7 @@ kept stands beside each.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,6 +144,7 @@ class AverageDrop(MaskedInput):
     outputs: Literal["probabilities", "scores"] = "probabilities"
     removal: Removal | None = None
     direction: ClassVar[Direction] = "lower"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     units: ClassVar[str] = "%"
     why: ClassVar[str] = "the target is not positive, and has no percentage"
 
@@ -223,6 +225,7 @@ class AverageGain(MaskedInput):
     mask: Literal["soft", "positive"] = "soft"
     removal: Removal | None = None
     direction: ClassVar[Direction] = "higher"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     units: ClassVar[str] = "%"
     why: ClassVar[str] = "the prediction is 1, and has nothing to gain"
 

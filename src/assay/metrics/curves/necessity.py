@@ -9,6 +9,7 @@ all four; the last step always takes all features with positive credit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
@@ -259,6 +260,7 @@ class NecessityProportionality(_Proportional):
     removal: Removal | None = None
     pairs: int = 4
     direction: ClassVar[Direction] = "lower"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "2 steps evaluations for each order"
 
     def _read(self, question: Question, credits: Sequence[Tensor], seed: int) -> list[Reading]:
@@ -297,6 +299,7 @@ class SufficiencyProportionality(_Proportional):
     removal: Removal | None = None
     pairs: int = 4
     direction: ClassVar[Direction] = "lower"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "2 steps evaluations for each order"
 
     def _read(self, question: Question, credits: Sequence[Tensor], seed: int) -> list[Reading]:

@@ -58,6 +58,7 @@ class Monotonicity(MaskingCurve):
     removal: Removal | None = None
     pairs: int = 4
     direction: ClassVar[Direction] = "higher"
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     units: ClassVar[str] = "rank correlation"
     cost: ClassVar[str] = "steps evaluations for each order"
     why: ClassVar[str] = "every step adds the same, or there are fewer than two"

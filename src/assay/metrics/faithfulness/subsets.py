@@ -156,6 +156,7 @@ class SensitivityN(Metric):
     sizes: tuple[int, ...] | None = None
     draws: int = 100
     direction: ClassVar[Direction] = "higher"
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     units: ClassVar[str] = "correlation"
     cost: ClassVar[str] = "draws evaluations for each size, shared by all attributions"
     why: ClassVar[str] = _WHY
@@ -237,6 +238,7 @@ class FaithfulnessCorrelation(Metric):
     share: float = 0.2
     draws: int = 100
     direction: ClassVar[Direction] = "higher"
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     units: ClassVar[str] = "correlation"
     cost: ClassVar[str] = "draws evaluations, shared by all attributions"
     why: ClassVar[str] = _WHY

@@ -68,7 +68,7 @@ class InputShift(SanityCheck):
         self, question: Question, attributions: Sequence[Attribution], seed: int
     ) -> list[Reading]:
         constant = torch.full_like(question.x[0], self.shift)
-        model = Shifted(predictor_of(question), constant).eval()
+        model = Shifted(predictor_of(question), constant)
         asked = asked_of(question, model, question.x + constant)
         values = self.required_method().estimate(asked, seed).values.to(torch.float64)
         readings = []

@@ -212,7 +212,7 @@ def _by_columns(jacobian: _Jacobian) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    length = vectors.norm(dim=1, keepdim=True)
+    length: Tensor = vectors.norm(dim=1, keepdim=True)
     return vectors / length.clamp_min(torch.finfo(vectors.dtype).tiny)
 
 

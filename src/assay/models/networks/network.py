@@ -32,11 +32,11 @@ from assay.models.networks.fast_forms import (
     version_of,
 )
 from assay.models.networks.fingerprint import Fingerprint
+from assay.models.networks.guarantees.slope_bounds import SlopeBounds, slope_bounds
 from assay.models.networks.locks import alone_in
 from assay.models.networks.module_state import ModuleState, in_training
 from assay.models.networks.operations.grad_mode import code_minds, minds_slopes
 from assay.models.networks.places import embeddings_of, name_of, places_of
-from assay.models.networks.slope_bounds import SlopeBounds, slope_bounds
 
 
 def _acts_in_training(module: nn.Module) -> bool:

@@ -190,7 +190,8 @@ class _Propagation:
     def _follow(self, node: fx.Node) -> None:
         """One operation, forward; an exception where nothing is proved of it."""
         kind = self._kind(node)
-        signals = [part for part in node.args if part in self.signals]
+        nodes = [part for part in node.args if isinstance(part, fx.Node)]
+        signals = [part for part in nodes if part in self.signals]
         if kind in ("add", "sub") and len(signals) == 2 and len(node.args) == 2:
             self._add(node, kind)
             return
@@ -219,7 +220,7 @@ class _Propagation:
         """A linear operation: itself, without its offset, and with |weights| and weights^2."""
         module = self._module(node)
         if kind in _RESHAPES:
-            rest = tuple(node.args[1:])
+            rest: tuple[Any, ...] = tuple(node.args[1:])
             if any(isinstance(part, fx.Node) for part in rest) or node.kwargs:
                 raise _Unfollowed
 
@@ -278,7 +279,11 @@ class _Propagation:
             steepest * before.rate,
             steepest * before.curvature + added,
         )
-        self.steps[node] = _Step((node.args[0],), lambda *slope: _product(*slope, low, high))  # type: ignore[arg-type]
+
+        def back(middle: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+            return _product(middle, half, low, high)
+
+        self.steps[node] = _Step((node.args[0],), back)  # type: ignore[arg-type]
 
     def _largest(self, node: fx.Node, before: _Signal) -> None:
         """Maximum pooling: of a window the winner passes, and every possible winner may."""
