@@ -295,9 +295,7 @@ class Verbs(CleanAnswers):
             return self.integrals(targets, way, weights, squares=squares, rules=rules)
         beside = _Beside(first.x)
         generators = Generators()
-        totals = first.integrals(
-            targets, way, weights, squares=squares, rules=rules, beside=beside
-        )
+        totals = first.integrals(targets, way, weights, squares=squares, rules=rules, beside=beside)
         if not (rules.wrote_shared or rules.retold or generators.moved):
             first._take_base(beside, len(weights))
         return totals

@@ -109,9 +109,7 @@ class DeepLift(Method):
         squares = None
         if draws > 1:
             squares = [torch.zeros(shape, dtype=torch.float64, device=x.device) for _ in questions]
-        totals = question.integrals_at_inputs(
-            questions, way, weights, squares=squares, rules=rules
-        )
+        totals = question.integrals_at_inputs(questions, way, weights, squares=squares, rules=rules)
         notes = {"operations": rules.coverage()}
         means = [question.pool(total) for total in totals]
         if squares is None:
@@ -395,9 +393,8 @@ class _Differences(Interception):
             linear = producer.linear.scaled(scale, shift)
             pull = self._transposed(producer.operation, linear)
             if pull is None:
-                value = self.plainly(operation)
-            else:
-                value = self._sent(operation, linear.x, pull)
+                return self.plainly(operation)
+            value = self._sent(operation, linear.x, pull)
             self._producers[id(value)] = replace(producer, linear=linear, value=value)
             return value
         each = scale.view(-1, *[1] * (signal.dim() - 2))

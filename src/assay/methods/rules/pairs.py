@@ -158,7 +158,7 @@ def transposed(
     to those at its input; None for the others.
     """
     if operation.name == "linear":
-        return lambda cotangents: cotangents @ weight
+        return lambda cotangents: cotangents.matmul(weight)
     if operation.name not in _CONVOLUTIONS or x.dim() != weight.dim():
         return None
     count = weight.dim() - 2
@@ -237,7 +237,7 @@ class _PulledLater(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
-        return None, None, *_OfTable.apply(cotangents[0], ctx.pull)
+        return None, None, *_OfTable.apply(cotangents[0], ctx.pull)  # type: ignore[no-untyped-call]
 
 
 def pulled_later(carriers: Sequence[Tensor], value: Tensor, pull: TablePull) -> Tensor:
@@ -263,5 +263,7 @@ class Kept:
     def numbers(self) -> Tensor:
         """The numbers that it held."""
         if not self.is_intact:
-            raise RuntimeError("a tensor that a multiplier needs was modified by an inplace operation")
+            raise RuntimeError(
+                "a tensor that a multiplier needs was modified by an inplace operation"
+            )
         return self._tensor
