@@ -138,7 +138,8 @@ class Pairs:
 
     def parted(self, cells: Tensor, dim: int) -> Tensor:
         """The inverse of `merged`."""
-        return cells.unflatten(dim, (self.depth, -1)).movedim(dim, 0)
+        parted: Tensor = cells.unflatten(dim, (self.depth, -1))
+        return parted.movedim(dim, 0)
 
     def alike(self, ours: Tensor, theirs: Tensor) -> bool:
         """Whether constants are the same in both forwards, whatever the number of rows."""
