@@ -49,6 +49,7 @@ types: $(READY)
 docs: $(READY)
 	$(PY) -m assay methods --markdown > docs/methods.md
 	$(PY) -m assay names --markdown > docs/names.md
+	$(PY) -m assay axioms --markdown > docs/axioms.md
 	$(PY) -m assay demo --picture docs/digits.png --quiet
 
 bench: $(BENCH)/.ready

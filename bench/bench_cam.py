@@ -66,10 +66,11 @@ def beside(bench: harness.Bench, case: Case, method: type[Any], theirs: type[Any
 def forwards(bench: harness.Bench, case: Case, method: type[Any], behind: bool) -> None:
     """As many maps as one image has channels, beside as many rows through the bare network.
 
-    Ablation-CAM runs behind the layer alone: there the bare rows start at the layer, too.
+    Ablation-CAM runs behind the layer alone: there the bare rows start at the layer, too, and what
+    leads to it (a forward of the image, and of the rows that checks compare) is ours alone.
     """
     name, make, layer, images = case
-    title = f"{method.__name__} beside its forwards, {name}"
+    title = f"{method.__name__} beside its forwards, {name}, {layer}"
     if not bench.wanted(title):
         return
     net = make()
@@ -84,7 +85,7 @@ def forwards(bench: harness.Bench, case: Case, method: type[Any], behind: bool) 
         handle.remove()
         channels = kept[0].shape[1]
     if behind:
-        rest, width = _rest(net, name), kept[0]
+        rest, width = _rest(net, name, layer), kept[0]
     rows = width.expand(channels, *width.shape[1:]).clone()
 
     def bare(batch: int) -> None:
@@ -112,8 +113,10 @@ def forwards(bench: harness.Bench, case: Case, method: type[Any], behind: bool) 
     )
 
 
-def _rest(net: nn.Module, name: str) -> nn.Module:
+def _rest(net: nn.Module, name: str, layer: str) -> nn.Module:
     """What follows the layer, written by hand."""
+    if layer == "layer2":
+        return nn.Sequential(net.get_submodule("layer3"), _rest(net, name, "layer3"))
     if name == "MobileNet V2":
         return nn.Sequential(net.get_submodule("op62"), net.get_submodule("op63"), nn.Flatten())
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), net.get_submodule("linear"))
@@ -138,6 +141,9 @@ def main() -> None:
             beside(bench, case, method, theirs)
         forwards(bench, case, ScoreCam, behind=False)
         forwards(bench, case, AblationCam, behind=True)
+    # What follows is not affine here: every channel is asked.
+    inner = ("ResNet-20", lambda: zoo.cifar_resnet(20), "layer2", zoo.cifar10(count=BATCH)[0])
+    forwards(bench, inner, AblationCam, behind=True)
     bench.save()
 
 

@@ -27,7 +27,10 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 THREADS = 2
-PEERS = ("assay", "torch", "captum", "quantus", "shap", "shapiq", "lime", "xgboost")
+PEERS = (
+    "assay", "torch", "captum", "quantus", "shap", "shapiq", "lime", "xgboost", "lightgbm",
+    "woodelf_explainer",
+)  # fmt: skip
 START = "<!-- results -->"
 END = "<!-- end of results -->"
 

@@ -1,9 +1,10 @@
 """Influence-directed explanations on photographs: which unit is the expert of a class, and under which
 distribution of interest?
 
-`python studies/influence.py` finds the experts of the classes weasel and polecat, and of the contrast
-between them, at two layers of SqueezeNet 1.1 and of MobileNet V2, at a point and on the line from a
-black image, and writes docs/studies/influence.json, .png and the table of the .md page.
+`python studies/influence.py` finds the experts of the classes weasel, polecat and black-footed ferret,
+and of contrasts between them, at two layers of SqueezeNet 1.1 and of MobileNet V2: at a point, on the
+line from a black image, and on the line from that image's activation at an earlier layer. It writes
+docs/studies/influence.json, .png and the table of the .md page.
 """
 
 from __future__ import annotations
@@ -22,68 +23,88 @@ from page import Page, conditions
 PAGE = Page("influence")
 STEPS = 16
 TOP = 10
+# The layer whose units are compared, and an earlier one at which points lie.
 LAYERS = (
-    ("SqueezeNet 1.1", "features.9"),
-    ("SqueezeNet 1.1", "features.12"),
-    ("MobileNet V2", "op59"),
-    ("MobileNet V2", "op61"),
+    ("SqueezeNet 1.1", "features.9", "features.5"),
+    ("SqueezeNet 1.1", "features.12", "features.9"),
+    ("MobileNet V2", "op59", "op54"),
+    ("MobileNet V2", "op61", "op59"),
 )
 DRAWN = ("SqueezeNet 1.1", "features.12")
-DISTRIBUTIONS: dict[str, assay.methods.Distribution] = {
-    "point": assay.PointDistribution(),
-    "line": assay.LineDistribution(steps=STEPS),
-}
+# The photograph on which two classes are compared is that of the first.
+QUANTITIES = (
+    ("weasel",),
+    ("polecat",),
+    ("black-footed ferret",),
+    ("weasel", "polecat"),
+    ("black-footed ferret", "polecat"),
+    ("black-footed ferret", "weasel"),
+)
+
+
+def distributions(earlier: str) -> dict[str, assay.methods.Distribution]:
+    """By name."""
+    return {
+        "point": assay.PointDistribution(),
+        "line": assay.LineDistribution(steps=STEPS),
+        f"line at {earlier}": assay.LineDistribution(steps=STEPS, at=earlier),
+    }
 
 
 def mustelids(side: int) -> dict[str, tuple[Tensor, int]]:
     """The photograph (1, 3, side, side) and the class of each."""
     images, classes, names = zoo.photographs(size=side)
+    number = {name.replace("_", " "): index for index, name in enumerate(names)}
     return {
-        name: (images[names.index(name)][None], int(classes[names.index(name)]))
-        for name in ("weasel", "polecat", "black-footed_ferret")
+        name: (images[number[name]][None], int(classes[number[name]]))
+        for name in ("weasel", "polecat", "black-footed ferret")
     }
 
 
-def lost(question: assay.Question, layer: str, channels: int) -> Tensor:
-    """What the target loses without each channel, (channels,): the photograph with it at 0."""
+def outputs_without(question: assay.Question, layer: str, channels: int) -> Tensor:
+    """The outputs for the photograph without each channel, which is set to 0: (channels, outputs)."""
     shape = question.after(layer).layout.shapes[0]
     labels = torch.arange(channels).repeat_interleave(shape[1] * shape[2]).view(shape)
     behind = question.after(layer, assay.Labels(labels), removal=assay.Baseline(0.0))
-    without = ~torch.eye(channels, dtype=torch.bool)
     # A channel that is 0 everywhere has nothing to lose, and is no player.
     there = behind.changeable_features()[0]
-    losses = torch.zeros(channels)
-    losses[there] = behind.prediction - behind.value(without[there])[0]
-    return losses
+    whole = behind.outputs(torch.ones(1, channels, dtype=torch.bool))[0]
+    without = whole.repeat(channels, 1)
+    without[there] = behind.outputs(~torch.eye(channels, dtype=torch.bool)[there])[0]
+    return torch.cat([whole, without])
 
 
 def measure() -> tuple[dict[str, Any], dict[str, Any]]:
     """The experts, and the maps that are drawn."""
     records: list[dict[str, Any]] = []
     drawn: dict[str, Any] = {}
-    for network, layer in LAYERS:
+    for network, layer, earlier in LAYERS:
         squeeze = network.startswith("Squeeze")
         model = assay.wrap(zoo.squeezenet() if squeeze else zoo.mobilenet_v2())
         photographs = mustelids(227 if squeeze else 224)
-        weasel, polecat = photographs["weasel"][1], photographs["polecat"][1]
-        quantities = {
-            "weasel": ("weasel", weasel),
-            "polecat": ("polecat", polecat),
-            "weasel rather than polecat": ("weasel", assay.Contrast(weasel, polecat)),
-        }
-        for quantity, (photograph, target) in quantities.items():
-            image = photographs[photograph][0]
+        without: dict[str, Tensor] = {}
+        for first, *second in QUANTITIES:
+            image, number = photographs[first]
+            target: Any = number
+            quantity = first
+            if second:
+                quantity = f"{first} rather than {second[0]}"
+                target = assay.Contrast(number, photographs[second[0]][1])
             question = assay.Question(model, image, target=target, removal=assay.Baseline(0.0))
             experts = {
                 name: assay.expert(question, layer, distribution)
-                for name, distribution in DISTRIBUTIONS.items()
+                for name, distribution in distributions(earlier).items()
             }
             every = {name: found.influences for name, found in experts.items()}
-            losses = lost(question, layer, len(every["point"]))
-            tops = [set(values.topk(TOP).indices.tolist()) for values in every.values()]
-            alike = float(np.corrcoef(*(values.numpy() for values in every.values()))[0, 1])
+            if first not in without:
+                without[first] = outputs_without(question, layer, len(every["point"]))
+            scores = without[first][:, number]
+            if second:
+                scores = scores - without[first][:, photographs[second[0]][1]]
+            losses = scores[0] - scores[1:]
+            top = set(every["point"].topk(TOP).indices.tolist())
             for name, found in experts.items():
-                second = float(every[name].topk(2).values[1])
+                alike = float(np.corrcoef(every["point"].numpy(), every[name].numpy())[0, 1])
                 records.append(
                     {
                         "network": network,
@@ -92,16 +113,16 @@ def measure() -> tuple[dict[str, Any], dict[str, Any]]:
                         "distribution": name,
                         "expert": found.number,
                         "influence": found.influence,
-                        "second": second,
+                        "second": float(every[name].topk(2).values[1]),
                         "activation": float(found.question.prediction),
                         "units": len(every[name]),
                         "loss_rank": int((losses > losses[found.number]).sum()) + 1,
-                        "shared_top": len(tops[0] & tops[1]),
+                        "shared_top": len(top & set(every[name].topk(TOP).indices.tolist())),
                         "correlation": alike,
                     }
                 )
                 print(records[-1], flush=True)
-                if (network, layer) == DRAWN:
+                if (network, layer) == DRAWN and name in ("point", "line"):
                     drawn[f"{quantity}, {name}"] = (
                         image[0], found.number, found.attribution.values.view(image.shape[2:])
                     )  # fmt: skip
@@ -112,15 +133,16 @@ def text(figures: dict[str, Any]) -> str:
     """The table."""
     lines = [
         "| network | layer | quantity | points | expert | influence | the next | its activation | "
-        f"rank by what its loss costs | top {TOP} in common | correlation |",
+        f"rank by what its loss costs | top {TOP} in common with the point's | correlation with them |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in figures["records"]:
         cells = (
             one["network"], one["layer"], one["quantity"], one["distribution"], one["expert"],
             f"{one['influence']:.3g}", f"{one['second']:.3g}", f"{one['activation']:.3g}",
-            f"{one['loss_rank']} of {one['units']}", one["shared_top"],
-            f"{one['correlation']:.3f}",
+            f"{one['loss_rank']} of {one['units']}",
+            *(("", "") if one["distribution"] == "point" else
+              (one["shared_top"], f"{one['correlation']:.3f}")),
         )  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
@@ -133,7 +155,7 @@ def draw(drawn: dict[str, Any]) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    _, axes = plt.subplots(2, len(drawn), figsize=(2.4 * len(drawn), 5))
+    _, axes = plt.subplots(2, len(drawn), figsize=(2.0 * len(drawn), 5.6))
     for column, (title, (image, number, values)) in zip(axes.T, drawn.items()):
         column[0].imshow(image.permute(1, 2, 0))
         column[0].set_title(title.replace(" rather than ", "\nrather than "), fontsize=8)

@@ -257,7 +257,8 @@ def table(records: list[dict[str, Any]]) -> str:
 
 
 def mean(values: list[float]) -> str:
-    low, high = interval(values)
+    """An agreement and its interval, which ends where no agreement can be."""
+    low, high = np.clip(interval(values), 0, 1)
     return f"{np.mean(values):.2f} ({low:.2f}–{high:.2f})"
 
 
@@ -274,7 +275,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
             some = sorted((one for one in records if (one["table"], one["library"]) == (name, library)),
                           key=lambda one: one["samples"])  # fmt: skip
             at = [one["samples"] for one in some]
-            low, high = np.array([interval(one["agreement"]) for one in some]).T
+            low, high = np.clip([interval(one["agreement"]) for one in some], 0, 1).T
             axis.plot(
                 at,
                 [np.mean(one["agreement"]) for one in some],

@@ -2,7 +2,8 @@
 
 `python studies/localisation.py` asks SqueezeNet 1.1 and MobileNet V2 about pictures of tiny-imagenet
 (64 x 64, upsampled to 224), one of each class, for the class that the picture has, and writes
-docs/studies/localisation.json, .png and the tables of the .md page.
+docs/studies/localisation.json, .png and the tables of the .md page. Maps that ask every channel are
+asked about some of the pictures; with names of methods only these are measured, and the rest is kept.
 """
 
 from __future__ import annotations
@@ -33,7 +34,15 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "SqueezeNet 1.1": (zoo.squeezenet, "features.12"),
     "MobileNet V2": (zoo.mobilenet_v2, "op61"),
 }
-# Those that ask every channel (Score-CAM, Ablation-CAM) take minutes a picture, and are left out.
+# Where a mean over places and one linear layer follow, as CAM needs.
+LINEAR = {"SqueezeNet 1.1": "classifier.2", "MobileNet V2": "op61"}
+# Asking every channel takes up to a minute a picture: of how many pictures, spread over all; with 0
+# a method is left out.
+FEW = {
+    ("SqueezeNet 1.1", "ScoreCam"): 4,
+    ("SqueezeNet 1.1", "AblationCam"): 25,
+    ("MobileNet V2", "ScoreCam"): 0,
+}
 MAPS: dict[str, Method] = {
     "GradCam": assay.GradCam(rectify=True),
     "GradCamPlusPlus": assay.GradCamPlusPlus(rectify=True),
@@ -81,19 +90,33 @@ def references(images: Tensor) -> dict[str, Tensor]:
     return {"centre": bell.expand(len(images), -1, -1), "edges": torch.hypot(down, across)}
 
 
-def maps_of(net: nn.Module, layer: str, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """The map of every method (n, 224, 224), at least 0."""
-    question = assay.Question(net, images, target=assay.Output(labels), removal=assay.Baseline(0.0))
-    behind = question.after(layer)
-    found = {}
-    for name, method in MAPS.items():
+def methods(network: str) -> dict[str, Method]:
+    """By name. Those of `MAPS` are asked behind the layer, the others of the whole network."""
+    layer = NETWORKS[network][1]
+    asked: dict[str, Method] = {
+        "CAM": assay.CAM(LINEAR[network], rectify=True),
+        "ScoreCam": assay.ScoreCam(layer, rectify=True, softmax=False),
+        "AblationCam": assay.AblationCam(layer, rectify=True, relative=False),
+        "Guided(GradCam)": assay.Guided(assay.GradCam(layer, rectify=True)),
+    }
+    return {**MAPS, **SLOPES, **asked}
+
+
+def map_of(
+    name: str, method: Method, model: Any, layer: str, images: Tensor, labels: Tensor
+) -> Tensor:
+    """The map of a method (n, 224, 224), at least 0."""
+    question = assay.Question(
+        model, images, target=assay.Output(labels), removal=assay.Baseline(0.0)
+    )
+    if name in MAPS:
         # At the layer's own resolution, the same at all channels, then as `GradCam(layer)` does it.
+        behind = question.after(layer)
         answer = method(behind).values.reshape(len(images), *behind.layout.shapes[0])[:, :1]
-        found[name] = interpolate(answer, (SIDE, SIDE), mode="bilinear", align_corners=False)[:, 0]
-    for name, method in SLOPES.items():
-        # A pixel is a feature: credit is that of its colours together.
-        found[name] = method(question).values.reshape(len(images), SIDE, SIDE).abs()
-    return found
+        return interpolate(answer, (SIDE, SIDE), mode="bilinear", align_corners=False)[:, 0]
+    # A pixel is a feature: credit is that of its colours together.
+    credit = method(question).values.reshape(len(images), SIDE, SIDE)
+    return credit.abs() if name in SLOPES or name.startswith("Guided") else credit
 
 
 def judged(maps: Tensor, inside: Tensor) -> tuple[list[float], list[float]]:
@@ -110,29 +133,49 @@ def judged(maps: Tensor, inside: Tensor) -> tuple[list[float], list[float]]:
     return hits.tolist(), shares.tolist()
 
 
-def measure(count: int) -> dict[str, Any]:
-    """Hits and masses of every network and method, picture by picture."""
+def measure(count: int, networks: list[str], only: list[str]) -> dict[str, Any]:
+    """Hits and masses of networks and methods, picture by picture."""
     images, labels, inside = pictures(count)
     figures: dict[str, Any] = {
         "n": len(images),
         "area": inside.flatten(1).double().mean(1).tolist(),
     }
-    for network, (make, layer) in NETWORKS.items():
+    for network in networks:
+        make, layer = NETWORKS[network]
         net = make()
-        hits: dict[str, list[float]] = {}
-        masses: dict[str, list[float]] = {}
-        right = 0
-        for rows in torch.arange(len(images)).split(BATCH):
-            with torch.inference_mode():
-                right += int((net(images[rows]).argmax(1) == labels[rows]).sum())
-            found = maps_of(net, layer, images[rows], labels[rows])
-            for name, maps in {**found, **references(images[rows])}.items():
-                hit, share = judged(maps, inside[rows])
-                hits.setdefault(name, []).extend(hit)
-                masses.setdefault(name, []).extend(share)
-            print(network, int(rows[-1]) + 1, flush=True)
-        figures[network] = {"right": right, "hits": hits, "masses": masses}
+        with torch.inference_mode():
+            parts = torch.arange(len(images)).split(BATCH)
+            right = sum(int((net(images[p]).argmax(1) == labels[p]).sum()) for p in parts)
+        record: dict[str, Any] = {"right": right, "hits": {}, "masses": {}, "few": {}}
+        model = assay.wrap(net)
+        for name, method in methods(network).items():
+            if only and name not in only:
+                continue
+            number = FEW.get((network, name), count)
+            if number == 0:
+                continue
+            rows = torch.arange(0, len(images), max(1, len(images) // number))
+            found = [
+                map_of(name, method, model, layer, images[part], labels[part])
+                for part in rows.split(BATCH)
+            ]
+            record["hits"][name], record["masses"][name] = judged(torch.cat(found), inside[rows])
+            if len(rows) < len(images):
+                record["few"][name] = rows.tolist()
+            print(network, name, len(rows), flush=True)
+        for name, maps in references(images).items():
+            record["hits"][name], record["masses"][name] = judged(maps, inside)
+        figures[network] = record
     return figures
+
+
+def together(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Kept figures with those that were measured anew in their place."""
+    for network in NETWORKS:
+        if network in new and network in old:
+            for part in ("hits", "masses", "few"):
+                new[network][part] = {**old[network].get(part, {}), **new[network][part]}
+    return {**old, **new}
 
 
 def _interval(values: np.ndarray) -> str:
@@ -159,15 +202,18 @@ def text(figures: dict[str, Any]) -> str:
         for name in order:
             hits = np.asarray(record["hits"][name])
             mass = np.asarray(record["masses"][name])
+            # Beside the centre on the same pictures.
+            rows = record.get("few", {}).get(name, slice(None))
             low, high = wilson(hits.sum(), len(hits))
             a, b = interval(mass)
             cells = [f"{hits.mean():.3f} [{low:.3f}, {high:.3f}]"]
-            cells += [_interval(hits - np.asarray(record["hits"]["centre"]))]
+            cells += [_interval(hits - np.asarray(record["hits"]["centre"])[rows])]
             cells += [f"{mass.mean():.3f} [{a:.3f}, {b:.3f}]"]
-            cells += [_interval(mass - np.asarray(record["masses"]["centre"]))]
+            cells += [_interval(mass - np.asarray(record["masses"]["centre"])[rows])]
             if name == "centre":
                 cells[1] = cells[3] = ""
-            lines.append(f"| {name} | {' | '.join(cells)} |")
+            called = name if len(hits) == figures["n"] else f"{name}, {len(hits)} pictures"
+            lines.append(f"| {called} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -198,12 +244,16 @@ def draw(figures: dict[str, Any]) -> None:
 def main() -> None:
     """Measures, keeps, draws and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="some of the methods; all where none is said")
+    parser.add_argument("--network", choices=list(NETWORKS), help="one of the networks")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--render", action="store_true", help="from the kept figures")
     options = parser.parse_args()
     conditions()
     if not options.render:
-        PAGE.keep(measure(options.count))
+        networks = [options.network] if options.network else list(NETWORKS)
+        measured = measure(options.count, networks, options.names)
+        PAGE.keep(together(PAGE.kept(), measured) if options.names or options.network else measured)
     figures = PAGE.kept()
     draw(figures)
     PAGE.fill(text(figures))

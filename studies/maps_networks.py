@@ -1,8 +1,9 @@
-"""Real networks under maps of a layer and influence: answered, or refused by name.
+"""Real networks under maps of a layer, attention and influence: answered, or refused by name.
 
-`python studies/maps_networks.py` asks the networks of `rules_networks.py` by every class activation
-map, by the guided one and by InternalInfluence, and writes docs/studies/maps_networks.csv and the
-table of docs/studies/maps_networks.md. It needs the data and the extra `architectures`.
+`python studies/maps_networks.py` asks the networks of `rules_networks.py` and a small vision
+transformer of transformers by every class activation map, by the guided one, by every method of
+attention and by InternalInfluence, and writes docs/studies/maps_networks.csv and the table of
+docs/studies/maps_networks.md. It needs the data and the extra `architectures`.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import argparse
 import csv
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
 import assay
 from assay.errors import AssayError
 from assay.methods.base import Method
-from page import REPOSITORY, Page, conditions
+from page import REPOSITORY, Page, conditions, merged, outcomes
 from rules_networks import Subject, networks
 
 PAGE = Page("maps_networks")
@@ -27,10 +30,16 @@ PAGE = Page("maps_networks")
 TOKENS: dict[str, tuple[str, tuple[int, int]]] = {
     "ViT, MNIST": ("norms.10", (4, 4)),
     "ViT, CIFAR-10": ("transformer.layers.4", (8, 8)),
+    "ViT, tiny": ("net.vit.layers.0", (4, 4)),
 }
+INPUTS = 2
 MAPS: tuple[type[Method], ...] = (
     assay.CAM, assay.GradCam, assay.GradCamPlusPlus, assay.XGradCam, assay.HiResCam, assay.LayerCam,
     assay.ScoreCam, assay.AblationCam, assay.EigenCam,
+)  # fmt: skip
+ATTENTION: tuple[type[Method], ...] = (
+    assay.RawAttention, assay.AttentionRollout, assay.AttentionRelevance,
+    assay.TransformerRelevance,
 )  # fmt: skip
 
 
@@ -46,14 +55,33 @@ class Case:
     detail: str = ""
 
 
-def methods(network: str) -> dict[str, Method]:
+def subjects() -> dict[str, Callable[[], Subject]]:
+    """By name, each built when it is asked."""
+    return {**networks(), "ViT, tiny": _vit}
+
+
+def _vit() -> Subject:
+    from architectures.catalogue import build
+
+    subject = build("transformers ViT")
+    return Subject(subject.net, subject.inputs)
+
+
+def maps(network: str) -> dict[str, Method]:
     """By name; maps of tokens know their grid."""
     layer, grid = TOKENS.get(network, (None, None))
-    maps = {kind.__name__: kind(layer=layer, grid=grid) for kind in MAPS}  # type: ignore[call-arg]
+    found = {kind.__name__: kind(layer=layer, grid=grid) for kind in MAPS}  # type: ignore[call-arg]
     guided: dict[str, Method] = {
-        "Guided": assay.Guided(assay.GradCam(layer=layer, grid=grid, rectify=True))
+        "Guided": assay.Guided(assay.GradCam(layer=layer, grid=grid, rectify=True)),
+        "FullGrad": assay.FullGrad(),
     }
-    return {**maps, **guided}
+    return {**found, **guided}
+
+
+def attention(network: str) -> dict[str, Method]:
+    """By name. Where patches are not made by a convolution, their grid is said."""
+    settings = {"grid": TOKENS[network][1]} if network == "ViT, MNIST" else {}
+    return {kind.__name__: kind(**settings) for kind in ATTENTION}
 
 
 def influences(subject: Subject) -> dict[str, Method]:
@@ -68,27 +96,35 @@ def influences(subject: Subject) -> dict[str, Method]:
     }
 
 
-def ask(network: str, name: str, method: Method, subject: Subject) -> Case:
-    """One network asked by one method, about the class that it predicts."""
+def questions(network: str, subject: Subject) -> dict[str, assay.Question]:
+    """About the class that a network predicts: for maps, for attention and for influence."""
+    question = assay.Question(
+        subject.net,
+        subject.inputs[:INPUTS],
+        removal=assay.Baseline(0.0),
+        context={key: assay.Aligned(value[:INPUTS]) for key, value in subject.context.items()},
+    )
+    if subject.behind is not None:
+        # Attention finds the embedding of ids itself.
+        embedded = question.after(subject.behind)
+        return {"maps": embedded, "attention": question, "influence": embedded}
+    layer, _ = TOKENS.get(network, (None, None))
+    behind = question.after(layer or question.last_layer_with_places())
+    return {"maps": question, "attention": question, "influence": behind}
+
+
+def ask(network: str, name: str, method: Method, question: assay.Question) -> Case:
+    """One network asked by one method."""
     start = time.process_time()
 
     def case(outcome: str, layer: str = "", detail: str = "") -> Case:
         return Case(network, name, outcome, layer, time.process_time() - start, detail)
 
     try:
-        question = assay.Question(
-            subject.net,
-            subject.inputs[:2],
-            removal=assay.Baseline(0.0),
-            context={key: assay.Aligned(value[:2]) for key, value in subject.context.items()},
-        )
-        if subject.behind is not None:
-            question = question.after(subject.behind)
-        elif name.startswith("Internal"):
-            question = question.after(TOKENS.get(network, (_layer(question), ()))[0])
         answer = method(question)
     except AssayError as refusal:
-        return case("refused", detail=str(refusal))
+        # Refusals that differ in the method's name alone are one.
+        return case("refused", detail=str(refusal).replace(name, "METHOD"))
     except Exception as error:
         return case("foreign", detail=repr(error))
     if not bool(answer.values.isfinite().all()):
@@ -96,56 +132,60 @@ def ask(network: str, name: str, method: Method, subject: Subject) -> Case:
     return case("answered", str(answer.facts.get("mapped", "")))
 
 
-def _layer(question: assay.Question) -> str:
-    return question.last_layer_with_places()
+def asked(network: str, subject: Subject, only: list[str]) -> list[Case]:
+    """One network asked by every method, or by some."""
+    methods = {
+        "maps": maps(network),
+        "attention": attention(network),
+        "influence": influences(subject),
+    }
+    cases = []
+    for family, question in questions(network, subject).items():
+        for name, method in methods[family].items():
+            if only and name not in only:
+                continue
+            cases.append(ask(network, name, method, question))
+            print(asdict(cases[-1]), flush=True)
+    return cases
+
+
+def kept() -> list[dict[str, Any]]:
+    """Cases of earlier runs."""
+    with PAGE.file("csv").open(newline="", encoding="utf-8") as opened:
+        return list(csv.DictReader(opened))
 
 
 def table(cases: list[Case]) -> str:
     """A row for each method, a column for each network, and the refusals."""
-    names = list(dict.fromkeys(case.network for case in cases))
-    rows = list(dict.fromkeys(case.method for case in cases))
-    by_place = {(case.network, case.method): case for case in cases}
-    details = dict.fromkeys(case.detail for case in cases if case.detail)
-    numbers = {detail: number for number, detail in enumerate(details, start=1)}
-
-    def cell(case: Case) -> str:
-        return f"{case.outcome} ({numbers[case.detail]})" if case.detail else case.outcome
-
-    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for row in rows:
-        lines.append(f"| {row} | {' | '.join(cell(by_place[name, row]) for name in names)} |")
-    if numbers:
-        lines += ["", "Refusals:", ""]
-        lines += [f"{number}. {' '.join(text.split())}" for text, number in numbers.items()]
-    return "\n".join(lines)
+    grid, refusals = outcomes(cases, lambda case: case.outcome)
+    return "\n".join(grid + refusals)
 
 
 def main() -> None:
     """Runs, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="some of the networks; all where none is said")
+    parser.add_argument("--only", nargs="*", default=[], help="some of the methods")
     options = parser.parse_args()
     sys.path[:0] = [str(REPOSITORY / part) for part in ("tests", "bench")]
     import torchvision_names  # noqa: F401
 
     conditions()
-    cases: list[Case] = []
-    for network, build in networks().items():
+    records: list[dict[str, Any]] = []
+    for network, build in subjects().items():
         if options.names and network not in options.names:
             continue
         torch.manual_seed(0)
-        subject = build()
-        for name, method in {**methods(network), **influences(subject)}.items():
-            cases.append(ask(network, name, method, subject))
-            print(asdict(cases[-1]), flush=True)
-    print(table(cases))
-    if options.names:
-        return
+        records += map(asdict, asked(network, build(), options.only))
+    if options.names or options.only:
+        records = merged(kept(), records, "network", "method")
     with PAGE.file("csv").open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.DictWriter(opened, list(asdict(cases[0])), lineterminator="\n")
+        writer = csv.DictWriter(opened, list(records[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**asdict(case), "detail": case.detail[:200]} for case in cases)
+        writer.writerows(records)
+    cases = [Case(**record) for record in records]
     PAGE.fill(table(cases))
+    print(table(cases))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,3 +65,30 @@ def merged(old: list[dict[str, Any]], new: list[dict[str, Any]], *key: str) -> l
     fresh = {tuple(one[part] for part in key): one for one in new}
     kept = [fresh.pop(tuple(one[part] for part in key), one) for one in old]
     return kept + list(fresh.values())
+
+
+def outcomes(cases: Sequence[Any], cell: Callable[[Any], str]) -> tuple[list[str], list[str]]:
+    """A row for each method and a column for each network, and what was said of refusals.
+
+    A case has `network`, `method`, `outcome` and `detail`; a detail is numbered in its cell and
+    stands below the table. Cases that were not asked have an empty cell.
+    """
+    names = list(dict.fromkeys(case.network for case in cases))
+    methods = list(dict.fromkeys(case.method for case in cases))
+    by_place = {(case.network, case.method): case for case in cases}
+    details = dict.fromkeys(case.detail for case in cases if case.detail)
+    numbers = {detail: number for number, detail in enumerate(details, start=1)}
+
+    def shown(case: Any | None) -> str:
+        if case is None:
+            return ""
+        return f"{case.outcome} ({numbers[case.detail]})" if case.detail else cell(case)
+
+    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for method in methods:
+        cells = " | ".join(shown(by_place.get((name, method))) for name in names)
+        lines.append(f"| {method} | {cells} |")
+    if not numbers:
+        return lines, []
+    told = [f"{number}. {' '.join(detail.split())}" for detail, number in numbers.items()]
+    return lines, ["", "Refusals:", "", *told]

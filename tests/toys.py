@@ -223,6 +223,8 @@ class Case:
     """
     reuse_model: bool = True
     """Whether the method only asks the question's model."""
+    credited: int = FEATURES
+    """How many features are given credit."""
     shape: tuple[int, ...] = ()
     """The shape of an input, where it is not a row of features."""
 
@@ -259,6 +261,9 @@ CAMS = (
     "AblationCam", "EigenCam",
 )  # fmt: skip
 
+OF_TREES = frozenset({"TreeShap", "TreeInteractions"})
+"""Methods that read trees, which no network has: tests/methods/trees holds them to the contract."""
+
 ATTENTION = ("AttentionRollout", "RawAttention", "AttentionRelevance", "TransformerRelevance")
 
 _CASES: dict[str, Callable[[type[Any]], Case]] = {
@@ -282,6 +287,9 @@ _CASES: dict[str, Callable[[type[Any]], Case]] = {
         kind(draws=24), removal=background(), own_draws=True, evaluations=lambda n: (n + 6, 24 * n)
     ),
     "ExactShapley": lambda kind: Case(kind(), evaluations=_asked(2**FEATURES)),
+    "ExactInteractions": lambda kind: Case(
+        kind(), evaluations=_asked(2**FEATURES), credited=FEATURES**2
+    ),
     "LowOrderShap": lambda kind: Case(kind(), evaluations=_asked(2**FEATURES)),
     "PermutationShapley": lambda kind: Case(kind(orderings=8)),
     "SamplingShapley": lambda kind: Case(kind(draws=6), removal=background()),
@@ -293,6 +301,9 @@ _CASES: dict[str, Callable[[type[Any]], Case]] = {
     **{name: lambda kind: Case(kind(), net=attending_net) for name in ATTENTION},
     "Guided": lambda kind: Case(kind(assay.GradCam()), net=pooled_net, shape=(1, 2, 2)),
     "Rise": lambda kind: Case(kind(masks=64)),
+    "Optimal": lambda kind: Case(
+        kind(assay.ShapleyKernel()), evaluations=lambda n: (n + 1 + n * (2**FEATURES - 2), 0)
+    ),
     "ShapleyRegression": lambda kind: Case(
         _regression(kind), settings_evaluate=False, reuse_model=False
     ),

@@ -66,6 +66,7 @@ from assay.methods.lime.masks import CoinMasks, SizeMasks
 from assay.methods.lime.points import Gaussian, Instances
 from assay.methods.lime.quartiles import Quartiles
 from assay.methods.occlusion import Occlusion
+from assay.methods.optimal.optimal import Optimal, kernel_smoothed
 from assay.methods.rise import Rise
 from assay.methods.rules.composites import (
     AttentionAware,
@@ -81,6 +82,7 @@ from assay.methods.rules.deep_lift import DeepLift
 from assay.methods.rules.guided import Deconvnet, GuidedBackprop
 from assay.methods.rules.lrp import LRP
 from assay.methods.shapley.exact import ExactShapley
+from assay.methods.shapley.interactions import ExactInteractions
 from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap
 from assay.methods.shapley.linear_shap import LinearShap
 from assay.methods.shapley.max_shap import MaxShap
@@ -90,20 +92,62 @@ from assay.methods.shapley.proxy_shap import ProxyShap
 from assay.methods.shapley.qii import Disparity, Group, Qii
 from assay.methods.shapley.sampling import SamplingShapley
 from assay.methods.shapley.shapley_regression import ShapleyRegression
+from assay.methods.trees.interactions import TreeInteractions
+from assay.methods.trees.tree_shap import TreeShap
 from assay.methods.wrappers import Absolute, Smoothed, TimesInput
-from assay.metrics import METRICS
+from assay.metrics import METRICS, axioms
+from assay.metrics.agreement.agreement import RankCorrelation, SignAgreement, TopKOverlap
 from assay.metrics.base import Metric
+from assay.metrics.calibration.calibration import Calibration, calibration
+from assay.metrics.calibration.temperature import Temperature, temperature
+from assay.metrics.complexity.connectedness import Connectedness
+from assay.metrics.complexity.mass import Compactness, EffectiveNumber, Entropy, Gini
+from assay.metrics.curves.average_drop import AverageDrop, AverageGain, AverageIncrease
+from assay.metrics.curves.deletion import (
+    AOPC,
+    Deletion,
+    Insertion,
+    LeastRelevantFirst,
+    SymmetricRelevanceGain,
+)
+from assay.metrics.curves.log_odds import LogOddsChange
+from assay.metrics.curves.necessity import (
+    NecessityOrdering,
+    NecessityProportionality,
+    SufficiencyOrdering,
+    SufficiencyProportionality,
+)
+from assay.metrics.curves.rationales import Comprehensiveness, Sufficiency
+from assay.metrics.curves.road import Road
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.metrics.faithfulness.monotonicity import Monotonicity
+from assay.metrics.faithfulness.subsets import FaithfulnessCorrelation, SensitivityN
+from assay.metrics.localisation.overlap import (
+    InsideOutsideRatio,
+    IntersectionOverUnion,
+    MassAccuracy,
+    RankAccuracy,
+    RocArea,
+)
+from assay.metrics.localisation.pointing import PointingGame
+from assay.metrics.sanity.class_sensitivity import ClassSensitivity
+from assay.metrics.sanity.input_shift import InputShift
+from assay.metrics.sanity.model_randomisation import ModelRandomisation
+from assay.metrics.sensitivity.gradient_sensitivity import GradientSensitivity
+from assay.metrics.sensitivity.lipschitz_sensitivity import LipschitzSensitivity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.models.base import Ability, Model
 from assay.models.wrapping import wrap
 from assay.pages.report_page import report
 from assay.perturbations import (
+    Coordinates,
     DifferenceToBaseline,
     GaussianNoise,
     NoisyBaseline,
+    ShapleyKernel,
     Squares,
+    StackedPatches,
     SubsetToBaseline,
 )
 from assay.question.question import Question
@@ -111,6 +155,7 @@ from assay.registry.registration import register
 from assay.registry.settings import parse
 from assay.removals.conditional import Conditional
 from assay.removals.fixed import Background, Baseline, Blur, Mean, Noise
+from assay.removals.imputed import LinearImputation
 from assay.removals.mask_token import MaskToken
 from assay.saved import load
 from assay.targets import (
@@ -133,35 +178,50 @@ __all__ = [
     "AblationCam",
     "Absolute",
     "Aligned",
+    "AOPC",
     "Atoms",
     "Attack",
     "AttentionAware",
     "AttentionRelevance",
     "AttentionRollout",
     "Attribution",
+    "AverageDrop",
+    "AverageGain",
+    "AverageIncrease",
+    "axioms",
     "Background",
     "Baseline",
     "Blur",
+    "calibration",
+    "Calibration",
     "CAM",
     "Centred",
     "Certificate",
+    "ClassSensitivity",
     "CoinMasks",
     "Columns",
+    "Compactness",
     "compare",
     "Comparison",
     "Completeness",
     "Composite",
+    "Comprehensiveness",
     "Conditional",
     "Conductance",
+    "Connectedness",
     "ConservativeAttention",
     "Contrast",
+    "Coordinates",
     "DataDistribution",
     "Deconvnet",
     "DeepLift",
+    "Deletion",
     "DifferenceToBaseline",
     "Disparity",
+    "EffectiveNumber",
     "EigenCam",
     "Elements",
+    "Entropy",
     "EpsilonAlpha2Beta1",
     "EpsilonAlpha2Beta1Flat",
     "EpsilonGammaBox",
@@ -169,18 +229,22 @@ __all__ = [
     "EpsilonPlusFlat",
     "errors",
     "ExactIntegratedGradients",
+    "ExactInteractions",
     "ExactShapley",
     "ExpectedGradients",
     "expert",
     "ExpertUnit",
     "explain",
+    "FaithfulnessCorrelation",
     "FullGrad",
     "Gaussian",
     "GaussianDistribution",
     "GaussianNoise",
+    "Gini",
     "GradCam",
     "GradCamPlusPlus",
     "Gradient",
+    "GradientSensitivity",
     "Group",
     "Guided",
     "GuidedBackprop",
@@ -188,25 +252,35 @@ __all__ = [
     "HiResCam",
     "Infidelity",
     "Inherited",
+    "InputShift",
     "InputXGradient",
+    "Insertion",
+    "InsideOutsideRatio",
     "Instances",
     "IntegratedGradients",
     "InternalInfluence",
+    "IntersectionOverUnion",
+    "kernel_smoothed",
     "KernelShap",
     "Label",
     "Labels",
     "LayerCam",
+    "LeastRelevantFirst",
     "Lime",
+    "LinearImputation",
     "LinearShap",
     "LineDistribution",
     "LipschitzCheck",
+    "LipschitzSensitivity",
     "load",
     "LogOdds",
+    "LogOddsChange",
     "LogProb",
     "LowOrderShap",
     "LRP",
     "masked_finetuning",
     "MaskToken",
+    "MassAccuracy",
     "MaxSensitivity",
     "MaxShap",
     "Mean",
@@ -215,14 +289,19 @@ __all__ = [
     "Metric",
     "METRICS",
     "Model",
+    "ModelRandomisation",
+    "Monotonicity",
     "MultiplicativeSmoothing",
     "name_neurons",
+    "NecessityOrdering",
+    "NecessityProportionality",
     "Negated",
     "Neuron",
     "neuron_importance",
     "Noise",
     "NoisyBaseline",
     "Occlusion",
+    "Optimal",
     "Output",
     "OwenValues",
     "parse",
@@ -231,33 +310,51 @@ __all__ = [
     "PermutationShapley",
     "Pixels",
     "PointDistribution",
+    "PointingGame",
     "Predicted",
     "ProxyShap",
     "Qii",
     "Quartiles",
     "Question",
     "quiet",
+    "RankAccuracy",
+    "RankCorrelation",
     "RawAttention",
     "register",
     "report",
     "reproducible",
     "Rise",
+    "Road",
+    "RocArea",
     "SamplingShapley",
     "Score",
     "ScoreCam",
+    "SensitivityN",
     "Sequence",
+    "ShapleyKernel",
     "ShapleyRegression",
     "Shared",
+    "SignAgreement",
     "SizeMasks",
     "Smoothed",
     "SoftStability",
     "Squares",
+    "StackedPatches",
     "SubsetToBaseline",
+    "Sufficiency",
+    "SufficiencyOrdering",
+    "SufficiencyProportionality",
     "Superpixels",
+    "SymmetricRelevanceGain",
+    "temperature",
+    "Temperature",
     "TimesInput",
     "Tokens",
     "TokenWords",
+    "TopKOverlap",
     "TransformerRelevance",
+    "TreeInteractions",
+    "TreeShap",
     "trigger_words",
     "TriggerWord",
     "Words",

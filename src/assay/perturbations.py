@@ -2,9 +2,10 @@
 
 The model is asked at x - I, and what it loses there, f(x) - f(x - I), is compared with what an
 attribution says of that step. The laws are those of Yeh et al. (2019, "On the (in)fidelity and
-sensitivity of explanations"): to a baseline at once or in a random subset (section 2.2), to noise
-around it, and squares of an image (section 4). Which law is chosen decides what a good explanation
-is, so that scores under different ones cannot be compared.
+sensitivity of explanations"): to a baseline at once, in a random subset, one coordinate at a time or
+in coalitions weighted as Shapley values weigh them (section 2.2), to noise around it, and squares of
+an image (section 4). Which law is chosen decides what a good explanation is, so that scores under
+different ones cannot be compared; the explanation that a law likes best is `Optimal(law)`.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Perturbation(Settings, ABC):
     `PerturbationBatch`, step (n, k, elements). Number i of an input depends on the seed, the input
     and i alone, never on where a batch is cut; `rng.streams(seed, question.keys, name)` draws so.
     May write: `fixed` (or `listed`) and `size`, for a finite list that is gone through once without
-    sampling; `notes`, for what is to be said beside the score;
-    `removed`, without which it is refused under a removal with several replacements.
+    sampling; `support`, for a finite law whose members do not weigh alike; `notes`, for what is to
+    be said beside the score; `removed`, without which it is refused under a removal with several
+    replacements.
 
     Gets for free: batches of bounded memory, the model's answers shared by all attributions that
     are compared, standard errors where draws are sampled.
@@ -61,6 +63,21 @@ class Perturbation(Settings, ABC):
 
     fixed: ClassVar[bool] = False  # may be overridden
     """Whether the perturbations are a finite list that is gone through once, without sampling."""
+    complete: ClassVar[bool] = False  # may be overridden
+    """Whether removing everything weighs infinitely: the best account of it is exact."""
+
+    @property
+    def removes(self) -> bool:
+        """Whether it removes features, so that contributions have a product with it."""
+        return type(self).removed is not Perturbation.removed
+
+    def support(  # may be overridden
+        self, features: int, most: int
+    ) -> tuple[Tensor, Tensor] | None:
+        """The whole law: what it removes (k, features), bool, and the probability of each, (k,),
+        float64. None where it is not finite, has more than `most` members, or is listed.
+        """
+        return None
 
     def listed(self, question: Question) -> bool:  # may be overridden
         """Whether that list is gone through for this question: `fixed`, but for a law that draws
@@ -181,6 +198,103 @@ class SubsetToBaseline(Perturbation):
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
         return _removal_batch(question, self.removed(question, seed, draws))
 
+    def support(self, features: int, most: int) -> tuple[Tensor, Tensor] | None:
+        if not _few_subsets(features, most):
+            return None
+        subsets = _subsets(features)
+        size = subsets.sum(1).to(torch.float64)
+        return subsets, self.share**size * (1 - self.share) ** (features - size)
+
+
+@final
+@dataclass(frozen=True)
+class Coordinates(Perturbation):
+    """Every feature is removed alone, once: I_i = (x - x0)_i e_i (Yeh et al. 2019, section 2.2).
+
+    The best account of these is what each feature takes away, occlusion with a window of one. As
+    many perturbations of each input as there are features, whatever the number of draws.
+
+    >>> Coordinates()
+    Coordinates()
+    """
+
+    fixed: ClassVar[bool] = True
+
+    def size(self, question: Question, draws: int) -> int:
+        return question.partition.count
+
+    def removed(self, question: Question, seed: int, draws: tuple[int, int]) -> Tensor:
+        features = torch.arange(question.partition.count, device=question.x.device)
+        # All inputs lose the same features: one list serves them.
+        return (features == features[draws[0] : draws[1], None]).unsqueeze(0)
+
+    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
+        return _removal_batch(question, self.removed(question, seed, draws))
+
+
+@final
+@dataclass(frozen=True)
+class ShapleyKernel(Perturbation):
+    """Some features are removed, S with 0 < |S| < d, by the Shapley kernel.
+
+    P(S) ~ (d - 1) / (C(d, |S|) |S| (d - |S|))      (Lundberg and Lee 2017, theorem 2)
+
+    That kernel weighs S = everything infinitely, which no average can: infidelity is taken over the
+    other S, and `Optimal(ShapleyKernel())`, the Shapley value, is complete. Of d = 1 features that
+    one is removed.
+
+    >>> ShapleyKernel()
+    ShapleyKernel()
+    """
+
+    complete: ClassVar[bool] = True
+
+    def removed(self, question: Question, seed: int, draws: tuple[int, int]) -> Tensor:
+        streams = _streams(question, seed, "shapley kernel")
+        count = question.partition.count
+        uniform = streams.uniform(draws, count + 1, torch.float64)
+        # The first number draws the size, the order of the others which features.
+        limits = _kernel_of_sizes(count).cumsum(0).to(uniform.device)
+        which = uniform[..., 0].contiguous()
+        sizes = 1 + torch.searchsorted(limits[:-1].contiguous(), which, right=True)
+        ranks = uniform[..., 1:].argsort(dim=-1).argsort(dim=-1)
+        return ranks < sizes.unsqueeze(-1)
+
+    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
+        return _removal_batch(question, self.removed(question, seed, draws))
+
+    def support(self, features: int, most: int) -> tuple[Tensor, Tensor] | None:
+        if not _few_subsets(features, most):
+            return None
+        subsets = _subsets(features)
+        sizes = subsets.sum(1)
+        inner = (sizes > 0) & ((sizes < features) | (features == 1))
+        subsets = subsets[inner]
+        sizes = sizes[inner]
+        of_size = _kernel_of_sizes(features)[sizes - 1]
+        members = torch.tensor([math.comb(features, size) for size in sizes.tolist()])
+        return subsets, of_size / members
+
+
+def _kernel_of_sizes(features: int) -> Tensor:
+    """The probability that the Shapley kernel gives the sizes 1 to features - 1: float64."""
+    if features == 1:
+        return torch.ones(1, dtype=torch.float64)
+    sizes = torch.arange(1, features, dtype=torch.float64)
+    # Times C(d, z) subsets of a size, the kernel is (d - 1) / (z (d - z)).
+    weights = 1 / (sizes * (features - sizes))
+    return weights / weights.sum()
+
+
+def _few_subsets(features: int, most: int) -> bool:
+    return features < most.bit_length() and 1 << features <= most
+
+
+def _subsets(features: int) -> Tensor:
+    """All subsets, (2^features, features), bool."""
+    numbers = torch.arange(1 << features).unsqueeze(1)
+    return (numbers >> torch.arange(features) & 1).to(torch.bool)
+
 
 @final
 @dataclass(frozen=True)
@@ -193,27 +307,40 @@ class NoisyBaseline(Perturbation):
     Settings:
         sigma: standard deviation of the noise, in the inputs' units, or in those of `scale`.
         scale: rows of data; sigma then counts in standard deviations of each of their columns.
+        limits: the least and the largest value that the replacement may have, such as (0, 1) for
+            pictures: what lies beyond is set to them.
 
-    Categories get no noise. Errors: SettingError for a sigma that is not positive.
+    Categories get no noise. Errors: SettingError for a sigma that is not positive, or limits that
+    hold nothing.
 
     >>> NoisyBaseline(0.2)
-    NoisyBaseline(sigma=0.2, scale=None)
+    NoisyBaseline(sigma=0.2, scale=None, limits=None)
     """
 
     sigma: float
     scale: Any = None
+    limits: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale", as_spread(self.scale))
         _check_sigma(self.sigma)
+        if self.limits is not None and not self.limits[0] < self.limits[1]:
+            raise SettingError(
+                expected="limits in ascending order",
+                got=self.limits,
+                advice="Write NoisyBaseline(0.2, limits=(0.0, 1.0)).",
+            )
 
     def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
         streams = _streams(question, seed, "noisy baseline")
         x = question.x
         noise = streams.normal(draws, x.shape[1], x.dtype)
+        noise = self.sigma * in_units(noise, self.scale, question.layout)
         difference = (x - question.absent).unsqueeze(1)
-        step = difference - self.sigma * in_units(noise, self.scale, question.layout)
-        return PerturbationBatch(step, None)
+        if self.limits is None:
+            return PerturbationBatch(difference - noise, None)
+        replaced = (question.absent.unsqueeze(1) + noise).clamp(*self.limits)
+        return PerturbationBatch(x.unsqueeze(1) - replaced, None)
 
 
 @final
@@ -378,3 +505,59 @@ class Squares(Perturbation):
             inside = (inside.unsqueeze(-1) & along.unsqueeze(-2)).flatten(-2)
         # A square goes through all channels.
         return places.spread(inside)
+
+
+@final
+@dataclass(frozen=True)
+class StackedPatches(Perturbation):
+    """Patches of an image are removed one after the other, in raster order, and stay removed.
+
+    What Quantus' `Infidelity` does. One perturbation for each patch, whatever the number of draws;
+    patches at the border are cut off.
+
+    Settings:
+        side: of a patch, in pixels.
+
+    Errors: SettingError for a side below 1, InputError for features that are no image.
+
+    >>> StackedPatches(4)
+    StackedPatches(side=4)
+    """
+
+    side: int = 4
+    fixed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.side < 1:
+            raise SettingError(
+                expected="patches of at least 1 pixel",
+                got=self.side,
+                advice="Write StackedPatches(4) for patches of 4 by 4.",
+            )
+
+    def size(self, question: Question, draws: int) -> int:
+        height, width = self._places(question).shape
+        return -(-height // self.side) * -(-width // self.side)
+
+    def removed(self, question: Question, seed: int, draws: tuple[int, int]) -> Tensor:
+        places = self._places(question)
+        height, width = places.shape
+        rows = torch.arange(height, device=question.x.device) // self.side
+        columns = torch.arange(width, device=question.x.device) // self.side
+        # The number of the patch that each place belongs to.
+        patch = (rows[:, None] * -(-width // self.side) + columns).flatten()
+        numbers = torch.arange(*draws, device=patch.device)
+        return places.spread((patch <= numbers[:, None]).unsqueeze(0))
+
+    def draw(self, question: Question, seed: int, draws: tuple[int, int]) -> PerturbationBatch:
+        return _removal_batch(question, self.removed(question, seed, draws))
+
+    def _places(self, question: Question) -> Places:
+        places = Squares(sides=(1,))._places(question)
+        if len(places.shape) != 2:
+            raise InputError(
+                expected=f"features on an image for {self!r}",
+                got=f"a feature map of shape {question.partition.shape}",
+                advice="Ask about Pixels().",
+            )
+        return places

@@ -98,6 +98,27 @@ def test_save_and_load_without_pickle(tmp_path: Path) -> None:
     assert Score.load(path).error is None
 
 
+WIDE = torch.tensor([0.01, 0.02, 0.03, 2.0])
+
+
+def test_an_interval_ends_where_no_score_can_be() -> None:
+    free = Score("Gap", WIDE, "lower").interval
+    bounded = Score("Gap", WIDE, "lower", bounds=(0.0, math.inf)).interval
+    assert free[0] < 0
+    assert bounded == (0.0, free[1])
+    skill = Score("Skill", 1 - WIDE, "higher", bounds=(-math.inf, 1.0))
+    assert skill.interval[1] == 1.0
+    assert skill.interval_at(0.5)[1] < 1.0
+    assert Score("Skill", 1 - WIDE, "higher").interval[1] > 1.0
+
+
+def test_bounds_are_kept_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "score.safetensors"
+    for bounds in ((0.0, math.inf), (-math.inf, 3.0), (-math.inf, math.inf)):
+        Score("Gap", WIDE, "lower", bounds=bounds).save(path)
+        assert Score.load(path).bounds == bounds
+
+
 def test_load_refuses_what_it_cannot_read(tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     save_file({"values": torch.ones(2)}, str(other))
@@ -127,6 +148,9 @@ def test_to_pandas_has_one_row_per_input() -> None:
         ({"error": torch.ones(3)}, "error"),
         ({"details": {"raw": torch.ones(3)}}, "raw"),
         ({"direction": "up"}, "lower"),
+        ({"bounds": (0.0, 0.5)}, "within its bounds, 0 to 0.5"),
+        ({"bounds": (2.0, 0.0)}, "lower before the upper"),
+        ({"bounds": (math.nan, 2.0)}, "lower before the upper"),
     ],
 )
 def test_refusals(settings: dict[str, object], words: str) -> None:

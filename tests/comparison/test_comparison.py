@@ -407,3 +407,40 @@ def test_the_name_of_a_comparison_counts_in_words() -> None:
     question = assay.Question(torch.nn.Linear(3, 2), torch.randn(1, 3), target=0)
     one = repr(assay.compare(question, ["Gradient"], ["Infidelity"]))
     assert one.startswith("Comparison(1 method by 1 metric on 1 input; best mean: ")
+
+
+@pytest.mark.parametrize(
+    ("metric", "method"),
+    [
+        (Infidelity(), IntegratedGradients(steps=2)),
+        (Infidelity(scaled=True), InputXGradient()),
+        (Completeness(), InputXGradient()),
+        (MaxSensitivity(radius=0.5), InputXGradient()),
+    ],
+    ids=repr,
+)
+def test_the_interval_of_a_distance_does_not_reach_below_zero(
+    metric: Metric, method: Method
+) -> None:
+    # One input on which the method fails beside inputs on which it nearly does not.
+    inputs = torch.tensor([[0.01, 0.02], [0.02, 0.01], [0.01, 0.01], [3.0, 2.0]])
+    question = Question(lambda x: (x[:, 0] * x[:, 1]) ** 2, inputs)
+    found = compare(question, [method], [metric], references=False)
+    place = next(iter(found.rankings.values())).places[0]
+    assert place.mean > 0
+    assert place.low >= 0
+    score = next(iter(found.scores.values()))
+    assert score.bounds == (0.0, math.inf)
+
+
+def test_the_share_of_inputs_on_which_the_first_is_better_knows_the_direction() -> None:
+    question = Question(lambda x: x.sum(1), torch.ones(4, 2))
+    good = Score("Gap", torch.tensor([1.0, 2.0, 3.0, 9.0]), "lower")
+    bad = Score("Gap", torch.tensor([2.0, 3.0, 4.0, 5.0]), "lower")
+    answers = [Gradient()(question), InputXGradient()(question)]
+    for direction, share in (("lower", 0.75), ("higher", 0.25)):
+        pair = [dataclasses.replace(one, direction=direction) for one in (good, bad)]
+        frame = from_scores(question, answers, {"Gap": pair}).differences()
+        assert frame.loc[0, "first"] == "Gradient()"
+        assert frame.loc[0, "first better"] == share
+        assert "wins" not in frame

@@ -91,6 +91,7 @@ _CASES: dict[str, Callable[[type[Any]], list[Case]]] = {
         Case(kind(background(), draws=6)),
         Case(kind(background(), kind="kernel", draws=5, width=0.5)),
     ],
+    "LinearImputation": lambda kind: [Case(kind(0.1), images), Case(kind(0.1, seed=3), images)],
     "MaskToken": lambda kind: [Case(kind(11), tokens)],
 }
 

@@ -90,6 +90,7 @@ NEEDED: dict[type, dict[str, Any]] = {
     assay.Noise: {"sigma": 0.1},
     NoiseDesign: {"features": 4, "rows": ("f0",), "kept": 1, "levels": 1},
     assay.NoisyBaseline: {"sigma": 0.1},
+    assay.Optimal: {"perturbation": assay.SubsetToBaseline()},
     assay.Output: {"index": 0},
     assay.Patches: {"size": 2},
     assay.Path: {"path": lambda a, b, x: b + a * (x - b)},

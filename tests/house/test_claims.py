@@ -23,12 +23,16 @@ CONTRACT = "tests/contracts/test_methods.py::"
 BAD_INPUT = "tests/contracts/test_bad_input.py::"
 METRICS = "tests/contracts/test_metrics.py::"
 DOCS = "tests/house/test_docs.py::"
+CURVES = "tests/metrics/test_masking_curves.py::"
+LOCATED = "tests/metrics/test_localisation.py::"
+COMPLEX = "tests/metrics/test_complexity.py::"
 QUESTION = "tests/question/test_question.py::"
 LAYERS = "tests/question/test_layers.py::"
 WRAPPING = "tests/models/test_wrapping.py::"
 REPRODUCIBLE = "tests/models/test_reproducible.py::"
 SHAPLEY = "tests/methods/shapley/"
 LIME = "tests/methods/lime/"
+TREES = "tests/methods/trees/"
 MAPS = "tests/methods/cam/test_maps.py::"
 FULL = "tests/methods/cam/test_full_grad.py::"
 ATTENTION = "tests/methods/attention/test_maps.py::"
@@ -147,7 +151,18 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "values, closed forms, retraining, LIME, RISE, occlusion, quantitative input influence.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
         ),
-        "**Metrics** with intervals and paired tests: infidelity, max-sensitivity, completeness.": (
+        "**Ensembles of trees** by their structure: exact Shapley and Banzhaf values, interactions of "
+        "pairs, also of any other model with few features.": (
+            DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
+            TREES + "test_tree_shap.py::test_values_are_those_of_all_coalitions",
+            TREES + "test_tree_shap.py::test_pairs_are_those_of_all_coalitions",
+        ),
+        "**Metrics** with intervals and paired tests: infidelity, max-sensitivity, completeness, "
+        "correlations over subsets; [masking curves](docs/masking.md) (deletion and insertion, AOPC, "
+        "necessity and sufficiency in order and in proportion, average drop, increase and gain, "
+        "comprehensiveness, log-odds, ROAD, monotonicity); [localisation](docs/localisation.md) "
+        "(pointing game, mass and ranks, ratios, overlap, ROC area), "
+        "[complexity](docs/complexity.md), [agreement](docs/agreement.md).": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
             DOCS + "test_every_metric_gives_an_interval_and_a_paired_test",
         ),
@@ -160,11 +175,8 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "tests/how_to/test_write_a_method.py::test_the_twin_says_the_same",
             "tests/how_to/test_write_a_removal.py::test_the_twin_says_the_same",
         ),
-        "Not covered yet: "
-        "tree ensembles by their structure (they are asked as black boxes), deletion and insertion "
-        "curves.": (
+        "Not covered yet: concept activation vectors, anchors.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
-            "tests/models/test_estimators.py::test_a_native_booster_gives_its_own_prediction",
         ),
         # Of its tables.
         "| Integrated gradients, trapezoid rule, 10 steps, linear model, true sum 6 | Captum 0.9.0: "
@@ -616,6 +628,69 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             RISE + "test_balanced_masks_err_less",
         ),
     },
+    "docs/masking.md": {
+        "None and all of the features are always on it, and the question knows both, so that `steps` "
+        "steps cost `steps` - 1 evaluations.": (
+            CURVES + "test_orders_that_are_the_same_are_asked_once",
+            CURVES + "test_a_curve_is_in_the_details_and_survives_a_file",
+        ),
+        "Orders that several explanations share are asked once; masks are made some steps at a time.": (
+            CURVES + "test_orders_that_are_the_same_are_asked_once",
+            CURVES + "test_masks_are_made_in_pieces",
+        ),
+        "The curve uses the question's removal; `removal=assay.Blur(5.0)` takes another for the metric "
+        "alone,": (
+            CURVES + "test_another_removal_is_another_curve_and_is_said",
+            CURVES + "test_any_removal_is_a_substrate",
+        ),
+        "here what a tie decides is averaged over `pairs` of opposite orders drawn by chance, with its "
+        "standard error (`score.error`); where effects add up a pair is exact.": (
+            CURVES + "test_ties_are_averaged_over_orders_by_chance_with_an_error",
+            CURVES + "test_the_stated_error_of_ties_is_their_spread",
+            CURVES + "test_case_14_random_and_constant_orders_have_half_the_target",
+        ),
+        'All three want probabilities, and refuse what is none; `outputs="scores"` allows logits for '
+        "the drop and the increase.": (
+            CURVES + "test_probabilities_asked_of_a_model_that_gives_scores_are_refused",
+            CURVES + "test_the_homeworks_average_drop_by_hand",
+        ),
+        "A constant explanation scores as random ones do on average.": (
+            CURVES + "test_a_constant_explanation_scores_as_random_ones_do",
+        ),
+    },
+    "docs/localisation.md": {
+        "or boxes (left, top, right, bottom) in pixels, as many as an input has.": (
+            LOCATED + "test_boxes_are_masks_of_their_pixels",
+            LOCATED + "test_a_truth_follows_its_inputs_through_shards",
+        ),
+        "such an input has no score, is counted in `score.missing`, and is neither hit nor miss.": (
+            LOCATED + "test_an_empty_truth_is_not_defined_and_never_a_hit",
+        ),
+        "of tied maxima the pointing game counts the share that lies inside, and no map is helped by "
+        "the order of its pixels.": (
+            LOCATED + "test_ties_of_the_maximum_are_shared",
+            LOCATED + "test_case_23_a_uniform_map",
+        ),
+    },
+    "docs/complexity.md": {
+        "Sizes count, signs do not. An explanation without any credit has no score.": (
+            COMPLEX + "test_sign_scale_and_order_have_no_part",
+            COMPLEX + "test_no_credit_has_no_score_and_sparser_is_better",
+        ),
+        "`Connectedness` compares with random masks of the same size, and refuses masks of more than a "
+        "fifth of the map: denser ones hang together by chance. A constant map has 1.": (
+            COMPLEX + "test_random_and_constant_maps_are_as_connected_as_chance",
+            COMPLEX + "test_maps_without_places_and_large_masks_are_refused",
+        ),
+        "Infidelity is convex in the credit, so that between two faithful explanations no barrier "
+        "stands;": (COMPLEX + "test_case_28_infidelity_between_two_explanations",),
+    },
+    "docs/agreement.md": {
+        "The reference is a method, asked about the same question, or the question's truth:": (
+            "tests/metrics/test_agreement.py::test_a_reference_is_asked_about_the_same_question",
+            "tests/metrics/test_agreement.py::test_agreement_is_its_definition",
+        ),
+    },
     "docs/occlusion.md": {
         "It misses what is there twice: of two copies neither is needed.": (
             "tests/methods/test_occlusion.py::test_what_is_there_twice_is_missed",
@@ -1042,6 +1117,32 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "docs/texts.md::much too long for what it has to say",
         ),
     },
+    "docs/trees.md": {
+        "the model is asked for nothing but the clean predictions and the base.": (
+            'docs/trees.md::answer.facts["forwards"] < 400',
+        ),
+        "`assay.explain` chooses it for such models by itself.": (
+            TREES + "test_tree_shap.py::test_explain_chooses_trees",
+        ),
+        "The first is the game of `ExactShapley`, `KernelShap` and every other method here, so that "
+        "answers can be compared.": (
+            TREES + "test_tree_shap.py::test_values_are_those_of_all_coalitions",
+        ),
+        "Column 0 has no influence on what the tree says, and gets -2:": (
+            'docs/trees.md::assay.TreeShap("path_dependent")(at)',
+        ),
+        "A probability behind a link is none, and is refused with the way out: its log-odds are.": (
+            TREES + "test_tree_shap.py::test_what_is_no_sum_over_trees_is_refused_with_the_way_out",
+            TREES + "test_tree_shap.py::test_log_odds_of_boosted_classes",
+        ),
+        '`features=Columns(groups={"place": ["distance", "noise"]})` is exact in both modes.': (
+            TREES + "test_tree_shap.py::test_columns_in_groups_play_together",
+            TREES + "test_solving.py::test_columns_of_one_feature_play_together",
+        ),
+        "values add up to 1e-9 at depth 100,": (
+            TREES + "test_solving.py::test_a_tree_of_depth_one_hundred_adds_up",
+        ),
+    },
     "docs/coming-from.md": {
         "`parse`, `compare` and the command line understand them in any case:": (
             "tests/registry/test_aliases.py::test_every_alias_parses_to_a_working_object",
@@ -1054,7 +1155,7 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "With background rows of probability .5 and .99 the base is 1.07 there and 2.30 here:": (
             "docs/tables.md::removal=assay.Background(p[:, None])",
         ),
-        '`wrap(booster, output="margin")` or `LogOdds` for raw scores,': (
+        '`LogOdds()` or `wrap(booster, output="margin")` for raw scores.': (
             "tests/models/test_estimators.py::test_a_native_booster_gives_its_own_prediction",
         ),
         "**`Saliency` is absolute there** (`abs=True`): it never says against.": (

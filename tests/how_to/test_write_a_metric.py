@@ -16,30 +16,28 @@ from contracts.test_metrics import Case, ask, score
 from how_to.how_to import names
 from toys import FEATURES, randn, tanh_net
 
-Comprehensiveness = names("write-a-metric")["Comprehensiveness"]
-comprehensiveness_slowly = names("write-a-metric")["comprehensiveness_slowly"]
+LossWithoutTop = names("write-a-metric")["LossWithoutTop"]
+loss_slowly = names("write-a-metric")["loss_slowly"]
 
 
 @pytest.fixture(params=[0.2, 0.6])
 def case(request: pytest.FixtureRequest) -> Case:
     """In the place of the contract's: every question is asked of these."""
-    return Case(Comprehensiveness(request.param), moves=False)
+    return Case(LossWithoutTop(request.param), moves=False)
 
 
 def test_the_twin_says_the_same(case: Case) -> None:
     net = tanh_net().double()
     x = randn(6, FEATURES, seed=3, dtype=torch.float64)
     answer = case.method(ask(net=net, x=x))
-    slow = comprehensiveness_slowly(
-        lambda row: net(row)[0, 0].detach(), x, answer.values, case.metric.share
-    )
+    slow = loss_slowly(lambda row: net(row)[0, 0].detach(), x, answer.values, case.metric.share)
     torch.testing.assert_close(score(case, ask(net=net, x=x)).values, slow, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5])
 def test_shares_that_hide_nothing_or_everything_are_refused(share: float) -> None:
     with pytest.raises(SettingError, match=r"a share between 0 and 1, got .* Use 0\.2"):
-        Comprehensiveness(share)
+        LossWithoutTop(share)
 
 
 def test_the_contract_is_there() -> None:

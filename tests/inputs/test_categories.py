@@ -336,3 +336,17 @@ def test_another_kind_of_missing_is_a_change() -> None:
     model = assay.wrap(lambda f: np.array([float(w is None) for w in f["word"]]), missing=True)
     answer = EXACT(assay.Question(model, frame, removal=assay.Background(gone)))
     assert answer.values.tolist() == [[1.0, 0.0]]
+
+
+def test_a_row_is_known_by_what_it_says_and_not_by_its_codes() -> None:
+    frame = pd.DataFrame({"town": ["Rome", "Bonn", "Oslo"], "age": [1.0, 2.0, 3.0]})
+
+    def keys(rows: pd.DataFrame) -> list[int]:
+        removal = assay.Baseline(rows.iloc[[0]])
+        question = assay.Question(lambda table: table.age.to_numpy(), rows, removal=removal)
+        return question.keys.tolist()
+
+    together = keys(frame)
+    assert [keys(frame.iloc[[row]])[0] for row in range(3)] == together
+    assert keys(frame.iloc[::-1]) == together[::-1]
+    assert len(set(keys(frame.assign(age=1.0)))) == 3

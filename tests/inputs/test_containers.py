@@ -34,7 +34,7 @@ def test_an_object_with_predict_is_handed_the_frame_itself() -> None:
 
 
 def test_a_formula_of_statsmodels() -> None:
-    formulas = pytest.importorskip("statsmodels.formula.api", reason="statsmodels is not there")
+    formulas = pytest.importorskip("statsmodels.formula.api", reason="needs the extra 'test'")
     rows = pd.concat([FRAME, FRAME.assign(x=[5.0, 7.0, 9.0])], ignore_index=True)
     rows["y"] = 2 * rows["x"] + (rows["town"] == "Rome")
     fitted = formulas.ols("y ~ x + town", rows).fit()
@@ -43,7 +43,7 @@ def test_a_formula_of_statsmodels() -> None:
 
 
 def test_a_frame_of_polars_is_refused_with_the_line_that_converts_it() -> None:
-    polars = pytest.importorskip("polars", reason="polars is not there")
+    polars = pytest.importorskip("polars", reason="needs the extra 'test'")
     with pytest.raises(KindError, match=r"frame\.to_pandas\(\)"):
         assay.Question(Results(), polars.DataFrame({"x": [1.0], "town": ["Rome"]}))
 

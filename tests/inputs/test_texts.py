@@ -203,3 +203,15 @@ def test_a_pipeline_on_strings_is_asked_with_strings() -> None:
 def test_what_cannot_be_read_is_refused_in_words(make, error, words) -> None:
     with pytest.raises(error, match=words):
         make()
+
+
+@pytest.mark.parametrize("text", ["good film  ", "  good film", "\tgood\n\n", "  "])
+def test_spaces_at_either_end_stay(text: str) -> None:
+    seen: list[str] = []
+
+    def model(texts: list[str]) -> np.ndarray:
+        seen.extend(texts)
+        return np.array([float(len(each)) for each in texts])
+
+    assert assay.Question(model, [text, "film"]).prediction.tolist() == [len(text), 4]
+    assert text in seen

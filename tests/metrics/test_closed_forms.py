@@ -507,7 +507,7 @@ def test_sensitivity_asks_the_method_once_for_each_draw() -> None:
     method = assay.ExactShapley()
     answer = method(question)
     rows.clear()
-    sensitivity(question, method, radius=0.1, draws=7)
+    sensitivity(question, method, radius=0.1, draws=7, ascent=0)
     # 32 coalitions for each input and draw; the checks of a new question are beside it.
     assert 2 * 7 * 32 <= sum(rows) <= 2 * 7 * 32 + 2 * 7 * 4 + answer.facts["forwards"]
 
@@ -549,3 +549,12 @@ def test_neighbours_of_a_wrong_form_are_refused(neighbours: Any) -> None:
     gradient = assay.Gradient()
     with pytest.raises(assay.errors.AssayError, match="neighbours"):
         assay.MaxSensitivity(gradient, neighbours=neighbours)(asked, gradient(asked))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.8])
+def test_so_large_a_share_is_removed(share: float) -> None:
+    question = assay.Question(lambda x: x.sum(1), torch.ones(1, 1000))
+    removed = assay.SubsetToBaseline(share).removed(question, 0, (0, 20))
+    # Of 20,000 features: five standard deviations.
+    within = 5 * (share * (1 - share) / 20_000) ** 0.5
+    assert abs(float(removed.double().mean()) - share) < within

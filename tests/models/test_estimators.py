@@ -82,14 +82,14 @@ def test_the_order_of_the_columns_is_that_of_the_fit(model: Any) -> None:
 
 
 def test_columns_of_another_name_are_refused_before_they_are_read() -> None:
-    lightgbm = pytest.importorskip("lightgbm", reason="LightGBM is not installed")
+    lightgbm = pytest.importorskip("lightgbm", reason="needs the extra 'test'")
     model = lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(TABLE, Y)
     with pytest.raises(ModelError, match=r"lacking \['c'\], with \['z'\] too many"):
         prediction(model, TABLE[:3].rename(columns={"c": "z"}))
 
 
 def test_catboost_finds_its_columns_in_any_order() -> None:
-    catboost = pytest.importorskip("catboost", reason="CatBoost is not installed")
+    catboost = pytest.importorskip("catboost", reason="needs the extra 'test'")
     model = catboost.CatBoostRegressor(iterations=9, verbose=0, allow_writing_files=False)
     model.fit(TABLE, TABLE.a)
     np.testing.assert_allclose(prediction(model, TURNED[:3]), model.predict(TABLE[:3]))
@@ -132,7 +132,7 @@ def test_what_is_no_table_is_refused_with_the_line_that_makes_one(raw: Any, advi
 
 
 def test_frames_of_polars_are_refused_with_the_line_that_makes_one() -> None:
-    polars = pytest.importorskip("polars", reason="polars is not installed")
+    polars = pytest.importorskip("polars", reason="needs the extra 'test'")
     with pytest.raises(KindError, match=r"to_pandas\(\)"):
         prediction(Own(), polars.DataFrame({"a": [1.0]}))
 
@@ -150,7 +150,7 @@ def test_a_native_booster_gives_its_own_prediction(library: str) -> None:
 
 
 def made_booster(library: str) -> tuple[Any, Any]:
-    peer = pytest.importorskip(library, reason=f"{library} is not installed")
+    peer = pytest.importorskip(library, reason="needs the extra 'test'")
     if library == "xgboost":
         booster = peer.train({"objective": "binary:logistic"}, peer.DMatrix(TABLE, Y), 5)
         return booster, booster.predict(peer.DMatrix(TABLE[:4]))

@@ -232,6 +232,9 @@ def test_outputs_that_are_no_plain_real_numbers_are_refused(outputs: Any) -> Non
 def test_truth_values_and_bytes_are_numbers() -> None:
     made = Occlusion(assay.Question(lambda t: (t > 0).all(1), torch.ones(1, 2)))
     assert made.values.tolist() == [[1.0, 1.0]]
+    # Several of them have a largest one.
+    several = Occlusion(assay.Question(lambda t: t > 0, torch.tensor([[-1.0, 2.0]])))
+    assert several.values.tolist() == [[0.0, 1.0]]
     # 1 - 2 is no byte.
     pair = assay.Question(
         lambda t: (t * torch.tensor([1, 2])).to(torch.uint8),
@@ -378,6 +381,22 @@ def test_records_of_labels_and_scores_are_told_the_line_that_helps(pipeline: Any
     model = assay.wrap(classified, output=eval(line, {"torch": torch}))
     answer = assay.ExactShapley()(assay.Question(model, texts, target=1))
     assert answer.values[0].tolist() == pytest.approx([0.0, 0.25, 0.0], abs=1e-10)
+
+
+def test_records_of_detectors_are_told_the_line_that_helps() -> None:
+    """No array can be made of them: a number of each picture's record is asked about."""
+
+    def detector(images: Tensor) -> list[dict[str, Tensor]]:
+        return [{"boxes": image[:, :2], "scores": image[:, 2]} for image in images]
+
+    images = randn(2, 4, 3)
+    with pytest.raises(KindError, match=r"torch\.stack\(\[part\['scores'\]\.sum\(\)"):
+        assay.explain(detector, images)
+    answered = assay.wrap(
+        detector, output=lambda out: torch.stack([part["scores"].sum() for part in out])
+    )
+    made = assay.explain(answered, images)
+    torch.testing.assert_close(made.prediction, images[:, :, 2].sum(1))
 
 
 @pytest.mark.parametrize("method", [assay.ExactShapley(), assay.PermutationShapley()], ids=repr)

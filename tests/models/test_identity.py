@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from torch import Tensor, nn
 
 import assay
@@ -192,3 +194,103 @@ def test_records_count_by_their_fields_and_not_by_what_lies_between(dtype: Any) 
     # Every byte of a field makes other records.
     assert len(seen) > size // 2
     assert identity(str(np.zeros(3, dtype))) not in seen
+
+
+class Leaf:
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__.update(attributes)
+
+
+class Counted(Leaf):
+    def __call__(self) -> int:
+        return 1
+
+
+class Kept(Leaf):
+    def __getstate__(self) -> Any:
+        return {"kept": 1}
+
+
+class Slotted(Leaf):
+    __slots__ = ("side",)
+
+
+class Named(dict):  # type: ignore[type-arg]
+    """A mapping with attributes."""
+
+
+@dataclasses.dataclass
+class Recorded:
+    number: int = 1
+
+
+def nested(depth: int) -> Leaf:
+    return Leaf(inside=nested(depth - 1) if depth else 7)
+
+
+PLAIN = {
+    "alike": [Leaf(a=1), Leaf(a=1), Leaf(b=(1, "x"))],
+    "without attributes": [Leaf(), Leaf(), Leaf(a=None), Leaf()],
+    "of several classes": [Leaf(a=1), Counted(a=1), Leaf(a=2), Counted(a=2), Kept(a=3), Kept(a=4)],
+    "with room of their own": [Leaf(a=1), Slotted(a=1), Slotted(a=1), Named(a=1), Recorded()],
+    "with a way of their own": [Leaf(a=1), Leaf(a=1, __reduce_ex__=lambda _: (str, ("x",)))],
+    "of arrays": [Leaf(a=np.zeros(k, dtype=kind)) for k in (0, 1, 4) for kind in "?ifFO"],
+    "of arrays of all shapes": [
+        Leaf(a=np.float64(2.0)),
+        Leaf(a=np.array(2.0)),
+        Leaf(a=np.ones((2, 3))),
+        Leaf(a=np.ones((3, 2)).T),
+        Leaf(a=np.array(["2026-01-01"], dtype="M8[D]")),
+        Leaf(a=np.zeros(2, dtype=[("x", "<f8"), ("y", "u1")])),
+        Leaf(a=np.zeros(2, dtype=np.dtype([("x", "<f8"), ("y", "u1")], align=True))),
+    ],
+    "deep": [Leaf(a=1), nested(40)],
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_objects_are_hashed_in_one_stroke_as_one_by_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = identity(PLAIN[name])
+    read: list[bool] = []
+
+    def refused(kind: type) -> bool:
+        read.append(True)
+        return False
+
+    monkeypatch.setattr("assay.models.identity._pickles_plainly", refused)
+    assert identity(PLAIN[name]) == quick
+    assert read
+
+
+def test_plain_objects_differ_by_their_class_and_attributes() -> None:
+    first = Leaf(a=1)
+    others = [Leaf(a=2), Leaf(b=1), Leaf(a=1.0), Leaf(), Counted(a=1), Kept(a=1), Named(a=1)]
+    hashes = {identity([Leaf(a=0), first, other]) for other in [first, *others]}
+    assert len(hashes) == 1 + len(others)
+
+
+def test_every_byte_of_every_tree_counts() -> None:
+    rows = np.random.default_rng(0).random((200, 3))
+    model = HistGradientBoostingRegressor(max_iter=5).fit(rows, rows.sum(1))
+    seen = {identity(model.predict)}
+    for trees in model._predictors:
+        trees[0].nodes["value"][-1] += 1e-9
+        seen.add(identity(model.predict))
+        trees[0].raw_left_cat_bitsets = np.zeros((1, 8), dtype=np.uint32)
+        seen.add(identity(model.predict))
+    assert len(seen) == 11
+
+
+def test_no_copy_of_a_forest_is_made() -> None:
+    """It is read as pickle would read it, and nothing of it is written."""
+    rows = np.random.default_rng(0).normal(size=(3000, 5))
+    forest = RandomForestClassifier(12, random_state=0).fit(rows, rows.sum(1) > 0.5 * rows[:, 0])
+    size = len(pickle.dumps(forest))
+    model = assay.wrap(forest)
+    tracemalloc.start()
+    model.fingerprint()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < size / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, get_args
 
 import pytest
@@ -32,6 +33,14 @@ def test_gauss_legendre_is_exact_up_to_its_degree() -> None:
     for degree in range(8):
         assert float(weights @ nodes**degree) == pytest.approx(1 / (degree + 1), abs=1e-14)
     assert abs(float(weights @ nodes**8) - 1 / 9) > 1e-6
+
+
+def test_thousands_of_nodes_cost_no_dense_matrix() -> None:
+    """The eigenvalues of a dense one of 4,096 take ten seconds and more."""
+    start = time.process_time()
+    nodes, weights = quadrature("gauss_legendre", 4096)
+    assert time.process_time() - start < 3
+    assert float(weights @ nodes.log()) == pytest.approx(-1.0, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import math
 import re
@@ -21,19 +22,22 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import Score
 from assay.comparison.comparing import compare
 from assay.comparison.comparison import Comparison
+from assay.comparison.ranking import Place, ranking
 from assay.errors import InputError, KindError
 from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
 from assay.methods.gradients.gradient import Gradient, InputXGradient
 from assay.methods.gradients.paths import IntegratedGradients
+from assay.methods.shapley.sampling import SamplingShapley
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
-from assay.pages.numbers import form_of
-from assay.pages.report_page import report
+from assay.pages.report_page import _noisy, _verdict, report
 from assay.pages.strips import Scale
 from assay.pictures import images as pictures
+from assay.pictures.numbers import form_of, number
 from assay.question.question import Question
+from assay.removals.fixed import Baseline
 
 EVIL = "<script>alert('x')</script>"
 VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
@@ -180,6 +184,108 @@ def gathered_answer(asked: Question) -> Attribution:
         asked.partition.shape,
         "contribution",
     )
+
+
+def test_bars_tell_the_standard_errors_of_the_answer(tmp_path: Path) -> None:
+    asked = Question(lambda rows: rows.prod(1), torch.rand(2, 4, dtype=torch.float64))
+    sampled = SamplingShapley(draws=5)(asked)
+    assert sampled.standard_error is not None
+    page = page_of((asked, [sampled], {}), tmp_path)
+    told = re.findall(r'title="standard error (.*?)"', page)
+    assert sorted(told) == sorted(
+        number(error) for error in sampled.standard_error.flatten().tolist()
+    )
+
+
+def test_every_input_says_what_is_left_without_everything(tmp_path: Path) -> None:
+    rows = torch.tensor([[1.0, -2.0], [0.5, 4.0]], dtype=torch.float64)
+    asked = Question(lambda rows: 3 + rows.sum(1), rows, removal=Baseline(0.25))
+    page = page_of((asked, [InputXGradient()(asked)], {}), tmp_path)
+    assert page.count("without everything: 3.50") == 2
+    assert "2.00; without everything" in page
+    assert "7.50; without everything" in page
+
+
+def test_who_is_better_by_more_than_chance_is_said_with_the_risk() -> None:
+    far = np.random.default_rng(0).normal(size=(2, 30)) + np.array([[0.0], [5.0]])
+    columns = dict(zip(["near", "far"], far))
+    scores = {
+        name: Score("Gap", torch.from_numpy(column), "lower") for name, column in columns.items()
+    }
+    assert _verdict(ranking("Gap", scores)) == (
+        "near is the best: it differs from every other method by more than chance (significant at "
+        "5 %, adjusted for all pairs)."
+    )
+    assert "significant at 10 %" in _verdict(ranking("Gap", scores, level=0.9))
+
+
+def test_who_cannot_be_told_from_the_best_is_said() -> None:
+    base = np.random.default_rng(0).normal(size=30)
+    near = base + 0.01 * np.random.default_rng(1).normal(size=30)
+    columns = {"a": base, "b": near, "c": base + 3}
+    scores = {
+        name: Score("Gap", torch.from_numpy(column), "lower") for name, column in columns.items()
+    }
+    first, second = sorted("ab", key=lambda name: columns[name].mean())
+    said = _verdict(ranking("Gap", scores))
+    assert said == f"{first} has the best mean; it cannot be told apart from {second}."
+    two = {name: scores[name] for name in "ab"}
+    assert _verdict(ranking("Gap", two)).endswith(
+        "cannot be told apart from any other method here."
+    )
+
+
+def test_noise_is_warned_of_from_a_tenth_of_the_standard_error_on() -> None:
+    place = Place("a", 0.0, 0.0, low=-1.96, high=1.96, best=1.0, letters="a", n=9)
+    for error, warned in ((0.29, False), (0.31, True)):
+        errors = torch.full((9,), error, dtype=torch.float64)
+        score = Score("Gap", torch.zeros(9, dtype=torch.float64), "lower", error=errors)
+        # The mean of nine: a third of each error.
+        assert _noisy(place, {"a": score}) is warned
+
+
+def test_too_few_inputs_for_any_difference_are_said() -> None:
+    scores = {
+        name: Score("Gap", torch.full((4,), value, dtype=torch.float64), "lower")
+        for name, value in {"a": 0.45, "b": 1.1e8}.items()
+    }
+    assert _verdict(ranking("Gap", scores)) == (
+        "a has the best mean. Between 2 methods no difference can be shown on 4 inputs: it takes 6."
+    )
+
+
+def test_answers_in_half_precision_are_drawn(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Linear(3, 2).bfloat16()
+    asked = Question(net, torch.randn(2, 3), target=0)
+    page = page_of(compare(asked, [InputXGradient()], [Completeness()]), tmp_path)
+    assert "InputXGradient" in page
+
+
+def test_facts_of_answers_by_hand_may_be_anything(tmp_path: Path) -> None:
+    asked = image_question(n=2)
+    made = InputXGradient()(asked)
+    facts = {"forwards": "many", "seconds": None, "backwards": np.int64(1234), "why": [1, 2]}
+    page = page_of((asked, [dataclasses.replace(made, facts=facts)], {}), tmp_path)
+    assert "forwards: many; seconds: None; why: [1, 2]" in page
+    assert "<td>1,234</td>" in page
+
+
+def test_the_page_says_the_level_that_was_asked_for(tmp_path: Path) -> None:
+    found = compare(
+        image_question(), [Gradient(), InputXGradient()], [Infidelity(draws=4)], level=0.9
+    )
+    page = page_of(found, tmp_path)
+    assert page.count("90 % interval") >= 5
+    assert "95 %" not in page
+
+
+def test_tables_scroll_sideways_alone_and_long_names_break(tmp_path: Path) -> None:
+    page = page_of(compared(image_question()), tmp_path)
+    rules = dict(re.findall(r"^([^{}@]+?) \{ (.*?) \}", page, re.MULTILINE))
+    assert "overflow-x: auto; overflow-y: hidden;" in rules[".scroll"]
+    assert "overflow-wrap: anywhere" in page.partition("ul.verdicts li {")[2].partition("}")[0]
+    assert "break-inside: avoid" in page.partition("@media print")[2].partition("\n")[0]
 
 
 def test_sixteen_inputs_are_drawn_unless_another_number_is_said(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ from sklearn.preprocessing import OneHotEncoder
 import assay
 from assay.comparison.comparing import compare
 from assay.pages.explained import explained
-from assay.pages.numbers import form_of
 from assay.pages.report_page import report
 from assay.pictures import images as pictures
+from assay.pictures.numbers import form_of
 from assay.question.question import Question
 
 
@@ -86,6 +86,24 @@ def test_the_score_of_two_classes_is_that_of_the_second() -> None:
     model = LogisticRegression().fit(rows, np.array(["bad", "bad", "good", "good"]))
     scores = Question(assay.wrap(model, output="decision_function"), rows[:1])
     assert explained(scores) == ("score of class 1 = good",)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 1], "P(class 1)"),
+        ([0.0, 1.0], "P(class 1)"),
+        ([1, 2], "P(class 1 = 2)"),
+        (["0", "1"], "P(class 1 = 1)"),
+        ([False, True], "P(class 1 = True)"),
+    ],
+)
+def test_a_label_that_is_the_number_of_its_class_is_said_once(
+    labels: list[object], said: str
+) -> None:
+    rows = np.array([[0.0], [1.0], [2.0], [3.0]])
+    model = LogisticRegression().fit(rows, np.array(labels)[[0, 0, 1, 1]])
+    assert explained(Question(model, rows[:1], assay.Output(1))) == (said,)
 
 
 @pytest.mark.parametrize(

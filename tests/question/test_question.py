@@ -311,6 +311,22 @@ def test_a_question_by_elements_credits_every_element() -> None:
     assert question.by_elements().keys.tolist() == question.keys.tolist()
 
 
+@pytest.mark.parametrize("table", [False, True])
+def test_the_two_zeros_are_one_input(table: bool) -> None:
+    """Rows that are equal have the same draws."""
+    rows: Any = np.array([[0.0, 1.0], [-0.0, 1.0], [1.0, 1.0]])
+    model: Any = linear_in_both
+    if table:
+        rows = pd.DataFrame({"a": rows[:, 0], "b": pd.Categorical(["x", "x", "x"])})
+    question = assay.Question(model, rows, removal=assay.Background(rows))
+    first, second, third = question.keys.tolist()
+    assert first == second != third
+
+
+def linear_in_both(rows: Any) -> Any:
+    return np.asarray(rows)[:, 0].astype(np.float64)
+
+
 def test_the_verbs_work_in_inference_mode() -> None:
     net, x, masks = tanh_net(), randn(3, FEATURES), torch.eye(FEATURES, dtype=torch.bool)
     usual = assay.Question(net, x, target=0)

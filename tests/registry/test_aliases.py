@@ -28,6 +28,14 @@ def question(n: int = 3) -> assay.Question:
     return assay.Question(torch.nn.Linear(3, 2), torch.randn(n, 3), target=0)
 
 
+def asked_of_pictures() -> assay.Question:
+    """Probabilities of small pictures of which a truth is known: what every metric takes."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2), torch.nn.Softmax(1))
+    x = torch.randn(3, 1, 4, 4)
+    return assay.Question(net, x, target=0, truth=x > 0, removal=assay.Baseline(0.1))
+
+
 @pytest.mark.parametrize("alias", SETTINGS, ids=shown)
 def test_every_alias_parses_to_a_working_object(alias: Alias) -> None:
     around = alias.here == "Smoothed"  # a wrapper has to be told what it is around
@@ -38,8 +46,9 @@ def test_every_alias_parses_to_a_working_object(alias: Alias) -> None:
     assert value == parse(direct, object)
     assert parse(text.swapcase() if not around else text, object) == value
     if isinstance(value, Metric):
-        answer = assay.Gradient()(question())
-        assert len(value.for_method(assay.Gradient())(question(), answer)) == 3
+        about = asked_of_pictures()
+        answer = assay.Gradient()(about)
+        assert len(value.for_method(assay.Gradient())(about, answer)) == 3
 
 
 def test_an_alias_of_a_class_takes_settings_and_one_of_settings_does_not() -> None:

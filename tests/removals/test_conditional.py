@@ -11,6 +11,7 @@ import torch
 
 import assay
 from assay.errors import InputError, KindError
+from assay.removals.conditional import _KernelConditional
 from toys import randn
 
 
@@ -199,3 +200,18 @@ def test_rows_with_gaps_are_not_conditioned_on(kind: str, gap: float) -> None:
     removal = assay.Conditional(rows, kind)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="finite rows to condition on"):
         assay.Question(lambda t: t @ BETA, correlated(2), removal=removal)
+
+
+def test_weights_of_the_kernel_are_those_of_its_formula() -> None:
+    """exp(-D^2 / (2 |S| width^2)), D in units of each column's spread, on what is present."""
+    draw = np.random.default_rng(0)
+    rows, x = draw.normal(size=(6, 3)), draw.normal(size=(2, 3))
+    unit = np.array([0.5, 2.0, 1.0])
+    none = torch.zeros(3, dtype=torch.bool)
+    parts = map(torch.from_numpy, (x, rows, unit))
+    absent = _KernelConditional(*parts, categorical=none, width=0.7, count=4)
+    masks = np.array([[1.0, 1.0, 1.0], [0.0, 1.0, 0.0]])
+    made = absent._weights(torch.from_numpy(np.concatenate([x, masks], axis=1)))
+    distance = (((x[:, None] - rows) / unit) ** 2 * masks[:, None]).sum(2)
+    expected = np.exp(-distance / (2 * masks.sum(1)[:, None] * 0.7**2))
+    np.testing.assert_allclose(made, expected / expected.sum(1, keepdims=True), rtol=0, atol=1e-12)

@@ -133,6 +133,13 @@ def test_something_predicted_cannot_be_scored_before_it_is_chosen() -> None:
         Predicted().score(LOGITS, ROWS)
 
 
+def test_negative_outputs_of_each_input_count_from_the_end() -> None:
+    net, x = tanh_net(), randn(3, FEATURES)
+    question = assay.Question(net, x, target=[-1, -2, 0])
+    expected = net(x)[torch.arange(3), [-1, -2, 0]].detach()
+    torch.testing.assert_close(question.prediction, expected, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     "target",
     [

@@ -8,7 +8,7 @@ what varies between inputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 import torch
 from torch import Tensor
 
-from assay.answers.header import MAPPING, TEXT, checked, damaged, one_of
+from assay.answers.header import MAPPING, TEXT, Field, checked, damaged, one_of
 from assay.answers.storage import read, write
 from assay.errors import InputError
 from assay.numerics import statistics
@@ -29,12 +29,31 @@ Direction: TypeAlias = Literal["lower", "higher"]
 
 RATE = "rate"  # the units of a share of inputs, whose interval is Wilson's
 
+ANYTHING = (-math.inf, math.inf)  # the bounds of a score that may be any number
+
+
+def _are_bounds(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    if not all(end is None or type(end) in (int, float) for end in value):
+        return False
+    low, high = _from_stored(value)
+    return low < high
+
+
+def _from_stored(ends: Sequence[float | None]) -> tuple[float, float]:
+    """Bounds as a file holds them: JSON knows no infinity, and null stands for it."""
+    low, high = ends
+    return (-math.inf if low is None else low, math.inf if high is None else high)
+
+
 _SCHEMA = {
     "name": TEXT,
     "direction": one_of("lower", "higher"),
     "units": TEXT,
     "why": TEXT,
     "provenance": MAPPING,
+    "bounds": Field("two numbers or nulls, the lower first", _are_bounds),
 }
 
 _DETAIL = "details/"  # what the arrays of `details` are called by in a file, before their names
@@ -54,8 +73,11 @@ class Score:
         direction: "lower" or "higher", whichever is better.
         units: the unit of the values; "rate" says that they are shares, whose interval is Wilson's.
         error: (n,), the Monte-Carlo standard error of each value; None where nothing is sampled.
-        details: further numbers per input, each (n,): raw, scaled, skill.
+        details: further numbers per input, each (n,): raw, scaled, skill; or a curve of each input,
+            (n, points).
         why: why an input may have no score, in words.
+        bounds: the least and the greatest number that a score can be; an interval reaches no
+            further. A rate lies in [0, 1] by itself.
         provenance: what was scored and how to do it again.
 
     >>> score = Score("Infidelity", torch.tensor([0.25, 0.5, 0.75]), "lower")
@@ -71,6 +93,7 @@ class Score:
     details: Mapping[str, Tensor] = field(default_factory=dict)
     why: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    bounds: tuple[float, float] = ANYTHING
 
     def __post_init__(self) -> None:
         if self.direction not in ("lower", "higher"):
@@ -81,12 +104,14 @@ class Score:
             )
         values = _column("values", self.values)
         n = len(values)
+        self._check_bounds()
         self._check_range(values)
         columns = {
             "values": values,
             "error": None if self.error is None else _column("error", self.error, n),
             "details": {
-                key: _column(f"details[{key!r}]", column, n) for key, column in self.details.items()
+                key: _column(f"details[{key!r}]", column, n, curves=True)
+                for key, column in self.details.items()
             },
             "provenance": dict(self.provenance),
         }
@@ -95,6 +120,15 @@ class Score:
         for key, column in columns.items():
             object.__setattr__(self, key, column)
 
+    def _check_bounds(self) -> None:
+        low, high = self.bounds
+        if not low < high:
+            raise InputError(
+                expected=f"bounds of {self.name}, the lower before the upper",
+                got=f"{low:g} and {high:g}",
+                advice="An error has bounds=(0, math.inf); leave them out where there are none.",
+            )
+
     def _check_range(self, values: Tensor) -> None:
         if bool(torch.isinf(values).any()):
             raise InputError(
@@ -102,13 +136,23 @@ class Score:
                 got="infinite ones",
                 advice="Set NaN where an input has no score, and say in `why` what that means.",
             )
-        outside = (values < 0) | (values > 1)
-        if self.units == RATE and bool(outside.any()):
+        low, high = (0.0, 1.0) if self.units == RATE else self.bounds
+        # NaN lies outside of nothing.
+        outside = (values < low) | (values > high)
+        if not bool(outside.any()):
+            return
+        got = f"{float(values[outside][0]):.3g}"
+        if self.units == RATE:
             raise InputError(
                 expected=f"values of {self.name} in [0, 1], since its units are {RATE!r}",
-                got=f"{float(values[outside][0]):.3g}",
+                got=got,
                 advice="Give each input's share of hits, or name other units.",
             )
+        raise InputError(
+            expected=f"values of {self.name} within its bounds, {low:g} to {high:g}",
+            got=got,
+            advice="Name the bounds that its values keep, or none.",
+        )
 
     def __len__(self) -> int:
         return len(self.values)
@@ -133,14 +177,16 @@ class Score:
 
     def interval_at(self, level: float) -> tuple[float, float]:
         """The interval of the mean over inputs: Student's, widened by the studentised bootstrap, or
-        Wilson's where the units are a rate.
+        Wilson's where the units are a rate. It ends where no score can be.
         """
         if self.units == RATE:
             # Hits may be shares of one, as with partial credit.
             successes = float(torch.nansum(self.values))
             return statistics.wilson(successes, len(self) - self.missing, level)
-        # NaN values are left out there.
-        return statistics.interval(self.values.numpy(), level)
+        # NaN values are left out there. The mean of numbers within bounds lies within them.
+        low, high = statistics.interval(self.values.numpy(), level)
+        least, greatest = self.bounds
+        return max(low, least), min(high, greatest)
 
     @property
     def noise(self) -> float:
@@ -176,7 +222,10 @@ class Score:
         columns = {self.name: self.values.numpy()}
         if self.error is not None:
             columns["standard error"] = self.error.numpy()
-        columns |= {key: column.numpy() for key, column in self.details.items()}
+        for key, column in self.details.items():
+            # A curve has a column for each of its points.
+            points = {key: column} if column.dim() == 1 else _points(key, column)
+            columns |= {name: numbers.numpy() for name, numbers in points.items()}
         index = pandas.RangeIndex(len(self), name="input")
         return pandas.DataFrame(columns, index=index)
 
@@ -192,6 +241,7 @@ class Score:
             "units": self.units,
             "why": self.why,
             "provenance": self.provenance,
+            "bounds": [end if math.isfinite(end) else None for end in self.bounds],
         }
         arrays = {"values": self.values, "error": self.error, **details}
         write(path, "Score", arrays, facts)
@@ -205,11 +255,14 @@ class Score:
         """
         saved = read(path, "Score")
         where = str(path)
-        facts = checked(saved.facts, _SCHEMA, where)
+        # Files that were written before scores had bounds say nothing of them.
+        facts = checked({"bounds": [None, None], **saved.facts}, _SCHEMA, where)
+        facts["bounds"] = _from_stored(facts["bounds"])
         for key, array in saved.arrays.items():
             if key not in ("values", "error") and not key.startswith(_DETAIL):
                 raise damaged(where, "the arrays of a score", repr(key[:60]))
-            if array.is_complex() or array.dim() != 1:
+            most = 2 if key.startswith(_DETAIL) else 1
+            if array.is_complex() or not 1 <= array.dim() <= most:
                 raise damaged(where, f"numbers, one per input, as {key!r}", "others")
         if "values" not in saved.arrays:
             raise damaged(where, "the array 'values'", "none")
@@ -226,10 +279,18 @@ class Score:
         )
 
 
-def _column(name: str, values: object, n: int | None = None) -> Tensor:
-    """One number per input (n,) as float64 on the CPU, a copy that nobody else can change."""
+def _points(name: str, curve: Tensor) -> dict[str, Tensor]:
+    """A curve (n, points) as a column for each point."""
+    return {f"{name} {point}": curve[:, point] for point in range(curve.shape[1])}
+
+
+def _column(name: str, values: object, n: int | None = None, *, curves: bool = False) -> Tensor:
+    """One number per input (n,) as float64 on the CPU, a copy that nobody else can change; a curve
+    (n, points) where there may be `curves`.
+    """
     column = torch.as_tensor(values).detach().to("cpu", torch.float64, copy=True)
-    if column.ndim != 1 or n not in (None, len(column)):
+    dims = (1, 2) if curves else (1,)
+    if column.ndim not in dims or n not in (None, len(column)):
         raise InputError(
             expected=f"{name} to be one number per input, shape ({'n' if n is None else n},)",
             got=tuple(column.shape),

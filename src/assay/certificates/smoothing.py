@@ -26,7 +26,6 @@ from assay.certificates.votes import (
     PROBABILITY_UNITS,
     Ballots,
     cast_votes,
-    model_classes,
 )
 from assay.errors import InputError, KindError, SettingError
 from assay.numerics.pieces import pieces
@@ -185,16 +184,18 @@ class MultiplicativeSmoothing(Settings):
         design = self.noise(question.partition.count)
         noise = torch.tensor(design.masks)
         by_input: list[tuple[Certificate, ...]] = []
-        # Every input takes all draws for the whole and for each selection.
-        rows_each = len(noise) * (masks.shape[1] + 1)
+        # Every input takes all draws for the whole and for each selection, and is asked without noise.
+        rows_each = len(noise) * (masks.shape[1] + 1) + 1
         for piece in pieces(question.n, rows_each, MOST_ROWS):
             shard = question.part(piece.start, piece.stop)
             # Both (inputs, masks, features): what the noise leaves of the whole is the noise.
             noisy_whole = noise.expand(shard.n, -1, -1)
             noisy_selections = (masks[piece][:, :, None] & noise).flatten(1, 2)
-            asked = torch.cat([noisy_whole, noisy_selections], dim=1)
+            whole = torch.ones_like(noisy_whole[:, :1])
+            # Last, so that it moves no draw from one chunk to another.
+            asked = torch.cat([noisy_whole, noisy_selections, whole], dim=1)
             ballots = cast_votes(shard, asked, self._scale, self.tolerance)
-            bare = model_classes(shard).tolist()
+            bare = ballots.largest[:, -1].tolist()
             for row, input_masks in enumerate(masks[piece]):
                 single = shard.part(row, row + 1)
                 by_input.append(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, final
 
 import numpy as np
@@ -69,9 +70,11 @@ class Votes:
         draws = np.asarray(self.draws, dtype=np.int64)
         if draws.ndim == 2:
             return np.arange(draws.shape[1]), draws
-        voted = np.unique(draws)
-        lacking = np.setdiff1d(np.arange(min(classes, len(voted) + 1)), voted)[:1]
-        labels: Integers = np.union1d(voted, lacking).astype(np.int64)
+        voted = set(self.draws)
+        # One of the first classes has no vote, where there are more classes than that.
+        lacking = (label for label in range(min(classes, len(voted) + 1)) if label not in voted)
+        chosen = [*voted, *islice(lacking, 1)]
+        labels: Integers = np.sort(np.asarray(chosen, dtype=np.int64))
         return labels, (draws[:, None] == labels).astype(np.int64)
 
     def doubtful(self) -> NDArray[np.bool_]:
@@ -90,6 +93,7 @@ class Ballots:
     """
 
     choices: Integers  # (n, m) classes, or (n, m, classes) scores
+    largest: Integers  # (n, m), the class of the largest output, the lowest at a tie
     margins: NDArray[np.float64]  # (n, m)
     classes: int
     tolerance: float  # margins below it leave a draw unsure
@@ -113,6 +117,7 @@ def cast_votes(question: Question, masks: Tensor, scale: int, tolerance: float) 
     name = question.model.name
     classes = 0
     choices: list[Integers] = []
+    largest: list[Integers] = []
     margins: list[NDArray[np.float64]] = []
     for piece in pieces(masks.shape[1], question.n, MOST_ROWS):
         # Not rounded: the class of the model is the one of its own numbers.
@@ -120,9 +125,11 @@ def cast_votes(question: Question, masks: Tensor, scale: int, tolerance: float) 
         classes = outputs.shape[-1]
         _check_classes(classes, name)
         choices.append(_choices(outputs, scale, name))
+        largest.append(outputs.argmax(-1).cpu().numpy())
         margins.append(_relative_margins(outputs))
     return Ballots(
         choices=np.concatenate(choices, axis=1),
+        largest=np.concatenate(largest, axis=1),
         margins=np.concatenate(margins, axis=1),
         classes=classes,
         tolerance=tolerance,

@@ -31,11 +31,12 @@ from assay.errors import AssayError, InputError, KindError
 from assay.features.partition import Features
 from assay.methods.base import Method
 from assay.methods.choose import suited
+from assay.metrics.axioms import methods_table
 from assay.metrics.base import Metric
 from assay.pages.credit import names_of
 from assay.pages.explained import explained
-from assay.pages.numbers import form_of
 from assay.pages.report_page import report as write_report
+from assay.pictures.numbers import form_of
 from assay.question.question import Question
 from assay.registry import sources, tables
 from assay.registry.settings import parse
@@ -161,6 +162,18 @@ def names(markdown: Markdown = False) -> None:
     _print(tables.names(), tables.names_page() if markdown else None)
 
 
+@app.command()
+def axioms(markdown: Markdown = False) -> None:
+    """Every method against every axiom: what was found on small networks, beside what is claimed."""
+    if markdown:
+        typer.echo(methods_table.page(), nl=False)
+        return
+    cells = methods_table.table()
+    columns = ("method", *next(iter(cells.values())))
+    rows = tuple((name, *found.values()) for name, found in cells.items())
+    _print(tables.Catalogue("Axioms", columns, rows), None)
+
+
 # --- what is asked
 
 
@@ -183,7 +196,7 @@ def explain(
     _check_out(out)
     with _progress(quiet):
         question = _question(predictor, inputs, target, features, removal, background)
-        asker = parse(method, Method) if method else suited(question)
+        asker = _asker(method, question, removal or background)
         if not quiet:
             _print_forecast(asker, question)
         answer = asker(question, seed=seed)
@@ -193,6 +206,13 @@ def explain(
         _print_credit(answer, explained(question))
         if out is not None:
             typer.echo(f"Wrote {out}.")
+
+
+def _asker(method: str | None, question: Question, absent: object) -> Method:
+    """The method that was named, or one that suits the question."""
+    if method:
+        return parse(method, Method)
+    return suited(question, says_absent=absent is not None)
 
 
 @app.command()

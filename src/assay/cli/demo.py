@@ -24,8 +24,10 @@ from assay.methods import METHODS
 from assay.methods.attention.base import AttentionMethod
 from assay.methods.base import Method
 from assay.methods.gradients.paths import Path
-from assay.metrics import METRICS
 from assay.metrics.base import Metric
+from assay.metrics.complexity.mass import Compactness
+from assay.metrics.curves.deletion import Deletion, Insertion
+from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.numerics.rng import shared
@@ -162,15 +164,14 @@ def contenders() -> list[Method]:
 
 
 def judges() -> list[Metric]:
-    """Every metric that can be made without data of its own."""
-    chosen: dict[str, Metric] = {
-        "Infidelity": Infidelity(Squares(sides=(1, 2, 3, 4))),
-        "MaxSensitivity": MaxSensitivity(radius=0.05, draws=5),
-    }
+    """A metric of every kind that needs no truth: faithful, steady, complete, ordered, short."""
     return [
-        chosen.get(name) or kind()
-        for name, kind in METRICS.items()
-        if name in chosen or not _needs_settings(kind)
+        Infidelity(Squares(sides=(1, 2, 3, 4))),
+        MaxSensitivity(radius=0.05, draws=5),
+        Completeness(),
+        Deletion(steps=16),
+        Insertion(steps=16),
+        Compactness(),
     ]
 
 

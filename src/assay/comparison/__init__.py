@@ -5,6 +5,8 @@
 - `candidates`: methods and metrics as a user writes them, and their names
 - `scoring`: answers and scores of all candidates, and of the reference points
 - `ranking`: where methods stand by one metric, and which differences are significant
+- `evidence`: what more inputs, more draws and other metrics would say
+- `persistence`: whether the winner stays the winner when a metric's settings change
 - `saved_comparison`: a comparison as a folder, read back about the same question
 """
 

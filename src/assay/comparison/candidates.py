@@ -13,7 +13,7 @@ from assay.errors import AssayError, InputError, KindError
 from assay.methods.base import Method
 from assay.metrics.base import Metric
 from assay.registry.settings import parse
-from assay.removals import base as removals
+from assay.settings import short_repr as data_repr
 from assay.settings import shown, with_defaults
 
 MethodLike: TypeAlias = Method | Attribution | str
@@ -88,7 +88,7 @@ def short_repr(value: object) -> str:
     """
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         # Data are told by their kind and shape: a table of rows is no name of a method.
-        return " ".join(removals.short_repr(value).split())
+        return " ".join(data_repr(value).split())
     shown = []
     for setting in dataclasses.fields(value):
         content = getattr(value, setting.name)

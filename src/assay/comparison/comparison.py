@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any, final
 
 from assay.answers.attribution import Attribution
 from assay.answers.score import Direction, Score
-from assay.comparison import saved_comparison
-from assay.comparison.candidates import matching_label, short
-from assay.comparison.ranking import Place, Ranking, ranking, shuffled
-from assay.errors import InputError
+from assay.comparison import evidence, saved_comparison
+from assay.comparison.candidates import matching_label, method_of, metric_from, short
+from assay.comparison.evidence import Agreement
+from assay.comparison.persistence import Persistence, persistence
+from assay.comparison.ranking import Pair, Place, Ranking, ranking, shuffled
+from assay.errors import AssayError, InputError
 from assay.methods.base import Method
 from assay.metrics.base import Metric
 from assay.question.question import Question
+from assay.registry.settings import parse
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -144,8 +147,8 @@ class Comparison:
         }
 
     def differences(self) -> pandas.DataFrame:
-        """One row per pair of methods and metric: difference, interval, raw and adjusted p value,
-        effect, wins.
+        """One row per pair of methods and metric: difference (first minus second), interval, raw
+        and adjusted p value, effect, and on which share of the inputs the first is better.
         """
         import pandas
 
@@ -154,7 +157,8 @@ class Comparison:
                 "metric": metric,
                 "first": pair.first,
                 "second": pair.second,
-                **dataclasses.asdict(pair.facts),
+                **_facts(pair),
+                "first better": found.first_better(pair),
                 "p adjusted": pair.adjusted,
                 "real": pair.real,
             }
@@ -162,6 +166,80 @@ class Comparison:
             for pair in found.pairs
         ]
         return pandas.DataFrame(rows)
+
+    @cached_property
+    def agreement(self) -> Agreement:
+        """Whether the metrics put the methods in the same order: Kendall's W with its interval."""
+        return evidence.agreement(self.rankings, self.scores, self.level, self.seed)
+
+    def inputs_needed(self, power: float = 0.8) -> pandas.DataFrame:
+        """One row per pair of methods and metric: the inputs on which a difference as large as the
+        one seen would be found with the chance `power`, by a paired t test at Holm's first level.
+        """
+        import pandas
+
+        found = evidence.needs(self.rankings, power)
+        return pandas.DataFrame([dataclasses.asdict(need) for need in found])
+
+    def sampling(self) -> pandas.DataFrame:
+        """One row per score: what the metric's own draws add to the error of its mean, whether that
+        is at most a tenth (`enough`), and by which factor the draws would have to grow for it.
+        """
+        import pandas
+
+        found = evidence.sampling(self.scores)
+        return pandas.DataFrame([dataclasses.asdict(each) for each in found])
+
+    def skills(self) -> pandas.DataFrame:
+        """One row per method and metric whose optimum is known: 0 for the method's own credit
+        shuffled, 1 for the best that any credit could have, with an interval over inputs.
+
+        Cost: that of each metric's `optimum`.
+        """
+        import pandas
+
+        optima = {}
+        for metric in self.metrics:
+            judge = self._judge(metric)
+            best = None if judge is None else judge.optimum(self.question, self.seed)
+            if best is not None:
+                optima[metric] = best.cpu().numpy()
+        found = evidence.skills(self.scores, self.methods, optima, self.level, self.seed)
+        return pandas.DataFrame([dataclasses.asdict(each) for each in found])
+
+    def _judge(self, metric: str) -> Metric | None:
+        """A metric by its label, read back from what its scores say of it."""
+        texts = {score.provenance.get("metric", metric) for score in self.by(metric).values()}
+        try:
+            return parse(str(min(texts)), Metric) if texts else None
+        # One that is known here by no name.
+        except AssayError:
+            return None
+
+    def persistence(self, metric: str | Metric, /, **settings: Any) -> Persistence:
+        """Whether the winner by one metric stays the winner when that metric's settings change.
+
+        Every setting is a list of values, changed one at a time: `comparison.persistence(
+        Infidelity(), draws=[50, 200], perturbation=[Squares(), SubsetToBaseline()])`. The finished
+        answers are scored again; methods are asked again by metrics that do so themselves alone.
+
+        Cost: that of the metric for each value. Errors: InputError where the metric scores no
+        method, or where a value is none of its settings.
+        """
+        judge = metric_from(metric)
+        answers = {
+            name: self.attributions[name] for name in self.methods if name in self.attributions
+        }
+        askers = {name: self._asker(name) for name in answers}
+        return persistence(self.question, judge, askers, answers, settings, self.level, self.seed)
+
+    def _asker(self, method: str) -> Method | Attribution:
+        """A method by its answer; the answer itself where it is known by no name."""
+        answer = self.attributions[method]
+        try:
+            return parse(method_of(answer), Method)
+        except AssayError:
+            return answer
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Writes a folder: every answer and score as a file of its own, and what is where."""
@@ -233,3 +311,12 @@ class Comparison:
             if found.places
         ]
         return f"Comparison({size}; best mean: {', '.join(wins) or 'none'})"
+
+
+def _facts(pair: Pair) -> dict[str, float]:
+    """The paired difference, without the share of inputs on which the first is the larger: where
+    lower is better, that reads as its opposite.
+    """
+    facts = dataclasses.asdict(pair.facts)
+    del facts["wins"]
+    return facts

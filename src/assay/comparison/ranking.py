@@ -157,6 +157,11 @@ class Ranking:
         sign = -1 if self.direction == "lower" else 1
         return pair.real and sign * pair.facts.difference > 0
 
+    def first_better(self, pair: Pair) -> float:
+        """The share of inputs on which the first of a pair is the better one, ties counted half."""
+        larger = pair.facts.wins
+        return 1 - larger if self.direction == "lower" else larger
+
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """The groups of methods among which no difference was found, by letter."""

@@ -127,6 +127,9 @@ class Layout(ABC):
         it.
         """
         values = rows.detach().cpu().contiguous()
+        # Rows that are equal have one key, whichever of the two zeros they hold.
+        if values.is_floating_point():
+            values = values + 0.0
         # NumPy has no bfloat16; only the bytes are read, so any type of that
         # width will do.
         if values.dtype in (torch.bfloat16, torch.float16):

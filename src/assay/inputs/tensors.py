@@ -158,6 +158,10 @@ class TensorLayout(Layout):
         for number, part in enumerate(columns):
             self._check_whole(part, number)
         self._check_categories(rows)
+        # Copies of what lies side by side, whose strides `.view` refuses, and of a leaf that slopes
+        # are taken at, on which no forward may write.
+        if len(self.parts) > 1 or rows.requires_grad:
+            columns = tuple(part.clone(memory_format=torch.contiguous_format) for part in columns)
         return tuple(
             part.reshape(len(rows), *shape).to(dtype)
             for part, shape, dtype in zip(columns, self.parts, self.dtypes, strict=True)

@@ -13,8 +13,10 @@ of the docs are made from it.
 - `attention`: where tokens look, layer by layer
 - `cam`: maps of a class over the places of a layer
 - `guided_map`: a map times guided backpropagation
+- `optimal`: what a law of perturbations is accounted for best by
 - `rules`: signals sent backwards by rules: guided backpropagation, LRP, DeepLIFT
 - `shapley`: Shapley values and their kin
+- `trees`: exact values from the nodes of an ensemble of trees
 
 `base` holds one class of over 500 lines, `Method`: its public verbs and the loop around `values`.
 
@@ -56,11 +58,13 @@ from assay.methods.influence.experts import ExpertUnit, expert
 from assay.methods.influence.internal_influence import InternalInfluence
 from assay.methods.lime.lime import Lime
 from assay.methods.occlusion import Occlusion
+from assay.methods.optimal.optimal import Optimal, kernel_smoothed
 from assay.methods.rise import Rise
 from assay.methods.rules.deep_lift import DeepLift
 from assay.methods.rules.guided import Deconvnet, GuidedBackprop
 from assay.methods.rules.lrp import LRP
 from assay.methods.shapley.exact import ExactShapley
+from assay.methods.shapley.interactions import ExactInteractions
 from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap
 from assay.methods.shapley.linear_shap import LinearShap
 from assay.methods.shapley.max_shap import MaxShap
@@ -70,6 +74,8 @@ from assay.methods.shapley.proxy_shap import ProxyShap
 from assay.methods.shapley.qii import Qii
 from assay.methods.shapley.sampling import SamplingShapley
 from assay.methods.shapley.shapley_regression import ShapleyRegression
+from assay.methods.trees.interactions import TreeInteractions
+from assay.methods.trees.tree_shap import TreeShap
 from assay.methods.wrappers import Absolute, Smoothed, TimesInput
 
 METHODS: dict[str, type[Method]] = {
@@ -108,7 +114,9 @@ METHODS: dict[str, type[Method]] = {
         Occlusion,
         Rise,
         Lime,
+        Optimal,
         ExactShapley,
+        ExactInteractions,
         PermutationShapley,
         KernelShap,
         SamplingShapley,
@@ -119,6 +127,8 @@ METHODS: dict[str, type[Method]] = {
         LowOrderShap,
         MaxShap,
         Qii,
+        TreeShap,
+        TreeInteractions,
     )
 }
 
@@ -137,6 +147,7 @@ __all__ = [
     "EigenCam",
     "Estimate",
     "ExactIntegratedGradients",
+    "ExactInteractions",
     "ExactShapley",
     "ExpectedGradients",
     "expert",
@@ -153,6 +164,7 @@ __all__ = [
     "InputXGradient",
     "IntegratedGradients",
     "InternalInfluence",
+    "kernel_smoothed",
     "KernelShap",
     "Kind",
     "LayerCam",
@@ -165,6 +177,7 @@ __all__ = [
     "Method",
     "METHODS",
     "Occlusion",
+    "Optimal",
     "OwenValues",
     "Path",
     "PermutationShapley",
@@ -179,5 +192,7 @@ __all__ = [
     "Smoothed",
     "TimesInput",
     "TransformerRelevance",
+    "TreeInteractions",
+    "TreeShap",
     "XGradCam",
 ]

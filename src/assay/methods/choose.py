@@ -16,6 +16,7 @@ from assay.models.base import Ability
 from assay.question.question import Question
 from assay.removals.base import Removal
 from assay.settings import shown, with_defaults
+from assay.targets import LogOdds
 
 _ENUMERATED = 11  # features whose 2^11 coalitions cost no more than the sampled method's budget
 
@@ -34,8 +35,11 @@ def explain(
 ) -> Attribution:
     """The answer of a sensible method for what this model can do; `answer.method` says which.
 
-    Integrated gradients where the model has slopes (expected gradients where the removal is a
-    background of rows), exact Shapley values for at most 11 features, and KernelSHAP beyond.
+    TreeSHAP for ensembles of trees: over the removal's rows, or where nothing was said of what absent
+    means, by the training rows' own shares; of probabilities behind a logistic link, where no target
+    was said, the log-odds are explained. Else integrated gradients where the model has slopes (expected
+    gradients where the removal is a background of rows), exact Shapley values for at most 11 features,
+    and KernelSHAP beyond.
 
     Settings:
         predictor, inputs, target, features, removal, truth, context: as in `Question`, also their
@@ -44,8 +48,8 @@ def explain(
             text as in `compare`, such as "KernelShap(budget=512)" or "SmoothGrad".
         seed: decides the draws of a method that samples.
 
-    Cost: 64 (200) gradients, 2^features or 2050 evaluations per input. Values (n, features), in
-    units of the target.
+    Cost: none of trees, else 64 (200) gradients, 2^features or 2050 evaluations per input.
+    Values (n, features), in units of the target.
 
     >>> import torch
     >>> answer = explain(lambda x: x[:, 0] * x[:, 1], torch.tensor([[3.0, 4.0]]))
@@ -62,7 +66,10 @@ def explain(
     chosen = None if method is None else as_method(method)
     question = Question(predictor, inputs, target, features, removal, truth, context=context)
     if chosen is None:
-        chosen = suited(question)
+        if target is None and log_odds_of_trees(question):
+            question = question.of(LogOdds(question.target))
+        said = removal is not None or question.model.background is not None
+        chosen = suited(question, says_absent=said)
     return chosen(question, seed=seed)
 
 
@@ -90,17 +97,35 @@ def read_names_with(reader: Callable[[str], Method]) -> None:
     _READERS[:] = [reader]
 
 
-def suited(question: Question) -> Method:
-    """The method that `explain` asks about this question."""
+def suited(question: Question, *, says_absent: bool = True) -> Method:
+    """The method that `explain` asks about this question.
+
+    `says_absent` where the caller has said what absent means.
+    """
+    # Imported late: the family of methods that do without slopes is the larger part of the library.
+    from assay.methods.trees.asked import sums_over_trees
+    from assay.methods.trees.tree_shap import TreeShap
+
+    if sums_over_trees(question):
+        fixed = question.says_what_absent_means and question.fixed_replacements is not None
+        return TreeShap("interventional" if says_absent and fixed else "path_dependent")
     # A conditional removal has no fixed baseline, so there is no straight path for IG.
     has_baseline = question.fixed_replacements is not None
     if has_baseline and _has_slopes(question):
         return ExpectedGradients() if question.replacements > 1 else IntegratedGradients()
-    # Imported late: the family of methods that do without slopes is the larger part of the library.
     from assay.methods.shapley.exact import ExactShapley
     from assay.methods.shapley.kernel_shap import KernelShap
 
     return ExactShapley() if question.partition.count <= _ENUMERATED else KernelShap()
+
+
+def log_odds_of_trees(question: Question) -> bool:
+    """Whether probabilities of trees are asked about whose log-odds are a sum over trees."""
+    from assay.methods.trees.asked import sums_over_trees
+
+    if Ability.TREES not in question.model.abilities or not question.model.probabilities:
+        return False
+    return not sums_over_trees(question) and sums_over_trees(question.of(LogOdds(question.target)))
 
 
 def _has_slopes(question: Question) -> bool:

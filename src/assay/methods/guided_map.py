@@ -50,13 +50,14 @@ class Guided(Method):
         return Kind.WEIGHT
 
     def check(self, question: Question) -> None:
-        super().check(question)
+        # Half a network has no layers, which is not what is wrong here.
         if question.is_behind_layer:
             raise InputError(
                 expected="a question about the network's own inputs for Guided",
                 got="one behind a layer",
                 advice="Ask the network, and name the layer: Guided(GradCam('layer4')).",
             )
+        super().check(question)
         self.map.check(question)
 
     def values(self, question: Question, seed: int) -> Estimate:

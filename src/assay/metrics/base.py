@@ -19,11 +19,13 @@ from torch import Tensor
 
 from assay.answers.attribution import Attribution
 from assay.answers.provenance import versions
-from assay.answers.score import Direction, Score
+from assay.answers.score import ANYTHING, Direction, Score
 from assay.errors import InputError, KindError, asking
 from assay.methods.base import Method
 from assay.question.question import Question
 from assay.settings import Settings, checked_seed, shown
+
+_ROUNDING = 1e-9  # relative: a correlation of equal numbers may be 1 + 2e-16
 
 
 @final
@@ -34,7 +36,8 @@ class Reading:
     Settings:
         values: the score of each input (n,), float64; NaN where there is none.
         error: the sampling error of each (n,), or None where nothing is drawn.
-        details: more numbers by name, each (n,); the same names in every shard.
+        details: more numbers by name, each (n,), or curves (n, points); the same names and points in
+            every shard.
     """
 
     values: Tensor
@@ -50,7 +53,7 @@ class Metric(Settings, ABC):
 
     Must write: `read`, one `Reading` for each attribution of a shard of n inputs: values (n,), an
     error (n,) where it samples, details by name (n,). Must say: `cost`.
-    May say: `direction`, `units`, `why`, `asks_again`. May write: `check`, which refuses before any
+    May say: `direction`, `units`, `bounds`, `why`, `asks_again`. May write: `check`, which refuses before any
     work, and `for_method`, for metrics that ask the method anew.
 
     Gets for free: checked attributions (n, features), shards, scores over all inputs with
@@ -62,6 +65,8 @@ class Metric(Settings, ABC):
     """Which way is better."""
     units: ClassVar[str] = ""  # may be overridden
     """The unit of the score, in words: "target" is that of the model's output."""
+    bounds: ClassVar[tuple[float, float]] = ANYTHING  # may be overridden
+    """The least and the greatest score there can be: an interval reaches no further."""
     cost: ClassVar[str] = ""  # may be overridden
     """Evaluations per input, in words: a table of the docs shows it."""
     asks_again: ClassVar[bool] = False  # may be overridden
@@ -70,6 +75,9 @@ class Metric(Settings, ABC):
     """Why an input may have no score, in words."""
     order_blind: ClassVar[bool] = False  # may be overridden
     """Whether it does not see which feature has which credit: shuffled credit scores alike."""
+
+    ideal: ClassVar[float | None] = None  # may be overridden
+    """The best value that any credit can have, where that is one number."""
 
     @abstractmethod
     def read(
@@ -88,6 +96,12 @@ class Metric(Settings, ABC):
         self, question: Question, attributions: Sequence[Attribution]
     ) -> None:
         """Refuses before any work what this metric cannot measure."""
+
+    def optimum(self, question: Question, seed: int) -> Tensor | None:  # may be overridden
+        """The best value that any credit could have on each input (n,); None where nobody knows."""
+        if self.ideal is None:
+            return None
+        return torch.full((question.n,), self.ideal, dtype=torch.float64)
 
     def notes(self, question: Question) -> dict[str, str]:  # may be overridden
         """What is to be said of how it was measured, beside the score: kept in its provenance."""
@@ -185,12 +199,13 @@ class Metric(Settings, ABC):
         }
         return Score(
             name=type(self).__name__,
-            values=torch.cat([reading.values for reading in readings]),
+            values=self._within_bounds(torch.cat([reading.values for reading in readings])),
             direction=self.direction,
             units=self.units,
             error=torch.cat(errors) if errors else None,
             details=details,
             why=self.why,
+            bounds=self.bounds,
             provenance={
                 "metric": repr(self),
                 "method": attribution.method,
@@ -200,6 +215,12 @@ class Metric(Settings, ABC):
                 **notes,
             },
         )
+
+    def _within_bounds(self, values: Tensor) -> Tensor:
+        """Values that are beyond a bound by their rounding alone, at the bound."""
+        bounded = values.clamp(*self.bounds)
+        rounded = (values - bounded).abs() <= _ROUNDING * (1 + bounded.abs())
+        return torch.where(rounded, bounded, values)
 
 
 def _check_same_question(question: Question, attributions: Sequence[Attribution]) -> None:

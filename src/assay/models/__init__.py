@@ -9,6 +9,7 @@
 - `identity`: what decides the outputs, as one hash
 - `failures`: what a predictor raises, as a refusal that says what helps
 - `networks`: torch modules
+- `forests`: ensembles of trees as flat arrays
 
 May be subclassed: `Model`.
 """

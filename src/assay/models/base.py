@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ from assay.engine import Chunking, Chunks, ChunkSearches
 from assay.errors import AbilityError, KindError, ModelError
 from assay.inputs.layout import Rows
 from assay.numerics.rectangles import Rectangles
+
+if TYPE_CHECKING:
+    from assay.models.forests.tree_model import TreeModel
 
 
 class Ability(Enum):
@@ -35,6 +38,7 @@ class Ability(Enum):
     OPERATIONS = "operations"
     """That its forward can be heard, operation by operation."""
     TREES = "trees"
+    """That it is made of decision trees, which can be read as arrays."""
     TEXT = "text"
 
 
@@ -166,13 +170,27 @@ class Model(ABC):
             raise AbilityError(
                 expected=f"a model with the ability {ability.value!r} for {who}",
                 got=f"{self.name}, which has: {abilities or 'none beyond answering'}",
-                advice="Wrap a torch.nn.Module, or ask for what needs predictions alone.",
+                advice=_TREES_ADVICE if ability is Ability.TREES else _ABLE_ADVICE,
             )
+
+    @property
+    def trees(self) -> TreeModel:  # may be overridden
+        """The trees that it is made of, as arrays; `assay.models.forests` says what they hold."""
+        self.require(Ability.TREES, "its trees")
+        raise NotImplementedError
 
     @property
     def embeddings(self) -> tuple[str, ...]:  # may be overridden
         """The names of layers that embed numbers of words, for refusals."""
         return ()
+
+    def slope_bounds(  # may be overridden
+        self, rows: Rows, radius: Tensor, ball: Literal["linf", "l2"], seed: Any
+    ) -> Any:
+        """Proved bounds of slopes near some rows, `models.networks.guarantees.slope_bounds`; None where none
+        are known.
+        """
+        return None
 
     def cut_after(self, layer: Any, output: Any = None) -> Any:  # may be overridden
         """The rest of the model behind a layer, or behind a part of its output."""
@@ -195,6 +213,14 @@ class Model(ABC):
             got=f"{self.name}, which has no layers that could be named",
             advice="Hand over the torch.nn.Module itself.",
         )
+
+
+_ABLE_ADVICE = "Wrap a torch.nn.Module, or ask for what needs predictions alone."
+
+_TREES_ADVICE = (
+    "Wrap an ensemble of trees of scikit-learn, XGBoost, LightGBM or CatBoost itself, or ask for "
+    "what needs predictions alone, such as KernelShap."
+)
 
 
 def checked(outputs: Any, rows: int, who: str) -> Tensor:

@@ -17,8 +17,16 @@ from assay.engine import Chunking
 from assay.errors import KindError, ModelError
 from assay.inputs.layout import Rows
 from assay.models.base import Ability, Model, checked, digest
-from assay.models.boosters import asked_booster, gives_probabilities, is_booster
+from assay.models.boosters import (
+    MARGIN,
+    asked_booster,
+    asked_margin,
+    gives_probabilities,
+    is_booster,
+)
 from assay.models.columns import Columns
+from assay.models.forests.reading import model_trees, trees_inside
+from assay.models.forests.tree_model import TreeModel
 from assay.models.identity import identity
 from assay.models.missing import takes_missing
 from assay.models.networks.locks import alone_in
@@ -92,7 +100,12 @@ def unchanged(outputs: Any) -> Any:
 
 # What a method of an estimator answers with, by its name: of scores, `log_softmax` and log-odds are
 # those of the probabilities (of log-probabilities it is the same).
-_PROBABILITIES = {"predict_proba": True, "decision_function": False, "predict_log_proba": False}
+_PROBABILITIES = {
+    "predict_proba": True,
+    "decision_function": False,
+    "predict_log_proba": False,
+    MARGIN: False,
+}
 
 
 @final
@@ -119,9 +132,24 @@ class Estimator(Model):
         self.declared_classes: tuple[Any, ...] | None = None
         self.declared_probabilities: bool | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Trees that were read are read anew where the estimator goes: the way to them is code.
+        return {name: part for name, part in self.__dict__.items() if name != "trees"}
+
     @property
     def name(self) -> str:
         return f"{type(self.estimator).__name__}.{self.method}"
+
+    @property
+    def abilities(self) -> frozenset[Ability]:  # type: ignore[override]
+        """Ensembles of trees can be read as such."""
+        return frozenset(() if trees_inside(self.estimator) is None else {Ability.TREES})
+
+    @cached_property
+    def trees(self) -> TreeModel:
+        """The trees as arrays, read and verified when they are first asked for."""
+        self.require(Ability.TREES, "its trees")
+        return model_trees(self.estimator, self.method, self.output, self._table, self._asked)
 
     @property
     def takes_missing(self) -> bool:  # type: ignore[override]
@@ -171,6 +199,8 @@ class Estimator(Model):
     def _asked(self, table: Any) -> Any:
         if is_booster(self.estimator):
             return asked_booster(self.estimator, self.method, table)
+        if self.method == MARGIN:
+            return asked_margin(self.estimator, table)
         return getattr(self.estimator, self.method)(table)
 
     def _table(self, rows: Any) -> Any:
@@ -179,6 +209,8 @@ class Estimator(Model):
         """
         if isinstance(rows, Tensor):
             return self._of_array(rows.detach().cpu().numpy())
+        if isinstance(rows, np.ndarray):
+            return self._of_array(rows)
         # Texts come as a list.
         if isinstance(rows, list):
             return rows

@@ -1,4 +1,5 @@
-"""Boosters of XGBoost and LightGBM without their scikit-learn clothes, asked as estimators are.
+"""Boosters of XGBoost and LightGBM without their scikit-learn clothes, asked as estimators are; and
+the margin of those in such clothes.
 
 XGBoost wants a `DMatrix`; LightGBM takes tables as they are, but matches columns by place. Both give
 what their objective says (a probability of the positive class, one column for each class, a number),
@@ -10,7 +11,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-BOOSTER_ANSWERS = ("predict", "margin")
+MARGIN = "margin"
+"""What the trees add up to, before the link."""
+
+BOOSTER_ANSWERS = ("predict", MARGIN)
 """What a booster can be asked for: its own prediction first."""
 
 _PROBABILITIES = {
@@ -27,6 +31,26 @@ _PROBABILITIES = {
 def is_booster(predictor: Any) -> bool:
     """Whether a predictor is a native booster."""
     return type(predictor).__name__ == "Booster" and _library(predictor) in ("xgboost", "lightgbm")
+
+
+def has_margin(estimator: Any) -> bool:
+    """Whether an estimator of XGBoost, LightGBM or CatBoost tells its margin when it is asked to."""
+    library = _library(estimator)
+    if library == "xgboost":
+        return hasattr(estimator, "get_booster")
+    if library == "lightgbm":
+        return hasattr(type(estimator), "booster_")
+    return library == "catboost" and hasattr(estimator, "calc_leaf_indexes")
+
+
+def asked_margin(estimator: Any, table: Any) -> Any:
+    """The margin of such an estimator."""
+    library = _library(estimator)
+    if library == "xgboost":
+        return estimator.predict(table, output_margin=True)
+    if library == "lightgbm":
+        return estimator.predict(table, raw_score=True)
+    return estimator.predict(table, prediction_type="RawFormulaVal")
 
 
 def asked_booster(booster: Any, answer: str, table: Any) -> Any:

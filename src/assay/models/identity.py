@@ -11,6 +11,7 @@ between equal objects: which parts are one and the same object, and the order of
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
 import enum
 import functools
@@ -30,6 +31,7 @@ _DEPTH = 60  # how far down parts of parts are read
 _PARTS = 200_000  # parts that are read at most: a function may reach the whole of a program
 _LIBRARIES = ("site-packages", "dist-packages", "/lib/python", "\\Lib\\")  # folders of their code
 _PIECE = 1 << 24  # bytes of an array that are handed to the hash at once
+_AS_BYTES = "biufc"  # kinds of numbers that hand out their own bytes; dates and records may not
 
 Parts: TypeAlias = Iterable[Any]
 
@@ -50,6 +52,7 @@ class _Reader:
         self.hashed = hashlib.blake2b(digest_size=16)
         self._open: set[int] = set()
         self._functions: set[int] = set()
+        self._plain: dict[type, bytes] = {}
         self._left = _PARTS
 
     def read(self, thing: Any) -> None:
@@ -76,6 +79,8 @@ class _Reader:
         known = _EXACTLY.get(type(thing))
         if known is not None:
             known(self, thing)
+        elif self._is_plain(thing):
+            self._plain_object(thing)
         elif thing is None or isinstance(thing, bool | int | float | complex | str | enum.Enum):
             self._tag(
                 type(thing).__name__, str(thing) if isinstance(thing, enum.Enum) else repr(thing)
@@ -89,6 +94,30 @@ class _Reader:
                     read(self, thing)
                     return
             self._object(thing)
+
+    def _is_plain(self, thing: Any) -> bool:
+        """Whether all but the attributes of a thing is known, as of the second tree of a forest and
+        those behind it: nothing on pickle's way is written by its class.
+        """
+        # The way on from here is the same only where it ends nowhere before the attributes.
+        if id(_NEW_OBJECT) not in self._functions or len(self._open) > _DEPTH - 2:
+            return False
+        if self._left <= _KNOWN_PARTS:
+            return False
+        kind = type(thing)
+        if kind not in self._plain:
+            self._plain[kind] = _before_attributes(kind) if _pickles_plainly(kind) else b""
+        if not self._plain[kind]:
+            return False
+        attributes = thing.__dict__
+        return len(attributes) > 0 and _PICKLED_BY.isdisjoint(attributes)
+
+    def _plain_object(self, thing: Any) -> None:
+        """What `_object` hashes, to the byte, of what is plain."""
+        self.hashed.update(self._plain[type(thing)])
+        self._left -= _KNOWN_PARTS
+        self.read(thing.__dict__)
+        self.hashed.update(_NOTHING)
 
     def _tag(self, *words: str) -> None:
         self.hashed.update(b"".join(map(_framed, words)))
@@ -111,7 +140,7 @@ class _Reader:
 
     def _array(self, array: np.ndarray[Any, Any]) -> None:
         dtype = array.dtype
-        self._tag("array", _dtype_name(dtype), str(array.shape))
+        self.hashed.update(_head_of_array(dtype, array.shape))
         if dtype.hasobject:
             self._parts("objects", array.reshape(-1).tolist())
             return
@@ -119,6 +148,10 @@ class _Reader:
         if dtype.names and not _is_packed(dtype):
             for name in dtype.names:
                 self._array(array[name])
+            return
+        # The small arrays of many trees go as they lie.
+        if array.nbytes <= _PIECE and array.flags.c_contiguous and dtype.kind in _AS_BYTES:
+            self.hashed.update(array.data)
             return
         flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         for start in range(0, len(flat), _PIECE):
@@ -291,6 +324,54 @@ _EXACTLY: dict[type, Callable[[_Reader, Any], None]] = {
 _ATOMS = frozenset({type(None), bool, int, float, complex, str})
 
 
+_KNOWN_PARTS = 5  # what pickle writes of an object beside its attributes
+_PICKLED_BY = frozenset(
+    {
+        "__class__",
+        "__getattr__",
+        "__getattribute__",
+        "__getnewargs__",
+        "__getnewargs_ex__",
+        "__getstate__",
+        "__reduce__",
+        "__reduce_ex__",
+        "__slots__",
+    }
+)
+"""Names by which a class decides what pickle writes of it, or what it is taken for."""
+
+
+_NEW_OBJECT: Any = vars(copyreg)["__newobj__"]
+"""What pickle makes plain objects by."""
+
+
+class _Attributes:
+    """An object that holds attributes and nothing else."""
+
+
+def _pickles_plainly(kind: type) -> bool:
+    """Whether pickle writes the class and the attributes of such an object, and no more."""
+    if type(kind) is not type or dataclasses.is_dataclass(kind):
+        return False
+    # What another language holds takes room of its own.
+    if (kind.__basicsize__, kind.__itemsize__) != (_Attributes.__basicsize__, 0):
+        return False
+    if isinstance(_written_call(kind), types.FunctionType):
+        return False
+    if any(issubclass(kind, other) for other, _ in _READERS):
+        return False
+    return all(_PICKLED_BY.isdisjoint(vars(one)) for one in kind.__mro__[:-1])
+
+
+def _before_attributes(kind: type) -> bytes:
+    """What `_object` hashes of a plain object before its attributes, where another one was read."""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    maker = _NEW_OBJECT
+    call = ("object", name, "function", maker.__module__, maker.__qualname__)
+    arguments = ("tuple", "1", "class", kind.__module__, kind.__qualname__)
+    return b"".join(map(_framed, call + arguments))
+
+
 @functools.lru_cache(maxsize=4096)
 def _framed(word: str) -> bytes:
     """A word as bytes with its length; the same few come again in every tree of a forest."""
@@ -298,12 +379,12 @@ def _framed(word: str) -> bytes:
     return len(code).to_bytes(8, "little") + code
 
 
-@functools.lru_cache(maxsize=256)
-def _dtype_name(dtype: np.dtype[Any]) -> str:
-    """A number type in words, which numpy spells anew each time: of a record that takes longer than
-    to hash it.
+@functools.lru_cache(maxsize=4096)
+def _head_of_array(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """An array's number type and shape in words. Numpy spells a type anew each time: of a record
+    that takes longer than to hash it.
     """
-    return str(dtype)
+    return b"".join(map(_framed, ("array", str(dtype), str(shape))))
 
 
 @functools.lru_cache(maxsize=256)
@@ -322,6 +403,10 @@ def _is_packed(dtype: np.dtype[Any]) -> bool:
             return False
         covered = max(covered, stop)
     return covered == dtype.itemsize and all(_is_packed(field) for field, *_ in places)
+
+
+_NOTHING = b"".join(map(_framed, ("NoneType", "None"))) * 2
+"""What is hashed of the two iterators that a plain object does not have."""
 
 
 _hashes: WeakKeyDictionary[nn.Module, tuple[Any, bytes]] = WeakKeyDictionary()

@@ -14,7 +14,8 @@ from assay.engine import Chunking, PlanRuns, out_of_memory
 from assay.errors import AssayError, InputError, KindError, ModelError
 from assay.models.base import Model
 from assay.models.black_box import Estimator, Function, labels_of, unchanged
-from assay.models.boosters import BOOSTER_ANSWERS, gives_labels, is_booster
+from assay.models.boosters import BOOSTER_ANSWERS, MARGIN, gives_labels, has_margin, is_booster
+from assay.models.forests.reading import is_file, loaded
 from assay.models.networks.by_name import behind_names
 from assay.models.networks.by_name import by_name as module_by_name
 from assay.models.networks.network import Network
@@ -93,8 +94,8 @@ def wrap(
     classes: Sequence[Any] | None = None,
     probabilities: bool | None = None,
 ) -> Model:
-    """A `Model` from a torch module, an estimator in the style of scikit-learn, or any callable on
-    arrays or tensors.
+    """A `Model` from a torch module, an estimator in the style of scikit-learn, any callable on arrays
+    or tensors, or the file of an ensemble of trees that XGBoost, LightGBM or CatBoost saved.
 
     The wrapper owns what is learnt of the predictor: chunk sizes, and a network's faster forms.
     `Question(net, ...)` wraps anew; who asks many questions wraps once, and hands the wrapper over
@@ -107,7 +108,8 @@ def wrap(
         output: which part of a structured output is meant (a key, an index or a callable); for an
             estimator, which of `predict_proba`, `decision_function` and `predict` is explained (the
             first that exists, by default; `predict_log_proba` by its name), or which of several
-            arrays of it. A booster of XGBoost or LightGBM gives its own prediction, or "margin".
+            arrays of it. A booster of XGBoost or LightGBM gives its own prediction, or "margin", the
+            sum of its trees before the link; so do estimators of those libraries and of CatBoost.
         argument: the name of the argument that takes the inputs (several names for several inputs),
             where it is not the first.
         plan: the `facts["plan"]` of an earlier answer; the same question then runs the same chunks
@@ -156,6 +158,8 @@ def _wrapped(
 ) -> Model:
     chunking = _chunking(batch_size, plan, reproducible)
     place = None if device is None else _place(device)
+    if is_file(predictor):
+        predictor = loaded(predictor)
     reproducible = checked_argument("wrap", "reproducible", reproducible, bool)
     speedups = checked_argument("wrap", "speedups", speedups, bool)
     _check_output(output)
@@ -186,7 +190,8 @@ def _answers(predictor: Any) -> list[str]:
     """What an estimator can be asked for, the most telling first; empty for anything else."""
     if is_booster(predictor):
         return list(BOOSTER_ANSWERS)
-    return [name for name in _ANSWERS if callable(getattr(predictor, name, None))]
+    answers = [name for name in _ANSWERS if callable(getattr(predictor, name, None))]
+    return [*answers, MARGIN] if has_margin(predictor) else answers
 
 
 def _method(

@@ -3,7 +3,6 @@
 - `report_page`: one self-contained page about a comparison
 - `credit`: maps, bars and sentences, input by input
 - `explained`: which number was explained, with the label of its class
-- `numbers`: one form of numbers in a column
 - `strips`: intervals as numbers, for a page to draw
 """
 

@@ -18,9 +18,9 @@ from assay.comparison.comparison import Comparison
 from assay.inputs.tables import TableLayout
 from assay.inputs.texts import TextLayout
 from assay.pages.explained import explained
-from assay.pages.numbers import Form, content, form_of
 from assay.pictures import images as pictures
 from assay.pictures.images import Picture
+from assay.pictures.numbers import Form, content, form_of
 from assay.question.question import Question
 
 Floats: TypeAlias = NDArray[np.float64]

@@ -5,6 +5,7 @@ A target such as `Predicted()` says by which rule a class was chosen, and not wh
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
@@ -54,10 +55,19 @@ def _class_of(index: Any, model: Any) -> str:
         index = 1
     if not -len(labels) <= index < len(labels):
         return f"output {index}"
-    named = f"class {index % len(labels)} = {labels[index]}"
+    number = index % len(labels)
+    # A label that is the class's own number, 1 or 1.0, is said once.
+    named = f"class {number}"
+    if not _is_number(labels[index], number):
+        named += f" = {labels[index]}"
     if getattr(model, "probabilities", None) or method == "predict_proba":
         return f"P({named})"
     return f"score of {named}"
+
+
+def _is_number(label: Any, number: int) -> bool:
+    """Whether a label is the number of its class; True is a word of its own."""
+    return type(label) is not bool and isinstance(label, Real) and bool(label == number)
 
 
 def _labels(model: Any) -> Any:

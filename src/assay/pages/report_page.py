@@ -28,11 +28,11 @@ from assay.comparison.comparison import Comparison
 from assay.comparison.ranking import ZERO, Pair, Place, Ranking
 from assay.errors import InputError, KindError
 from assay.pages import credit, strips
-from assay.pages.numbers import Form, chance, form_of, number, p_value
 from assay.pages.strips import Mark
 from assay.pictures import images as pictures
+from assay.pictures.numbers import Form, chance, form_of, number, p_value
 from assay.question.question import Question
-from assay.settings import argument, has_length
+from assay.settings import argument, has_length, scalar
 from assay.settings import shown as describe
 
 Scored: TypeAlias = tuple[
@@ -453,12 +453,19 @@ def _cost(name: str, answer: Attribution) -> Cost:
         kind=answer.kind,
         gap=_gap(answer),
         noise=_noise(answer),
-        seconds=facts.pop("seconds", None),
-        forwards=facts.pop("forwards", None),
-        backwards=facts.pop("backwards", None),
+        seconds=_number_in(facts, "seconds"),
+        forwards=_number_in(facts, "forwards"),
+        backwards=_number_in(facts, "backwards"),
         # Last, when only what has no column of its own is left.
         notes="; ".join(f"{key}: {value}" for key, value in facts.items()),
     )
+
+
+def _number_in(facts: dict[str, Any], name: str) -> Any:
+    """A number that is taken out of the facts; of answers made by hand they may be anything."""
+    value = scalar(facts.get(name))
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return facts.pop(name) if is_number else None
 
 
 def _gap(answer: Attribution) -> Gap | None:

@@ -20,8 +20,9 @@ from assay.question.arguments import read_columns, read_rows
 from assay.question.evaluation import Evaluation
 from assay.question.layers import BehindLayer
 from assay.question.players import on_players
-from assay.question.validation import rows_of
+from assay.question.validation import admitting, check_replacements, rows_of
 from assay.question.verbs import Verbs
+from assay.removals.base import Removal
 from assay.targets import Output, as_target
 
 _SHARD = 1 << 20  # elements of a shard: what a method holds for one stays in tens of megabytes
@@ -167,6 +168,27 @@ class Derivations(Verbs):
         moved.index = _labels_of(self.index, rows)
         moved._fixed_target = moved.target
         return moved
+
+    def under(self, removal: Removal) -> Self:
+        """The same question under another removal: what absent means, and nothing else.
+
+        What the target is on the clean inputs is taken along. Behind a layer the removal is one of
+        activations.
+        """
+        source = self._evaluation
+        layout = source.layout
+        absent = removal.bind(layout, source.x, lambda: layout.identities(source.x))
+        evaluation = replace(
+            source,
+            layout=admitting(layout, absent, source.x),
+            absent=check_replacements(absent, source.model),
+        )
+        derived = self._derived(evaluation, self.n, self.target, self.truth)
+        derived.removal = removal
+        derived._removes_inputs = True
+        derived._keys = self.keys
+        derived._fixed_target, derived._prediction = self.fix_target()
+        return derived
 
     def by_elements(self) -> Self:
         """The same question with every element as a feature of its own."""

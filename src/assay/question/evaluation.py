@@ -230,11 +230,13 @@ class Evaluation:
         where: str = "",
         unit: int = 1,
         changes: LocalChanges | None = None,
+        share: float = 1.0,
     ) -> None:
         """Asks `total` rows, forward only.
 
         `unit` rows that belong together share a chunk if one holds them; `changes` says in which
-        patches rows differ from their inputs, where they differ in patches only.
+        patches rows differ from their inputs, where they differ in patches only; `share` is the work
+        and memory of a row, relative to one of a whole network with as many elements.
         """
 
         def work(start: int, stop: int, memory: int) -> None:
@@ -252,7 +254,9 @@ class Evaluation:
             use(numbers, owners, finite(outputs, self.model.name, where))
 
         if changes is None:
-            self._run(total, work, make, "outputs", unit=unit)
+            # Chunks of light rows are searched for by themselves: others must not bound them.
+            purpose = "outputs" if share == 1.0 else "outputs of light rows"
+            self._run(total, work, make, purpose, unit=unit, share=share)
         else:
             self._run(total, work, make, "outputs of patches", unit=unit, share=_PATCH_COST)
 

@@ -269,7 +269,8 @@ class LayerPass:
         self, scores: Tensor, outputs: Tensor, leaves: Rows, asked: Asked
     ) -> tuple[Tensor, ...]:
         if not scores.requires_grad:
-            raise self._source._without_graph(outputs)
+            self._check_inputs_lead_there(outputs)
+            return tuple(torch.zeros_like(leaf) for leaf in leaves)
         try:
             # Rows do not influence each other, so the slope of the sum is the slope of each row.
             return torch.autograd.grad(
@@ -280,6 +281,23 @@ class LayerPass:
             if isinstance(error, AssayError) or engine.out_of_memory(error):
                 raise
             raise slopes_refusal(error, asked) from error
+
+    def _check_inputs_lead_there(self, outputs: Tensor) -> None:
+        """Refuses outputs that hang on nothing; those that hang on the inputs, past the layer, have
+        slopes of 0 there.
+        """
+        source = self._source
+
+        def make(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            return source.x[numbers], numbers
+
+        def score(outputs: Tensor, owners: Tensor) -> Tensor:
+            return self._explained.take(owners).choose(outputs.detach()).score(outputs, owners)
+
+        try:
+            source.slopes(1, make, [score], lambda which, numbers, owners, slopes: None)
+        except AssayError as error:
+            raise source._without_graph(outputs) from error
 
     def _compare_plainly(self) -> None:
         """Compares the first input with what the network says of it by itself, without slopes."""

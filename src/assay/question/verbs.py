@@ -421,15 +421,17 @@ class Verbs(CleanAnswers):
             )
 
     @torch.inference_mode(False)
-    def ask(self, total: int, make: Make, use: Use, where: str = "") -> None:
+    def ask(self, total: int, make: Make, use: Use, where: str = "", *, share: float = 1.0) -> None:
         """Asks any rows, forward only: what the other verbs do not cover.
 
         `make(numbers)` gives the rows (r, elements) that the work numbers stand for and the inputs
         they belong to (r,); `use(numbers, owners, outputs)` takes what the model says of them;
-        `where` is what refusals say of the rows. Cost: `total` rows.
+        `where` is what refusals say of the rows; `share` is the work and memory of a row, relative
+        to one of a whole network with as many elements: chunks are larger where it is small. Cost:
+        `total` rows.
         """
         self._check_rows_independent()
-        self._evaluation.outputs(total, make, use, where)
+        self._evaluation.outputs(total, make, use, where, share=share)
 
     def pool(self, elements: Tensor, *, pooling: Pooling | None = None) -> Tensor:
         """Credit of elements (n, elements) to credit of features (n, features)."""

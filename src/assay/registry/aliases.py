@@ -86,7 +86,6 @@ def _missing(library: str, remark: str, *names: str) -> list[Alias]:
 _CAM = "`GradCam(layer)` and its kin map one layer"
 _GUIDED = "`Gradient()` is the slope without changed backward rules"
 _COMPOSITES = "its rules and composites have the same names in `assay.methods.rules`"
-_TREES = "`ExactShapley()` and `KernelShap()` ask the trees as a black box"
 _INTERNAL = "`question.after(layer)` asks about the activations of a layer"
 _MASKING = "`Infidelity()` asks whether credit accounts for what removing features does"
 
@@ -173,13 +172,33 @@ ALIASES: tuple[Alias, ...] = (
         ("Generic attention explainability", "AttentionRelevance()", "Chefer et al., ICCV 2021"),
         ("Transformer attribution", "TransformerRelevance()", "Chefer et al., CVPR 2021"),
     ),
-    *_missing("papers", _TREES, "TreeSHAP"),
+    *_settings(
+        "papers",
+        ("TreeSHAP", 'TreeShap(mode="path_dependent")', "`TreeShap()` where the removal has rows"),
+        ("Linear TreeSHAP", 'TreeShap(mode="path_dependent")', "by quadrature, exact at any depth"),
+        ("WOODELF", "TreeShap()", "from patterns of decisions, too"),
+        ("SHAP interaction values", "TreeInteractions()", "`ExactInteractions()` for any model"),
+        ("Shapley interaction index", "ExactInteractions()", ""),
+    ),
     *_missing("papers", _INTERNAL, "TCAV"),
     *_missing("papers", "`Path` takes any path that is given beforehand", "Guided IG"),
     *_missing(
         "papers", "`assay.SoftStability` tests what a selection of features decides", "Anchors"
     ),
-    *_missing("papers", _MASKING, "Deletion", "Insertion", "ROAR"),
+    *_missing("papers", _MASKING, "ROAR"),
+    *_settings(
+        "papers",
+        ("MoRF", "Deletion()", "the most relevant first"),
+        ("LeRF", "LeastRelevantFirst()", "the least relevant first"),
+        ("SRG", "SymmetricRelevanceGain()", ""),
+        ("ABPC", "SymmetricRelevanceGain()", ""),
+        ("N-Ord", "NecessityOrdering()", ""),
+        ("S-Ord", "SufficiencyOrdering()", "counted from f(absent); from 0 in the authors' code"),
+        ("TPN", "NecessityProportionality()", ""),
+        ("TPS", "SufficiencyProportionality()", ""),
+        ("ROAD", "Road()", "the most relevant first"),
+        ("FeatureAgreement", "TopKOverlap", ""),
+    ),
     # Captum: classes of captum.attr, functions of captum.metrics.
     *_settings(
         "Captum",
@@ -293,7 +312,16 @@ ALIASES: tuple[Alias, ...] = (
         ('link="logit"', "target=LogOdds()", ""),
         ("feature_perturbation", "removal=Background(rows)", "or `Conditional(rows)`"),
     ),
-    *_missing("shap", _TREES, "TreeExplainer", "GPUTreeExplainer"),
+    *_settings(
+        "shap",
+        (
+            "TreeExplainer",
+            'TreeShap(mode="path_dependent")',
+            "with data `TreeShap()` and `Background(rows)`",
+        ),
+        ("shap_interaction_values", "TreeInteractions()", ""),
+        ("GPUTreeExplainer", 'TreeShap(mode="path_dependent")', "on the processor"),
+    ),
     *_settings("shap", ("DeepExplainer", "DeepLift()", "its data are `removal=Background(rows)`")),
     *_missing("shap", "`ExactShapley()` asks any model", "AdditiveExplainer"),
     *_missing("shap", "", "approximate_interactions"),
@@ -355,6 +383,13 @@ ALIASES: tuple[Alias, ...] = (
     ),
     *_settings(
         "pytorch-grad-cam",
+        ("DropInConfidence", "AverageDrop()", "relative, in per cent; absolute there"),
+        ("IncreaseInConfidence", "AverageIncrease()", ""),
+        (
+            "ROADMostRelevantFirst",
+            "Road()",
+            "whether the class stays; the drop in confidence there",
+        ),
         ("HiResCAM", "HiResCam()", "signed; rectified and scaled there"),
         ("AblationCAM", "AblationCam()", "a channel is set to 0; to its least less 1e7 there"),
         ("XGradCAM", "XGradCam()", ""),
@@ -380,6 +415,10 @@ ALIASES: tuple[Alias, ...] = (
         ("Infidelity", "Infidelity", ""),
         ("MaxSensitivity", "MaxSensitivity", ""),
         ("Completeness", "Completeness", ""),
+        ("LocalLipschitzEstimate", "LipschitzSensitivity", "in a ball, and not under normal noise"),
+        ("MPRT", "ModelRandomisation", "the trained network is no part of the mean"),
+        ("RandomLogit", "ClassSensitivity", "rank correlation in the place of SSIM"),
+        ("InputInvariance", "InputShift", "a relative distance, no yes or no"),
     ),
     # Read off the same draws as the maximum, as details of its score.
     *_code(
@@ -389,17 +428,41 @@ ALIASES: tuple[Alias, ...] = (
             'MaxSensitivity(method)(question, answer).details["mean"]',
             "the mean of the same changes",
         ),
-        (
-            "LocalLipschitzEstimate",
-            'MaxSensitivity(method)(question, answer).details["lipschitz"]',
-            "the largest change per distance",
-        ),
     ),
     # Faithfulness, robustness, complexity, localisation, randomisation, axioms: its own headings.
-    *_missing("Quantus", _MASKING, "FaithfulnessCorrelation", "FaithfulnessEstimate"),
-    *_missing("Quantus", _MASKING, "PixelFlipping", "RegionPerturbation", "Selectivity"),
-    *_missing("Quantus", _MASKING, "SensitivityN", "IROF", "ROAD", "Sufficiency"),
-    *_missing("Quantus", _MASKING, "Monotonicity", "MonotonicityCorrelation"),
+    *_settings(
+        "Quantus",
+        ("FaithfulnessCorrelation", "FaithfulnessCorrelation()", "subsets are a share of features"),
+        ("PixelFlipping", "Deletion()", "over the share removed, the whole input included"),
+        ("RegionPerturbation", "AOPC()", "with `features=Patches(8)`; its mean, not its curve"),
+        ("Selectivity", "Deletion()", "with `features=Patches(8)`"),
+        ("SensitivityN", "SensitivityN()", "over subsets of each input, not over inputs"),
+        ("ROAD", "Road()", "the whole share of removals that keep the class"),
+        ("Monotonicity", "Monotonicity()", 'its yes or no is `details["rising"] == 1`'),
+        (
+            "Sufficiency",
+            "Sufficiency()",
+            "that of rationales; whether like explanations have like classes there",
+        ),
+        ("Sparseness", "Gini()", ""),
+        ("Complexity", "Entropy()", ""),
+        ("PointingGame", "PointingGame()", "ties shared; an empty truth has no score"),
+        ("AttributionLocalisation", "MassAccuracy()", "of positive credit; its weight is left out"),
+        ("RelevanceMassAccuracy", "MassAccuracy()", "of positive credit; of signed sums there"),
+        ("RelevanceRankAccuracy", "RankAccuracy()", "ties shared"),
+        ("AUC", "RocArea()", ""),
+    ),
+    *_missing(
+        "Quantus",
+        "`FaithfulnessCorrelation()` and `Monotonicity()` ask alike",
+        "FaithfulnessEstimate",
+    ),
+    *_missing("Quantus", "`Deletion()` with `features=Superpixels()` comes closest", "IROF"),
+    *_missing(
+        "Quantus",
+        "`Monotonicity()` compares ranks of credit and of gains",
+        "MonotonicityCorrelation",
+    ),
     *_missing("Quantus", "`MaxSensitivity()` moves the input alone", "RelativeInputStability"),
     *_missing(
         "Quantus",
@@ -409,11 +472,15 @@ ALIASES: tuple[Alias, ...] = (
         "Continuity",
         "Consistency",
     ),
-    *_missing("Quantus", "", "Sparseness", "Complexity", "EffectiveComplexity"),
-    *_missing("Quantus", "", "PointingGame", "AttributionLocalisation", "TopKIntersection"),
-    *_missing("Quantus", "", "RelevanceRankAccuracy", "RelevanceMassAccuracy", "AUC", "Focus"),
-    *_missing("Quantus", "", "MPRT", "SmoothMPRT", "EfficientMPRT", "RandomLogit"),
-    *_missing("Quantus", "", "NonSensitivity", "InputInvariance"),
+    *_missing("Quantus", "`EffectiveNumber()` needs no threshold", "EffectiveComplexity"),
+    *_missing(
+        "Quantus",
+        "`IntersectionOverUnion()` and `RankAccuracy()` compare top features",
+        "TopKIntersection",
+    ),
+    *_missing("Quantus", "", "Focus"),
+    *_missing("Quantus", "", "SmoothMPRT", "EfficientMPRT"),
+    *_missing("Quantus", "", "NonSensitivity"),
 )
 """Every name, by library; the same name of two libraries means the same here."""
 

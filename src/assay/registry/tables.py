@@ -11,8 +11,7 @@ from dataclasses import MISSING, dataclass, fields
 from inspect import getdoc
 from typing import TYPE_CHECKING, Any, final
 
-from assay.answers.attribution import Kind
-from assay.methods import METHODS
+from assay.methods import METHODS, Kind
 from assay.methods.base import Axiom, Method, declared
 from assay.metrics import METRICS
 from assay.metrics.base import Metric

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -21,11 +21,6 @@ from assay.settings import Settings
 
 # The integer type of as many bytes as a number has: numbers are switched as bits.
 _INTEGER_OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-_DEEPEST = 8  # lists within lists that are written out
-_MOST_ENTRIES = 32  # of a list that is written out
-
-_MOST_WRITTEN = 1000  # characters of its entries
 
 
 class Absent(ABC):
@@ -167,27 +162,3 @@ class Removal(Settings, ABC):
         sense of are refused before, in `__post_init__` (SettingError); here it is refused what does
         not fit these inputs (InputError).
         """
-
-
-def short_repr(value: Any, depth: int = 0) -> str:
-    """Settings that are data, by kind and shape; lists and tuples of many entries by their number.
-
-    >>> short_repr([0.5, 1.0]), short_repr([0.0] * 1000)
-    ('[0.5, 1.0]', '<list of 1000 entries>')
-    """
-    shape = getattr(value, "shape", None)
-    if shape is not None:
-        return f"<{type(value).__name__} of shape {tuple(shape)}>"
-    # Deeper than anything that is meant: a list may hold itself.
-    if isinstance(value, list | tuple) and depth > _DEEPEST:
-        return f"<{type(value).__name__}>"
-    if isinstance(value, list | tuple):
-        written = [short_repr(part, depth + 1) for part in value[: _MOST_ENTRIES + 1]]
-        # Also of entries that are themselves too many to be written.
-        much = sum(map(len, written)) > _MOST_WRITTEN or any(part[:1] == "<" for part in written)
-        if len(value) > _MOST_ENTRIES or much:
-            return f"<{type(value).__name__} of {len(value)} entries>"
-    try:
-        return repr(value)
-    except Exception:  # an object of somebody's own that cannot say what it is
-        return f"<{type(value).__name__}>"

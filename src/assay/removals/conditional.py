@@ -20,8 +20,9 @@ from assay.errors import InputError, KindError, SettingError
 from assay.inputs.layout import Layout
 from assay.numerics import rng
 from assay.numerics.precision import varies
-from assay.removals.base import Absent, Removal, short_repr
+from assay.removals.base import Absent, Removal
 from assay.removals.fixed import refuse_categories
+from assay.settings import short_repr
 
 _TAIL = 1e-12  # Sobol points are kept this far from 0 and 1, where the normal quantile is infinite
 

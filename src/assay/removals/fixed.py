@@ -25,7 +25,8 @@ from assay.inputs.places import check_axes, places_of
 from assay.inputs.spreads import as_spread, in_units
 from assay.inputs.tensors import TensorLayout
 from assay.numerics import rng
-from assay.removals.base import Absent, FixedAbsent, Removal, short_repr
+from assay.removals.base import Absent, FixedAbsent, Removal
+from assay.settings import short_repr
 
 _REACH = (
     4  # a blur's kernel ends after so many standard deviations, with 3e-4 of the middle's weight

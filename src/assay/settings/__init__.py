@@ -9,12 +9,14 @@ nothing for it, here or in the code of others.
 - `annotation`: what an annotation allows
 - `names`: settings by name
 - `arguments`: arguments of functions, checked alike
+- `brief`: settings that are data, in a few words
 - `refusal`: what a refused value is told
 """
 
 from assay.settings.annotation import scalar
 from assay.settings.arguments import argument, checked_level, checked_seed, with_defaults
 from assay.settings.base import Settings
+from assay.settings.brief import short_repr
 from assay.settings.refusal import has_length, shown
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "has_length",
     "scalar",
     "Settings",
+    "short_repr",
     "shown",
     "with_defaults",
 ]

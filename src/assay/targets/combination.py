@@ -77,6 +77,10 @@ class Contrast(Target):
             b.joined([other_b for _, other_b in pairs]),
         )
 
+    @property
+    def linear(self) -> bool:
+        return all(part.linear for part in self._pair)
+
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         a, b = self._pair
         return a.score(outputs, rows) - b.score(outputs, rows)
@@ -125,6 +129,10 @@ class Negated(Target):
     def joined(self, others: Targets) -> Target:
         targets = [other.target for other in others if isinstance(other, Negated)]
         return Negated(self.target.joined(targets))
+
+    @property
+    def linear(self) -> bool:
+        return self.target.linear
 
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         return -self.target.score(outputs, rows)

@@ -100,6 +100,10 @@ class Output(Target):
                 indices.append(other.index)
         return Output(torch.cat(indices))
 
+    @property
+    def linear(self) -> bool:
+        return True
+
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         # A model may give one number per row without a dimension for it.
         if outputs.dim() == 1:

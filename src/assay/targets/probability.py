@@ -150,6 +150,10 @@ class Centred(_OfOutput):
     probabilities: bool | None = None
     _words = "centred logit of"
 
+    @property
+    def linear(self) -> bool:
+        return self.output.linear and not self.probabilities
+
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         _check_several(outputs, self)
         if self.probabilities:

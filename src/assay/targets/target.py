@@ -142,6 +142,11 @@ class Target(ABC):
         """
         return self, None
 
+    @property
+    def linear(self) -> bool:  # may be overridden
+        """Whether it is a linear function of the outputs, once it is chosen."""
+        return False
+
     @abstractmethod
     def score(self, outputs: Tensor, rows: Tensor) -> Tensor:
         """Outputs (r, ...) of chunk rows that belong to the inputs `rows` (r,) -> (r,)."""

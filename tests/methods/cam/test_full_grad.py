@@ -153,6 +153,33 @@ def test_a_layer_that_is_called_twice_has_two_terms() -> None:
     torch.testing.assert_close(terms.total, net(X)[:, 1].detach(), **TIGHT)
 
 
+def test_an_operation_has_its_name_whatever_its_bias_is_for_an_input() -> None:
+    """Where a rectifier that is clipped clips nothing, the next one keeps its number."""
+
+    class Clipped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(2, 3, 3, bias=False)
+            self.second = nn.Conv2d(3, 4, 3, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = nn.functional.hardtanh(self.first(x), 0.0, 2.0)
+            h = nn.functional.hardtanh(self.second(h), 0.0, 100.0)
+            return nn.functional.hardtanh(h.mean((2, 3)), 0.0, 0.5)
+
+    net = Clipped().double()
+    with torch.no_grad():
+        net.first.weight.fill_(0.1)
+        net.second.weight.fill_(0.1)
+    x = torch.cat([torch.full((1, 2, 7, 7), size, dtype=DOUBLE) for size in (0.5, 5.0)])
+    terms = assay.FullGrad().terms(ask(net, x))
+    assert list(terms.biases) == ["hardtanh (3)", "hardtanh"]
+    assert [len(term) for term in terms.biases.values()] == [2, 2]
+    # The smaller input is clipped at the end alone, the larger one is so everywhere.
+    assert not terms.biases["hardtanh"][0].any()
+    torch.testing.assert_close(terms.total, net(x)[:, 1].detach(), **TIGHT)
+
+
 def test_without_biases_the_input_has_it_all() -> None:
     conv = randomised(nn.Conv2d(2, 2, 3, bias=False), 1).double()
     net = nn.Sequential(conv, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()).append(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import assay
-from assay.errors import AssayError, InputError, SettingError, SettingKindError
+from assay.errors import AbilityError, AssayError, InputError, SettingError, SettingKindError
 from assay.methods.influence import Distribution, WeightedPoints
 from assay.numerics import rng
 from toys import randn, randomised
@@ -141,6 +141,93 @@ def test_a_distribution_at_the_layer_moves_activations_alone(traced: bool) -> No
         for i in range(len(X)):
             expected = sum(weight * slope_at(net, point, X[i]) for point, weight in points(i))
             torch.testing.assert_close(made[i], expected, **TIGHT)
+
+
+class Deep(nn.Module):
+    """Two layers, one behind the other, with a shortcut around each; a trace can follow it or not."""
+
+    def __init__(self, traced: bool) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Linear(5, 6), nn.Tanh())
+        self.second = nn.Sequential(nn.Linear(6, 4), nn.Tanh())
+        self.side = nn.Linear(5, 4)
+        self.around = nn.Linear(6, 3)
+        self.head = nn.Linear(4, 3)
+        self.traced = traced
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        if not self.traced and bool(x.sum() > 1e9):
+            return x
+        h = self.first(x)
+        out = self.rest(self.second(h), h, x)
+        return out if scale is None else out * scale
+
+    def rest(self, u: Tensor, h: Tensor, x: Tensor) -> Tensor:
+        result: Tensor = torch.tanh(self.head(u * self.side(x)) + self.around(h))
+        return result
+
+
+@pytest.mark.parametrize("traced", [True, False])
+@pytest.mark.parametrize("at", ["first", "first.1"])  # the latter a leaf of a trace
+def test_a_distribution_at_an_earlier_layer_moves_its_activations_alone(
+    at: str, traced: bool
+) -> None:
+    """Units of the second layer, points at the first: what skips past the first is the input's, what
+    skips past the second the point's.
+    """
+    net = randomised(Deep(traced), 6).double()
+    behind = ask(net).after("second")
+    h, absent = net.first(X).detach(), net.first(ABSENT).detach()
+    noise = rng.streams(1, ask(net).keys, "influence").normal((0, 4), 6, DOUBLE)
+    data = randn(3, 6, seed=5, dtype=DOUBLE)
+    cases: list[tuple[Distribution, Any]] = [
+        (
+            assay.LineDistribution(steps=3, at=at),
+            lambda i: [(absent[i] + a * (h[i] - absent[i]), w) for a, w in NODES],
+        ),
+        (
+            assay.GaussianDistribution(0.2, draws=4, at=at),
+            lambda i: [(h[i] + 0.2 * e, 1 / 4) for e in noise[i]],
+        ),
+        (assay.DataDistribution(data, at=at), lambda i: [(row, 1 / 3) for row in data]),
+        (assay.PointDistribution(at=at), lambda i: [(h[i], 1.0)]),
+    ]
+    for distribution, points in cases:
+        answer = assay.InternalInfluence(distribution)(behind, seed=1)
+        for i in range(len(X)):
+            slopes, weights = zip(*((_slope(net, z, X[i]), weight) for z, weight in points(i)))
+            expected = sum(weight * slope for slope, weight in zip(slopes, weights))
+            torch.testing.assert_close(answer.values[i], expected, **TIGHT)
+            if answer.standard_error is not None:
+                error = torch.stack(slopes).std(0) / len(slopes) ** 0.5
+                torch.testing.assert_close(answer.standard_error[i], error, **TIGHT)
+
+
+def _slope(net: Deep, h: Tensor, x: Tensor) -> Tensor:
+    """The slope of the contrast at the second layer, the first giving h."""
+    leaf = net.second(h).detach().requires_grad_()
+    out = net.rest(leaf, h, x)
+    (slope,) = torch.autograd.grad(out[2] - out[0], leaf)
+    return slope
+
+
+def test_an_earlier_layer_with_features_outputs_and_context() -> None:
+    net = randomised(Deep(True), 6).double()
+    scales = torch.tensor([1.0, 2.0, -1.0, 0.5], dtype=DOUBLE)[:, None]
+    question = ask(net, context={"scale": assay.Aligned(scales)})
+    line = assay.InternalInfluence(assay.LineDistribution(steps=3, at="first"))
+    units = line(ask(net).after("second")).values
+    torch.testing.assert_close(line(question.after("second")).values, units * scales, **TIGHT)
+    pairs = question.after("second", assay.Labels(torch.tensor([0, 0, 1, 1])))
+    pooled = (units * scales).view(4, 2, 2).sum(2)
+    torch.testing.assert_close(line(pairs).values, pooled, **TIGHT)
+    for output, answer in enumerate(line.for_outputs(question.after("second"))):
+        alone = line(ask(net, target=output).after("second")).values * scales
+        torch.testing.assert_close(answer.values, alone, **TIGHT)
+    found = assay.expert(ask(net), "second", assay.LineDistribution(steps=3, at="first"))
+    torch.testing.assert_close(found.influences, units.mean(0), **TIGHT)
+    # No hook is left, and the network answers as before.
+    assert not any(part._forward_hooks for part in net.modules())
 
 
 def test_it_contains_the_methods_of_slopes() -> None:
@@ -287,7 +374,16 @@ def refused() -> Iterator[tuple[str, type[AssayError], Any]]:
     yield "finite", InputError, lambda: influence(assay.DataDistribution(gap))(behind)
     yield "none", InputError, lambda: influence(assay.DataDistribution(ROWS[:0]))(behind)
     yield "shape", AssayError, lambda: influence(assay.DataDistribution(X[:, :3]))(behind)
-    yield "'layer'", SettingError, lambda: assay.PointDistribution(at="act")
+    yield "'layer'", SettingError, lambda: assay.PointDistribution(at="")
+    named = influence(assay.LineDistribution(at="fist"))
+    deep = ask(randomised(Deep(True), 6).double())
+    yield "near it: first", AbilityError, lambda: named(deep.after("second"))
+    yield "at the network's inputs", InputError, lambda: named(deep)
+    later = influence(assay.LineDistribution(at="second"))
+    yield "does not depend", InputError, lambda: later(deep.after("first"))
+    yield "does not depend", InputError, lambda: later(deep.after("second"))
+    both = deep.after(["second", "side"])
+    yield "one layer", InputError, lambda: influence(assay.LineDistribution(at="first"))(both)
     yield "above 0", SettingError, lambda: assay.GaussianDistribution(0.0)
     yield "2 draws", SettingError, lambda: assay.GaussianDistribution(1.0, draws=1)
     yield "steps", InputError, lambda: assay.LineDistribution(steps=0)
@@ -296,7 +392,7 @@ def refused() -> Iterator[tuple[str, type[AssayError], Any]]:
     yield "inputs lead to", InputError, lambda: smoothed(behind)
 
 
-@pytest.mark.parametrize("number", range(13))
+@pytest.mark.parametrize("number", range(18))
 def test_refusals(number: int) -> None:
     words, kind, work = list(refused())[number]
     with pytest.raises(kind, match=words):

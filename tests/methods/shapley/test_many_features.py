@@ -10,6 +10,7 @@ import pytest
 
 import assay
 from assay.errors import InputError
+from assay.methods.shapley import proxy_shap
 from assay.methods.shapley.coalitions import (
     allocation,
     capacities,
@@ -130,3 +131,14 @@ def test_a_proxy_of_300_features_is_asked_without_a_budget() -> None:
 def test_a_budget_that_was_chosen_is_kept() -> None:
     with pytest.raises(InputError, match=r"leave it out .then it is 1500"):
         ProxyShap(budget=1024).design(300, seed=0)
+
+
+def test_a_proxy_learns_its_settings_from_a_bounded_number_of_coalitions() -> None:
+    """Each step of that search factors a matrix as large as they are many."""
+    chosen = proxy_shap._training_coalitions(5000)
+    # The full one, and others of every size alike, each once.
+    assert len(set(chosen.tolist())) == len(chosen) == 300
+    assert chosen[0] == 4999
+    spread = np.bincount(chosen[1:] // 500, minlength=10)
+    assert spread.min() >= 28
+    assert len(proxy_shap._training_coalitions(40)) == 40

@@ -388,15 +388,19 @@ class Strips(nn.Module):
         return out
 
 
+@pytest.mark.parametrize("at_the_strip", [False, True])
 @pytest.mark.parametrize("window", [(1, 16), (24, 1)], ids=["lines", "columns"])
 @pytest.mark.parametrize("kind", STRIPS)
 def test_maps_of_unlike_sizes_are_joined_as_the_network_joins_them(
-    kind: str, window: tuple[int, int]
+    kind: str, window: tuple[int, int], at_the_strip: bool
 ) -> None:
     net = randomised(Strips(STRIPS[kind], window)).double()
     images = randn(3, 2, 24, 16, dtype=DOUBLE)
     owners = torch.tensor([0, 0, 1, 2, 2])
-    corners = torch.tensor([0, 22, 11, 3, 21]), torch.tensor([14, 0, 7, 13, 3])
+    corners = [torch.tensor([0, 22, 11, 3, 21]), torch.tensor([14, 0, 7, 13, 3])]
+    # Where the strip lies on its own map, the patch of the large map holds its rectangle.
+    if at_the_strip:
+        corners[window[0] == 1] = torch.zeros(5, dtype=torch.int64)
     place = Rectangles(*corners, 2, 2, owners)
     rows = patched(images, owners, place, 1)
     change = LocalChange(lambda numbers: images[numbers], 3, place)

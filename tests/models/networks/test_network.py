@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -99,6 +101,72 @@ def test_what_the_plain_format_refuses_as_well_is_the_networks_own_error() -> No
     with pytest.raises((RuntimeError, AssayError), match="no more than two"):
         assay.Gradient()(assay.Question(model, randn(3, 3, 16, 16, dtype=DOUBLE), target=1))
     assert model.memory_formats == 2
+
+
+def standardised(x: Tensor) -> Tensor:
+    return x.sub_(0.5).div_(2.0).tanh().flatten(1).sum(1)
+
+
+def standardised_on_a_copy(x: Tensor) -> Tensor:
+    return standardised(x.clone())
+
+
+class Scaled(nn.Module):
+    """Two inputs, of which the first is written on."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.relu, self.fc = nn.ReLU(inplace=inplace), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+        out: Tensor = self.fc(self.relu(x)) * scale
+        return out
+
+
+@pytest.mark.parametrize("method", [assay.Gradient(), assay.IntegratedGradients(8)], ids=repr)
+@pytest.mark.parametrize("several", [False, True])
+def test_what_begins_by_writing_on_its_input_has_slopes(
+    method: assay.Method, several: bool
+) -> None:
+    x, scale = randn(3, 6, seed=1, dtype=DOUBLE), randn(3, 1, seed=2, dtype=DOUBLE)
+    models: tuple[Any, ...] = standardised, standardised_on_a_copy
+    if several:
+        models = tuple(randomised(Scaled(inplace)).double() for inplace in (True, False))
+    kept = x.clone()
+    inputs = (x, scale) if several else x
+    made, right = (method(assay.Question(model, inputs, target=0)) for model in models)
+    torch.testing.assert_close(made.values, right.values, rtol=0, atol=0)
+    torch.testing.assert_close(x, kept, rtol=0, atol=0)
+    context = {"scale": assay.Aligned(scale)}
+    if several:
+        made, right = (method(assay.Question(model, x, 0, context=context)) for model in models)
+        torch.testing.assert_close(made.values, right.values, rtol=0, atol=0)
+
+
+class Merged(nn.Module):
+    """Time steps of one input go through a layer as rows of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each, self.head = nn.Linear(3, 4), nn.Linear(6, 2)
+
+    def forward(self, steps: Tensor, static: Tensor) -> Tensor:
+        n, count, width = steps.shape
+        each = torch.tanh(self.each(steps.view(n * count, width))).view(n, count, 4)
+        out: Tensor = self.head(torch.cat([each.mean(1), static], 1))
+        return out
+
+
+def test_each_of_several_inputs_has_memory_of_its_own() -> None:
+    net = randomised(Merged()).double()
+    inputs = randn(3, 5, 3, seed=1, dtype=DOUBLE), randn(3, 2, seed=2, dtype=DOUBLE)
+    leaves = [part.clone().requires_grad_() for part in inputs]
+    slopes = torch.autograd.grad(net(*leaves)[:, 1].sum(), leaves)
+    by_hand = torch.cat([slope.flatten(1) for slope in slopes], 1)
+    question = assay.Question(net, inputs, target=1)
+    torch.testing.assert_close(assay.Gradient()(question).values, by_hand, rtol=0, atol=1e-10)
+    torch.testing.assert_close(question.prediction, net(*inputs)[:, 1].detach(), rtol=0, atol=0)
+    assert bool(assay.Occlusion()(question).values.isfinite().all())
 
 
 class Remembering(nn.Module):

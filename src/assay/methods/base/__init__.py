@@ -2,6 +2,7 @@
 
 - `method`: `Method`, which does everything around `values`, once for all
 - `estimate`: what a method promises (`Axiom`), and what it says of a shard (`Estimate`)
+- `pairs`: features in pairs, where interactions are what is given
 - `joining`: answers of shards and of groups of inputs, joined into one
 """
 

@@ -9,6 +9,8 @@ from typing import Any, final
 
 from torch import Tensor
 
+from assay.features.partition import Partition
+
 
 class Axiom(Enum):
     """What a method promises; the axiom tests hold it to that."""
@@ -32,6 +34,8 @@ class Estimate:
         notes: facts for the answer; lists with an entry for each input are joined over shards.
         ends: prediction and base (rows,), from a method that pools inputs and so has its own.
         players: how many features of each input were solved for, (n,); None where all were.
+        base: (rows,), from a method that says itself what the target is with everything absent.
+        partition: who the values are of, where they are not of the question's features.
     """
 
     values: Tensor
@@ -39,6 +43,8 @@ class Estimate:
     notes: Mapping[str, Any] = field(default_factory=dict)
     ends: tuple[Tensor, Tensor] | None = None
     players: Tensor | None = None
+    base: Tensor | None = None
+    partition: Partition | None = None
 
 
 def as_estimate(given: Tensor | Estimate) -> Estimate:

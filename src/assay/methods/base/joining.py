@@ -52,7 +52,7 @@ class Join:
         rows = len(piece.values)
         if not self.done:
             # The partition of a shard, not of the question: behind a layer that would hold all inputs.
-            self.partition = shard.partition
+            self.partition = piece.partition or shard.partition
             total = self.n if piece.ends is None else rows
             self.values = piece.values.new_empty(total, piece.values.shape[1])
         self.values[self.done : self.done + rows] = piece.values
@@ -61,10 +61,12 @@ class Join:
         # A pooled answer is about no single input.
         if piece.ends is None:
             self.explained += shard.explained
-            if not shard.partition.identity:
+            if not self.partition.identity and piece.partition is None:
                 self.present.append(shard.existing_features())
         if piece.ends is not None:
             self.add_ends(*piece.ends)
+        if piece.base is not None:
+            self.bases[-1] = piece.base
         self.errors.append(piece.standard_error)
         self.sizes.append(rows)
         counts = [self.partition.count] * rows

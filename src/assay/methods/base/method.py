@@ -194,7 +194,7 @@ class Method(Settings, ABC):
         known = {count: rows for count, rows in each.items() if rows is not None}
         if len(known) < len(each):
             return None
-        ends = question.n + _rows_of_base(question)
+        ends = question.n + (0 if self.tells_base else _rows_of_base(question))
         return ends + _ROWS_ALONE + sum(known[count] for count in counts if count)
 
     @property
@@ -206,6 +206,13 @@ class Method(Settings, ABC):
     def tells_prediction(self) -> bool:  # may be overridden
         """Whether all that `values` asks first is `question.slopes_at_inputs`, whose forward says
         the prediction as well: it is then not asked beforehand.
+        """
+        return False
+
+    @property
+    def tells_base(self) -> bool:  # may be overridden
+        """Whether `values` says itself what the target is with everything absent, `Estimate.base`: no
+        removal is needed then, and none is asked about.
         """
         return False
 
@@ -352,10 +359,10 @@ class Method(Settings, ABC):
             for shards in zip(*(self._shards(question) for question in asked)):
                 # What the target is on the clean inputs comes first: methods build on it.
                 if not self.pools_inputs and not self.tells_prediction:
-                    _add_ends(joins, shards)
+                    _add_ends(joins, shards, self.tells_base)
                 solved = self._solved(shards, ask)
                 if not self.pools_inputs and self.tells_prediction:
-                    _add_ends(joins, shards)
+                    _add_ends(joins, shards, self.tells_base)
                 for join, shard, piece in zip(joins, shards, solved):
                     join.add(shard, self._checked(piece, shard))
         facts = {"seconds": time.perf_counter() - start, **_facts_of(spent)}
@@ -443,6 +450,9 @@ class Method(Settings, ABC):
         total = join.values.to(prediction.dtype).sum(1)
         gap = (prediction - base - total).to(join.values.dtype)
         rounding = _coarsest(gap, prediction, question.x)
+        # What a model sums in single precision is no finer for coming in double.
+        if question.model.single:
+            rounding = max(rounding, torch.finfo(torch.float32).eps)
         # Sums of half precision are off by more than can be told from a broken promise.
         if not self.nearly_complete and rounding <= torch.finfo(torch.float32).eps:
             size = _largest_part(prediction, base, join.values)
@@ -536,14 +546,16 @@ def _largest_part(prediction: Tensor, base: Tensor, values: Tensor) -> Tensor:
     return torch.maximum(ends, values.abs().sum(1).to(ends.dtype))
 
 
-def _add_ends(joins: Sequence[Join], shards: Sequence[Question]) -> None:
+def _add_ends(joins: Sequence[Join], shards: Sequence[Question], told: bool) -> None:
     for join, shard in zip(joins, shards):
-        join.add_ends(shard.prediction, _base_of(shard))
+        join.add_ends(shard.prediction, _base_of(shard, told))
 
 
-def _base_of(shard: Question) -> Tensor:
-    """The target with everything removed; NaN where nothing was said of what that means."""
-    if shard.says_what_absent_means:
+def _base_of(shard: Question, told: bool) -> Tensor:
+    """The target with everything removed; NaN where nothing was said of what that means, or where
+    the method tells it.
+    """
+    if shard.says_what_absent_means and not told:
         return shard.base
     return torch.full_like(shard.prediction, torch.nan)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from assay.errors import InputError
 from assay.features.images import Pixels
 from assay.inputs.places import places_of
+from assay.methods.cam.ablation import losses_of_channels
 from assay.methods.cam.maps import ActivationMap, Layer, activations_of, upsampled
 from assay.question.question import Question
 
@@ -29,8 +30,9 @@ class AblationCam(ActivationMap):
         relative: whether weights are divided by the score, as in the paper; a negative score then
             turns all signs. Without it they are in units of the target.
 
-    Cost: one forward pass behind the layer for each channel. Values: a map, upsampled to the input's
-    pixels.
+    Cost: one forward pass behind the layer for each channel; one forward and backward pass where the
+    target is affine in the activations (global average pooling and a linear head), as the operations
+    behind the layer say. Values: a map, upsampled to the input's pixels.
 
     >>> AblationCam("layer4", relative=False)
     AblationCam(layer='layer4', rectify=False, grid=None, relative=False)
@@ -43,27 +45,10 @@ class AblationCam(ActivationMap):
     cost: ClassVar[str] = "1 forward behind the layer for each channel"
 
     def map_of(self, layer: Layer) -> Tensor:
-        question = layer.question
         activations = activations_of(layer)
-        channels = activations.shape[1]
-        scores = torch.zeros(len(activations), channels, dtype=torch.float64)
-        target = question.fixed_target
-        # Which elements of a row belong to a channel, told by unfolding their numbers.
-        numbers = torch.arange(question.x.shape[1], device=question.x.device)[None]
-        owned = layer.unfolded(numbers)[0].flatten(1)
-
-        def make(work: Tensor) -> tuple[Tensor, Tensor]:
-            owners, without = work // channels, work % channels
-            return question.x[owners].scatter_(1, owned[without], 0.0), owners
-
-        def use(work: Tensor, owners: Tensor, outputs: Tensor) -> None:
-            values = target.score(outputs, owners).to(torch.float64)
-            scores[owners.cpu(), (work % channels).cpu()] = values.cpu()
-
-        question.ask(len(activations) * channels, make, use, "without a channel")
-        prediction = question.prediction.to(torch.float64)[:, None].cpu()
-        weights = prediction - scores
+        weights = losses_of_channels(layer, activations)
         if self.relative:
+            prediction = layer.question.prediction.to(weights)[:, None]
             weights = weights / torch.where(prediction == 0, 1.0, prediction)
         weights = weights.to(activations.device, activations.dtype)
         return (weights.view(*weights.shape, *[1] * (activations.dim() - 2)) * activations).sum(1)

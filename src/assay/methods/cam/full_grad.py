@@ -201,6 +201,8 @@ class _Biases(Interception):
         super().__init__()
         # By name, in the order of the forward; None where no slope has come back.
         self._met: dict[str, Tensor | None] = {}
+        # Operations so far by name, whether their bias is 0 for this input or not.
+        self._calls: Counter[str] = Counter()
 
     @property
     def terms(self) -> dict[str, Tensor]:
@@ -209,6 +211,7 @@ class _Biases(Interception):
     @contextmanager
     def counting(self) -> Iterator[None]:
         self._met.clear()
+        self._calls.clear()
         with super().counting():
             yield
 
@@ -219,12 +222,12 @@ class _Biases(Interception):
         bias = self._bias(operation, given)
         if bias is None:
             return given
+        name = self._named(operation)
         # What a mask has set to minus infinity comes to nothing.
         bias = torch.where(torch.isfinite(bias), bias, 0.0)
-        return self._metered(operation, given, bias) if bool(bias.any()) else given
+        return self._metered(name, given, bias) if bool(bias.any()) else given
 
-    def _metered(self, operation: Operation, given: Tensor, bias: Tensor) -> Tensor:
-        name = self._named(operation)
+    def _metered(self, name: str, given: Tensor, bias: Tensor) -> Tensor:
         self._met[name] = None
 
         def written(cotangent: Tensor) -> Tensor:
@@ -236,8 +239,9 @@ class _Biases(Interception):
 
     def _named(self, operation: Operation) -> str:
         name = operation.layer or operation.name
-        calls = sum(met == name or met.startswith(f"{name} (") for met in self._met)
-        return f"{name} ({calls + 1})" if calls else name
+        self._calls[name] += 1
+        calls = self._calls[name]
+        return name if calls == 1 else f"{name} ({calls})"
 
     def _bias(self, operation: Operation, given: Any) -> Tensor | None:
         """What an operation gives beyond its slope times its operands; None where that is nothing."""

@@ -20,13 +20,17 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from assay.answers.attribution import Kind
-from assay.errors import AbilityError, InputError, SettingError
+from assay.errors import AbilityError, AssayError, InputError, SettingError
 from assay.features.images import Pixels
 from assay.inputs.places import Places, places_in, places_of
 from assay.methods.base import Estimate, Method
 from assay.models.base import Ability
+from assay.models.networks.layered import Layered
 from assay.question.layers import Passing
 from assay.question.question import Question
+
+_TRIED = 24  # layers, from the last, that are tried for a refusal that names some
+_NAMED = 3
 
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -186,16 +190,41 @@ def slopes_of(layer: Layer, who: str) -> Tensor:
     rows = layer.passing.slopes
     slopes = _precise(layer.unfolded(layer.question.slope() if rows is None else rows))
     if not bool(slopes.any()):
+        working = _working_layers(layer, who)
+        named = f" Layers that it does depend on: {', '.join(map(repr, working))}." * bool(working)
         raise AbilityError(
             expected=f"a layer that the target depends on, for {who}",
             got="slopes that are 0 everywhere",
             advice=(
                 "The last block of a transformer hands its class token on alone: take the block "
                 "before it, or the norm inside it. A target of saturated probabilities has slopes "
-                "of 0, too: explain the logit."
+                f"of 0, too: explain the logit.{named}"
             ),
         )
     return slopes
+
+
+def _working_layers(layer: Layer, who: str) -> list[str]:
+    """The last layers with such places that the target of the first input depends on."""
+    model = layer.whole.model
+    if layer.whole.is_behind_layer or not isinstance(model, Layered):
+        return []
+    one = layer.whole.part(0, 1)
+    names = [name for name, _ in model.plain.named_modules() if name]
+    # Of tokens the grid that they were said to lie on.
+    is_tokens = len(layer.passing.layout.shapes[0]) == 2
+    grid = (layer.places.shape[0], layer.places.shape[1]) if is_tokens else None
+    working: list[str] = []
+    for name in reversed(names[-_TRIED:]):
+        try:
+            slopes = layer_of(one, name, grid, who, slopes=True)[0].passing.slopes
+        except AssayError:
+            continue
+        if slopes is not None and bool(slopes.any()):
+            working.append(name)
+        if len(working) == _NAMED:
+            break
+    return working
 
 
 def activations_of(layer: Layer) -> Tensor:

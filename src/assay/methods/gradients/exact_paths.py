@@ -2,9 +2,9 @@
 
 On the straight way from the absent input such a network bends at finitely many places, and its slope
 is constant between two of them: the integral is a finite sum. The places are found by the network's
-own operations (`models/networks/breakpoints.py`), in rounds: every round asks the ends of intervals
-that are not known to be straight, and cuts those that are not, at every place where units of the
-first operation that bends in between change sides. An interval that is cut nowhere is a piece.
+own operations (`models/networks/guarantees/breakpoints.py`), in rounds: every round asks the ends of
+intervals that are not known to be straight, and cuts those that are not, at every place where units
+of the first operation that bends in between change sides. An interval that is cut nowhere is a piece.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from assay.answers.attribution import Kind
 from assay.errors import AbilityError
 from assay.methods.base import Axiom, Estimate, Method
 from assay.models.base import Ability
-from assay.models.networks.breakpoints import ROUNDING, Seen, Watch
+from assay.models.networks.guarantees.breakpoints import ROUNDING, Seen, Watch
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
 

@@ -1,9 +1,10 @@
 """Distributions of interest: over which points an influence is a mean (Leino et al. 2018, section 2).
 
 A distribution is a list of points with weights, for each input. It lives at the network's inputs, or,
-by `at`, at the layer that is attributed, where activations themselves are moved and what skips past
-the layer stays that of the input. A line has the weights of a quadrature rule, so that it is the
-integral of the paper and not the plain mean over nodes and ends, which is off by the order of a step.
+by `at`, at the layer that is attributed, or at another one before it, by its name. There activations
+themselves are moved, and what skips past that layer stays that of the input. A line has the weights
+of a quadrature rule, so that it is the integral of the paper and not the plain mean over nodes and
+ends, which is off by the order of a step.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from assay.errors import InputError, SettingError
 from assay.numerics import rng
 from assay.numerics.integration import Rule, check_quadrature, quadrature
 from assay.question.question import Question
-from assay.removals.base import short_repr
-from assay.settings import Settings
+from assay.settings import Settings, short_repr
 
 Points: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Inputs (r,) and numbers of points (r,) to points (r, elements)."""
@@ -46,8 +46,8 @@ class Distribution(Settings, ABC):
     and `points`.
 
     Settings:
-        at: where the points lie: "inputs", or "layer" for activations of the layer that the question
-            is asked behind.
+        at: where the points lie: "inputs", "layer" for activations of the layer that the question
+            is asked behind, or the name of a layer before that one.
     """
 
     at: str
@@ -55,9 +55,9 @@ class Distribution(Settings, ABC):
     """Whether the points are a sample, whose mean has a standard error."""
 
     def __post_init__(self) -> None:
-        if self.at not in ("inputs", "layer"):
+        if not self.at:
             raise SettingError(
-                expected=f"{type(self).__name__} at the 'inputs' or at the 'layer'",
+                expected=f"{type(self).__name__} at the 'inputs', at the 'layer' or at a layer's name",
                 got=repr(self.at),
                 advice="The layer is the one that the question is asked behind: q.after(layer).",
             )
@@ -97,7 +97,7 @@ class LineDistribution(Distribution):
     Settings:
         steps: nodes on the line; Gauss-Legendre is exact for polynomials of degree 2 steps - 1.
         rule: the quadrature rule.
-        at: "inputs" or "layer".
+        at: "inputs", "layer" or the name of a layer before it.
 
     Errors: InputError for a removal with several replacements.
 
@@ -137,7 +137,7 @@ class GaussianDistribution(Distribution):
     Settings:
         scale: the standard deviation, in units of the inputs, or of activations at a layer.
         draws: points for each input, two or more; they come from the seed and the input's bytes.
-        at: "inputs" or "layer".
+        at: "inputs", "layer" or the name of a layer before it.
 
     >>> GaussianDistribution(scale=0.2)
     GaussianDistribution(scale=0.2, draws=50, at='inputs')
@@ -178,7 +178,7 @@ class DataDistribution(Distribution):
 
     Settings:
         rows: inputs like those of the question, (m, *shape); activations at a layer.
-        at: "inputs" or "layer".
+        at: "inputs", "layer" or the name of a layer before it.
 
     >>> DataDistribution(torch.zeros(20, 3))
     DataDistribution(rows=<Tensor of shape (20, 3)>, at='inputs')

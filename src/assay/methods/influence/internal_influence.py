@@ -2,7 +2,8 @@
 
 Three choices that do not know each other make most methods of slopes (Leino et al. 2018): which
 number (the question's target, so `Contrast` says why this class rather than that one), where (the
-layer that the question is asked behind, or the inputs), and over which points. At the inputs a point
+layer that the question is asked behind, or the inputs), and over which points (of the inputs, of that
+layer, or of one before it). At the inputs a point
 is the gradient, a line the local form of integrated gradients, a normal distribution SmoothGrad.
 """
 
@@ -24,6 +25,7 @@ from assay.methods.influence.distributions import (
     PointDistribution,
     WeightedPoints,
 )
+from assay.methods.influence.earlier_layer import EarlierLayer
 from assay.models.base import Ability
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
@@ -71,6 +73,8 @@ class InternalInfluence(Method):
         place = self._place(question)
         self._check_floating(place)
         self.distribution.check(place)
+        if self._is_earlier:
+            EarlierLayer(question, place, self.distribution.at).check()
 
     def values(self, question: Question, seed: int) -> Tensor | Estimate:
         return self.per_output((question,), seed)[0]
@@ -85,8 +89,13 @@ class InternalInfluence(Method):
             squares = [question.x.new_zeros(shape, dtype=torch.float64) for _ in questions]
         if place is question:
             totals = _at_question(questions, points, squares)
+        elif self._is_earlier:
+            earlier = EarlierLayer(question, place, self.distribution.at)
+            totals = _before_layer(
+                questions, earlier.behind(), earlier.beside_inputs(points), squares
+            )
         else:
-            totals = _before_layer(questions, place, points, squares)
+            totals = _before_layer(questions, question, points, squares)
         means = [asked.pool(total) for asked, total in zip(questions, totals)]
         if squares is None:
             return means
@@ -95,19 +104,24 @@ class InternalInfluence(Method):
         variances = [(square - mean**2).clamp_min(0) / rest for mean, square in zip(means, squares)]
         return [Estimate(mean, variance.sqrt()) for mean, variance in zip(means, variances)]
 
+    @property
+    def _is_earlier(self) -> bool:
+        """Whether points lie at a layer before the one that is attributed."""
+        distribution = self.distribution
+        named = distribution.at not in ("inputs", "layer")
+        return named and not isinstance(distribution, PointDistribution)
+
     def _place(self, question: Question) -> Question:
         """The question at whose inputs the distribution lies."""
         distribution = self.distribution
-        if distribution.at == "layer":
-            if not question.is_behind_layer:
-                raise InputError(
-                    expected=f"a question behind a layer for {distribution!r}",
-                    got="one at the network's inputs",
-                    advice="Ask question.after(layer), or leave at='layer' out.",
-                )
-            return question
+        if distribution.at != "inputs" and not question.is_behind_layer:
+            raise InputError(
+                expected=f"a question behind a layer for {distribution!r}",
+                got="one at the network's inputs",
+                advice="Ask question.after(layer), or leave at=... out.",
+            )
         # The activation of the input itself is known already.
-        if isinstance(distribution, PointDistribution):
+        if distribution.at == "layer" or isinstance(distribution, PointDistribution):
             return question
         if question.is_behind_layer and question.before is question:
             raise InputError(
@@ -115,7 +129,7 @@ class InternalInfluence(Method):
                 got="others in their place",
                 advice="Ask question.after(layer) itself, or say at='layer'.",
             )
-        return question.before
+        return question.before.after(distribution.at) if self._is_earlier else question.before
 
 
 def _at_question(
@@ -132,21 +146,23 @@ def _at_question(
 
 def _before_layer(
     questions: Sequence[Question],
-    place: Question,
+    behind: Question,
     points: WeightedPoints,
     squares: Sequence[Tensor] | None,
 ) -> Sequence[Tensor]:
-    """Mean slopes (n, units) behind a layer, over inputs that lead there."""
+    """Mean slopes (n, units) behind a layer, over points that lead there: inputs of the question
+    before `behind`.
+    """
     question = questions[0]
     totals = [torch.zeros_like(question.x, dtype=torch.float64) for _ in questions]
     count = len(points.weights)
     shares = points.weights.to(question.x.device)
-    held = max(place.x.shape[1], question.x.shape[1])
+    held = max(behind.before.x.shape[1], question.x.shape[1])
     for piece in pieces(question.n * count, held, _POINTS):
         numbers = torch.arange(piece.start, piece.stop, device=question.x.device)
         rows = numbers // count
         weights = shares[numbers % count].unsqueeze(1)
-        moved = question.image_at(points.make(rows, numbers % count), rows)
+        moved = behind.image_at(points.make(rows, numbers % count), rows)
         targets = [asked.fixed_target.take(rows) for asked in questions]
         for which, slopes in enumerate(moved.slopes(targets)):
             slopes = slopes.to(torch.float64)

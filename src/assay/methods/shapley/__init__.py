@@ -3,7 +3,7 @@
 - `games`: exact values of games from all coalitions; `coalitions`: which to ask when there are too many
 - `mask_method`: the base of methods that ask coalitions shared by all inputs
 - `exact`, `permutation`, `kernel_shap`, `proxy_shap`, `sampling`: Shapley values, exactly and by sampling
-- `owen`: values of nested groups
+- `interactions`: of pairs, exactly; `owen`: values of nested groups
 - `linear_shap`, `max_shap`: closed forms; `shapley_regression`: by retraining
 - `qii`: quantitative input influence
 
@@ -11,6 +11,7 @@ May be subclassed: `MaskMethod`, `Quantity`.
 """
 
 from assay.methods.shapley.exact import ExactShapley
+from assay.methods.shapley.interactions import ExactInteractions
 from assay.methods.shapley.kernel_shap import KernelShap, LowOrderShap
 from assay.methods.shapley.linear_shap import LinearShap
 from assay.methods.shapley.mask_method import MaskMethod
@@ -24,6 +25,7 @@ from assay.methods.shapley.shapley_regression import ShapleyRegression
 
 __all__ = [
     "Disparity",
+    "ExactInteractions",
     "ExactShapley",
     "Group",
     "KernelShap",

@@ -151,6 +151,34 @@ def semivalues(table: Tensor, weights: Sequence[float]) -> Tensor:
     return torch.stack(values, dim=-1)
 
 
+def pair_interactions(table: Tensor) -> Tensor:
+    """Exact Shapley interactions of all pairs: games (..., 2^d) to (..., d (d - 1) / 2).
+
+    I_ij = sum_{S without i, j} |S|! (d - |S| - 2)! / (d - 1)! (v(S + i + j) - v(S + i) - v(S + j) + v(S))
+    (Grabisch and Roubens 1999, equation 3), for (0, 1), (0, 2), ..., (1, 2), ... Arithmetic
+    O(d^2 2^d).
+
+    >>> pair_interactions(torch.tensor([0.0, 0.0, 0.0, 1.0])).tolist()
+    [1.0]
+    """
+    count = _players(table)
+    if count == 1:
+        return table.new_zeros(*table.shape[:-1], 0)
+    by_size = [1.0 / ((count - 1) * math.comb(count - 2, size)) for size in range(count - 1)]
+    # Coalitions without i and j have the sizes of all coalitions of d - 2 features.
+    weight = as_tensor(np.asarray(by_size)[sizes(count - 2)], table)
+    found = []
+    for i in range(count):
+        for j in range(i + 1, count):
+            shape = (*table.shape[:-1], -1, 2, 2 ** (j - i - 1), 2, 2**i)
+            worths = table.to(torch.float64).reshape(shape)
+            with_j, without = worths[..., 1, :, :, :], worths[..., 0, :, :, :]
+            both = with_j[..., 1, :] - with_j[..., 0, :]
+            joint = both - (without[..., 1, :] - without[..., 0, :])
+            found.append(joint.flatten(-3) @ weight)
+    return torch.stack(found, dim=-1)
+
+
 def as_tensor(array: NDArray[Any], like: Tensor) -> Tensor:
     """An array as a tensor on the device of another tensor."""
     return torch.from_numpy(array).to(like.device)

@@ -6,6 +6,7 @@ is missing to it is Captum's convergence delta.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -42,7 +43,9 @@ class Completeness(Metric):
     """
 
     direction: ClassVar[Direction] = "lower"
+    ideal: ClassVar[float | None] = 0.0
     units: ClassVar[str] = "target"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "1 evaluation of the input and of its absence"
     order_blind: ClassVar[bool] = True
 

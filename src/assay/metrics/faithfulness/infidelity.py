@@ -8,9 +8,10 @@ one pass serves the raw and the scaled form, the skill and the standard error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
@@ -18,14 +19,32 @@ from torch import Tensor
 from assay.answers.attribution import Attribution, Kind
 from assay.answers.score import Direction
 from assay.errors import InputError, SettingError
+from assay.methods.optimal.optimal import Optimal
 from assay.metrics.base import Metric, Reading
 from assay.metrics.faithfulness.units import check_adds_up
 from assay.numerics.pieces import pieces
 from assay.numerics.precision import rounding_floor
-from assay.perturbations import Perturbation, PerturbationBatch, SubsetToBaseline
+from assay.perturbations import (
+    GaussianNoise,
+    NoisyBaseline,
+    Perturbation,
+    PerturbationBatch,
+    Squares,
+    StackedPatches,
+    SubsetToBaseline,
+)
 from assay.question.question import Question
 
 _CELLS = 1 << 21  # perturbed elements at once; another number would add up in another order
+
+
+_PRESETS: dict[str, tuple[Perturbation, int, bool]] = {
+    "yeh2019-local": (NoisyBaseline(0.2, limits=(0.0, 1.0)), 10_000, True),
+    "yeh2019-global": (Squares(), 100, True),
+    "captum": (GaussianNoise(0.003), 10, False),
+    "quantus": (StackedPatches(4), 100, False),
+}
+"""A law, how many draws, and whether there is a free factor."""
 
 
 @final
@@ -45,10 +64,12 @@ class Infidelity(Metric):
         draws: perturbations of each input, at least 2; laws that are a finite list ignore it.
         scaled: whether the scaled form is the score: explanations whose unit is arbitrary are then
             judged by their direction.
+        negative: whether that factor may be below 0, as in the reference code of Yeh et al. (2019):
+            an explanation and its negative then score alike.
 
     Details, each (n,), with s = I . phi and d = f(x) - f(x - I): `raw` as above; `scaled`, the same
-    for beta phi with the best beta >= 0, beta = E[s d] / E[s^2]; `skill` = 1 - raw / E[d^2] (0 for
-    phi = 0, 1 for a perfect account); `beta`.
+    for beta phi with the best beta >= 0 (any, where `negative`), beta = E[s d] / E[s^2];
+    `skill` = 1 - raw / E[d^2] (0 for phi = 0, 1 for a perfect account); `beta`.
 
     Units: target squared. Lower is better. Cost: `draws` forward passes per input (and replacement
     of the removal), once for all attributions that are compared. Errors: SettingError for one draw,
@@ -64,8 +85,10 @@ class Infidelity(Metric):
     perturbation: Perturbation = SubsetToBaseline()
     draws: int = 100
     scaled: bool = False
+    negative: bool = False
     direction: ClassVar[Direction] = "lower"
     units: ClassVar[str] = "target^2"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "draws evaluations, shared by all attributions"
 
     def __post_init__(self) -> None:
@@ -75,6 +98,33 @@ class Infidelity(Metric):
                 got=self.draws,
                 advice="A standard error needs two; 100 is the default.",
             )
+
+    @classmethod
+    def preset(
+        cls,
+        name: Literal["yeh2019-local", "yeh2019-global", "captum", "quantus"],
+        draws: int | None = None,
+    ) -> Infidelity:
+        """The definition behind published figures, by name; `draws` takes the place of theirs.
+
+        "yeh2019-local" is the noisy baseline of the paper's reference code, for inputs in [0, 1]: all
+        is replaced by the positive half of noise of 0.2 (10,000 draws). "yeh2019-global" is its
+        squares of sides 1 to 10. Both have a free factor of any sign. "captum" is the example of
+        its `infidelity`: noise of 0.003, 10 draws, no factor. "quantus" is its `Infidelity`: patches
+        of 4 by 4 that pile up. They ask for slopes ("yeh2019-local", "captum", "quantus", whose I
+        is the step) or contributions ("yeh2019-global", whose I is binary).
+
+        >>> Infidelity.preset("yeh2019-global").scaled
+        True
+        """
+        if name not in _PRESETS:
+            raise SettingError(
+                expected=f"a preset among {', '.join(_PRESETS)}",
+                got=repr(name),
+                advice="Or settings of your own: Infidelity(SubsetToBaseline(), draws=100).",
+            )
+        law, published, free = _PRESETS[name]
+        return cls(law, draws=draws or published, scaled=free, negative=free)
 
     def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
         # A free factor gives weights a unit; without it their size would decide the score.
@@ -102,6 +152,11 @@ class Infidelity(Metric):
                 ),
             )
 
+    def optimum(self, question: Question, seed: int) -> Tensor:
+        """The infidelity of `Optimal` under the same law, (n,): the least that credit can have."""
+        best = Optimal(self.perturbation, draws=self.draws)(question, seed=seed)
+        return self(question, best, seed=seed).values
+
     def notes(self, question: Question) -> dict[str, str]:
         return self.perturbation.notes(question)
 
@@ -111,7 +166,7 @@ class Infidelity(Metric):
         n, elements = question.x.shape
         count = self.perturbation.size(question, self.draws)
         prediction = question.prediction.unsqueeze(1).to(torch.float64)
-        moments_of_each = [_Moments(n, question.x.device) for _ in attributions]
+        moments_of_each = [_Moments(n, question.x.device, self.negative) for _ in attributions]
         for piece in pieces(count, n * elements, _CELLS):
             draws = (piece.start, piece.stop)
             removed = self._removed(question, seed, draws)
@@ -179,7 +234,8 @@ class _Moments:
     (5, n) holds the sums of s^p d^(4 - p).
     """
 
-    def __init__(self, n: int, device: torch.device) -> None:
+    def __init__(self, n: int, device: torch.device, negative: bool) -> None:
+        self.negative = negative
         zeros = torch.zeros(n, dtype=torch.float64, device=device)
         self.ss = zeros.clone()
         self.sd = zeros.clone()
@@ -200,10 +256,11 @@ class _Moments:
             self.fourth[power] += products.sum(1)
 
     def beta(self) -> Tensor:
-        """The best scale, not below zero; zero for an account that is zero."""
+        """The best scale, not below zero unless it may be; zero for an account that is zero."""
         tiny = torch.finfo(torch.float64).tiny
         best = self.sd / self.ss.clamp_min(tiny)
-        return torch.where(self.ss > 0, best, 0.0).clamp_min(0)
+        best = torch.where(self.ss > 0, best, 0.0)
+        return best if self.negative else best.clamp_min(0)
 
     def raw(self, count: int) -> Tensor:
         """The mean squared error."""

@@ -11,7 +11,7 @@ nothing.
 - `layers`: such a network cut at a layer
 - `places`: layers by name or as modules, and parts of their outputs
 - `graph`: capture with torch.fx
-- `breakpoints`: where a network that is linear piece by piece bends along a line
+- `guarantees`: what is proved of a network: where it bends along a line, how far its slopes may move
 - `fast_forms`: the two faster forms behind one class, and when they are stale
 - `fused`: a captured network with its batch norms folded
 - `incremental`: rows that differ from their input in a patch, recomputed only where it reaches
@@ -19,5 +19,4 @@ nothing.
 
 `incremental` is over 500 lines: one interpreter, with what each kind of operation makes of a patch.
 `layers` is, too: one kind of cut, before a layer, behind it and through a unit of it.
-`breakpoints` is, too: one watch, with what each kind of operation makes of a signal.
 """

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, fx, nn
@@ -32,6 +32,7 @@ from assay.models.networks.fast_forms import (
     version_of,
 )
 from assay.models.networks.fingerprint import Fingerprint
+from assay.models.networks.guarantees.slope_bounds import SlopeBounds, slope_bounds
 from assay.models.networks.locks import alone_in
 from assay.models.networks.module_state import ModuleState, in_training
 from assay.models.networks.operations.grad_mode import code_minds, minds_slopes
@@ -345,6 +346,14 @@ class Network(layered.Layered):
             weights = self._fingerprint.digest()
         # What is picked of the outputs decides the answer, too.
         return digest(weights, identity(self.output))
+
+    def slope_bounds(
+        self, rows: Rows, radius: Tensor, ball: Literal["linf", "l2"], seed: Any
+    ) -> SlopeBounds | None:
+        if len(rows) != 1 or not isinstance(rows[0], Tensor):
+            return None
+        with alone_in(self.module):
+            return slope_bounds(self.plain, rows[0], radius, ball, seed)
 
     def cut_after(self, layer: Any, output: Any = None) -> cut.After:
         self.require(Ability.LAYERS, "layers to cut at")

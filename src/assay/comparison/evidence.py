@@ -1,0 +1,256 @@
+"""How far a comparison reaches: what more inputs, more draws and other metrics would say.
+
+- `agreement`: whether the metrics put the methods in the same order (Kendall's W)
+- `inputs_needed`: how many inputs would tell two methods apart
+- `sampling`: whether the metrics' own draws are precise enough beside the differences of inputs
+- `skills`: each method between its own shuffled credit (0) and the best that the metric allows (1)
+
+No model is asked: all of it is read off the scores of a comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from assay.answers.score import Score
+from assay.comparison.ranking import Ranking, shuffled
+from assay.numerics import statistics
+from assay.numerics.concordance import kendall_w
+from assay.numerics.power import inputs_needed as fewest
+from assay.numerics.statistics import Floats
+
+ENOUGH = 0.1
+"""The part of a mean's standard error that a metric's own draws may cause."""
+
+
+@final
+@dataclass(frozen=True)
+class Agreement:
+    """Whether the metrics put the methods in the same order.
+
+    Settings:
+        w: Kendall's W of the means, from 0 (no agreement) to 1 (one order); NaN where there are
+            fewer than two metrics or two methods that all of them scored.
+        low: the lower end of its interval, were the inputs drawn anew.
+        high: the upper end.
+        methods: the methods that every one of these metrics scored.
+        metrics: the metrics that scored at least two methods.
+        level: the confidence level.
+    """
+
+    w: float
+    low: float
+    high: float
+    methods: tuple[str, ...]
+    metrics: tuple[str, ...]
+    level: float
+
+    def __repr__(self) -> str:
+        size = f"{len(self.metrics)} metrics, {len(self.methods)} methods"
+        if math.isnan(self.w):
+            return f"Agreement(no figure: {size} in common)"
+        return f"Agreement(W {self.w:.2f} [{self.low:.2f}, {self.high:.2f}], {size})"
+
+
+def agreement(
+    rankings: Mapping[str, Ranking],
+    scores: Mapping[tuple[str, str], Score],
+    level: float,
+    seed: int,
+) -> Agreement:
+    """Kendall's W of the metrics about the methods that all of them scored.
+
+    The interval is the percentile interval of W over the means of inputs drawn with replacement,
+    the same draws for every metric.
+    """
+    metrics = [name for name, found in rankings.items() if len(_scored(found)) > 1]
+    methods = sorted(set.intersection(*(_scored(rankings[name]) for name in metrics)) or ())
+    if len(metrics) < 2 or len(methods) < 2:
+        nothing = math.nan
+        return Agreement(nothing, nothing, nothing, tuple(methods), tuple(metrics), level)
+    tables = []
+    for metric in metrics:
+        # Larger is better in every table, so that all are ranked alike.
+        sign = -1 if rankings[metric].direction == "lower" else 1
+        columns = [sign * scores[method, metric].values.numpy() for method in methods]
+        tables.append(np.stack(columns, axis=1))
+    means = np.stack([np.nanmean(table, axis=0) for table in tables])
+    draws = np.stack([statistics.resampled(table, seed, 999) for table in tables], axis=1)
+    tail = (1 - level) / 2
+    low, high = np.quantile([kendall_w(draw) for draw in draws], [tail, 1 - tail])
+    return Agreement(
+        kendall_w(means), float(low), float(high), tuple(methods), tuple(metrics), level
+    )
+
+
+def _scored(found: Ranking) -> set[str]:
+    """The methods that have a score."""
+    return {place.method for place in found.places if not math.isnan(place.mean)}
+
+
+@final
+@dataclass(frozen=True)
+class Need:
+    """How many inputs would tell two methods apart by one metric.
+
+    Settings:
+        metric: the metric's label.
+        first: the label of one method.
+        second: the label of the other.
+        inputs: how many both have a score on.
+        effect: the mean difference in units of its standard deviation between inputs.
+        needed: inputs on which it would be found with the chance `power`; infinite where the means
+            are equal.
+        real: whether it is significant already.
+    """
+
+    metric: str
+    first: str
+    second: str
+    inputs: int
+    effect: float
+    needed: float
+    real: bool
+
+
+def needs(rankings: Mapping[str, Ranking], power: float) -> tuple[Need, ...]:
+    """What every pair of methods would need, were the difference as large as it was seen.
+
+    The level of the one test is that of Holm's first step, (1 - level) / pairs. It is a plan and no
+    finding: the effect is an estimate, and a small one is uncertain by far more than its size.
+    """
+    found = []
+    for metric, ranking in rankings.items():
+        level = 1 - (1 - ranking.level) / max(len(ranking.pairs), 1)
+        for pair in ranking.pairs:
+            needed = fewest(pair.facts.effect, level, power)
+            found.append(
+                Need(
+                    metric=metric,
+                    first=pair.first,
+                    second=pair.second,
+                    inputs=pair.facts.n,
+                    effect=pair.facts.effect,
+                    needed=needed,
+                    real=pair.real,
+                )
+            )
+    return tuple(found)
+
+
+@final
+@dataclass(frozen=True)
+class Sampling:
+    """What a metric's own draws add to the uncertainty of one mean.
+
+    Settings:
+        metric: the metric's label.
+        method: the method's label.
+        error: the standard error of the mean over inputs, which holds both sources.
+        noise: the part of it that the metric's draws cause; 0 where nothing is drawn.
+        share: `noise / error`.
+        enough: whether the share is at most a tenth.
+        factor: by how much the draws would have to grow for that, at least 1.
+    """
+
+    metric: str
+    method: str
+    error: float
+    noise: float
+    share: float
+    enough: bool
+    factor: float
+
+
+def sampling(scores: Mapping[tuple[str, str], Score]) -> tuple[Sampling, ...]:
+    """The two sources of error of every mean, apart."""
+    rows = []
+    for (method, metric), score in scores.items():
+        values = score.values.numpy()
+        values = values[~np.isnan(values)]
+        error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+        noise = score.noise
+        share = noise / error if error > 0 else (0.0 if noise == 0 else math.nan)
+        # Noise falls with the root of the draws.
+        factor = max((share / ENOUGH) ** 2, 1.0)
+        rows.append(Sampling(metric, method, error, noise, share, share <= ENOUGH, factor))
+    return tuple(rows)
+
+
+@final
+@dataclass(frozen=True)
+class Skill:
+    """Where a method stands between its own shuffled credit and the best that a metric allows.
+
+    Settings:
+        metric: the metric's label.
+        method: the method's label.
+        skill: (random - mean) / (random - best): 0 as its shuffled credit, 1 as the optimum, below
+            0 worse than shuffled.
+        low: the lower end of its interval over inputs.
+        high: the upper end.
+        random: the mean of the shuffled credit.
+        best: the mean of the optimum.
+    """
+
+    metric: str
+    method: str
+    skill: float
+    low: float
+    high: float
+    random: float
+    best: float
+
+
+def skills(
+    scores: Mapping[tuple[str, str], Score],
+    methods: Sequence[str],
+    optima: Mapping[str, Floats],
+    level: float,
+    seed: int,
+) -> tuple[Skill, ...]:
+    """The skill of every method by every metric whose optimum is known.
+
+    Settings:
+        scores: by (method, metric), those of the shuffled credit among them.
+        methods: the candidates.
+        optima: by metric, the best value that any credit could have on each input, (n,).
+        level: the level of the intervals (percentiles over inputs drawn with replacement).
+        seed: of these draws.
+    """
+    rows = []
+    for metric, best in optima.items():
+        for method in methods:
+            own = scores.get((method, metric))
+            random = scores.get((shuffled(method), metric))
+            if own is None or random is None:
+                continue
+            table = np.stack([own.values.numpy(), random.values.numpy(), best], axis=1)
+            # The three means are of the same inputs.
+            table = table[~np.isnan(table).any(axis=1)]
+            if len(table):
+                rows.append(_skill(metric, method, table, level, seed))
+    return tuple(rows)
+
+
+def _skill(metric: str, method: str, table: Floats, level: float, seed: int) -> Skill:
+    own, random, best = table.mean(axis=0)
+    low = high = math.nan
+    # Percentiles of three inputs are no interval.
+    if len(table) >= 4:
+        draws = statistics.resampled(table, seed, 1999)
+        tail = (1 - level) / 2
+        low, high = np.nanquantile(_ratio(*draws.T), [tail, 1 - tail])
+    ratio = float(_ratio(own, random, best))
+    return Skill(metric, method, ratio, float(low), float(high), float(random), float(best))
+
+
+def _ratio(own: Floats, random: Floats, best: Floats) -> Floats:
+    """The skill; NaN where even the best is as good as shuffled credit."""
+    room = np.asarray(random - best)
+    return np.where(room != 0, (random - own) / np.where(room != 0, room, 1.0), np.nan)

@@ -1,0 +1,257 @@
+"""Calibration of a model: figures of its probabilities, with intervals.
+
+Expected calibration error (Naeini, Cooper and Hauskrecht 2015; of classes Guo et al. 2017), adaptive
+calibration error in bins of equal mass (Nguyen and O'Connor 2015), Brier score (1950) and log loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.errors import InputError, SettingError
+from assay.metrics.calibration.reliability import Reliability, reliability
+from assay.numerics import rng, statistics
+from assay.settings import checked_seed
+
+Floats = NDArray[np.float64]
+
+_LEAST = 1e-300  # a probability whose logarithm is still a number
+_SUM = 1e-3  # that probabilities may miss in adding up to 1
+
+
+@final
+@dataclass(frozen=True)
+class Measured:
+    """A figure and how well it is known.
+
+    Fields:
+        value: of these answers.
+        interval: of the figure for all answers of the model, 95 %.
+        corrected: without what chance adds; None where chance adds nothing.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    corrected: float | None = None
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        also = "" if self.corrected is None else f", without chance {self.corrected:.3g}"
+        return f"{self.value:.3g} [{low:.3g}, {high:.3g}]{also}"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """How far a model's probabilities are from how often it is right.
+
+    Fields:
+        n: answers.
+        accuracy: the share that is right.
+        reliability, adaptive: in bins of equal width and of equal mass.
+        ece, mce, ace: the expected, the largest and the adaptive calibration error.
+        brier: sum over classes of (p - y)^2, 0 to 2; of the positive class alone 0 to 1.
+        log_loss: -log p of the label.
+    """
+
+    n: int
+    accuracy: Measured
+    reliability: Reliability
+    adaptive: Reliability
+    ece: Measured
+    mce: Measured
+    ace: Measured
+    brier: Measured
+    log_loss: Measured
+
+
+def calibration(
+    outputs: object,
+    labels: object,
+    *,
+    kind: Literal["probabilities", "logits"],
+    of: Literal["predicted", "positive"] = "predicted",
+    bins: int = 15,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Calibration:
+    """Figures of a model's calibration.
+
+    Settings:
+        outputs: of the model, (n, classes); one column is the probability of the second of two
+            classes.
+        labels: the true class of each, (n,).
+        kind: what the outputs are; it is never guessed from their range.
+        of: whose confidence is meant: that of the predicted class, or, of two classes, that of the
+            second one, which is then "right" where it is the label; the Brier score is then
+            (p - y)^2, 0 to 1.
+        bins: of the reliability curve.
+        resamples: of the bootstrap behind the intervals of the calibration errors.
+        seed: of that bootstrap.
+
+    Bins are (low, high], the first one with its end. The calibration
+    errors of samples are larger than those of the model; their corrected values take that off, and
+    the intervals, basic bootstrap intervals (Davison and Hinkley 1997, section 5.2), are around them.
+    Errors: InputError for arrays that do not
+    fit or probabilities that are none, SettingError for settings out of range.
+
+    >>> import numpy as np
+    >>> p = np.array([0.25, 0.25, 0.55, 0.75, 0.75])
+    >>> y = np.array([0, 0, 1, 1, 1])
+    >>> made = calibration(p, y, kind="probabilities", of="positive", bins=2)
+    >>> round(made.ece.value, 9), round(made.log_loss.value, 6)
+    (0.29, 0.349713)
+    """
+    named = kind in ("probabilities", "logits") and of in ("predicted", "positive")
+    if not named or bins < 1 or resamples < 20:
+        raise SettingError(
+            expected=(
+                "kind 'probabilities' or 'logits', of 'predicted' or 'positive', at least one bin "
+                "and 20 resamples"
+            ),
+            got=f"kind={kind!r}, of={of!r}, bins={bins}, resamples={resamples}",
+            advice="Say what the outputs are: calibration(outputs, labels, kind='logits').",
+        )
+    seed = checked_seed(seed, "calibration")
+    z, y = read_answers(outputs, labels, kind)
+    p = _softmax(z) if kind == "logits" else _checked_probabilities(z)
+    rows = np.arange(len(y))
+    truth = np.zeros_like(p)
+    truth[rows, y] = 1
+    loss = -np.log(np.maximum(p[rows, y], _LEAST))
+    squares = ((p - truth) ** 2).sum(1)
+    confidence = p.max(1)
+    right = (p.argmax(1) == y).astype(float)
+    correct = right
+    if of == "positive":
+        _check_two_classes(p)
+        confidence = p[:, 1]
+        correct = (y == 1).astype(float)
+        squares = squares / 2
+    curves = {way: reliability(confidence, correct, bins, way) for way in _WAYS}  # type: ignore[arg-type]
+    resampled = _resampled(confidence, correct, bins, resamples, seed)
+    width, mass = curves["width"], curves["mass"]
+    hits = float(right.sum())
+    return Calibration(
+        n=len(y),
+        accuracy=Measured(float(right.mean()), statistics.wilson(hits, len(y))),
+        reliability=width,
+        adaptive=mass,
+        ece=_around(width, resampled[:, 0]),
+        mce=_measured(width.largest, resampled[:, 1]),
+        ace=_around(mass, resampled[:, 2]),
+        brier=Measured(float(squares.mean()), _interval(squares)),
+        log_loss=Measured(float(loss.mean()), _interval(loss)),
+    )
+
+
+_WAYS = ("width", "mass")
+
+
+def _measured(value: float, resampled: Floats) -> Measured:
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Measured(value, (float(low), float(high)))
+
+
+def _around(curve: Reliability, resampled: Floats) -> Measured:
+    """A calibration error with the basic interval of its corrected value."""
+    # To resampled answers the ones at hand are all there is, and their plain error the truth.
+    low, high = np.quantile(resampled - curve.error, [0.025, 0.975])
+    corrected = curve.corrected
+    interval = max(0.0, corrected - float(high)), max(0.0, corrected - float(low))
+    return Measured(curve.error, interval, corrected)
+
+
+def _interval(column: Floats) -> tuple[float, float]:
+    low, high = statistics.interval(column)
+    return float(low), float(high)
+
+
+def _resampled(confidence: Floats, correct: Floats, bins: int, resamples: int, seed: int) -> Floats:
+    """The corrected, the largest and the adaptive error of resampled answers, (resamples, 3)."""
+    generator = rng.shared(seed, "calibration")
+    figures: list[Callable[[Reliability], float]] = [
+        lambda curve: curve.corrected,
+        lambda curve: curve.largest,
+    ]
+    table = np.empty((resamples, 3))
+    n = len(confidence)
+    for row in range(resamples):
+        chosen = generator.integers(0, n, n)
+        width = reliability(confidence[chosen], correct[chosen], bins, "width")
+        mass = reliability(confidence[chosen], correct[chosen], bins, "mass")
+        table[row, :2] = [figure(width) for figure in figures]
+        table[row, 2] = mass.corrected
+    return table
+
+
+def read_answers(
+    outputs: object, labels: object, kind: Literal["probabilities", "logits"]
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Outputs (n, classes), float64, and labels (n,)."""
+    z = _array(outputs, "outputs")
+    y = _array(labels, "labels")
+    if z.ndim == 2 and z.shape[1] == 1:
+        z = z[:, 0]
+    if z.ndim == 1:
+        # The probability, or the logit, of the second of two classes.
+        first = 1 - z if kind == "probabilities" else np.zeros_like(z)
+        z = np.stack([first, z], axis=1)
+    fits = z.ndim == 2 and y.ndim == 1 and len(z) == len(y) and len(y) > 0
+    if not fits or not bool(np.isfinite(z).all()):
+        raise InputError(
+            expected="finite outputs (n, classes) and a label for each of them",
+            got=f"outputs of shape {z.shape} and labels of shape {y.shape}",
+            advice="Hand over what the model gives for n inputs, and their classes by number.",
+        )
+    whole = y.astype(np.int64)
+    if bool((whole != y).any()) or whole.min() < 0 or whole.max() >= z.shape[1]:
+        raise InputError(
+            expected=f"labels from 0 to {z.shape[1] - 1}",
+            got=f"numbers from {y.min()} to {y.max()}",
+            advice="Number the classes in the order of the outputs.",
+        )
+    return z, whole
+
+
+def _check_two_classes(p: Floats) -> None:
+    if p.shape[1] != 2:
+        raise InputError(
+            expected="two classes for the confidence of the positive one",
+            got=f"{p.shape[1]}",
+            advice="Leave `of` out: the predicted class is meant.",
+        )
+
+
+def _array(values: Any, name: str) -> Floats:
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            expected=f"{name} as an array of numbers",
+            got=type(values).__name__,
+            advice="Hand over a tensor, an array or a list of numbers.",
+        ) from error
+
+
+def _softmax(z: Floats) -> Floats:
+    weights = np.exp(z - z.max(1, keepdims=True))
+    return weights / weights.sum(1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def _checked_probabilities(p: Floats) -> Floats:
+    away = float(np.abs(p.sum(1) - 1).max())
+    if p.min() < 0 or away > _SUM:
+        raise InputError(
+            expected="probabilities: from 0 to 1, and adding up to 1 for each input",
+            got=f"numbers from {p.min():.3g}, sums up to {away:.3g} away from 1",
+            advice="Say kind='logits' where that is what the model gives.",
+        )
+    return p

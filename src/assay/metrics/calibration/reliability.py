@@ -1,0 +1,116 @@
+"""Confidences in bins: how sure a model was, and how often it was right.
+
+The mean of |accuracy - confidence| over bins is larger than the truth, since chance alone moves
+accuracies: E|N(g, s^2)| > |g|, the mean of a folded normal (Leone, Nelson and Nottingham 1961). How
+large gaps are is told by their squares, from which chance is taken off without bias (Kumar, Liang and
+Ma 2019, section 4.1); what it adds to gaps of that size is then known.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from assay.numerics import statistics
+
+Floats = NDArray[np.float64]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Confidences and accuracies of some bins; empty ones are left out.
+
+    Fields:
+        low, high: the bins' ends, low excluded and high included; the first holds 0 as well.
+        count: answers in each.
+        confidence, accuracy: their means.
+    """
+
+    low: Floats
+    high: Floats
+    count: Floats
+    confidence: Floats
+    accuracy: Floats
+
+    @property
+    def gap(self) -> Floats:
+        """Confidence less accuracy: positive where the model is too sure."""
+        gap: Floats = self.confidence - self.accuracy
+        return gap
+
+    @property
+    def intervals(self) -> Floats:
+        """Wilson's 95 % interval of each accuracy, (bins, 2)."""
+        pairs = zip(self.accuracy * self.count, self.count)
+        return np.array([statistics.wilson(float(hits), int(n)) for hits, n in pairs])
+
+    @property
+    def share(self) -> Floats:
+        """The share of all answers in each bin."""
+        share: Floats = self.count / self.count.sum()
+        return share
+
+    @property
+    def error(self) -> float:
+        """The mean gap without its sign: the expected calibration error."""
+        return float(self.share @ np.abs(self.gap))
+
+    @property
+    def root_mean_square(self) -> float:
+        """The root of the mean squared gap."""
+        return float(np.sqrt(self.share @ self.gap**2))
+
+    @property
+    def of_bins(self) -> float:
+        """The mean of the gaps without their signs, every bin alike."""
+        return float(np.abs(self.gap).mean())
+
+    @property
+    def largest(self) -> float:
+        """The largest gap without its sign."""
+        return float(np.abs(self.gap).max())
+
+    @property
+    def corrected(self) -> float:
+        """The expected calibration error less what chance adds to it."""
+        accuracy = self.accuracy
+        # With one of each more than seen: a bin of one answer has a spread, too.
+        smooth = (accuracy * self.count + 1) / (self.count + 2)
+        spread = np.sqrt(smooth * (1 - smooth) / self.count)
+        square = float(self.share @ (self.gap**2 - spread**2))
+        typical = np.full_like(spread, math.sqrt(max(0.0, square)))
+        added = _folded_mean(typical, spread) - typical
+        return max(0.0, self.error - float(self.share @ added))
+
+
+def reliability(
+    confidence: Floats, correct: Floats, bins: int, kind: Literal["width", "mass"]
+) -> Reliability:
+    """Confidences (n,) and whether they were right, in bins of equal width or of equal mass."""
+    if kind == "width":
+        edges = np.linspace(0, 1, bins + 1)
+    else:
+        edges = np.unique(np.quantile(confidence, np.linspace(0, 1, bins + 1)))
+        edges = np.concatenate([[min(0.0, edges[0])], edges[1:]])
+        if len(edges) < 2:
+            edges = np.array([0.0, 1.0])
+    # (low, high]: a confidence of 1 is in the last bin, and 0 in the first.
+    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, len(edges) - 2)
+    count = np.bincount(place, minlength=len(edges) - 1).astype(float)
+    kept = count > 0
+    sums = [np.bincount(place, part, minlength=len(edges) - 1) for part in (confidence, correct)]
+    means = [part[kept] / count[kept] for part in sums]
+    return Reliability(edges[:-1][kept], edges[1:][kept], count[kept], means[0], means[1])
+
+
+def _folded_mean(centre: Floats, spread: Floats) -> Floats:
+    z = centre / np.maximum(spread, np.finfo(float).tiny)
+    tail = torch.erf(torch.from_numpy(z / math.sqrt(2))).numpy()
+    mean: Floats = spread * math.sqrt(2 / math.pi) * np.exp(-0.5 * z**2) + centre * tail
+    return mean

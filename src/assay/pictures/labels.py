@@ -1,0 +1,72 @@
+"""Names and numbers as pictures write them: data, never markup.
+
+A number with an error is rounded to its error: the half width of its 95 % interval has two
+significant digits, and the number the same decimals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from assay.pictures.numbers import LARGEST, SMALLEST, number
+
+Z = 1.959963984540054  # a standard error times this is half a 95 % interval
+LETTERS = 32  # of a name on one line
+_SIGNIFICANT = 2  # digits of an error
+
+
+def signed(value: float, error: float | None = None) -> str:
+    """A credit with its sign, and the half width of its 95 % interval where an error is known.
+
+    >>> signed(-0.16234, 0.01479), signed(0.0481), signed(0.0), signed(4.1e-05)
+    ('−0.162 ± 0.029', '+0.0481', '0', '+4.10e−05')
+    """
+    if error is None or math.isnan(error) or error == 0:
+        text = number(value)
+        return f"+{text}" if value > 0 else text
+    half = Z * error
+    decimals = _SIGNIFICANT - 1 - math.floor(math.log10(half))
+    # Rounding up may give the error a digit more: 0.0996 is 0.10.
+    if round(half, decimals) >= 10 ** (_SIGNIFICANT - decimals):
+        decimals -= 1
+    if not SMALLEST <= max(half, abs(value)) < LARGEST:
+        return f"{signed(value)} ± {half:.1e}".replace("-", "−")
+    places = max(decimals, 0)
+    rounded = f"{round(value, decimals):+.{places}f}"
+    # A value that its error swallows has no sign to be shown.
+    if float(rounded) == 0:
+        rounded = rounded[1:]
+    return f"{rounded} ± {round(half, decimals):.{places}f}".replace("-", "−")
+
+
+def names(given: Sequence[str]) -> list[str]:
+    """Names as one line each: no line breaks, none empty, none twice.
+
+    >>> names(["age", "", "a\\nb", "age"])
+    ['age', '(no name)', 'a b', 'age #2']
+    """
+    seen: Counter[str] = Counter()
+    listed = []
+    for name in given:
+        plain = " ".join(str(name).split()) or "(no name)"
+        seen[plain] += 1
+        listed.append(plain if seen[plain] == 1 else f"{plain} #{seen[plain]}")
+    return listed
+
+
+def lines(name: str) -> list[str]:
+    """A name on at most two lines of 32 letters; of a longer one the middle is cut.
+
+    >>> lines("mean radius"), lines("x" * 40), len(lines("y" * 99)[1])
+    (['mean radius'], ['xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', 'xxxxxxxx'], 32)
+    """
+    if len(name) > 2 * LETTERS:
+        name = f"{name[:LETTERS]}…{name[-LETTERS + 1 :]}"
+    if len(name) <= LETTERS:
+        return [name]
+    # It breaks at the last blank that leaves a second line no longer than the first may be.
+    blank = name.rfind(" ", 1, LETTERS + 1)
+    cut = blank if blank > 0 and len(name) - blank - 1 <= LETTERS else LETTERS
+    return [name[:cut].rstrip(), name[cut:].lstrip()]

@@ -1,0 +1,194 @@
+"""What a comparison says of its own reach: agreement, needed inputs, sampling, skill, settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import assay
+from assay.answers.attribution import Attribution
+from assay.answers.score import Direction, Score
+from assay.comparison.comparing import compare, from_scores
+from assay.comparison.comparison import Comparison
+from assay.comparison.evidence import skills
+from assay.comparison.ranking import shuffled
+from assay.errors import AssayError, InputError
+from assay.methods.gradients.gradient import Gradient, InputXGradient
+from assay.methods.gradients.paths import IntegratedGradients
+from assay.methods.optimal.optimal import Optimal
+from assay.metrics.base import Metric, Reading
+from assay.metrics.faithfulness.infidelity import Infidelity
+from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
+from assay.numerics.concordance import kendall_w
+from assay.numerics.power import inputs_needed
+from assay.perturbations import Coordinates, GaussianNoise, Squares, SubsetToBaseline
+from assay.question.question import Question
+
+
+def question(n: int = 12) -> Question:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3)).double()
+    x = torch.randn(n, 6, dtype=torch.float64)
+    return Question(net, x, target=0, removal=assay.Baseline(0.0))
+
+
+def scored(tables: dict[str, np.ndarray], directions: dict[str, Direction]) -> Comparison:
+    """A comparison of scores (n, methods) by hand."""
+    asked = question(len(next(iter(tables.values()))))
+    count = next(iter(tables.values())).shape[1]
+    answer = Gradient()(asked)
+    scores = {
+        metric: [Score(metric, torch.tensor(column), directions[metric]) for column in table.T]
+        for metric, table in tables.items()
+    }
+    answers = {f"m{k}": answer for k in range(count)}
+    return from_scores(asked, answers, scores)
+
+
+def test_metrics_that_order_alike_agree_whatever_way_is_better() -> None:
+    rng = np.random.default_rng(0)
+    table = np.arange(4.0) + 0.1 * rng.normal(size=(30, 4))
+    comparison = scored({"up": table, "down": -table}, {"up": "higher", "down": "lower"})
+    assert comparison.agreement.w == 1.0
+    assert comparison.agreement.low == comparison.agreement.high == 1.0
+    assert comparison.agreement.methods == ("m0", "m1", "m2", "m3")
+    turned = scored({"up": table, "down": table}, {"up": "higher", "down": "lower"})
+    assert turned.agreement.w == 0.0
+    assert repr(turned.agreement) == "Agreement(W 0.00 [0.00, 0.00], 2 metrics, 4 methods)"
+
+
+def test_the_agreement_is_that_of_the_means_and_its_interval_holds_it() -> None:
+    rng = np.random.default_rng(1)
+    tables = {name: rng.normal(np.linspace(0, 0.4, 5), size=(40, 5)) for name in "abc"}
+    agreement = scored(tables, dict.fromkeys("abc", "higher")).agreement
+    means = np.stack([table.mean(0) for table in tables.values()])
+    assert agreement.w == pytest.approx(kendall_w(means), abs=1e-12)
+    assert agreement.low < agreement.w < agreement.high
+
+
+def test_one_metric_agrees_with_nobody() -> None:
+    agreement = scored(
+        {"a": np.random.default_rng(0).normal(size=(9, 3))}, {"a": "lower"}
+    ).agreement
+    assert math.isnan(agreement.w)
+    assert "no figure" in repr(agreement)
+
+
+def test_the_inputs_that_a_pair_needs_come_from_its_own_effect() -> None:
+    rng = np.random.default_rng(2)
+    table = np.stack([rng.normal(size=20), rng.normal(size=20) + 0.5, np.zeros(20)], axis=1)
+    comparison = scored({"a": table}, {"a": "higher"})
+    frame = comparison.inputs_needed(power=0.9)
+    assert len(frame) == 3
+    for row in frame.itertuples():
+        difference = table[:, int(row.first[1])] - table[:, int(row.second[1])]
+        effect = difference.mean() / difference.std(ddof=1)
+        assert row.effect == pytest.approx(effect, rel=1e-10)
+        assert row.needed == inputs_needed(effect, 1 - 0.05 / 3, 0.9)
+
+
+def test_sampling_says_by_how_much_draws_would_have_to_grow() -> None:
+    values = torch.tensor([0.0, 1.0, 2.0, 3.0], dtype=torch.float64)
+    asked = question(4)
+    score = Score("a", values, "lower", error=torch.full((4,), 0.5))
+    exact = Score("b", values, "lower")
+    comparison = from_scores(asked, [Gradient()(asked)], {"a": [score], "b": [exact]})
+    drawn, whole = comparison.sampling().to_dict("records")
+    error = values.std() / 2
+    share = (0.5 / 2) / float(error)
+    assert drawn["share"] == pytest.approx(share, rel=1e-12)
+    assert not drawn["enough"]
+    assert drawn["factor"] == pytest.approx((share / 0.1) ** 2, rel=1e-12)
+    assert whole["noise"] == 0
+    assert whole["enough"]
+    assert whole["factor"] == 1
+
+
+@final
+@dataclass(frozen=True)
+class FirstCredit(Metric):
+    """The credit of the first feature."""
+
+    direction: ClassVar[Direction] = "higher"
+
+    def read(
+        self, question: Question, attributions: Sequence[Attribution], seed: int
+    ) -> list[Reading]:
+        return [Reading(each.values[:, 0].to(torch.float64)) for each in attributions]
+
+
+def test_skill_is_0_for_shuffled_credit_and_1_for_the_optimum() -> None:
+    asked = question(10)
+    comparison = compare(asked, {"slope": Gradient()}, {"first": FirstCredit()})
+    best = {"first": np.full(10, 2.0)}
+    [row] = skills(comparison.scores, comparison.methods, best, level=0.95, seed=0)
+    own = comparison.scores["slope", "first"].mean
+    random = comparison.scores[shuffled("slope"), "first"].mean
+    assert row.skill == pytest.approx((random - own) / (random - 2.0), rel=1e-12)
+    assert row.low <= row.skill <= row.high
+    assert row.best == 2.0
+
+
+def test_the_skill_of_a_metric_that_has_no_optimum_is_not_made_up() -> None:
+    comparison = compare(question(8), [Gradient()], {"sensitivity": MaxSensitivity(radius=0.1)})
+    # It does not see shuffled credit: there is nothing to be better than.
+    assert comparison.skills().empty
+
+
+def test_skill_by_infidelity_is_1_for_the_optimal_explanation_and_for_no_other() -> None:
+    law = Coordinates()
+    asked = question(10)
+    comparison = compare(asked, [Optimal(law), InputXGradient()], [Infidelity(law)])
+    skills = comparison.skills().set_index("method")["skill"]
+    assert skills.iloc[0] == pytest.approx(1.0, abs=1e-10)
+    assert skills.iloc[1] < 0.999
+
+
+def test_a_winner_is_followed_through_settings() -> None:
+    comparison = compare(
+        question(), [Gradient(), InputXGradient(), IntegratedGradients()], [Infidelity()]
+    )
+    persistence = comparison.persistence(
+        Infidelity(), draws=[50, 200], perturbation=[Squares(), SubsetToBaseline()]
+    )
+    assert persistence.winner == comparison.winner("Infidelity")
+    assert len(persistence.trials) == 4
+    for trial in persistence.answered:
+        again = compare(
+            comparison.question,
+            [comparison.attributions[name] for name in comparison.methods],
+            [trial.metric],
+            references=False,
+        )
+        assert trial.winner == again.winner(trial.metric)
+        assert trial.leaders == again.rankings[trial.metric].leaders
+    held = [trial.winner == persistence.winner for trial in persistence.answered]
+    assert persistence.share == sum(held) / len(held)
+    assert 0 <= persistence.chance <= 1
+    assert len(persistence.to_pandas()) == 4
+
+
+def test_settings_that_refuse_are_told_and_not_counted() -> None:
+    comparison = compare(question(), [IntegratedGradients(), InputXGradient()], [Infidelity()])
+    laws = [GaussianNoise(0.1), SubsetToBaseline()]
+    trials = comparison.persistence(Infidelity(), perturbation=laws).trials
+    assert [bool(trial.refusal) for trial in trials] == [True, False]
+    with pytest.raises(InputError, match="at least one value"):
+        comparison.persistence(Infidelity())
+    with pytest.raises(InputError, match="a list of values"):
+        comparison.persistence(Infidelity(), draws="many")
+    with pytest.raises(AssayError, match="Did you mean"):
+        comparison.persistence(Infidelity(), draw=[10])
+
+
+def test_a_metric_that_asks_again_gets_the_methods_back() -> None:
+    comparison = compare(question(6), [Gradient(), InputXGradient()], [MaxSensitivity(radius=0.1)])
+    persistence = comparison.persistence(MaxSensitivity(radius=0.1), radius=[0.05, 0.2])
+    assert all(trial.winner for trial in persistence.trials)

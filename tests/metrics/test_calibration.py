@@ -1,0 +1,161 @@
+"""Calibration of a model: closed forms, bias and coverage in a simulation, temperature."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import assay
+from assay.errors import AssayError
+from assay.metrics.calibration.reliability import reliability
+
+P = np.array([0.25, 0.25, 0.55, 0.75, 0.75])
+Y = np.array([0, 0, 1, 1, 1])
+
+
+def test_the_figures_of_five_answers() -> None:
+    """ECE .29, RMSCE .29183, MCE .31667, the mean over bins .28333, Brier .0905, log loss .349713."""
+    made = assay.calibration(P, Y, kind="probabilities", of="positive", bins=2)
+    assert made.ece.value == pytest.approx(0.29, abs=1e-12)
+    assert made.reliability.root_mean_square == pytest.approx(0.29183, abs=5e-6)
+    assert made.mce.value == pytest.approx(0.31667, abs=5e-6)
+    assert made.reliability.of_bins == pytest.approx(0.28333, abs=5e-6)
+    assert made.brier.value == pytest.approx(0.0905, abs=1e-12)
+    assert made.log_loss.value == pytest.approx(0.349713, abs=5e-7)
+    assert made.reliability.count.tolist() == [2, 3]
+    low, high = made.reliability.intervals[1]
+    assert low < 1.0 <= high + 1e-12
+
+
+def test_a_confidence_of_one_is_in_the_last_bin() -> None:
+    """p = (.95, 1), y = (1, 0), 10 bins: .475; with a bin of its own for 1 it would be .525."""
+    made = assay.calibration(
+        np.array([0.95, 1.0]), [1, 0], kind="probabilities", of="positive", bins=10
+    )
+    assert made.ece.value == pytest.approx(0.475, abs=1e-12)
+    assert len(made.reliability.count) == 1
+
+
+def test_the_predicted_class_is_another_question_than_the_positive_one() -> None:
+    made = assay.calibration(P, Y, kind="probabilities", bins=2)
+    # Confidences .75, .75, .55, .75, .75, all right.
+    assert made.ece.value == pytest.approx(1 - (4 * 0.75 + 0.55) / 5, abs=1e-12)
+    assert made.brier.value == pytest.approx(2 * 0.0905, abs=1e-12)
+    assert made.accuracy.value == 1.0
+
+
+def test_what_outputs_are_is_said_and_not_guessed() -> None:
+    logits = np.array([[0.0, 1.0], [1.0, 0.0]])
+    made = assay.calibration(logits, [1, 0], kind="logits", bins=1)
+    assert made.log_loss.value == pytest.approx(math.log(1 + math.exp(-1)), abs=1e-12)
+    one = assay.calibration(np.array([0.2, 0.9]), [0, 1], kind="logits", bins=1)
+    expected = (math.log(1 + math.exp(0.2)) + math.log(1 + math.exp(-0.9))) / 2
+    assert one.log_loss.value == pytest.approx(expected, abs=1e-12)
+    same = assay.calibration(torch.from_numpy(logits), torch.tensor([1, 0]), kind="probabilities")
+    assert same.log_loss.value == 0.0
+
+
+def test_bins_of_equal_mass_hold_as_many_answers() -> None:
+    p = np.linspace(0.5, 1.0, 100, endpoint=False) ** 0.2
+    y = np.ones(100, dtype=int)
+    made = assay.calibration(p, y, kind="probabilities", of="positive", bins=5)
+    assert made.adaptive.count.tolist() == [20] * 5
+    assert made.ace.value == pytest.approx(1 - p.mean(), abs=1e-12)
+
+
+def simulated(n: int, tilt: float, seed: int) -> tuple[Any, Any]:
+    """Confidences p, of which p - tilt are right: the calibration error is tilt."""
+    generator = np.random.default_rng(seed)
+    p = generator.uniform(0.6, 0.95, n)
+    return p, (generator.uniform(size=n) < p - tilt).astype(int)
+
+
+def test_the_correction_takes_off_what_chance_adds() -> None:
+    means = {}
+    for tilt in (0.0, 0.2):
+        curves = []
+        for seed in range(100):
+            p, y = simulated(300, tilt, seed)
+            curves.append(reliability(p, y.astype(float), 15, "width"))
+        plain = np.mean([curve.error for curve in curves])
+        means[tilt] = plain, np.mean([curve.corrected for curve in curves])
+    # Perfectly calibrated, a sample has an error of .044.
+    assert means[0.0][0] > 0.04
+    assert means[0.0][1] < 0.5 * means[0.0][0]
+    assert abs(means[0.2][1] - 0.2) < 0.005
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.1])
+def test_the_intervals_cover_what_they_are_about(tilt: float) -> None:
+    hits, brier, runs = 0, 0, 50
+    # E (p - y)^2 = E[p^2 - 2 p q + q], q = p - tilt.
+    p = np.linspace(0.6, 0.95, 100_001)
+    truth = float((p**2 - 2 * p * (p - tilt) + p - tilt).mean())
+    for seed in range(runs):
+        p, y = simulated(400, tilt, seed)
+        made = assay.calibration(p, y, kind="probabilities", of="positive", bins=8, resamples=60)
+        hits += made.ece.interval[0] <= tilt + 1e-12 and tilt <= made.ece.interval[1]
+        brier += made.brier.interval[0] <= truth <= made.brier.interval[1]
+    assert hits / runs >= 0.88
+    assert brier / runs >= 0.88
+
+
+# --- temperature
+
+
+@pytest.mark.parametrize("a", [4.0, 40.0, 0.01])
+@pytest.mark.parametrize("q", [0.8, 0.6, 0.99])
+def test_two_logits_have_a_temperature_in_closed_form(a: float, q: float) -> None:
+    n = 1000
+    labels = np.array([0] * round(q * n) + [1] * (n - round(q * n)))
+    found = assay.temperature(np.tile([a, 0.0], (n, 1)), labels)
+    assert found.value == pytest.approx(a / math.log(q / (1 - q)), rel=1e-9)
+    assert found.after == pytest.approx(-q * math.log(q) - (1 - q) * math.log(1 - q), rel=1e-9)
+    assert found.after <= found.before
+    scaled = np.tile([a, 0.0], (n, 1)) / found.value
+    after = assay.calibration(scaled, labels, kind="logits", bins=10, resamples=20)
+    assert after.ece.value == pytest.approx(0.0, abs=1e-8)
+
+
+def test_the_minimum_of_many_classes_is_one() -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(400, 5)) * 6
+    labels = (logits / 3 + generator.gumbel(size=logits.shape)).argmax(1)
+    found = assay.temperature(logits, labels)
+    assert 2 < found.value < 4
+
+    def loss(t: float) -> float:
+        scaled = torch.from_numpy(logits / t)
+        return float(torch.nn.functional.cross_entropy(scaled, torch.from_numpy(labels)))
+
+    assert found.after == pytest.approx(loss(found.value), rel=1e-12)
+    assert loss(found.value) <= min(loss(found.value * 1.001), loss(found.value * 0.999))
+
+
+def test_extreme_temperatures_say_what_they_mean() -> None:
+    separable = assay.temperature([[2.0, 0.0], [0.0, 1.0]], [0, 1])
+    assert (separable.value, separable.why) == (0.0, "every answer is right")
+    assert separable.after < 1e-9
+    chance = assay.temperature([[2.0, 0.0], [2.0, 0.0]], [0, 1])
+    assert math.isinf(chance.value)
+    assert chance.after == pytest.approx(math.log(2))
+    assert chance.why
+
+
+def test_answers_that_do_not_fit_are_refused() -> None:
+    for make in (
+        lambda: assay.calibration([[0.5, 0.7]], [0], kind="probabilities"),
+        lambda: assay.calibration([[0.5, 0.5]], [2], kind="probabilities"),
+        lambda: assay.calibration([[0.5, 0.5]], [0, 1], kind="probabilities"),
+        lambda: assay.calibration([[0.5, 0.5]], [0], kind="odds"),  # type: ignore[arg-type]
+        lambda: assay.calibration([[1.0, 0, 0]], [0], kind="probabilities", of="positive"),
+        lambda: assay.temperature([["a"]], [0]),
+        lambda: assay.temperature([[math.nan, 0.0]], [0]),
+    ):
+        with pytest.raises(AssayError) as caught:
+            make()
+        assert caught.value.advice
