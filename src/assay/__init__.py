@@ -98,8 +98,8 @@ from assay.methods.wrappers import Absolute, Smoothed, TimesInput
 from assay.metrics import METRICS, axioms
 from assay.metrics.agreement.agreement import RankCorrelation, SignAgreement, TopKOverlap
 from assay.metrics.base import Metric
-from assay.metrics.calibration.calibration import Calibration, calibration
-from assay.metrics.calibration.temperature import Temperature, temperature
+from assay.metrics.calibration.figures import CalibrationFigures, calibration
+from assay.metrics.calibration.temperature_scaling import FittedTemperature, temperature
 from assay.metrics.complexity.connectedness import Connectedness
 from assay.metrics.complexity.mass import Compactness, EffectiveNumber, Entropy, Gini
 from assay.metrics.curves.average_drop import AverageDrop, AverageGain, AverageIncrease
@@ -193,7 +193,7 @@ __all__ = [
     "Baseline",
     "Blur",
     "calibration",
-    "Calibration",
+    "CalibrationFigures",
     "CAM",
     "Centred",
     "Certificate",
@@ -236,6 +236,7 @@ __all__ = [
     "ExpertUnit",
     "explain",
     "FaithfulnessCorrelation",
+    "FittedTemperature",
     "FullGrad",
     "Gaussian",
     "GaussianDistribution",
@@ -347,7 +348,6 @@ __all__ = [
     "Superpixels",
     "SymmetricRelevanceGain",
     "temperature",
-    "Temperature",
     "TimesInput",
     "Tokens",
     "TokenWords",

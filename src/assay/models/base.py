@@ -187,9 +187,7 @@ class Model(ABC):
     def slope_bounds(  # may be overridden
         self, rows: Rows, radius: Tensor, ball: Literal["linf", "l2"], seed: Any
     ) -> Any:
-        """Proved bounds of slopes near some rows, `models.networks.guarantees.slope_bounds`; None where none
-        are known.
-        """
+        """Proved bounds of slopes near some rows; None where none are known."""
         return None
 
     def cut_after(self, layer: Any, output: Any = None) -> Any:  # may be overridden

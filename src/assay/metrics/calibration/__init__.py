@@ -2,13 +2,20 @@
 
 No explanation is asked: an explanation of an overconfident model explains an overconfident number.
 
-- `calibration`: reliability, expected and largest calibration error, Brier score, log loss
+- `figures`: reliability, expected and largest calibration error, Brier score, log loss
 - `reliability`: confidences in bins, and how often they were right
-- `temperature`: the one number that logits are divided by
+- `temperature_scaling`: the one number that logits are divided by
 """
 
-from assay.metrics.calibration.calibration import Calibration, Measured, calibration
+from assay.metrics.calibration.figures import CalibrationFigures, Measured, calibration
 from assay.metrics.calibration.reliability import Reliability
-from assay.metrics.calibration.temperature import Temperature, temperature
+from assay.metrics.calibration.temperature_scaling import FittedTemperature, temperature
 
-__all__ = ["Calibration", "calibration", "Measured", "Reliability", "Temperature", "temperature"]
+__all__ = [
+    "calibration",
+    "CalibrationFigures",
+    "FittedTemperature",
+    "Measured",
+    "Reliability",
+    "temperature",
+]

@@ -326,7 +326,9 @@ class _Propagation:
             first.rate + second.rate,
             first.curvature + second.curvature,
         )
-        self.steps[node] = _Step(tuple(node.args), lambda middle, half: (middle, half))  # type: ignore[arg-type]
+        both: Any = tuple(node.args)
+        # A slope of a sum is that of each part.
+        self.steps[node] = _Step(both, lambda middle, half: (middle, half))
 
 
 def _product(middle: Tensor, half: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

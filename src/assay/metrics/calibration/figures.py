@@ -47,7 +47,7 @@ class Measured:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class CalibrationFigures:
     """How far a model's probabilities are from how often it is right.
 
     Fields:
@@ -79,7 +79,7 @@ def calibration(
     bins: int = 15,
     resamples: int = 1000,
     seed: int = 0,
-) -> Calibration:
+) -> CalibrationFigures:
     """Figures of a model's calibration.
 
     Settings:
@@ -137,7 +137,7 @@ def calibration(
     resampled = _resampled(confidence, correct, bins, resamples, seed)
     width, mass = curves["width"], curves["mass"]
     hits = float(right.sum())
-    return Calibration(
+    return CalibrationFigures(
         n=len(y),
         accuracy=Measured(float(right.mean()), statistics.wilson(hits, len(y))),
         reliability=width,

@@ -21,7 +21,7 @@ _HALVINGS = 200
 
 @final
 @dataclass(frozen=True)
-class Temperature:
+class FittedTemperature:
     """The temperature with the least log loss.
 
     Fields:
@@ -37,7 +37,7 @@ class Temperature:
     why: str = ""
 
 
-def temperature(logits: object, labels: object) -> Temperature:
+def temperature(logits: object, labels: object) -> FittedTemperature:
     """The temperature T with the least mean log loss of softmax(logits / T).
 
     Settings:
@@ -51,7 +51,7 @@ def temperature(logits: object, labels: object) -> Temperature:
     >>> round(found.value, 7)                       # 4 / log(0.8 / 0.2)
     2.8853901
     """
-    from assay.metrics.calibration.calibration import read_answers
+    from assay.metrics.calibration.figures import read_answers
 
     z, y = read_answers(logits, labels, "logits")
     # The largest logit of each is 0: a constant does not matter to softmax.
@@ -59,12 +59,12 @@ def temperature(logits: object, labels: object) -> Temperature:
     before = _loss(z, y, 1.0)
     if _slope(z, y, 0.0) >= 0:
         why = "the logits of the labels are no larger than the mean logit"
-        return Temperature(math.inf, before, math.log(z.shape[1]), why)
+        return FittedTemperature(math.inf, before, math.log(z.shape[1]), why)
     # Where every label has the largest logit, the loss falls for ever: no slope would say so, since
     # it is 0 in floating point before long.
     if bool((z[np.arange(len(y)), y] == 0).all()):
         ties = np.log((z == 0).sum(1)).mean()
-        return Temperature(0.0, before, float(ties), "every answer is right")
+        return FittedTemperature(0.0, before, float(ties), "every answer is right")
     high = 1.0
     while _slope(z, y, high) < 0:
         high *= 2
@@ -77,7 +77,7 @@ def temperature(logits: object, labels: object) -> Temperature:
             low = middle
         else:
             high = middle
-    return Temperature(1 / high, before, _loss(z, y, high))
+    return FittedTemperature(1 / high, before, _loss(z, y, high))
 
 
 def _loss(z: Floats, y: NDArray[np.int64], s: float) -> float:
