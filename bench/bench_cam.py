@@ -100,6 +100,7 @@ def forwards(bench: harness.Bench, case: Case, method: type[Any], behind: bool) 
         return method(layer)(question)
 
     batch = bench.best(BATCHES, bare, repeats=1)
+    is_long = channels >= MANY and not behind
     settings = f"{channels} rows, batches of {batch}"
     bench.pair(
         title,
@@ -108,8 +109,8 @@ def forwards(bench: harness.Bench, case: Case, method: type[Any], behind: bool) 
         lambda: bare(batch),
         1.1,
         settings=settings,
-        pairs=3 if channels < MANY else 1,
-        warm=channels < MANY,
+        pairs=1 if is_long else 3,
+        warm=not is_long,
     )
 
 

@@ -43,6 +43,7 @@ FEW = {
     ("SqueezeNet 1.1", "AblationCam"): 25,
     ("MobileNet V2", "ScoreCam"): 0,
 }
+FEWEST = 10  # pictures of which intervals say something
 MAPS: dict[str, Method] = {
     "GradCam": assay.GradCam(rectify=True),
     "GradCamPlusPlus": assay.GradCamPlusPlus(rectify=True),
@@ -204,12 +205,16 @@ def text(figures: dict[str, Any]) -> str:
             mass = np.asarray(record["masses"][name])
             # Beside the centre on the same pictures.
             rows = record.get("few", {}).get(name, slice(None))
-            low, high = wilson(hits.sum(), len(hits))
-            a, b = interval(mass)
-            cells = [f"{hits.mean():.3f} [{low:.3f}, {high:.3f}]"]
-            cells += [_interval(hits - np.asarray(record["hits"]["centre"])[rows])]
-            cells += [f"{mass.mean():.3f} [{a:.3f}, {b:.3f}]"]
-            cells += [_interval(mass - np.asarray(record["masses"]["centre"])[rows])]
+            centre = [np.asarray(record[part]["centre"])[rows] for part in ("hits", "masses")]
+            if len(hits) < FEWEST:
+                differences = [(hits - centre[0]).mean(), (mass - centre[1]).mean()]
+                cells = [f"{hits.mean():.3f}", f"{differences[0]:+.3f}"]
+                cells += [f"{mass.mean():.3f}", f"{differences[1]:+.3f}"]
+            else:
+                low, high = wilson(hits.sum(), len(hits))
+                a, b = interval(mass)
+                cells = [f"{hits.mean():.3f} [{low:.3f}, {high:.3f}]", _interval(hits - centre[0])]
+                cells += [f"{mass.mean():.3f} [{a:.3f}, {b:.3f}]", _interval(mass - centre[1])]
             if name == "centre":
                 cells[1] = cells[3] = ""
             called = name if len(hits) == figures["n"] else f"{name}, {len(hits)} pictures"
@@ -229,7 +234,8 @@ def draw(figures: dict[str, Any]) -> None:
         masses = figures[network]["masses"]
         order = sorted(masses, key=lambda name: np.mean(masses[name]))
         for place, name in enumerate(order):
-            low, high = interval(masses[name])
+            few = len(masses[name]) < FEWEST
+            low, high = (np.mean(masses[name]),) * 2 if few else interval(masses[name])
             colour = "0.55" if name in REFERENCES else "#0072b2"
             axis.plot([low, high], [place, place], color=colour, lw=2)
             axis.plot(np.mean(masses[name]), place, "o", color=colour)

@@ -269,8 +269,8 @@ ATTENTION = ("AttentionRollout", "RawAttention", "AttentionRelevance", "Transfor
 _CASES: dict[str, Callable[[type[Any]], Case]] = {
     "Gradient": lambda kind: Case(kind(), evaluations=_told),
     "InputXGradient": lambda kind: Case(kind(), evaluations=_told),
-    "Absolute": lambda kind: Case(kind(assay.Gradient()), evaluations=_slopes(1)),
-    "TimesInput": lambda kind: Case(kind(assay.Gradient()), evaluations=_slopes(1)),
+    "Absolute": lambda kind: Case(kind(assay.Gradient()), evaluations=_told),
+    "TimesInput": lambda kind: Case(kind(assay.Gradient()), evaluations=_told),
     "Smoothed": lambda kind: Case(
         kind(assay.Gradient(), noise=0.1, draws=8), own_draws=True, evaluations=_slopes(8)
     ),

@@ -15,7 +15,7 @@ from assay.errors import InputError, KindError, SettingError
 from assay.metrics.curves import masked_curves as engine
 from assay.metrics.curves.curve import MaskingCurve
 from metrics.by_hand import DOUBLE, additive, answer, linear, net_question, rows
-from toys import randn
+from toys import randn, randomised
 
 EXACT = 1e-10
 AREAS = [
@@ -509,7 +509,7 @@ def test_inputs_that_the_removal_leaves_as_they_are_keep_their_target() -> None:
 
 
 def test_another_removal_is_another_curve_and_is_said() -> None:
-    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).double()
+    net = randomised(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).double())
     x = randn(4, 1, 6, 6, dtype=DOUBLE)
     about = {"target": 0, "features": assay.Pixels()}
     plain = assay.Question(net, x, **about)  # type: ignore[arg-type]
@@ -537,7 +537,7 @@ def test_another_removal_is_another_curve_and_is_said() -> None:
     ],
 )
 def test_any_removal_is_a_substrate(removal: Any) -> None:
-    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).double()
+    net = randomised(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).double())
     x = randn(2, 1, 6, 6, dtype=DOUBLE)
     question = assay.Question(net, x, target=0, features=assay.Patches(2), removal=removal)
     values = randn(2, 9, seed=2, dtype=DOUBLE)

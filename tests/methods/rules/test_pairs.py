@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -142,7 +143,7 @@ def _twice_written(x: Tensor) -> Tensor:
     h = torch.relu(x @ _MIX)
     h += 1.0
     k = torch.nn.functional.linear(h, _MIX)
-    h.mul_(h)
+    h *= 3.0
     k = torch.nn.functional.batch_norm(k, _MIX[0], _MIX[1] ** 2 + 1.0)
     return torch.tanh(k) + h
 
@@ -158,12 +159,21 @@ def test_what_is_written_over_later_counts_as_it_was(rule: NonlinearRule) -> Non
         h = torch.relu(x @ _MIX) + 1.0
         k = torch.nn.functional.linear(h, _MIX)
         k = torch.nn.functional.batch_norm(k, _MIX[0], _MIX[1] ** 2 + 1.0)
-        return torch.tanh(k) + h * h
+        return torch.tanh(k) + h * 3.0
 
-    for removal in (assay.Background(rows), assay.Baseline(0.2)):
+    def added_to(x: Tensor) -> Tensor:
+        h = torch.relu(x @ _MIX)
+        h += 1.0
+        return torch.tanh(h)
+
+    def added(x: Tensor) -> Tensor:
+        return torch.tanh(torch.relu(x @ _MIX) + 1.0)
+
+    twins = [(_twice_written, written_once), (added_to, added)]
+    removals = [assay.Background(rows), assay.Baseline(0.2)]
+    for removal, twin in itertools.product(removals, twins):
         ours, theirs = (
-            DeepLift(rule)(assay.Question(f, x, target=1, removal=removal))
-            for f in (_twice_written, written_once)
+            DeepLift(rule)(assay.Question(f, x, target=1, removal=removal)) for f in twin
         )
         torch.testing.assert_close(ours.values, theirs.values, rtol=1e-12, atol=1e-12)
         assert float(ours.gap.abs().max()) < 1e-12

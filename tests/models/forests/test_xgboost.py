@@ -112,6 +112,17 @@ def test_scores_of_older_and_newer_files() -> None:
     np.testing.assert_allclose(_base("1E0", "survival:cox", 1), [0.0])
 
 
+@pytest.mark.parametrize("share", [0.5, 0.52, 0.56], ids=str)
+def test_an_intercept_near_zero_is_rounded_as_the_library_rounds_it(share: float) -> None:
+    """One small tree on classes that are nearly even: the intercept's own rounding is the largest."""
+    draws = np.random.Generator(np.random.Philox(round(100 * share) - 50))
+    table = draws.normal(size=(333, 3))
+    y = (draws.random(333) < share).astype(int)
+    model = regressor(objective="binary:logistic", n_estimators=1, learning_rate=0.001)
+    trees = read_trees(model.fit(table, y))
+    trees.encoded(table)
+
+
 def test_an_estimator_stops_at_the_best_iteration_and_a_booster_does_not() -> None:
     model = regressor(n_estimators=60, early_stopping_rounds=2, num_parallel_tree=2, subsample=0.5)
     model.fit(HOLES[:200], Y[:200], eval_set=[(HOLES[200:], Y[200:])], verbose=False)

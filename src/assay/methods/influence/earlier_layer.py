@@ -43,7 +43,7 @@ class EarlierLayer:
     def check(self) -> None:
         """Refuses layers of which the one does not lie behind the other."""
         net, later = self._handed_in(), self._later()
-        activations = self.place.layout.fold(self.place.x[:1].detach().requires_grad_())
+        leaf = self.place.x[:1].detach().requires_grad_()
         inputs = self.whole.layout.fold(self.whole.x[:1])
         context = self.whole._evaluation.context(torch.zeros(1, dtype=torch.int64))
         hangs: list[bool] = []
@@ -55,7 +55,7 @@ class EarlierLayer:
         with model.session(slopes=True), torch.enable_grad():
             handle = model.plain.get_submodule(later.layer).register_forward_hook(look)
             try:
-                net(*activations, *inputs, **context)
+                net(*self.place.layout.fold(leaf), *inputs, **context)
             finally:
                 handle.remove()
         if not any(hangs):

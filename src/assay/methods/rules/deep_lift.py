@@ -393,9 +393,8 @@ class _Differences(Interception):
             linear = producer.linear.scaled(scale, shift)
             pull = self._transposed(producer.operation, linear)
             if pull is None:
-                value = self.plainly(operation)
-            else:
-                value = self._sent(operation, linear.x, pull)
+                return self.plainly(operation)
+            value = self._sent(operation, linear.x, pull)
             self._producers[id(value)] = replace(producer, linear=linear, value=value)
             return value
         each = scale.view(-1, *[1] * (signal.dim() - 2))

@@ -159,7 +159,7 @@ class Deconvnet(Method):
 
 
 def _rectified(
-    questions: Sequence[Question], who: str, rule: Callable[[Tensor, Tensor], Tensor]
+    questions: Sequence[Question], who: str, rule: Callable[[Operation, Tensor], Tensor]
 ) -> list[Estimate]:
     rules = _Rectifying(who, rule)
     slopes = questions[0].slopes_at_inputs(questions, rules=rules)

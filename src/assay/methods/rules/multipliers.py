@@ -65,11 +65,13 @@ def handed_on(
 
 def _inside(operation: Operation, values: Tensor) -> Tensor | None:
     """Where a rectifier hands on what it is given, by its values; None for others."""
+    low: float
+    high: float
     if operation.name == "relu":
-        return values > 0
+        return values.gt(0)
     if operation.name == "hardtanh":
         low, high = operation.argument(1, "min_val", -1.0), operation.argument(2, "max_val", 1.0)
-        return (values > low).logical_and_(values < high)
+        return values.gt(low).logical_and_(values.lt(high))
     return None
 
 

@@ -138,7 +138,8 @@ class Pairs:
 
     def parted(self, cells: Tensor, dim: int) -> Tensor:
         """The inverse of `merged`."""
-        return cells.unflatten(dim, (self.depth, -1)).movedim(dim, 0)
+        parted: Tensor = cells.unflatten(dim, (self.depth, -1))
+        return parted.movedim(dim, 0)
 
     def alike(self, ours: Tensor, theirs: Tensor) -> bool:
         """Whether constants are the same in both forwards, whatever the number of rows."""
@@ -158,7 +159,7 @@ def transposed(
     to those at its input; None for the others.
     """
     if operation.name == "linear":
-        return lambda cotangents: cotangents @ weight
+        return lambda cotangents: cotangents.matmul(weight)
     if operation.name not in _CONVOLUTIONS or x.dim() != weight.dim():
         return None
     count = weight.dim() - 2
@@ -237,7 +238,7 @@ class _PulledLater(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
-        return None, None, *_OfTable.apply(cotangents[0], ctx.pull)
+        return None, None, *_OfTable.apply(cotangents[0], ctx.pull)  # type: ignore[no-untyped-call]
 
 
 def pulled_later(carriers: Sequence[Tensor], value: Tensor, pull: TablePull) -> Tensor:

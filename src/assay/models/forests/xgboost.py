@@ -256,17 +256,19 @@ def _sets(tree: Mapping[str, Any]) -> dict[int, Any]:
 def _base(score: Any, objective: str, outputs: int) -> Floats:
     """The margin that every row begins with, out of the score in units of the prediction."""
     numbers = [float(each) for each in re.findall(r"[^\[\],\s]+", str(score))]
-    base = np.asarray(numbers, dtype=np.float64)
+    # In float32, as the library goes: near 0 a logarithm of rounded numbers has an error of its own.
+    base = np.asarray(numbers, dtype=np.float32)
     # One number for all outputs.
     if len(base) == 1:
         base = np.repeat(base, outputs)
     link = _LINKS.get(objective, "identity")
+    one = np.float32(1)
     with np.errstate(divide="ignore"):
         if link == "logit":
-            base = np.log(base) - np.log1p(-base)
+            base = -np.log(one / base - one)
         elif link == "exp":
             base = np.log(base)
-    return base
+    return base.astype(np.float64)
 
 
 # Categories by name.
