@@ -156,7 +156,7 @@ def test_a_winner_is_followed_through_settings() -> None:
         question(), [Gradient(), InputXGradient(), IntegratedGradients()], [Infidelity()]
     )
     persistence = comparison.persistence(
-        Infidelity(), draws=[50, 200], perturbation=[Squares(), SubsetToBaseline()]
+        Infidelity(), {"draws": [50, 200], "perturbation": [Squares(), SubsetToBaseline()]}
     )
     assert persistence.winner == comparison.winner("Infidelity")
     assert len(persistence.trials) == 4
@@ -178,17 +178,17 @@ def test_a_winner_is_followed_through_settings() -> None:
 def test_settings_that_refuse_are_told_and_not_counted() -> None:
     comparison = compare(question(), [IntegratedGradients(), InputXGradient()], [Infidelity()])
     laws = [GaussianNoise(0.1), SubsetToBaseline()]
-    trials = comparison.persistence(Infidelity(), perturbation=laws).trials
+    trials = comparison.persistence(Infidelity(), {"perturbation": laws}).trials
     assert [bool(trial.refusal) for trial in trials] == [True, False]
     with pytest.raises(InputError, match="at least one value"):
-        comparison.persistence(Infidelity())
+        comparison.persistence(Infidelity(), {})
     with pytest.raises(InputError, match="a list of values"):
-        comparison.persistence(Infidelity(), draws="many")
+        comparison.persistence(Infidelity(), {"draws": "many"})
     with pytest.raises(AssayError, match="Did you mean"):
-        comparison.persistence(Infidelity(), draw=[10])
+        comparison.persistence(Infidelity(), {"draw": [10]})
 
 
 def test_a_metric_that_asks_again_gets_the_methods_back() -> None:
     comparison = compare(question(6), [Gradient(), InputXGradient()], [MaxSensitivity(radius=0.1)])
-    persistence = comparison.persistence(MaxSensitivity(radius=0.1), radius=[0.05, 0.2])
+    persistence = comparison.persistence(MaxSensitivity(radius=0.1), {"radius": [0.05, 0.2]})
     assert all(trial.winner for trial in persistence.trials)

@@ -23,6 +23,11 @@ CONTRACT = "tests/contracts/test_methods.py::"
 BAD_INPUT = "tests/contracts/test_bad_input.py::"
 METRICS = "tests/contracts/test_metrics.py::"
 DOCS = "tests/house/test_docs.py::"
+BOUNDS = "tests/metrics/test_sensitivity_bounds.py::"
+OPTIMAL = "tests/methods/test_optimal.py::"
+AXIOMS = "tests/metrics/test_axioms.py::"
+CALIBRATED = "tests/metrics/test_calibration.py::"
+FORESTS = "tests/models/forests/"
 CURVES = "tests/metrics/test_masking_curves.py::"
 LOCATED = "tests/metrics/test_localisation.py::"
 COMPLEX = "tests/metrics/test_complexity.py::"
@@ -174,6 +179,13 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "tests/how_to/test_write_a_metric.py::test_the_contract_is_there",
             "tests/how_to/test_write_a_method.py::test_the_twin_says_the_same",
             "tests/how_to/test_write_a_removal.py::test_the_twin_says_the_same",
+        ),
+        "**Judging methods and models**: optimal explanations, Lipschitz sensitivity and gradient "
+        "sensitivity between bounds, model randomisation, class sensitivity, input shifts, axioms as "
+        "gaps, calibration.": (
+            DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
+            AXIOMS + "test_every_claim_of_every_method_holds",
+            CALIBRATED + "test_the_intervals_cover_what_they_are_about",
         ),
         "Not covered yet: concept activation vectors, anchors.": (
             DOCS + "test_what_is_covered_and_what_not_is_as_the_readme_says",
@@ -755,7 +767,14 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             CLOSED + "test_no_scale_below_zero",
             CLOSED + "test_skill_is_one_for_a_perfect_account_and_zero_for_none",
         ),
-        "**Sensitivity is a lower bound** that grows with `draws`: compare at equal draws.": (
+        '`details["found"]` is the largest that samples or an ascent met, a better lower bound': (
+            BOUNDS + "test_the_ascent_finds_the_corner_that_samples_miss",
+        ),
+        '`details["upper"]` is an upper bound where one is proved:': (
+            BOUNDS + "test_what_was_found_lies_below_what_was_proved",
+            BOUNDS + "test_of_other_operations_nothing_is_proved",
+        ),
+        "The score is the largest of `draws` samples, which grows with them: compare at equal draws.": (
             CLOSED + "test_sensitivity_grows_with_its_draws",
             CLOSED + "test_the_largest_of_n_uniform_moves",
         ),
@@ -1115,6 +1134,98 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "`assay.explain` picks by these rules.": (
             CLI + "test_explain_picks_what_the_model_can_do",
             "docs/texts.md::much too long for what it has to say",
+        ),
+    },
+    "docs/optimal.md": {
+        "all subsets of few features are gone through whole: no sampling error.": (
+            OPTIMAL + "test_squares_of_a_picture_are_all_gone_through",
+            OPTIMAL + "test_it_is_the_regression_of_the_definition",
+        ),
+        "the Shapley value: the kernel weighs removing everything infinitely, so that values add up "
+        "exactly": (
+            OPTIMAL + "test_the_shapley_value",
+            OPTIMAL + "test_sampled_shapley_values_are_complete_and_within_their_error",
+        ),
+        "| `Coordinates()` | occlusion of one feature |": (
+            OPTIMAL + "test_occlusion_of_one_feature",
+        ),
+        "the gradient as sigma goes to 0, and a slope of the neighbourhood else": (
+            OPTIMAL + "test_the_gradient_as_noise_vanishes",
+        ),
+        "Fewer draws than features determine nothing and are refused, unless a `ridge` says how small "
+        "values are to be.": (
+            OPTIMAL + "test_what_cannot_be_fitted_is_refused",
+            OPTIMAL + "test_a_ridge_takes_the_place_of_draws",
+        ),
+        "the standard error of a regression with errors of any size.": (
+            OPTIMAL + "test_the_standard_error_is_the_spread_over_seeds",
+        ),
+        "Above 1,500 features conjugate gradients need products alone": (
+            OPTIMAL + "test_a_large_picture_is_asked_without_a_matrix",
+        ),
+    },
+    "docs/axioms.md": {
+        "A number is the gap that was found, relative to the size of what is compared: a "
+        "counterexample.": (
+            AXIOMS + "test_the_gaps_of_the_gradient_are_as_by_hand",
+            AXIOMS + "test_the_page_of_the_docs_is_current",
+        ),
+        "**Bold** is what the method claims (`method.axioms`), and tests hold it to that.": (
+            AXIOMS + "test_every_claim_of_every_method_holds",
+        ),
+    },
+    "docs/calibration.md": {
+        "`kind` says what the outputs are; it is never guessed from their range.": (
+            CALIBRATED + "test_what_outputs_are_is_said_and_not_guessed",
+        ),
+        "confidence and accuracy in bins (low, high] of equal width and of equal mass, with Wilson's "
+        "intervals": (
+            CALIBRATED + "test_a_confidence_on_an_edge_is_in_the_lower_bin",
+            CALIBRATED + "test_bins_of_equal_mass_hold_as_many_answers",
+        ),
+        "`corrected` takes it off, bin by bin, and the intervals are bootstrap intervals of corrected "
+        "values:": (
+            CALIBRATED + "test_the_correction_takes_off_what_chance_adds",
+            CALIBRATED + "test_the_intervals_cover_what_they_are_about",
+        ),
+        "so that T is that of the closed form where there is one.": (
+            CALIBRATED + "test_two_logits_have_a_temperature_in_closed_form",
+        ),
+        "0 means that every answer is right, infinity that the logits say nothing.": (
+            CALIBRATED + "test_extreme_temperatures_say_what_they_mean",
+        ),
+    },
+    "docs/forests.md": {
+        "when it is read, on 256 rows that lie on and just beside its own thresholds, with missing "
+        "values and unknown categories;": (
+            FORESTS + "test_forest.py::test_probes_come_to_the_thresholds_and_to_most_leaves",
+            FORESTS + "test_verification.py::test_a_threshold_beside_the_right_one_is_refused",
+        ),
+        "whether rows mixed by raw column are mixed the same way after encoding.": (
+            FORESTS + "test_reading.py::test_rows_mixed_by_raw_column_are_mixed_after_encoding",
+            FORESTS + "test_reading.py::test_a_scaler_that_mixes_columns_after_all_is_found_out",
+        ),
+        "whenever rows are explained, on the first 256 of them:": (
+            FORESTS + "test_verification.py::test_rows_are_compared_before_they_are_explained",
+        ),
+        "| | random forests (`rf`) | the average, of which `raw_score` is the sum |": (
+            FORESTS + "test_lightgbm.py"
+            "::test_a_random_forest_is_averaged_although_its_raw_score_is_not",
+        ),
+        "an estimator up to its best iteration, a booster with all": (
+            FORESTS
+            + "test_xgboost.py::test_an_estimator_stops_at_the_best_iteration_and_a_booster_does_not",
+        ),
+        "From the fitted object, or from its file:": (
+            FORESTS + "test_xgboost.py::test_a_booster_and_its_files_are_one_function",
+            FORESTS + "test_lightgbm.py::test_a_booster_and_its_file_are_one_function",
+            FORESTS + "test_catboost.py::test_a_model_and_its_file_are_one_function",
+        ),
+        "leaves hold linear models, and no numbers": (
+            FORESTS + "test_lightgbm.py::test_leaves_with_linear_models_are_refused_by_name",
+        ),
+        "steps that mix columns, such as principal components": (
+            FORESTS + "test_reading.py::test_steps_that_mix_columns_are_refused_by_name",
         ),
     },
     "docs/trees.md": {

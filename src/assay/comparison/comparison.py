@@ -216,11 +216,11 @@ class Comparison:
         except AssayError:
             return None
 
-    def persistence(self, metric: str | Metric, /, **settings: Any) -> Persistence:
+    def persistence(self, metric: str | Metric, settings: Mapping[str, Any]) -> Persistence:
         """Whether the winner by one metric stays the winner when that metric's settings change.
 
         Every setting is a list of values, changed one at a time: `comparison.persistence(
-        Infidelity(), draws=[50, 200], perturbation=[Squares(), SubsetToBaseline()])`. The finished
+        Infidelity(), {"draws": [50, 200], "perturbation": [Squares(), Coordinates()]})`. The finished
         answers are scored again; methods are asked again by metrics that do so themselves alone.
 
         Cost: that of the metric for each value. Errors: InputError where the metric scores no

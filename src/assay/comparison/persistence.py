@@ -133,7 +133,7 @@ def _variants(metric: Metric, settings: Mapping[str, Any]) -> list[Metric]:
             raise InputError(
                 expected=f"a list of values of {name}",
                 got=repr(values),
-                advice=f"Write {name}=[...], each value a setting of {type(metric).__name__}.",
+                advice=f"Write {{{name!r}: [...]}}, each value a setting of {type(metric).__name__}.",
             )
         own = _settings_of(metric)
         # A value that the class does not take is refused by the class.
@@ -142,7 +142,7 @@ def _variants(metric: Metric, settings: Mapping[str, Any]) -> list[Metric]:
         raise InputError(
             expected="settings of the metric, at least one value",
             got="none",
-            advice="comparison.persistence(Infidelity(), draws=[50, 200]).",
+            advice='Write comparison.persistence(Infidelity(), {"draws": [50, 200]}).',
         )
     return variants
 

@@ -345,6 +345,7 @@ _NEW_OBJECT: Any = vars(copyreg)["__newobj__"]
 """What pickle makes plain objects by."""
 
 
+@final
 class _Attributes:
     """An object that holds attributes and nothing else."""
 

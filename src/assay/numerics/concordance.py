@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 from assay.errors import InputError
 from assay.numerics.statistics import Floats
@@ -38,11 +37,19 @@ def kendall_w(table: ArrayLike) -> float:
     if judges < 2 or things < 2:
         return float("nan")
     # Tied things share the mean of their places.
-    places = rankdata(scores, axis=1)
+    places = np.stack([_mean_places(row) for row in scores])
     sums = places.sum(axis=0)
     spread = float(((sums - sums.mean()) ** 2).sum())
     largest = judges**2 * (things**3 - things) - judges * _ties(places)
     return 12 * spread / largest if largest > 0 else float("nan")
+
+
+def _mean_places(row: Floats) -> Floats:
+    """The place of each thing, from 1 on; tied ones share the mean of theirs."""
+    _, group, sizes = np.unique(row, return_inverse=True, return_counts=True)
+    last = np.cumsum(sizes)
+    shared: Floats = last - (sizes - 1) / 2
+    return shared[group]
 
 
 def _ties(places: Floats) -> float:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import ncfdtr
-from scipy.stats import t as student
+from scipy.special import ncfdtr, stdtrit
 
 from assay.errors import InputError
 
@@ -29,7 +28,7 @@ def paired_power(effect: float, n: int, level: float = 0.95) -> float:
     """
     freedom = n - 1
     shift = abs(effect) * math.sqrt(n)
-    critical = float(student.ppf(0.5 + level / 2, freedom))
+    critical = float(stdtrit(freedom, 0.5 + level / 2))
     # The square of a noncentral t is a noncentral F, whose distribution holds out further.
     missed = float(ncfdtr(1.0, freedom, shift**2, critical**2))
     # Far out it gives up as well: nothing is missed there.

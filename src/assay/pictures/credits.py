@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from assay.answers.attribution import Attribution, Kind
 from assay.errors import InputError, KindError, SettingError
@@ -321,7 +321,7 @@ def _limit(top: int | None, features: int) -> int:
 
 def _z(joint: bool, features: int) -> float:
     """How many standard errors an interval reaches."""
-    return float(norm.ppf(1 - 0.05 / (2 * max(features, 1)))) if joint else Z
+    return float(ndtri(1 - 0.05 / (2 * max(features, 1)))) if joint else Z
 
 
 def _in_order(credit: _Credit, kept: list[int]) -> list[tuple[int, bool]]:

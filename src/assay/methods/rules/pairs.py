@@ -248,6 +248,7 @@ def pulled_later(carriers: Sequence[Tensor], value: Tensor, pull: TablePull) -> 
     return given
 
 
+@final
 class Kept:
     """A tensor that is needed on the way back, which must not have been written over until then."""
 
