@@ -141,6 +141,7 @@ def matching_label(wanted: object, labels: Sequence[str], noun: str) -> str:
     label = wanted if isinstance(wanted, str) else short_repr(wanted)
     if label in labels:
         return label
+    # A class's name will do where one label alone is of it; two settings of it have to be told.
     matches = [known for known in labels if known.partition("(")[0] == label]
     if len(matches) != 1:
         raise InputError(

@@ -209,6 +209,7 @@ class Comparison:
 
     def _judge(self, metric: str) -> Metric | None:
         """A metric by its label, read back from what its scores say of it."""
+        # A label may be a name of the user's own: the settings stand in the provenance of scores.
         texts = {score.provenance.get("metric", metric) for score in self.by(metric).values()}
         try:
             return parse(str(min(texts)), Metric) if texts else None

@@ -188,6 +188,7 @@ class Ranking:
         A sign-flip test of n inputs has no p value below 2^(1 - n), and Holm's adjustment
         multiplies the smallest by the number of tests.
         """
+        # A power of two that is met exactly must not be rounded up for its logarithm's rounding.
         return math.ceil(1 + math.log2(max(tests, 1) / (1 - self.level)) - 1e-9)
 
     def place(self, method: str) -> Place | None:
@@ -201,6 +202,7 @@ class Ranking:
 def _turned(pair: Pair) -> Pair:
     """The same pair, the second first."""
     facts = pair.facts
+    # The ends of the interval change places with their sign; p values are two-sided, and stay.
     turned = replace(
         facts,
         difference=-facts.difference,
@@ -394,6 +396,7 @@ def _versus(
         return ()
     own = [references[methods[i]] for i in columns]
     points = np.stack([score.values.numpy() for _, score in own], axis=1)
+    # Each against its own reference alone: a shuffle of other credit has another size and unit.
     facts = statistics.differences(table[:, columns] - points, level, seed)
     # The reference points are put behind the methods, as the second of every pair.
     labels = [methods[i] for i in columns] + [label for label, _ in own]

@@ -111,6 +111,7 @@ def without_blind(
 
 def _alike(one: Score, other: Score) -> bool:
     """Whether two scores are the same on every input, up to rounding."""
+    # NaN has no size; inputs on which neither has a score are alike.
     size = torch.cat([one.values, other.values]).nan_to_num(0.0).abs().max()
     tolerance = float(_ROUNDING * size)
     return torch.allclose(one.values, other.values, rtol=0, atol=tolerance, equal_nan=True)

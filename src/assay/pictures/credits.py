@@ -119,6 +119,7 @@ def ladder(
         rows.append(_others(credit, rest, at))
         at = rows[-1].end
     gap = prediction - base - float(credit.values.sum())
+    # What a method leaves over is shown as that, and not spread over the credits.
     if abs(gap) > _GAP * max(abs(prediction - base), abs(credit.values).max(initial=0)):
         rows.append(Row("gap", 0, "not accounted for", gap, signed(gap), at, at + gap))
     rows.append(_total("prediction", "f(x)", prediction))
@@ -198,6 +199,7 @@ def importance(
     sizes = np.abs(values)
     means = sizes.mean(axis=0)
     if debias:
+        # Squares, since E[v^2] is larger by just s^2: of sizes no such term can be taken off.
         means = np.sqrt(np.clip((values**2 - errors**2).mean(axis=0), 0, None))
     floor = _NULL * errors.mean(axis=0)
     order = _by_size(means)
@@ -321,6 +323,7 @@ def _limit(top: int | None, features: int) -> int:
 
 def _z(joint: bool, features: int) -> float:
     """How many standard errors an interval reaches."""
+    # Bonferroni: each of so many intervals at 0.05 / features, half of it on either side.
     return float(norm.ppf(1 - 0.05 / (2 * max(features, 1)))) if joint else Z
 
 

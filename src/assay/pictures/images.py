@@ -183,6 +183,7 @@ def heat(values: Floats, words: str, *, level: bool = False) -> Picture:
     else:
         middle = LEVELS // 2
         shares = np.clip(values / reach(values), -1, 1)
+        # The middle level is zero exactly, with as many levels on either side.
         steps = np.round(middle + middle * shares).astype(np.uint8)
     # A palette of colours and one byte a place: a third of the size of RGB, and exact.
     picture = Image.fromarray(steps, mode="L")
@@ -240,4 +241,5 @@ def in_words(values: ArrayLike, names: Sequence[str], *, level: bool = False) ->
 def _address(picture: Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
+    # Inside the page itself, which stays whole when it is sent or moved.
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

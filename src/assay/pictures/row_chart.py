@@ -123,6 +123,7 @@ class RowChart:
         ends += [position for _, position in self.marked]
         finite = [end for end in ends if math.isfinite(end)]
         low, high = min(finite), max(finite)
+        # A chart of one value has no extent: half of the value is room then, or 1 around zero.
         room = 0.04 * (high - low) or 0.5 * abs(high) or 1.0
         return low - room, high + room
 
@@ -172,6 +173,7 @@ class RowChart:
         elif file.suffix == ".html":
             file.write_text(self._repr_html_(), encoding="utf-8")
         else:
+            # A PDF has a subject and a PNG a description: either holds the picture in words.
             described = {"Title": "assay", "Subject": self.alt}
             if file.suffix == ".png":
                 described = {"Description": self.alt}
@@ -259,8 +261,10 @@ class _Painter:
     def _words(self) -> None:
         ax = self.ax
         rows = self.chart.rows
+        # A dollar sign in a name stays one: names are data, and no formulas.
         plain: dict[str, Any] = {"parse_math": False, "color": self.theme.text}
         ax.set_yticks(range(len(rows)), ["\n".join(lines(row.name)) for row in rows], **plain)
+        # As ticks of an axis of their own, for which the layout makes room.
         numbers = ax.secondary_yaxis("right")
         numbers.set_yticks(range(len(rows)), [row.text for row in rows], **plain)
         numbers.tick_params(length=0)
@@ -418,5 +422,7 @@ def joined_rows(sizes: Sequence[float], errors: Sequence[float], z: float) -> li
     | |v_i| - |v_{i+1}| | <= z sqrt(s_i^2 + s_{i+1}^2), of independent errors
     """
     pairs = zip(sizes, sizes[1:], errors, errors[1:])
+    # Without any error there is no doubt, even of equal sizes.
     within = [abs(a - b) <= z * math.hypot(s, t) and s + t > 0 for a, b, s, t in pairs]
+    # The last row has no neighbour below it.
     return [*within, False][: len(sizes)]

@@ -26,6 +26,7 @@ def standing(ranking: Ranking) -> RowChart:
             got="none",
             advice="See the refusals of the comparison for the reasons.",
         )
+    # One form for methods and references, so that digits stand below each other.
     form = form_of([place.mean for place in (*places, *ranking.references)])
     rows = [_place("place", k, place, form(place.mean)) for k, place in enumerate(places)]
     rows += [

@@ -84,6 +84,7 @@ class Reliability:
         smooth = (accuracy * self.count + 1) / (self.count + 2)
         spread = np.sqrt(smooth * (1 - smooth) / self.count)
         square = float(self.share @ (self.gap**2 - spread**2))
+        # One typical gap for all bins: the square of a single bin's gap is mostly noise.
         typical = np.full_like(spread, math.sqrt(max(0.0, square)))
         added = _folded_mean(typical, spread) - typical
         return max(0.0, self.error - float(self.share @ added))
@@ -96,8 +97,11 @@ def reliability(
     if kind == "width":
         edges = np.linspace(0, 1, bins + 1)
     else:
+        # Equal confidences cannot be parted: quantiles that coincide make fewer bins.
         edges = np.unique(np.quantile(confidence, np.linspace(0, 1, bins + 1)))
+        # The first bin reaches down to 0, so that it holds the smallest confidence, too.
         edges = np.concatenate([[min(0.0, edges[0])], edges[1:]])
+        # All confidences alike leave one edge: one bin then holds everything.
         if len(edges) < 2:
             edges = np.array([0.0, 1.0])
     # (low, high]: a confidence of 1 is in the last bin, and 0 in the first.
@@ -110,7 +114,9 @@ def reliability(
 
 
 def _folded_mean(centre: Floats, spread: Floats) -> Floats:
+    # Without a spread the tail is 1, and the mean the centre itself.
     z = centre / np.maximum(spread, np.finfo(float).tiny)
+    # NumPy has no error function.
     tail = torch.erf(torch.from_numpy(z / math.sqrt(2))).numpy()
     mean: Floats = spread * math.sqrt(2 / math.pi) * np.exp(-0.5 * z**2) + centre * tail
     return mean

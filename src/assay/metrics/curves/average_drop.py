@@ -57,6 +57,7 @@ class MaskedInput(Metric):
             mask = self._mask(attribution.values.to(torch.float64), existing)
             masked = _masked(asked, mask)
             if self._of_probabilities:
+                # A model may give a probability for whole inputs and something else under a mask.
                 check_probability(masked, repr(self))
             kept = (mask.to(torch.float64) * existing).sum(1) / existing.sum(1)
             details = {"kept": kept, "whole": whole, "masked": masked}

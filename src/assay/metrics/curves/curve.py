@@ -61,6 +61,7 @@ class OrderedMasks(Metric):
         asked = self._asked(question)
         credits = [_ranked_by(attribution, self.by) for attribution in attributions]
         readings = self._read(asked, credits, seed)
+        # One feature alone is first in any order: what is read of it judges no credit.
         few = asked.existing_features().sum(1) < 2
         for reading in readings:
             reading.values[few] = torch.nan
@@ -102,6 +103,7 @@ class MaskingCurve(OrderedMasks):
         self, question: Question, orders: Sequence[Order], seed: int, *, insert: bool = False
     ) -> list[Curves]:
         """The target along each order, in even steps from none to all of its features."""
+        # More steps than features would ask the same masks again.
         steps = min(self.steps, question.partition.count)
         counts = [even_counts(order.lengths, steps) for order in orders]
         return masked_curves(question, orders, counts, insert=insert, pairs=self.pairs, seed=seed)
@@ -147,6 +149,7 @@ def rounded_up(order: Order, shares: Sequence[float]) -> Tensor:
 
 def least_first(order: Order) -> Order:
     """The same features, smallest credit first."""
+    # Negated, and not the finished order turned round: ties stay ties, and are broken by chance.
     return Order(-order.credit, order.eligible)
 
 

@@ -136,12 +136,14 @@ def masked_curves(
             breaker = tie_breaker(streams.take(rows), way, question.partition.count)
             places = Order(order.credit[rows], order.eligible[rows]).places(breaker)
             asked = _Answered(rows, places, count[rows])
+            # Methods may agree in an order, though not in credit: the model is asked about it once.
             answer = asked.among(answered[way])
             if answer is None:
                 about = question if way == 0 else question.take(rows)
                 answer = _along(about, places, count[rows], insert, readout)
                 answered[way].append(_Answered(rows, places, count[rows], answer))
             if way == 0:
+                # It stands for all ways, until those of inputs with cut ties take their place.
                 values[:] = answer.unsqueeze(1)
             values[rows, way] = answer
         ties = cut.to(torch.float64).mean(1)
@@ -199,6 +201,7 @@ def _asked(
     nothing = counts == 0
     is_clean, is_absent = (everything, nothing) if insert else (nothing, everything)
     values = torch.zeros(counts.shape, dtype=torch.float64, device=places.device)
+    # A step is asked for all inputs as soon as one needs it: masks are one block (n, m, features).
     unknown = (~(is_clean | is_absent)).any(0).nonzero()[:, 0]
     for piece in pieces(len(unknown), n * features, _CELLS):
         steps = unknown[piece]

@@ -38,12 +38,14 @@ class _Positive(MaskingCurve):
         """The target on its way from f(absent), not below it: (n, ways, m); NaN where it is none."""
         base = question.base.to(torch.float64)[:, None, None]
         rise = question.prediction.to(torch.float64)[:, None, None] - base
+        # Clipped below as in the paper, and not above: a mask may beat the whole input.
         relative = (curves.values - base).clamp_min(0) / rise
         return torch.where(rise > 0, relative, torch.nan)
 
     def _area_reading(self, question: Question, curves: Curves) -> Reading:
         relative = self._relative(question, curves)
         each = area(relative, curves.shares.unsqueeze(1))
+        # Without positive credit the curve is one point repeated, which judges no order.
         each = torch.where(curves.lengths.unsqueeze(1) > 0, each, torch.nan)
         return _with_relative(reading(curves, each), relative, question, curves)
 
@@ -55,6 +57,7 @@ def _with_relative(made: Reading, relative: Tensor, question: Question, curves: 
         "relative curve": relative.mean(1),
         "positive": curves.lengths / existing,
     }
+    # An input without a score has no sampling error either: 0, and not NaN.
     error = made.error if made.error is None else made.error.nan_to_num(0.0)
     return Reading(made.values, error, details)
 
@@ -156,6 +159,7 @@ class _Proportional(_Positive):
     ) -> list[Reading]:
         orders = self._orders(question, credits, positive=True)
         turned = [least_first(order) for order in orders]
+        # In one call: both directions break their ties by the same draws.
         curves = self._curves(question, [*orders, *turned], seed, insert=insert)
         readings = []
         for a, order in enumerate(orders):
@@ -187,6 +191,7 @@ def _credit_shares(order: Order, counts: Tensor, *, largest: bool) -> Tensor:
     """The share of the positive credit that the first `counts` (n, m) features hold: (n, m)."""
     credit = torch.where(order.eligible, order.credit, 0.0)
     ranked = credit.sort(dim=1, descending=True).values
+    # With a 0 in front: before the first step no credit is held.
     held = torch.nn.functional.pad(ranked.cumsum(1), (1, 0))
     total = held[:, -1:]
     if not largest:

@@ -309,6 +309,7 @@ def _mean_step(question: Question, removed: Tensor, attributions: Sequence[Attri
     if all(attribution.kind != Kind.SLOPE.value for attribution in attributions):
         return step
     rows = torch.arange(n, device=step.device).repeat_interleave(k)
+    # Every mask of every input as a row, (n k, features), in the order of `rows`.
     masks = ~removed.expand(n, -1, -1).reshape(n * k, -1)
     for draw in range(question.replacements):
         replaced = question.masked(rows, masks, torch.full_like(rows, draw))

@@ -69,6 +69,7 @@ class Monotonicity(MaskingCurve):
         return [self._reading(curve) for curve in curves]
 
     def _reading(self, curves: Curves) -> Reading:
+        # What each step adds, (n, ways, steps): with the least credit first, gains should rise.
         gains = curves.values.diff(dim=2)
         # An input with fewer features than there are steps adds nothing at some of them.
         own = curves.counts.diff(dim=1) > 0

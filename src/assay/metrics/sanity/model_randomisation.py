@@ -112,6 +112,7 @@ class ModelRandomisation(SanityCheck):
         network = network_of(question, repr(self))
         names = layers_of(network)
         for name in names:
+            # A fresh copy: each layer alone is drawn anew in the trained network.
             if not self.cascading:
                 network = network_of(question, repr(self))
             self._draw(network, name, seed)
@@ -127,6 +128,7 @@ class ModelRandomisation(SanityCheck):
         layer = network.get_submodule(name)
         with torch.no_grad():
             for part, parameter in layer.named_parameters(recurse=False):
+                # By the parameter's name: its draw does not depend on which layers came before.
                 generator = rng.shared(seed, f"weights of {name}.{part}")
                 flat = parameter.detach().flatten()
                 order = torch.from_numpy(generator.permutation(len(flat))).to(flat.device)
@@ -134,6 +136,7 @@ class ModelRandomisation(SanityCheck):
                     parameter.copy_(flat[order].view_as(parameter))
                     continue
                 normal = torch.from_numpy(generator.standard_normal(len(flat))).to(flat)
+                # The corrected deviation of a single weight would be NaN.
                 deviation = flat.std(correction=0)
                 parameter.copy_((flat.mean() + deviation * normal).view_as(parameter))
 

@@ -126,6 +126,7 @@ class GradientSensitivity(Metric):
     def _step(self, question: Question) -> float:
         if self.step is not None:
             return self.step
+        # Balances the rounding of a difference, eps / h, with its truncation, h^2.
         return float(torch.finfo(question.x.dtype).eps ** (1 / 3))
 
     def _upper(self, question: Question) -> Tensor:
@@ -139,6 +140,7 @@ class GradientSensitivity(Metric):
         question = jacobian.question
         n, elements = question.x.shape
         streams = rng.streams(jacobian.seed, question.keys, "power method")
+        # One direction to start from, and a second that the symmetry is tested with.
         first, second = streams.normal((0, 2), elements, torch.float64).unbind(1)
         vector = _unit(first)
         value = torch.zeros(n, dtype=torch.float64, device=vector.device)
@@ -157,6 +159,7 @@ class GradientSensitivity(Metric):
             product = jacobian.times(vector)
             following = product.norm(dim=1)
             converged = (following - value).abs() <= _CLOSE * following
+            # |J v| of a unit v is at most the singular value: the largest one seen is the nearest.
             value = torch.maximum(value, following)
             if bool(converged.all()):
                 break
@@ -190,6 +193,7 @@ class _Jacobian:
         several = vectors if vectors.dim() == 3 else vectors.unsqueeze(1)
         moves = (self.step * several).to(self.question.x.dtype)
         x = self.question.x.unsqueeze(1)
+        # Central differences: their error falls with the square of the step.
         points = torch.stack([x + moves, x - moves], dim=2)
         n, k = several.shape[:2]
         owners = torch.arange(n, device=points.device).repeat_interleave(2 * k)
@@ -205,8 +209,10 @@ def _by_columns(jacobian: _Jacobian) -> tuple[Tensor, dict[str, Tensor]]:
     n, elements = jacobian.question.x.shape
     everything = torch.eye(elements, dtype=torch.float64, device=jacobian.question.x.device)
     columns = []
+    # A piece of the columns at a time: each column takes two explanations of every input.
     for piece in pieces(elements, 2 * n * elements):
         columns.append(jacobian.times(everything[piece].expand(n, -1, -1)))
+    # The columns lie along dim 1: a transposed Jacobian has the same singular values.
     largest = torch.linalg.matrix_norm(torch.cat(columns, dim=1), 2)
     return largest, {"asymmetry": torch.zeros_like(largest), "converged": torch.ones_like(largest)}
 

@@ -92,6 +92,7 @@ class NeighbourSensitivity(Metric):
                 got=repr(self.method),
                 advice=f"Hand over the method itself: {type(self).__name__}(Gradient()).",
             )
+        # The dataclass is frozen; whatever form a scale comes in, one is kept.
         object.__setattr__(self, "scale", as_spread(self.scale))
         known = self.neighbours is None or isinstance(self.neighbours, Perturbation)
         if not known and not callable(self.neighbours):
@@ -193,6 +194,7 @@ class NeighbourSensitivity(Metric):
         clean = [answer.values.to(torch.float64) for answer in attributions]
         changes: list[list[Changes]] = [[] for _ in attributions]
         farthest = [torch.zeros_like(question.x) for _ in attributions]
+        # Below any change, so that the first neighbour always sets the record.
         record = [torch.full((n,), -1.0, dtype=torch.float64) for _ in attributions]
         for piece in pieces(self._count(question), n * elements):
             moves = self._moves_of_piece(question, streams, piece, seed)
@@ -225,6 +227,7 @@ class NeighbourSensitivity(Metric):
         """The steps to some neighbours, by number: (n, k, elements)."""
         draws = (piece.start, piece.stop)
         if isinstance(self.neighbours, Perturbation):
+            # Perturbations are taken off, x - I: the step to their neighbour is -I.
             return -self.neighbours.draw(question, seed, draws).step
         if self.neighbours is not None:
             return _moves_of(self.neighbours, question.x, draws)
@@ -251,6 +254,8 @@ class NeighbourSensitivity(Metric):
             elements = change
             if not question.partition.identity:
                 elements = question.partition.spread(change, rows)
+            # Of a symmetric Jacobian J, as slopes have, J (change) points where the change grows.
+            # Of others it is a guess, and what is found still a lower bound.
             probe = self._longest(question, elements.to(move.dtype)) * _PROBE
             both = torch.stack([move + probe, move - probe], dim=1)
             ahead, behind = self._explain(question, both, seed).unbind(1)

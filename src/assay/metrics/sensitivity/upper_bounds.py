@@ -117,6 +117,7 @@ def _of_path(
 
 def _times_way(slopes: _Slopes, way: Tensor, radius: float) -> Movement:
     size = way.to(torch.float64).abs()
+    # (w + d)(s + e) - w s = w e + d (s + e) for a way w, a slope s and their moves d, e.
     largest = slopes.at.abs() + slopes.movement.farthest
     farthest = size * slopes.movement.farthest + radius * largest
     rate = largest.amax(1) + (size.amax(1) + radius) * slopes.movement.rate
@@ -141,6 +142,7 @@ def _slopes(question: Question, points: Tensor, radius: float, ball: Ball) -> _S
         rows = torch.arange(start, min(start + _TOGETHER, question.n), device=points.device)
 
         def seed(outputs: Tensor, rows: Tensor = rows) -> Tensor:
+            # Metrics run without gradients; the slope of the target by the outputs needs them.
             with torch.enable_grad():
                 leaf = outputs.detach().requires_grad_()
                 (slope,) = torch.autograd.grad(target.score(leaf, rows).sum(), leaf)
