@@ -117,6 +117,7 @@ def labelled(values: Sequence[Any]) -> dict[str, Any]:
         stem = method_of(value) if isinstance(value, Attribution) else short_repr(value)
         label = stem
         count = 1
+        # Numbered from 2 on: the first keeps its bare label.
         while label in by_label:
             count += 1
             label = f"{stem} #{count}"

@@ -238,6 +238,7 @@ class Comparison:
         """A method by its answer; the answer itself where it is known by no name."""
         answer = self.attributions[method]
         try:
+            # Read back from its settings, so that a metric that asks again can ask it.
             return parse(method_of(answer), Method)
         except AssayError:
             return answer
@@ -272,6 +273,7 @@ class Comparison:
             table.add_column(escape(heading), justify="right")
         for method in self.methods:
             table.add_row(Text(short(method)), *self._cells(method))
+        # Reference points of no one method stand below a line, outside the contest.
         points = self.listed[len(self.methods) :]
         if points:
             table.add_section()

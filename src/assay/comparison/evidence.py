@@ -68,7 +68,9 @@ def agreement(
     The interval is the percentile interval of W over the means of inputs drawn with replacement,
     the same draws for every metric.
     """
+    # A metric that scored one method alone puts nothing in order.
     metrics = [name for name, found in rankings.items() if len(_scored(found)) > 1]
+    # W needs a rank from every metric: whom one of them refused is left out of all.
     methods = sorted(set.intersection(*(_scored(rankings[name]) for name in metrics)) or ())
     if len(metrics) < 2 or len(methods) < 2:
         nothing = math.nan
@@ -79,6 +81,7 @@ def agreement(
         sign = -1 if rankings[metric].direction == "lower" else 1
         columns = [sign * scores[method, metric].values.numpy() for method in methods]
         tables.append(np.stack(columns, axis=1))
+    # By each metric over the inputs that it scored: a metric's gaps are no other's.
     means = np.stack([np.nanmean(table, axis=0) for table in tables])
     # One seed for all metrics: each sees the same inputs drawn, as it would of new data.
     draws = np.stack([statistics.resampled(table, seed, 999) for table in tables], axis=1)

@@ -172,5 +172,6 @@ def _trial(
         return Trial(label, "", (), 0.0, next(iter(refusals.values()), "nothing was scored"))
     # Without references: they take no part in who wins.
     found = ranking(label, scores, (), level, seed, direction=metric.direction)
+    # The chance of the first winner, under settings by which another may win.
     place = found.place(winner or found.winner)
     return Trial(label, found.winner, found.leaders, 0.0 if place is None else place.best)

@@ -149,6 +149,7 @@ class Ranking:
         if not self.places:
             return ()
         winner = self.places[0].method
+        # Pairs are in the order of labels: a winner may stand second, and is turned to the front.
         own = [pair for pair in self.pairs if winner in (pair.first, pair.second)]
         return tuple(pair if pair.first == winner else _turned(pair) for pair in own)
 
@@ -391,6 +392,7 @@ def _versus(
 
     `references` gives each method's label of that point and its score.
     """
+    # A method whose reference was refused has no test, and costs the others none.
     columns = [i for i, name in enumerate(methods) if name in references]
     if not columns:
         return ()

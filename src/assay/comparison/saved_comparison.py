@@ -191,6 +191,7 @@ def _check_members(
 ) -> None:
     """Refuses answers and scores of other inputs, and directions that are none."""
     where = str(contents)
+    # A file of another folder fits by its name; its number of inputs tells.
     counts = {*map(len, answers.values()), *map(len, scores.values())}
     if counts - {n}:
         raise damaged(where, f"answers and scores of {n} inputs", f"{sorted(counts)}")

@@ -69,6 +69,7 @@ def reference_answers(
         order = drawn.scatter(1, (~own).to(torch.uint8).argsort(dim=1, stable=True), drawn)
     for label, answer in answers.items():
         name = shuffled(label)
+        # The credit itself in another order: sum, size and signs stay those of the method.
         references[name] = _point(answer, name, answer.values.gather(1, order))
     return references
 
@@ -105,6 +106,7 @@ def without_blind(
             seen.append(_alike(scores[label], scores[name]))
     if not seen or not all(seen):
         return scores
+    # Zero stays: that nothing was credited is seen without an order, too.
     shuffles = {shuffled(label) for label in answers}
     return {label: score for label, score in scores.items() if label not in shuffles}
 

@@ -134,6 +134,7 @@ class Metric(Settings, ABC):
             start = 0
             # A shard bounds what a metric has to hold at once.
             for shard in question.shards():
+                # Answers hold all inputs: each shard of the question takes its own rows of them.
                 rows = slice(start, start + shard.n)
                 parts = [attribution.rows(rows) for attribution in attributions]
                 shards.append(self.read(shard, parts, seed))

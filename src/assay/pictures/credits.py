@@ -52,8 +52,11 @@ class _Credit:
     def row(self, index: int, k: int, start: float, z: float, joined: bool) -> Row:
         """The row of feature k, its bar from `start` on."""
         value = float(self.values[k])
+        # A computed credit has no error, which is not an error of 0.
         error = float(self.errors[k]) if self.sampled else None
+        # In a ladder, too, the whisker is of this credit alone, around the end of its bar.
         end = start + value
+        # An error of 0 has no whisker, which would be a dot on the bar's end.
         half = Z * error if error else math.nan
         return Row(
             role="credit",
@@ -201,6 +204,7 @@ def importance(
     if debias:
         # Squares, since E[v^2] is larger by just s^2: of sizes no such term can be taken off.
         means = np.sqrt(np.clip((values**2 - errors**2).mean(axis=0), 0, None))
+    # What the mean size would be if every credit were 0 and all that is seen were noise.
     floor = _NULL * errors.mean(axis=0)
     order = _by_size(means)
     kept = order[: _limit(top, len(order))]
@@ -340,6 +344,7 @@ def _total(role: Any, name: str, value: float) -> Row:
 
 def _others(credit: _Credit, rest: list[int], start: float) -> Row:
     values = credit.values[rest]
+    # Without an error: the errors of the parts may depend on each other.
     total = float(values.sum())
     name = f"{len(rest)} others: {int((values > 0).sum())} for, {int((values < 0).sum())} against"
     return Row("others", 0, name, total, signed(total), start, start + total)

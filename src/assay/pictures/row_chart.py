@@ -120,6 +120,7 @@ class RowChart:
     def limits(self) -> tuple[float, float]:
         """The ends of the axis: all marks and whiskers, and a little room."""
         ends = [end for row in self.rows for end in (row.start, row.end, row.low, row.high)]
+        # Marked lines are to be seen even where no bar reaches them.
         ends += [position for _, position in self.marked]
         finite = [end for end in ends if math.isfinite(end)]
         low, high = min(finite), max(finite)
@@ -343,6 +344,7 @@ class _Svg:
         parts = [f"<g><title>{_escaped(f'{row.name}: {row.text}')}</title>"]
         written = lines(row.name)
         for number, line in enumerate(written):
+            # Letters of 12 units are centred where their line lies 4 units below the middle.
             down = middle + 4 + 12 * (number - (len(written) - 1) / 2)
             parts.append(self._words(_NAMES - 10, down, line, "end"))
         parts.append(self._mark(row, middle))
@@ -358,6 +360,7 @@ class _Svg:
                 'stroke-width="3"/>'
             )
         if self.chart.connected and place + 1 < len(self.chart.rows):
+            # From where this bar ends to the row below, which starts there.
             x = self.at(row.end)
             parts.append(
                 f'<line x1="{x}" x2="{x}" y1="{middle + 9}" y2="{middle + _HEIGHT - 9}" '
@@ -370,6 +373,7 @@ class _Svg:
         colour = sign_colour(row, self.theme)
         if row.is_dot or row.role in ("base", "prediction"):
             return f'<circle id="{row.gid}" cx="{self.at(row.end)}" cy="{middle}" r="5" fill="{colour}"/>'
+        # SVG knows no negative width: bars to the left start at their end.
         left = min(row.start, row.end)
         width = float(self.at(max(row.start, row.end))) - float(self.at(left))
         opacity = f' fill-opacity="{UNSURE}" stroke="{colour}" stroke-dasharray="3 2"'
@@ -381,6 +385,7 @@ class _Svg:
     def _ticks(self) -> list[str]:
         from matplotlib.ticker import MaxNLocator
 
+        # Round numbers, as Matplotlib chooses them; it also gives some beyond the ends.
         inside = [
             float(tick)
             for tick in MaxNLocator(5).tick_values(self.low, self.high)

@@ -219,4 +219,5 @@ class SignAgreement(AgreementMetric):
         # Where psi says nothing there is no sign to agree with; a phi of 0 counts, and disagrees.
         counted = own & (known != 0)
         agree = ((credit.sign() == known.sign()) & counted).sum(1)
+        # A count in double precision: whole numbers would be divided in single.
         return torch.where(counted.any(1), agree / counted.sum(1).to(torch.float64), torch.nan)

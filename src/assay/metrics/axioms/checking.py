@@ -172,6 +172,7 @@ def _worst(name: str, claimed: bool | None, observation: Observation) -> Finding
     beyond = observation.gap - observation.allowed
     place = int(beyond.flatten().argmax())
     row, column = divmod(place, beyond.shape[1])
+    # A single column may be one feature, or one number of a whole input.
     named = len(observation.features) == beyond.shape[1]
     return Finding(
         name,

@@ -250,6 +250,7 @@ def sensitivity_b(check: Check) -> Observation:
     absent = check.absent
 
     def ask(feature: int) -> tuple[Attribution, Tensor]:
+        # The model itself is made blind to the feature, so that nothing has to be known of it.
         present = ~check.elements_of(feature)
         model = Ignoring(check.predictor, present, absent)
         return check.ask(model), check.question.x
@@ -282,6 +283,7 @@ def linearity(check: Check) -> Observation:
             advice="Ask about an output: target=0.",
         )
     second = check.ask(other)
+    # The same seed for all three: where draws are shared, their errors can cancel in the gap.
     both = check.ask(Combined(check.predictor, other, a, b))
     expected = a * _values(check.answer) + b * _values(second)
     errors = a * check.error(check.answer) + b * check.error(second)
@@ -363,6 +365,7 @@ def consistency(check: Check) -> Observation:
             allowed.append(check.allowed(size, error))
             sizes.append(size)
         shown.append(question.x)
+    # Feature by feature, input by input: turned to (n, features), as every observation is.
     shape = (len(check.features), question.n)
     gap, excused, size = (torch.stack(part).view(shape).T for part in (gaps, allowed, sizes))
     evidence = {"x": question.x}
@@ -371,6 +374,7 @@ def consistency(check: Check) -> Observation:
 
 def input_invariance(check: Check) -> Observation:
     """The same inputs and the same model, told from another origin; what absent means stays."""
+    # One constant for all elements, the plainest change of origin.
     shift = torch.full_like(check.question.x[0], _SHIFT)
     answer = check.ask(Shifted(check.predictor, shift), check.question.x + shift)
     expected = _values(check.answer)

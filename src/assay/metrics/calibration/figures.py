@@ -127,6 +127,7 @@ def calibration(
     loss = -np.log(np.maximum(p[rows, y], _LEAST))
     squares = ((p - truth) ** 2).sum(1)
     confidence = p.max(1)
+    # Of equal probabilities the first class is the predicted one, as argmax has it.
     right = (p.argmax(1) == y).astype(float)
     correct = right
     if of == "positive":
@@ -187,6 +188,7 @@ def _resampled(confidence: Floats, correct: Floats, bins: int, resamples: int, s
     for row in range(resamples):
         # Confidence and hit are drawn together; bins of equal mass are cut anew for each draw.
         chosen = generator.integers(0, n, n)
+        # Bins of equal width stay where they are; what changes is who is in them.
         width = reliability(confidence[chosen], correct[chosen], bins, "width")
         mass = reliability(confidence[chosen], correct[chosen], bins, "mass")
         table[row, :2] = [figure(width) for figure in figures]
@@ -253,6 +255,7 @@ def _softmax(z: Floats) -> Floats:
 
 
 def _checked_probabilities(p: Floats) -> Floats:
+    # Refused and never rescaled: such numbers may be no probabilities at all.
     away = float(np.abs(p.sum(1) - 1).max())
     if p.min() < 0 or away > _SUM:
         raise InputError(

@@ -64,6 +64,7 @@ def temperature(logits: object, labels: object) -> FittedTemperature:
     # Where every label has the largest logit, the loss falls for ever: no slope would say so, since
     # it is 0 in floating point before long.
     if bool((z[np.arange(len(y)), y] == 0).all()):
+        # As T goes to 0 the probability is shared among equal largest logits.
         ties = np.log((z == 0).sum(1)).mean()
         return FittedTemperature(0.0, before, float(ties), "every answer is right")
     # The slope rises with s: doubling finds an end behind its root, halving then the root.
@@ -90,6 +91,8 @@ def _loss(z: Floats, y: NDArray[np.int64], s: float) -> float:
 
 def _slope(z: Floats, y: NDArray[np.int64], s: float) -> float:
     """The derivative of the mean loss by s."""
+    # Logits are at most 0, so that no exponential overflows, however large s becomes.
     weights = np.exp(s * z)
+    # The logit that the model expects, less the one of the label.
     expected = (weights * z).sum(1) / weights.sum(1)
     return float((expected - z[np.arange(len(y)), y]).mean())

@@ -76,6 +76,7 @@ def path_barrier(
     curve = torch.stack([score.values for score in scores], dim=1)
     # Turned so that larger is worse, whichever way the metric counts.
     worse = curve if scores[0].direction == "lower" else -curve
+    # Above the worse end: a way that only climbs from one end to the other has no barrier.
     height = worse.amax(1) - torch.maximum(worse[:, 0], worse[:, -1])
     share = torch.tensor(shares, dtype=torch.float64).expand_as(curve)
     return replace(

@@ -94,6 +94,7 @@ class Connectedness(Metric):
         self, question: Question, attributions: Sequence[Attribution], seed: int
     ) -> list[Reading]:
         existing = question.existing_features()
+        # Of the features that each input has: padding would make its mask too large.
         size = (self.share * existing.sum(1)).round().clamp_min(1).to(torch.int64)
         streams = rng.streams(seed, question.keys, "connectedness")
         features = question.partition.count
@@ -124,6 +125,7 @@ class Connectedness(Metric):
             ratio = mean[0] / expected
             error = ratio * relative
             if len(ways) > 1:
+                # Where ties are cut the mask itself is drawn, which adds an error of its own.
                 spread = each[0].std(1) / self.draws**0.5 / expected
                 error = torch.where(tied, (error.square() + spread.square()).sqrt(), error)
             details = {
@@ -143,6 +145,7 @@ class Connectedness(Metric):
         corners = len(shape) if self.neighbours == "corners" else 1
         structure: Any = ndimage.generate_binary_structure(len(shape), corners)
         rows = []
+        # SciPy labels one map at a time; a batch axis would join the inputs' masks.
         for mask in masks.reshape(-1, *shape).cpu().numpy():
             labels, _ = ndimage.label(mask, structure)
             # Label 0 is what lies outside of the mask.

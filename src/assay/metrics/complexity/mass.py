@@ -91,6 +91,7 @@ class Compactness(MassMetric):
             )
 
     def _measure(self, share: Tensor, count: Tensor) -> Reading:
+        # Largest first: no other set of so many features holds more.
         held = share.sort(dim=1, descending=True).values.cumsum(1)
         needed = (held < self.mass - _ROUNDING).sum(1) + 1.0
         # NaN is smaller than nothing, so that inputs without credit were counted as 1 here.
@@ -125,6 +126,7 @@ class Gini(MassMetric):
         ranked = share.sort(dim=1).values
         d = count.unsqueeze(1)
         position = torch.arange(share.shape[1], device=share.device) + 1.0
+        # The ranks i of the formula count an input's own features alone, from 1.
         position = position - (share.shape[1] - d)
         index = ((2 * position - d - 1) * ranked).sum(1) / count
         # Of equal shares the sum is 0 up to rounding.

@@ -105,6 +105,7 @@ class MaskingCurve(OrderedMasks):
         """The target along each order, in even steps from none to all of its features."""
         # More steps than features would ask the same masks again.
         steps = min(self.steps, question.partition.count)
+        # Lengths differ between inputs; every input has as many steps, some of them doubled.
         counts = [even_counts(order.lengths, steps) for order in orders]
         return masked_curves(question, orders, counts, insert=insert, pairs=self.pairs, seed=seed)
 
@@ -143,6 +144,7 @@ class MaskedShares(OrderedMasks):
 def rounded_up(order: Order, shares: Sequence[float]) -> Tensor:
     """Shares of the features as numbers of them, at least one: (n, shares)."""
     share = torch.tensor(shares, dtype=torch.float64, device=order.credit.device)
+    # Of the features that each input has, not of the longest input of a batch.
     exact = order.lengths.unsqueeze(1) * share
     return exact.round(decimals=_DIGITS).ceil().to(torch.int64)
 

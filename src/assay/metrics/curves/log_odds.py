@@ -99,6 +99,7 @@ class LogOddsChange(Metric):
         # What an input does not have comes last, and sets no threshold for what it has.
         credit = credit.masked_fill(~existing, -torch.inf)
         ranked = credit.sort(dim=1, descending=True).values
+        # The paper's fifth of 784 pixels, 156.8, is 157: rounded, and not cut off.
         most = (self.share * lengths.to(torch.float64)).round().to(torch.int64)
         # Where all may be erased, there is no largest but them.
         unbounded = (most >= lengths).unsqueeze(1)

@@ -163,7 +163,9 @@ class _Proportional(_Positive):
         curves = self._curves(question, [*orders, *turned], seed, insert=insert)
         readings = []
         for a, order in enumerate(orders):
+            # In the order in which they were asked: all with the largest first, then all turned.
             down, up = curves[a], curves[len(orders) + a]
+            # Over the share of credit, not of features: proportion is what is asked.
             shares = [_credit_shares(order, down.counts, largest=True)]
             shares.append(_credit_shares(order, up.counts, largest=False))
             relative = [self._relative(question, curve) for curve in (down, up)]
@@ -208,6 +210,7 @@ def area_between(x: Tensor, y: Tensor, other_x: Tensor, other_y: Tensor) -> Tens
     >>> float(area_between(x, x, x, 1 - x))                          # two triangles of a quarter
     0.5
     """
+    # Between the knots of both curves the difference is linear, and its area exact.
     grid = torch.cat([x, other_x], dim=1).sort(dim=1).values
     difference = _interpolated(grid, x, y) - _interpolated(grid, other_x, other_y)
     width = grid.diff(dim=1)
@@ -224,9 +227,11 @@ def area_between(x: Tensor, y: Tensor, other_x: Tensor, other_y: Tensor) -> Tens
 def _interpolated(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """A piecewise linear curve x, y (n, m) at any places (n, k)."""
     x, y = x.contiguous(), y.contiguous()
+    # The piece that each place lies in; the ends belong to the outermost pieces.
     right = torch.searchsorted(x, at.contiguous()).clamp(1, x.shape[1] - 1)
     low, high = x.gather(1, right - 1), x.gather(1, right)
     width = high - low
+    # A step that takes no credit has no width: its left end stands for it.
     weight = torch.where(width > 0, (at - low) / width, 0.0).clamp(0, 1)
     return torch.lerp(y.gather(1, right - 1), y.gather(1, right), weight)
 

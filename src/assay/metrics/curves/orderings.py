@@ -69,6 +69,7 @@ def tie_breaker(streams: rng.Streams, way: int, features: int) -> Tensor:
     An odd one is the way before it, turned round.
     """
     draw = way // 2
+    # By each input's own stream: its ties are broken alike, whatever batch it is in.
     uniform = streams.uniform((draw, draw + 1), features, torch.float64)[:, 0]
     return uniform if way % 2 == 0 else 1 - uniform
 

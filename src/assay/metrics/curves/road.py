@@ -83,6 +83,7 @@ def _surely(question: Question) -> Tensor:
 
 
 def _stays_without_all(question: Question) -> Tensor:
+    # The question knows the target of the absent input, and not its class: one more mask.
     nothing = torch.zeros(
         question.n, 1, question.partition.count, dtype=torch.bool, device=question.x.device
     )

@@ -76,6 +76,7 @@ class Monotonicity(MaskingCurve):
         number = torch.arange(gains.shape[2], device=gains.device).expand_as(own)
         ways = [spearman(number, gains[:, way], own) for way in range(gains.shape[1])]
         steps = own.sum(1, keepdim=True).clamp_min(1).to(torch.float64)
+        # A step that adds nothing does not fall, and counts as rising.
         rising = ((gains >= 0) & own.unsqueeze(1)).sum(2) / steps
         made = reading(curves, torch.stack(ways, dim=1), {"rising": rising.mean(1)})
         error = curves.error(torch.stack(ways, dim=1)).nan_to_num(0.0)

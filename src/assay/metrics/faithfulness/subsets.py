@@ -78,6 +78,7 @@ def correlations(
         if len(rows):
             asked = question if len(rows) == n else question.take(rows)
             left = asked.value(~chosen[rows]).to(torch.float64)
+            # What removal takes from the target of these inputs, (r, k).
             change[rows, piece] = asked.prediction.to(torch.float64).unsqueeze(1) - left
     # Of all features, or of more than there are, there is one subset alone.
     one_subset = existing.sum(1) <= size
@@ -97,6 +98,7 @@ def _pearson(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     y = y - y.mean(1, keepdim=True)
     xx, yy, xy = (x * x), (y * y), (x * y)
     # Sums without draw i: those around the mean of the others.
+    # The mean moves with the draw that is left out, which this factor makes up for.
     factor = draws / (draws - 1)
     left = [each.sum(1, keepdim=True) - factor * each for each in (xx, yy, xy)]
     # Relative to the raw squares: of equal numbers the centred ones are rounding alone.
@@ -200,6 +202,7 @@ class SensitivityN(Metric):
             defined = (~torch.isnan(curve)).sum(1)
             # Subsets of each size have a stream of their own: the errors of sizes are independent.
             error = errors.square().sum(1).sqrt() / defined.clamp_min(1)
+            # The sizes go with the curve, of which they are the axis.
             size = torch.tensor(sizes, dtype=torch.float64, device=curve.device)
             details = {"curve": curve, "size": size.expand_as(curve)}
             readings.append(Reading(curve.nanmean(1), error, details))

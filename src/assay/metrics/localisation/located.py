@@ -37,6 +37,7 @@ class LocatedMetric(Metric):
         own = question.existing_features()
         # Masks of a padded batch may mark what an input does not have.
         truth = true_masks(question, type(self).__name__) & own
+        # The share that chance hits, beside which every score is to be read.
         area = truth.sum(1) / own.sum(1).to(torch.float64)
         readings = []
         for attribution in attributions:

@@ -189,7 +189,9 @@ class IntersectionOverUnion(LocatedMetric):
     def _locate(self, question: Question, credit: Tensor, truth: Tensor, own: Tensor) -> Reading:
         size = truth.sum(1)
         if self.share is not None:
+            # Of the features that each input has, at least one.
             size = (self.share * own.sum(1)).round().clamp_min(1).to(torch.int64)
+        # Shares of membership at the border, so that the order of equal features has no part.
         member = fractional_top(credit, size, own)
         there = truth.to(torch.float64)
         union = torch.maximum(member, there).sum(1)

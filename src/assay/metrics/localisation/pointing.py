@@ -69,6 +69,7 @@ class PointingGame(LocatedMetric):
             )
 
     def _locate(self, question: Question, credit: Tensor, truth: Tensor, own: Tensor) -> Reading:
+        # What an input does not have is no maximum, even where all its credit is negative.
         credit = credit.masked_fill(~own, -torch.inf)
         # All places of the maximum: the first by its number would be a choice that nobody made.
         largest = (credit == credit.amax(1, keepdim=True)) & own

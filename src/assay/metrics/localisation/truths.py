@@ -99,6 +99,7 @@ def _as_mask(question: Question, truth: Tensor) -> Tensor | None:
         return _pooled(question, inside.reshape(n, -1))
     if len(shape) == 3 and len(question.layout.shapes) == 1:
         places = places_of(question.layout, _axes(question), "a truth in pixels")
+        # A mask in pixels holds for every channel of the input.
         if shape[1:] == places.shape:
             return _pooled(question, places.spread(inside.reshape(n, -1)))
     return None
@@ -113,6 +114,7 @@ def _looks_like_boxes(question: Question, truth: Tensor) -> bool:
 def _pooled(question: Question, inside: Tensor) -> Tensor:
     """Masks over elements (n, elements) as masks over features (n, features)."""
     weight = inside.to(torch.float64)
+    # Features own different numbers of elements, by which their sums are divided.
     owned = question.pool(torch.ones_like(weight))
     share = question.pool(weight) / owned
     # 0 / 0 of a feature that owns nothing in this input: it lies outside.
@@ -132,6 +134,7 @@ def _as_boxes(truth: Any) -> list[Tensor] | None:
             corners = corners.reshape(0, _CORNERS)
         if corners.dim() not in (1, 2) or corners.shape[-1] != _CORNERS:
             return None
+        # One box of an input may come without an axis of its own.
         corners = corners.reshape(-1, _CORNERS)
         if not bool(torch.isfinite(corners).all()):
             return None

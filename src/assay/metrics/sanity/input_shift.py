@@ -76,6 +76,7 @@ class InputShift(SanityCheck):
         for answer in attributions:
             clean = answer.values.to(torch.float64)
             norm = clean.norm(dim=1)
+            # In double precision: of a method that does not move, these are equal numbers.
             change = (values - clean).norm(dim=1)
             # What adding and taking off rounds is no move.
             size = norm + question.x.to(torch.float64).norm(dim=1)

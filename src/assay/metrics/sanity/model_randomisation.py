@@ -89,13 +89,16 @@ class ModelRandomisation(SanityCheck):
         signed: list[list[Tensor]] = [[] for _ in attributions]
         absolute: list[list[Tensor]] = [[] for _ in attributions]
         for network in self._randomised(question, seed):
+            # Once for all attributions, which have no part in the random network's explanation.
             values = method.estimate(asked_of(question, network), seed).values
             for which, answer in enumerate(attributions):
                 signed[which].append(rank_correlation(answer.values, values))
                 absolute[which].append(rank_correlation(answer.values.abs(), values.abs()))
         readings = []
         for raw, magnitude in zip(signed, absolute):
+            # Both are measured in any case: details show the one that is not the score.
             chosen = magnitude if self.absolute else raw
+            # The last network, either way, is the one with all layers drawn anew.
             everything = chosen[-1]
             # Drawn one by one, all of them together are no layer.
             layers = slice(None) if self.cascading else slice(-1)

@@ -131,6 +131,7 @@ class GradientSensitivity(Metric):
 
     def _upper(self, question: Question) -> Tensor:
         none = torch.full((question.n,), torch.nan, dtype=torch.float64, device=question.x.device)
+        # At a radius of 0, since the derivative is that of the input itself.
         proved = movement(self._required_method(), question, 0.0, "l2")
         if proved is None:
             return none
@@ -197,6 +198,7 @@ class _Jacobian:
         points = torch.stack([x + moves, x - moves], dim=2)
         n, k = several.shape[:2]
         owners = torch.arange(n, device=points.device).repeat_interleave(2 * k)
+        # Targets and contexts stay those of the input that each point is near.
         near = self.question.at(points.flatten(0, 2), owners)
         values = self.method.estimate(near, self.seed).values.to(torch.float64)
         ahead, behind = values.view(n, k, 2, -1).unbind(2)
@@ -225,6 +227,7 @@ def _unit(vectors: Tensor) -> Tensor:
 def _asymmetry(product: Tensor, jacobian: _Jacobian, first: Tensor, second: Tensor) -> Tensor:
     """|u' J v - v' J u| / |J|, from J u (n, elements)."""
     other = jacobian.times(second)
+    # Two products tell symmetry up to chance, without a transposed Jacobian to multiply by.
     difference = ((second * product).sum(1) - (first * other).sum(1)).abs()
     size = torch.maximum(product.norm(dim=1), other.norm(dim=1))
     return torch.where(size > 0, difference / size, 0.0)

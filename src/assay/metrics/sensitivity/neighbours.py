@@ -190,6 +190,7 @@ class NeighbourSensitivity(Metric):
         changes most, (n, elements).
         """
         n, elements = question.x.shape
+        # By each input's own key: its neighbours do not depend on the batch that it is in.
         streams = rng.streams(seed, question.keys, "sensitivity")
         clean = [answer.values.to(torch.float64) for answer in attributions]
         changes: list[list[Changes]] = [[] for _ in attributions]
@@ -199,6 +200,7 @@ class NeighbourSensitivity(Metric):
         for piece in pieces(self._count(question), n * elements):
             moves = self._moves_of_piece(question, streams, piece, seed)
             neighbours = self._explain(question, moves, seed)
+            # In double precision: squares of a small step vanish in half.
             length = moves.to(torch.float64).norm(dim=2)
             for which, (values, answer) in enumerate(zip(clean, attributions)):
                 part = _changes(neighbours, values, length, answer.values)
@@ -257,11 +259,13 @@ class NeighbourSensitivity(Metric):
             # Of a symmetric Jacobian J, as slopes have, J (change) points where the change grows.
             # Of others it is a guess, and what is found still a lower bound.
             probe = self._longest(question, elements.to(move.dtype)) * _PROBE
+            # A probe may lie outside of the ball: it tells where to go, and is not counted.
             both = torch.stack([move + probe, move - probe], dim=1)
             ahead, behind = self._explain(question, both, seed).unbind(1)
             growth = ahead - behind
             if not question.partition.identity:
                 growth = question.partition.spread(growth, rows)
+            # A step to the edge of the ball: to first order, changes are largest there.
             following = self._longest(question, growth.to(move.dtype))
             # Where nothing grows there is no way up.
             flat = ~growth.any(dim=1, keepdim=True)
@@ -319,6 +323,7 @@ class NeighbourSensitivity(Metric):
     def _reading(self, sampled: Changes, found: Changes, proved: Movement | None) -> Reading:
         statistic = self.statistic(sampled)
         largest = _defined(statistic).amax(1)
+        # NaN where nothing is proved: infinity would read as something that was found.
         upper = torch.full_like(largest, torch.nan)
         if proved is not None:
             # What cannot move has no change, whatever it is relative to; infinity is no bound.

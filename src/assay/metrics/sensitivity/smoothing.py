@@ -82,6 +82,7 @@ def smoothed_sensitivity(
     elements = question.x.shape[1]
     copied = _copies(question, noise, copies, seed)
     streams = rng.streams(seed, question.keys, "steps of the theorem")
+    # The same steps at every copy: the theorem compares maxima over one set of d.
     steps = (streams.uniform((0, draws), elements, question.x.dtype) * 2 - 1) * radius
     # At every copy (n, copies, 1 + draws, elements): the copy itself first.
     moves = torch.cat([torch.zeros_like(steps[:, :1]), steps], dim=1)
@@ -150,6 +151,7 @@ def smoothed_infidelity(
     # Accounts are linear in the explanation: their mean over copies is that of the smoothed one.
     left = mismatch.mean(1).square().mean(1)
     mean = (account - there).square().mean((1, 2))
+    # Where no account misses anything, both sides are 0.
     first = torch.where(power > 0, drift.square().mean((1, 2)) / power, 0.0)
     second = torch.where(power > 0, left / power, 0.0)
     gap = 1 - 2 * first.sqrt()

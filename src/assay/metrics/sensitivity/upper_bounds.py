@@ -104,6 +104,7 @@ def _of_path(
         slopes = _slopes(question, points, node * radius, ball)
         if slopes is None:
             return None
+        # The quadrature that the method itself uses: bounds are of its sum, not of the integral.
         mean += weight * slopes.at
         farthest += abs(weight) * slopes.movement.farthest
         # At the start nothing moves, whatever bends there.
@@ -133,6 +134,7 @@ def _stays(question: Question) -> bool:
 def _slopes(question: Question, points: Tensor, radius: float, ball: Ball) -> _Slopes | None:
     """The slopes at points (n, elements), with what is proved of them around there."""
     target = question.fixed_target
+    # A target that bends has slopes of its own, which no range of the network's tells.
     if not target.linear or question.has_context:
         return None
     lows: list[Tensor] = []
