@@ -117,6 +117,7 @@ def labelled(values: Sequence[Any]) -> dict[str, Any]:
         stem = method_of(value) if isinstance(value, Attribution) else short_repr(value)
         label = stem
         count = 1
+        # Numbered from 2 on: the first keeps its bare label.
         while label in by_label:
             count += 1
             label = f"{stem} #{count}"
@@ -141,6 +142,7 @@ def matching_label(wanted: object, labels: Sequence[str], noun: str) -> str:
     label = wanted if isinstance(wanted, str) else short_repr(wanted)
     if label in labels:
         return label
+    # A class's name will do where one label alone is of it; two settings of it have to be told.
     matches = [known for known in labels if known.partition("(")[0] == label]
     if len(matches) != 1:
         raise InputError(

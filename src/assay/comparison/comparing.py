@@ -76,6 +76,7 @@ def compare(
             advice='Name some: compare(question, ["Gradient"], ["Infidelity"]).',
         )
     check_names(askers)
+    # All methods answer before any metric is asked: every metric judges the same answers.
     answers, unanswered = answers_of(question, askers, seed)
     extra: dict[str, Attribution] = {}
     if references:
@@ -84,6 +85,7 @@ def compare(
     scores: dict[tuple[str, str], Score] = {}
     refusals: dict[tuple[str, str], str] = {}
     for metric, judge in judges.items():
+        # Reference points that a metric cannot see would cost evaluations and say nothing.
         points = visible(extra, judge, answers)
         by_method, unscored = scored(question, judge, askers, answers | points, seed)
         by_method = without_blind(by_method, answers, extra)

@@ -209,6 +209,7 @@ class Comparison:
 
     def _judge(self, metric: str) -> Metric | None:
         """A metric by its label, read back from what its scores say of it."""
+        # A label may be a name of the user's own: the settings stand in the provenance of scores.
         texts = {score.provenance.get("metric", metric) for score in self.by(metric).values()}
         try:
             return parse(str(min(texts)), Metric) if texts else None
@@ -237,6 +238,7 @@ class Comparison:
         """A method by its answer; the answer itself where it is known by no name."""
         answer = self.attributions[method]
         try:
+            # Read back from its settings, so that a metric that asks again can ask it.
             return parse(method_of(answer), Method)
         except AssayError:
             return answer
@@ -271,6 +273,7 @@ class Comparison:
             table.add_column(escape(heading), justify="right")
         for method in self.methods:
             table.add_row(Text(short(method)), *self._cells(method))
+        # Reference points of no one method stand below a line, outside the contest.
         points = self.listed[len(self.methods) :]
         if points:
             table.add_section()

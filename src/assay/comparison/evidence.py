@@ -68,7 +68,9 @@ def agreement(
     The interval is the percentile interval of W over the means of inputs drawn with replacement,
     the same draws for every metric.
     """
+    # A metric that scored one method alone puts nothing in order.
     metrics = [name for name, found in rankings.items() if len(_scored(found)) > 1]
+    # W needs a rank from every metric: whom one of them refused is left out of all.
     methods = sorted(set.intersection(*(_scored(rankings[name]) for name in metrics)) or ())
     if len(metrics) < 2 or len(methods) < 2:
         nothing = math.nan
@@ -79,7 +81,9 @@ def agreement(
         sign = -1 if rankings[metric].direction == "lower" else 1
         columns = [sign * scores[method, metric].values.numpy() for method in methods]
         tables.append(np.stack(columns, axis=1))
+    # By each metric over the inputs that it scored: a metric's gaps are no other's.
     means = np.stack([np.nanmean(table, axis=0) for table in tables])
+    # One seed for all metrics: each sees the same inputs drawn, as it would of new data.
     draws = np.stack([statistics.resampled(table, seed, 999) for table in tables], axis=1)
     tail = (1 - level) / 2
     low, high = np.quantile([kendall_w(draw) for draw in draws], [tail, 1 - tail])
@@ -126,6 +130,7 @@ def needs(rankings: Mapping[str, Ranking], power: float) -> tuple[Need, ...]:
     """
     found = []
     for metric, ranking in rankings.items():
+        # The strictest step of Holm: a plan for it is enough for every other.
         level = 1 - (1 - ranking.level) / max(len(ranking.pairs), 1)
         for pair in ranking.pairs:
             needed = fewest(pair.facts.effect, level, power)
@@ -172,9 +177,11 @@ def sampling(scores: Mapping[tuple[str, str], Score]) -> tuple[Sampling, ...]:
     rows = []
     for (method, metric), score in scores.items():
         values = score.values.numpy()
+        # Inputs without a score are no part of the mean, and so none of its error.
         values = values[~np.isnan(values)]
         error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
         noise = score.noise
+        # Equal scores have no error: a share of 0 where nothing is drawn, else an unknown one.
         share = noise / error if error > 0 else (0.0 if noise == 0 else math.nan)
         # Noise falls with the root of the draws.
         factor = max((share / ENOUGH) ** 2, 1.0)
@@ -253,4 +260,5 @@ def _skill(metric: str, method: str, table: Floats, level: float, seed: int) -> 
 def _ratio(own: Floats, random: Floats, best: Floats) -> Floats:
     """The skill; NaN where even the best is as good as shuffled credit."""
     room = np.asarray(random - best)
+    # The inner choice keeps a division by 0 from warning; the outer one leaves NaN there.
     return np.where(room != 0, (random - own) / np.where(room != 0, room, 1.0), np.nan)

@@ -106,6 +106,7 @@ def persistence(
     No method is asked again, but by a metric that asks them itself.
     """
     variants = _variants(metric, settings)
+    # Scored again with the others, from one seed: what differs is the setting and no draw.
     own = _trial(question, metric, askers, answers, "", level, seed)
     if not own.winner:
         raise InputError(
@@ -169,6 +170,8 @@ def _trial(
         return Trial(label, "", (), 0.0, str(reason))
     if not scores:
         return Trial(label, "", (), 0.0, next(iter(refusals.values()), "nothing was scored"))
+    # Without references: they take no part in who wins.
     found = ranking(label, scores, (), level, seed, direction=metric.direction)
+    # The chance of the first winner, under settings by which another may win.
     place = found.place(winner or found.winner)
     return Trial(label, found.winner, found.leaders, 0.0 if place is None else place.best)

@@ -149,6 +149,7 @@ class Ranking:
         if not self.places:
             return ()
         winner = self.places[0].method
+        # Pairs are in the order of labels: a winner may stand second, and is turned to the front.
         own = [pair for pair in self.pairs if winner in (pair.first, pair.second)]
         return tuple(pair if pair.first == winner else _turned(pair) for pair in own)
 
@@ -188,6 +189,7 @@ class Ranking:
         A sign-flip test of n inputs has no p value below 2^(1 - n), and Holm's adjustment
         multiplies the smallest by the number of tests.
         """
+        # A power of two that is met exactly must not be rounded up for its logarithm's rounding.
         return math.ceil(1 + math.log2(max(tests, 1) / (1 - self.level)) - 1e-9)
 
     def place(self, method: str) -> Place | None:
@@ -201,6 +203,7 @@ class Ranking:
 def _turned(pair: Pair) -> Pair:
     """The same pair, the second first."""
     facts = pair.facts
+    # The ends of the interval change places with their sign; p values are two-sided, and stay.
     turned = replace(
         facts,
         difference=-facts.difference,
@@ -389,11 +392,13 @@ def _versus(
 
     `references` gives each method's label of that point and its score.
     """
+    # A method whose reference was refused has no test, and costs the others none.
     columns = [i for i, name in enumerate(methods) if name in references]
     if not columns:
         return ()
     own = [references[methods[i]] for i in columns]
     points = np.stack([score.values.numpy() for _, score in own], axis=1)
+    # Each against its own reference alone: a shuffle of other credit has another size and unit.
     facts = statistics.differences(table[:, columns] - points, level, seed)
     # The reference points are put behind the methods, as the second of every pair.
     labels = [methods[i] for i in columns] + [label for label, _ in own]

@@ -68,6 +68,7 @@ def save(comparison: Comparison, folder: str | PathLike[str]) -> Path:
     contents = writable(_contents(folder))
     answers = list(comparison.attributions)
     scores = list(comparison.scores)
+    # By number: labels hold brackets and quotes, which not every file system takes.
     for place, name in enumerate(answers):
         comparison.attributions[name].save(_answer(contents.parent, place))
     for place, cell in enumerate(scores):
@@ -105,8 +106,10 @@ def load(folder: str | PathLike[str], question: Question, kind: type[Comparison]
         )
     contents = saved_file(_contents(folder))
     stated = parsed(contents.read_text(encoding="utf-8", errors="replace"), str(contents))
+    # Before the schema: other fields of a later format are no damage.
     _check_format(stated, contents)
     facts = checked(stated, _SCHEMA, str(contents))
+    # The digest covers the model's weights and the inputs, which the text does not show.
     if facts["question"] != question.digest:
         raise InputError(
             expected=f"the question that {contents.parent} is about, {shown(facts['asked'])}",
@@ -188,6 +191,7 @@ def _check_members(
 ) -> None:
     """Refuses answers and scores of other inputs, and directions that are none."""
     where = str(contents)
+    # A file of another folder fits by its name; its number of inputs tells.
     counts = {*map(len, answers.values()), *map(len, scores.values())}
     if counts - {n}:
         raise damaged(where, f"answers and scores of {n} inputs", f"{sorted(counts)}")

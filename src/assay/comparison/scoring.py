@@ -69,6 +69,7 @@ def reference_answers(
         order = drawn.scatter(1, (~own).to(torch.uint8).argsort(dim=1, stable=True), drawn)
     for label, answer in answers.items():
         name = shuffled(label)
+        # The credit itself in another order: sum, size and signs stay those of the method.
         references[name] = _point(answer, name, answer.values.gather(1, order))
     return references
 
@@ -105,12 +106,14 @@ def without_blind(
             seen.append(_alike(scores[label], scores[name]))
     if not seen or not all(seen):
         return scores
+    # Zero stays: that nothing was credited is seen without an order, too.
     shuffles = {shuffled(label) for label in answers}
     return {label: score for label, score in scores.items() if label not in shuffles}
 
 
 def _alike(one: Score, other: Score) -> bool:
     """Whether two scores are the same on every input, up to rounding."""
+    # NaN has no size; inputs on which neither has a score are alike.
     size = torch.cat([one.values, other.values]).nan_to_num(0.0).abs().max()
     tolerance = float(_ROUNDING * size)
     return torch.allclose(one.values, other.values, rtol=0, atol=tolerance, equal_nan=True)

@@ -134,6 +134,7 @@ class Metric(Settings, ABC):
             start = 0
             # A shard bounds what a metric has to hold at once.
             for shard in question.shards():
+                # Answers hold all inputs: each shard of the question takes its own rows of them.
                 rows = slice(start, start + shard.n)
                 parts = [attribution.rows(rows) for attribution in attributions]
                 shards.append(self.read(shard, parts, seed))
@@ -153,6 +154,7 @@ class Metric(Settings, ABC):
                 got=type(question).__name__,
                 advice="Build one: Question(model, inputs, target=...).",
             )
+        # A caller's inference mode is left: its tensors never have a gradient, which methods need.
         with asking(self, question), torch.inference_mode(False), torch.no_grad():
             for attribution in attributions:
                 self._check_attribution(question, attribution)
@@ -220,6 +222,7 @@ class Metric(Settings, ABC):
         """Values that are beyond a bound by their rounding alone, at the bound."""
         bounded = values.clamp(*self.bounds)
         rounded = (values - bounded).abs() <= _ROUNDING * (1 + bounded.abs())
+        # What is farther beyond a bound stays there: a fault of the metric is to be seen.
         return torch.where(rounded, bounded, values)
 
 
@@ -231,6 +234,7 @@ def _check_same_question(question: Question, attributions: Sequence[Attribution]
     target's values on the clean and on the absent inputs decide.
     """
     digests = [attribution.provenance.get("question") for attribution in attributions]
+    # Attributions made by hand carry no digest: nothing is known against them.
     if not any(digests):
         return
     # Once for all answers: the model's weights are hashed.

@@ -52,8 +52,11 @@ class _Credit:
     def row(self, index: int, k: int, start: float, z: float, joined: bool) -> Row:
         """The row of feature k, its bar from `start` on."""
         value = float(self.values[k])
+        # A computed credit has no error, which is not an error of 0.
         error = float(self.errors[k]) if self.sampled else None
+        # In a ladder, too, the whisker is of this credit alone, around the end of its bar.
         end = start + value
+        # An error of 0 has no whisker, which would be a dot on the bar's end.
         half = Z * error if error else math.nan
         return Row(
             role="credit",
@@ -119,6 +122,7 @@ def ladder(
         rows.append(_others(credit, rest, at))
         at = rows[-1].end
     gap = prediction - base - float(credit.values.sum())
+    # What a method leaves over is shown as that, and not spread over the credits.
     if abs(gap) > _GAP * max(abs(prediction - base), abs(credit.values).max(initial=0)):
         rows.append(Row("gap", 0, "not accounted for", gap, signed(gap), at, at + gap))
     rows.append(_total("prediction", "f(x)", prediction))
@@ -198,7 +202,9 @@ def importance(
     sizes = np.abs(values)
     means = sizes.mean(axis=0)
     if debias:
+        # Squares, since E[v^2] is larger by just s^2: of sizes no such term can be taken off.
         means = np.sqrt(np.clip((values**2 - errors**2).mean(axis=0), 0, None))
+    # What the mean size would be if every credit were 0 and all that is seen were noise.
     floor = _NULL * errors.mean(axis=0)
     order = _by_size(means)
     kept = order[: _limit(top, len(order))]
@@ -321,6 +327,7 @@ def _limit(top: int | None, features: int) -> int:
 
 def _z(joint: bool, features: int) -> float:
     """How many standard errors an interval reaches."""
+    # Bonferroni: each of so many intervals at 0.05 / features, half of it on either side.
     return float(ndtri(1 - 0.05 / (2 * max(features, 1)))) if joint else Z
 
 
@@ -337,6 +344,7 @@ def _total(role: Any, name: str, value: float) -> Row:
 
 def _others(credit: _Credit, rest: list[int], start: float) -> Row:
     values = credit.values[rest]
+    # Without an error: the errors of the parts may depend on each other.
     total = float(values.sum())
     name = f"{len(rest)} others: {int((values > 0).sum())} for, {int((values < 0).sum())} against"
     return Row("others", 0, name, total, signed(total), start, start + total)

@@ -150,6 +150,7 @@ def _channels_last(array: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _stretched(array: NDArray[np.float64]) -> NDArray[np.float64]:
     """The numbers in [0, 1]: bytes and shares on their own scale, anything else from end to end."""
+    # Over all inputs together, so that bright and dark pictures stay so beside each other.
     low = float(array.min())
     high = float(array.max())
     # Standardised images have negative numbers, and no scale that could be known.
@@ -166,6 +167,7 @@ def photo(image: NDArray[np.float64], words: str) -> Picture:
     """One input as a picture."""
     from PIL import Image
 
+    # Rounded and not cut off, so that bytes come back as the bytes that they were.
     pixels = np.round(image * 255).astype(np.uint8)
     height, width = image.shape[:2]
     return Picture(_address(Image.fromarray(pixels)), words, height, width)
@@ -183,6 +185,7 @@ def heat(values: Floats, words: str, *, level: bool = False) -> Picture:
     else:
         middle = LEVELS // 2
         shares = np.clip(values / reach(values), -1, 1)
+        # The middle level is zero exactly, with as many levels on either side.
         steps = np.round(middle + middle * shares).astype(np.uint8)
     # A palette of colours and one byte a place: a third of the size of RGB, and exact.
     picture = Image.fromarray(steps, mode="L")
@@ -240,4 +243,5 @@ def in_words(values: ArrayLike, names: Sequence[str], *, level: bool = False) ->
 def _address(picture: Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
+    # Inside the page itself, which stays whole when it is sent or moved.
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

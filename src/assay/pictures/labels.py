@@ -27,6 +27,7 @@ def signed(value: float, error: float | None = None) -> str:
         text = number(value)
         return f"+{text}" if value > 0 else text
     half = Z * error
+    # Negative from a half width of 100 on: whole digits are then rounded away.
     decimals = _SIGNIFICANT - 1 - math.floor(math.log10(half))
     # Rounding up may give the error a digit more: 0.0996 is 0.10.
     if round(half, decimals) >= 10 ** (_SIGNIFICANT - decimals):
@@ -50,6 +51,7 @@ def names(given: Sequence[str]) -> list[str]:
     seen: Counter[str] = Counter()
     listed = []
     for name in given:
+        # Any run of blanks and breaks is one blank: rows and legends are of one line.
         plain = " ".join(str(name).split()) or "(no name)"
         seen[plain] += 1
         listed.append(plain if seen[plain] == 1 else f"{plain} #{seen[plain]}")

@@ -83,6 +83,7 @@ def form_of(values: Iterable[float]) -> Form:
     if not sizes:
         return Form(2)
     high = max(sizes)
+    # A number that is rounding alone must not turn its whole column into powers of ten.
     low = min(size for size in sizes if size >= ROUNDING * high)
     if high > FAR_APART * low or not SMALLEST <= high < LARGEST:
         return Form(None)
@@ -122,6 +123,7 @@ def p_value(value: float) -> str:
 
 def content(value: Any) -> str:
     """What a column of a table holds: whole numbers whole, texts as they are."""
+    # Python takes a bool for a whole number; a table means yes or no by it.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "missing" if _is_missing(value) else str(value)
     if isinstance(value, float) and math.isnan(value):

@@ -76,6 +76,7 @@ def signed_overlay(
             got=f"{seen.shape[1]} x {seen.shape[2]}",
             advice="Hand over images of the inputs' own size.",
         )
+    # Every picture on a scale of its own: weak credit of one would vanish beside another's.
     reaches = np.array([reach(credit) for credit in maps])
     credit = np.clip(maps / reaches[:, None, None], -1, 1)
     return SignedOverlay(_outline(seen), credit, reaches)

@@ -120,9 +120,11 @@ class RowChart:
     def limits(self) -> tuple[float, float]:
         """The ends of the axis: all marks and whiskers, and a little room."""
         ends = [end for row in self.rows for end in (row.start, row.end, row.low, row.high)]
+        # Marked lines are to be seen even where no bar reaches them.
         ends += [position for _, position in self.marked]
         finite = [end for end in ends if math.isfinite(end)]
         low, high = min(finite), max(finite)
+        # A chart of one value has no extent: half of the value is room then, or 1 around zero.
         room = 0.04 * (high - low) or 0.5 * abs(high) or 1.0
         return low - room, high + room
 
@@ -172,6 +174,7 @@ class RowChart:
         elif file.suffix == ".html":
             file.write_text(self._repr_html_(), encoding="utf-8")
         else:
+            # A PDF has a subject and a PNG a description: either holds the picture in words.
             described = {"Title": "assay", "Subject": self.alt}
             if file.suffix == ".png":
                 described = {"Description": self.alt}
@@ -259,8 +262,10 @@ class _Painter:
     def _words(self) -> None:
         ax = self.ax
         rows = self.chart.rows
+        # A dollar sign in a name stays one: names are data, and no formulas.
         plain: dict[str, Any] = {"parse_math": False, "color": self.theme.text}
         ax.set_yticks(range(len(rows)), ["\n".join(lines(row.name)) for row in rows], **plain)
+        # As ticks of an axis of their own, for which the layout makes room.
         numbers = ax.secondary_yaxis("right")
         numbers.set_yticks(range(len(rows)), [row.text for row in rows], **plain)
         numbers.tick_params(length=0)
@@ -339,6 +344,7 @@ class _Svg:
         parts = [f"<g><title>{_escaped(f'{row.name}: {row.text}')}</title>"]
         written = lines(row.name)
         for number, line in enumerate(written):
+            # Letters of 12 units are centred where their line lies 4 units below the middle.
             down = middle + 4 + 12 * (number - (len(written) - 1) / 2)
             parts.append(self._words(_NAMES - 10, down, line, "end"))
         parts.append(self._mark(row, middle))
@@ -354,6 +360,7 @@ class _Svg:
                 'stroke-width="3"/>'
             )
         if self.chart.connected and place + 1 < len(self.chart.rows):
+            # From where this bar ends to the row below, which starts there.
             x = self.at(row.end)
             parts.append(
                 f'<line x1="{x}" x2="{x}" y1="{middle + 9}" y2="{middle + _HEIGHT - 9}" '
@@ -366,6 +373,7 @@ class _Svg:
         colour = sign_colour(row, self.theme)
         if row.is_dot or row.role in ("base", "prediction"):
             return f'<circle id="{row.gid}" cx="{self.at(row.end)}" cy="{middle}" r="5" fill="{colour}"/>'
+        # SVG knows no negative width: bars to the left start at their end.
         left = min(row.start, row.end)
         width = float(self.at(max(row.start, row.end))) - float(self.at(left))
         opacity = f' fill-opacity="{UNSURE}" stroke="{colour}" stroke-dasharray="3 2"'
@@ -377,6 +385,7 @@ class _Svg:
     def _ticks(self) -> list[str]:
         from matplotlib.ticker import MaxNLocator
 
+        # Round numbers, as Matplotlib chooses them; it also gives some beyond the ends.
         inside = [
             float(tick)
             for tick in MaxNLocator(5).tick_values(self.low, self.high)
@@ -418,5 +427,7 @@ def joined_rows(sizes: Sequence[float], errors: Sequence[float], z: float) -> li
     | |v_i| - |v_{i+1}| | <= z sqrt(s_i^2 + s_{i+1}^2), of independent errors
     """
     pairs = zip(sizes, sizes[1:], errors, errors[1:])
+    # Without any error there is no doubt, even of equal sizes.
     within = [abs(a - b) <= z * math.hypot(s, t) and s + t > 0 for a, b, s, t in pairs]
+    # The last row has no neighbour below it.
     return [*within, False][: len(sizes)]

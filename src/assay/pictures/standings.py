@@ -26,6 +26,7 @@ def standing(ranking: Ranking) -> RowChart:
             got="none",
             advice="See the refusals of the comparison for the reasons.",
         )
+    # One form for methods and references, so that digits stand below each other.
     form = form_of([place.mean for place in (*places, *ranking.references)])
     rows = [_place("place", k, place, form(place.mean)) for k, place in enumerate(places)]
     rows += [
@@ -33,6 +34,7 @@ def standing(ranking: Ranking) -> RowChart:
         for k, place in enumerate(ranking.references)
         if not math.isnan(place.mean)
     ]
+    # In the order of the means over common inputs: the first is the winner.
     best = places[0]
     equals = [name for name in ranking.leaders if name != best.method]
     told = f"not told from {', '.join(equals)}" if equals else "better than every other"
@@ -54,6 +56,7 @@ def standing(ranking: Ranking) -> RowChart:
 
 
 def _place(role: str, index: int, place: Place, mean: str) -> Row:
+    # Letters are dealt among the candidates: references have none.
     letters = f" {place.letters}" if place.letters else ""
     return Row(
         role="reference" if role == "reference" else "place",

@@ -63,6 +63,7 @@ def theme_of(name: str) -> Theme:
 def luminance(colour: str) -> float:
     """The relative luminance of a colour (WCAG 2.2), from 0 to 1."""
     channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    # The transfer curve of sRGB (IEC 61966-2-1), a straight line near black.
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -73,5 +74,6 @@ def contrast(one: str, other: str) -> float:
     >>> round(contrast("#ffffff", "#000000"))
     21
     """
+    # 0.05 stands for the light that a screen reflects (WCAG).
     light, dark = sorted((luminance(one), luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)

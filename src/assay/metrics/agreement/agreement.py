@@ -176,8 +176,11 @@ class TopKOverlap(AgreementMetric):
         count = own.sum(1)
         size = torch.full_like(count, int(self.k))
         if isinstance(self.k, float):
+            # 0.07 * 100 is a little above 7 in floating point, and rounding up would make it 8.
             size = (self.k * count).round(decimals=9).ceil().to(torch.int64)
+        # An input with fewer features than k has all of them among its first.
         size = torch.minimum(size, count)
+        # Sets with shares: a feature is in both by the smaller of its two memberships.
         both = torch.minimum(fractional_top(credit, size, own), fractional_top(known, size, own))
         return (both.sum(1) / size).clamp(0, 1)
 
@@ -213,6 +216,8 @@ class SignAgreement(AgreementMetric):
     why: ClassVar[str] = "what it is compared with has no sign anywhere"
 
     def _compare(self, credit: Tensor, known: Tensor, own: Tensor) -> Tensor:
+        # Where psi says nothing there is no sign to agree with; a phi of 0 counts, and disagrees.
         counted = own & (known != 0)
         agree = ((credit.sign() == known.sign()) & counted).sum(1)
+        # A count in double precision: whole numbers would be divided in single.
         return torch.where(counted.any(1), agree / counted.sum(1).to(torch.float64), torch.nan)

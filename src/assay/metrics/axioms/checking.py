@@ -154,10 +154,12 @@ def check(
 
 def _finding(name: str, check: Check) -> Finding:
     axiom, observe = KINDS[name]
+    # Some axioms cannot be claimed: `Axiom` has no word for them.
     claimed = None if axiom is None else axiom in check.method.axioms
     try:
         observation = observe(check)
     except AssayError as refusal:
+        # Refused is not broken: there is no gap, and the first line of the refusal says why.
         return Finding(name, claimed, math.nan, why=str(refusal).partition("\n")[0])
     if observation is None:
         return Finding(name, claimed, math.nan, why="the question has nothing to ask it of")
@@ -166,9 +168,11 @@ def _finding(name: str, check: Check) -> Finding:
 
 def _worst(name: str, claimed: bool | None, observation: Observation) -> Finding:
     """The place where least is excused."""
+    # Not the largest gap: one that rounding or draws excuse is no counterexample.
     beyond = observation.gap - observation.allowed
     place = int(beyond.flatten().argmax())
     row, column = divmod(place, beyond.shape[1])
+    # A single column may be one feature, or one number of a whole input.
     named = len(observation.features) == beyond.shape[1]
     return Finding(
         name,

@@ -36,6 +36,7 @@ def predictor_of(question: Question) -> Callable[[Tensor], Tensor]:
     found: Any = function if module is None else module
     if module is not None or model.tensors:
         return found  # type: ignore[no-any-return]
+    # Detached: a function of arrays carries no gradient.
     return lambda x: torch.as_tensor(found(x.detach().numpy()))
 
 
@@ -55,6 +56,7 @@ class Ignoring(nn.Module):
     def __init__(self, inner: Any, present: Tensor, absent: Tensor) -> None:
         super().__init__()
         self.inner = inner
+        # Buffers, so that constants are copied and moved to a device with the model.
         self.register_buffer("present", present)
         self.register_buffer("absent", absent)
 
@@ -79,6 +81,7 @@ class Exchanging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         other = x.flatten(1)[:, self.order].view_as(x)
+        # Symmetric by its making, whatever the model is: both orders have the same weight.
         return 0.5 * self.inner(x) + 0.5 * self.inner(other)  # type: ignore[no-any-return]
 
 
@@ -126,8 +129,10 @@ class Raised(nn.Module):
         self.register_buffer("absent", absent)
 
     def forward(self, x: Tensor) -> Tensor:
+        # Linear in x - absent: where the features are absent nothing is added, and the base stays.
         added = (x.flatten(1) - self.absent) @ self.weights
         outputs = self.inner(x)
+        # To every output alike: which of them the target reads need not be known.
         return outputs + added.view(-1, *[1] * (outputs.dim() - 1))  # type: ignore[no-any-return]
 
 
@@ -151,6 +156,7 @@ class _Rectifier(nn.Module):
     """max(z, 0) as (z + |z|) / 2."""
 
     def forward(self, z: Tensor) -> Tensor:
+        # Its slope at 0 is a half, a rectifier's in torch 0: inputs on a kink would differ.
         return 0.5 * (z + z.abs())
 
 
@@ -179,6 +185,7 @@ class _Halves(nn.Module):
         self.inner = inner
 
     def forward(self, x: Tensor) -> Tensor:
+        # Halving and adding equal halves is exact in floating point: what differs is the method's.
         half = 0.5 * x
         outputs = self.inner(half + half)
         return 0.5 * outputs + 0.5 * outputs  # type: ignore[no-any-return]
@@ -196,12 +203,15 @@ def twin_of(predictor: Any) -> tuple[nn.Module, str]:
     modules of a network, else sums of halves.
     """
     if isinstance(predictor, nn.Module):
+        # A copy: the user's network keeps its own activations.
         twin = copy.deepcopy(predictor)
         rewritten = _rewrite(twin)
+        # A network that is one activation has no child that could be replaced.
         if type(twin) in _REWRITTEN:
             return _REWRITTEN[type(twin)](), "its activation by another formula"
         if rewritten:
             return twin.eval(), f"{rewritten} activations by other formulas"
+    # Nothing to rewrite: only a method that looks at how a function is written tells it apart.
     return _Halves(predictor), "a sum of halves"
 
 

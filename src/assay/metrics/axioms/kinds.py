@@ -150,11 +150,13 @@ class Check:
 
     def allowed(self, size: Tensor, errors: Tensor) -> Tensor:
         """What is excused of numbers of a size."""
+        # A power below 1 of the rounding unit: methods add many terms, each rounded by itself.
         rounding: float = torch.finfo(self.question.precision).eps ** _PRECISION
         return rounding * size + _ERRORS * errors
 
     def size(self, *answers: Attribution) -> Tensor:
         """The largest numbers that are compared, (n, 1)."""
+        # Rounding is relative to the largest number around: all values together, or the output.
         sizes = [answer.values.abs().sum(1) for answer in answers]
         sizes += [answer.prediction.abs() for answer in answers]
         return torch.stack(sizes).to(torch.float64).amax(0).unsqueeze(1)
@@ -190,6 +192,7 @@ def _sum_against(check: Check, change: Tensor, why: str) -> Observation:
 def completeness(check: Check) -> Observation:
     """Values against f(x) - f(absent)."""
     question = check.question
+    # From the question's own f(absent); the base that the answer states is for local accuracy.
     change = question.prediction.to(torch.float64) - question.base.to(torch.float64)
     return _sum_against(check, change, "completeness")
 
@@ -206,6 +209,7 @@ def sensitivity_a(check: Check) -> Observation:
     gaps, sizes, errors, shown = [], [], [], []
     for feature in check.features:
         owned = check.elements_of(feature)
+        # All else as it is when absent, so that the whole change is this feature's.
         x = torch.where(owned, check.question.x, absent)
         answer = check.ask(x=x)
         change = (answer.prediction - answer.base).to(torch.float64).abs()
@@ -246,6 +250,7 @@ def sensitivity_b(check: Check) -> Observation:
     absent = check.absent
 
     def ask(feature: int) -> tuple[Attribution, Tensor]:
+        # The model itself is made blind to the feature, so that nothing has to be known of it.
         present = ~check.elements_of(feature)
         model = Ignoring(check.predictor, present, absent)
         return check.ask(model), check.question.x
@@ -266,6 +271,7 @@ def missingness(check: Check) -> Observation:
 
 def linearity(check: Check) -> Observation:
     """A sum of the model and of the model read backwards."""
+    # Another function of the same inputs, so that no second network has to be handed over.
     order = torch.arange(check.question.x.shape[1], device=check.question.x.device).flip(0)
     other = Reordered(check.predictor, order)
     a, b = _WEIGHTS
@@ -277,6 +283,7 @@ def linearity(check: Check) -> Observation:
             advice="Ask about an output: target=0.",
         )
     second = check.ask(other)
+    # The same seed for all three: where draws are shared, their errors can cancel in the gap.
     both = check.ask(Combined(check.predictor, other, a, b))
     expected = a * _values(check.answer) + b * _values(second)
     errors = a * check.error(check.answer) + b * check.error(second)
@@ -291,17 +298,20 @@ def symmetry(check: Check) -> Observation | None:
     first, last = check.features[0], check.features[-1]
     places = [check.elements_of(feature).nonzero()[:, 0] for feature in (first, last)]
     absent = check.absent
+    # Exchanging them has to leave the absent input as it is, too.
     alike = len(places[0]) == len(places[1]) and torch.equal(absent[places[0]], absent[places[1]])
     if not alike:
         return None
     order = torch.arange(check.question.x.shape[1], device=absent.device)
     order[places[0]] = places[1]
     order[places[1]] = places[0]
+    # Features have to be equal as well: a model that is symmetric in them is not enough.
     x = check.question.x.clone()
     x[:, places[1]] = x[:, places[0]]
     answer = check.ask(Exchanging(check.predictor, order), x)
     credit = _values(answer)
     gap = (credit[:, [first]] - credit[:, [last]]).abs()
+    # Both may come from the same draws: errors are added, and not their squares.
     error = check.error(answer)[:, [first, last]].sum(1, keepdim=True)
     size = check.size(answer)
     evidence = {"x": x, "values": answer.values}
@@ -334,6 +344,7 @@ def consistency(check: Check) -> Observation:
     for feature in check.features:
         owned = check.elements_of(feature)
         way = torch.where(owned, question.x - absent, 0.0)
+        # One input at a time: the weights that raise a feature depend on the input's own way.
         for row in range(question.n):
             # What is added of this input is positive, and depends on the feature alone.
             length = way[row].square().sum().clamp_min(torch.finfo(way.dtype).tiny)
@@ -349,10 +360,12 @@ def consistency(check: Check) -> Observation:
             after = side * _values(answer)[row, feature]
             size = torch.maximum(check.size(check.answer), check.size(answer))[row, 0]
             error = (check.error(check.answer) + check.error(answer))[row, feature]
+            # A fall alone is a gap: of how far credit has to rise the axiom says nothing.
             gaps.append((before - after).clamp_min(0))
             allowed.append(check.allowed(size, error))
             sizes.append(size)
         shown.append(question.x)
+    # Feature by feature, input by input: turned to (n, features), as every observation is.
     shape = (len(check.features), question.n)
     gap, excused, size = (torch.stack(part).view(shape).T for part in (gaps, allowed, sizes))
     evidence = {"x": question.x}
@@ -361,6 +374,7 @@ def consistency(check: Check) -> Observation:
 
 def input_invariance(check: Check) -> Observation:
     """The same inputs and the same model, told from another origin; what absent means stays."""
+    # One constant for all elements, the plainest change of origin.
     shift = torch.full_like(check.question.x[0], _SHIFT)
     answer = check.ask(Shifted(check.predictor, shift), check.question.x + shift)
     expected = _values(check.answer)

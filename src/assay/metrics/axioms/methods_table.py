@@ -72,8 +72,10 @@ def standard_questions() -> tuple[Question, Question]:
 def _weighted(net: nn.Module, name: str) -> nn.Module:
     with torch.no_grad():
         for number, parameter in enumerate(net.parameters()):
+            # Scaled by the inputs of each unit, so that the hyperbolic tangents do not saturate.
             fan = parameter[0].numel() if parameter.dim() > 1 else 1
             parameter.copy_(_drawn(f"{name} {number}", *parameter.shape) / fan**0.5)
+    # In double precision, so that a gap is the method's own and not rounding.
     return net.double().eval()
 
 
@@ -118,6 +120,7 @@ def _first_answered(method: Method, questions: Iterable[Question]) -> Report | N
                     else report
                 )
         except AssayError:
+            # Methods that refuse rows may need places: the next question is about pictures.
             continue
     return report
 

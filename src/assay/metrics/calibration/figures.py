@@ -123,19 +123,23 @@ def calibration(
     rows = np.arange(len(y))
     truth = np.zeros_like(p)
     truth[rows, y] = 1
+    # A label of probability 0 would make the mean infinite, whatever the other answers are.
     loss = -np.log(np.maximum(p[rows, y], _LEAST))
     squares = ((p - truth) ** 2).sum(1)
     confidence = p.max(1)
+    # Of equal probabilities the first class is the predicted one, as argmax has it.
     right = (p.argmax(1) == y).astype(float)
     correct = right
     if of == "positive":
         _check_two_classes(p)
         confidence = p[:, 1]
         correct = (y == 1).astype(float)
+        # The squares of both classes are the same number: half their sum is that of one class.
         squares = squares / 2
     curves = {way: reliability(confidence, correct, bins, way) for way in _WAYS}  # type: ignore[arg-type]
     resampled = _resampled(confidence, correct, bins, resamples, seed)
     width, mass = curves["width"], curves["mass"]
+    # Of the predicted class, also where the curve is about the positive one.
     hits = float(right.sum())
     return CalibrationFigures(
         n=len(y),
@@ -182,7 +186,9 @@ def _resampled(confidence: Floats, correct: Floats, bins: int, resamples: int, s
     table = np.empty((resamples, 3))
     n = len(confidence)
     for row in range(resamples):
+        # Confidence and hit are drawn together; bins of equal mass are cut anew for each draw.
         chosen = generator.integers(0, n, n)
+        # Bins of equal width stay where they are; what changes is who is in them.
         width = reliability(confidence[chosen], correct[chosen], bins, "width")
         mass = reliability(confidence[chosen], correct[chosen], bins, "mass")
         table[row, :2] = [figure(width) for figure in figures]
@@ -209,6 +215,7 @@ def read_answers(
             got=f"outputs of shape {z.shape} and labels of shape {y.shape}",
             advice="Hand over what the model gives for n inputs, and their classes by number.",
         )
+    # Labels may come as floats; those between two classes are refused below.
     whole = y.astype(np.int64)
     if bool((whole != y).any()) or whole.min() < 0 or whole.max() >= z.shape[1]:
         raise InputError(
@@ -242,11 +249,13 @@ def _array(values: Any, name: str) -> Floats:
 
 
 def _softmax(z: Floats) -> Floats:
+    # Less the largest logit, which changes no share: nothing overflows.
     weights = np.exp(z - z.max(1, keepdims=True))
     return weights / weights.sum(1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def _checked_probabilities(p: Floats) -> Floats:
+    # Refused and never rescaled: such numbers may be no probabilities at all.
     away = float(np.abs(p.sum(1) - 1).max())
     if p.min() < 0 or away > _SUM:
         raise InputError(

@@ -47,6 +47,7 @@ class Reliability:
     @property
     def intervals(self) -> Floats:
         """Wilson's 95 % interval of each accuracy, (bins, 2)."""
+        # Wilson's interval is about whole hits, which the mean gives back.
         pairs = zip(self.accuracy * self.count, self.count)
         return np.array([statistics.wilson(float(hits), int(n)) for hits, n in pairs])
 
@@ -83,7 +84,9 @@ class Reliability:
         # With one of each more than seen: a bin of one answer has a spread, too.
         smooth = (accuracy * self.count + 1) / (self.count + 2)
         spread = np.sqrt(smooth * (1 - smooth) / self.count)
+        # Without bias, so that it may be negative where gaps are smaller than chance makes them.
         square = float(self.share @ (self.gap**2 - spread**2))
+        # One typical gap for all bins: the square of a single bin's gap is mostly noise.
         typical = np.full_like(spread, math.sqrt(max(0.0, square)))
         added = _folded_mean(typical, spread) - typical
         return max(0.0, self.error - float(self.share @ added))
@@ -94,15 +97,20 @@ def reliability(
 ) -> Reliability:
     """Confidences (n,) and whether they were right, in bins of equal width or of equal mass."""
     if kind == "width":
+        # Of the whole range, also where no confidence is low: bins of two models are the same.
         edges = np.linspace(0, 1, bins + 1)
     else:
+        # Equal confidences cannot be parted: quantiles that coincide make fewer bins.
         edges = np.unique(np.quantile(confidence, np.linspace(0, 1, bins + 1)))
+        # The first bin reaches down to 0, so that it holds the smallest confidence, too.
         edges = np.concatenate([[min(0.0, edges[0])], edges[1:]])
+        # All confidences alike leave one edge: one bin then holds everything.
         if len(edges) < 2:
             edges = np.array([0.0, 1.0])
     # (low, high]: a confidence of 1 is in the last bin, and 0 in the first.
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, len(edges) - 2)
     count = np.bincount(place, minlength=len(edges) - 1).astype(float)
+    # An empty bin has no accuracy; with 0 it would look like the worst of all.
     kept = count > 0
     sums = [np.bincount(place, part, minlength=len(edges) - 1) for part in (confidence, correct)]
     means = [part[kept] / count[kept] for part in sums]
@@ -110,7 +118,9 @@ def reliability(
 
 
 def _folded_mean(centre: Floats, spread: Floats) -> Floats:
+    # Without a spread the tail is 1, and the mean the centre itself.
     z = centre / np.maximum(spread, np.finfo(float).tiny)
+    # NumPy has no error function.
     tail = torch.erf(torch.from_numpy(z / math.sqrt(2))).numpy()
     mean: Floats = spread * math.sqrt(2 / math.pi) * np.exp(-0.5 * z**2) + centre * tail
     return mean

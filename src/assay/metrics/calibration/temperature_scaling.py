@@ -57,20 +57,24 @@ def temperature(logits: object, labels: object) -> FittedTemperature:
     # The largest logit of each is 0: a constant does not matter to softmax.
     z = z - z.max(1, keepdims=True)
     before = _loss(z, y, 1.0)
+    # The loss is convex in s = 1 / T: where it does not fall at 0, it falls nowhere.
     if _slope(z, y, 0.0) >= 0:
         why = "the logits of the labels are no larger than the mean logit"
         return FittedTemperature(math.inf, before, math.log(z.shape[1]), why)
     # Where every label has the largest logit, the loss falls for ever: no slope would say so, since
     # it is 0 in floating point before long.
     if bool((z[np.arange(len(y)), y] == 0).all()):
+        # As T goes to 0 the probability is shared among equal largest logits.
         ties = np.log((z == 0).sum(1)).mean()
         return FittedTemperature(0.0, before, float(ties), "every answer is right")
+    # The slope rises with s: doubling finds an end behind its root, halving then the root.
     high = 1.0
     while _slope(z, y, high) < 0:
         high *= 2
     low = 0.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
+        # Neighbouring floating-point numbers have nothing between them.
         if middle in (low, high):
             break
         if _slope(z, y, middle) < 0:
@@ -87,6 +91,8 @@ def _loss(z: Floats, y: NDArray[np.int64], s: float) -> float:
 
 def _slope(z: Floats, y: NDArray[np.int64], s: float) -> float:
     """The derivative of the mean loss by s."""
+    # Logits are at most 0, so that no exponential overflows, however large s becomes.
     weights = np.exp(s * z)
+    # The logit that the model expects, less the one of the label.
     expected = (weights * z).sum(1) / weights.sum(1)
     return float((expected - z[np.arange(len(y)), y]).mean())

@@ -66,13 +66,17 @@ def path_barrier(
             advice="Make contributions of slopes: TimesInput(method).",
         )
     shares = [step / steps for step in range(steps + 1)]
+    # A mixture is nobody's answer: the first one's gap from completeness is not its own.
     way = [
         replace(first, values=torch.lerp(first.values, second.values, share), gap=None)
         for share in shares
     ]
+    # In one call: all points of the way share the draws, so that no draw makes a barrier.
     scores = metric.each(question, way, seed=seed)
     curve = torch.stack([score.values for score in scores], dim=1)
+    # Turned so that larger is worse, whichever way the metric counts.
     worse = curve if scores[0].direction == "lower" else -curve
+    # Above the worse end: a way that only climbs from one end to the other has no barrier.
     height = worse.amax(1) - torch.maximum(worse[:, 0], worse[:, -1])
     share = torch.tensor(shares, dtype=torch.float64).expand_as(curve)
     return replace(

@@ -94,11 +94,13 @@ class Connectedness(Metric):
         self, question: Question, attributions: Sequence[Attribution], seed: int
     ) -> list[Reading]:
         existing = question.existing_features()
+        # Of the features that each input has: padding would make its mask too large.
         size = (self.share * existing.sum(1)).round().clamp_min(1).to(torch.int64)
         streams = rng.streams(seed, question.keys, "connectedness")
         features = question.partition.count
         shape = question.partition.shape
         # Draws are the same for all attributions.
+        # Even ways alone: an odd one is the way before it turned round, and no draw of its own.
         breakers = [tie_breaker(streams, 2 * draw, features) for draw in range(self.draws)]
         # A random mask is the first of a constant map, whose ties are broken by chance.
         flat = torch.zeros_like(breakers[0])
@@ -113,6 +115,7 @@ class Connectedness(Metric):
             credit = attribution.values.to(torch.float64)
             order = Order(credit, existing)
             tied = order.cut_ties(size.unsqueeze(1))[:, 0]
+            # Without a cut tie every way gives the same mask: one is enough.
             ways = breakers if bool(tied.any()) else breakers[:1]
             each = torch.stack(
                 [self._measures(_first(credit, existing, size, way), shape) for way in ways], 2
@@ -122,6 +125,7 @@ class Connectedness(Metric):
             ratio = mean[0] / expected
             error = ratio * relative
             if len(ways) > 1:
+                # Where ties are cut the mask itself is drawn, which adds an error of its own.
                 spread = each[0].std(1) / self.draws**0.5 / expected
                 error = torch.where(tied, (error.square() + spread.square()).sqrt(), error)
             details = {
@@ -137,11 +141,14 @@ class Connectedness(Metric):
         """Components, the largest one's share, and their effective number: (3, n)."""
         from scipy import ndimage
 
+        # SciPy asks along how many axes one step may go: one for sides, all of them for corners.
         corners = len(shape) if self.neighbours == "corners" else 1
         structure: Any = ndimage.generate_binary_structure(len(shape), corners)
         rows = []
+        # SciPy labels one map at a time; a batch axis would join the inputs' masks.
         for mask in masks.reshape(-1, *shape).cpu().numpy():
             labels, _ = ndimage.label(mask, structure)
+            # Label 0 is what lies outside of the mask.
             sizes = np.bincount(labels.ravel())[1:]
             shares = sizes / sizes.sum()
             rows.append((len(sizes), shares.max(), 1 / np.square(shares).sum()))

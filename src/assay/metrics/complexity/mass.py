@@ -47,6 +47,7 @@ class MassMetric(Metric):
         for attribution in attributions:
             mass = attribution.values.to(torch.float64).abs() * existing
             total = mass.sum(1, keepdim=True)
+            # No credit at all has no shares: NaN then goes through every measure.
             share = torch.where(total > 0, mass / total, torch.nan)
             readings.append(self._measure(share, existing.sum(1).to(torch.float64)))
         return readings
@@ -90,8 +91,10 @@ class Compactness(MassMetric):
             )
 
     def _measure(self, share: Tensor, count: Tensor) -> Reading:
+        # Largest first: no other set of so many features holds more.
         held = share.sort(dim=1, descending=True).values.cumsum(1)
         needed = (held < self.mass - _ROUNDING).sum(1) + 1.0
+        # NaN is smaller than nothing, so that inputs without credit were counted as 1 here.
         needed = torch.where(torch.isnan(share[:, 0]), torch.nan, needed)
         return Reading(needed, None, {"share": needed / count})
 
@@ -123,6 +126,7 @@ class Gini(MassMetric):
         ranked = share.sort(dim=1).values
         d = count.unsqueeze(1)
         position = torch.arange(share.shape[1], device=share.device) + 1.0
+        # The ranks i of the formula count an input's own features alone, from 1.
         position = position - (share.shape[1] - d)
         index = ((2 * position - d - 1) * ranked).sum(1) / count
         # Of equal shares the sum is 0 up to rounding.
@@ -153,6 +157,7 @@ class Entropy(MassMetric):
 
     def _measure(self, share: Tensor, count: Tensor) -> Reading:
         entropy = _entropy(share)
+        # log 1 is 0: one feature has no spread that could be relative to anything.
         relative = torch.where(count > 1, entropy / count.log(), torch.nan)
         return Reading(entropy, None, {"relative": relative})
 
@@ -185,5 +190,6 @@ class EffectiveNumber(MassMetric):
 
 def _entropy(share: Tensor) -> Tensor:
     """-sum p log p (n,), 0 log 0 = 0."""
+    # p * p.log() would be NaN at p = 0; entr has its limit there.
     entropy: Tensor = torch.special.entr(share).sum(1)
     return entropy

@@ -57,7 +57,9 @@ class MaskedInput(Metric):
             mask = self._mask(attribution.values.to(torch.float64), existing)
             masked = _masked(asked, mask)
             if self._of_probabilities:
+                # A model may give a probability for whole inputs and something else under a mask.
                 check_probability(masked, repr(self))
+            # How much is shown: a map that shows everything never drops, and only this tells.
             kept = (mask.to(torch.float64) * existing).sum(1) / existing.sum(1)
             details = {"kept": kept, "whole": whole, "masked": masked}
             readings.append(Reading(self._compare(whole, masked), None, details))
@@ -74,6 +76,7 @@ class MaskedInput(Metric):
 
     def _mask(self, credit: Tensor, existing: Tensor) -> Tensor:
         """How much of each feature is shown (n, features)."""
+        # Maps of the paper are rectified: what speaks against the target is not shown.
         positive = credit.clamp_min(0) * existing
         if self.mask == "positive":
             return positive > 0
@@ -89,6 +92,7 @@ def _masked(question: Question, mask: Tensor) -> Tensor:
     rows = question.changeable_features().any(dim=1).nonzero()[:, 0]
     if len(rows):
         asked = question if len(rows) == question.n else question.take(rows)
+        # Shares mix input and replacement, and need the inputs' precision.
         shown = mask if mask.dtype == torch.bool else mask.to(question.precision)
         values = values.clone()
         values[rows] = asked.value(shown[rows].unsqueeze(1))[:, 0].to(torch.float64)
@@ -153,6 +157,7 @@ class AverageDrop(MaskedInput):
         return self.outputs == "probabilities"
 
     def _compare(self, whole: Tensor, masked: Tensor) -> Tensor:
+        # A rise is no negative drop: it is what the increase counts.
         drop = 100 * (whole - masked).clamp_min(0) / whole
         return torch.where(whole > 0, drop, torch.nan)
 

@@ -61,6 +61,7 @@ class OrderedMasks(Metric):
         asked = self._asked(question)
         credits = [_ranked_by(attribution, self.by) for attribution in attributions]
         readings = self._read(asked, credits, seed)
+        # One feature alone is first in any order: what is read of it judges no credit.
         few = asked.existing_features().sum(1) < 2
         for reading in readings:
             reading.values[few] = torch.nan
@@ -102,7 +103,9 @@ class MaskingCurve(OrderedMasks):
         self, question: Question, orders: Sequence[Order], seed: int, *, insert: bool = False
     ) -> list[Curves]:
         """The target along each order, in even steps from none to all of its features."""
+        # More steps than features would ask the same masks again.
         steps = min(self.steps, question.partition.count)
+        # Lengths differ between inputs; every input has as many steps, some of them doubled.
         counts = [even_counts(order.lengths, steps) for order in orders]
         return masked_curves(question, orders, counts, insert=insert, pairs=self.pairs, seed=seed)
 
@@ -141,12 +144,14 @@ class MaskedShares(OrderedMasks):
 def rounded_up(order: Order, shares: Sequence[float]) -> Tensor:
     """Shares of the features as numbers of them, at least one: (n, shares)."""
     share = torch.tensor(shares, dtype=torch.float64, device=order.credit.device)
+    # Of the features that each input has, not of the longest input of a batch.
     exact = order.lengths.unsqueeze(1) * share
     return exact.round(decimals=_DIGITS).ceil().to(torch.int64)
 
 
 def least_first(order: Order) -> Order:
     """The same features, smallest credit first."""
+    # Negated, and not the finished order turned round: ties stay ties, and are broken by chance.
     return Order(-order.credit, order.eligible)
 
 

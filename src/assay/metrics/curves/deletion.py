@@ -234,12 +234,14 @@ class AOPC(MaskingCurve):
     cost: ClassVar[str] = "steps evaluations for each order"
 
     def _read(self, question: Question, credits: Sequence[Tensor], seed: int) -> list[Reading]:
+        # (n, 1, 1) beside curves (n, ways, steps + 1).
         clean = question.prediction.to(torch.float64)[:, None, None]
         readings = []
         for curve in self._curves(question, self._orders(question, credits), seed):
             # An input with fewer features than there are steps meets a count more than once.
             new = torch.ones_like(curve.counts, dtype=torch.bool)
             new[:, 1:] = curve.counts[:, 1:] > curve.counts[:, :-1]
+            # Steps that repeat a count are left out of the sum, and of the number it is divided by.
             loss = (clean - curve.values) * new.unsqueeze(1)
             readings.append(
                 reading(curve, loss.sum(2) / new.sum(1, keepdim=True).to(torch.float64))

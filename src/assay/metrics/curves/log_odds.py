@@ -96,19 +96,24 @@ class LogOddsChange(Metric):
 
     def _erased(self, credit: Tensor, existing: Tensor, lengths: Tensor) -> Tensor:
         """Which features are erased (n, features)."""
+        # What an input does not have comes last, and sets no threshold for what it has.
         credit = credit.masked_fill(~existing, -torch.inf)
         ranked = credit.sort(dim=1, descending=True).values
+        # The paper's fifth of 784 pixels, 156.8, is 157: rounded, and not cut off.
         most = (self.share * lengths.to(torch.float64)).round().to(torch.int64)
         # Where all may be erased, there is no largest but them.
         unbounded = (most >= lengths).unsqueeze(1)
+        # An index that exists; where it did not, the threshold is 0 in any case.
         most = most.clamp_max(ranked.shape[1] - 1)
         threshold = torch.where(unbounded, 0.0, ranked.gather(1, most.unsqueeze(1)))
+        # Strictly above: a tie at the threshold could only be cut by chance.
         return existing & (credit > threshold.clamp_min(0))
 
 
 def _without(question: Question, erased: Tensor) -> Tensor:
     """The target without features `erased` (n, features): (n,)."""
     values = question.prediction.to(torch.float64).clone()
+    # An input of which nothing is erased keeps its target, and costs no evaluation.
     changed = (erased & question.changeable_features()).any(dim=1)
     rows = changed.nonzero()[:, 0]
     if len(rows):

@@ -133,15 +133,18 @@ def masked_curves(
             rows = everyone if way == 0 else drawn.nonzero()[:, 0]
             if not len(rows):
                 break
+            # The inputs' own streams, so that methods with the same ties break them alike.
             breaker = tie_breaker(streams.take(rows), way, question.partition.count)
             places = Order(order.credit[rows], order.eligible[rows]).places(breaker)
             asked = _Answered(rows, places, count[rows])
+            # Methods may agree in an order, though not in credit: the model is asked about it once.
             answer = asked.among(answered[way])
             if answer is None:
                 about = question if way == 0 else question.take(rows)
                 answer = _along(about, places, count[rows], insert, readout)
                 answered[way].append(_Answered(rows, places, count[rows], answer))
             if way == 0:
+                # It stands for all ways, until those of inputs with cut ties take their place.
                 values[:] = answer.unsqueeze(1)
             values[rows, way] = answer
         ties = cut.to(torch.float64).mean(1)
@@ -197,14 +200,17 @@ def _asked(
     # Everything removed, or nothing: the question knows.
     everything = counts >= question.existing_features().sum(1).unsqueeze(1)
     nothing = counts == 0
+    # Shown everything is the input itself; with everything removed it is the absent one.
     is_clean, is_absent = (everything, nothing) if insert else (nothing, everything)
     values = torch.zeros(counts.shape, dtype=torch.float64, device=places.device)
+    # A step is asked for all inputs as soon as one needs it: masks are one block (n, m, features).
     unknown = (~(is_clean | is_absent)).any(0).nonzero()[:, 0]
     for piece in pieces(len(unknown), n * features, _CELLS):
         steps = unknown[piece]
         taken = places.unsqueeze(1) < counts[:, steps].unsqueeze(2)
         masks = taken if insert else ~taken
         values[:, steps] = readout.value(question, masks).to(torch.float64)
+    # Exact at both ends, so that curves of all methods start and end at the same numbers.
     clean = readout.clean(question).to(torch.float64).unsqueeze(1)
     values = torch.where(is_clean, clean, values)
     if bool(is_absent.any()):

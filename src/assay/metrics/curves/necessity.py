@@ -38,12 +38,14 @@ class _Positive(MaskingCurve):
         """The target on its way from f(absent), not below it: (n, ways, m); NaN where it is none."""
         base = question.base.to(torch.float64)[:, None, None]
         rise = question.prediction.to(torch.float64)[:, None, None] - base
+        # Clipped below as in the paper, and not above: a mask may beat the whole input.
         relative = (curves.values - base).clamp_min(0) / rise
         return torch.where(rise > 0, relative, torch.nan)
 
     def _area_reading(self, question: Question, curves: Curves) -> Reading:
         relative = self._relative(question, curves)
         each = area(relative, curves.shares.unsqueeze(1))
+        # Without positive credit the curve is one point repeated, which judges no order.
         each = torch.where(curves.lengths.unsqueeze(1) > 0, each, torch.nan)
         return _with_relative(reading(curves, each), relative, question, curves)
 
@@ -55,6 +57,7 @@ def _with_relative(made: Reading, relative: Tensor, question: Question, curves: 
         "relative curve": relative.mean(1),
         "positive": curves.lengths / existing,
     }
+    # An input without a score has no sampling error either: 0, and not NaN.
     error = made.error if made.error is None else made.error.nan_to_num(0.0)
     return Reading(made.values, error, details)
 
@@ -156,10 +159,13 @@ class _Proportional(_Positive):
     ) -> list[Reading]:
         orders = self._orders(question, credits, positive=True)
         turned = [least_first(order) for order in orders]
+        # In one call: both directions break their ties by the same draws.
         curves = self._curves(question, [*orders, *turned], seed, insert=insert)
         readings = []
         for a, order in enumerate(orders):
+            # In the order in which they were asked: all with the largest first, then all turned.
             down, up = curves[a], curves[len(orders) + a]
+            # Over the share of credit, not of features: proportion is what is asked.
             shares = [_credit_shares(order, down.counts, largest=True)]
             shares.append(_credit_shares(order, up.counts, largest=False))
             relative = [self._relative(question, curve) for curve in (down, up)]
@@ -187,6 +193,7 @@ def _credit_shares(order: Order, counts: Tensor, *, largest: bool) -> Tensor:
     """The share of the positive credit that the first `counts` (n, m) features hold: (n, m)."""
     credit = torch.where(order.eligible, order.credit, 0.0)
     ranked = credit.sort(dim=1, descending=True).values
+    # With a 0 in front: before the first step no credit is held.
     held = torch.nn.functional.pad(ranked.cumsum(1), (1, 0))
     total = held[:, -1:]
     if not largest:
@@ -203,6 +210,7 @@ def area_between(x: Tensor, y: Tensor, other_x: Tensor, other_y: Tensor) -> Tens
     >>> float(area_between(x, x, x, 1 - x))                          # two triangles of a quarter
     0.5
     """
+    # Between the knots of both curves the difference is linear, and its area exact.
     grid = torch.cat([x, other_x], dim=1).sort(dim=1).values
     difference = _interpolated(grid, x, y) - _interpolated(grid, other_x, other_y)
     width = grid.diff(dim=1)
@@ -219,9 +227,11 @@ def area_between(x: Tensor, y: Tensor, other_x: Tensor, other_y: Tensor) -> Tens
 def _interpolated(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """A piecewise linear curve x, y (n, m) at any places (n, k)."""
     x, y = x.contiguous(), y.contiguous()
+    # The piece that each place lies in; the ends belong to the outermost pieces.
     right = torch.searchsorted(x, at.contiguous()).clamp(1, x.shape[1] - 1)
     low, high = x.gather(1, right - 1), x.gather(1, right)
     width = high - low
+    # A step that takes no credit has no width: its left end stands for it.
     weight = torch.where(width > 0, (at - low) / width, 0.0).clamp(0, 1)
     return torch.lerp(y.gather(1, right - 1), y.gather(1, right), weight)
 

@@ -44,6 +44,7 @@ class Order:
         """Whether the first `counts` (n, m) features end inside a tie: (n, m), bool."""
         ranked = self._sortable.sort(dim=1, descending=True).values
         lengths = self.lengths.unsqueeze(1)
+        # None and all of the features are the same set in any order.
         inside = (counts > 0) & (counts < lengths)
         last_taken = ranked.gather(1, (counts - 1).clamp_min(0))
         first_left = ranked.gather(1, counts.clamp_max(ranked.shape[1] - 1))
@@ -53,10 +54,12 @@ class Order:
         """The place of every feature in the order: (n, features), 0 first; ties by the order of
         `tie_breaker` (n, features).
         """
+        # Shuffled, then sorted stably: equal credits keep the order of the shuffle.
         shuffled = tie_breaker.argsort(dim=1)
         ranked = self._sortable.gather(1, shuffled).argsort(dim=1, descending=True, stable=True)
         order = shuffled.gather(1, ranked)
         place = torch.arange(order.shape[1], device=order.device)
+        # The inverse permutation: from the feature at each place to the place of each feature.
         return torch.empty_like(order).scatter_(1, order, place.expand_as(order))
 
 
@@ -66,6 +69,7 @@ def tie_breaker(streams: rng.Streams, way: int, features: int) -> Tensor:
     An odd one is the way before it, turned round.
     """
     draw = way // 2
+    # By each input's own stream: its ties are broken alike, whatever batch it is in.
     uniform = streams.uniform((draw, draw + 1), features, torch.float64)[:, 0]
     return uniform if way % 2 == 0 else 1 - uniform
 

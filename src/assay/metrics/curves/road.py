@@ -71,16 +71,19 @@ class Road(MaskedShares):
 
 def _stays(question: Question, masks: Tensor) -> Tensor:
     """Whether the predicted class stays under masks (n, m, features): (n, m), 1 or 0."""
+    # Compared with the prediction for the input itself, which need not be the true class.
     everything = torch.ones(1, masks.shape[-1], dtype=torch.bool, device=masks.device)
     classes = _classes(question.outputs(everything))
     return (_classes(question.outputs(masks)) == classes).to(torch.float64)
 
 
 def _surely(question: Question) -> Tensor:
+    # With nothing removed the class stays by definition: no evaluation.
     return torch.ones(question.n, dtype=torch.float64, device=question.x.device)
 
 
 def _stays_without_all(question: Question) -> Tensor:
+    # The question knows the target of the absent input, and not its class: one more mask.
     nothing = torch.zeros(
         question.n, 1, question.partition.count, dtype=torch.bool, device=question.x.device
     )

@@ -164,6 +164,7 @@ class Infidelity(Metric):
         self, question: Question, attributions: Sequence[Attribution], seed: int
     ) -> list[Reading]:
         n, elements = question.x.shape
+        # A finite list has its own number of perturbations, whatever the draws say.
         count = self.perturbation.size(question, self.draws)
         prediction = question.prediction.unsqueeze(1).to(torch.float64)
         moments_of_each = [_Moments(n, question.x.device, self.negative) for _ in attributions]
@@ -279,6 +280,7 @@ class _Moments:
             coefficient * beta**power * self.fourth[power]
             for power, coefficient in enumerate(coefficients)
         )
+        # Mean square less squared mean: rounding may take it below 0.
         variance = (fourth / count - mean**2).clamp_min(0)
         return (variance / max(count - 1, 1)).sqrt()
 
@@ -309,9 +311,11 @@ def _mean_step(question: Question, removed: Tensor, attributions: Sequence[Attri
     if all(attribution.kind != Kind.SLOPE.value for attribution in attributions):
         return step
     rows = torch.arange(n, device=step.device).repeat_interleave(k)
+    # Every mask of every input as a row, (n k, features), in the order of `rows`.
     masks = ~removed.expand(n, -1, -1).reshape(n * k, -1)
     for draw in range(question.replacements):
         replaced = question.masked(rows, masks, torch.full_like(rows, draw))
+        # One replacement at a time: all of them together would be the largest tensor here.
         step += (question.x[rows] - replaced).view_as(step)
     return step / question.replacements
 

@@ -69,12 +69,14 @@ class Monotonicity(MaskingCurve):
         return [self._reading(curve) for curve in curves]
 
     def _reading(self, curves: Curves) -> Reading:
+        # What each step adds, (n, ways, steps): with the least credit first, gains should rise.
         gains = curves.values.diff(dim=2)
         # An input with fewer features than there are steps adds nothing at some of them.
         own = curves.counts.diff(dim=1) > 0
         number = torch.arange(gains.shape[2], device=gains.device).expand_as(own)
         ways = [spearman(number, gains[:, way], own) for way in range(gains.shape[1])]
         steps = own.sum(1, keepdim=True).clamp_min(1).to(torch.float64)
+        # A step that adds nothing does not fall, and counts as rising.
         rising = ((gains >= 0) & own.unsqueeze(1)).sum(2) / steps
         made = reading(curves, torch.stack(ways, dim=1), {"rising": rising.mean(1)})
         error = curves.error(torch.stack(ways, dim=1)).nan_to_num(0.0)

@@ -47,6 +47,7 @@ def credit_of_removal(question: Question, attribution: Attribution) -> Tensor:
             got=f"slopes of {question.features!r} under {question.removal!r}",
             advice="Make contributions of them: TimesInput(method).",
         )
+    # The account of a slope is linear in the step: the mean step has the mean account.
     step = question.x.to(torch.float64) - replacements.to(torch.float64).mean(1)
     return credit * step
 
@@ -77,6 +78,7 @@ def correlations(
         if len(rows):
             asked = question if len(rows) == n else question.take(rows)
             left = asked.value(~chosen[rows]).to(torch.float64)
+            # What removal takes from the target of these inputs, (r, k).
             change[rows, piece] = asked.prediction.to(torch.float64).unsqueeze(1) - left
     # Of all features, or of more than there are, there is one subset alone.
     one_subset = existing.sum(1) <= size
@@ -96,13 +98,17 @@ def _pearson(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     y = y - y.mean(1, keepdim=True)
     xx, yy, xy = (x * x), (y * y), (x * y)
     # Sums without draw i: those around the mean of the others.
+    # The mean moves with the draw that is left out, which this factor makes up for.
     factor = draws / (draws - 1)
     left = [each.sum(1, keepdim=True) - factor * each for each in (xx, yy, xy)]
+    # Relative to the raw squares: of equal numbers the centred ones are rounding alone.
     constant = (torch.stack([xx, yy]).mean(2) <= _SAME * scale).any(0)
     value = xy.sum(1) / (xx.sum(1) * yy.sum(1)).sqrt()
     without = left[2] / (left[0] * left[1]).clamp_min(0).sqrt()
+    # Where one draw alone varies, nothing is left without it: it then counts as unmoved.
     without = torch.where(torch.isfinite(without), without, value.unsqueeze(1))
     spread = (without - without.mean(1, keepdim=True)).square().sum(1)
+    # The jackknife's error, which does not take the draws to be normal.
     error = ((draws - 1) / draws * spread).sqrt()
     return torch.where(constant, torch.nan, value.clamp(-1, 1)), error
 
@@ -180,6 +186,7 @@ class SensitivityN(Metric):
                 advice="Of all features there is one subset, which has no correlation.",
             )
         for attribution in attributions:
+            # For its refusals: slopes of groups are refused before the model is asked.
             credit_of_removal(question, attribution)
 
     def read(
@@ -193,7 +200,9 @@ class SensitivityN(Metric):
             curve = torch.stack([found[which][0] for found in by_size], dim=1)
             errors = torch.stack([found[which][1] for found in by_size], dim=1)
             defined = (~torch.isnan(curve)).sum(1)
+            # Subsets of each size have a stream of their own: the errors of sizes are independent.
             error = errors.square().sum(1).sqrt() / defined.clamp_min(1)
+            # The sizes go with the curve, of which they are the axis.
             size = torch.tensor(sizes, dtype=torch.float64, device=curve.device)
             details = {"curve": curve, "size": size.expand_as(curve)}
             readings.append(Reading(curve.nanmean(1), error, details))
@@ -205,6 +214,7 @@ class SensitivityN(Metric):
         largest = max(1.0, _LARGEST * features)
         exponents = torch.linspace(0, 1, _SIZES, dtype=torch.float64)
         sizes = (largest**exponents).round().to(torch.int64)
+        # Small sizes coincide when rounded; each is asked once.
         return tuple(sizes.unique().tolist())
 
 
@@ -261,6 +271,7 @@ class FaithfulnessCorrelation(Metric):
         self, question: Question, attributions: Sequence[Attribution], seed: int
     ) -> list[Reading]:
         features = question.partition.count
+        # All features at once would be a single subset, which has no correlation.
         size = min(max(1, round(self.share * features)), features - 1)
         credits = [credit_of_removal(question, attribution) for attribution in attributions]
         found = correlations(question, credits, size, self.draws, seed)

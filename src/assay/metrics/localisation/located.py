@@ -35,7 +35,9 @@ class LocatedMetric(Metric):
         self, question: Question, attributions: Sequence[Attribution], seed: int
     ) -> list[Reading]:
         own = question.existing_features()
+        # Masks of a padded batch may mark what an input does not have.
         truth = true_masks(question, type(self).__name__) & own
+        # The share that chance hits, beside which every score is to be read.
         area = truth.sum(1) / own.sum(1).to(torch.float64)
         readings = []
         for attribution in attributions:
@@ -63,6 +65,7 @@ def fractional_top(credit: Tensor, size: Tensor, own: Tensor) -> Tensor:
     """
     credit = credit.masked_fill(~own, -torch.inf)
     ranked = credit.sort(dim=1, descending=True).values
+    # The credit of the last feature that fits; a size of 0 has none, and is settled at the end.
     border = ranked.gather(1, (size - 1).clamp(0, credit.shape[1] - 1).unsqueeze(1))
     above = (credit > border) & own
     tied = (credit == border) & own

@@ -88,6 +88,7 @@ class RankAccuracy(LocatedMetric):
     def _locate(self, question: Question, credit: Tensor, truth: Tensor, own: Tensor) -> Reading:
         size = truth.sum(1)
         found = (fractional_top(credit, size, own) * truth).sum(1)
+        # An empty truth divides by 1 here; its score becomes NaN in `read`.
         return Reading((found / size.clamp_min(1)).clamp(0, 1))
 
 
@@ -135,6 +136,7 @@ class InsideOutsideRatio(LocatedMetric):
     def _locate(self, question: Question, credit: Tensor, truth: Tensor, own: Tensor) -> Reading:
         mass = positive_mass(credit, own)
         outside = own & ~truth
+        # The scale of the floor, in credit of a feature.
         mean = mass.sum(1) / own.sum(1)
         sides = []
         for side in (truth, outside):
@@ -187,7 +189,9 @@ class IntersectionOverUnion(LocatedMetric):
     def _locate(self, question: Question, credit: Tensor, truth: Tensor, own: Tensor) -> Reading:
         size = truth.sum(1)
         if self.share is not None:
+            # Of the features that each input has, at least one.
             size = (self.share * own.sum(1)).round().clamp_min(1).to(torch.int64)
+        # Shares of membership at the border, so that the order of equal features has no part.
         member = fractional_top(credit, size, own)
         there = truth.to(torch.float64)
         union = torch.maximum(member, there).sum(1)

@@ -69,7 +69,9 @@ class PointingGame(LocatedMetric):
             )
 
     def _locate(self, question: Question, credit: Tensor, truth: Tensor, own: Tensor) -> Reading:
+        # What an input does not have is no maximum, even where all its credit is negative.
         credit = credit.masked_fill(~own, -torch.inf)
+        # All places of the maximum: the first by its number would be a choice that nobody made.
         largest = (credit == credit.amax(1, keepdim=True)) & own
         near = self._near(truth, question.partition.shape) if self.tolerance > 0 else truth
         ties = largest.sum(1).to(torch.float64)
@@ -84,6 +86,7 @@ class PointingGame(LocatedMetric):
         for i, mask in enumerate(truth.reshape(-1, *shape).cpu().numpy()):
             # Of an empty truth everything would be infinitely near.
             if mask.any():
+                # Euclidean, in features of the map, to the nearest one of the truth.
                 distance = torch.from_numpy(ndimage.distance_transform_edt(~mask))
                 near[i] |= (distance < self.tolerance).flatten().to(near.device)
         return near

@@ -66,6 +66,7 @@ def true_masks(question: Question, metric: str) -> Tensor:
 def _as_numbers(truth: Any) -> Tensor | None:
     """The truth as one tensor, None where its entries are of several shapes."""
     if isinstance(truth, list | tuple) and truth and isinstance(truth[0], Tensor):
+        # Entries of several shapes are no masks, but may still be boxes.
         same = {entry.shape for entry in truth if isinstance(entry, Tensor)}
         return torch.stack(list(truth)) if len(same) == 1 else None
     try:
@@ -83,6 +84,7 @@ def _tensor(numbers: Any) -> Tensor:
 
 def _as_mask(question: Question, truth: Tensor) -> Tensor | None:
     """Masks over features or elements as masks over features; None for what is of no such shape."""
+    # NaN is not 0, and would be taken for inside.
     if truth.is_complex() or bool(torch.isnan(truth).any()):
         return None
     partition = question.partition
@@ -97,6 +99,7 @@ def _as_mask(question: Question, truth: Tensor) -> Tensor | None:
         return _pooled(question, inside.reshape(n, -1))
     if len(shape) == 3 and len(question.layout.shapes) == 1:
         places = places_of(question.layout, _axes(question), "a truth in pixels")
+        # A mask in pixels holds for every channel of the input.
         if shape[1:] == places.shape:
             return _pooled(question, places.spread(inside.reshape(n, -1)))
     return None
@@ -111,8 +114,10 @@ def _looks_like_boxes(question: Question, truth: Tensor) -> bool:
 def _pooled(question: Question, inside: Tensor) -> Tensor:
     """Masks over elements (n, elements) as masks over features (n, features)."""
     weight = inside.to(torch.float64)
+    # Features own different numbers of elements, by which their sums are divided.
     owned = question.pool(torch.ones_like(weight))
     share = question.pool(weight) / owned
+    # 0 / 0 of a feature that owns nothing in this input: it lies outside.
     return torch.nan_to_num(share) >= _HALF
 
 
@@ -124,10 +129,12 @@ def _as_boxes(truth: Any) -> list[Tensor] | None:
             corners = _tensor(entry).to("cpu", torch.float64)
         except (ValueError, TypeError, RuntimeError):
             return None
+        # No box at all is an empty truth: it has no score, and is no fault.
         if corners.numel() == 0:
             corners = corners.reshape(0, _CORNERS)
         if corners.dim() not in (1, 2) or corners.shape[-1] != _CORNERS:
             return None
+        # One box of an input may come without an axis of its own.
         corners = corners.reshape(-1, _CORNERS)
         if not bool(torch.isfinite(corners).all()):
             return None
@@ -144,6 +151,7 @@ def _boxes_as_masks(question: Question, boxes: list[Tensor], metric: str) -> Ten
             advice="Hand over masks in the shape of the features.",
         )
     height, width = places.shape
+    # Middles of pixels, counted from the upper left corner of the image.
     row = torch.arange(height, dtype=torch.float64)[:, None] + 0.5
     column = torch.arange(width, dtype=torch.float64)[None] + 0.5
     masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)

@@ -86,6 +86,7 @@ def ranks(values: Tensor) -> Tensor:
     """Ranks (n, k) along each row, from 1; ties share the mean of theirs."""
     values = values.to(torch.float64).contiguous()
     ordered = values.sort(dim=1).values
+    # How many are smaller, and how many no larger: the mean rank of a tie lies between.
     first = torch.searchsorted(ordered, values)
     behind = torch.searchsorted(ordered, values, right=True)
     return (first + behind + 1).to(torch.float64) / 2
@@ -102,5 +103,6 @@ def rank_correlation(ours: Tensor, theirs: Tensor) -> Tensor:
     b = ranks(theirs)
     a = a - a.mean(1, keepdim=True)
     b = b - b.mean(1, keepdim=True)
+    # Ranks of a constant are all alike: no correlation, which is not a correlation of 0.
     size = a.norm(dim=1) * b.norm(dim=1)
     return torch.where(size > 0, (a * b).sum(1) / size, torch.nan)

@@ -71,6 +71,7 @@ class ClassSensitivity(SanityCheck):
 
     def _other(self, question: Question) -> Tensor:
         """The number of the other output of each input, (n,)."""
+        # Nothing masked: the smallest output is that of the input itself.
         everything = torch.ones(1, question.partition.count, dtype=torch.bool)
         outputs = question.outputs(everything.to(question.x.device))[:, 0]
         count = outputs.shape[1]

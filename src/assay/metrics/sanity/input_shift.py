@@ -69,16 +69,19 @@ class InputShift(SanityCheck):
     ) -> list[Reading]:
         constant = torch.full_like(question.x[0], self.shift)
         model = Shifted(predictor_of(question), constant)
+        # The removal is not shifted with the inputs: what that does is what is measured.
         asked = asked_of(question, model, question.x + constant)
         values = self.required_method().estimate(asked, seed).values.to(torch.float64)
         readings = []
         for answer in attributions:
             clean = answer.values.to(torch.float64)
             norm = clean.norm(dim=1)
+            # In double precision: of a method that does not move, these are equal numbers.
             change = (values - clean).norm(dim=1)
             # What adding and taking off rounds is no move.
             size = norm + question.x.to(torch.float64).norm(dim=1)
             moved = change > rounding_floor(answer.values, size)
             relative = torch.where(moved, change / norm, 0.0)
+            # A zero explanation that moves has nothing to be relative to: no score.
             readings.append(Reading(torch.where(relative.isinf(), torch.nan, relative)))
         return readings

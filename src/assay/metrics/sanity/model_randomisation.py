@@ -89,13 +89,16 @@ class ModelRandomisation(SanityCheck):
         signed: list[list[Tensor]] = [[] for _ in attributions]
         absolute: list[list[Tensor]] = [[] for _ in attributions]
         for network in self._randomised(question, seed):
+            # Once for all attributions, which have no part in the random network's explanation.
             values = method.estimate(asked_of(question, network), seed).values
             for which, answer in enumerate(attributions):
                 signed[which].append(rank_correlation(answer.values, values))
                 absolute[which].append(rank_correlation(answer.values.abs(), values.abs()))
         readings = []
         for raw, magnitude in zip(signed, absolute):
+            # Both are measured in any case: details show the one that is not the score.
             chosen = magnitude if self.absolute else raw
+            # The last network, either way, is the one with all layers drawn anew.
             everything = chosen[-1]
             # Drawn one by one, all of them together are no layer.
             layers = slice(None) if self.cascading else slice(-1)
@@ -112,6 +115,7 @@ class ModelRandomisation(SanityCheck):
         network = network_of(question, repr(self))
         names = layers_of(network)
         for name in names:
+            # A fresh copy: each layer alone is drawn anew in the trained network.
             if not self.cascading:
                 network = network_of(question, repr(self))
             self._draw(network, name, seed)
@@ -127,6 +131,7 @@ class ModelRandomisation(SanityCheck):
         layer = network.get_submodule(name)
         with torch.no_grad():
             for part, parameter in layer.named_parameters(recurse=False):
+                # By the parameter's name: its draw does not depend on which layers came before.
                 generator = rng.shared(seed, f"weights of {name}.{part}")
                 flat = parameter.detach().flatten()
                 order = torch.from_numpy(generator.permutation(len(flat))).to(flat.device)
@@ -134,6 +139,7 @@ class ModelRandomisation(SanityCheck):
                     parameter.copy_(flat[order].view_as(parameter))
                     continue
                 normal = torch.from_numpy(generator.standard_normal(len(flat))).to(flat)
+                # The corrected deviation of a single weight would be NaN.
                 deviation = flat.std(correction=0)
                 parameter.copy_((flat.mean() + deviation * normal).view_as(parameter))
 

@@ -126,10 +126,12 @@ class GradientSensitivity(Metric):
     def _step(self, question: Question) -> float:
         if self.step is not None:
             return self.step
+        # Balances the rounding of a difference, eps / h, with its truncation, h^2.
         return float(torch.finfo(question.x.dtype).eps ** (1 / 3))
 
     def _upper(self, question: Question) -> Tensor:
         none = torch.full((question.n,), torch.nan, dtype=torch.float64, device=question.x.device)
+        # At a radius of 0, since the derivative is that of the input itself.
         proved = movement(self._required_method(), question, 0.0, "l2")
         if proved is None:
             return none
@@ -139,6 +141,7 @@ class GradientSensitivity(Metric):
         question = jacobian.question
         n, elements = question.x.shape
         streams = rng.streams(jacobian.seed, question.keys, "power method")
+        # One direction to start from, and a second that the symmetry is tested with.
         first, second = streams.normal((0, 2), elements, torch.float64).unbind(1)
         vector = _unit(first)
         value = torch.zeros(n, dtype=torch.float64, device=vector.device)
@@ -157,6 +160,7 @@ class GradientSensitivity(Metric):
             product = jacobian.times(vector)
             following = product.norm(dim=1)
             converged = (following - value).abs() <= _CLOSE * following
+            # |J v| of a unit v is at most the singular value: the largest one seen is the nearest.
             value = torch.maximum(value, following)
             if bool(converged.all()):
                 break
@@ -190,9 +194,11 @@ class _Jacobian:
         several = vectors if vectors.dim() == 3 else vectors.unsqueeze(1)
         moves = (self.step * several).to(self.question.x.dtype)
         x = self.question.x.unsqueeze(1)
+        # Central differences: their error falls with the square of the step.
         points = torch.stack([x + moves, x - moves], dim=2)
         n, k = several.shape[:2]
         owners = torch.arange(n, device=points.device).repeat_interleave(2 * k)
+        # Targets and contexts stay those of the input that each point is near.
         near = self.question.at(points.flatten(0, 2), owners)
         values = self.method.estimate(near, self.seed).values.to(torch.float64)
         ahead, behind = values.view(n, k, 2, -1).unbind(2)
@@ -205,8 +211,10 @@ def _by_columns(jacobian: _Jacobian) -> tuple[Tensor, dict[str, Tensor]]:
     n, elements = jacobian.question.x.shape
     everything = torch.eye(elements, dtype=torch.float64, device=jacobian.question.x.device)
     columns = []
+    # A piece of the columns at a time: each column takes two explanations of every input.
     for piece in pieces(elements, 2 * n * elements):
         columns.append(jacobian.times(everything[piece].expand(n, -1, -1)))
+    # The columns lie along dim 1: a transposed Jacobian has the same singular values.
     largest = torch.linalg.matrix_norm(torch.cat(columns, dim=1), 2)
     return largest, {"asymmetry": torch.zeros_like(largest), "converged": torch.ones_like(largest)}
 
@@ -219,6 +227,7 @@ def _unit(vectors: Tensor) -> Tensor:
 def _asymmetry(product: Tensor, jacobian: _Jacobian, first: Tensor, second: Tensor) -> Tensor:
     """|u' J v - v' J u| / |J|, from J u (n, elements)."""
     other = jacobian.times(second)
+    # Two products tell symmetry up to chance, without a transposed Jacobian to multiply by.
     difference = ((second * product).sum(1) - (first * other).sum(1)).abs()
     size = torch.maximum(product.norm(dim=1), other.norm(dim=1))
     return torch.where(size > 0, difference / size, 0.0)

@@ -92,6 +92,7 @@ class NeighbourSensitivity(Metric):
                 got=repr(self.method),
                 advice=f"Hand over the method itself: {type(self).__name__}(Gradient()).",
             )
+        # The dataclass is frozen; whatever form a scale comes in, one is kept.
         object.__setattr__(self, "scale", as_spread(self.scale))
         known = self.neighbours is None or isinstance(self.neighbours, Perturbation)
         if not known and not callable(self.neighbours):
@@ -189,14 +190,17 @@ class NeighbourSensitivity(Metric):
         changes most, (n, elements).
         """
         n, elements = question.x.shape
+        # By each input's own key: its neighbours do not depend on the batch that it is in.
         streams = rng.streams(seed, question.keys, "sensitivity")
         clean = [answer.values.to(torch.float64) for answer in attributions]
         changes: list[list[Changes]] = [[] for _ in attributions]
         farthest = [torch.zeros_like(question.x) for _ in attributions]
+        # Below any change, so that the first neighbour always sets the record.
         record = [torch.full((n,), -1.0, dtype=torch.float64) for _ in attributions]
         for piece in pieces(self._count(question), n * elements):
             moves = self._moves_of_piece(question, streams, piece, seed)
             neighbours = self._explain(question, moves, seed)
+            # In double precision: squares of a small step vanish in half.
             length = moves.to(torch.float64).norm(dim=2)
             for which, (values, answer) in enumerate(zip(clean, attributions)):
                 part = _changes(neighbours, values, length, answer.values)
@@ -225,6 +229,7 @@ class NeighbourSensitivity(Metric):
         """The steps to some neighbours, by number: (n, k, elements)."""
         draws = (piece.start, piece.stop)
         if isinstance(self.neighbours, Perturbation):
+            # Perturbations are taken off, x - I: the step to their neighbour is -I.
             return -self.neighbours.draw(question, seed, draws).step
         if self.neighbours is not None:
             return _moves_of(self.neighbours, question.x, draws)
@@ -251,12 +256,16 @@ class NeighbourSensitivity(Metric):
             elements = change
             if not question.partition.identity:
                 elements = question.partition.spread(change, rows)
+            # Of a symmetric Jacobian J, as slopes have, J (change) points where the change grows.
+            # Of others it is a guess, and what is found still a lower bound.
             probe = self._longest(question, elements.to(move.dtype)) * _PROBE
+            # A probe may lie outside of the ball: it tells where to go, and is not counted.
             both = torch.stack([move + probe, move - probe], dim=1)
             ahead, behind = self._explain(question, both, seed).unbind(1)
             growth = ahead - behind
             if not question.partition.identity:
                 growth = question.partition.spread(growth, rows)
+            # A step to the edge of the ball: to first order, changes are largest there.
             following = self._longest(question, growth.to(move.dtype))
             # Where nothing grows there is no way up.
             flat = ~growth.any(dim=1, keepdim=True)
@@ -314,6 +323,7 @@ class NeighbourSensitivity(Metric):
     def _reading(self, sampled: Changes, found: Changes, proved: Movement | None) -> Reading:
         statistic = self.statistic(sampled)
         largest = _defined(statistic).amax(1)
+        # NaN where nothing is proved: infinity would read as something that was found.
         upper = torch.full_like(largest, torch.nan)
         if proved is not None:
             # What cannot move has no change, whatever it is relative to; infinity is no bound.

@@ -82,12 +82,14 @@ def smoothed_sensitivity(
     elements = question.x.shape[1]
     copied = _copies(question, noise, copies, seed)
     streams = rng.streams(seed, question.keys, "steps of the theorem")
+    # The same steps at every copy: the theorem compares maxima over one set of d.
     steps = (streams.uniform((0, draws), elements, question.x.dtype) * 2 - 1) * radius
     # At every copy (n, copies, 1 + draws, elements): the copy itself first.
     moves = torch.cat([torch.zeros_like(steps[:, :1]), steps], dim=1)
     points = copied.unsqueeze(2) + moves.unsqueeze(1)
     values = _explained(method, question, points, seed)
     change = values[:, :, 1:] - values[:, :, :1]
+    # The mean over copies before the norm is the change of the smoothed explanation.
     left = change.mean(1).norm(dim=2).amax(1)
     right = change.norm(dim=3).amax(2).mean(1)
     return Inequality(left, right)
@@ -146,11 +148,14 @@ def smoothed_infidelity(
     mismatch = account - here
     drift = there - here
     power = mismatch.square().mean((1, 2))
+    # Accounts are linear in the explanation: their mean over copies is that of the smoothed one.
     left = mismatch.mean(1).square().mean(1)
     mean = (account - there).square().mean((1, 2))
+    # Where no account misses anything, both sides are 0.
     first = torch.where(power > 0, drift.square().mean((1, 2)) / power, 0.0)
     second = torch.where(power > 0, left / power, 0.0)
     gap = 1 - 2 * first.sqrt()
+    # From C1 = 1/4 on the theorem says nothing, and any left side is allowed.
     right = torch.where(gap > 0, second / gap * mean, torch.inf)
     return Inequality(left, right, {"C1": first, "C2": second, "mean": mean})
 

@@ -104,6 +104,7 @@ def _of_path(
         slopes = _slopes(question, points, node * radius, ball)
         if slopes is None:
             return None
+        # The quadrature that the method itself uses: bounds are of its sum, not of the integral.
         mean += weight * slopes.at
         farthest += abs(weight) * slopes.movement.farthest
         # At the start nothing moves, whatever bends there.
@@ -117,6 +118,7 @@ def _of_path(
 
 def _times_way(slopes: _Slopes, way: Tensor, radius: float) -> Movement:
     size = way.to(torch.float64).abs()
+    # (w + d)(s + e) - w s = w e + d (s + e) for a way w, a slope s and their moves d, e.
     largest = slopes.at.abs() + slopes.movement.farthest
     farthest = size * slopes.movement.farthest + radius * largest
     rate = largest.amax(1) + (size.amax(1) + radius) * slopes.movement.rate
@@ -132,6 +134,7 @@ def _stays(question: Question) -> bool:
 def _slopes(question: Question, points: Tensor, radius: float, ball: Ball) -> _Slopes | None:
     """The slopes at points (n, elements), with what is proved of them around there."""
     target = question.fixed_target
+    # A target that bends has slopes of its own, which no range of the network's tells.
     if not target.linear or question.has_context:
         return None
     lows: list[Tensor] = []
@@ -141,6 +144,7 @@ def _slopes(question: Question, points: Tensor, radius: float, ball: Ball) -> _S
         rows = torch.arange(start, min(start + _TOGETHER, question.n), device=points.device)
 
         def seed(outputs: Tensor, rows: Tensor = rows) -> Tensor:
+            # Metrics run without gradients; the slope of the target by the outputs needs them.
             with torch.enable_grad():
                 leaf = outputs.detach().requires_grad_()
                 (slope,) = torch.autograd.grad(target.score(leaf, rows).sum(), leaf)
