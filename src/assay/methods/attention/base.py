@@ -181,6 +181,7 @@ class Answers:
             raise _nothing_heard(type(method).__name__)
         credit: dict[int, Tensor] = {}
         for layers in last:
+            # Whether attention leads to a target is known when all inputs are heard: see `checked`.
             if bool((layers[0].slopes != 0).any()):
                 self._reached.add(forward.target)
             for root, relevance in method.read(streams, layers).items():
@@ -189,6 +190,7 @@ class Answers:
                 if root != CONSTANTS:
                     credit[root] = relevance
         self._describe(forward, streams)
+        # One row holds the elements of all tensors of an input, in the layout's order.
         laid = torch.cat([self._laid(forward, credit, i) for i in range(forward.inputs)], 1)
         elements = self.elements[forward.target]
         elements[forward.owners] = laid.to(elements.dtype)

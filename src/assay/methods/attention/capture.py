@@ -168,6 +168,7 @@ class Capture(Interception):
 
     def answering(self, which: int) -> None:
         self._target = which
+        # Maps stay: targets share one forward, and each has a way back of its own.
         self._slopes.clear()
 
     def attributed(self, rows: Tensor, slopes: Tensor, beside: Tensor | None) -> Tensor:
@@ -285,6 +286,7 @@ class Capture(Interception):
     # --- maps
 
     def _product(self, operation: Operation) -> Tensor:
+        # Counted whatever it turns out to be, so that another forward finds it by its number.
         number = self._products
         self._products += 1
         factors = factors_of(operation)
@@ -298,6 +300,7 @@ class Capture(Interception):
         arranged = axes.arranged(weights.detach(), self._rows)
         check_weights(arranged)
         self._doubt(weights, arranged.shape[1])
+        # Read: from here on no map is missing of this softmax.
         self._unread[self._softmaxes[id(weights)]] = None
         pair = self._pairs.get(id(weights))
         keys = self._tag(values)
@@ -309,6 +312,7 @@ class Capture(Interception):
             self._slopes[bit] = axes.arranged(cotangent.detach(), rows)
             return cotangent
 
+        # Marked for this product alone: the same weights may go on to others.
         marked = pulled(weights, weights, pull)
         given: Tensor = operation.on({id(weights): marked})()
         self.seen[operation.name, "attention"] += 1
@@ -388,6 +392,8 @@ def factors_of(operation: Operation) -> list[Tensor]:
 def _axes(operation: Operation, place: int, dims: int) -> tuple[int, int]:
     """The axes of queries and of keys of the factor with this place."""
     if operation.name != "einsum":
+        # The axis that the product sums over counts keys: the last of a left factor, the last but
+        # one of a right factor.
         return (dims - 2, dims - 1) if place == 0 else (dims - 1, dims - 2)
     equation = operation.args[0].replace(" ", "")
     inputs, arrow, output = equation.partition("->")

@@ -137,6 +137,7 @@ class Streams:
 
     def state(self, tag: Tag, tokens: int) -> State:
         """The state of the tokens that hang on what a tag says."""
+        # Many layers ask for the same state, which is worked out once.
         if tag not in self._states:
             self._states[tag] = self._state(tag, tokens)
         state = self._states[tag]
@@ -155,6 +156,7 @@ class Streams:
         before = [layer for layer in self.layers if layer.bits & tag]
         if not before:
             return self._beginning(tag, tokens)
+        # Earlier layers are in the state that these begin with.
         last = _behind_all(before)
         base = last[0].queries
         known = base

@@ -75,6 +75,7 @@ class TransformerRelevance(AttentionMethod):
         forwards: list[Forward] = []
         capture = Capture(type(self).__name__, question.layout.elements, forwards.append)
         question.slopes(targets, rules=capture)
+        # Two forwards, since rules change slopes: the first has the network's own, for G.
         log = _Log(forwards[0].maps)
         question.slopes(targets, rules=RelevanceForward(_published(log), log.begin))
         for forward in forwards:
@@ -198,6 +199,7 @@ def _branch(signal: Tensor, parts: Sequence[Tensor], which: int) -> Tensor:
     """One branch of a sum, behind which relevance is scaled."""
 
     def pull(cotangent: Tensor) -> Tensor:
+        # Over each input's own row: the inputs of a chunk know nothing of each other.
         sums = [(part * cotangent).flatten(1).sum(1) for part in parts]
         size = sums[0].abs() + sums[1].abs()
         own = sums[which]

@@ -36,6 +36,7 @@ def losses_of_channels(layer: Layer, activations: Tensor) -> Tensor:
     """
     without = _WithoutChannel(layer, activations.shape[1])
     total = activations.shape[1] * layer.question.x.numel()
+    # To look takes a forward and a backward pass, which a small layer does not pay back.
     slopes = affine_slopes(layer.question) if total >= _MANY else None
     if slopes is not None:
         maps = layer.unfolded(slopes).to(torch.float64) * activations.to(torch.float64)
@@ -123,6 +124,7 @@ class _WithoutChannel:
         model has copies of them.
         """
         owners, without = numbers // self._channels, numbers % self._channels
+        # The inputs of the last rows again: what was taken is put back, and no row is copied.
         if torch.equal(owners, self._owners):
             self._rows.scatter_(1, self._removed, self._x[owners].gather(1, self._removed))
         else:

@@ -127,6 +127,7 @@ class FullGrad(Method):
         for term in terms.biases.values():
             # Channels and as many axes of places as the input has.
             if term.dim() == 2 + len(places.shape):
+                # Upsampling is linear: channels are added up first, and one map is upsampled.
                 layer = _layered(term, self.rescale).sum(1, keepdim=True)
                 picture = picture + upsampled(layer, places.shape).squeeze(1)
         notes = {"terms": _sums(terms), "picture": _said(self.rescale)}

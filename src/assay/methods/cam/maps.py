@@ -64,6 +64,7 @@ class Layer:
         if not self.skipped:
             return self.places.channels_first(rows)
         channels = self.places.channels
+        # The class token and registers stand first, and have no place on the grid.
         tokens = rows.reshape(len(rows), -1, channels)[:, self.skipped :]
         return tokens.movedim(-1, 1).reshape(len(rows), channels, *self.places.shape)
 
@@ -121,6 +122,7 @@ class ActivationMap(Method):
         layer, name = self._layer(question)
         signed = self.map_of(layer).to(question.x.dtype)
         if self.rectify:
+            # Before it is upsampled, as in the papers: else both signs would be averaged first.
             signed = signed.clamp_min(0)
         if question.is_behind_layer:
             return Estimate(_at_layer(question, layer, signed))
@@ -187,6 +189,7 @@ def _places(
 
 def slopes_of(layer: Layer, who: str) -> Tensor:
     """The slopes of the target at the activations, or the refusal of a layer that it does not reach."""
+    # Kept with the forward where they were; else they take a pass of their own.
     rows = layer.passing.slopes
     slopes = _precise(layer.unfolded(layer.question.slope() if rows is None else rows))
     if not bool(slopes.any()):
@@ -209,6 +212,7 @@ def _working_layers(layer: Layer, who: str) -> list[str]:
     model = layer.whole.model
     if layer.whole.is_behind_layer or not isinstance(model, Layered):
         return []
+    # On one input, since these layers are tried for the words of a refusal alone.
     one = layer.whole.part(0, 1)
     names = [name for name, _ in model.plain.named_modules() if name]
     # Of tokens the grid that they were said to lie on.

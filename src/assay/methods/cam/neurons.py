@@ -222,7 +222,9 @@ def name_neurons(
     # Image by image, as many as can be held at the size of the masks.
     for piece in pieces(n, channels * labels[0, 0].numel(), _NUMBERS):
         maps = upsampled(activations[piece], shape)
+        # (channels, images * places), so that one product of matrices counts all overlaps.
         fires = (maps > thresholds.view(1, -1, *[1] * len(shape))).transpose(0, 1).flatten(1)
+        # Places of many images are more than 2^24, from where on single precision skips numbers.
         counted = fires.to(torch.float64)
         shared += counted @ labels[:, piece].flatten(1).to(torch.float64).T
         fired += counted.sum(1)
@@ -235,6 +237,7 @@ def name_neurons(
 def _thresholds(spread: Tensor, quantile: float) -> Tensor:
     """T with a share of at most `quantile` of a channel's activations (channels, values) above."""
     count = spread.shape[1]
+    # At the threshold itself nothing fires, so that ties make the share smaller and never larger.
     above = int(quantile * count)
     return spread.sort(dim=1, descending=True).values[:, min(above, count - 1)]
 

@@ -105,9 +105,11 @@ class Conductance(Method):
             nodes = _Nodes.of_rule(before.n, *quadrature(self.rule, self.steps))
         totals = [torch.zeros_like(question.x, dtype=torch.float64) for _ in questions]
         for at in _walk(before, nodes, question.x.shape[1]):
+            # Activations and their velocity from one forward pass, without a step to be chosen.
             moved, velocity = question.image(at.points, at.way, at.rows)
             targets = [asked.fixed_target.take(at.rows) for asked in questions]
             for total, slopes in zip(totals, moved.slopes(targets)):
+                # Terms of both signs cancel over the nodes: the sum is one of double precision.
                 products = slopes.to(torch.float64)
                 if self.multiply:
                     products = products * velocity

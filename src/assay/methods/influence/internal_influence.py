@@ -157,6 +157,7 @@ def _before_layer(
     totals = [torch.zeros_like(question.x, dtype=torch.float64) for _ in questions]
     count = len(points.weights)
     shares = points.weights.to(question.x.device)
+    # Points and activations are held beside each other: the wider of the two counts.
     held = max(behind.before.x.shape[1], question.x.shape[1])
     for piece in pieces(question.n * count, held, _POINTS):
         numbers = torch.arange(piece.start, piece.stop, device=question.x.device)
@@ -168,6 +169,7 @@ def _before_layer(
             slopes = slopes.to(torch.float64)
             totals[which].index_add_(0, rows, slopes * weights)
             if squares is not None:
+                # Of features, whose error is asked for: elements of one may vary together.
                 pooled = moved.pool(slopes)
                 squares[which].index_add_(0, rows, pooled**2 * weights)
     return totals

@@ -144,6 +144,7 @@ class Optimal(Method):
                 got=repr(question.features),
                 advice="Ask about Elements(), or use a law that removes: SubsetToBaseline().",
             )
+        # One input is enough to count perturbations.
         design = self._design(question.part(0, 1), 0)
         if design.sampled and design.count <= partition.count and not self.ridge:
             raise InputError(
@@ -180,6 +181,7 @@ class Optimal(Method):
             solution = solution + even * (missing / even.sum(1, keepdim=True))
         values = solution[..., 0]
         error = None
+        # A law that is gone through as a whole has no draws, and so no error of them.
         freedom = design.count - values.shape[1]
         if design.sampled and freedom > 0:
             residuals = change - accounts(design, values)

@@ -64,6 +64,7 @@ class Pairs:
             return
         few, distinct = _Distinct.of(inputs), _Distinct.of(steps)
         cells = len(few.first) * len(distinct.first)
+        # A removal may give each input a reference of its own: then one step has several.
         spread = self.references[distinct.first][distinct.places]
         if cells > _MOST_UNASKED * len(inputs) or not torch.equal(spread, self.references):
             return
@@ -116,6 +117,7 @@ class Pairs:
         """Which dimension of shapes counts rows; None where that cannot be told."""
         if not self.is_table or self.rows == (1, 1):
             return 0 if theirs == ours else None
+        # Rows are the one dimension in which both differ, which is why `share` keeps numbers apart.
         sizes = list(zip(ours, theirs))
         differing = [dim for dim, (of_ours, of_theirs) in enumerate(sizes) if of_ours != of_theirs]
         told = len(theirs) == len(ours) and len(differing) == 1
@@ -148,6 +150,7 @@ class Pairs:
         dim = self.row_dimension(theirs.shape, ours.shape)
         if dim is None or not self.is_table:
             return False
+        # Of other numbers of rows only constants that are alike in every row can be compared.
         row = ours.narrow(dim, 0, 1)
         return bool((ours == row).all()) and bool((theirs == row).all())
 
@@ -170,6 +173,7 @@ def transposed(
     groups = operation.argument(6, "groups", 1)
     if padding is None:
         return None
+    # The slope at the input asks for the input's shape, and not for its numbers.
     inputs = _unwritten_rows(x, pairs.depth)
 
     def pull(cotangents: Tensor) -> Tensor:
@@ -214,6 +218,7 @@ class _OfTable(torch.autograd.Function):
 
     @staticmethod
     def forward(cotangent: Tensor, pull: TablePull) -> tuple[Tensor, ...]:
+        # Outside of vmap there is one reference: a table of depth 1.
         slopes = pull(cotangent.unsqueeze(0))
         if any(len(slope) > 1 for slope in slopes):
             raise RuntimeError("a signal that is the same for all references has no one slope")
