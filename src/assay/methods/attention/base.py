@@ -112,6 +112,7 @@ class AttentionMethod(Method):
 
     def _asked_surely(self, question: Question, wanted: Sequence[Wanted]) -> Answers:
         """The answers; input by input where a forward mixes inputs and heads in one axis."""
+        # All inputs at once first: whether heads and inputs are mixed shows in a forward alone.
         answers = self.ask(question, wanted)
         one_by_one = answers.capture.merged
         if answers.capture.unsure and question.n > 1 and not one_by_one:
@@ -218,6 +219,7 @@ class Answers:
     def joined(self, others: Sequence[Answers]) -> Answers:
         """With those of further inputs behind."""
         for other in others:
+            # Target by target, inputs one after the other in their order.
             self.elements = [torch.cat(pair) for pair in zip(self.elements, other.elements)]
             self._reached |= other._reached
         return self

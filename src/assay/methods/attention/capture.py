@@ -277,6 +277,7 @@ class Capture(Interception):
         if operation.name in MATRIX_PRODUCTS:
             operands = factors_of(operation)
             if len(operands) == 2:
+                # Any product may be one of scores: whether it was shows when a softmax follows.
                 self._pairs[id(given)] = (self._tag(operands[0]), self._tag(operands[1]))
 
     def _keep_grid(self, tag: Tag, given: Any) -> None:
@@ -359,6 +360,7 @@ def _not_read(shape: tuple[int, ...], rows: int) -> AbilityError:
 def check_weights(weights: Tensor) -> None:
     """Refuses weights that are no attention: rows over keys are shares of 1, or of less."""
     rows = weights.sum(-1)
+    # A row that is masked out adds up to less than 1, and is attention all the same.
     low, high = rows.aminmax()
     if not -_ROUNDING <= float(low) <= float(high) <= 1 + _ROUNDING:
         raise AbilityError(

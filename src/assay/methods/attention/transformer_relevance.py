@@ -117,6 +117,7 @@ class _Log:
 
     def keep(self, each: Map, target: int, relevance: Tensor) -> None:
         """The relevance of a map's weights in the forward that is on its way back."""
+        # By the axes that the first forward found, whatever the network's own layout is.
         arranged = each.axes.arranged(relevance, self._rows)
         self._forwards[-1][target, each.bit] = arranged
 
@@ -223,6 +224,7 @@ class _Products(RelevanceRule):
 
     def passed(self, passage: Passage) -> Any:
         operation = passage.operation
+        # Counted as `Capture` counts, in the same order: the number says which map it is.
         each = self.log.next_map() if operation.name in MATRIX_PRODUCTS else None
         if each is None:
             return Halves().passed(passage)

@@ -93,12 +93,14 @@ class _WithoutChannel:
     def losses(self) -> Tensor:
         """Those of all channels, (n, channels)."""
         n = len(self._x)
+        # Channels of one input stand together, which lets rows be written in place.
         numbers = torch.arange(n * self._channels, device=self._x.device)
         prediction = self._question.prediction.to(torch.float64)[:, None]
         return prediction - self._scores(numbers).view(n, self._channels)
 
     def confirms(self, losses: Tensor) -> bool:
         """Whether the channel that the first input loses most without costs what is said."""
+        # The channel with the most to lose, where an error would be the largest to see.
         number = losses[0].abs().argmax()
         prediction = self._question.prediction[0].to(torch.float64)
         (score,) = self._scores(number[None])

@@ -145,6 +145,7 @@ def layer_of(
     """A layer with its places, and what it is called: the one that the question is asked behind,
     the one that is named, or the last one with places; or a refusal that says what it may be.
     """
+    # Behind a layer the question has one already, and a name in the settings is not asked.
     name = None if question.is_behind_layer else _named(question, layer)
     passing = question.passing(name, slopes=slopes)
     called = "the layer" if name is None else str(name)
@@ -250,6 +251,7 @@ def _at_inputs(question: Question, signed: Tensor) -> Tensor:
     """A map at the input's places, averaged over what a feature owns."""
     axes = question.features.axes if isinstance(question.features, Pixels) else None
     places = places_of(question.layout, axes, "a class activation map")
+    # On pixels first and then averaged over features, which need not be rectangles.
     larger = upsampled(signed.unsqueeze(1), places.shape).flatten(1)
     return question.pool(places.spread(larger), pooling="mean")
 

@@ -121,6 +121,7 @@ def neuron_importance(
             advice="Build one: Question(model, inputs, target=...).",
         )
     placed, name = layer_of(question, layer, grid, "neuron_importance", slopes=True)
+    # With both signs: what Grad-CAM would cut off is what makes a channel inhibitive.
     slope = slopes_of(placed, "neuron_importance").flatten(2).mean(2)
     contribution = slope * activations_of(placed).flatten(2).mean(2)
     return NeuronImportance(slope, contribution, _names(names, slope.shape[1]), name)
@@ -213,6 +214,7 @@ def name_neurons(
     placed, _ = layer_of(Question(model, images), layer, grid, "name_neurons", slopes=False)
     activations = activations_of(placed)
     labels, shape = _labels(concepts, len(activations))
+    # One threshold for a channel over all images, so that it is the same concept in each.
     spread = activations.transpose(0, 1).flatten(1)
     thresholds = _thresholds(spread, quantile)
     n, channels = activations.shape[:2]

@@ -98,6 +98,7 @@ class Conductance(Method):
         before = question.before
         notes: dict[str, Any] = {}
         if self.exact:
+            # Bends of all targets at once, so that one set of nodes serves every question.
             ways = [before.of(asked.fixed_target) for asked in questions]
             nodes = _Nodes(*straight_parts(ways))
             notes["pieces"] = nodes.owners.bincount(minlength=question.n).tolist()
@@ -152,6 +153,7 @@ def _walk(question: Question, nodes: _Nodes, units: int) -> Iterator[_Stretch]:
     """
     x = question.x
     start = question.absent
+    # The nodes of all inputs in one list: with `exact` every input has its own number of them.
     for piece in pieces(len(nodes.owners), max(x.shape[1], units), _POINTS):
         rows = nodes.owners[piece].to(x.device)
         places = nodes.places[piece].to(x.device, x.dtype)

@@ -88,6 +88,7 @@ class InternalInfluence(Method):
             shape = (question.n, question.partition.count)
             squares = [question.x.new_zeros(shape, dtype=torch.float64) for _ in questions]
         if place is question:
+            # Points lie where slopes are taken: no way from an earlier place to here.
             totals = _at_question(questions, points, squares)
         elif self._is_earlier:
             earlier = EarlierLayer(question, place, self.distribution.at)
@@ -163,6 +164,7 @@ def _before_layer(
         numbers = torch.arange(piece.start, piece.stop, device=question.x.device)
         rows = numbers // count
         weights = shares[numbers % count].unsqueeze(1)
+        # One forward to the layer for each point serves the slopes of all targets.
         moved = behind.image_at(points.make(rows, numbers % count), rows)
         targets = [asked.fixed_target.take(rows) for asked in questions]
         for which, slopes in enumerate(moved.slopes(targets)):

@@ -120,12 +120,14 @@ class Optimal(Method):
         return kept | {Axiom.LINEARITY}
 
     def held(self, features: int) -> int:
+        # A matrix of features, or what every draw has to say: the larger of both is held.
         count = self._draws(features)
         return count if self._iterative(features) else max(features**2, count)
 
     def players(self, question: Question) -> Tensor | None:
         if not self.perturbation.removes:
             return None
+        # What an input lacks cannot be removed, and would be a column of zeros.
         existing = question.existing_features()
         return None if bool(existing.all()) else existing
 

@@ -108,6 +108,7 @@ class Dense(Solver):
             # Solutions are moved back to their sum: what is added along `even` is taken off.
             moved = even @ even.mT / even.sum(1, keepdim=True)
             inverse = inverse - moved
+        # White's sum of squares, perturbation by perturbation: errors need not be of one size.
         variance: Tensor | float = 0.0
         for piece in self.design.pieces():
             # What each perturbation moves the solution by.
@@ -155,6 +156,7 @@ class Iterative(Solver):
 
     def solve(self, right: Tensor) -> Tensor:
         solution = torch.zeros_like(right)
+        # From 0 the search stays among the rows, and so goes to the solution of least norm.
         residual = right.clone()
         direction = residual
         # Inputs and sides are systems of their own, each with its own length of step.

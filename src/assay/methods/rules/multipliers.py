@@ -196,6 +196,7 @@ def pooled(operation: Operation, references: list[Tensor]) -> Any:
     value, places = _winners(operation, signal, signal.detach())
     value0, places0 = _winners(operation, signal, reference)
     axes = _window_dims(operation)
+    # Places of winners are counted over all dimensions that windows lie in, as if one.
     flat, flat0 = signal.flatten(-axes), reference.flatten(-axes)
     places_flat = places.flatten(-axes)
     # A winner that shares the reference's maximum with others stays the winner.
@@ -242,6 +243,7 @@ def reduced(operation: Operation, references: list[Tensor]) -> Any:
     sign = -1 if "min" in operation.name else 1
     value, places = _largest(sign * signal.detach(), dims)
     value0, places0 = _largest(sign * reference, dims)
+    # As for pools: of several winners of the reference the one that is the input's, too.
     stays = sign * _last(reference, dims).gather(-1, places) == value0
     chosen = torch.where((value >= value0) | stays, places, places0)
     carrier = _last(signal, dims).gather(-1, chosen)

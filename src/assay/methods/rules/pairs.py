@@ -33,6 +33,7 @@ class _Distinct:
 
     @classmethod
     def of(cls, keys: Tensor) -> _Distinct:
+        # Any of the rows alike may stand for them: whichever the scatter leaves will do.
         different, places = torch.unique(keys, return_inverse=True)
         numbers = torch.arange(len(keys), device=keys.device)
         first = numbers.new_empty(len(different)).scatter_(0, places, numbers)
@@ -99,6 +100,7 @@ class Pairs:
 
     def cells(self, of_pairs: Tensor) -> Tensor:
         """Numbers of the pairs (r, ...) in their places of the table, 0 in others."""
+        # A cell that nobody asks for has a signal of 0, and its slopes are not read again.
         table = of_pairs.new_zeros(self.depth, self.rows[0], *of_pairs.shape[1:])
         table[self._depths, self.inputs.places] = of_pairs
         return table

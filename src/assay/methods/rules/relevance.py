@@ -296,6 +296,7 @@ class Flat(Rule):
     def passed(self, passage: Passage) -> Any:
         linear = _require_linear(self, passage)
         shares = _require_shares(self, passage)
+        # Ones for weights: at a border, padding counts as no input, and n_j is smaller.
         total = linear.apply(shares, torch.ones_like(linear.weight), None)
         sums = _Sums(total, total)
         return _shared_out(passage, passage.value.detach(), sums, 0.0)
@@ -507,6 +508,7 @@ def _shared_out(
 ) -> Tensor:
     """`value`, whose relevance goes to the sums' slopes in proportion, times `weight`."""
     z = value if relevant is None else relevant
+    # Worked out in the forward: on the way back nothing is left but a product.
     step, denominators = _stabilised(sums, epsilon)
     # Where the relevance is z g, its quotient by the sums is what the slopes are multiplied with.
     factor = torch.div(z, denominators, out=denominators)
