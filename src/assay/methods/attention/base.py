@@ -112,6 +112,7 @@ class AttentionMethod(Method):
 
     def _asked_surely(self, question: Question, wanted: Sequence[Wanted]) -> Answers:
         """The answers; input by input where a forward mixes inputs and heads in one axis."""
+        # All inputs at once first: whether heads and inputs are mixed shows in a forward alone.
         answers = self.ask(question, wanted)
         one_by_one = answers.capture.merged
         if answers.capture.unsure and question.n > 1 and not one_by_one:
@@ -181,6 +182,7 @@ class Answers:
             raise _nothing_heard(type(method).__name__)
         credit: dict[int, Tensor] = {}
         for layers in last:
+            # Whether attention leads to a target is known when all inputs are heard: see `checked`.
             if bool((layers[0].slopes != 0).any()):
                 self._reached.add(forward.target)
             for root, relevance in method.read(streams, layers).items():
@@ -189,6 +191,7 @@ class Answers:
                 if root != CONSTANTS:
                     credit[root] = relevance
         self._describe(forward, streams)
+        # One row holds the elements of all tensors of an input, in the layout's order.
         laid = torch.cat([self._laid(forward, credit, i) for i in range(forward.inputs)], 1)
         elements = self.elements[forward.target]
         elements[forward.owners] = laid.to(elements.dtype)
@@ -216,6 +219,7 @@ class Answers:
     def joined(self, others: Sequence[Answers]) -> Answers:
         """With those of further inputs behind."""
         for other in others:
+            # Target by target, inputs one after the other in their order.
             self.elements = [torch.cat(pair) for pair in zip(self.elements, other.elements)]
             self._reached |= other._reached
         return self

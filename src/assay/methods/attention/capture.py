@@ -168,6 +168,7 @@ class Capture(Interception):
 
     def answering(self, which: int) -> None:
         self._target = which
+        # Maps stay: targets share one forward, and each has a way back of its own.
         self._slopes.clear()
 
     def attributed(self, rows: Tensor, slopes: Tensor, beside: Tensor | None) -> Tensor:
@@ -276,6 +277,7 @@ class Capture(Interception):
         if operation.name in MATRIX_PRODUCTS:
             operands = factors_of(operation)
             if len(operands) == 2:
+                # Any product may be one of scores: whether it was shows when a softmax follows.
                 self._pairs[id(given)] = (self._tag(operands[0]), self._tag(operands[1]))
 
     def _keep_grid(self, tag: Tag, given: Any) -> None:
@@ -285,6 +287,7 @@ class Capture(Interception):
     # --- maps
 
     def _product(self, operation: Operation) -> Tensor:
+        # Counted whatever it turns out to be, so that another forward finds it by its number.
         number = self._products
         self._products += 1
         factors = factors_of(operation)
@@ -298,6 +301,7 @@ class Capture(Interception):
         arranged = axes.arranged(weights.detach(), self._rows)
         check_weights(arranged)
         self._doubt(weights, arranged.shape[1])
+        # Read: from here on no map is missing of this softmax.
         self._unread[self._softmaxes[id(weights)]] = None
         pair = self._pairs.get(id(weights))
         keys = self._tag(values)
@@ -309,6 +313,7 @@ class Capture(Interception):
             self._slopes[bit] = axes.arranged(cotangent.detach(), rows)
             return cotangent
 
+        # Marked for this product alone: the same weights may go on to others.
         marked = pulled(weights, weights, pull)
         given: Tensor = operation.on({id(weights): marked})()
         self.seen[operation.name, "attention"] += 1
@@ -355,6 +360,7 @@ def _not_read(shape: tuple[int, ...], rows: int) -> AbilityError:
 def check_weights(weights: Tensor) -> None:
     """Refuses weights that are no attention: rows over keys are shares of 1, or of less."""
     rows = weights.sum(-1)
+    # A row that is masked out adds up to less than 1, and is attention all the same.
     low, high = rows.aminmax()
     if not -_ROUNDING <= float(low) <= float(high) <= 1 + _ROUNDING:
         raise AbilityError(
@@ -388,6 +394,8 @@ def factors_of(operation: Operation) -> list[Tensor]:
 def _axes(operation: Operation, place: int, dims: int) -> tuple[int, int]:
     """The axes of queries and of keys of the factor with this place."""
     if operation.name != "einsum":
+        # The axis that the product sums over counts keys: the last of a left factor, the last but
+        # one of a right factor.
         return (dims - 2, dims - 1) if place == 0 else (dims - 1, dims - 2)
     equation = operation.args[0].replace(" ", "")
     inputs, arrow, output = equation.partition("->")

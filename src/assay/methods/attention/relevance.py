@@ -55,7 +55,9 @@ def carried(worth: Callable[[Layer], Tensor], heads: Heads) -> Rule:
     """The rules of relevance for what a layer's weights are worth (rows, heads, queries, keys)."""
 
     def rule(layer: Layer, own: State, other: State) -> Mapping[int, Tensor]:
+        # Cut before heads are fused: what one head says against would take from another's for.
         attention = fused((layer.slopes * worth(layer)).clamp_min(0), heads)
+        # Self-attention: rows of every root are mixed alike, those of another input as well.
         if own.root == other.root:
             return {root: attention @ every for root, every in other.relevance.items()}
         added = {root: attention @ every for root, every in other.relevance.items()}
@@ -70,6 +72,7 @@ def carried(worth: Callable[[Layer], Tensor], heads: Heads) -> Rule:
 def _normalised(own: Tensor) -> Tensor:
     """I + (R - I), what is beside the identity with rows that add up to 1, or to 0."""
     eye = torch.eye(own.shape[1], dtype=own.dtype, device=own.device)
+    # What self-attention has added so far; the identity is the token itself, and stays as it is.
     mixed = own - eye
     rows = mixed.sum(2, keepdim=True)
     return eye + mixed / torch.where(rows == 0, 1.0, rows)

@@ -58,7 +58,9 @@ class AttentionRollout(AttentionMethod):
         def rolled(layer: Layer, own: State, other: State) -> Mapping[int, Tensor]:
             _require_same(own, other, type(self).__name__)
             attention = fused(layer.weights, self.heads)
+            # By their own sum, since maxima and minima over heads do not add up to 1.
             rows = attention.sum(2, keepdim=True) + 1
+            # What a rule gives is added to the state: what is there already is taken off.
             return {
                 root: (attention @ other.relevance[root] + relevance) / rows - relevance
                 for root, relevance in own.relevance.items()

@@ -97,6 +97,7 @@ def layers_of(forward: Forward) -> list[Layer]:
     """The layers in the order of the forward; heads that were written one by one are one layer."""
     groups: dict[tuple[Tag, Tag], list[Map]] = {}
     for each in forward.maps:
+        # A later layer's queries hang on the earlier one's maps as well, which tells them apart.
         groups.setdefault((each.queries, each.keys), []).append(each)
     return [
         Layer(tuple(maps), queries, keys, _joined(maps)) for (queries, keys), maps in groups.items()
@@ -137,6 +138,7 @@ class Streams:
 
     def state(self, tag: Tag, tokens: int) -> State:
         """The state of the tokens that hang on what a tag says."""
+        # Many layers ask for the same state, which is worked out once.
         if tag not in self._states:
             self._states[tag] = self._state(tag, tokens)
         state = self._states[tag]
@@ -155,6 +157,7 @@ class Streams:
         before = [layer for layer in self.layers if layer.bits & tag]
         if not before:
             return self._beginning(tag, tokens)
+        # Earlier layers are in the state that these begin with.
         last = _behind_all(before)
         base = last[0].queries
         known = base
@@ -177,6 +180,7 @@ class Streams:
             raise _joined_streams()
         root = tag.bit_length() - 1 if tag else CONSTANTS
         weights = self.forward.maps[0].weights
+        # Every token is its own where a stream begins: one identity, looked at by all rows.
         eye = torch.eye(tokens, dtype=weights.dtype, device=weights.device)
         return State(root, {root: eye.expand(self.forward.rows, -1, -1)})
 
@@ -220,6 +224,8 @@ def read_tokens(layers: Sequence[Layer], token: int | None) -> Tensor:
         return shares
     reads = torch.zeros(len(weights), tokens, dtype=torch.bool, device=weights.device)
     for layer in layers:
+        # Through any head and key: a token that the target does not read has slopes of 0 only.
         reads |= (layer.slopes != 0).any(3).any(1)
     shares = reads.to(weights.dtype)
+    # Where nothing is read all stay 0, and nothing is divided by 0.
     return shares / shares.sum(1, keepdim=True).clamp_min(1)

@@ -72,6 +72,7 @@ class Placing:
         kept = self._kept(relevance, shape[0], f"{shape[0]} rows of numbers, one a token")
         if len(shape) == 1:
             return kept
+        # All numbers of a token have its credit, since features are pooled by their mean.
         return kept[:, :, None].expand(-1, -1, shape[1]).flatten(1)
 
     def _pixels(
@@ -96,6 +97,7 @@ class Placing:
         if self.grid is not None:
             return self.grid
         for grid in (places.shape, heard):
+            # As many tokens in front as on the grid, or more, mean that it is not the tokens' grid.
             if grid is not None and 0 <= tokens - math.prod(grid) < math.prod(grid):
                 return grid
         raise InputError(

@@ -75,6 +75,7 @@ class TransformerRelevance(AttentionMethod):
         forwards: list[Forward] = []
         capture = Capture(type(self).__name__, question.layout.elements, forwards.append)
         question.slopes(targets, rules=capture)
+        # Two forwards, since rules change slopes: the first has the network's own, for G.
         log = _Log(forwards[0].maps)
         question.slopes(targets, rules=RelevanceForward(_published(log), log.begin))
         for forward in forwards:
@@ -116,6 +117,7 @@ class _Log:
 
     def keep(self, each: Map, target: int, relevance: Tensor) -> None:
         """The relevance of a map's weights in the forward that is on its way back."""
+        # By the axes that the first forward found, whatever the network's own layout is.
         arranged = each.axes.arranged(relevance, self._rows)
         self._forwards[-1][target, each.bit] = arranged
 
@@ -198,6 +200,7 @@ def _branch(signal: Tensor, parts: Sequence[Tensor], which: int) -> Tensor:
     """One branch of a sum, behind which relevance is scaled."""
 
     def pull(cotangent: Tensor) -> Tensor:
+        # Over each input's own row: the inputs of a chunk know nothing of each other.
         sums = [(part * cotangent).flatten(1).sum(1) for part in parts]
         size = sums[0].abs() + sums[1].abs()
         own = sums[which]
@@ -221,6 +224,7 @@ class _Products(RelevanceRule):
 
     def passed(self, passage: Passage) -> Any:
         operation = passage.operation
+        # Counted as `Capture` counts, in the same order: the number says which map it is.
         each = self.log.next_map() if operation.name in MATRIX_PRODUCTS else None
         if each is None:
             return Halves().passed(passage)

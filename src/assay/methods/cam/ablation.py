@@ -36,6 +36,7 @@ def losses_of_channels(layer: Layer, activations: Tensor) -> Tensor:
     """
     without = _WithoutChannel(layer, activations.shape[1])
     total = activations.shape[1] * layer.question.x.numel()
+    # To look takes a forward and a backward pass, which a small layer does not pay back.
     slopes = affine_slopes(layer.question) if total >= _MANY else None
     if slopes is not None:
         maps = layer.unfolded(slopes).to(torch.float64) * activations.to(torch.float64)
@@ -92,12 +93,14 @@ class _WithoutChannel:
     def losses(self) -> Tensor:
         """Those of all channels, (n, channels)."""
         n = len(self._x)
+        # Channels of one input stand together, which lets rows be written in place.
         numbers = torch.arange(n * self._channels, device=self._x.device)
         prediction = self._question.prediction.to(torch.float64)[:, None]
         return prediction - self._scores(numbers).view(n, self._channels)
 
     def confirms(self, losses: Tensor) -> bool:
         """Whether the channel that the first input loses most without costs what is said."""
+        # The channel with the most to lose, where an error would be the largest to see.
         number = losses[0].abs().argmax()
         prediction = self._question.prediction[0].to(torch.float64)
         (score,) = self._scores(number[None])
@@ -123,6 +126,7 @@ class _WithoutChannel:
         model has copies of them.
         """
         owners, without = numbers // self._channels, numbers % self._channels
+        # The inputs of the last rows again: what was taken is put back, and no row is copied.
         if torch.equal(owners, self._owners):
             self._rows.scatter_(1, self._removed, self._x[owners].gather(1, self._removed))
         else:

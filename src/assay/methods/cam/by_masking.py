@@ -48,6 +48,7 @@ class AblationCam(ActivationMap):
         activations = activations_of(layer)
         weights = losses_of_channels(layer, activations)
         if self.relative:
+            # Of a score of 0 there is no share: its losses stay in units of the target.
             prediction = layer.question.prediction.to(weights)[:, None]
             weights = weights / torch.where(prediction == 0, 1.0, prediction)
         weights = weights.to(activations.device, activations.dtype)
@@ -113,6 +114,7 @@ class ScoreCam(ActivationMap):
             owners, shown = work // channels, work % channels
             maps = upsampled(activations[owners, shown].unsqueeze(1), places.shape).flatten(1)
             low, high = maps.amin(1, keepdim=True), maps.amax(1, keepdim=True)
+            # By the extremes of the upsampled map, which may lie inside those of the layer's.
             masks = (maps - low) / torch.where(high > low, high - low, 1.0)
             masks = places.spread(masks)
             return absent[owners] + masks * (question.x[owners] - absent[owners]), owners
@@ -125,5 +127,7 @@ class ScoreCam(ActivationMap):
         scores = scores - question.base.to(torch.float64)[:, None]
         flat_channels = level == 0
         if self.softmax:
+            # Kept out of the softmax, where a flat channel would take a share from the others.
+            # Where all are flat it gives NaN, and they are 0 in the end.
             scores = scores.masked_fill(flat_channels, -torch.inf).softmax(1)
         return scores.masked_fill(flat_channels, 0.0).to(activations.dtype)

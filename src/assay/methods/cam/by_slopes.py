@@ -53,6 +53,7 @@ class CAM(ActivationMap):
     def map_of(self, layer: Layer) -> Tensor:
         slopes = slopes_of(layer, repr(self))
         behind = layer.question
+        # The slopes of a linear head are the same anywhere: half the activations is another point.
         halved = layer.unfolded(behind.slope(at=behind.x / 2))
         mean = _mean(slopes)
         scale = slopes.abs().max()
@@ -65,6 +66,7 @@ class CAM(ActivationMap):
                 advice="GradCam() is CAM for any head.",
             )
         places = slopes[0, 0].numel()
+        # The head reads means over Z places, so that a slope at one of them is w_k / Z.
         return (places * mean * activations_of(layer)).sum(1)
 
 
@@ -129,6 +131,7 @@ class GradCamPlusPlus(ActivationMap):
     needs = frozenset({Ability.GRADIENT, Ability.LAYERS})
 
     def map_of(self, layer: Layer) -> Tensor:
+        # Cubes of small slopes underflow in single precision.
         slopes = slopes_of(layer, repr(self)).to(torch.float64)
         activations = activations_of(layer).to(torch.float64)
         rising = slopes.clamp_min(0)
@@ -136,6 +139,7 @@ class GradCamPlusPlus(ActivationMap):
         # Only rising slopes count, so only theirs are divided: no denominator of a falling one is 0.
         positive = rising > 0
         alpha = torch.where(positive, rising**2 / torch.where(positive, denominators, 1.0), 0.0)
+        # Negative activations can bring a denominator to 0: such a place has no weight.
         weights = _sum(alpha.nan_to_num(posinf=0.0, neginf=0.0) * rising)
         return (weights * activations).sum(1)
 
@@ -168,6 +172,7 @@ class XGradCam(ActivationMap):
         slopes = slopes_of(layer, repr(self))
         activations = activations_of(layer)
         totals = _sum(activations)
+        # A sum that is no more than the rounding of its terms would make a weight of noise.
         none = totals.abs() <= torch.finfo(totals.dtype).eps * _sum(activations.abs())
         weighted = _sum(slopes * activations) / torch.where(none, 1.0, totals)
         weights = torch.where(none, _mean(slopes), weighted)

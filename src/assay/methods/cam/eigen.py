@@ -45,6 +45,7 @@ class EigenCam(ActivationMap):
         # Of the smaller of two matrices: channels may be thousands, places some dozens.
         _, _, directions = torch.linalg.svd(centred, full_matrices=False)
         along = (centred @ directions[:, 0, :, None]).squeeze(2)
+        # Which sign comes out differs between devices: a place decides and not the decomposition.
         strongest = places.abs().sum(2).argmax(1, keepdim=True)
         signs = torch.where(along.gather(1, strongest) >= 0, 1.0, -1.0)
         signed: Tensor = along * signs

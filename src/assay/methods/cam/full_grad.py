@@ -127,6 +127,7 @@ class FullGrad(Method):
         for term in terms.biases.values():
             # Channels and as many axes of places as the input has.
             if term.dim() == 2 + len(places.shape):
+                # Upsampling is linear: channels are added up first, and one map is upsampled.
                 layer = _layered(term, self.rescale).sum(1, keepdim=True)
                 picture = picture + upsampled(layer, places.shape).squeeze(1)
         notes = {"terms": _sums(terms), "picture": _said(self.rescale)}
@@ -228,9 +229,11 @@ class _Biases(Interception):
         return self._metered(name, given, bias) if bool(bias.any()) else given
 
     def _metered(self, name: str, given: Tensor, bias: Tensor) -> Tensor:
+        # Entered in the order of the forward, which the way back would turn around.
         self._met[name] = None
 
         def written(cotangent: Tensor) -> Tensor:
+            # Kept as it is and not summed: the picture needs a number for each place.
             term = (cotangent * bias).detach()
             self._met[name] = term if term.dim() and len(term) == 1 else term.unsqueeze(0)
             return cotangent
@@ -264,10 +267,12 @@ def _at_zero(operation: Operation, given: Any) -> Tensor | None:
     """The constant part of an affine operation."""
     linear = linear_map(operation) if operation.kind in _LINEAR else None
     if linear is not None:
+        # Of what is linear the bias is known, and spares the operation a second call.
         bias = linear.spread_bias(given)
         return None if bias is None else bias.detach().expand_as(given)
     if not isinstance(given, Tensor):
         return None
+    # Of other affine operations it is what they make of zeros, however they are spelt.
     zeros = {id(signal): torch.zeros_like(signal) for signal in operation.signals}
     shift: Tensor = operation.on(zeros)().detach()
     return shift
@@ -278,6 +283,7 @@ def _beyond_slope(operation: Operation, given: Any) -> Tensor | None:
     if not isinstance(given, Tensor):
         return None
     with forward_ad.dual_level():
+        # J x in one forward pass, with the operands for a direction: no matrix J is made.
         duals = {
             id(signal): forward_ad.make_dual(signal.detach(), signal.detach())
             for signal in operation.signals

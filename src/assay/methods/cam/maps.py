@@ -64,6 +64,7 @@ class Layer:
         if not self.skipped:
             return self.places.channels_first(rows)
         channels = self.places.channels
+        # The class token and registers stand first, and have no place on the grid.
         tokens = rows.reshape(len(rows), -1, channels)[:, self.skipped :]
         return tokens.movedim(-1, 1).reshape(len(rows), channels, *self.places.shape)
 
@@ -121,6 +122,7 @@ class ActivationMap(Method):
         layer, name = self._layer(question)
         signed = self.map_of(layer).to(question.x.dtype)
         if self.rectify:
+            # Before it is upsampled, as in the papers: else both signs would be averaged first.
             signed = signed.clamp_min(0)
         if question.is_behind_layer:
             return Estimate(_at_layer(question, layer, signed))
@@ -143,6 +145,7 @@ def layer_of(
     """A layer with its places, and what it is called: the one that the question is asked behind,
     the one that is named, or the last one with places; or a refusal that says what it may be.
     """
+    # Behind a layer the question has one already, and a name in the settings is not asked.
     name = None if question.is_behind_layer else _named(question, layer)
     passing = question.passing(name, slopes=slopes)
     called = "the layer" if name is None else str(name)
@@ -187,6 +190,7 @@ def _places(
 
 def slopes_of(layer: Layer, who: str) -> Tensor:
     """The slopes of the target at the activations, or the refusal of a layer that it does not reach."""
+    # Kept with the forward where they were; else they take a pass of their own.
     rows = layer.passing.slopes
     slopes = _precise(layer.unfolded(layer.question.slope() if rows is None else rows))
     if not bool(slopes.any()):
@@ -209,6 +213,7 @@ def _working_layers(layer: Layer, who: str) -> list[str]:
     model = layer.whole.model
     if layer.whole.is_behind_layer or not isinstance(model, Layered):
         return []
+    # On one input, since these layers are tried for the words of a refusal alone.
     one = layer.whole.part(0, 1)
     names = [name for name, _ in model.plain.named_modules() if name]
     # Of tokens the grid that they were said to lie on.
@@ -246,6 +251,7 @@ def _at_inputs(question: Question, signed: Tensor) -> Tensor:
     """A map at the input's places, averaged over what a feature owns."""
     axes = question.features.axes if isinstance(question.features, Pixels) else None
     places = places_of(question.layout, axes, "a class activation map")
+    # On pixels first and then averaged over features, which need not be rectangles.
     larger = upsampled(signed.unsqueeze(1), places.shape).flatten(1)
     return question.pool(places.spread(larger), pooling="mean")
 

@@ -121,6 +121,7 @@ def neuron_importance(
             advice="Build one: Question(model, inputs, target=...).",
         )
     placed, name = layer_of(question, layer, grid, "neuron_importance", slopes=True)
+    # With both signs: what Grad-CAM would cut off is what makes a channel inhibitive.
     slope = slopes_of(placed, "neuron_importance").flatten(2).mean(2)
     contribution = slope * activations_of(placed).flatten(2).mean(2)
     return NeuronImportance(slope, contribution, _names(names, slope.shape[1]), name)
@@ -213,6 +214,7 @@ def name_neurons(
     placed, _ = layer_of(Question(model, images), layer, grid, "name_neurons", slopes=False)
     activations = activations_of(placed)
     labels, shape = _labels(concepts, len(activations))
+    # One threshold for a channel over all images, so that it is the same concept in each.
     spread = activations.transpose(0, 1).flatten(1)
     thresholds = _thresholds(spread, quantile)
     n, channels = activations.shape[:2]
@@ -222,7 +224,9 @@ def name_neurons(
     # Image by image, as many as can be held at the size of the masks.
     for piece in pieces(n, channels * labels[0, 0].numel(), _NUMBERS):
         maps = upsampled(activations[piece], shape)
+        # (channels, images * places), so that one product of matrices counts all overlaps.
         fires = (maps > thresholds.view(1, -1, *[1] * len(shape))).transpose(0, 1).flatten(1)
+        # Places of many images are more than 2^24, from where on single precision skips numbers.
         counted = fires.to(torch.float64)
         shared += counted @ labels[:, piece].flatten(1).to(torch.float64).T
         fired += counted.sum(1)
@@ -235,6 +239,7 @@ def name_neurons(
 def _thresholds(spread: Tensor, quantile: float) -> Tensor:
     """T with a share of at most `quantile` of a channel's activations (channels, values) above."""
     count = spread.shape[1]
+    # At the threshold itself nothing fires, so that ties make the share smaller and never larger.
     above = int(quantile * count)
     return spread.sort(dim=1, descending=True).values[:, min(above, count - 1)]
 

@@ -98,6 +98,7 @@ class Conductance(Method):
         before = question.before
         notes: dict[str, Any] = {}
         if self.exact:
+            # Bends of all targets at once, so that one set of nodes serves every question.
             ways = [before.of(asked.fixed_target) for asked in questions]
             nodes = _Nodes(*straight_parts(ways))
             notes["pieces"] = nodes.owners.bincount(minlength=question.n).tolist()
@@ -105,9 +106,11 @@ class Conductance(Method):
             nodes = _Nodes.of_rule(before.n, *quadrature(self.rule, self.steps))
         totals = [torch.zeros_like(question.x, dtype=torch.float64) for _ in questions]
         for at in _walk(before, nodes, question.x.shape[1]):
+            # Activations and their velocity from one forward pass, without a step to be chosen.
             moved, velocity = question.image(at.points, at.way, at.rows)
             targets = [asked.fixed_target.take(at.rows) for asked in questions]
             for total, slopes in zip(totals, moved.slopes(targets)):
+                # Terms of both signs cancel over the nodes: the sum is one of double precision.
                 products = slopes.to(torch.float64)
                 if self.multiply:
                     products = products * velocity
@@ -150,6 +153,7 @@ def _walk(question: Question, nodes: _Nodes, units: int) -> Iterator[_Stretch]:
     """
     x = question.x
     start = question.absent
+    # The nodes of all inputs in one list: with `exact` every input has its own number of them.
     for piece in pieces(len(nodes.owners), max(x.shape[1], units), _POINTS):
         rows = nodes.owners[piece].to(x.device)
         places = nodes.places[piece].to(x.device, x.dtype)

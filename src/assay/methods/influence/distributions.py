@@ -118,6 +118,7 @@ class LineDistribution(Distribution):
 
     def points(self, question: Question, seed: int) -> WeightedPoints:
         x = question.x
+        # One replacement for each input, which `check` has made sure of: a line has one beginning.
         start = question.absent
         nodes, weights = quadrature(self.rule, self.steps)
         alphas = nodes.to(x.device, x.dtype)
@@ -159,6 +160,7 @@ class GaussianDistribution(Distribution):
 
     def points(self, question: Question, seed: int) -> WeightedPoints:
         x = question.x
+        # By the input's own key: its points are the same whatever inputs stand beside it.
         streams = rng.streams(seed, question.keys, "influence")
 
         def make(rows: Tensor, numbers: Tensor) -> Tensor:
@@ -212,6 +214,7 @@ class DataDistribution(Distribution):
 def _noise(streams: rng.Streams, rows: Tensor, numbers: Tensor, x: Tensor) -> Tensor:
     """Draws `numbers` (r,) of the inputs `rows` (r,), input by input in their order: (r, elements)."""
     owners, counts = rows.unique_consecutive(return_counts=True)
+    # The first number that each input's run has: runs are consecutive, so that says it all.
     firsts = numbers[counts.cumsum(0) - counts]
     # Inputs at the same draws are drawn together: the ends of a chunk and what lies between them.
     stretches, sizes = torch.stack([firsts, counts], dim=1).unique_consecutive(

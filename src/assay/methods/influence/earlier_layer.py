@@ -43,6 +43,7 @@ class EarlierLayer:
     def check(self) -> None:
         """Refuses layers of which the one does not lie behind the other."""
         net, later = self._handed_in(), self._later()
+        # One row shows what hangs on what: whether a graph leads back to it is all that is asked.
         leaf = self.place.x[:1].detach().requires_grad_()
         inputs = self.whole.layout.fold(self.whole.x[:1])
         context = self.whole._evaluation.context(torch.zeros(1, dtype=torch.int64))
@@ -70,6 +71,7 @@ class EarlierLayer:
         """The network that activations are handed to, about those of the inputs and the inputs."""
         whole = self.whole
         evaluation = whole._evaluation
+        # Speedups would pass by the hook that hands activations in.
         model = wrap(self._handed_in(), output=self._network().output, speedups=False)
         inputs = (
             *self.place.layout.fold(self.place.x),

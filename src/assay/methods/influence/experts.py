@@ -98,7 +98,9 @@ def expert(
     # Units may lie at many places: what is moved there, moves together.
     units = influence.reshape(len(influence), *shape).movedim(axis % len(shape) + 1, 1)
     influences = units.flatten(2).sum(2).mean(0) if units.dim() > 2 else units.mean(0)
+    # Signed: a unit that speaks against the target is no expert of it, however large it is.
     number = int(influences.argmax())
+    # A channel is asked about over all its places, as its influence was added up.
     everywhere: list[Any] = [slice(None)] * len(shape)
     everywhere[axis] = number
     itself = question.upto(layer, number if len(shape) == 1 else tuple(everywhere))

@@ -88,6 +88,7 @@ class InternalInfluence(Method):
             shape = (question.n, question.partition.count)
             squares = [question.x.new_zeros(shape, dtype=torch.float64) for _ in questions]
         if place is question:
+            # Points lie where slopes are taken: no way from an earlier place to here.
             totals = _at_question(questions, points, squares)
         elif self._is_earlier:
             earlier = EarlierLayer(question, place, self.distribution.at)
@@ -157,17 +158,20 @@ def _before_layer(
     totals = [torch.zeros_like(question.x, dtype=torch.float64) for _ in questions]
     count = len(points.weights)
     shares = points.weights.to(question.x.device)
+    # Points and activations are held beside each other: the wider of the two counts.
     held = max(behind.before.x.shape[1], question.x.shape[1])
     for piece in pieces(question.n * count, held, _POINTS):
         numbers = torch.arange(piece.start, piece.stop, device=question.x.device)
         rows = numbers // count
         weights = shares[numbers % count].unsqueeze(1)
+        # One forward to the layer for each point serves the slopes of all targets.
         moved = behind.image_at(points.make(rows, numbers % count), rows)
         targets = [asked.fixed_target.take(rows) for asked in questions]
         for which, slopes in enumerate(moved.slopes(targets)):
             slopes = slopes.to(torch.float64)
             totals[which].index_add_(0, rows, slopes * weights)
             if squares is not None:
+                # Of features, whose error is asked for: elements of one may vary together.
                 pooled = moved.pool(slopes)
                 squares[which].index_add_(0, rows, pooled**2 * weights)
     return totals

@@ -166,6 +166,7 @@ class Levels:
     def of(cls, column: Floats) -> Levels:
         """The levels of a column of data."""
         values, first, counts = np.unique(column, return_index=True, return_counts=True)
+        # By frequency and not by code, so that a new coding of the levels draws the same rows.
         order = np.lexsort((first, -counts))
         return cls(values[order], _cumulative(counts[order], len(column)))
 
@@ -174,8 +175,10 @@ class Levels:
         order = np.argsort(self.value)
         ascending = self.value[order]
         places = np.searchsorted(ascending, values)
+        # A value beyond all levels would be looked up behind the last: it is found to differ there.
         places = np.minimum(places, len(ascending) - 1)
         found = ascending[places]
+        # NaN is no number's equal, also not its own, but what is missing is one level here.
         same = (found == values) | (np.isnan(found) & np.isnan(values))
         return np.where(same, order[places], UNSEEN)
 

@@ -216,6 +216,7 @@ def last_on_path(path: np.ndarray, ranking: np.ndarray, keep: int) -> np.ndarray
     """The columns of the last point of a path (d, points) that has `keep` of them, filled up with
     the first of a ranking.
     """
+    # Where columns tie, two may enter at once and no point has exactly `keep`.
     sizes = np.count_nonzero(path, axis=0)
     # Columns may leave the path again, so its last
     # point of that size counts, not the first.

@@ -150,6 +150,7 @@ class Lime(Method):
     def values(self, question: Question, seed: int) -> Estimate:
         self._require_samples(question)
         neighbourhood = self._neighbourhood()
+        # A design may be every input's own: it has a number for each draw and column.
         cells_each = neighbourhood.size() * question.partition.count
         estimates = []
         for part in _parts(question, cells_each):
@@ -206,6 +207,7 @@ class Lime(Method):
         selector = Selector(self.keep, self.selection, self.ridge)
         if self.proxy and sample.cells is not None:
             return fit(QuadratureMoments.of(sample, sample.cells, seed), selector)
+        # The same columns in another order of work: only time and memory hang on it.
         if suits(sample, selector):
             return fit_few_draws(sample, selector, seed)
         return fit(DrawMoments.of(sample, seed), selector)

@@ -89,6 +89,7 @@ class Masks(Neighbourhood):
         # The input itself comes first: every feature present, weight 1.
         whole = torch.ones_like(masks[:1])
         design = torch.cat([whole, masks]).to(torch.float64)
+        # The cosine of a 0-1 vector with ones is the root of its share of ones.
         distance = 1 - design.mean(dim=1).sqrt()
         weights = kernel(distance.square(), self.width)
         return MaskTable(

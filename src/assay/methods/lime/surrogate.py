@@ -169,6 +169,7 @@ def _r2(moments: Moments, coefficients: Tensor) -> Tensor:
     """1 - residual variance / variance, with Var(y - z b) = Var y - 2 b'c + b'Gb."""
     row = coefficients[:, None, :]
     column = coefficients[..., None]
+    # From moments alone, since a proxy has no draws whose residuals could be squared.
     quadratic = (row @ moments.gram @ column).flatten()
     covariance = (coefficients * moments.moment).sum(dim=1)
     total = moments.answer_variance
@@ -352,6 +353,7 @@ def jaccard(supports: Tensor, columns: int) -> Tensor:
     shape = (*supports.shape[:-1], columns)
     members = torch.zeros(shape, dtype=torch.bool, device=supports.device)
     members.scatter_(-1, supports, True)
+    # Pairs share no repeat, so that their similarities are independent given the blocks.
     first = members[::2]
     second = members[1::2]
     common = (first & second).sum(dim=2)

@@ -73,6 +73,7 @@ class Design:
         for piece in self.pieces():
             scores = self._scores(questions, piece)
             for parts, asked, of_one in zip(changes, questions, scores):
+                # In double precision before the difference, which may be small beside both.
                 prediction = asked.prediction.to(torch.float64).unsqueeze(1)
                 parts.append(prediction - of_one.to(torch.float64))
         return [torch.cat(parts, dim=1) for parts in changes]
@@ -88,6 +89,7 @@ class Design:
         masks = present[0] if len(present) == 1 else present
         if len(questions) == 1:
             return [question.value(masks)]
+        # The model is asked once for all outputs, of which each question reads its column.
         outputs = question.outputs(masks, rounded=False)
         return [outputs[..., asked.column] for asked in questions]
 

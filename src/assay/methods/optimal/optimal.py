@@ -120,12 +120,14 @@ class Optimal(Method):
         return kept | {Axiom.LINEARITY}
 
     def held(self, features: int) -> int:
+        # A matrix of features, or what every draw has to say: the larger of both is held.
         count = self._draws(features)
         return count if self._iterative(features) else max(features**2, count)
 
     def players(self, question: Question) -> Tensor | None:
         if not self.perturbation.removes:
             return None
+        # What an input lacks cannot be removed, and would be a column of zeros.
         existing = question.existing_features()
         return None if bool(existing.all()) else existing
 
@@ -144,6 +146,7 @@ class Optimal(Method):
                 got=repr(question.features),
                 advice="Ask about Elements(), or use a law that removes: SubsetToBaseline().",
             )
+        # One input is enough to count perturbations.
         design = self._design(question.part(0, 1), 0)
         if design.sampled and design.count <= partition.count and not self.ridge:
             raise InputError(
@@ -180,6 +183,7 @@ class Optimal(Method):
             solution = solution + even * (missing / even.sum(1, keepdim=True))
         values = solution[..., 0]
         error = None
+        # A law that is gone through as a whole has no draws, and so no error of them.
         freedom = design.count - values.shape[1]
         if design.sampled and freedom > 0:
             residuals = change - accounts(design, values)

@@ -92,6 +92,7 @@ class Dense(Solver):
     @classmethod
     def of(cls, design: Design, ridge: float) -> Dense:
         """The solver of a design."""
+        # The matrix is held, but never all rows: it is their sum, piece by piece.
         matrix: Tensor | float = 0.0
         for piece in design.pieces():
             rows = design.rows(piece)
@@ -107,6 +108,7 @@ class Dense(Solver):
             # Solutions are moved back to their sum: what is added along `even` is taken off.
             moved = even @ even.mT / even.sum(1, keepdim=True)
             inverse = inverse - moved
+        # White's sum of squares, perturbation by perturbation: errors need not be of one size.
         variance: Tensor | float = 0.0
         for piece in self.design.pieces():
             # What each perturbation moves the solution by.
@@ -132,6 +134,7 @@ def _pseudo_inverse(matrix: Tensor, ridge: float) -> Tensor:
     # The least norm is one of the columns as they are.
     values, vectors = torch.linalg.eigh(matrix)
     known = values > precision * values[..., -1:]
+    # With a ridge as well: along such a direction the right-hand side is nothing but rounding.
     inverses = torch.where(known, 1 / (values + ridge), 0.0)
     inverse: Tensor = vectors * inverses.unsqueeze(-2) @ vectors.mT
     return inverse
@@ -153,8 +156,10 @@ class Iterative(Solver):
 
     def solve(self, right: Tensor) -> Tensor:
         solution = torch.zeros_like(right)
+        # From 0 the search stays among the rows, and so goes to the solution of least norm.
         residual = right.clone()
         direction = residual
+        # Inputs and sides are systems of their own, each with its own length of step.
         square = residual.square().sum(1, keepdim=True)
         goal = _CLOSE**2 * square
         for step in range(_LONGEST):
@@ -165,6 +170,7 @@ class Iterative(Solver):
             self.steps = max(self.steps, step + 1)
             product = self._matrix(direction)
             curvature = (direction * product).sum(1, keepdim=True)
+            # Along a direction without curvature nothing is to be gained, and it would divide by 0.
             length = torch.where(open_sides & (curvature > 0), square / curvature, 0.0)
             solution = solution + length * direction
             residual = residual - length * product
@@ -184,6 +190,7 @@ class Iterative(Solver):
             signs = torch.where(uniform < 0.5, -1.0, 1.0).to(torch.float64)
             weighted = residuals[:, piece] * self.design.weights(piece)
             right = right + _transposed(self.design.rows(piece), signs * weighted.unsqueeze(2))
+        # All replicates are sides of one solve, so that they share every pass over the rows.
         moves = self.solve(torch.as_tensor(right))
         if even is not None:
             moves = moves - even * (moves.sum(1, keepdim=True) / even.sum(1, keepdim=True))

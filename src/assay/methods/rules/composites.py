@@ -96,6 +96,7 @@ class Composite(Composition):
                 )
         for key in self.rules:
             if key not in _KINDS and key not in KNOWN_NAMES:
+                # A key that is misspelt would pass in silence, and the default rule would hold.
                 close = difflib.get_close_matches(key, [*_KINDS, *KNOWN_NAMES])
                 raise SettingError(
                     expected="kinds or names of operations as keys of rules",
@@ -114,6 +115,7 @@ class Composite(Composition):
 
     def rule_for(self, operation: Operation, *, is_first: bool) -> Rule | None:
         """The rule of an operation, or None where there is none."""
+        # The name of a layer goes first: it is the most particular thing that somebody can say.
         layer = operation.layer
         if layer is not None:
             for name, rule in self.layers.items():
@@ -122,6 +124,7 @@ class Composite(Composition):
         kind = operation.kind
         if is_first and self.first is not None:
             return self.first
+        # An operation's name before its kind, so that one sigmoid of all activations can differ.
         if operation.name in self.rules:
             return self.rules[operation.name]
         if kind is None:
@@ -259,6 +262,7 @@ class AttentionAware(Composition):
 
     def composite(self) -> Composite:
         linear: Rule = Gamma(self.gamma, self.epsilon) if self.gamma else Epsilon(self.epsilon)
+        # Products, softmax and sizes of norms go by the defaults, which are this paper's.
         return Composite({"convolution": linear, "dense": linear}, bias=self.bias)
 
 

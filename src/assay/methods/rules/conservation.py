@@ -42,6 +42,7 @@ class Account:
         Sums s that relevance is divided by are the inputs' part, `own` (a bias) and a stabiliser's
         `step`: of the quotient q = R / s, `signal` here, the last two are handed to nobody.
         """
+        # One number for all needs no product of the size of the signal.
         self._add(name, signal * step if step.dim() else signal.sum() * step)
         if own is not None:
             # A bias counts the same at every place: what it takes is a sum over places first.
@@ -76,7 +77,9 @@ class Account:
             for (number, name), value in sorted(self.absorbed.items())
             if value and number == target
         }
+        # Over all inputs: absorbed relevance is not kept by input, which would take a row for each.
         out, arrived = float(outgoing.sum()), float(incoming.sum())
+        # Absolute values: relevance of both signs is rounded at its own size, not at its sum's.
         through = abs(out) + abs(arrived) + sum(map(abs, absorbed.values()))
         return Counter(
             {

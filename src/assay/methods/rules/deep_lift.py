@@ -101,6 +101,7 @@ class DeepLift(Method):
 
         def way(rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor | None]:
             references = question.removed(rows, steps)
+            # Named before they are asked: the forward of these references comes first.
             rules.compare(references, rows, steps)
             return x[rows], x[rows] - references
 
@@ -225,6 +226,8 @@ class _Differences(Interception):
                 retain_graph=keep,
             )  # fmt: skip
 
+        # Signals of pairs are set into their table, where each reference is one way back through
+        # the inputs, and all references together are one that is vectorised.
         table = chunk.cells(of_pairs)
         if chunk.depth == 1:
             tables = tuple(slope.unsqueeze(0) for slope in back(table[0]))
@@ -317,6 +320,8 @@ class _Differences(Interception):
         parts = (*record.signals, *record.constants)
         if [part._version for part in parts] != record.versions:
             raise self.refusal(operation, " of numbers that were written over since")
+        # A network that makes a constant from its data (a mask, an index) is another network for
+        # the reference: differences between the two would be shared out wrongly.
         is_same = all(
             ours is theirs or self._pairs.alike(ours, theirs)
             for ours, theirs in zip(operation.constants, record.constants)
@@ -377,6 +382,8 @@ class _Differences(Interception):
             value = self._sent(operation, linear.x, pull)
         if linear is not None:
             (x0,) = record.signals
+            # What comes behind (RevealCancel, a batch norm) may need this input once more: its
+            # version tells whether it still holds then.
             version = linear.x._version
             self._producers[id(value)] = _Producer(operation, linear, x0, value, version)
         return value
@@ -510,6 +517,7 @@ class _Differences(Interception):
                 for reference, along, one in zip(references, dims, kept)
             ]
             on = operation.on({id(operand): leaf for operand, leaf in zip(operands, leaves)})
+            # The way back has no graph: the rule makes one of its own, from leaves, for its slopes.
             with torch.enable_grad():
                 given = rule(on, leaves, beside)
                 slopes = torch.autograd.grad(

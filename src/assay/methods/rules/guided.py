@@ -56,6 +56,7 @@ def is_rectifier(operation: Operation) -> bool:
         low = operation.argument(1, "min")
         return not isinstance(low, Tensor) and low == 0
     if name in ("maximum", "fmax", "max"):
+        # The larger of two signals is no rectifier; the larger of a signal and zeros is one.
         constants = operation.constants
         return len(constants) == 1 and bool((constants[0] == 0).all())
     if name == "hardtanh":
@@ -68,11 +69,13 @@ def is_rectifier(operation: Operation) -> bool:
 def _guided(operation: Operation, signal: Tensor) -> Tensor:
     """g -> max(g, 0) f'(z): what arrives negative is cut before the slope of the rectifier."""
     if operation.name not in ("relu", "hardtanh"):
+        # Smooth ones keep the slope of their own: the signal is cut behind it.
         value = operation()
         return pulled(value, value, lambda cotangent: cotangent.clamp_min(0))
     with torch.no_grad():
         value = operation()
     if operation.name == "relu":
+        # Of a ReLU the value tells as much as the input, which an operation in place writes over.
         kept, low, high = Kept(value), 0.0, math.inf
     else:
         kept = Kept(signal)

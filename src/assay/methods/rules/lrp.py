@@ -131,6 +131,7 @@ class RelevanceForward(Interception):
 
     @contextmanager
     def counting(self) -> Iterator[None]:
+        # What fails half-way is asked again (in smaller chunks, say): nothing may count twice.
         absorbed = dict(self.account.absorbed)
         try:
             with super().counting():
@@ -156,6 +157,7 @@ class RelevanceForward(Interception):
 
     def begin(self, signals: list[Tensor]) -> None:
         self.begun(signals)
+        # Only rules for the first layer ask for shares; without one no leaf is made.
         direct = self.composite.first is not None and self.composite.first.direct
         if direct:
             self._leaves = [torch.ones_like(signal).requires_grad_() for signal in signals]
@@ -163,6 +165,7 @@ class RelevanceForward(Interception):
             self._raw[id(signal)] = (signal, self._leaves[place] if direct else None)
 
     def attributed(self, rows: Tensor, slopes: Tensor, beside: Tensor | None) -> Tensor:
+        # The one place where a slope becomes relevance: at the inputs, as R = x g.
         relevance = rows * slopes
         return relevance if beside is None else relevance + beside
 
@@ -171,6 +174,7 @@ class RelevanceForward(Interception):
     def handle(self, operation: Operation) -> Any:
         if operation.kind in _LINEAR:
             return self._linear(operation)
+        # Before the rule of the linear operation is settled, which merging would be too late for.
         merged = self._merged(operation)
         if merged is not None:
             return merged
@@ -236,8 +240,10 @@ class RelevanceForward(Interception):
         """Writes down what the constant part of an operation absorbs."""
         if not isinstance(given, Tensor):
             return given
+        # Asked rather than read from its operands: a shift has many spellings, f(0) has one.
         zeros = {id(signal): torch.zeros_like(signal) for signal in operation.signals}
         shift = operation.on(zeros)().detach()
+        # Most operations shift nothing, and need no meter on the way back.
         if not bool(shift.any()):
             return given
         metered = self.account.metered(operation.name, given, shift)
@@ -259,6 +265,7 @@ class RelevanceForward(Interception):
         companion = None
         if shares and operation.kind is OperationKind.STRUCTURE:
             zeros = {id(signal): torch.zeros_like(signal) for signal in signals}
+            # Shares are moved as the signals are, so that each stays beside its own element.
             companion = operation.on(shares)()
             if _brings_numbers(operation):
                 # Constants have no share.
@@ -284,8 +291,10 @@ class RelevanceForward(Interception):
             return self.again(operation)
         if linear is None:
             raise self.refusal(operation, " of an operand that it is not linear in alone")
+        # First is whatever an input reaches unweighted, which may be several layers side by side.
         is_first = id(linear.x) in self._raw
         shares = self._raw[id(linear.x)][1] if is_first else None
+        # Called at once, for whoever looks at the value; its rule stands behind it later.
         value = operation()
         self._pending[id(value)] = _Pending(value, operation, linear, is_first, shares)
         return value
@@ -295,6 +304,7 @@ class RelevanceForward(Interception):
         if operation.name != "batch_norm" or not self.composite.merge_batch_norm:
             return None
         before = self._pending.get(id(operation.args[0]))
+        # A batch norm scales along dimension 1, which has to be the one that the bias counts.
         if before is None or not before.linear.can_be_merged or before.linear.channels != 1:
             return None
         normalised = batch_norm_map(operation)
@@ -332,6 +342,7 @@ class RelevanceForward(Interception):
         )
         settled: Tensor = rule.passed(passage)
         self._resolved[id(pending)] = (pending, settled)
+        # New to the interception: what is made here was made by no operation that it heard.
         super().admit((settled,))
         return settled
 

@@ -46,9 +46,11 @@ def handed_on(
     (signal,) = operation.signals
     if operation.name not in _PIECEWISE:
         return quotient(operation, signal, z[None], reference) * cotangents
+    # An operation in place behind this one may have written over it: then it is asked once more.
     values = value.numbers if value.is_intact else operation.on({id(signal): z})()
     difference = z[None] - reference
     factor: Tensor = values[None] - operation.on({id(signal): reference})()
+    # In place: a table of inputs times references is the largest thing on the way back.
     factor.div_(difference)
     # Not a number where both meet: there the slope takes its place.
     if bool(factor.sum().isnan()):
@@ -115,6 +117,7 @@ def _quotient(values: Callable[[Tensor], Tensor], z: Tensor, z0: Tensor, near: f
     factor = (values(z) - values(z0)) / divisor
     if not bool(meet.any()):
         return factor
+    # In the middle the error is of the square of the difference, at an end of the difference.
     middle = z0 + difference / 2
     with torch.enable_grad():
         leaf = middle.detach().requires_grad_()
@@ -136,6 +139,7 @@ def product(operation: Operation, references: list[Tensor]) -> Tensor:
     along_first = operation.on({id(second): middles[1]})()
     along_second = operation.on({id(first): middles[0]})()
     carrier = along_first + along_second
+    # The carrier lends its slopes, which are the multipliers; the value stays the product.
     return pulled(carrier, value, lambda cotangent: cotangent)
 
 
@@ -192,6 +196,7 @@ def pooled(operation: Operation, references: list[Tensor]) -> Any:
     value, places = _winners(operation, signal, signal.detach())
     value0, places0 = _winners(operation, signal, reference)
     axes = _window_dims(operation)
+    # Places of winners are counted over all dimensions that windows lie in, as if one.
     flat, flat0 = signal.flatten(-axes), reference.flatten(-axes)
     places_flat = places.flatten(-axes)
     # A winner that shares the reference's maximum with others stays the winner.
@@ -238,6 +243,7 @@ def reduced(operation: Operation, references: list[Tensor]) -> Any:
     sign = -1 if "min" in operation.name else 1
     value, places = _largest(sign * signal.detach(), dims)
     value0, places0 = _largest(sign * reference, dims)
+    # As for pools: of several winners of the reference the one that is the input's, too.
     stays = sign * _last(reference, dims).gather(-1, places) == value0
     chosen = torch.where((value >= value0) | stays, places, places0)
     carrier = _last(signal, dims).gather(-1, chosen)
@@ -277,6 +283,7 @@ def revealed(operation: Operation, linear: LinearMap, x0: Tensor, z0: Tensor) ->
 
     positive, negative = _contributions(linear, x0)
     with torch.no_grad():
+        # Both orders in which the two contributions can come, of four values.
         start = values(z0)
         up, down = values(z0 + positive), values(z0 + negative)
         end = values(z0 + positive + negative)

@@ -33,6 +33,7 @@ class _Distinct:
 
     @classmethod
     def of(cls, keys: Tensor) -> _Distinct:
+        # Any of the rows alike may stand for them: whichever the scatter leaves will do.
         different, places = torch.unique(keys, return_inverse=True)
         numbers = torch.arange(len(keys), device=keys.device)
         first = numbers.new_empty(len(different)).scatter_(0, places, numbers)
@@ -64,6 +65,7 @@ class Pairs:
             return
         few, distinct = _Distinct.of(inputs), _Distinct.of(steps)
         cells = len(few.first) * len(distinct.first)
+        # A removal may give each input a reference of its own: then one step has several.
         spread = self.references[distinct.first][distinct.places]
         if cells > _MOST_UNASKED * len(inputs) or not torch.equal(spread, self.references):
             return
@@ -98,6 +100,7 @@ class Pairs:
 
     def cells(self, of_pairs: Tensor) -> Tensor:
         """Numbers of the pairs (r, ...) in their places of the table, 0 in others."""
+        # A cell that nobody asks for has a signal of 0, and its slopes are not read again.
         table = of_pairs.new_zeros(self.depth, self.rows[0], *of_pairs.shape[1:])
         table[self._depths, self.inputs.places] = of_pairs
         return table
@@ -116,6 +119,7 @@ class Pairs:
         """Which dimension of shapes counts rows; None where that cannot be told."""
         if not self.is_table or self.rows == (1, 1):
             return 0 if theirs == ours else None
+        # Rows are the one dimension in which both differ, which is why `share` keeps numbers apart.
         sizes = list(zip(ours, theirs))
         differing = [dim for dim, (of_ours, of_theirs) in enumerate(sizes) if of_ours != of_theirs]
         told = len(theirs) == len(ours) and len(differing) == 1
@@ -148,6 +152,7 @@ class Pairs:
         dim = self.row_dimension(theirs.shape, ours.shape)
         if dim is None or not self.is_table:
             return False
+        # Of other numbers of rows only constants that are alike in every row can be compared.
         row = ours.narrow(dim, 0, 1)
         return bool((ours == row).all()) and bool((theirs == row).all())
 
@@ -170,6 +175,7 @@ def transposed(
     groups = operation.argument(6, "groups", 1)
     if padding is None:
         return None
+    # The slope at the input asks for the input's shape, and not for its numbers.
     inputs = _unwritten_rows(x, pairs.depth)
 
     def pull(cotangents: Tensor) -> Tensor:
@@ -214,6 +220,7 @@ class _OfTable(torch.autograd.Function):
 
     @staticmethod
     def forward(cotangent: Tensor, pull: TablePull) -> tuple[Tensor, ...]:
+        # Outside of vmap there is one reference: a table of depth 1.
         slopes = pull(cotangent.unsqueeze(0))
         if any(len(slope) > 1 for slope in slopes):
             raise RuntimeError("a signal that is the same for all references has no one slope")

@@ -105,6 +105,7 @@ class Zero(Rule):
         if passage.absorb:
             return passage.account.metered(passage.name, value, bias)
         z = value.detach()
+        # The bias gets nothing: what is divided by is the inputs' part of z.
         return _shared_out(passage, z, _Sums(value, z - bias), 0.0)
 
 
@@ -156,6 +157,7 @@ class Gamma(Rule):
         linear = _require_linear(self, passage)
         z = passage.value.detach()
         rising, falling = _favoured(linear, self.gamma, passage.absorb)
+        # Chosen output by output, by the sign of z itself and not of the favoured sums.
         carrier = torch.where(z >= 0, rising.carrier, falling.carrier)
         own = None
         if rising.own is not None and falling.own is not None:
@@ -221,6 +223,7 @@ class AlphaBeta(Rule):
         if beta == 0:
             return value
         negative = _signed(linear, positive=False, absorb=passage.absorb)
+        # Its value is 0, so that the sum keeps the operation's own; the relevance is that of z.
         against = _shared_out(passage, torch.zeros_like(z), negative, self.epsilon, -beta, z)
         return value + against
 
@@ -253,6 +256,8 @@ class ZBox(Rule):
         x, weight = linear.x.detach(), linear.weight
         low, high = (_bound(bound, x) for bound in (self.low, self.high))
         rising, falling = weight.clamp(min=0), weight.clamp(max=0)
+        # On shares and not on x: with bounds an input of 0 has relevance, which no slope times
+        # x gives.
         total = linear.apply(shares * x, weight, None)
         total = total - linear.apply(shares * low, rising, None)
         total = total - linear.apply(shares * high, falling, None)
@@ -291,6 +296,7 @@ class Flat(Rule):
     def passed(self, passage: Passage) -> Any:
         linear = _require_linear(self, passage)
         shares = _require_shares(self, passage)
+        # Ones for weights: at a border, padding counts as no input, and n_j is smaller.
         total = linear.apply(shares, torch.ones_like(linear.weight), None)
         sums = _Sums(total, total)
         return _shared_out(passage, passage.value.detach(), sums, 0.0)
@@ -405,6 +411,7 @@ class Softmax(Rule):
         dim = operation.argument(1, "dim", -1)
         logarithm = operation.name == "log_softmax"
         shares = value.detach().exp() if logarithm else value.detach().clone()
+        # A score that is masked out is minus infinity with a share of 0: 0 together, not NaN.
         weighted = (shares * x).nan_to_num(posinf=0.0, neginf=0.0)
         mean = weighted.sum(dim, keepdim=True)
         # What the slope makes of the input itself.
@@ -457,6 +464,7 @@ def _signed(linear: LinearMap, *, positive: bool, absorb: bool) -> _Sums:
     bias = None
     if absorb and linear.bias is not None:
         bias = linear.bias.clamp(min=0) if positive else linear.bias.clamp(max=0)
+    # Behind a rectifier the products of negative inputs are none: one pass is enough.
     if _nonnegative(linear.x):
         total = linear.apply(linear.x, along, bias)
     else:
@@ -474,6 +482,7 @@ def _favoured(linear: LinearMap, gamma: float, absorb: bool) -> tuple[_Sums, _Su
     above, below = _parts(linear.x)
     for_positive = linear.apply(above, rising, None)
     for_negative = linear.apply(above, falling, None)
+    # A negative input turns the sign of its products, so it takes the other weights.
     if not _nonnegative(linear.x):
         for_positive = for_positive + linear.apply(below, falling, None)
         for_negative = for_negative + linear.apply(below, rising, None)
@@ -499,6 +508,7 @@ def _shared_out(
 ) -> Tensor:
     """`value`, whose relevance goes to the sums' slopes in proportion, times `weight`."""
     z = value if relevant is None else relevant
+    # Worked out in the forward: on the way back nothing is left but a product.
     step, denominators = _stabilised(sums, epsilon)
     # Where the relevance is z g, its quotient by the sums is what the slopes are multiplied with.
     factor = torch.div(z, denominators, out=denominators)

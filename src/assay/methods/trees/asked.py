@@ -65,6 +65,7 @@ class Asked:
             mine = which == number
             game = replace(self.game, forest=combined(self.game.forest, kind))
             own = background
+            # Draws that belong to inputs go with these; a background that all share serves any.
             if background is not None and len(background) > 1:
                 own = background[mine]
             values[mine] = credit(game, rows[mine], own)[0].T
@@ -74,6 +75,7 @@ class Asked:
     def estimates(self, coefficients: Sequence[Floats]) -> list[Estimate]:
         """The same for several targets, in one pass through the trees."""
         rows, background = self._rows()
+        # Trees are what costs: every output's credit is made once, and weighed for each target.
         each = _weighed(self.game, rows, background, coefficients)
         base = expectation(self.game)
         return [self._estimate(values, mine @ base) for values, mine in zip(each, coefficients)]
@@ -119,6 +121,7 @@ class Asked:
                 advice="Use removal=Background(rows), or TreeShap('path_dependent').",
             )
         count, draws, elements = replacements.shape
+        # Encoded and rounded as the inputs are, so that both stand on the same side of a threshold.
         flat = self._encoded(replacements.reshape(-1, elements))
         return rows, flat.reshape(count, draws, -1)
 
@@ -137,6 +140,7 @@ def _weighed(
         piece = slice(at, at + step)
         own = background if background is None or len(background) == 1 else background[piece]
         each = credit(game, rows[piece], own)
+        # Weighed at once, so that the outputs of all rows are never held together.
         parts.append([np.einsum("no,otn->nt", mine[piece], each) for mine in coefficients])
     return [np.concatenate(column) for column in zip(*parts)]
 
@@ -154,6 +158,7 @@ def combined(forest: Forest, coefficients: Floats) -> Forest:
     # Coefficients of the outputs that a node's tree adds to, one for each of its numbers.
     places = forest.tree_output[tree][:, None] + np.arange(width)
     value = (forest.value * coefficients[places]).sum(axis=1, keepdims=True)
+    # Trees that add to outputs without weight are left out: of one class in many, most of them.
     used = np.ones(forest.trees, bool)
     if width == 1 and forest.outputs > 1:
         used = coefficients[forest.tree_output] != 0
@@ -194,10 +199,12 @@ def coefficients(question: Question, trees: TreeModel) -> Floats:
     zeros = np.zeros((question.n, outputs))
     constant = _scores(question, trees, zeros)
     found = np.zeros_like(zeros)
+    # One unit of one margin at a time: of what is linear the step is the coefficient.
     for output in range(outputs):
         unit = zeros.copy()
         unit[:, output] = 1.0
         found[:, output] = _scores(question, trees, unit) - constant
+    # A curve can agree with a plane at 0 and at the units: margins at random tell them apart.
     tried = rng.shared(0, "margins").uniform(-2.0, 2.0, zeros.shape)
     expected = constant + (found * tried).sum(axis=1)
     off = np.abs(_scores(question, trees, tried) - expected)

@@ -122,6 +122,8 @@ def survey(
     below = np.zeros(nodes, np.int64)
     count = np.zeros(players, np.int64)
     stack = np.empty(nodes + 1, np.int64)
+    # A stack of its own in the place of recursion, which compiled code has little room for.
+    # The phase of a node says how many of its children were begun: 0, 1 or 2.
     phase = np.empty(nodes + 1, np.int8)
     for tree in range(trees):
         top = 0
@@ -149,6 +151,7 @@ def survey(
             child = left[node]
             if phase[top] == 0:
                 inner[tree] += 1
+                # A player may split several times on a path: it is distinct the first time alone.
                 count[player] += 1
                 if count[player] == 1:
                     distinct += 1
@@ -183,10 +186,13 @@ def shares(left: Any, right: Any, feature: Any, cover: Any) -> Any:
 
 def cut(trees: Trees, players: int, longest: Whole) -> Cells:
     """The cells of trees whose longest paths have `longest` splits (trees,)."""
+    # Compiled loops cannot let arrays grow: all are held at the most that they can need, and cut to
+    # size afterwards. A tree of k inner nodes has k + 1 leaves, and no more cells than leaves.
     leaves = trees.below[trees.roots] + 1
     inner = int(trees.below[trees.roots].sum())
     count = int(leaves.sum())
     paths = int((leaves * longest).sum())
+    # A path has no more distinct players than splits, and a tree has a bit for each of them.
     slots = int((leaves * np.minimum(longest, trees.bits)).sum())
 
     def whole(size: int) -> Whole:
@@ -250,6 +256,8 @@ def _cut(trees: Any, cells: Any, scratch: Any) -> None:
         stack[0] = trees.roots[tree]
         while top >= 0:
             node = stack[top]
+            # From the root down: the first subtree that fits is the largest one. A leaf always
+            # fits, since a tree has bits for the most distinct players of a path.
             if trees.above[node] + trees.below[node] <= trees.bits[tree]:
                 _add_cell(trees, trees.roots[tree], node, cells, scratch)
                 top -= 1
@@ -302,6 +310,7 @@ def _add_cell(trees: Any, root: int, first: int, cells: Any, scratch: Any) -> No
         inside[top] = trees.right[node]
         top += 1
         inside[top] = trees.left[node]
+    # Scratch serves all cells: what this one has marked is taken back, and no more is touched.
     for at in range(here, done[PLAYERS]):
         scratch.place[cells.player[at]] = -1
         scratch.path_bit[cells.player[at]] = -1
@@ -357,13 +366,17 @@ def _add_leaf(trees: Any, root: int, leaf: int, cells: Any, scratch: Any) -> Non
     while child != root:
         node = trees.parent[child]
         player = trees.group[trees.feature[node]]
+        # Slots of earlier leaves have smaller numbers: nothing has to be cleared between leaves.
         if scratch.slot[player] < began:
             scratch.slot[player] = done[SLOTS]
             cells.slot_player[done[SLOTS]] = scratch.place[player]
             cells.slot_share[done[SLOTS]] = 1.0
             done[SLOTS] += 1
         slot = scratch.slot[player]
+        # Several splits on one player are passed together or not at all: their shares multiply.
         cells.slot_share[slot] *= trees.share[child]
+        # Inside the cell each node has a bit of its own, set where the row goes left; above it
+        # a player has one for all its splits, set where the row passes every one of them.
         bit, value = scratch.bit[node], 1
         if bit < 0:
             bit = scratch.path_bit[player]

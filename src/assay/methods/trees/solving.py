@@ -113,6 +113,7 @@ class Game:
         most = int(self.survey[2].max(initial=0)) + 1
         p, q = np.meshgrid(np.arange(most + 1), np.arange(most + 1), indexing="ij")
         if self.index == "banzhaf":
+            # Every coalition of the other players weighs the same, however large it is.
             alike = 0.5 ** np.maximum(p + q - self.order, 0)
             kinds = [(p >= self.order, alike), (q >= self.order, (-1) ** self.order * alike)]
             if self.order == 2:
@@ -140,6 +141,7 @@ def _beta(a: Any, b: Any) -> Floats:
     """(a - 1)! (b - 1)! / (a + b - 1)!, and whatever where a or b is none."""
     from scipy.special import betaln
 
+    # By logarithms: factorials of long paths have no double. Where a or b is 0 nobody looks.
     with np.errstate(all="ignore"):
         return np.asarray(np.exp(betaln(np.maximum(a, 1), np.maximum(b, 1))))
 
@@ -150,6 +152,7 @@ def expectation(game: Game) -> Floats:
     reach = np.zeros(len(forest.feature))
     front = forest.roots
     reach[front] = 1.0
+    # Level by level, all trees at once: a forest has more nodes than levels by far.
     while len(front):
         inner = front[forest.feature[front] >= 0]
         for children in (forest.left, forest.right):
@@ -158,6 +161,7 @@ def expectation(game: Game) -> Floats:
     base = forest.base.copy()
     leaves = forest.feature < 0
     tree = tree_of_nodes(forest)
+    # A tree adds to `width` outputs from its first on; nodes that no root reaches add to none.
     for output in np.unique(forest.tree_output):
         mine = leaves & (tree >= 0) & (forest.tree_output[tree] == output)
         base[output : output + forest.width] += reach[mine] @ forest.value[mine]
@@ -183,6 +187,7 @@ def credit(game: Game, rows: Floats, background: Floats | None) -> Floats:
     each row's own; None for the path-dependent game.
     """
     with _threads():
+        # Rows last: a table is looked up for many rows at a time, which lie side by side.
         out = np.zeros((game.forest.outputs, game.targets, len(rows)))
         by_table = _by_table(game, len(rows), background)
         _check_pairs(game, by_table)
@@ -232,6 +237,7 @@ def _some(game: Game, chosen: Booleans) -> Game:
 def _by_table(game: Game, rows: int, background: Floats | None) -> Booleans:
     """Which trees go by tables: those for which they are expected to take less time."""
     inner, _, most = (part.astype(float) for part in game.survey[:3])
+    # A table holds one background's counts, and cannot serve rows with draws of their own.
     if background is not None and len(background) > 1:
         return np.zeros(len(inner), bool)
     draws = 0 if background is None else background.shape[1]
@@ -245,7 +251,9 @@ def _by_table(game: Game, rows: int, background: Floats | None) -> Booleans:
     if background is None:
         walked = rows * 2 * inner * (_NODE + np.ceil(most / 2) * _POINT)
     else:
+        # A pair passes few of the nodes, and an ever smaller share of them in larger trees.
         walked = rows * draws * 2 * inner**0.65 * _NODE
+    # Pairs of features have no walk: for them tables, however long these take.
     chosen: Booleans = (looked_up + made <= walked) | (game.order > 1)
     return chosen & (most <= MOST_BITS)
 
@@ -274,6 +282,7 @@ def _add_tables(game: Game, rows: Floats, background: Floats | None, out: Floats
 
     forest = game.forest
     cells = _cut(game, len(rows))
+    # Column by column, since a node asks for one column of a whole block of rows.
     columns = np.ascontiguousarray(rows.T)
     drawn = None if background is None else np.ascontiguousarray(background.T)
     patterns = 1 << cells.cell_bits
@@ -282,8 +291,10 @@ def _add_tables(game: Game, rows: Floats, background: Floats | None, out: Floats
     most = int(np.diff(cells.slot_start).max(initial=0))
     shares = game.coalition_shares() if background is not None else np.zeros((1, _points(game), 1))
     if background is not None:
+        # Histograms count rows: divided here, their sums come out as means.
         shares = shares / background.shape[0]
     nodes, weights = _rules(game, most)
+    # A stretch of trees at a time, since the tables of all may not fit.
     for first, last in _pieces(cells, places * patterns * forest.width):
         mine = slice(cells.cell_of_tree[first], cells.cell_of_tree[last])
         start = _starts(places[mine] * patterns[mine] * forest.width)
@@ -329,6 +340,7 @@ def _pieces(cells: Any, sizes: Integers) -> list[tuple[int, int]]:
     trees = len(ends) - 1
     while first < trees:
         last = int(np.searchsorted(ends, ends[first] + _HELD, side="right")) - 1
+        # One tree at least, also where its tables alone are more than is held.
         last = min(max(last, first + 1), trees)
         pieces.append((first, last))
         first = last
@@ -389,9 +401,11 @@ def _add_by_quadrature(game: Game, rows: Floats, out: Floats) -> None:
     trees = _ensemble(game)
     most, parent = game.survey[2:4]
     nodes = len(forest.feature)
+    # Rows first, other than for tables: a walk writes the credit of one row.
     added = np.zeros((len(rows), forest.outputs, game.players))
     before, after, repeated = np.ones(nodes), np.ones(nodes), np.zeros(nodes, bool)
     for tree, root in enumerate(forest.roots):
+        # As many nodes as are exact for the most players on one path of this tree.
         t, u = game.quadrature(max(1, math.ceil(most[tree] / 2)))
         walks.edges(
             root, forest.feature, forest.left, forest.right, parent, game.share, game.group,

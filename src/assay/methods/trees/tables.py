@@ -26,6 +26,7 @@ from assay.models.forests.forest import goes_left
 
 _goes_left = njit(cache=True)(goes_left)
 
+# Rows that are worked on at once: their patterns take 2 KiB, which a near cache holds.
 BLOCK = 1024
 
 
@@ -37,6 +38,8 @@ def _node_bits(columns: Any, start: int, count: int, nodes: Any, splits: Any, bi
         column = columns[splits.feature[node], start : start + count]
         threshold = splits.threshold[node]
         out = bits[k]
+        # Only such nodes take the general way: the loops below have no branch inside, so that
+        # a compiler can work on several rows at once.
         if splits.category_start[node] >= 0 or splits.zero_missing[node]:
             for row in range(count):
                 out[row] = _goes_left(
@@ -69,6 +72,7 @@ def _patterns(cells: Any, cell: int, bits: Any, count: int, out: Any) -> None:
         goes = cells.op_left[op]
         node = bits[cells.op_node[op]]
         for row in range(count):
+            # Cleared where the way differs from the one that is meant, without a branch.
             out[row] &= ~(np.uint16(node[row] ^ goes) << bit)
 
 
@@ -82,6 +86,7 @@ def histograms(columns: Any, splits: Any, cells: Any, first: int, last: int, sta
     base = cells.cell_of_tree[first]
     rows = columns.shape[1]
     for tree in prange(first, last):
+        # A cell belongs to one tree, so that threads never count into the same place.
         nodes = cells.nodes[cells.node_of_tree[tree] : cells.node_of_tree[tree + 1]]
         bits = np.empty((len(nodes), BLOCK), np.uint8)
         pattern = np.empty(BLOCK, np.uint16)
@@ -114,6 +119,8 @@ def _by_path(ratios: Any, nodes: Any, weights: Any, order: int, products: Any, w
     players = len(ratios)
     for at in range(len(nodes)):
         t = nodes[at]
+        # The products of all subsets, doubled player by player: those with j follow from those
+        # without, which are scaled last, when they are needed no more.
         products[0, at] = weights[at]
         for j in range(players):
             absent = (1.0 - t) * ratios[j]
@@ -162,6 +169,7 @@ def _integrals(ratios: Any, nodes: Any, i: int, j: int, products: Any, worth: An
 def _sums_over_supersets(table: Any, players: int) -> None:
     """table[u] becomes the sum of table[b] over all b that contain u."""
     for j in range(players):
+        # Player by player, d 2^d additions in the place of the 3^d of every sum by itself.
         step = 1 << j
         for u in range(1 << players):
             if u & step == 0:
@@ -186,6 +194,8 @@ def _by_background(frequency: Any, players: int, shares: Any, sums: Any, worth: 
     """
     full = (1 << players) - 1
     kinds = shares.shape[0]
+    # A share depends on p, which the background row says, and on q, which the pattern says: the
+    # sums for one q serve all patterns of that size.
     for q in range(players + 1):
         for kind in range(kinds):
             for b in range(full + 1):
@@ -203,6 +213,7 @@ def _share_out(c: int, u: int, players: int, sums: Any, worth: Any) -> None:
     for i in range(players):
         i_there = (c >> i) & 1
         if sums.shape[0] == 2:
+            # Background rows that lack i: all with not-c, less those that have i as well.
             if i_there:
                 worth[place, c] = sums[0, u] - sums[0, u | (1 << i)]
             else:
@@ -212,6 +223,7 @@ def _share_out(c: int, u: int, players: int, sums: Any, worth: Any) -> None:
         for j in range(i):
             j_there = (c >> j) & 1
             if i_there and j_there:
+                # Background rows that lack both, by inclusion and exclusion.
                 alone = sums[0, u | (1 << i)] + sums[0, u | (1 << j)]
                 worth[place, c] = sums[0, u] - alone + sums[0, u | (1 << i) | (1 << j)]
             elif not i_there and not j_there:
@@ -281,6 +293,8 @@ def tables(
     base = cells.cell_of_tree[first]
     interventional = len(counts) > 0
     for tree in prange(first, last):
+        # Held by the thread of a tree, as large as any cell or leaf of it can ask for; a
+        # pattern has 16 bits at most.
         own = np.empty(1 << 16, np.int64)
         size = 1 << most
         worth = np.empty((most * max(1, (most - 1) * (order - 1)) + 1, size))
@@ -296,6 +310,8 @@ def tables(
             for leaf in range(cells.leaf_start[cell], cells.leaf_start[cell + 1]):
                 begin = cells.slot_start[leaf]
                 players = cells.slot_start[leaf + 1] - begin
+                # A path of one player says nothing of pairs,
+                # and a tree of one leaf nothing at all.
                 if players < order:
                     continue
                 _leaf_patterns(cells, leaf, cells.cell_bits[cell], own)
@@ -306,7 +322,9 @@ def tables(
                     _by_background(frequency, players, shares, sums, worth)
                 else:
                     ratios = cells.slot_share[begin : begin + players]
+                    # So many nodes of Gauss-Legendre are exact for the degree players - 1.
                     half = (players + 1) // 2
+                    # Banzhaf's polynomial is read at one point (`solving._points`).
                     if shares.shape[1] == 1:
                         half = 1
                     _by_path(
@@ -338,6 +356,8 @@ def add_up(
     rows = columns.shape[1]
     base = cells.cell_of_tree[first]
     for block in prange((rows + BLOCK - 1) // BLOCK):
+        # Here threads take rows: a row is added to by one thread, tree after tree, so that sums
+        # are rounded alike however many threads there are.
         at = block * BLOCK
         count = min(BLOCK, rows - at)
         most = 0

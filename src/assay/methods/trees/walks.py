@@ -55,6 +55,8 @@ def edges(
     """For the edge into each node of a tree: the share of training rows that pass all splits of the
     path on its feature without it (`before`) and with it (`after`), and whether there are any others.
     """
+    # What is known of each player on the way: the product of the shares of its splits, and how many
+    # there are. Both are put back when the walk leaves an edge.
     current = np.ones(players)
     met = np.zeros(players, np.int64)
     stack = np.empty(len(feature) + 1, np.int64)
@@ -111,6 +113,7 @@ def factors(node: int, before: Any, after: Any, repeated: Any, t: Any, u: Any) -
             new = _factor(now, after[node], t[k])
             ratio[case, k] = _over(new, old)
             count[case, k] = u[k] * _over(now - after[node], new)
+            # The earlier split on this feature has counted the same leaves: that is taken back.
             if repeated[node]:
                 count[case, k] -= u[k] * _over(was - before[node], old)
     return ratio, count
@@ -129,6 +132,7 @@ def all_factors(
     u: Any,
 ) -> Any:
     """The factors of all edges of a tree, and the number of each node in them."""
+    # All trees lie in one array: numbers within this tree keep the tables of its edges small.
     nodes = np.empty(len(feature), np.int64)
     number = np.full(len(feature), -1, np.int64)
     count = 1
@@ -144,6 +148,7 @@ def all_factors(
             nodes[count + 1] = right[node]
             number[right[node]] = count + 1
             count += 2
+    # Number 0 is the root, which no edge leads to: its factor is 1, and it counts nothing.
     ratios = np.ones((count, 3, len(t)))
     counts = np.zeros((count, 3, len(t)))
     for at in range(1, count):
@@ -197,6 +202,7 @@ def by_quadrature(
 ) -> None:
     """Adds the path-dependent credit of one tree to `credit` (rows, outputs, players)."""
     for row in prange(len(rows)):
+        # Every row has credit of its own, so that no two threads write to the same number.
         _down_and_up(rows[row], splits, trees, tree, number, ratios, counts, credit[row])
 
 
@@ -225,6 +231,7 @@ def _down_and_up(
         np.zeros((size, width, points)),
     )
     output = trees.tree_output[tree]
+    # A view of what this tree adds to: a forest may have a tree for each class.
     own = credit[output : output + width]
     way.node[0] = trees.roots[tree]
     top = 0
@@ -251,6 +258,7 @@ def _go_down(
     asked = splits.feature[node]
     to_left = way.phase[top] == 0
     if to_left:
+        # The arrays serve many nodes: the sums of an earlier one at this depth are cleared.
         way.total[top] = 0.0
     child = splits.left[node] if to_left else splits.right[node]
     way.phase[top] += 1
@@ -259,6 +267,7 @@ def _go_down(
     way.node[top + 1] = child
     way.phase[top + 1] = 0
     way.was[top + 1] = way.state[player]
+    # Who has failed one split on a feature has failed them all: later ones change r_j alone.
     case = 2 if way.state[player] == 0 else (0 if passes else 1)
     way.case[top + 1] = case
     way.state[player] = 1 if case == 0 else 0
@@ -279,6 +288,7 @@ def _go_up(
             added += below * counts[number[node], way.case[top], at]
             way.total[top - 1, k, at] += below
         own[k, player] += added
+    # Above this edge x stands to the feature as it did before.
     way.state[player] = way.was[top]
 
 
@@ -312,6 +322,7 @@ def _turn(
         b_left = _left(b[asked], node, splits)
         way.kept[top] = 0.0
         way.lost[top] = 0.0
+        # A feature that is decided stays so: later splits on it follow the same of the two.
         goes_left = b_left if way.state[player] == 2 else x_left
         way.phase[top] = _ALIKE
         if x_left != b_left and way.state[player] == 0:
@@ -329,6 +340,7 @@ def _turn(
         way.sizes[1] += 1
         way.phase[top] = _BOTH
         return int(splits.right[node] if phase == _FIRST_LEFT else splits.left[node])
+    # Both ways are done: the node leaves its feature as undecided as it found it.
     if phase == _BOTH:
         for k in range(len(credit)):
             credit[k, player] += way.lost[top, k]
@@ -359,6 +371,7 @@ def _follow(
         child = -1
         if splits.feature[node] < 0:
             for k in range(width):
+                # How many players are on either side is all that a leaf's share depends on.
                 share = weight * trees.value[node, k]
                 way.kept[top, k] = share * shares[0, way.sizes[0], way.sizes[1]]
                 way.lost[top, k] = share * shares[1, way.sizes[0], way.sizes[1]]
