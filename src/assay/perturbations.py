@@ -256,7 +256,9 @@ class ShapleyKernel(Perturbation):
         # The first number draws the size, the order of the others which features.
         limits = _kernel_of_sizes(count).cumsum(0).to(uniform.device)
         which = uniform[..., 0].contiguous()
+        # Without the last limit, which rounding may leave below 1.
         sizes = 1 + torch.searchsorted(limits[:-1].contiguous(), which, right=True)
+        # The order of an order is the rank: the lowest are a subset, all of a size alike likely.
         ranks = uniform[..., 1:].argsort(dim=-1).argsort(dim=-1)
         return ranks < sizes.unsqueeze(-1)
 
@@ -268,6 +270,7 @@ class ShapleyKernel(Perturbation):
             return None
         subsets = _subsets(features)
         sizes = subsets.sum(1)
+        # Nothing and everything have no finite weight; of one feature there is no other set.
         inner = (sizes > 0) & ((sizes < features) | (features == 1))
         subsets = subsets[inner]
         sizes = sizes[inner]
@@ -287,6 +290,7 @@ def _kernel_of_sizes(features: int) -> Tensor:
 
 
 def _few_subsets(features: int, most: int) -> bool:
+    # Bits first: 2^features of a picture would be a number of a hundred thousand bits.
     return features < most.bit_length() and 1 << features <= most
 
 
@@ -452,6 +456,7 @@ class Squares(Perturbation):
         # Pixels and patches have no channels any more: their map is places alone.
         places_alone = isinstance(question.features, Pixels | Patches)
         if axes is not None and (places_alone or len(axes) != len(shape)):
+            # Letters are those of the input: a map of pixels or patches has no axis of channels.
             axes = axes.replace("C", "")
         if axes is None and places_alone:
             places = Places(shape, 1, None)

@@ -191,6 +191,7 @@ class Attribution:
         counts = [features] * len(self) if own is None else own.sum(dim=1).tolist()
         share = not isinstance(amount, Integral)
         chosen = [min(_feature_count(amount, k if share else features), k) for k in counts]
+        # A number of its own for each input, against which the ranks are compared.
         most = torch.tensor(chosen, device=credit.device).reshape(-1, 1)
         # A stable sort leaves ties in the order of the features.
         ranked = credit.argsort(dim=1, descending=True, stable=True)
@@ -220,6 +221,7 @@ class Attribution:
         index = _pandas_index(self.index)
         # Of several texts a row's label is the tuple of its words, unless the caller has his own.
         if self.index is None and self.own_names is not None:
+            # Without `tupleize_cols=False` pandas would make levels of an index out of the words.
             labels = list(map(tuple, self.own_names))
             index = pd.Index(labels, tupleize_cols=False, name="names", dtype=object)
         frame = pd.DataFrame(self.values.cpu().numpy(), columns=list(self.names), index=index)
@@ -278,6 +280,7 @@ class Attribution:
             facts["own_names"] = tuple(map(tuple, facts["own_names"]))
         n = len(saved.arrays["values"])
         if facts["targets"] is not None:
+            # One text stands for all inputs: see `save`.
             facts["targets"] = tuple(facts["targets"]) * (n if len(facts["targets"]) == 1 else 1)
         if facts["index"] is not None:
             facts["index"] = tuple(map(_as_label, facts["index"]))

@@ -22,6 +22,7 @@ from assay.numerics import statistics
 from assay.numerics.statistics import Floats
 from assay.settings import argument, checked_level, checked_seed
 
+# Of the bootstrap, a tenth of the usual 9,999: every word of a corpus has an interval of its own.
 _RESAMPLES = 999
 
 
@@ -99,6 +100,7 @@ def trigger_words(
     found = {key: np.array(values) for key, values in credits.items() if len(values) >= least}
     if not found:
         return ()
+    # Words that are too rare have been left out before: what is not tested costs no power.
     adjusted = statistics.holm([_p_value(values) for values in found.values()])
     words = [
         _trigger_word(key, values, first[key], float(p), level, seed)
@@ -115,6 +117,7 @@ def _gathered(answer: Attribution, length: int) -> tuple[dict[_Key, list[float]]
     """The credit of each class's words, text by text, and in how many of them they come first."""
     credits: dict[_Key, list[float]] = defaultdict(list)
     first: Counter[_Key] = Counter()
+    # In double, since credit in half precision is added up over occurrences.
     values = answer.values.double().cpu().numpy()
     for number in range(len(answer)):
         target = "" if answer.targets is None else answer.targets[number]

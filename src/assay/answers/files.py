@@ -79,6 +79,7 @@ def write_file(path: Any, data: bytes) -> None:
             return
         # Beside the file itself, where a link leads to one.
         real = file.resolve()
+        # By the number of the process: two that save at once do not write into one file.
         partial = real.with_name(f".{os.getpid()}.partial")
         try:
             partial.write_bytes(data)

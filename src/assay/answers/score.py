@@ -186,6 +186,7 @@ class Score:
         # NaN values are left out there. The mean of numbers within bounds lies within them.
         low, high = statistics.interval(self.values.numpy(), level)
         least, greatest = self.bounds
+        # Cutting loses no coverage: the mean cannot be in the part that is cut off.
         return max(low, least), min(high, greatest)
 
     @property

@@ -111,6 +111,7 @@ class Days:
             )
         steps = column.to_numpy(dtype=f"{self.kind}8[us]")
         missing = np.isnat(steps)
+        # In whole numbers: 2^53 microseconds, the last that a float holds exactly, are 285 years.
         whole, rest = np.divmod(np.where(missing, 0, steps.view(np.int64)), _DAY)
         days = whole + rest / _DAY
         values = np.where(missing, np.nan, days)
@@ -136,6 +137,7 @@ class Days:
         # A day and its rest apart: together they would be rounded twice.
         rest = np.rint((days - whole) * _DAY).astype(np.int64)
         steps = (whole.astype(np.int64) * _DAY + rest).astype(f"{self.kind}8[us]")
+        # After the arithmetic: NaT is the least whole number, and would be counted on.
         steps[missing] = "NaT"
         column = pd.Series(steps)
         zone = _zone(self.dtype)
@@ -267,6 +269,7 @@ def _limits(dtype: Any) -> tuple[float, float, bool] | None:
     like = getattr(dtype, "numpy_dtype", dtype)
     if _is_integer(dtype):
         info = np.iinfo(like)
+        # The first number beyond is a power of 2; the largest of 64 bits itself is no float.
         return float(info.min), 2.0 ** (info.bits - (info.kind == "i")), True
     if isinstance(like, np.dtype) and like.kind == "f" and like.itemsize < _DOUBLE.itemsize:
         most = float(np.finfo(like).max)

@@ -31,6 +31,7 @@ def check_cells(frame: Any) -> None:
         if getattr(dtype, "kind", "O") != "O":
             continue
         for cell in frame[name].iloc[:_SHOWN]:
+            # By its name: a column is looked through without asking each library for its classes.
             if type(cell).__name__ in _CELLS:
                 raise InputError(
                     expected=f"one value in each cell of column {name!r}",

@@ -60,6 +60,7 @@ class ElementNames(Sequence[str]):
                 yield _called(prefix, indices)
 
     def __eq__(self, other: Any) -> bool:
+        # Two pictures of one shape are equal without making a name of either.
         if isinstance(other, ElementNames) and self._tensors == other._tensors:
             return True
         if not isinstance(other, ElementNames | tuple) or len(self) != len(other):

@@ -32,6 +32,7 @@ def layout_of(
     """The layout of raw inputs; floating tensors take the model's number type, integers keep
     theirs. `columns`: what the predictor calls the columns of an array, where it says so.
     """
+    # First, since a list of rows or a Series would pass as an array, without its names and types.
     check_container(raw)
     if _is_frame(raw):
         check_cells(raw)
@@ -42,6 +43,7 @@ def layout_of(
     shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
     dtypes = [_input_dtype(tensor, dtype) for tensor in tensors]
     known = [names_of_columns(part) or None for part in parts]
+    # Names of the fit are those of an array only where there are as many, and it has none itself.
     if columns is not None and shapes == [(len(columns),)] and known == [None]:
         known = [columns]
     return TensorLayout(tuple(shapes), tuple(dtypes), device, columns=tuple(known))

@@ -43,6 +43,7 @@ class Spread:
         counts = (~gaps).sum(0).clamp_min(1)
         mean = rows.nan_to_num().sum(0) / counts
         offset = torch.where(gaps, 0.0, rows - mean)
+        # A column of which one number alone is known has the spread 0, and not NaN.
         deviation = (offset.square().sum(0) / (counts - 1).clamp_min(1)).sqrt()
         # What rounding leaves of a constant column is no spread.
         moving = varies(torch.where(gaps, mean, rows), dim=0)

@@ -138,6 +138,7 @@ class TableLayout(Layout):
 
         values = rows.detach().cpu().numpy()
         columns = [kind.write(values[:, index]) for index, kind in enumerate(self.kinds)]
+        # By number first: of keys that are tuples pandas would make an index of several levels.
         frame = pd.DataFrame(dict(enumerate(columns)))
         frame.columns = self.header
         return (frame,)
@@ -154,6 +155,7 @@ class TableLayout(Layout):
         for index, kind in enumerate(kinds):
             if isinstance(kind, Levels) and kind.of_objects:
                 frame.isetitem(index, _as_texts(frame.iloc[:, index]))
+        # Without the index: the same row under another label is the same input.
         hashes = pd.util.hash_pandas_object(frame, index=False, categorize=False)
         keys = rng.identities([key.tobytes() for key in hashes.to_numpy()])
         return keys.to(rows.device)

@@ -98,6 +98,7 @@ class TensorLayout(Layout):
             )
         for number, tensor in enumerate(tensors):
             self._check(tensor, number)
+        # Side by side in one row, since masks and removals know nothing of several tensors.
         rows = [
             tensor.detach().to(self.device, self.dtype).reshape(len(tensor), size)
             for tensor, size in zip(tensors, self.sizes)
@@ -155,6 +156,7 @@ class TensorLayout(Layout):
 
     def fold(self, rows: Tensor) -> Rows:
         columns = rows.split(self.sizes, dim=1) if len(self.parts) > 1 else (rows,)
+        # Before anything is cast: a cast to whole numbers would cut fractions off in silence.
         for number, part in enumerate(columns):
             self._check_whole(part, number)
         self._check_categories(rows)

@@ -257,6 +257,7 @@ def real_numbers(outputs: Tensor, who: str) -> Tensor:
     dtype = outputs.dtype
     if dtype in _KEPT:
         return outputs
+    # Floats of eight bits have no arithmetic of their own in torch.
     if dtype.is_floating_point or dtype == torch.bool:
         return outputs.to(torch.float32)
     return outputs.to(torch.float64 if dtype == torch.uint64 else torch.int64)
@@ -353,6 +354,7 @@ def all_finite(numbers: Tensor) -> bool:
 def finite(outputs: Tensor, who: str, where: str) -> Tensor:
     """The same outputs, all of them numbers."""
     if not all_finite(outputs):
+        # Row by row only now: the usual case has paid for one sum.
         bad = ~torch.isfinite(outputs.reshape(len(outputs), -1)).all(dim=1)
         advice = (
             "Check the inputs' preprocessing, and that the removal leaves values the model can "

@@ -38,6 +38,7 @@ def has_margin(estimator: Any) -> bool:
     library = _library(estimator)
     if library == "xgboost":
         return hasattr(estimator, "get_booster")
+    # Asked of the class: of an estimator that is not fitted the property itself raises.
     if library == "lightgbm":
         return hasattr(type(estimator), "booster_")
     return library == "catboost" and hasattr(estimator, "calc_leaf_indexes")

@@ -61,6 +61,7 @@ class Columns:
             names = names or _names(part)
         counted = any(_attribute(part, "n_features_in_") is not None for part in chain)
         known = all(_root(part) in _LIBRARIES for part in chain)
+        # Libraries name the columns of arrays too (Column_0): such names do not tell of a frame.
         made_up = names is not None and _made_up(names)
         return cls(
             None if names is None else tuple(names),
@@ -97,6 +98,7 @@ class Columns:
         if lacking and not self.spares:
             raise self._misfit(lacking, given, who)
         known = [place for place in order if place is not None]
+        # What the fit did not know stays, behind the others: a pipeline may leave it out itself.
         more = sorted(set(range(len(given))) - set(known))
         if [*known, *more] == list(range(len(given))):
             return frame

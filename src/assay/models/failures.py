@@ -96,6 +96,7 @@ class told:
 
 def forward_refusal(error: Exception, asked: Asked) -> AssayError:
     """The refusal for what a forward raised."""
+    # First of all: where torch's words tell the mistake, the model need not be asked about others.
     known = _known(error, asked.model.name)
     if known is not None:
         return known
@@ -147,6 +148,8 @@ class _Known:
 
 _BLIND = "or use a method that only asks for predictions, such as KernelShap."
 
+# Patterns are parts of torch's own wording, which no release promises to keep: a text that none of
+# them matches is told as it came.
 _KNOWN = (
     _Known(
         r"modified by an inplace operation|in-place operation|leaf variable has been moved",
@@ -249,6 +252,7 @@ def _advice(error: Exception, asked: Asked) -> str:
     if asked.removed:
         return _other_removal(asked)
     if isinstance(error, _TELLING) or type(error).__name__ in _TELLING_NAMES:
+        # `_fixed` stands last: it knows that there was context, and not that it is to blame.
         for find in (
             _row_that_fails,
             _arguments,
@@ -287,6 +291,7 @@ def _signature(model: Model) -> inspect.Signature | None:
     if called is None:
         plain = getattr(model, "plain", None)
         called = getattr(plain, "forward", None)
+    # Where rows are handed over by name, places in the signature do not apply.
     if called is None or getattr(model, "names", None):
         return None
     try:
@@ -375,6 +380,7 @@ def _another_form(asked: Asked) -> str:
 
 def _forms(asked: Asked) -> Iterator[Change]:
     """Other forms of the rows, by the line that makes them, the simplest first."""
+    # Weights in half or double refuse float32: what is tried comes in the model's own type.
     dtype = asked.model.dtype or torch.float32
     rows = asked.rows
     if any(not row.is_floating_point() for row in rows):
@@ -385,6 +391,7 @@ def _forms(asked: Asked) -> Iterator[Change]:
     (row,) = rows
     if row.is_floating_point():
         yield "whole numbers (x.long())", (row.long(),)
+    # Grey, colour, or colour with an alpha channel: a last axis of another size is a width.
     if row.dim() == 4 and row.shape[-1] in (1, 3, 4):
         yield "channels first (x.permute(0, 3, 1, 2).float())", (row.permute(0, 3, 1, 2).to(dtype),)
     if asked.whole is not None and not asked.context:
@@ -411,6 +418,7 @@ def _answers(model: Model, rows: Rows, context: Mapping[str, Any]) -> bool:
         return False
     try:
         with torch.no_grad():
+            # Copies: a trial that writes into its rows must not change what is asked next.
             model.call(tuple(row.clone() for row in rows), context)
     except Exception:  # whatever it raises, this form is not what it wants
         return False
@@ -422,6 +430,7 @@ def _outside_vocabulary(asked: Asked) -> str:
     ids = [row for row in asked.rows if isinstance(row, Tensor) and not row.is_floating_point()]
     if not ids:
         return ""
+    # Every vocabulary has an id 0, so that an answer there leaves the ids themselves to blame.
     zeros = tuple(
         torch.zeros_like(row) if isinstance(row, Tensor) and not row.is_floating_point() else row
         for row in asked.rows
@@ -468,9 +477,11 @@ def _fixed(asked: Asked) -> str:
 
 def _row_that_fails(asked: Asked) -> str:
     """Whether it is one row that the predictor fails on, found by halving, and others it answers."""
+    # Context has rows of its own, which would have to be cut alike.
     if asked.context:
         return ""
     rows = asked.rows
+    # A single row has nothing to be told from: all inputs are looked at in its place.
     if len(rows[0]) == 1 and asked.whole is not None and "clean" in asked.where:
         rows = tuple(asked.whole())
     start, stop = 0, len(rows[0])
@@ -480,6 +491,7 @@ def _row_that_fails(asked: Asked) -> str:
             break
     else:
         return ""
+    # Two trials a step at most: some 40 for a table of a million rows.
     while stop - start > 1:
         middle = (start + stop) // 2
         if not _takes(asked.model, _between(rows, start, middle)):

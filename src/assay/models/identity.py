@@ -179,6 +179,7 @@ class _Reader:
         # Modules without weights of their own differ by what they hold (a factor, a table).
         for name, part in module.named_modules():
             self._tag(name, _kind(part))
+            # Sorted, since the order in which attributes were set makes no other module.
             for key in sorted(filter(_own, vars(part))):
                 self._tag(key)
                 self._setting(vars(part)[key])
@@ -248,6 +249,7 @@ class _Reader:
             reduced = thing.__reduce_ex__(4)
         except Exception:  # not to be pickled: a session, a lock, something of a native library
             reduced = getattr(thing, "__dict__", None) or ()
+        # A text names a global thing; a mapping holds the attributes of what cannot be pickled.
         if isinstance(reduced, str | Mapping):
             self.read(reduced)
             return

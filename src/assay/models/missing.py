@@ -54,6 +54,7 @@ def _inside_pipeline(part: Any) -> _Step | None:
         return None
     for _, inner in steps:
         step = _step(inner)
+        # The first step that refuses or removes decides: those behind it never meet a gap.
         if not step.takes or step.removes:
             return step
     return _PASSES
@@ -65,6 +66,7 @@ def _inside_columns(part: Any) -> _Step | None:
     union = getattr(part, "transformer_list", None)
     inner = None
     if isinstance(fitted, list):
+        # A part without columns is never called, and what it says of NaN does not count.
         inner = [step for _, step, columns in fitted if len(_listed(columns))]
     elif isinstance(union, list):
         inner = [step for _, step in union]

@@ -269,6 +269,7 @@ def _labels(classes: Any) -> tuple[Any, ...]:
             got=shown(classes),
             advice="Write wrap(model, classes=['cat', 'dog']).",
         )
+    # By how they are written: 1 and True are equal to Python, and two labels.
     if len(set(map(repr, listed))) < len(listed):
         raise InputError(
             expected="labels that differ",
@@ -351,6 +352,7 @@ def _check_names(called: Any, names: tuple[str, ...], who: str) -> None:
         parameters = inspect.signature(called).parameters
     except (TypeError, ValueError):  # made in C, or by a compiler: the call will tell
         return
+    # Behind `**kwargs` any name may be known: the call will tell.
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     unknown = [name for name in names if name not in parameters]
@@ -402,6 +404,7 @@ def _estimator_kind(estimator: Any) -> str | None:
         kind = tags().estimator_type if callable(tags) else None
     except Exception:  # tags of another version, or of something else
         kind = None
+    # So scikit-learn said it before version 1.6, and so do estimators in its style.
     return kind or getattr(estimator, "_estimator_type", None)
 
 
@@ -450,4 +453,5 @@ def _is_run(run: Any) -> bool:
 
 
 def _positive(number: Any) -> bool:
+    # True is an int to Python.
     return isinstance(number, int) and not isinstance(number, bool) and number > 0

@@ -43,6 +43,7 @@ class Chosen:
     def keep(self, owners: Tensor) -> None:
         """Keeps the values of a chunk without what they were made of: its work is done."""
         first = int(owners[0])
+        # A score may be a view of the outputs, and would keep those of the whole chunk in memory.
         self._values[first] = self._values[first].detach().clone()
 
     @property

@@ -52,6 +52,7 @@ def check_alone(evaluation: Evaluation, owners: Tensor, outputs: Tensor, alone: 
     some of them alone; gives the numbers of these.
     """
     first, last = int(owners[0]), int(owners[-1])
+    # Chunks hold neighbours, so that the two ends tell which of them were asked alone.
     met = [number for number in alone.inputs if first <= number <= last]
     for number in met:
         again = outputs[number - first : number - first + 1]
@@ -90,6 +91,7 @@ def check_rows_independent(evaluation: Evaluation, target: Target) -> Alone:
             # Both of them: in what runs from row to row, the first has no row before it.
             singles.append(ask(_SECOND))
             again = _together(evaluation, lambda: ask(_BOTH))
+        # A rare draw, as of a dropout with a small rate, may not show in a single repetition.
         repeated = [ask(_FIRST) for _ in range(_REPEATS)] if generators.moved else []
     _check_alike(evaluation, again, singles)
     for answer in repeated:
@@ -195,6 +197,7 @@ def _two_unlike_rows(evaluation: Evaluation) -> tuple[Tensor, Tensor]:
 
 def _difference(evaluation: Evaluation, a: Tensor, b: Tensor) -> float | None:
     """The largest difference of two answers of the same rows, or None where they agree."""
+    # Equal to the bit is the usual case, and needs no copies in double precision.
     if torch.equal(a, b):
         return None
     half = evaluation.layout.half or evaluation.x.dtype in (torch.float16, torch.bfloat16)
@@ -278,8 +281,10 @@ def check_ends(
         if before is None or not bool(chosen.any()):
             continue
         chosen = chosen.to(table.device).expand(table.shape)
+        # A mask may keep all features or none for some inputs alone: compared entry by entry.
         expected = before.to(torch.float64)[:, None].expand(table.shape)
         scale = torch.maximum(table.abs().amax(1, keepdim=True), expected.abs()).expand(table.shape)
+        # Rounding goes with the largest number that an input's rows gave, not with the end.
         slack = _AGAIN * rounding_tolerance(question.x) * scale + _LEAST
         off = chosen & ((table - expected).abs() > slack)
         if bool(off.any()):

@@ -93,6 +93,7 @@ class Derivations(Verbs):
         outputs = torch.cat(clean)
         convert = self._evaluation.to_result_precision
         predictions = convert(outputs, outputs.dtype)
+        # A forward says all outputs at once: a thousand classes cost as many rows as one.
         bases = convert(self._evaluation.removed_average(read, self._alone), outputs.dtype)
         count = math.prod(shapes[0])
         chosen = range(count) if columns is None else read_columns(columns)
@@ -122,6 +123,7 @@ class Derivations(Verbs):
         derived._keys = self._keys
         derived._fixed_target = derived.target
         derived._known = replace(self._known, count=math.prod(shape))
+        # A column is a view, and would keep the outputs of all classes in memory.
         derived._prediction = prediction.clone()
         derived._base = base.clone()
         return derived
@@ -186,6 +188,7 @@ class Derivations(Verbs):
         derived = self._derived(evaluation, self.n, self.target, self.truth)
         derived.removal = removal
         derived._removes_inputs = True
+        # The inputs are the same, and so are the streams of random numbers that their keys name.
         derived._keys = self.keys
         derived._fixed_target, derived._prediction = self.fix_target()
         return derived

@@ -154,6 +154,7 @@ class Evaluation:
             if len(unchanged) == 0:
                 break
             removed = self.removed_rows(unchanged, torch.full_like(unchanged, draw))
+            # An input that one draw has changed is out, and asked about no more.
             equal = (removed == self.x[unchanged]).all(dim=1)
             unchanged = unchanged[equal]
         return unchanged
@@ -300,6 +301,7 @@ class Evaluation:
                 got=rows.dtype,
                 advice="Integers have no slope: convert real numbers with .float().",
             )
+        # At the flat rows, before they are folded: one leaf also for several tensors.
         leaf = rows.detach().requires_grad_()
         asked = self.asked(leaf, owners, "on the way")
         with told(asked):

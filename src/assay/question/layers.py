@@ -152,6 +152,7 @@ class LayerPass:
         """
         with self._source.model.session(slopes=self._with_slopes):
             passing = self._asked(layout, alone)
+        # No input was compared on the way: what the cut network says is checked against the whole.
         if not self._met:
             self._compare_plainly()
         return passing
@@ -354,6 +355,7 @@ class BehindLayer:
         """The inputs' activations, what travels beside them, and the activations of what is absent."""
         source = self.before._evaluation
         n = len(source.x)
+        # What runs beside the layer was not kept with its activations, and has to be asked for.
         passed = self.passed if self.model.carries_nothing else None
         if passed is None:
             x, carried = self._activations(n, lambda numbers: (source.x[numbers], numbers))
@@ -399,6 +401,7 @@ class BehindLayer:
 
         def work(start: int, stop: int, memory: int) -> None:
             context = source.context(owners[start:stop])
+            # One forward gives the velocities of all units; backwards each unit takes a pass.
             with forward_ad.dual_level():
                 moving = forward_ad.make_dual(points[start:stop], way[start:stop])
                 folded = source.layout.fold(moving)

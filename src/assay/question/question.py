@@ -247,6 +247,7 @@ class Question(Derivations):
         layer the activations are the inputs. Cost: one row forward for each input, and one backward
         behind the layer.
         """
+        # Handed on once and let go: activations of all inputs are large.
         if self._passing is not None and self._passing[0] == (layer, slopes):
             kept = self._passing[1]
             self._passing = None
@@ -255,6 +256,7 @@ class Question(Derivations):
             return Passing(self.layout, self.x, self.slope() if slopes else None)
         rest = self._evaluation.model.cut_after(layer)
         self._check_weights()
+        # A network whose rows were checked in an earlier question need not ask them in pairs again.
         if not self._rows_checked:
             layer_pass = self._layer_pass(rest, slopes)
             learnt = layer_pass.run_as_learnt()
@@ -285,6 +287,7 @@ class Question(Derivations):
         layout = self._layout_behind(rest, met=passing.met)
         source = BehindLayer(self, rest, layout, Elements(), passed=passing)
         behind = self._behind(source, Elements(), self.removal)
+        # What is chosen on the inputs must not be chosen anew on activations.
         behind._fixed_target, behind._prediction = self.fix_target()
         return behind
 
@@ -371,6 +374,7 @@ class Question(Derivations):
         """
         self._check_rows_independent()
         rest = self._evaluation.model.cut_after(layer, output)
+        # A unit is a place in one activation; in several laid side by side it would be ambiguous.
         shapes = self._layout_behind(rest).shapes
         if len(shapes) != 1:
             raise InputError(

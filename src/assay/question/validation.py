@@ -127,6 +127,7 @@ def arrays_of(inputs: Any, context: Context) -> frozenset[str]:
 def index_of(inputs: Any) -> tuple[Any, ...] | None:
     """What the caller counts the inputs by: the index of a frame that is not 0, 1, 2, ..."""
     index = getattr(inputs, "index", None)
+    # Lists and tuples have a method of this name.
     if index is None or callable(index) or not hasattr(index, "tolist"):
         return None
     labels = tuple(index.tolist())
@@ -259,6 +260,7 @@ def rows_of(truth: Any, rows: Tensor) -> Any:
         return None
     if isinstance(truth, Tensor):
         return truth[rows.to(truth.device)]
+    # Lists, arrays and frames are indexed from the CPU, wherever the inputs live.
     index = rows.cpu().numpy()
     # A frame keeps its index, and is counted by position.
     if hasattr(truth, "iloc"):
@@ -314,6 +316,7 @@ def check_switched(masks: Tensor, partition: Partition, layout: Layout) -> None:
     owners = partition.labels[:, categorical.to(partition.labels.device)]
     features = owners[owners >= 0].unique()
     parts = masks[..., features]
+    # Floats that are all 0 or 1 switch as bools do, and may pass.
     if bool((parts != parts.round()).any()):
         name = partition.names[int(features[0])]
         raise InputError(

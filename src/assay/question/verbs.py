@@ -129,6 +129,7 @@ class Verbs(CleanAnswers):
         at = read_points(at, self.x)
         points, steps = check_points(at, self.n, self.x.shape[1])
         target = self.fixed_target
+        # Filled by number: chunks that run out of memory come again, in smaller ones.
         scores = torch.zeros(len(points), dtype=self.precision, device=at.device)
 
         def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
@@ -296,6 +297,7 @@ class Verbs(CleanAnswers):
         beside = _Beside(first.x)
         generators = Generators()
         totals = first.integrals(targets, way, weights, squares=squares, rules=rules, beside=beside)
+        # Where it may differ from row to row, some rows of a chunk tell nothing of the others.
         if not (rules.wrote_shared or rules.retold or generators.moved):
             first._take_base(beside, len(weights))
         return totals
@@ -357,6 +359,7 @@ class Verbs(CleanAnswers):
         steps = len(weights)
         weights = weights.to(self.x.device, torch.float64)
         shape = (self.n, self.x.shape[1])
+        # In double, since hundreds of steps are added and may cancel.
         totals = [torch.zeros(shape, dtype=torch.float64, device=self.x.device) for _ in targets]
         velocities: list[Tensor | None] = [None]
 

@@ -68,6 +68,7 @@ class _GaussianConditional(Absent):
         centred = (x.to(torch.float64) - self.mean) / self.unit
         centred = centred * present
         sample = _times(regression[index], centred)
+        # The same points under all masks: what differs between two of them is the mask alone.
         sample += _times(root[index], self.normals[draw])
         replacement = self.mean + self.unit * sample
         return torch.where(present, x, replacement.to(x.dtype))
@@ -158,6 +159,7 @@ class _KernelConditional(Absent):
         # At least 1: without anything present all rows weigh the same.
         size = masks.sum(1, keepdim=True).clamp_min(1)
         distance = (difference**2).sum(2) / size
+        # Not exp by itself: far from all rows each weight would underflow, and their sum be 0.
         return torch.softmax(-distance / (2 * self.width**2), dim=1)
 
 
@@ -252,6 +254,8 @@ class Conditional(Removal):
             return _KernelConditional(x, data, unit, names, self.width, self.draws)
         elements = x.shape[1]
         normals = torch.from_numpy(self._normals(elements))
+        # Of columns in their own spread: a pseudo-inverse cuts off what is small beside the
+        # largest, and would take a column in small units for none.
         covariance = torch.cov(exact.T / unit[:, None])
         return _GaussianConditional(
             x=x,
@@ -290,12 +294,14 @@ class Conditional(Removal):
         from scipy.special import ndtri
         from scipy.stats import qmc
 
+        # Rounded up: of an odd number the last mirror image is left out.
         half = -(-self.draws // 2)
         generator = rng.shared(self.seed, "conditional")
         sobol = qmc.Sobol(elements, rng=generator)
         # Sobol sets come in powers of two: the next one is cut.
         exponent = max(1, (half - 1).bit_length())
         points = sobol.random_base2(exponent)[:half]
+        # A point at 0 or 1 would be an infinite normal.
         normals = ndtri(np.clip(points, _TAIL, 1 - _TAIL))
         # Pairs z, -z average a linear model without error.
         return np.concatenate([normals, -normals])[: self.draws]

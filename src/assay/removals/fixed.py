@@ -306,10 +306,12 @@ class Blur(Removal):
         steps = torch.arange(-reach, reach + 1, device=images.device)
         offsets = steps.to(images.dtype)
         kernel = torch.exp(-0.5 * (offsets / self.sigma) ** 2)
+        # A Gaussian that is sampled and cut off does not add up to 1, and would darken the image.
         kernel = kernel / kernel.sum()
         # Mirror indices instead of padding, since a blur may reach further
         # than the image is wide.
         index = torch.arange(-reach, size + reach, device=images.device)
+        # Mirrors of mirrors come again after twice the size.
         index = index % (2 * size)
         index = torch.where(index >= size, 2 * size - 1 - index, index)
         # The kernel lies along that dimension.

@@ -45,6 +45,7 @@ class _Imputed(Absent):
                 got=present.dtype,
                 advice="Masks that blend need one replacement for all: Mean(rows), Blur(5).",
             )
+        # In double: single precision would not reach the residual at which an image is solved.
         images = self.places.channels_first(x.to(torch.float64))
         there = self.places.channels_first(present)
         # Channels are images of their own: a pixel may be absent in one of them alone.
@@ -93,9 +94,11 @@ def _conjugate_gradients(right: Tensor, absent: Tensor, total: Tensor) -> Tensor
     """
     v = torch.zeros_like(right)
     residual = right.clone()
+    # By the diagonal of the matrix (Jacobi), which is 1 but where the border lacks neighbours.
     preconditioned = residual / total
     direction = preconditioned.clone()
     product = (residual * preconditioned).sum((1, 2), keepdim=True)
+    # `product` is a square, and so is what it is compared with.
     enough = _CLOSE**2 * product
     for _ in range(_ITERATIONS):
         running = product > enough
@@ -173,6 +176,7 @@ class LinearImputation(Removal):
                 got=f"places of shape {places.shape}",
                 advice="Use Blur(sigma) for series and volumes.",
             )
+        # By each input's own key: its noise does not depend on the inputs beside it.
         streams = rng.streams(self.seed, keys(), "linear imputation")
         noise = self.noise * streams.normal((0, 1), x.shape[1], x.dtype)[:, 0]
         return _Imputed(x, noise, places)

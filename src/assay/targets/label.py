@@ -107,6 +107,7 @@ class _OfClass(Target):
         columns = 1 if outputs.dim() == 1 else outputs.shape[1]
         if outputs.dim() <= 2 and columns == count:
             return Output(self.place).choose(outputs)
+        # One output of two classes speaks for the second, as scikit-learn's decision_function does.
         if columns == 1 and count == 2 and bool((torch.as_tensor(self.place) == 1).all()):
             return Output(0).choose(outputs)
         if columns == 1 and count == 2:
@@ -135,6 +136,7 @@ def is_label(value: Any) -> bool:
         return True
     if hasattr(value, "__array__") and not isinstance(value, Tensor):
         array = np.asarray(value)
+        # An array of objects may hold anything: its first entry tells.
         listed = array.ravel()[:1].tolist() if array.dtype.kind in "OUT" else []
         return bool(listed) and isinstance(listed[0], str)
     return isinstance(value, list) and bool(value) and all(isinstance(part, str) for part in value)

@@ -68,6 +68,7 @@ class _OfOutput(Settings, Target):
                     f"one probability say {type(self).__name__}(0, probabilities=True)."
                 ),
             )
+        # A softmax of probabilities is a number as well, and a wrong one: nobody would notice.
         if self.probabilities is None and _sum_to_one(outputs):
             raise TargetError(
                 expected=f"to know what the outputs are, for {self!r}",
@@ -119,6 +120,7 @@ class LogProb(_OfOutput):
         if self.probabilities:
             p = self.output.score(outputs, rows)
             check_probabilities(p, self)
+            # A softmax may underflow to 0; the logarithm of the least number is -87 or -708.
             least = torch.finfo(p.dtype).tiny
             count_clipped(int((p.detach() < least).sum()))
             return p.clamp_min(least).log()

@@ -60,6 +60,7 @@ def _identity(margin: Floats) -> Floats:
 
 
 def _sigmoid(margin: Floats) -> Floats:
+    # 1 / (1 + exp(-m)) overflows where m is far below 0; its logarithm does not.
     return np.asarray(np.exp(-np.logaddexp(0.0, -margin)))
 
 

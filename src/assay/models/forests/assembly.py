@@ -41,6 +41,7 @@ class Tree:
 def packed(codes: Iterable[int]) -> Words:
     """A set of codes as bits: code c is bit c % 64 of word c // 64."""
     listed = np.unique(np.asarray(list(codes), dtype=np.int64))
+    # One word at least: an empty set still is a question, which no code is listed in.
     words = np.zeros(int(listed.max(initial=0)) // _WORD + 1, np.uint64)
     # Several codes may fall into one word.
     bits = np.uint64(1) << (listed % _WORD).astype(np.uint64)
@@ -50,6 +51,7 @@ def packed(codes: Iterable[int]) -> Words:
 
 def unpacked(words: Words) -> Integers:
     """The codes of a set."""
+    # Little-endian on every machine, so that bit c % 64 of word c // 64 is bit c of all bytes.
     bits = np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little")
     return np.flatnonzero(bits)
 
@@ -57,6 +59,7 @@ def unpacked(words: Words) -> Integers:
 def words_of(halves: Any) -> Words:
     """Words of 64 bits from words of 32."""
     narrow = np.asarray(halves, dtype="<u4")
+    # An odd number of halves lacks the upper one of its last word.
     even = np.concatenate([narrow, np.zeros(len(narrow) % 2, "<u4")])
     return even.view("<u8").astype(np.uint64)
 
@@ -118,6 +121,7 @@ def _zero_missing(tree: Tree) -> Booleans:
 
 def _sets(trees: Sequence[Tree], roots: Integers) -> tuple[Integers, Integers, Words]:
     """Where the set of each node begins, how long it is, and all sets behind one another."""
+    # -1 marks the nodes that ask about a number and have no set.
     starts = np.full(roots[-1], -1, np.int64)
     lengths = np.zeros(roots[-1], np.int64)
     parts = [np.zeros(0, np.uint64)]
@@ -132,4 +136,5 @@ def _sets(trees: Sequence[Tree], roots: Integers) -> tuple[Integers, Integers, W
 
 
 def _joined(parts: Sequence[Any], dtype: Any) -> Any:
+    # np.concatenate refuses an empty list: a model that was never trained has no trees.
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)

@@ -57,6 +57,7 @@ def read_catboost(model: Any) -> TreeModel:
         )
     columns = len(model.feature_names_)
     codes = _Codes(model, columns)
+    # Any row will do: the trees in the file are the same whichever hashes it tells beside them.
     saved = codes.saved([codes.blank()])
     forest = _forest(saved, columns, codes.asked(saved), model.feature_names_)
 
@@ -144,13 +145,16 @@ class _Codes:
             else _numbers_of(table, place)
             for place in range(self.columns)
         ]
+        # np.column_stack refuses an empty list: the block without columns keeps the number of rows.
         return np.column_stack([np.zeros((len(table), 0)), *columns])
 
     def _codes(self, column: int, values: Sequence[Any]) -> Floats:
         texts = [str(value) for value in values]
         self._learn(column, sorted(set(texts) - set(self.hashes)))
         listed = self.listed.get(column, {})
+        # The code after the last stands for all texts that no split asks about.
         codes = {text: listed.get(self.hashes[text], len(listed)) for text in set(texts)}
+        # The way back needs a text for each code; of those that share one, any will do.
         self.texts.update({(column, code): text for text, code in codes.items()})
         return np.asarray([codes[text] for text in texts], dtype=np.float64)
 
@@ -225,6 +229,7 @@ def _forest(
 
 def _loss(saved: Json) -> str:
     parameters = saved.get("model_info", {}).get("params", {})
+    # The parameters may be JSON within the JSON.
     if isinstance(parameters, str):
         parameters = json.loads(parameters)
     return str(parameters.get("loss_function", {}).get("type", ""))
@@ -253,6 +258,7 @@ class _Splits:
         kind = split["split_type"]
         if kind == "FloatFeature":
             known = self.features["float_features"][split["float_feature_index"]]
+            # AsTrue puts NaN above all borders, to the right; anything else puts it below them.
             above = known.get("nan_value_treatment") == "AsTrue"
             return _Question(
                 int(known["flat_feature_index"]), float(split["border"]), not above, None
@@ -332,6 +338,7 @@ def _nested(tree: Json, splits: _Splits, outputs: int, scale: float) -> Tree:
     """A tree that the file keeps as nodes inside of nodes."""
     inner = [node for node in _nodes(tree) if "split" in node]
     leaves = [node for node in _nodes(tree) if "split" not in node]
+    # By identity: nodes of equal content are equal dicts, and no dict can be a key.
     place = {id(node): number for number, node in enumerate([*inner, *leaves])}
     values = [np.broadcast_to(np.atleast_1d(node["value"]), outputs) for node in leaves]
     return _tree(
@@ -359,6 +366,7 @@ def _covers(inner: Sequence[Json], leaves: Sequence[Json]) -> Floats:
 
 def _nodes(tree: Json) -> Iterator[Json]:
     """The nodes of a tree, parents before their children."""
+    # A stack of its own: a tree may be deeper than Python lets functions call themselves.
     waiting = [tree]
     while waiting:
         node = waiting.pop()

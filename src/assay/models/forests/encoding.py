@@ -24,12 +24,14 @@ def numbers(table: Any) -> Floats:
     if not is_frame(table):
         return np.array(table, dtype=np.float64)
     columns = [number_column(table.iloc[:, place]) for place in range(len(table.columns))]
+    # np.column_stack refuses an empty list: the block without columns keeps the number of rows.
     return np.column_stack([np.zeros((len(table), 0)), *columns])
 
 
 def number_column(column: Any) -> Floats:
     """(rows,) of a column that holds numbers; nullable types have NaN for what is missing."""
     try:
+        # The NA of pandas' nullable types is no float: without `na_value` it would raise.
         return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError) as error:
         raise InputError(

@@ -260,6 +260,7 @@ class Forest:
             rows = np.where(np.abs(rows) <= self.zero_bound, 0.0, rows)
         if not self.single:
             return np.ascontiguousarray(rows)
+        # What is beyond float32 becomes infinite, as it does where the library compares.
         with np.errstate(over="ignore"):
             return rows.astype(np.float32).astype(np.float64)
 
@@ -309,6 +310,7 @@ class Forest:
         """(rows, outputs) what the trees add up to, before the link."""
         rows = np.asarray(X, dtype=np.float64)
         step = max(1, _CELLS // max(1, self.trees * self.width))
+        # A copy for each row: leaves are added in place.
         margins = np.tile(self.base, (len(rows), 1))
         for at in range(0, len(rows), step):
             self._add(self.leaves(rows[at : at + step]), margins[at : at + step])
@@ -325,6 +327,7 @@ class Forest:
         """(rows, outputs) the sum of absolute values that a margin is made of, which its rounding
         grows with.
         """
+        # The same walk with absolute leaves, since splits do not look at values.
         absolute = replace(self, value=np.abs(self.value), base=np.abs(self.base))
         return absolute.margin(X)
 

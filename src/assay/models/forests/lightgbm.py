@@ -74,6 +74,7 @@ def read_lightgbm(model: Any) -> TreeModel:
 
 def booster_of(model: Any) -> Any:
     """The booster inside an estimator, or the booster itself."""
+    # Asked of the class: of an estimator that is not fitted the property itself raises.
     if not hasattr(type(model), "booster_"):
         return model
     try:
@@ -98,6 +99,7 @@ def _iterations(text: str) -> int:
 
 def _levels(booster: Any, table: Any, who: str) -> dict[int, Sequence[Any]]:
     """The categories of each column of a frame that holds some, in the order of their codes."""
+    # The booster's own list: a frame at hand may know its categories in another order.
     kept = getattr(booster, "pandas_categorical", None) or []
     if not is_frame(table):
         return {}
@@ -128,6 +130,7 @@ def forest_of_text(text: str) -> Forest:
     weight = 1.0
     if "average_output" in head.splitlines():
         weight = 1.0 / _iterations(text)
+    # The trees of an iteration stand one behind the other, one for each output.
     trees = [
         _tree(_entries(block), number % per_iteration, weight)
         for number, block in enumerate(blocks)
@@ -165,6 +168,7 @@ def _link(objective: str) -> str:
     if name == "regression" and "sqrt" in parts:
         return "signed square"
     link = _LINKS.get(name, "identity")
+    # The slope of the sigmoid is a setting of its own, which multiplies the margin.
     for part in parts:
         if link == "logit" and part.startswith("sigmoid:") and float(part[8:]) != 1:
             return f"logit of {float(part[8:])} times the margin"
@@ -187,6 +191,7 @@ def _tree(entries: Mapping[str, str], output: int, weight: float) -> Tree:
     # Category, default direction and kind of missing values are bits of one number.
     decisions = _numbers(entries, "decision_type", inner).astype(np.int64)
     asks_category = decisions & _CATEGORICAL != 0
+    # Bits 0 and 1 are the category and the direction: the kind of missing values is above them.
     missing_type = (decisions >> 2) & 3
     threshold = _numbers(entries, "threshold", inner)
     default_left = _default_left(decisions, missing_type, threshold, asks_category)
@@ -240,6 +245,7 @@ def _default_left(
     """Where missing values go: where the split says, or where 0 goes if NaN counts as 0."""
     said = decisions & _DEFAULT_LEFT != 0
     counts_as_zero = (missing_type != _ZERO_MISSING) & (missing_type != _NAN_MISSING)
+    # No set lists NaN, so that it goes right at a category whatever the split says.
     return np.where(counts_as_zero, threshold >= 0, said) & ~asks_category
 
 

@@ -102,6 +102,7 @@ def _places(columns: Any, names: Any, count: int) -> list[int]:
     array = np.asarray(listed)
     if array.dtype == bool:
         return np.flatnonzero(array).tolist()
+    # Negative numbers count from the end, as in any index.
     if array.dtype.kind in "iu":
         return [int(each) % count for each in array]
     places = {name: place for place, name in enumerate(names)}
@@ -120,6 +121,7 @@ def _of_slice(part: slice, names: list[Any] | None, count: int) -> list[int]:
 
 def _one_hot(transformer: Any, sources: Sources) -> Sources:
     """One-hot: as many columns for each as it keeps categories."""
+    # Not the lengths of `categories_`: some may be dropped, and rare ones share a column.
     counts = transformer._n_features_outs
     return [source for source, count in zip(sources, counts) for _ in range(count)]
 
@@ -133,6 +135,7 @@ def _target_encoded(transformer: Any, sources: Sources) -> Sources:
 
 def _imputed(transformer: Any, sources: Sources) -> Sources:
     """Columns without a single value are left out; indicators of what was missing come behind."""
+    # As objects: the statistics of columns of texts are texts, which np.isnan does not take.
     statistics = np.asarray(transformer.statistics_, dtype=object)
     empty = [isinstance(value, float) and np.isnan(value) for value in statistics]
     if transformer.keep_empty_features:

@@ -55,6 +55,7 @@ def _is_of_trees(predictor: Any) -> bool:
     if library == "sklearn":
         return is_tree_estimator(predictor)
     if library == "xgboost":
+        # The same class also fits linear models, which have no trees to read.
         linear = getattr(predictor, "booster", None) == "gblinear"
         return type(predictor).__name__ == "Booster" or (
             hasattr(predictor, "get_booster") and not linear
@@ -230,6 +231,7 @@ def _of_sklearn(estimator: Any, method: str, link: str) -> Answers | None:
         return _linked(link) if method == "predict" else None
     if method == "decision_function":
         return Answers()
+    # A logit is one margin that makes two columns; a softmax has a margin for each.
     outputs = 1 if link.startswith("logit") else 2
     return _probabilities(link, outputs) if method == "predict_proba" else None
 
@@ -294,6 +296,7 @@ def _library_of_file(file: Path) -> str:
         return "catboost"
     if start.startswith((b"tree\n", b"tree\r")):
         return "lightgbm"
+    # UBJ: a brace, and the type of the number that says how long the first key is.
     if start.startswith((b"{L", b"{l", b"{U", b"{i")):
         return "xgboost"
     if start.lstrip().startswith(b"{"):
@@ -341,6 +344,7 @@ def _lightgbm_file(path: str) -> Any:
 def _catboost_file(path: str) -> Any:
     import catboost
 
+    # The library does not look for itself: without a format it takes every file for cbm.
     binary = Path(path).read_bytes()[:4] == b"CBM1"
     return catboost.CatBoost().load_model(path, format="cbm" if binary else "json")
 

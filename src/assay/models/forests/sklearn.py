@@ -417,6 +417,7 @@ def _raw_of_codes(estimator: Any, codes: Floats) -> Floats:
     """The same of rows whose categories are codes already, in the order of the trees."""
     from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
+    # A predictor takes the number of threads as an operand, without a default.
     threads = _openmp_effective_n_threads()
     raw = np.zeros((len(codes), estimator.n_trees_per_iteration_))
     raw += np.asarray(estimator._baseline_prediction).reshape(1, -1)

@@ -69,6 +69,7 @@ class TreeModel:
 
     def verify(self) -> TreeModel:
         """The same, after its margin was compared at and beside its own thresholds."""
+        # At the thresholds themselves: random numbers would hardly ever tell `<` from `<=`.
         drawn = probe_rows(self.forest, _PROBES, missing=self.missing, unknown=self.unknown)
         rows = self.askable(drawn)
         self._check(rows, self.margin_of_codes(rows))
@@ -108,6 +109,7 @@ class TreeModel:
 
     def source_in(self, rows: Any) -> Integers:
         """(forest.features,) the column of `rows`, in their own order, that each feature is of."""
+        # A table without rows tells where its columns stand, and costs no copy of the others.
         given = _first(rows, 0)
         table = self.arrange(given)
         return np.asarray(_columns_in(table, given), dtype=np.int64)[self.source]
@@ -146,11 +148,13 @@ class TreeModel:
         """Refuses steps that make an encoded column of several raw ones."""
         if not self.mixes or len(codes) < 2:
             return
+        # A generator of its own: NumPy's global one may be the caller's, and is left where it is.
         generator = np.random.Generator(np.random.Philox(_SEED))
         # Each row keeps some columns and takes the others from the row before it.
         partner = np.roll(np.arange(len(codes)), 1)
         stays = generator.random(np.shape(table)) < 0.5
         mixed = self.encode(_mixture(table, partner, stays))
+        # Of steps that work column by column, mixing first and encoding first give the same.
         expected = np.where(stays[:, self.source], codes, codes[partner])
         if not np.array_equal(mixed, expected, equal_nan=True):
             raise ModelError(
@@ -161,6 +165,8 @@ class TreeModel:
 
 
 _SEED = 20_170_522  # any: the same mixtures each time
+# Relative to the sizes of outputs and margins: far above the rounding of either number type, which
+# a link may enlarge, and far below what another link would give.
 _SINGLE_ANSWERS, _DOUBLE_ANSWERS = 1e-5, 1e-9
 
 

@@ -105,6 +105,7 @@ def _rounds(model: Any) -> tuple[int, int]:
     if not hasattr(model, "get_booster"):
         return (0, 0)
     try:
+        # An estimator predicts up to its best iteration; if it was not stopped early it has none.
         return (0, int(model.best_iteration) + 1)
     except AttributeError:
         return (0, 0)
@@ -152,6 +153,7 @@ def _forest(
     """The forest, and the categories of the columns whose names it knows."""
     booster = learner["gradient_booster"]
     weights = None
+    # DART drops trees in training and weighs the others; versions keep the weights in two places.
     if booster["name"] == "dart":
         weights = booster.get("weight_drop") or booster["gbtree"]["model"].get("weight_drop")
     if booster["name"] not in ("gbtree", "dart"):
@@ -160,9 +162,11 @@ def _forest(
             got=repr(booster["name"]),
             advice="It is a linear model: LinearShap explains it.",
         )
+    # DART holds its trees as a gbtree inside.
     model = booster.get("gbtree", booster)["model"]
     parameters = learner["learner_model_param"]
     features = int(parameters["num_feature"])
+    # The file says 0 classes where there are none.
     outputs = max(1, int(parameters["num_class"]), int(parameters.get("num_target", 1)))
     # Trees of iterations after the best one are in the file, and not in the prediction.
     kept = _kept(model, rounds)
@@ -206,6 +210,7 @@ def _tree(tree: Mapping[str, Any], output: int, weight: float) -> Tree:
     # x < t of float32 numbers is x <= the number below t.
     with np.errstate(over="ignore"):
         below = np.nextafter(conditions, np.float32(-np.inf)).astype(np.float64)
+    # The number of a leaf stands where an inner node has its threshold.
     value = _leaf_values(tree, conditions, inner)
     return Tree(
         feature=np.where(inner, np.asarray(tree["split_indices"], dtype=np.int64), LEAF),
@@ -255,6 +260,7 @@ def _sets(tree: Mapping[str, Any]) -> dict[int, Any]:
 
 def _base(score: Any, objective: str, outputs: int) -> Floats:
     """The margin that every row begins with, out of the score in units of the prediction."""
+    # A text of one number, or of a list of them: versions differ.
     numbers = [float(each) for each in re.findall(r"[^\[\],\s]+", str(score))]
     # In float32, as the library goes: near 0 a logarithm of rounded numbers has an error of its own.
     base = np.asarray(numbers, dtype=np.float32)
@@ -299,6 +305,7 @@ def _encoded(
 ) -> Floats:
     """Numbers as XGBoost sees them: codes for categories, NaN for what is missing."""
     rows = coded(table, levels, type(model).__name__, refused=True)
+    # An estimator may have been told of another number that means missing.
     missing = float(getattr(model, "missing", np.nan))
     if not np.isnan(missing):
         rows[rows.astype(np.float32) == np.float32(missing)] = np.nan

@@ -181,7 +181,9 @@ def _tensor_pieces(tensor: Tensor) -> _Pieces:
     if tensor.layout in _COMPRESSED:
         inner = tuple(getattr(tensor, name)() for name in _COMPRESSED[tensor.layout])
         return _several(_outline(tensor), *inner, tensor.values())
+    # A conjugate or negative view has the bytes of the tensor itself until it is resolved.
     plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    # A tensor without dimensions has no view as bytes: all of them get one dimension first.
     flat = plain.as_strided((plain.numel(),), (1,))
     return [flat.view(torch.uint8).numpy()]
 
@@ -205,6 +207,7 @@ def _object_pieces(value: Any) -> _Pieces:
     if isinstance(value, list | tuple):
         return _several(b"sequence", *value)
     if isinstance(value, set | frozenset):
+        # A set of texts has another order in every process, since Python salts their hashes.
         return _several(b"set", *sorted(value, key=repr))
     if value is None or isinstance(value, str | int | float | complex | torch.dtype):
         return [repr(value).encode()]
@@ -216,6 +219,7 @@ def _several(*values: Any) -> _Pieces:
     pieces: _Pieces = []
     for value in values:
         inner = _pieces(value)
+        # Without lengths, "ab" before "c" would be the same bytes as "a" before "bc".
         pieces.append(sum(len(piece) for piece in inner).to_bytes(8, "little"))
         pieces.extend(inner)
     return pieces

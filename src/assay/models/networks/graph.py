@@ -100,9 +100,11 @@ def capture(
     A trace follows one branch of the forward, and perhaps not the one that the network takes:
     whoever uses the graph compares it with the network first.
     """
+    # A graph does not call hooks of modules that it goes through, which may change what passes.
     if isinstance(module, torch.jit.ScriptModule | fx.GraphModule) or listened(module):
         return None
     try:
+        # With slopes on: a node without them then shows that the forward turned them off.
         with torch.inference_mode(False), torch.enable_grad():
             graph = _Tracer(keep, inputs).trace(module)
     except Exception:  # whatever a user's forward may raise on proxies: it then cannot be captured
@@ -146,6 +148,7 @@ def answers_like(
     theirs, their_leaves = _asked(module, sample, output)
     if not agree(ours, theirs):
         return False
+    # Whole numbers, such as ids of words, have no slopes to compare.
     if not torch.is_grad_enabled() or not their_leaves:
         return True
     return _same_slopes(_slopes(ours, our_leaves), _slopes(theirs, their_leaves))
@@ -273,6 +276,7 @@ def _takes_any_rows(
     """Whether rows in another order, and one of them twice, have their answers: what only looks as
     if it had a row per input, or has a number of rows built in, is found out.
     """
+    # One row more than the sample has: a number of rows that was traced as a constant now fails.
     mixed_up = torch.arange(len(expected), device=expected.device).flip(0).repeat(2)
     rows = mixed_up[: len(expected) + 1]
     parts = fx.Interpreter(before).run(*copies(sample))
@@ -301,6 +305,7 @@ def _rest_answers_like(
     """Whether the part behind the layer answers like the network whose layer is exchanged, also
     where slopes are on.
     """
+    # The exchange by a hook is the plain way to the same slopes, and so the judge of the graph.
     activation, *carried = fx.Interpreter(parts.before).run(*copies(sample))
     carried = [tensor.detach() for tensor in carried]
 
@@ -432,6 +437,7 @@ def _before(captured: fx.GraphModule, at: fx.Node, carried: tuple[fx.Node, ...])
             copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(tuple(copies[node] for node in (at, *carried)))
     module = fx.GraphModule(captured, graph)
+    # What comes only behind the layer was copied along, and nothing reads it here.
     module.graph.eliminate_dead_code()
     module.recompile()
     return module

@@ -73,6 +73,7 @@ class Layered(Model):
             if "torch._dynamo" in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             self.called(*graph.copies(rows), **context)
+        # A layer that is called twice has two outputs, and a cut at it would not say which.
         once = [name for name in calls if times[name] == 1]
         if once:
             return once[-1]

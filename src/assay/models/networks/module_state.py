@@ -73,6 +73,7 @@ class _CopiedTensor:
     def same(self) -> bool:
         """Whether a copy made now would be the same, written to by way of `.data` or not."""
         tensor, values = self.tensor, self.values
+        # The cheapest first: numbers are read only where nothing else differs.
         if tensor._version != self.version or tensor.requires_grad != self.learns:
             return False
         if tensor.dtype != values.dtype or tensor.device != values.device:

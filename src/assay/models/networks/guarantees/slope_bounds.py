@@ -27,6 +27,8 @@ from torch.nn import functional as F
 
 from assay.models.networks.graph import capture
 
+# The largest sizes of second derivatives, found where the third is 0: at tanh(z)^2 = 1/3, at
+# sigmoid(z) = 1/2 - 1/(2 sqrt(3)), and of softplus, whose slope is the sigmoid, at z = 0.
 _STEEPEST_TANH = 4 / (3 * math.sqrt(3))  # of its second derivative
 _STEEPEST_SIGMOID = 1 / (6 * math.sqrt(3))
 _STEEPEST_SOFTPLUS = 1 / 4
@@ -141,12 +143,16 @@ class _Propagation:
         source, last = self._forward(centre, radius)
         outputs = self.signals[last].centre
         slope = seed(outputs)
+        # The function of the outputs is linear: its slope is one all over the ball, of radius 0.
         slopes: dict[fx.Node, tuple[Tensor, Tensor]] = {last: (slope, torch.zeros_like(outputs))}
+        # Steps are kept as they run: backwards, all that reads a signal comes before what makes it.
         for node in reversed(list(self.steps)):
             if node in slopes:
                 self._backward(node, slopes)
+        # An input that no output hangs on has a slope of 0, and none was kept.
         middle, half = slopes.get(source, (torch.zeros_like(centre),) * 2)
         signal = self.signals[last]
+        # Cauchy-Schwarz: outputs added with weights c bend at most |c| times as much as they do.
         norm = slope.reshape(len(slope), -1).norm(dim=1)
         return SlopeBounds(
             (middle - half).flatten(1), (middle + half).flatten(1), norm * signal.curvature
@@ -180,6 +186,7 @@ class _Propagation:
         middle, half = step.back(*slopes[node])
         for before in step.inputs:
             known = slopes.get(before)
+            # A signal that is read twice, as before a skip connection, has the sum of both slopes.
             if known is None:
                 slopes[before] = middle, half
             else:
@@ -291,14 +298,18 @@ class _Propagation:
         unfold = _unfolding(pool, before.centre)
         low = unfold(before.low)
         high = unfold(before.high)
+        # Whatever cannot reach the largest lower bound of its window never wins it.
         floor = low.amax(2, keepdim=True)
         possible = high >= floor
         certain = possible & (possible.sum(2, keepdim=True) == 1)
         shape = pool(before.centre).shape
         smallest = floor.reshape(shape)
         largest = high.amax(2).reshape(shape)
+        # A pixel lies in at most so many windows, and a maximum moves no more than the pixel that
+        # moves most in its window: the norm grows by the root of that number at most.
         overlap = math.prod(-(-_pair(pool.kernel_size)[i] // _pair(pool.stride)[i]) for i in (0, 1))
         gain = math.sqrt(overlap)
+        # A winner that may change puts a kink into the function, which no second derivative bounds.
         sure = (certain.sum(2) == 1).flatten(1).all(1)
         self.signals[node] = _Signal(
             (smallest + largest) / 2,
@@ -349,6 +360,7 @@ def _product(middle: Tensor, half: Tensor, low: Tensor, high: Tensor) -> tuple[T
 def _adjoint(linear: Linear, at: Tensor, slope: Tensor) -> Tensor:
     """A slope behind a linear operation, before it."""
     with torch.enable_grad():
+        # A linear map has the same transpose everywhere, so that it may be taken at zeros.
         leaf = torch.zeros_like(at).requires_grad_()
         (before,) = torch.autograd.grad(linear(leaf), leaf, slope)
     return before
@@ -357,6 +369,7 @@ def _adjoint(linear: Linear, at: Tensor, slope: Tensor) -> Tensor:
 def _gain(module: Any, absolute: Linear, at: Tensor) -> float:
     """An upper bound of the spectral norm of a linear operation."""
     if isinstance(module, nn.Linear):
+        # A matrix is at hand for its exact norm; a convolution's would have a row for each pixel.
         return float(torch.linalg.matrix_norm(module.weight.double(), 2))
     one = torch.ones_like(at[:1])
     # |A|_2^2 <= |A|_1 |A|_inf, the largest sums of columns and of rows.
@@ -394,6 +407,7 @@ def _pair(number: Any) -> tuple[int, int]:
 
 def _unfolding(pool: nn.MaxPool2d, at: Tensor) -> Linear:
     """Images to the windows of a pool: (n, channels, cells, windows)."""
+    # F.unfold pads with 0 and a pool with minus infinity: windows at the border would differ.
     plain = pool.padding in (0, (0, 0)) and pool.dilation in (1, (1, 1))
     if not plain or pool.ceil_mode or pool.return_indices or at.dim() != 4:
         raise _Unfollowed
@@ -426,6 +440,7 @@ class _Bend:
 
 def _rectifier(module: Any, signal: _Signal) -> _Bend:
     leak = float(getattr(module, "negative_slope", 0.0))
+    # Below 0 it is not monotone, and above 1 the steeper side is the left one: ends would swap.
     if not 0 <= leak <= 1:
         raise _Unfollowed
     # In double precision: 0.1 in single is another number.
@@ -445,6 +460,7 @@ def _humped(
     ends = torch.stack([slope(signal.low), slope(signal.high)])
     nearest = torch.where((signal.low < 0) & (signal.high > 0), 0.0, 1.0)
     top = torch.where(nearest == 0, slope(torch.zeros_like(signal.low)), ends.amax(0))
+    # The largest anywhere, and not over the range alone: a bound that is loose, but proved.
     second = torch.full_like(signal.low, steepest * factor)
     return _Bend(value(signal.low), value(signal.high), ends.amin(0), top, second)
 

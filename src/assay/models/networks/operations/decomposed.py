@@ -131,6 +131,7 @@ def _group_norm(operation: Operation) -> Tensor:
 def _instance_norm(operation: Operation) -> Tensor:
     x = operation.argument(0, "input")
     weight, bias = operation.argument(3, "weight"), operation.argument(4, "bias")
+    # torch takes weight and bias before the statistics, torch.nn.functional behind them.
     if operation.call is torch.instance_norm:
         weight, bias = operation.argument(1, "weight"), operation.argument(2, "bias")
     if not operation.argument(5, "use_input_stats", True):
@@ -146,6 +147,7 @@ def _by_channel(numbers: Tensor | None, x: Tensor) -> Tensor | None:
 
 
 def _standardised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+    # Not the mean square less the squared mean, which cancels where the mean is large.
     centred = x - x.mean(dims, keepdim=True)
     size = torch.rsqrt(torch.square(centred).mean(dims, keepdim=True) + eps)
     return centred * size
@@ -176,6 +178,7 @@ def _variance(operation: Operation) -> Tensor:
     correction = operation.kwargs.get("correction", 1)
     if operation.kwargs.get("unbiased") is False or dim is False:
         correction = 0
+    # In `x.var(False)` the operand in the place of the dimension is `unbiased`.
     if dim is None or isinstance(dim, bool):
         dim = tuple(range(x.dim()))
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
@@ -188,12 +191,14 @@ def _variance(operation: Operation) -> Tensor:
 
 def _quotient(operation: Operation) -> Tensor:
     dividend, divisor = operation.args[:2]
+    # A rounded quotient is no product with an inverse.
     if operation.kwargs.get("rounding_mode") is not None:
         raise KeyError(operation.name)
     return torch.mul(dividend, torch.reciprocal(divisor))
 
 
 def _larger(operation: Operation) -> Tensor:
+    # Stacked, since rules know the maximum along a dimension, and so need none for two operands.
     return torch.stack(torch.broadcast_tensors(*operation.args[:2])).amax(0)
 
 
@@ -231,6 +236,7 @@ def _mixed(operation: Operation) -> Tensor:
 def _cosine(operation: Operation) -> Tensor:
     """x y / (|x| |y|), along a dimension."""
     dim, eps = operation.argument(2, "dim", 1), operation.argument(3, "eps", 1e-8)
+    # Each norm by itself is kept from 0, and not their product: so torch has it.
     first, second = (
         torch.div(x, torch.linalg.vector_norm(x, dim=dim, keepdim=True).clamp_min(eps))
         for x in (operation.argument(0, "x1"), operation.argument(1, "x2"))
@@ -242,6 +248,7 @@ def _bilinear(operation: Operation) -> Tensor:
     """x_k W_kjl y_l + b_j: a dense layer of x, whose products with y are added up."""
     first, second = operation.argument(0, "input1"), operation.argument(1, "input2")
     weight, bias = operation.argument(2, "weight"), operation.argument(3, "bias")
+    # (outputs, k, l) as one dense layer of x, with a row for each output and each number of y.
     flat = weight.transpose(1, 2).flatten(0, 1)
     mapped = torch.nn.functional.linear(first, flat).unflatten(-1, (-1, second.shape[-1]))
     return _shifted(torch.mul(mapped, second.unsqueeze(-2)).sum(-1), None, bias)

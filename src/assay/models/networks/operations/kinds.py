@@ -112,6 +112,7 @@ _TABLE: dict[str, OperationKind] = {
     **dict.fromkeys(STOPS, OperationKind.STOP),
 }
 
+# Python's names of operators (`__itruediv__`), and second names of one operation in torch.
 _SPELLINGS = {
     "truediv": "div",
     "itruediv": "div",

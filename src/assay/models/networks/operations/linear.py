@@ -113,6 +113,7 @@ def _product(operation: Operation) -> LinearMap | None:
     first, second = operation.argument(0, "input"), operation.argument(1, "other")
     second = operation.argument(1, "mat2", second) if second is None else second
     call = operation.call
+    # The operator's reflected form has its operands swapped: `second @ first` is what is meant.
     if operation.name == "rmatmul":
         first, second, call = second, first, torch.matmul
     if not isinstance(first, Tensor) or not isinstance(second, Tensor):
@@ -186,6 +187,7 @@ def batch_norm_map(operation: Operation) -> tuple[Tensor, Tensor] | None:
         names = ("weight", "bias", "running_mean", "running_var")
     operands = {name: operation.argument(place + 1, name) for place, name in enumerate(names)}
     mean, variance = operands["running_mean"], operands["running_var"]
+    # By statistics of the batch it is no map of one row: each would influence all others.
     if operation.argument(5, "training", False) or mean is None or variance is None:
         return None
     scale = torch.rsqrt(variance + operation.argument(7, "eps", 1e-5))

@@ -29,7 +29,9 @@ def may_be_opened(func: Callable[..., Any]) -> bool:
 @lru_cache(maxsize=512)
 def opened(func: FunctionType) -> Callable[..., Any]:
     """The same function, whose body runs although a mode listens."""
+    # A copy: torch's own module must go on asking, for everybody else in the process.
     answered = {**func.__globals__, **dict.fromkeys(_QUESTIONS, _no)}
     twin = FunctionType(func.__code__, answered, func.__name__, func.__defaults__, func.__closure__)
+    # The constructor takes only the defaults of operands by place.
     twin.__kwdefaults__ = func.__kwdefaults__
     return twin

@@ -87,6 +87,7 @@ class Operation:
 
 def slopes_of(operation: Operation, x: Tensor) -> Tensor:
     """The slopes of an operation element by element at its operand x."""
+    # A leaf of its own: the slope is that of this operation, and not of all before it.
     leaf = x.detach().clone().requires_grad_()
     with torch.enable_grad():
         value = operation.on({id(x): leaf})()
@@ -97,6 +98,7 @@ def slopes_of(operation: Operation, x: Tensor) -> Tensor:
 def _exchanged(value: Any, exchanged: Mapping[int, Tensor]) -> Any:
     if isinstance(value, Tensor):
         return exchanged.get(id(value), value)
+    # Not isinstance: a named tuple is not made from one iterable of its parts.
     if type(value) in (list, tuple):
         return type(value)(_exchanged(part, exchanged) for part in value)
     return value

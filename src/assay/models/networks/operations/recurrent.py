@@ -40,15 +40,19 @@ Step: TypeAlias = Callable[[Tensor, State, Weights], State]
 def _lstm_step(x: Tensor, state: State, weights: Weights) -> State:
     h, c = state
     gates = _gates(x, h, weights)
+    # torch's order of gates; that of ONNX is input, output, forget, cell.
     entering, forgetting, candidate, leaving = gates.chunk(4, -1)
     kept = torch.sigmoid(forgetting) * c
     c = kept + torch.sigmoid(entering) * torch.tanh(candidate)
     h = torch.sigmoid(leaving) * torch.tanh(c)
+    # A projection (torch's `proj_size`) makes the state shorter than the memory c.
     return (h if weights.projection is None else linear(h, weights.projection)), c
 
 
 def _gru_step(x: Tensor, state: State, weights: Weights) -> State:
     (h,) = state
+    # The shares of input and state are kept apart: torch's reset gate scales the state's share of
+    # the candidate, its bias included, where the paper's scales the state before its weights.
     of_x = linear(x, weights.of_input, weights.input_bias).chunk(3, -1)
     of_h = linear(h, weights.of_state, weights.state_bias).chunk(3, -1)
     reset = torch.sigmoid(of_x[0] + of_h[0])
@@ -100,6 +104,7 @@ def _layers(step: Step, operation: Operation) -> Any:
     for layer in range(layers):
         passed = []
         for direction in range(directions):
+            # Weights and states are counted layer by layer, forwards before backwards within each.
             number = layer * directions + direction
             parts = weights[number * each : (number + 1) * each]
             own = Weights(*parts[: 2 + biases])._replace(projection=(*parts, None)[2 + biases])
@@ -120,6 +125,7 @@ def _run(
     for place in reversed(order) if backwards else order:
         state = step(steps[place], state, weights)
         outputs[place] = state[0]
+    # In the order of the sequence, also where it was read from its end.
     return torch.stack([outputs[place] for place in order]), state
 
 
