@@ -219,6 +219,7 @@ class Estimator(Model):
     def _of_array(self, array: np.ndarray[Any, Any]) -> Any:
         Columns.of(self.estimator).check_rows(array.shape, self.name)
         names = getattr(self.estimator, "feature_names_in_", None)
+        # Another number of columns goes as it is: the estimator's own refusal says more.
         if names is None or array.ndim != 2 or array.shape[1] != len(names):
             return array
         import pandas as pd
@@ -425,6 +426,7 @@ class Function(Model):
         # What it counts or remembers while it works makes it no other function.
         if self._known is None:
             self._known = self.fingerprint()
+        # Before, too: the call before this one may have written on the networks inside.
         self._put_back()
         # Frames stay frames; tensors become arrays for who was given arrays.
         arguments = rows

@@ -54,6 +54,7 @@ class MaskedRows:
         draws = self.draws
 
         def use(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+            # In double: thousands of draws may be added up, chunk by chunk.
             values = read(outputs, owners).to(torch.float64)
             first = int(numbers[0])
             last = int(numbers[-1]) + 1
@@ -86,6 +87,7 @@ class MaskedRows:
         # Rows that start or end inside a mask's draws are cut out of whole ones, where that is cheap.
         mostly_whole = draws == 1 or last - first >= 2 * draws
         few_inputs = last_owner - first_owner < _FEW
+        # A loop over inputs pays where there are few, each with many masks.
         if isinstance(self.evaluation.absent, FixedAbsent) and mostly_whole and few_inputs:
             return self._rows_by_input(first, last, self.evaluation.absent)
         return self._rows_by_mask(numbers)
@@ -142,6 +144,7 @@ class MaskedRows:
     def _local_changes(self, total: int) -> LocalChanges | None:
         """Where rows differ from their inputs, if that is a small patch of an image every time."""
         source = self.evaluation
+        # What is told beside an image may change its outputs anywhere, and not only in the patch.
         if not source.model.incremental or source.aligned or source.shared or total < _MANY:
             return None
         rectangles = self._hidden_rectangles()
@@ -170,6 +173,7 @@ class MaskedRows:
         # The first mask tells most of what is no patch, at a fraction of the cost.
         if not self._small(self._around(self.masks[:1])):
             return None
+        # All masks share one size: patches of a chunk are then one tensor.
         rectangles = self._around(self.masks)
         return rectangles if self._small(rectangles) else None
 

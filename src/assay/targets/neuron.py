@@ -136,6 +136,7 @@ class _Units(Target):
         try:
             key: Any = part if isinstance(part, slice) else whole(part)
             units: Any = range(size)[key]
+            # torch takes no negative steps; of a sum the order means nothing.
             chosen = sorted(units) if isinstance(part, slice) else [units]
             step = (chosen[1] - chosen[0]) if len(chosen) > 1 else 1
             return slice(chosen[0], chosen[-1] + 1, step)

@@ -79,6 +79,7 @@ class Place:
         theirs = self.find(output, len(activation))
         if common:
             theirs = with_rows(theirs, len(activation))
+        # Broadcasting would hide it, and explain another network.
         if theirs.shape != activation.shape:
             raise AbilityError(
                 expected=f"layer {self} to give the same shape for every input",
@@ -141,6 +142,7 @@ def _check_apart(places: tuple[Place, ...]) -> None:
     for index, place in enumerate(places):
         for other in places[:index]:
             shorter = min(len(place.path), len(other.path))
+            # A part inside of another would be exchanged twice, and its credit counted twice.
             if place.layer == other.layer and place.path[:shorter] == other.path[:shorter]:
                 raise InputError(
                     expected="layers, or parts of one, that differ",
@@ -256,6 +258,7 @@ def uncalled_advice(network: nn.Module, places: tuple[Place, ...]) -> str:
         if isinstance(layer, nn.ModuleList | nn.ModuleDict):
             parts = [f"{place.layer}.{key}" for key, _ in layer.named_children()]
             return f"It only holds layers: question.after({parts[:_LISTED]})."
+        # By identity: weights that are tied are one tensor, under several layers.
         weights = {id(weight) for weight in layer.parameters()}
         tied = [
             name
