@@ -87,7 +87,8 @@ def _cell(step: Step, operation: Operation) -> Any:
 def _layers(step: Step, operation: Operation) -> Any:
     """`lstm(x, (h, c), weights, has_biases, layers, dropout, train, bidirectional, batch_first)`."""
     x, states, weights, has_biases, layers, _, _, both_ways, batch_first = operation.args
-    if not isinstance(weights, list | tuple):
+    # Of packed sequences the second argument is not a state, but how many rows go on at each step.
+    if isinstance(states, Tensor) and not states.is_floating_point():
         raise AbilityError(
             expected="padded sequences for rules that act on operations",
             got=f"packed ones in {operation.name!r}",
