@@ -7,6 +7,7 @@ when it is used.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import inspect
@@ -132,6 +133,21 @@ def test_every_class_with_settings_is_found_and_can_be_made() -> None:
     assert len(CLASSES) > 50
     for kind in CLASSES:
         kind(**NEEDED.get(kind, {}))
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in NEEDED if NEEDED[kind]], ids=lambda kind: kind.__name__
+)
+def test_settings_without_defaults_have_to_be_given(kind: type) -> None:
+    """Also where nothing is given at all, which is what Python says of copies as well."""
+    fields = [field for field in dataclasses.fields(kind) if field.init]
+    missing = dataclasses.MISSING
+    if all(f.default is not missing or f.default_factory is not missing for f in fields):
+        pytest.skip("all of its settings have defaults; these are needed for another reason")
+    with pytest.raises(SettingKindError, match="Expected the settings of"):
+        kind()
+    made = kind(**NEEDED[kind])
+    assert repr(copy.deepcopy(made)) == repr(made)
 
 
 @pytest.mark.parametrize(

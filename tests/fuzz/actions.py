@@ -73,6 +73,13 @@ def _exact(answer: assay.Attribution) -> Claim:
     return Claim("completeness", answer.values.double().sum(1), lambda p: p.prediction() - p.base())
 
 
+LAWS = (
+    assay.Coordinates(),
+    assay.ShapleyKernel(),
+    assay.SubsetToBaseline(),
+    assay.GaussianNoise(0.1),
+)
+
 METHODS: dict[str, Callable[[random.Random], tuple[dict[str, Any], Expected | None]]] = {
     "Gradient": lambda draw: ({}, definitions.gradient),
     "InputXGradient": lambda draw: ({}, definitions.input_x_gradient),
@@ -98,6 +105,7 @@ METHODS: dict[str, Callable[[random.Random], tuple[dict[str, Any], Expected | No
     "LinearShap": lambda draw: ({}, definitions.shapley),
     "MaxShap": lambda draw: ({}, definitions.shapley),
     "Qii": lambda draw: ({"measure": draw.choice(("unary", "shapley", "banzhaf"))}, None),
+    "Optimal": lambda draw: ({"perturbation": draw.choice(LAWS), "draws": 40}, None),
     "Guided": lambda draw: ({"map": assay.GradCam()}, None),
 }
 

@@ -1183,8 +1183,8 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             CALIBRATED + "test_a_confidence_on_an_edge_is_in_the_lower_bin",
             CALIBRATED + "test_bins_of_equal_mass_hold_as_many_answers",
         ),
-        "`corrected` takes it off, bin by bin, and the intervals are bootstrap intervals of corrected "
-        "values:": (
+        "they hold whatever the gaps of the bins are, and that of the largest gap holds in all bins "
+        "together.": (
             CALIBRATED + "test_the_correction_takes_off_what_chance_adds",
             CALIBRATED + "test_the_intervals_cover_what_they_are_about",
         ),

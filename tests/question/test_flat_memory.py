@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import assay
-from assay.methods import base
+from assay.methods.base import method as base
 from toys import randn
 
 PEAK = """

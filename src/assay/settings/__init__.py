@@ -15,7 +15,7 @@ nothing for it, here or in the code of others.
 
 from assay.settings.annotation import scalar
 from assay.settings.arguments import argument, checked_level, checked_seed, with_defaults
-from assay.settings.base import Settings
+from assay.settings.base import Named, Settings
 from assay.settings.brief import short_repr
 from assay.settings.refusal import has_length, shown
 
@@ -24,6 +24,7 @@ __all__ = [
     "checked_level",
     "checked_seed",
     "has_length",
+    "Named",
     "scalar",
     "Settings",
     "short_repr",

@@ -11,7 +11,8 @@ import functools
 import sys
 import typing
 from collections.abc import Callable
-from typing import Any, Self, TypeAlias
+from enum import Enum
+from typing import Any, Self, TypeAlias, final
 from weakref import WeakKeyDictionary
 
 from assay.errors import AssayError, SettingKindError
@@ -20,14 +21,29 @@ from assay.settings.names import check_names
 from assay.settings.refusal import Wanted
 
 
-class Settings:
-    """The base of all bases whose subclasses are frozen dataclasses of settings."""
+@final
+class _Making(Enum):
+    """Why an object is made, where nobody calls its class."""
+
+    A_COPY = "a copy"
+
+
+class Named:
+    """The base of classes whose settings go by names: unknown, missing and repeated ones are refused."""
 
     def __new__(cls, *given: Any, **named: Any) -> Self:
-        # Nothing is given where Python copies an object, or where all settings have defaults.
-        if given or named:
+        # Copies are made without settings, which come after.
+        if len(given) != 1 or given[0] is not _Making.A_COPY:
             check_names(cls, given, named)
         return super().__new__(cls)
+
+    def __getnewargs__(self) -> tuple[_Making]:
+        """What copies and files of an object hand to `__new__`, which is told by it from a call."""
+        return (_Making.A_COPY,)
+
+
+class Settings(Named):
+    """The base of all bases whose subclasses are frozen dataclasses of settings."""
 
     def __post_init__(self, *given: Any) -> None:
         check(self)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from assay.errors import TargetError
+from assay.settings import Named
 
 Index: TypeAlias = (
     int | tuple[int, ...] | abc.Sequence[int] | abc.Sequence[tuple[int, ...]] | Tensor
@@ -99,7 +100,7 @@ def listed_labels(labels: abc.Sequence[Any]) -> str:
     return f"{shown}, ..." if len(labels) > 10 else shown
 
 
-class Target(ABC):
+class Target(Named, ABC):
     """One number per row.
 
     `choose` fixes what depends on the clean outputs; from then on nothing is chosen again. A

@@ -6,7 +6,6 @@ calibration error in bins of equal mass (Nguyen and O'Connor 2015), Brier score 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -15,8 +14,7 @@ from numpy.typing import NDArray
 
 from assay.errors import InputError, SettingError
 from assay.metrics.calibration.reliability import Reliability, reliability
-from assay.numerics import rng, statistics
-from assay.settings import checked_seed
+from assay.numerics import statistics
 
 Floats = NDArray[np.float64]
 
@@ -77,8 +75,6 @@ def calibration(
     kind: Literal["probabilities", "logits"],
     of: Literal["predicted", "positive"] = "predicted",
     bins: int = 15,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> CalibrationFigures:
     """Figures of a model's calibration.
 
@@ -91,14 +87,11 @@ def calibration(
             second one, which is then "right" where it is the label; the Brier score is then
             (p - y)^2, 0 to 1.
         bins: of the reliability curve.
-        resamples: of the bootstrap behind the intervals of the calibration errors.
-        seed: of that bootstrap.
 
-    Bins are (low, high], the first one with its end. The calibration
-    errors of samples are larger than those of the model; their corrected values take that off, and
-    the intervals, basic bootstrap intervals (Davison and Hinkley 1997, section 5.2), are around them.
-    Errors: InputError for arrays that do not
-    fit or probabilities that are none, SettingError for settings out of range.
+    Bins are (low, high], the first one with its end. The calibration errors of samples are larger
+    than those of the model; their corrected values take that off, and the intervals are about the
+    model's. Errors: InputError for arrays that do not fit or probabilities that are none,
+    SettingError for settings out of range.
 
     >>> import numpy as np
     >>> p = np.array([0.25, 0.25, 0.55, 0.75, 0.75])
@@ -108,16 +101,14 @@ def calibration(
     (0.29, 0.349713)
     """
     named = kind in ("probabilities", "logits") and of in ("predicted", "positive")
-    if not named or bins < 1 or resamples < 20:
+    if not named or bins < 1:
         raise SettingError(
             expected=(
-                "kind 'probabilities' or 'logits', of 'predicted' or 'positive', at least one bin "
-                "and 20 resamples"
+                "kind 'probabilities' or 'logits', of 'predicted' or 'positive', and at least one bin"
             ),
-            got=f"kind={kind!r}, of={of!r}, bins={bins}, resamples={resamples}",
+            got=f"kind={kind!r}, of={of!r}, bins={bins}",
             advice="Say what the outputs are: calibration(outputs, labels, kind='logits').",
         )
-    seed = checked_seed(seed, "calibration")
     z, y = read_answers(outputs, labels, kind)
     p = _softmax(z) if kind == "logits" else _checked_probabilities(z)
     rows = np.arange(len(y))
@@ -137,7 +128,6 @@ def calibration(
         # The squares of both classes are the same number: half their sum is that of one class.
         squares = squares / 2
     curves = {way: reliability(confidence, correct, bins, way) for way in _WAYS}  # type: ignore[arg-type]
-    resampled = _resampled(confidence, correct, bins, resamples, seed)
     width, mass = curves["width"], curves["mass"]
     # Of the predicted class, also where the curve is about the positive one.
     hits = float(right.sum())
@@ -146,9 +136,9 @@ def calibration(
         accuracy=Measured(float(right.mean()), statistics.wilson(hits, len(y))),
         reliability=width,
         adaptive=mass,
-        ece=_around(width, resampled[:, 0]),
-        mce=_measured(width.largest, resampled[:, 1]),
-        ace=_around(mass, resampled[:, 2]),
+        ece=_around(width),
+        mce=Measured(width.largest, width.largest_interval),
+        ace=_around(mass),
         brier=Measured(float(squares.mean()), _interval(squares)),
         log_loss=Measured(float(loss.mean()), _interval(loss)),
     )
@@ -157,43 +147,14 @@ def calibration(
 _WAYS = ("width", "mass")
 
 
-def _measured(value: float, resampled: Floats) -> Measured:
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return Measured(value, (float(low), float(high)))
-
-
-def _around(curve: Reliability, resampled: Floats) -> Measured:
-    """A calibration error with the basic interval of its corrected value."""
-    # To resampled answers the ones at hand are all there is, and their plain error the truth.
-    low, high = np.quantile(resampled - curve.error, [0.025, 0.975])
-    corrected = curve.corrected
-    interval = max(0.0, corrected - float(high)), max(0.0, corrected - float(low))
-    return Measured(curve.error, interval, corrected)
+def _around(curve: Reliability) -> Measured:
+    """A calibration error, with its corrected value and the interval of the model's own."""
+    return Measured(curve.error, curve.error_interval, curve.corrected)
 
 
 def _interval(column: Floats) -> tuple[float, float]:
     low, high = statistics.interval(column)
     return float(low), float(high)
-
-
-def _resampled(confidence: Floats, correct: Floats, bins: int, resamples: int, seed: int) -> Floats:
-    """The corrected, the largest and the adaptive error of resampled answers, (resamples, 3)."""
-    generator = rng.shared(seed, "calibration")
-    figures: list[Callable[[Reliability], float]] = [
-        lambda curve: curve.corrected,
-        lambda curve: curve.largest,
-    ]
-    table = np.empty((resamples, 3))
-    n = len(confidence)
-    for row in range(resamples):
-        # Confidence and hit are drawn together; bins of equal mass are cut anew for each draw.
-        chosen = generator.integers(0, n, n)
-        # Bins of equal width stay where they are; what changes is who is in them.
-        width = reliability(confidence[chosen], correct[chosen], bins, "width")
-        mass = reliability(confidence[chosen], correct[chosen], bins, "mass")
-        table[row, :2] = [figure(width) for figure in figures]
-        table[row, 2] = mass.corrected
-    return table
 
 
 def read_answers(

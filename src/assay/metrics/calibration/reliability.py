@@ -20,6 +20,8 @@ from assay.numerics import statistics
 
 Floats = NDArray[np.float64]
 
+_Z = 1.959963984540054  # of a 95 % interval
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -78,18 +80,68 @@ class Reliability:
         return float(np.abs(self.gap).max())
 
     @property
+    def spread(self) -> Floats:
+        """The standard error of each accuracy."""
+        # With one of each more than seen: a bin of one answer has a spread, too.
+        smooth = (self.accuracy * self.count + 1) / (self.count + 2)
+        spread: Floats = np.sqrt(smooth * (1 - smooth) / self.count)
+        return spread
+
+    @property
     def corrected(self) -> float:
         """The expected calibration error less what chance adds to it."""
-        accuracy = self.accuracy
-        # With one of each more than seen: a bin of one answer has a spread, too.
-        smooth = (accuracy * self.count + 1) / (self.count + 2)
-        spread = np.sqrt(smooth * (1 - smooth) / self.count)
+        spread = self.spread
         # Without bias, so that it may be negative where gaps are smaller than chance makes them.
         square = float(self.share @ (self.gap**2 - spread**2))
         # One typical gap for all bins: the square of a single bin's gap is mostly noise.
         typical = np.full_like(spread, math.sqrt(max(0.0, square)))
         added = _folded_mean(typical, spread) - typical
-        return max(0.0, self.error - float(self.share @ added))
+        low, high = self.error_interval
+        return min(max(low, self.error - float(self.share @ added)), high)
+
+    @property
+    def error_interval(self) -> tuple[float, float]:
+        """A 95 % interval of the calibration error of the model, whatever its gaps are.
+
+        Chance adds most where a few bins have all of the gap, 0.8 standard errors, and least where
+        all bins have the same: the lower end is that of the first case, the upper that of the second.
+        """
+        share, spread = self.share, self.spread
+        flat = np.zeros_like(spread)
+        by_chance = float(share @ _folded_mean(flat, spread))
+        low = self.error - by_chance - _Z * self._deviation(0.0)
+        # The largest equal gap under which an error as small as this one is no surprise.
+        high = 1.0
+        least = 0.0
+        for _ in range(60):
+            middle = (least + high) / 2
+            expected = float(share @ _folded_mean(flat + middle, spread))
+            if expected - _Z * self._deviation(middle) < self.error:
+                least = middle
+            else:
+                high = middle
+        return max(0.0, low), max(high, low, 0.0)
+
+    def _deviation(self, gap: float) -> float:
+        """The standard deviation of the error, were all gaps alike."""
+        mean = _folded_mean(np.full_like(self.spread, gap), self.spread)
+        variance = gap**2 + self.spread**2 - mean**2
+        # And of the shares of the bins, which are counted, too.
+        sizes = np.abs(self.gap)
+        shares = float(self.share @ sizes**2 - (self.share @ sizes) ** 2) / self.count.sum()
+        return math.sqrt(float(self.share**2 @ variance) + max(0.0, shares))
+
+    @property
+    def largest_interval(self) -> tuple[float, float]:
+        """A 95 % interval of the largest gap, by intervals that hold in all bins together."""
+        # Wilson's of each accuracy, at a level that holds in all bins together (Bonferroni).
+        level = 1 - 0.05 / len(self.count)
+        pairs = zip(self.accuracy * self.count, self.count)
+        ends = np.array([statistics.wilson(float(hits), int(n), level) for hits, n in pairs])
+        below = self.confidence - ends[:, 1]
+        above = ends[:, 0] - self.confidence
+        low = float(np.maximum(below, above).max())
+        return max(0.0, low), float(np.abs(self.confidence[:, None] - ends).max())
 
 
 def reliability(
