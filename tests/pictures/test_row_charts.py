@@ -136,6 +136,7 @@ def test_a_feature_of_no_influence_is_hatched_in_19_of_20_runs() -> None:
 
 def test_neighbours_within_their_errors_are_bracketed() -> None:
     assert joined_rows([3.0, 2.9, 1.0], [0.1, 0.1, 0.0], Z) == [True, False, False]
+    assert joined_rows([3.0, 2.9], [0.0, 0.1], Z) == [True, False]
     assert joined_rows([1.0, 1.0], [0.0, 0.0], Z) == [False, False]
     assert joined_rows([1.0], [0.5], Z) == [False]
 
