@@ -10,6 +10,7 @@ from typing import ClassVar, final
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 import assay
@@ -24,6 +25,7 @@ from assay.methods.gradients.gradient import Gradient, InputXGradient
 from assay.methods.gradients.paths import IntegratedGradients
 from assay.methods.optimal.optimal import Optimal
 from assay.metrics.base import Metric, Reading
+from assay.metrics.complexity.mass import Compactness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.numerics.concordance import kendall_w
@@ -192,3 +194,13 @@ def test_a_metric_that_asks_again_gets_the_methods_back() -> None:
     comparison = compare(question(6), [Gradient(), InputXGradient()], [MaxSensitivity(radius=0.1)])
     persistence = comparison.persistence(MaxSensitivity(radius=0.1), {"radius": [0.05, 0.2]})
     assert all(trial.winner for trial in persistence.trials)
+
+
+def test_a_mean_that_is_none_is_said_in_words() -> None:
+    """Credit of zero has no shape: a terminal says so, and no `nan [nan, nan]`."""
+    comparison = compare(question(8), [Gradient()], [Compactness()])
+    console = Console(width=200, record=True)
+    console.print(comparison)
+    text = console.export_text()
+    assert "no score" in text
+    assert "nan" not in text

@@ -24,6 +24,8 @@ from assay.methods import METHODS
 from assay.methods.attention.base import AttentionMethod
 from assay.methods.base import Method
 from assay.methods.gradients.paths import Path
+from assay.methods.trees.interactions import TreeInteractions
+from assay.methods.trees.tree_shap import TreeShap
 from assay.metrics.base import Metric
 from assay.metrics.complexity.mass import Compactness
 from assay.metrics.curves.deletion import Deletion, Insertion
@@ -159,7 +161,7 @@ def contenders() -> list[Method]:
     return [
         chosen.get(name) or kind()
         for name, kind in METHODS.items()
-        if name in chosen or not (_needs_settings(kind) or issubclass(kind, AttentionMethod))
+        if name in chosen or not (_needs_settings(kind) or _is_of_another_model(kind))
     ]
 
 
@@ -167,12 +169,18 @@ def judges() -> list[Metric]:
     """A metric of every kind that needs no truth: faithful, steady, complete, ordered, short."""
     return [
         Infidelity(Squares(sides=(1, 2, 3, 4))),
-        MaxSensitivity(radius=0.05, draws=5),
+        # Without an ascent, which asks every method three times as often.
+        MaxSensitivity(radius=0.05, draws=5, ascent=0),
         Completeness(),
         Deletion(steps=16),
         Insertion(steps=16),
         Compactness(),
     ]
+
+
+def _is_of_another_model(kind: type[Method]) -> bool:
+    """Whether a method is about transformers or ensembles of trees alone."""
+    return issubclass(kind, AttentionMethod | TreeShap | TreeInteractions)
 
 
 def _needs_settings(kind: Any) -> bool:
@@ -185,7 +193,7 @@ def _needs_settings(kind: Any) -> bool:
 
 def unasked() -> list[str]:
     """Methods that the demo has nothing to hand to: they need data or a model of their own (a
-    transformer, for those of attention).
+    transformer, for those of attention; trees, for those of ensembles).
     """
     asked = {type(method) for method in contenders()}
     return [name for name, kind in METHODS.items() if kind not in asked]

@@ -8,6 +8,7 @@ input by input. What differs beyond chance is decided in `ranking`, by paired te
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -291,6 +292,8 @@ class Comparison:
         place = found.place(method)
         if place is None:
             return Text("refused", style="dim")
+        if math.isnan(place.mean):
+            return Text("no score", style="dim")
         text = f"{place.mean:.3g} [{place.low:.3g}, {place.high:.3g}] {place.letters}".rstrip()
         # A reference may have a better mean, and yet stands outside the contest.
         best = bool(found.places) and place is found.places[0]
