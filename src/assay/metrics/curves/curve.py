@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -85,10 +86,14 @@ class OrderedMasks(Metric):
         ]
 
 
+@dataclass(frozen=True)
 class MaskingCurve(OrderedMasks):
     """A curve in even steps from none to all of the features."""
 
-    steps: int
+    steps: int = 50
+    by: Literal["value", "magnitude"] = "value"
+    removal: Removal | None = None
+    pairs: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -19,7 +19,6 @@ from assay.answers.score import Direction
 from assay.metrics.base import Reading
 from assay.metrics.curves.curve import MaskingCurve, areas, least_first, reading
 from assay.question.question import Question
-from assay.removals.base import Removal
 
 
 @final
@@ -53,10 +52,6 @@ class Deletion(MaskingCurve):
     (3.75, [[10.0, 6.0, 3.0, 1.0, 0.0]])
     """
 
-    steps: int = 50
-    by: Literal["value", "magnitude"] = "value"
-    removal: Removal | None = None
-    pairs: int = 4
     direction: ClassVar[Direction] = "lower"
     cost: ClassVar[str] = "steps evaluations for each order"
 
@@ -92,10 +87,6 @@ class Insertion(MaskingCurve):
     6.25
     """
 
-    steps: int = 50
-    by: Literal["value", "magnitude"] = "value"
-    removal: Removal | None = None
-    pairs: int = 4
     direction: ClassVar[Direction] = "higher"
     cost: ClassVar[str] = "steps evaluations for each order"
 
@@ -132,10 +123,6 @@ class LeastRelevantFirst(MaskingCurve):
     6.25
     """
 
-    steps: int = 50
-    by: Literal["value", "magnitude"] = "value"
-    removal: Removal | None = None
-    pairs: int = 4
     direction: ClassVar[Direction] = "higher"
     cost: ClassVar[str] = "steps evaluations for each order"
 
@@ -173,10 +160,6 @@ class SymmetricRelevanceGain(MaskingCurve):
     2.5
     """
 
-    steps: int = 50
-    by: Literal["value", "magnitude"] = "value"
-    removal: Removal | None = None
-    pairs: int = 4
     direction: ClassVar[Direction] = "higher"
     cost: ClassVar[str] = "2 steps evaluations for each order"
 
@@ -226,10 +209,6 @@ class AOPC(MaskingCurve):
     6.0
     """
 
-    steps: int = 50
-    by: Literal["value", "magnitude"] = "value"
-    removal: Removal | None = None
-    pairs: int = 4
     direction: ClassVar[Direction] = "higher"
     cost: ClassVar[str] = "steps evaluations for each order"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -23,7 +23,6 @@ from assay.metrics.curves.curve import MaskingCurve, least_first, reading
 from assay.metrics.curves.masked_curves import Curves, area
 from assay.metrics.curves.orderings import Order
 from assay.question.question import Question
-from assay.removals.base import Removal
 
 _NONE = "the target does not rise above its absence, or no credit is positive"
 
@@ -93,10 +92,6 @@ class NecessityOrdering(_Positive):
     0.375
     """
 
-    steps: int = 50
-    by: Literal["value", "magnitude"] = "value"
-    removal: Removal | None = None
-    pairs: int = 4
     direction: ClassVar[Direction] = "lower"
     cost: ClassVar[str] = "steps evaluations for each order"
 
@@ -136,10 +131,6 @@ class SufficiencyOrdering(_Positive):
     0.625
     """
 
-    steps: int = 50
-    by: Literal["value", "magnitude"] = "value"
-    removal: Removal | None = None
-    pairs: int = 4
     direction: ClassVar[Direction] = "higher"
     cost: ClassVar[str] = "steps evaluations for each order"
 
@@ -265,10 +256,6 @@ class NecessityProportionality(_Proportional):
     True
     """
 
-    steps: int = 50
-    by: Literal["value", "magnitude"] = "value"
-    removal: Removal | None = None
-    pairs: int = 4
     direction: ClassVar[Direction] = "lower"
     bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "2 steps evaluations for each order"
@@ -304,10 +291,6 @@ class SufficiencyProportionality(_Proportional):
     True
     """
 
-    steps: int = 50
-    by: Literal["value", "magnitude"] = "value"
-    removal: Removal | None = None
-    pairs: int = 4
     direction: ClassVar[Direction] = "lower"
     bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     cost: ClassVar[str] = "2 steps evaluations for each order"

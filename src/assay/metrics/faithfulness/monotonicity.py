@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -21,7 +21,6 @@ from assay.metrics.curves.curve import MaskingCurve, least_first, reading
 from assay.metrics.curves.masked_curves import Curves
 from assay.numerics.ranks import spearman
 from assay.question.question import Question
-from assay.removals.base import Removal
 
 
 @final
@@ -53,10 +52,6 @@ class Monotonicity(MaskingCurve):
     1.0
     """
 
-    steps: int = 50
-    by: Literal["value", "magnitude"] = "value"
-    removal: Removal | None = None
-    pairs: int = 4
     direction: ClassVar[Direction] = "higher"
     bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     units: ClassVar[str] = "rank correlation"
