@@ -69,23 +69,6 @@ class Ignoring(nn.Module):
 
 
 @final
-class Exchanging(nn.Module):
-    """The mean of the model and of the model with its elements in another order."""
-
-    order: Tensor
-
-    def __init__(self, inner: Any, order: Tensor) -> None:
-        super().__init__()
-        self.inner = inner
-        self.register_buffer("order", order)
-
-    def forward(self, x: Tensor) -> Tensor:
-        other = x.flatten(1)[:, self.order].view_as(x)
-        # Symmetric by its making, whatever the model is: both orders have the same weight.
-        return 0.5 * self.inner(x) + 0.5 * self.inner(other)  # type: ignore[no-any-return]
-
-
-@final
 class Reordered(nn.Module):
     """The model of the elements in another order."""
 
@@ -98,6 +81,20 @@ class Reordered(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(x.flatten(1)[:, self.order].view_as(x))  # type: ignore[no-any-return]
+
+
+@final
+class Exchanging(nn.Module):
+    """The mean of the model and of the model with its elements in another order."""
+
+    def __init__(self, inner: Any, order: Tensor) -> None:
+        super().__init__()
+        self.inner = inner
+        self.other = Reordered(inner, order)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Symmetric by its making, whatever the model is: both orders have the same weight.
+        return 0.5 * self.inner(x) + 0.5 * self.other(x)  # type: ignore[no-any-return]
 
 
 @final
