@@ -64,8 +64,8 @@ def works(threads: int) -> dict[str, Callable[[], Any]]:
         question = assay.Question(model, table[:20], removal=away)
         return assay.KernelShap(budget=1024)(question).values
 
-    def certify() -> Any:
-        question = assay.Question(digits_model, digits[:8], features=assay.Patches(4))
+    def certify(images: Any) -> Any:
+        question = assay.Question(digits_model, images, features=assay.Patches(4))
         return smoothing.certify(question, votes)
 
     def small(net: Any, method: Any) -> None:
@@ -84,7 +84,8 @@ def works(threads: int) -> dict[str, Callable[[], Any]]:
         "integrated gradients, small CNN, raw": lambda: gradients(digits_net, digits),
         "KernelSHAP, boosted trees": lambda: kernel(boosted.predict),
         "KernelSHAP, free model": lambda: kernel(lambda rows: rows @ free),
-        "certificates, small CNN": certify,
+        "certificates, small CNN": lambda: certify(digits[:8]),
+        "certificates, small CNN, all images": lambda: certify(digits),
         "100 small questions, gradient, wrapped": lambda: small(tiny_model, assay.Gradient()),
         "100 small questions, gradient, raw": lambda: small(tiny, assay.Gradient()),
         "100 small questions, occlusion": lambda: small(tiny_model, assay.Occlusion()),
