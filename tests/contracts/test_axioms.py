@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -194,9 +195,18 @@ def test_the_axioms_it_claims_hold(case: Case) -> None:
 
 @pytest.mark.parametrize("axiom", sorted(set(Axiom) - {Axiom.IMPLEMENTATION_INVARIANCE}, key=str))
 def test_a_false_claim_is_found(axiom: Axiom) -> None:
+    case = Case(Claiming(axiom))
+    assert axiom in asked_of(case)
+    if axiom not in PROPERTIES:
+        with pytest.raises(AssertionError, match="nothing here tests it"):
+            test_the_axioms_it_claims_hold(case)
+        return
+    # The first network shows it: no smaller one is looked for.
+    claim = PROPERTIES[axiom].hypothesis.inner_test  # type: ignore[attr-defined]
+    first = {name: 0 for name in ("seed", "dummy") if name in signature(claim).parameters}
     # Completeness that is not kept is refused by every answer, before any test of it.
     with pytest.raises(ModelError if axiom is Axiom.COMPLETENESS else AssertionError):
-        test_the_axioms_it_claims_hold(Case(Claiming(axiom)))
+        claim(case=case, **first)
 
 
 @given(

@@ -189,9 +189,9 @@ def networks(draw: Any) -> tuple[nn.Module, Tensor, Tensor]:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(networks())
+@given(networks(), st.sampled_from([256, 256, 256, 4096]))
 def test_random_networks_are_complete_and_agree_with_quadrature(
-    made: tuple[nn.Module, Tensor, Tensor],
+    made: tuple[nn.Module, Tensor, Tensor], steps: int
 ) -> None:
     net, x, start = made
     question = assay.Question(net, x, target=1, removal=assay.Baseline(start))
@@ -201,7 +201,6 @@ def test_random_networks_are_complete_and_agree_with_quadrature(
     rounding = 16 * torch.finfo(DOUBLE).eps * float(answer.prediction.abs().max())
     credit = float(answer.values.abs().sum(1).max())
     assert float(answer.gap.abs().max()) <= 1e-9 * credit + rounding
-    steps = 4096
     quadratured = assay.IntegratedGradients(steps=steps)(question).values
     off = (answer.values - quadratured).abs()
     assert bool((off <= quadrature_error(question, steps) + 1e-10).all())

@@ -73,18 +73,20 @@ def test_a_background_beside_one_row_at_a_time(name: str, rule: NonlinearRule, c
     with engine.tally() as spent:
         question = assay.Question(net, x, target=0, removal=assay.Background(rows))
         together = method(question)
+    # The first, one in between and the last stand for all of them.
+    some = sorted({0, count // 2, count - 1})
     singly = [
         torch.stack([
-            method(assay.Question(net, one[None], target=0, removal=assay.Baseline(row))).values[0]
+            method(assay.Question(net, x[[i]], target=0, removal=assay.Baseline(row))).values[0]
             for row in rows
         ])
-        for one in x
+        for i in some
     ]  # fmt: skip
     assert torch.allclose(
-        together.values, torch.stack([part.mean(0) for part in singly]), atol=1e-12
+        together.values[some], torch.stack([part.mean(0) for part in singly]), atol=1e-12
     )
     errors = torch.stack([part.std(0) / 6**0.5 for part in singly])
-    assert torch.allclose(together.standard_error, errors, atol=1e-9)
+    assert torch.allclose(together.standard_error[some], errors, atol=1e-9)
     assert spent.backwards == 6 * count
     if name == "wide" and count == 5:
         # Six rows and a few for checks instead of thirty: the references' forward is shared.
