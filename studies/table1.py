@@ -27,9 +27,6 @@ from page import Page, conditions
 PAGE = Page("table1")
 BATCH = 2  # pictures between two savings
 STEPS = 10  # left ends, as in the reference code
-DRAWS = 10  # of the sensitivity, where the paper takes 50
-DEAR_DRAWS = 4  # of it, for explanations that ask thousands of evaluations
-DEAR_PICTURES = 8  # of which these are asked again
 NOISE = 0.2
 GRADIENT = assay.Gradient()
 
@@ -92,10 +89,10 @@ class Setting:
     radius: float
     features: assay.features.Features
     rows: dict[str, Method]
-    # What the sensitivity asks again at every neighbour: smoothing has fewer copies there.
+    # What the sensitivity asks again at every neighbour: smoothing has fewer copies there, and what
+    # costs thousands of evaluations is not asked.
     again: dict[str, Method]
-    # What costs thousands of evaluations is asked again near a few pictures, or not at all.
-    dear: tuple[str, ...] = ()
+    neighbours: int = 10  # draws of the sensitivity, where the paper takes 50
 
 
 def contributions(copies: int) -> dict[str, Method]:
@@ -126,27 +123,24 @@ def global_setting(
     features: assay.features.Features,
     sides: tuple[int, ...],
     budget: int,
-    copies: int,
-    copies_again: int,
-    dear: bool = False,
+    copies: tuple[int, int],
+    neighbours: int = 10,
 ) -> Setting:
-    """Contributions under squares of features."""
+    """Contributions under squares of features; copies of smoothing, and those at neighbours."""
     law = assay.Squares(sides)
     fitted: dict[str, Method] = {
         "SHAP": assay.KernelShap(budget=budget),
         "Square": assay.Optimal(law),
     }
-    rows = contributions(copies) | fitted
-    names = tuple(fitted) if dear else ()
-    return Setting(law, 100, 0.1, features, rows, contributions(copies_again), names)
+    rows = contributions(copies[0]) | fitted
+    return Setting(law, 100, 0.1, features, rows, contributions(copies[1]), neighbours)
 
 
 def local_setting() -> Setting:
     """Slopes under the noisy baseline."""
     law = assay.NoisyBaseline(NOISE, limits=(0.0, 1.0))
-    fitted: dict[str, Method] = {"Noisy Baseline": assay.Optimal(law, draws=4000)}
-    rows = slopes(500) | fitted
-    return Setting(law, 1000, 0.2, assay.Pixels(), rows, slopes(50), tuple(fitted))
+    fitted: dict[str, Method] = {"Noisy Baseline": assay.Optimal(law, draws=3000)}
+    return Setting(law, 1000, 0.2, assay.Pixels(), slopes(100) | fitted, slopes(10))
 
 
 def mnist(count: int) -> tuple[Tensor, Tensor]:
@@ -171,21 +165,21 @@ BLOCKS: dict[str, tuple[str, Pictures, Setting]] = {
     "MNIST global": (
         "mnist",
         mnist,
-        global_setting(assay.Pixels(), tuple(range(1, 11)), 4000, 50, 50, dear=True),
+        global_setting(assay.Pixels(), tuple(range(1, 11)), 2000, (50, 10)),
     ),
     "MNIST local": ("mnist", mnist, local_setting()),
     "CIFAR-10 global": (
         "cifar",
         cifar,
-        global_setting(assay.Patches(2), (1, 2, 3, 4, 5), 1200, 50, 10),
+        global_setting(assay.Patches(2), (1, 2, 3, 4, 5), 1000, (10, 10), 5),
     ),
     "ImageNet global": (
         "imagenet",
         imagenet,
-        global_setting(assay.Patches(32), (1, 2), 200, 10, 5),
+        global_setting(assay.Patches(32), (1, 2), 200, (10, 4), 4),
     ),
 }
-PICTURES = {"MNIST global": 50, "MNIST local": 50, "CIFAR-10 global": 24, "ImageNet global": 10}
+PICTURES = {"MNIST global": 50, "MNIST local": 50, "CIFAR-10 global": 20, "ImageNet global": 8}
 
 
 def measured(
@@ -202,7 +196,7 @@ def measured(
     scores = metric.each(question, list(answers.values()))
     records: list[dict[str, Any]] = [{"picture": start + row} for row in range(question.n)]
     for name, score in zip(answers, scores):
-        moves = sensitivity(question, setting, name, answers[name], start)
+        moves = sensitivity(question, setting, name, answers[name])
         for row, record in enumerate(records):
             moved = None if moves is None else float(moves[row])
             record[name] = [float(score.values[row]), moved]
@@ -215,20 +209,15 @@ def sensitivity(
     setting: Setting,
     name: str,
     answer: assay.Attribution,
-    start: int,
 ) -> Tensor | None:
     """How far one row moves near each picture (n,); None where it is not asked."""
-    draws = DRAWS
     method = setting.again.get(name)
     if method is None:
-        if name not in setting.dear or start >= DEAR_PICTURES:
-            return None
-        draws = DEAR_DRAWS
-        method = setting.rows[name]
+        return None
     # With fewer copies it is another explanation, which has to be asked itself.
     if repr(method) != repr(setting.rows[name]):
         answer = method(question)
-    metric = assay.MaxSensitivity(method, radius=setting.radius, draws=draws, ascent=0)
+    metric = assay.MaxSensitivity(method, radius=setting.radius, draws=setting.neighbours, ascent=0)
     return metric(question, answer).values
 
 
