@@ -1,8 +1,8 @@
-"""Intervals and verdicts of a comparison: do 95 % intervals hold the mean in 95 % of samples, and how
-often are methods told apart that are alike?
+"""Intervals and verdicts of a comparison: do 95 % intervals hold what they are about in 95 % of
+samples, and how often are methods told apart that are alike?
 
-`python studies/intervals.py` writes docs/studies/intervals.csv and the table of the .md page; it
-needs no data and no model.
+`python studies/intervals.py` writes docs/studies/intervals.csv, intervals_kinds.csv and the tables of
+the .md page; it needs no data and no model. `--kinds` asks for the second table alone.
 """
 
 from __future__ import annotations
@@ -11,24 +11,31 @@ import argparse
 import csv
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from assay.answers.score import Score
-from assay.comparison.ranking import ranking
+from assay.comparison.evidence import skills
+from assay.comparison.ranking import ranking, shuffled
+from assay.metrics.calibration.figures import calibration
 from assay.numerics import rng
-from assay.numerics.statistics import Floats, intervals
+from assay.numerics.concordance import kendall_w
+from assay.numerics.statistics import Floats, differences, intervals, resampled, wilson
 from page import Page, conditions, merged
 
 PAGE = Page("intervals")
+KINDS_FILE = PAGE.file("csv").with_name("intervals_kinds.csv")
 
-INPUTS = (4, 8, 16, 50)
+INPUTS = (4, 8, 10, 16, 50)
 SAMPLES = 4000  # of one column each, for the coverage
 RESAMPLES = 1999
 COMPARISONS = 400  # of methods that are alike
 METHODS = (2, 6)
+KINDS = 1000  # samples of the other kinds of intervals
+FEWER = 300  # of those that take longer
 BLOCK = 500  # samples whose intervals are computed together
 
 Law: TypeAlias = Callable[[np.random.Generator, tuple[int, ...]], Floats]
@@ -80,6 +87,116 @@ def measure(name: str, n: int) -> dict[str, Any]:
     return record
 
 
+# --- the other kinds of intervals
+
+
+def of_rates(rate: float, n: int) -> float:
+    """Wilson's interval: exact, over every number of successes."""
+    held = 0.0
+    for successes in range(n + 1):
+        low, high = wilson(successes, n)
+        chance = math.comb(n, successes) * rate**successes * (1 - rate) ** (n - successes)
+        held += chance * (low <= rate <= high)
+    return held
+
+
+def of_differences(name: str, n: int) -> float:
+    """Paired differences of scores with a common part; the second is worse by half of the mean."""
+    law, _ = LAWS[name]
+    draw = rng.shared(0, f"paired {name} {n}")
+    shape = (n, KINDS)
+    common, first, second = law(draw, shape), law(draw, shape), law(draw, shape) + 0.5
+    found = differences(common + first - (common + second), resamples=RESAMPLES)
+    return float(np.mean([each.low <= -0.5 <= each.high for each in found]))
+
+
+def of_skills(name: str, n: int) -> float:
+    """Scores 0.4 and shuffled ones 1 above an optimum of 0, in units of a mean: a skill of 0.6."""
+    law, mean = LAWS[name]
+    # A normal law has no scale of its own: scores lie two standard deviations above 0.
+    shift = 2.0 if mean == 0 else 0.0
+    draw = rng.shared(0, f"skill {name} {n}")
+    held = 0
+    for seed in range(KINDS):
+        hard = law(draw, (n,)) + shift
+        own = 0.4 * hard * draw.uniform(0.5, 1.5, n)
+        chance = hard * draw.uniform(0.5, 1.5, n)
+        scores = {
+            ("method", "Gap"): Score("Gap", torch.from_numpy(own), "lower"),
+            (shuffled("method"), "Gap"): Score("Gap", torch.from_numpy(chance), "lower"),
+        }
+        (found,) = skills(scores, ["method"], {"Gap": np.zeros(n)}, 0.95, seed)
+        held += found.low <= 0.6 <= found.high
+    return held / KINDS
+
+
+def of_concordance(name: str, n: int) -> float:
+    """Kendall's W of three metrics, one of which has the second pair of four methods turned round."""
+    law, _ = LAWS[name]
+    draw = rng.shared(0, f"concordance {name} {n}")
+    means = np.array([[0.0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 3, 2]])
+    truth = kendall_w(means)
+    held = 0
+    for seed in range(FEWER):
+        scores = [row + law(draw, (n, 1)) + 0.5 * law(draw, (n, 4)) for row in means]
+        draws = np.stack([resampled(score, seed, 999) for score in scores], axis=1)
+        low, high = np.quantile([kendall_w(each) for each in draws], [0.025, 0.975])
+        held += bool(low - 1e-12 <= truth <= high + 1e-12)
+    return held / FEWER
+
+
+def of_calibration(what: str, n: int) -> float:
+    """Figures of a model whose probability p comes true with p^1.5: truths by a large sample."""
+    draw = rng.shared(0, f"calibration {n}")
+
+    def answers(size: int) -> tuple[Floats, Any]:
+        p = draw.uniform(0.02, 0.98, size)
+        return p, (draw.uniform(size=size) < p**1.5).astype(int)
+
+    many = calibration(*answers(400_000), kind="probabilities", of="positive", bins=5)
+    truth = getattr(many, what).value
+    held = 0
+    for _ in range(FEWER):
+        found = getattr(calibration(*answers(n), kind="probabilities", of="positive", bins=5), what)
+        held += found.interval[0] <= truth <= found.interval[1]
+    return held / FEWER
+
+
+def measure_kinds() -> list[dict[str, Any]]:
+    """Every kind of interval but that of a mean."""
+    records: list[dict[str, Any]] = []
+
+    def keep_one(kind: str, scores: str, n: int, held: float) -> None:
+        records.append({"kind": kind, "scores": scores, "inputs": n, "coverage": held})
+        print(records[-1], flush=True)
+
+    for n in (10, 50):
+        for rate in (0.1, 0.3, 0.5, 0.9):
+            keep_one("rate (Wilson)", f"{rate:g}", n, of_rates(rate, n))
+        for name in LAWS:
+            keep_one("paired difference", name, n, of_differences(name, n))
+            keep_one("skill", name, n, of_skills(name, n))
+            keep_one("Kendall's W", name, n, of_concordance(name, n))
+    for n in (50, 400):
+        for what in ("ece", "mce", "brier", "log_loss"):
+            keep_one(f"calibration, {what}", "overconfident", n, of_calibration(what, n))
+    return records
+
+
+def table_of_kinds(records: list[dict[str, Any]]) -> str:
+    """The page's second table."""
+    lines = [
+        "| interval of | scores, or the rate | inputs | holds the truth |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {one['kind']} | {one['scores']} | {one['inputs']} "
+        f"| {100 * float(one['coverage']):.1f} % |"
+        for one in records
+    ]
+    return "\n".join(lines)
+
+
 def table(records: list[dict[str, Any]]) -> str:
     """The page's table."""
     lines = [
@@ -106,13 +223,30 @@ def kept() -> list[dict[str, Any]]:
         ]
 
 
-def keep(records: list[dict[str, Any]]) -> None:
-    """The figures beside the page, and its table."""
-    with PAGE.file("csv").open("w", encoding="utf-8", newline="") as file:
+def kept_kinds() -> list[dict[str, Any]]:
+    """The second table's figures of earlier runs."""
+    if not KINDS_FILE.exists():
+        return []
+    with KINDS_FILE.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write(path: Path, records: list[dict[str, Any]]) -> None:
+    """Records as a table with commas."""
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, records[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(records)
-    PAGE.fill(table(records))
+
+
+def keep(records: list[dict[str, Any]], kinds: list[dict[str, Any]]) -> None:
+    """The figures beside the page, and its tables."""
+    write(PAGE.file("csv"), records)
+    text = table(records)
+    if kinds:
+        write(KINDS_FILE, kinds)
+        text += "\n\n" + table_of_kinds(kinds)
+    PAGE.fill(text)
 
 
 def main() -> None:
@@ -120,18 +254,25 @@ def main() -> None:
     parser.add_argument(
         "--only", choices=tuple(LAWS), help="one law; what is kept of the others stays"
     )
-    parser.add_argument("--render", action="store_true", help="the table, from the kept figures")
+    parser.add_argument("--inputs", type=int, nargs="*", default=list(INPUTS))
+    parser.add_argument("--kinds", action="store_true", help="the other kinds of intervals alone")
+    parser.add_argument("--render", action="store_true", help="the tables, from the kept figures")
     options = parser.parse_args()
     if options.render:
-        return keep(kept())
+        return keep(kept(), kept_kinds())
     conditions()
+    if options.kinds:
+        return keep(kept(), measure_kinds())
     measured = []
     for name in [options.only] if options.only else LAWS:
-        for n in INPUTS:
+        for n in options.inputs:
             measured.append(measure(name, n))
             print(measured[-1], flush=True)
-    records = merged(kept(), measured, "law", "inputs") if options.only else measured
-    return keep(records)
+    every = options.only is None and tuple(options.inputs) == INPUTS
+    records = measured if every else merged(kept(), measured, "law", "inputs")
+    order = {key: place for place, key in enumerate((law, n) for law in LAWS for n in INPUTS)}
+    records.sort(key=lambda one: order[one["law"], one["inputs"]])
+    return keep(records, kept_kinds())
 
 
 if __name__ == "__main__":

@@ -14,21 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 import assay
 import zoo
-from assay.answers.score import Score
 from assay.methods.base import Method
 from assay.numerics.statistics import interval, paired
 from page import Page, conditions
 
 PAGE = Page("table1")
-BATCH = 4  # pictures between two savings
+BATCH = 2  # pictures between two savings
 STEPS = 10  # left ends, as in the reference code
-COPIES = 10  # of smoothing, where the paper takes 50 (global) and 500 (local)
-DRAWS = 10  # of the sensitivity, where the paper takes 50
 NOISE = 0.2
 GRADIENT = assay.Gradient()
 
@@ -77,9 +75,9 @@ def accuracy(net: nn.Module) -> float:
     return float((predicted == y).double().mean())
 
 
-def smoothed(method: Method) -> Method:
+def smoothed(method: Method, copies: int) -> Method:
     """The mean over a box of noise, as in the reference code."""
-    return assay.Smoothed(method, noise=NOISE, draws=COPIES, shape="uniform")
+    return assay.Smoothed(method, noise=NOISE, draws=copies, shape="uniform")
 
 
 @dataclass(frozen=True)
@@ -91,39 +89,58 @@ class Setting:
     radius: float
     features: assay.features.Features
     rows: dict[str, Method]
-    # What costs thousands of evaluations is not asked again at neighbours.
-    dear: tuple[str, ...]
+    # What the sensitivity asks again at every neighbour: smoothing has fewer copies there, and what
+    # costs thousands of evaluations is not asked.
+    again: dict[str, Method]
+    neighbours: int = 10  # draws of the sensitivity, where the paper takes 50
 
 
-def global_setting(size: int, sides: tuple[int, ...], budget: int) -> Setting:
-    """Contributions of patches under squares of them."""
-    law = assay.Squares(sides)
+def contributions(copies: int) -> dict[str, Method]:
+    """Explanations that multiply by the input."""
     path = assay.IntegratedGradients(STEPS, "left")
-    rows = {
+    return {
         "Grad": assay.InputXGradient(),
-        "Grad-SG": smoothed(assay.InputXGradient()),
+        "Grad-SG": smoothed(assay.InputXGradient(), copies),
         "IG": path,
-        "IG-SG": smoothed(path),
+        "IG-SG": smoothed(path, copies),
         "GBP": assay.TimesInput(assay.GuidedBackprop()),
+    }
+
+
+def slopes(copies: int) -> dict[str, Method]:
+    """Explanations that do not."""
+    path = assay.IntegratedGradients(STEPS, "left", multiply=False)
+    return {
+        "Grad": GRADIENT,
+        "Grad-SG": smoothed(GRADIENT, copies),
+        "IG": path,
+        "IG-SG": smoothed(path, copies),
+        "GBP": assay.GuidedBackprop(),
+    }
+
+
+def global_setting(
+    features: assay.features.Features,
+    sides: tuple[int, ...],
+    budget: int,
+    copies: tuple[int, int],
+    neighbours: int = 10,
+) -> Setting:
+    """Contributions under squares of features; copies of smoothing, and those at neighbours."""
+    law = assay.Squares(sides)
+    fitted: dict[str, Method] = {
         "SHAP": assay.KernelShap(budget=budget),
         "Square": assay.Optimal(law),
     }
-    return Setting(law, 100, 0.1, assay.Patches(size), rows, ("SHAP", "Square"))
+    rows = contributions(copies[0]) | fitted
+    return Setting(law, 100, 0.1, features, rows, contributions(copies[1]), neighbours)
 
 
 def local_setting() -> Setting:
     """Slopes under the noisy baseline."""
     law = assay.NoisyBaseline(NOISE, limits=(0.0, 1.0))
-    path = assay.IntegratedGradients(STEPS, "left", multiply=False)
-    rows = {
-        "Grad": GRADIENT,
-        "Grad-SG": smoothed(GRADIENT),
-        "IG": path,
-        "IG-SG": smoothed(path),
-        "GBP": assay.GuidedBackprop(),
-        "Noisy Baseline": assay.Optimal(law, draws=1600),
-    }
-    return Setting(law, 400, 0.2, assay.Elements(), rows, ("Noisy Baseline",))
+    fitted: dict[str, Method] = {"Noisy Baseline": assay.Optimal(law, draws=3000)}
+    return Setting(law, 1000, 0.2, assay.Pixels(), slopes(100) | fitted, slopes(10))
 
 
 def mnist(count: int) -> tuple[Tensor, Tensor]:
@@ -145,31 +162,63 @@ def imagenet(count: int) -> tuple[Tensor, Tensor]:
 Pictures = Callable[[int], tuple[Tensor, Tensor]]
 
 BLOCKS: dict[str, tuple[str, Pictures, Setting]] = {
-    "MNIST global": ("mnist", mnist, global_setting(2, (1, 2, 3, 4, 5), 800)),
+    "MNIST global": (
+        "mnist",
+        mnist,
+        global_setting(assay.Pixels(), tuple(range(1, 11)), 2000, (50, 10)),
+    ),
     "MNIST local": ("mnist", mnist, local_setting()),
-    "CIFAR-10 global": ("cifar", cifar, global_setting(4, (1, 2, 3), 300)),
-    "ImageNet global": ("imagenet", imagenet, global_setting(32, (1, 2), 200)),
+    "CIFAR-10 global": (
+        "cifar",
+        cifar,
+        global_setting(assay.Patches(2), (1, 2, 3, 4, 5), 1000, (10, 10), 5),
+    ),
+    "ImageNet global": (
+        "imagenet",
+        imagenet,
+        global_setting(assay.Patches(32), (1, 2), 200, (10, 4), 4),
+    ),
 }
+PICTURES = {"MNIST global": 50, "MNIST local": 50, "CIFAR-10 global": 20, "ImageNet global": 8}
 
 
-def measured(net: nn.Module, block: str, start: int, stop: int) -> list[dict[str, Any]]:
-    """One record for each picture: infidelity and sensitivity of every row."""
+def measured(
+    net: nn.Module, block: str, start: int, stop: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """One record for each picture, infidelity and sensitivity of every row; and the maps of the
+    first of them.
+    """
     _, pictures, setting = BLOCKS[block]
     x, y = pictures(stop)
     question = assay.Question(net, x[start:], target=y[start:].tolist(), features=setting.features)
-    answers = [method(question) for method in setting.rows.values()]
+    answers = {name: method(question) for name, method in setting.rows.items()}
     metric = assay.Infidelity(setting.law, draws=setting.draws, scaled=True, negative=True)
-    scores = metric.each(question, answers)
+    scores = metric.each(question, list(answers.values()))
     records: list[dict[str, Any]] = [{"picture": start + row} for row in range(question.n)]
-    for (name, method), answer, score in zip(setting.rows.items(), answers, scores):
-        sensitivity: Score | None = None
-        if name not in setting.dear:
-            again = assay.MaxSensitivity(method, radius=setting.radius, draws=DRAWS, ascent=0)
-            sensitivity = again(question, answer)
+    for name, score in zip(answers, scores):
+        moves = sensitivity(question, setting, name, answers[name])
         for row, record in enumerate(records):
-            moved = None if sensitivity is None else float(sensitivity.values[row])
+            moved = None if moves is None else float(moves[row])
             record[name] = [float(score.values[row]), moved]
-    return records
+    maps = {name: answer.maps[0].tolist() for name, answer in answers.items()}
+    return records, {"input": x[start].tolist(), "maps": maps}
+
+
+def sensitivity(
+    question: assay.Question,
+    setting: Setting,
+    name: str,
+    answer: assay.Attribution,
+) -> Tensor | None:
+    """How far one row moves near each picture (n,); None where it is not asked."""
+    method = setting.again.get(name)
+    if method is None:
+        return None
+    # With fewer copies it is another explanation, which has to be asked itself.
+    if repr(method) != repr(setting.rows[name]):
+        answer = method(question)
+    metric = assay.MaxSensitivity(method, radius=setting.radius, draws=setting.neighbours, ascent=0)
+    return metric(question, answer).values
 
 
 def networks(only: str, weights: Path | None) -> nn.Module:
@@ -215,6 +264,7 @@ PUBLISHED = {
         "Grad-SG": (13.94, 1.15),
         "IG": (16.03, 1.08),
         "IG-SG": (15.90, 0.90),
+        "GBP": (15.99, 1.18),
         "SHAP": (5.78, 0.93),
         "Square": (2.27, 0.99),
     },
@@ -223,10 +273,24 @@ PUBLISHED = {
         "Grad-SG": (0.24, 0.59),
         "IG": (0.24, 0.93),
         "IG-SG": (0.23, 0.48),
+        "GBP": (0.15, 1.09),
         "Square": (0.04, 1.33),
     },
 }
 """Infidelity and sensitivity. Their GBP rows are plain gradients on MNIST (see the page)."""
+
+
+def ratio_with_interval(values: list[float], base: list[float]) -> str:
+    """The ratio of two means over the same pictures, with its bootstrap interval."""
+    own, other = np.array(values), np.array(base)
+    ratio = own.mean() / other.mean()
+    if len(values) < 8:
+        return f"{ratio:.2f}"
+    # Pictures are drawn with both of their numbers: the ratio is a paired one.
+    drawn = np.random.default_rng(0).integers(0, len(own), (4000, len(own)))
+    ratios = own[drawn].mean(1) / other[drawn].mean(1)
+    low, high = np.quantile(ratios, (0.025, 0.975))
+    return f"{ratio:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def table(block: str, records: list[dict[str, Any]]) -> str:
@@ -237,29 +301,84 @@ def table(block: str, records: list[dict[str, Any]]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     base = [record["Grad"][0] for record in records]
+    published = PUBLISHED[block]
     for name in BLOCKS[block][2].rows:
         values = [record[name][0] for record in records]
         moves = [record[name][1] for record in records if record[name][1] is not None]
-        ratio = sum(values) / sum(base)
-        published = PUBLISHED[block]
         known = published.get(name)
         there = f"{known[0] / published['Grad'][0]:.2f}" if known else "-"
         moved = with_interval(moves) if moves else "-"
         p = "-"
         if name != "Grad" and len(values) >= 8:
             p = f"{paired(torch.tensor(values).numpy(), torch.tensor(base).numpy()).p:.1g}"
-        also = f"{known[1]:.2f}" if known else "-"
+        also = f"{known[1]:.2f}" if known and known[1] else "-"
         lines.append(
-            f"| {name} | {with_interval(values)} | {ratio:.2f} | {there} | {p} | {moved} | {also} |"
+            f"| {name} | {with_interval(values)} | {ratio_with_interval(values, base)} | {there} "
+            f"| {p} | {moved} | {also} |"
         )
     return "\n".join(lines)
 
 
+COLUMNS = (
+    "Grad",
+    "Grad-SG",
+    "IG",
+    "IG-SG",
+    "GBP",
+    "SHAP",
+    "Square",
+    "Noisy Baseline",
+)
+
+
+def draw(examples: dict[str, Any], blocks: dict[str, Any]) -> None:
+    """The qualitative figure: the maps of one picture of each block, with their two numbers."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shape = (len(examples), len(COLUMNS))
+    figure, axes = plt.subplots(
+        shape[0], shape[1], figsize=(12, 1.85 * shape[0]), layout="constrained", squeeze=False
+    )
+    for line, (block, example) in zip(axes, examples.items()):
+        picture = torch.tensor(example["input"])
+        record = blocks[block][0]
+        names = ["Grad", "Grad-SG", "IG", "IG-SG", "GBP"]
+        names += [name for name in ("SHAP", "Square", "Noisy Baseline") if name in example["maps"]]
+        line[0].set_ylabel("")
+        for axis in line:
+            axis.set_axis_off()
+        shown = (
+            picture.permute(1, 2, 0).squeeze(2) if len(picture) == 1 else picture.permute(1, 2, 0)
+        )
+        line[0].imshow(shown, cmap="gray")
+        line[0].set_title(block, fontsize=8)
+        for axis, name in zip(line[1:], names):
+            values = torch.tensor(example["maps"][name])
+            # One picture's credit has its own scale: the 99th percentile is full colour.
+            scale = float(values.abs().flatten().quantile(0.99)) or 1.0
+            axis.imshow(values, cmap="RdBu_r", vmin=-scale, vmax=scale)
+            infidelity, moved = record[name]
+            told = f"{name}\n{infidelity:.2g}" + (f" | {moved:.2f}" if moved is not None else "")
+            axis.set_title(told, fontsize=8)
+    figure.savefig(PAGE.picture, dpi=110)
+    plt.close(figure)
+
+
 def render() -> None:
-    """Writes the tables from the kept figures."""
+    """Writes the tables and the figure from the kept figures."""
     kept = PAGE.kept()
     parts = [f"MNIST network: {100 * kept['accuracy']:.2f} % of the test digits.\n"]
-    parts += [table(block, records) + "\n" for block, records in kept["blocks"].items() if records]
+    for block in BLOCKS:
+        records = kept["blocks"].get(block)
+        if records:
+            parts.append(table(block, records) + "\n")
+    draw(
+        {block: kept["examples"][block] for block in BLOCKS if block in kept["examples"]},
+        kept["blocks"],
+    )
     PAGE.fill("\n".join(parts))
 
 
@@ -268,25 +387,27 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--render", action="store_true")
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--count", type=int)
     parser.add_argument("--only", nargs="*", default=list(BLOCKS))
     given = parser.parse_args()
     conditions()
     if given.render:
         render()
         return
-    kept: dict[str, Any] = {"accuracy": 0.0, "blocks": {}}
-    if PAGE.file("json").exists():
-        kept = PAGE.kept()
     for block in given.only:
         net = networks(BLOCKS[block][0], given.weights)
+        kept = PAGE.kept()
         if BLOCKS[block][0] == "mnist" and not kept["accuracy"]:
-            kept["accuracy"] = accuracy(net)
-        records = kept["blocks"].setdefault(block, [])
-        for start in range(len(records), given.count, BATCH):
-            records += measured(net, block, start, min(start + BATCH, given.count))
+            PAGE.keep(kept | {"accuracy": accuracy(net)})
+        done = len(kept["blocks"].get(block, []))
+        for start in range(done, given.count or PICTURES[block], BATCH):
+            records, example = measured(net, block, start, start + BATCH)
+            # Read again: another block may be measured beside this one.
+            kept = PAGE.kept()
+            kept["blocks"].setdefault(block, []).extend(records)
+            kept["examples"].setdefault(block, example)
             PAGE.keep(kept)
-    render()
+            print(block, start + BATCH, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -204,3 +205,67 @@ def test_a_mean_that_is_none_is_said_in_words() -> None:
     text = console.export_text()
     assert "no score" in text
     assert "nan" not in text
+
+
+# --- in words, as a frame, as JSON
+
+
+def test_every_finding_has_a_row_a_sentence_and_its_figures_in_json() -> None:
+    methods = [Gradient(), InputXGradient(), IntegratedGradients(steps=8)]
+    found = compare(question(), methods, [Infidelity(draws=20), Compactness()])
+    settings = {"Infidelity": {"draws": [10, 40]}}
+    reach = found.reach(settings=settings)
+    frame = reach.to_pandas()
+    counts = frame["about"].value_counts().to_dict()
+    pairs = sum(len(ranking.pairs) for ranking in found.rankings.values())
+    assert counts == {
+        "agreement": 1,
+        "sampling": len(found.scores),
+        "inputs needed": pairs,
+        "skill": len(found.skills()),
+        "persistence": 1,
+    }
+    assert len(reach.words) == len(frame)
+    assert all(reach.words)
+    # The figures are those of the tables that they come from.
+    assert reach.about("sampling").to_pandas()["figure"].tolist() == pytest.approx(
+        found.sampling()["share"].tolist(), nan_ok=True
+    )
+    assert reach.about("inputs needed").to_pandas()["figure"].tolist() == pytest.approx(
+        found.inputs_needed()["needed"].tolist(), nan_ok=True
+    )
+    assert reach.about("skill").to_pandas()["low"].tolist() == pytest.approx(
+        found.skills()["low"].tolist(), nan_ok=True
+    )
+    kept = found.persistence("Infidelity", settings["Infidelity"])
+    assert reach.about("persistence").rows[0].figure == kept.share
+    # Strict JSON: what is no finite number is null.
+    read = json.loads(reach.to_json(), parse_constant=lambda name: pytest.fail(name))
+    assert [row["words"] for row in read] == list(reach.words)
+    for row, finding in zip(read, reach.rows, strict=True):
+        assert row["figure"] == (finding.figure if math.isfinite(finding.figure) else None)
+
+
+def test_draws_that_are_not_enough_are_said_not_to_be() -> None:
+    few = compare(question(), [InputXGradient()], [Infidelity(draws=4)], references=False)
+    (row,) = few.reach().about("sampling").rows
+    assert row.reached is False
+    assert "a tenth of it is not reached" in row.words
+    factor = float(few.sampling()["factor"][0])
+    assert f"{factor:.1f} times as many" in row.words
+    (alone,) = few.reach().about("agreement").rows
+    assert math.isnan(alone.figure)
+    assert "cannot be said" in alone.words
+    nothing = compare(question(), [InputXGradient()], [Compactness()], references=False)
+    (row,) = nothing.reach().about("sampling").rows
+    assert row.reached is True
+    assert row.words.startswith("Nothing is drawn")
+
+
+def test_equal_means_are_told_apart_by_no_number_of_inputs() -> None:
+    table = np.stack([np.arange(10.0), np.arange(10.0)[::-1]], axis=1)
+    comparison = scored({"Gap": table}, {"Gap": "lower"})
+    (row,) = comparison.reach().about("inputs needed").rows
+    assert math.isinf(row.figure)
+    assert "their means are equal" in row.words
+    assert json.loads(comparison.reach().to_json())[-1]["figure"] is None

@@ -217,15 +217,19 @@ def test_a_metric_that_draws_nothing_is_found_out() -> None:
     assert Case(Infidelity(draws=20)).draws()
 
 
-def test_the_model_and_the_attribution_are_left_as_found(case: Case) -> None:
+def test_the_model_the_inputs_and_the_attribution_are_left_as_found(case: Case) -> None:
     net = tanh_net().double().train()
     before = state(net)
-    question = case.of(ask(net=net))
+    inputs = randn(6, FEATURES, seed=3, dtype=DOUBLE)
+    whole = inputs.clone()
+    question = case.of(ask(net=net, x=inputs))
     attribution = case.method(question)
-    values = attribution.values.clone()
+    held = (attribution.values, attribution.base, attribution.prediction, question.x)
+    copies = [tensor.clone() for tensor in held]
     case.metric(question, attribution)
     assert state(net) == before
-    assert torch.equal(attribution.values, values)
+    assert torch.equal(inputs, whole)
+    assert all(torch.equal(tensor, copy) for tensor, copy in zip(held, copies))
 
 
 def test_the_callers_grad_mode_changes_nothing(case: Case) -> None:

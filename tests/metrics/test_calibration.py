@@ -21,11 +21,14 @@ def test_the_figures_of_five_answers() -> None:
     """ECE .29, RMSCE .29183, MCE .31667, the mean over bins .28333, Brier .0905, log loss .349713."""
     made = assay.calibration(P, Y, kind="probabilities", of="positive", bins=2)
     assert made.ece.value == pytest.approx(0.29, abs=1e-12)
-    assert made.reliability.root_mean_square == pytest.approx(0.29183, abs=5e-6)
-    assert made.mce.value == pytest.approx(0.31667, abs=5e-6)
-    assert made.reliability.of_bins == pytest.approx(0.28333, abs=5e-6)
+    # The bins miss by 1/4, of two answers, and by 1 - 2.05 / 3 = 19/60, of three.
+    square = 2 / 5 * (1 / 4) ** 2 + 3 / 5 * (19 / 60) ** 2
+    assert made.reliability.root_mean_square == pytest.approx(math.sqrt(square), abs=1e-12)
+    assert made.mce.value == pytest.approx(19 / 60, abs=1e-12)
+    assert made.reliability.of_bins == pytest.approx(17 / 60, abs=1e-12)
     assert made.brier.value == pytest.approx(0.0905, abs=1e-12)
-    assert made.log_loss.value == pytest.approx(0.349713, abs=5e-7)
+    loss = -(4 * math.log(0.75) + math.log(0.55)) / 5
+    assert made.log_loss.value == pytest.approx(loss, abs=1e-12)
     assert made.reliability.count.tolist() == [2, 3]
     low, high = made.reliability.intervals[1]
     assert low < 1.0 <= high + 1e-12

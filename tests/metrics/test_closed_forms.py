@@ -284,6 +284,16 @@ def test_infidelity_of_a_linear_models_slope_is_zero() -> None:
     near(score.details["skill"], 1.0)
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize(
+    "law", [NOISE, NoisyBaseline(0.3), SubsetToBaseline(), DifferenceToBaseline()]
+)
+def test_a_linear_models_slope_has_no_infidelity_under_any_law(law: Any, scaled: bool) -> None:
+    score = infidelity(about_linear(), W.expand(5, -1), perturbation=law, scaled=scaled, draws=50)
+    near(score.values, 0.0)
+    near(score.details["beta"], 1.0)
+
+
 def test_infidelity_of_a_wrong_slope_is_its_squared_error() -> None:
     question, delta = about_linear(), randn(4, seed=5, dtype=torch.float64)
     score = infidelity(question, (W + delta).expand(5, -1))
@@ -463,6 +473,21 @@ def test_the_slope_of_a_squared_norm_moves_twice_as_far_as_its_input(ball: Any) 
     most = 2 * 0.2 * (math.sqrt(4) if ball == "linf" else 1.0) / (2 * X.norm(dim=1))
     assert bool((score.values <= most + 1e-12).all())
     assert bool((score.values >= 0.7 * most).all())
+
+
+def test_the_mean_move_of_a_squared_norms_slope_in_a_box() -> None:
+    """phi = 2 x in 784 dimensions, uniform in a box of 0.2: some 2 r sqrt(d / 3), 6.466."""
+    d, radius, draws = 784, 0.2, 400
+    question = assay.Question(lambda x: x.square().sum(1), randn(3, d, seed=3, dtype=torch.float64))
+    score = sensitivity(question, assay.Gradient(), radius=radius, draws=draws, ascent=0)
+    mean = score.details["mean"] * 2 * question.x.norm(dim=1)
+    # |d|^2 has the mean d r^2 / 3 and the variance d 4 r^4 / 45: the mean length is less by an
+    # eighth of the relative variance, and spreads by half of its root.
+    relative = 4 / 5 / d
+    expected = 2 * radius * math.sqrt(d / 3) * (1 - relative / 8)
+    assert expected == pytest.approx(6.466, abs=1e-3)
+    spread = expected * math.sqrt(relative) / 2
+    near(mean, expected, 4.5 * spread / math.sqrt(draws))
 
 
 def test_the_largest_of_n_uniform_moves() -> None:

@@ -203,3 +203,208 @@ def test_openxai_perturbs_the_others() -> None:
     without = assay.Comprehensiveness((0.25,))(question, given).mean
     alone = assay.Sufficiency((0.25,))(question, given).mean
     assert (without, alone) == (4.0, 6.0)
+
+
+# --- infidelity and sensitivity
+
+
+def test_quantus_0_6_0_infidelity_piles_its_blocks_up_and_repeats_one_pass() -> None:
+    """Of f = sum x^2 it reports 171 to 261 where squares one at a time give 24 to 34."""
+    x = randn(3, 1, 6, 6, seed=1, dtype=DOUBLE)
+    question = assay.Question(lambda x: x.square().flatten(1).sum(1), x, features=assay.Pixels())
+    score = assay.Infidelity(assay.Squares((2,)))(question, assay.InputXGradient()(question))
+    # A square is credited with 2 sum x^2 and costs sum x^2, each square by itself.
+    squares = torch.nn.functional.avg_pool2d(x.square(), 2, stride=1, divisor_override=1)
+    near(score.values, squares.square().flatten(1).mean(1))
+    # Nothing is drawn, so that there is nothing to repeat.
+    assert score.error is None
+
+
+@pytest.mark.parametrize("batch", [1, 2, 64])
+def test_quantus_0_6_0_a_constant_explanation_has_a_local_lipschitz_estimate(batch: int) -> None:
+    """0.02 at a batch of two, whose maximum it divides by; and MaxSensitivity has 0 / 0 = NaN."""
+    w = randn(5, seed=2, dtype=DOUBLE)
+    gradient = assay.Gradient()
+    for model in (linear(w), linear(0 * w)):
+        question = assay.Question(assay.wrap(model, batch_size=batch), randn(4, 5, dtype=DOUBLE))
+        for metric in (assay.LipschitzSensitivity(gradient), assay.MaxSensitivity(gradient)):
+            near(metric(question, gradient(question)).values, 0.0)
+
+
+def test_quantus_0_6_0_relative_stability_is_nan_if_one_neighbour_changes_its_class() -> None:
+    """The target is chosen on the clean input, and so every neighbour has its explanation."""
+    net = torch.nn.Sequential(
+        torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)
+    ).double()
+    with torch.no_grad():
+        for number, parameter in enumerate(net.parameters()):
+            parameter.copy_(randn(*parameter.shape, seed=number))
+    x = randn(40, 2, seed=7, dtype=DOUBLE)
+    neighbours = x.unsqueeze(1) + 0.3 * (2 * torch.rand(40, 20, 2, dtype=DOUBLE) - 1)
+    clean = net(x).argmax(1, keepdim=True)
+    assert bool((net(neighbours).argmax(2) != clean).any()), "some neighbours change their class"
+    question = assay.Question(net, x, target=assay.Predicted())
+    score = assay.MaxSensitivity(assay.Gradient(), radius=0.3, draws=20)(
+        question, assay.Gradient()(question)
+    )
+    assert score.missing == 0
+
+
+def test_captum_0_9_0_infidelity_of_a_linear_model_is_negative() -> None:
+    """Its expanded square, a^2 - 2ab + b^2 in single precision, has -6e-5 there."""
+    w = randn(50, seed=1)
+    question = assay.Question(lambda x: 100 * (x @ w), randn(20, 50, seed=2))
+    score = assay.Infidelity(assay.GaussianNoise(0.1), draws=50)(
+        question, assay.Gradient()(question)
+    )
+    assert bool((score.values >= 0).all())
+    near(score.details["skill"], 1.0, 1e-9)
+
+
+def test_saliency_evaluation_divides_the_running_maximum_at_every_step() -> None:
+    """`max_diff = max(max_diff, d) / norm` until February 2022: steps of 3, 2 and 1 against a norm
+    of 10 have max(max(0.3, 2) / 10, 1) / 10 = 0.1 there (commit 8eb0955 has 0.3).
+    """
+    question = assay.Question(lambda x: x.square().sum(1), rows([5, 0]))
+    gradient = assay.Gradient()
+    lengths = [1.5, 1.0, 0.5]
+    metric = assay.MaxSensitivity(
+        gradient,
+        draws=3,
+        neighbours=lambda x, draw: x + torch.tensor([0.0, lengths[draw]]).double(),
+    )
+    near(metric(question, gradient(question)).values, 0.3)
+
+
+def test_saliency_evaluation_guides_no_functional_rectifier() -> None:
+    """It replaces modules alone, so that its MNIST rows of "GBP" are plain gradients (table 1)."""
+
+    class Functional(torch.nn.Module):
+        def __init__(self, net: torch.nn.Sequential) -> None:
+            super().__init__()
+            self.first, self.last = net[0], net[2]
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.last(torch.nn.functional.relu(self.first(x)))
+            return out
+
+    net = torch.nn.Sequential(torch.nn.Linear(6, 12), torch.nn.ReLU(), torch.nn.Linear(12, 1))
+    net = net.double()
+    x = randn(5, 6, seed=1, dtype=DOUBLE)
+    guided = assay.GuidedBackprop()(assay.Question(Functional(net), x)).values
+    near(guided, assay.GuidedBackprop()(assay.Question(net, x)).values)
+    slope = assay.Gradient()(assay.Question(net, x)).values
+    assert float((guided - slope).abs().amax()) > 0.01
+
+
+def test_saliency_evaluation_scores_an_explanation_and_its_negative_alike() -> None:
+    """A factor of any sign forgives an explanation that says the opposite; here it is >= 0."""
+    w = rows(2, -3, 0.5)[:]
+    question = assay.Question(linear(w), randn(4, 3, seed=1, dtype=DOUBLE))
+    opposite = answer((-w).expand(4, -1), question, "slope")
+    law = assay.GaussianNoise(0.3)
+    near(assay.Infidelity(law, scaled=True, negative=True)(question, opposite).values, 0.0)
+    strict = assay.Infidelity(law, scaled=True)(question, opposite)
+    nothing = answer(0 * w.expand(4, -1), question, "slope")
+    near(strict.values, assay.Infidelity(law, scaled=True)(question, nothing).values)
+    assert bool((strict.values > 0.1).all())
+
+
+@pytest.mark.parametrize("draws", [10, 50, 200])
+def test_captum_0_9_0_and_quantus_0_6_0_call_the_largest_of_some_samples_the_maximum(
+    draws: int,
+) -> None:
+    """Of phi = 2 x in 784 dimensions and a box of 0.2, 50 samples have 6.6, and the maximum is 11.2."""
+    question = assay.Question(lambda x: x.square().sum(1), randn(2, 784, seed=1, dtype=DOUBLE))
+    gradient = assay.Gradient()
+    score = assay.MaxSensitivity(gradient, radius=0.2, draws=draws)(question, gradient(question))
+    norm = 2 * question.x.norm(dim=1)
+    assert bool((score.values * norm < 7).all())
+    near(score.details["found"] * norm, 0.4 * 28)
+
+
+# --- completeness, randomisation, the regions of an image
+
+
+def test_quantus_0_6_0_completeness_asks_for_equal_floats() -> None:
+    """0, 0, 1, 1, 0, 0 for an exact account; here the gap is 0 within rounding."""
+    w = randn(40, seed=1)
+    question = assay.Question(linear(w), randn(6, 40, seed=2))
+    exact = answer(w * question.x, question)
+    assert bool((exact.values.sum(1) != question.prediction - question.base).any())
+    near(assay.Completeness()(question, exact).values, 0.0)
+
+
+def test_quantus_0_6_0_random_logit_expects_1000_classes_and_seeds_the_callers_generator() -> None:
+    """IndexError of ten classes; `np.random.seed(42)` for everything that follows."""
+    net = torch.nn.Linear(8, 10).double()
+    question = assay.Question(net, randn(5, 8, dtype=DOUBLE), target=3)
+    gradient = assay.Gradient()
+    np.random.seed(7)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    score = assay.ClassSensitivity(gradient)(question, gradient(question))
+    assert score.missing == 0
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_quantus_0_6_0_mprt_counts_the_network_itself_among_the_randomised() -> None:
+    """The key it leaves out is called otherwise: a correlation of 1 is averaged in (0.660, not 0.591)."""
+    question = assay.Question(torch.nn.Linear(8, 2).double(), randn(5, 8, dtype=DOUBLE), target=0)
+    gradient = assay.Gradient()
+    score = assay.ModelRandomisation(gradient)(question, gradient(question))
+    # Of one layer there is one randomised network, and so nothing to take a mean with.
+    near(score.values, score.details["all"])
+    assert bool((score.values < 0.99).all())
+
+
+def test_quantus_0_6_0_irof_pads_regions_to_the_longest_of_the_batch() -> None:
+    """4.23 in a crowd and 1.00 alone, of one image: an input's curve is its own."""
+    x = torch.stack([randn(1, 8, 8, seed=1), torch.zeros(1, 8, 8)]).double()
+    x[1, :, :, 4:] = 1.0
+    labels = torch.arange(64).view(8, 8) // 4
+    halves = (torch.arange(8) // 4).expand(8, 8)
+
+    def question(rows: slice, regions: Tensor) -> assay.Question:
+        return assay.Question(
+            lambda x: x.square().flatten(1).sum(1), x[rows], features=assay.Labels(regions)
+        )
+
+    both = question(slice(0, 2), torch.stack([labels, halves]).unsqueeze(1))
+    given = assay.Occlusion()(both)
+    together = assay.AOPC()(both, given).values
+    for row, regions in ((0, labels), (1, halves)):
+        alone = question(slice(row, row + 1), regions.view(1, 1, 8, 8))
+        near(assay.AOPC()(alone, assay.Occlusion()(alone)).values, together[row : row + 1])
+
+
+# --- calibration
+
+
+def test_gpleiss_temperature_scaling_stops_before_the_minimum() -> None:
+    """LBFGS with a rate of 0.01 has 2.353 after its 200 steps, and 4.04 for ten times the logits;
+    the minimum of logits (4, 0), 80 % of them right, is 4 / ln 4 = 2.885.
+    """
+    labels = np.array([0] * 80 + [1] * 20)
+    for factor in (1.0, 10.0):
+        found = assay.temperature(np.tile([4.0 * factor, 0.0], (100, 1)), labels)
+        assert found.value == pytest.approx(factor * 4 / np.log(4), rel=1e-9)
+
+
+def test_torchmetrics_puts_a_confidence_of_one_into_a_bin_of_its_own() -> None:
+    """Issue 3510: 0.525 for p = (0.95, 1), y = (1, 0) and ten bins; both are in the last one: 0.475."""
+    made = assay.calibration(
+        np.array([0.95, 1.0]), [1, 0], kind="probabilities", of="positive", bins=10
+    )
+    assert made.ece.value == pytest.approx(0.475, abs=1e-12)
+
+
+def test_torchmetrics_takes_logits_between_0_and_1_for_probabilities() -> None:
+    """It looks at their range; here it is said what they are."""
+    outputs = np.array([0.2, 0.9])
+    as_said = {
+        kind: assay.calibration(outputs, [0, 1], kind=kind, of="positive", bins=1).brier.value  # type: ignore[arg-type]
+        for kind in ("probabilities", "logits")
+    }
+    odds = 1 / (1 + np.exp(-outputs))
+    assert as_said["probabilities"] == pytest.approx((0.2**2 + 0.1**2) / 2, abs=1e-12)
+    assert as_said["logits"] == pytest.approx((odds[0] ** 2 + (1 - odds[1]) ** 2) / 2, abs=1e-12)

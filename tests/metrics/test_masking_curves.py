@@ -479,6 +479,67 @@ def test_orders_that_are_the_same_are_asked_once() -> None:
     assert asked == 2 * 4 * 9
 
 
+def counted(features: int, n: int = 4) -> tuple[list[int], assay.Question]:
+    """How many rows a model is asked each time, and a question about it whose ends are known."""
+    asked: list[int] = []
+
+    def model(x: Tensor) -> Tensor:
+        asked.append(len(x))
+        return (x.sin() * x.roll(1, 1)).sum(1)
+
+    question = assay.Question(model, randn(n, features, dtype=DOUBLE))
+    assert bool(torch.isfinite(question.base).all())
+    return asked, question
+
+
+FAMILY = [
+    assay.Deletion(),
+    assay.Insertion(),
+    assay.LeastRelevantFirst(),
+    assay.SymmetricRelevanceGain(),
+    assay.AOPC(),
+    assay.Monotonicity(),
+]
+
+
+def test_a_comparison_asks_two_curves_for_six_metrics() -> None:
+    """Removing the first of an order shows what adding the last of it shows."""
+    asked, question = counted(10)
+    given = answer(randn(4, 10, seed=2, dtype=DOUBLE), question)
+    asked.clear()
+    together = assay.compare(question, {"given": given}, FAMILY, references=False)
+    # None and all are known; nine steps of each of two curves are not.
+    assert sum(asked) == 2 * 4 * 9
+    for metric in FAMILY:
+        alone = metric(question, given)
+        near(together.score("given", metric).values, alone.values)
+    asked.clear()
+    assay.compare(question, {"given": given}, FAMILY, references=False)
+    assert sum(asked) == 2 * 4 * 9, "nothing is remembered beyond a comparison"
+
+
+def test_ties_are_shared_too_and_other_removals_are_not() -> None:
+    asked, question = counted(9)
+    tied = answer(randn(4, 9, seed=2, dtype=DOUBLE).sign(), question)
+    metrics = [assay.Deletion(), assay.Monotonicity()]
+    apart = {}
+    for metric in metrics:
+        asked.clear()
+        score = metric(question, tied)
+        apart[metric] = score, sum(asked)
+    asked.clear()
+    together = assay.compare(question, {"given": tied}, metrics, references=False)
+    # Least first and turned round, the ways to break ties are the same, the pairs of them swapped.
+    assert sum(asked) == apart[metrics[0]][1] == apart[metrics[1]][1]
+    for metric in metrics:
+        near(together.score("given", metric).values, apart[metric][0].values)
+    moved = [assay.Deletion(), assay.Deletion(removal=assay.Baseline(0.3))]
+    asked.clear()
+    together = assay.compare(question, {"given": tied}, moved, references=False)
+    assert sum(asked) >= 2 * apart[metrics[0]][1]
+    near(together.score("given", moved[1]).values, moved[1](question, tied).values)
+
+
 def test_masks_are_made_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     _, question = net_question(20, 12)
     given = answer(randn(20, 12, seed=2, dtype=DOUBLE), question)

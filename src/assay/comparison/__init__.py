@@ -7,6 +7,7 @@
 - `ranking`: where methods stand by one metric, and which differences are significant
 - `evidence`: what more inputs, more draws and other metrics would say
 - `persistence`: whether the winner stays the winner when a metric's settings change
+- `reach`: all of that in rows of one form, each with its sentence: words, frame and JSON
 - `saved_comparison`: a comparison as a folder, read back about the same question
 """
 

@@ -23,6 +23,7 @@ from assay.comparison.ranking import shuffled
 from assay.comparison.scoring import answers_of, reference_answers, scored, visible, without_blind
 from assay.errors import InputError, KindError
 from assay.metrics.base import Metric
+from assay.metrics.curves.shared_curves import sharing_curves
 from assay.question.question import Question
 from assay.settings import argument, checked_level, checked_seed, shown
 
@@ -84,17 +85,19 @@ def compare(
     shuffles = {shuffled(label) for label in answers}
     scores: dict[tuple[str, str], Score] = {}
     refusals: dict[tuple[str, str], str] = {}
-    for metric, judge in judges.items():
-        # Reference points that a metric cannot see would cost evaluations and say nothing.
-        points = visible(extra, judge, answers)
-        by_method, unscored = scored(question, judge, askers, answers | points, seed)
-        by_method = without_blind(by_method, answers, extra)
-        # Of a shuffle there is nothing to say that its method's refusal does not say.
-        unscored = {name: why for name, why in unscored.items() if name not in shuffles}
-        scores |= {(method, metric): score for method, score in by_method.items()}
-        # No answer, no score: its reason stands under every metric.
-        reasons = unanswered | unscored
-        refusals |= {(method, metric): reason for method, reason in reasons.items()}
+    # Masks that several metrics show the model are shown it once.
+    with sharing_curves():
+        for metric, judge in judges.items():
+            # Reference points that a metric cannot see would cost evaluations and say nothing.
+            points = visible(extra, judge, answers)
+            by_method, unscored = scored(question, judge, askers, answers | points, seed)
+            by_method = without_blind(by_method, answers, extra)
+            # Of a shuffle there is nothing to say that its method's refusal does not say.
+            unscored = {name: why for name, why in unscored.items() if name not in shuffles}
+            scores |= {(method, metric): score for method, score in by_method.items()}
+            # No answer, no score: its reason stands under every metric.
+            reasons = unanswered | unscored
+            refusals |= {(method, metric): reason for method, reason in reasons.items()}
     return Comparison(
         question=question,
         methods=tuple(askers),

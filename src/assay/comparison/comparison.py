@@ -21,6 +21,7 @@ from assay.comparison.candidates import matching_label, method_of, metric_from, 
 from assay.comparison.evidence import Agreement
 from assay.comparison.persistence import Persistence, persistence
 from assay.comparison.ranking import Pair, Place, Ranking, ranking, shuffled
+from assay.comparison.reach import Reach, findings
 from assay.errors import AssayError, InputError
 from assay.methods.base import Method
 from assay.metrics.base import Metric
@@ -199,14 +200,42 @@ class Comparison:
         """
         import pandas
 
+        return pandas.DataFrame([dataclasses.asdict(each) for each in self._skills()])
+
+    def _skills(self) -> tuple[evidence.Skill, ...]:
         optima = {}
         for metric in self.metrics:
             judge = self._judge(metric)
             best = None if judge is None else judge.optimum(self.question, self.seed)
             if best is not None:
                 optima[metric] = best.cpu().numpy()
-        found = evidence.skills(self.scores, self.methods, optima, self.level, self.seed)
-        return pandas.DataFrame([dataclasses.asdict(each) for each in found])
+        return evidence.skills(self.scores, self.methods, optima, self.level, self.seed)
+
+    def reach(
+        self, power: float = 0.8, settings: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Reach:
+        """How far the comparison reaches, in words, as a frame and as JSON: the agreement of the
+        metrics, whether their draws are enough, the inputs that differences need, the skills, and
+        whether winners outlive other settings of their metrics.
+
+        Settings:
+            power: the chance to find a difference of which the inputs needed are told.
+            settings: by metric, the values that `persistence` tries; nothing is asked without them.
+
+        Cost: that of `skills` and of `persistence`. Errors: those of `persistence`.
+        """
+        persistences = {
+            matching_label(metric, self.metrics, "metric"): self.persistence(metric, values)
+            for metric, values in (settings or {}).items()
+        }
+        return findings(
+            self.agreement,
+            evidence.sampling(self.scores),
+            evidence.needs(self.rankings, power),
+            self._skills(),
+            persistences,
+            power,
+        )
 
     def _judge(self, metric: str) -> Metric | None:
         """A metric by its label, read back from what its scores say of it."""

@@ -18,6 +18,7 @@ from assay.comparison.scoring import scored
 from assay.errors import AssayError, InputError
 from assay.methods.base import Method
 from assay.metrics.base import Metric
+from assay.metrics.curves.shared_curves import sharing_curves
 from assay.question.question import Question
 
 if TYPE_CHECKING:
@@ -106,17 +107,20 @@ def persistence(
     No method is asked again, but by a metric that asks them itself.
     """
     variants = _variants(metric, settings)
-    # Scored again with the others, from one seed: what differs is the setting and no draw.
-    own = _trial(question, metric, askers, answers, "", level, seed)
-    if not own.winner:
-        raise InputError(
-            expected=f"a winner by {short_repr(metric)}",
-            got=own.refusal,
-            advice="A metric that scores no method has no winner whose fate could be followed.",
+    # Settings that leave an order of features as it is ask the same masks.
+    with sharing_curves():
+        # Scored again with the others, from one seed: what differs is the setting and no draw.
+        own = _trial(question, metric, askers, answers, "", level, seed)
+        if not own.winner:
+            raise InputError(
+                expected=f"a winner by {short_repr(metric)}",
+                got=own.refusal,
+                advice="A metric that scores no method has no winner whose fate could be followed.",
+            )
+        trials = tuple(
+            _trial(question, variant, askers, answers, own.winner, level, seed)
+            for variant in variants
         )
-    trials = tuple(
-        _trial(question, variant, askers, answers, own.winner, level, seed) for variant in variants
-    )
     if not any(trial.winner for trial in trials):
         raise InputError(
             expected="a setting under which the metric answers",

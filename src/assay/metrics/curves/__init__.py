@@ -1,7 +1,8 @@
 """What becomes of the target as features are masked in the order of their credit.
 
 - `orderings`: the order of features, and ties
-- `masked_curves`: the target along orders, asked once for all that share them
+- `masked_curves`: the target along orders
+- `shared_curves`: what was read along them, asked once for all explanations and metrics that share it
 - `curve`: what all these metrics share
 - `deletion`: areas under the curve, most or least relevant first, as features go or come
 - `necessity`: necessity and sufficiency of what speaks for the target, in order and in proportion

@@ -2,8 +2,8 @@
 
 Features are removed (deletion) or brought back to an input without any of them (insertion), the
 first few of an order at a time. Masks are made some steps at a time, so that memory does not grow
-with their number; orders that several attributions share are asked once; of none and all of the
-features the question knows the target already.
+with their number; what several attributions or metrics ask alike is asked once (`shared_curves`); of
+none and all of the features the question knows the target already.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from assay.metrics.curves.orderings import Order, tie_breaker
+from assay.metrics.curves.shared_curves import shared_curves
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
 from assay.question.question import Question
@@ -120,7 +121,8 @@ def masked_curves(
     ways = 2 * pairs
     streams = rng.streams(seed, question.keys, "ties")
     table: list[Curves] = []
-    answered: list[list[_Answered]] = [[] for _ in range(ways)]
+    # Attributions, and metrics of a comparison, may agree in an order, though not in credit.
+    known = shared_curves()
     everyone = torch.arange(question.n, device=question.x.device)
     for order, count in zip(orders, counts):
         cut = order.cut_ties(count)
@@ -136,13 +138,12 @@ def masked_curves(
             # The inputs' own streams, so that methods with the same ties break them alike.
             breaker = tie_breaker(streams.take(rows), way, question.partition.count)
             places = Order(order.credit[rows], order.eligible[rows]).places(breaker)
-            asked = _Answered(rows, places, count[rows])
-            # Methods may agree in an order, though not in credit: the model is asked about it once.
-            answer = asked.among(answered[way])
-            if answer is None:
-                about = question if way == 0 else question.take(rows)
-                answer = _along(about, places, count[rows], insert, readout)
-                answered[way].append(_Answered(rows, places, count[rows], answer))
+            about = question if way == 0 else question.take(rows)
+
+            def ask(counts: Tensor, about: Question = about, places: Tensor = places) -> Tensor:
+                return _along(about, places, counts, insert, readout)
+
+            answer = known.along(about, places, count[rows], ask, insert=insert, read=readout.value)
             if way == 0:
                 # It stands for all ways, until those of inputs with cut ties take their place.
                 values[:] = answer.unsqueeze(1)
@@ -150,30 +151,6 @@ def masked_curves(
         ties = cut.to(torch.float64).mean(1)
         table.append(Curves(count, values, drawn, ties, order.lengths))
     return table
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Answered:
-    """Orders that have been asked: of inputs `rows` (r,), the places of their features
-    (r, features), how many were taken (r, m), and the target (r, m).
-    """
-
-    rows: Tensor
-    places: Tensor
-    counts: Tensor
-    values: Tensor | None = None
-
-    def among(self, answered: Sequence[_Answered]) -> Tensor | None:
-        """The answer to the same orders, where there is one."""
-        for other in answered:
-            if (
-                torch.equal(other.rows, self.rows)
-                and torch.equal(other.places, self.places)
-                and torch.equal(other.counts, self.counts)
-            ):
-                return other.values
-        return None
 
 
 def _along(

@@ -280,7 +280,8 @@ class SufficiencyProportionality(_Proportional):
 
     Details: those of `NecessityProportionality`. 0 is perfect: of an additive model with positive
     effects both curves are the diagonal. A constant explanation is judged by how far apart two random
-    orders are, a random one by more, a negated one by what spoke against the target.
+    orders are, a random one by more. Never alone: what speaks against the target does not let it rise,
+    two curves of nothing are the same, and a negated explanation has 0.
 
     Units: relative. Lower is better. Cost: 2 `steps` evaluations per input and order; 2 `pairs`
     times as many at cut ties. Errors: SettingError for fewer than 2 steps, InputError for one feature.
