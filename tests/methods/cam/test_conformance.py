@@ -209,3 +209,21 @@ def test_5_patches_that_do_not_reach_the_class_token_are_refused(name: str) -> N
     answer = method("blocks.0", grid=(2, 2))(question)
     assert bool(answer.values.any())
     assert answer.facts["map"] == "2x2"
+
+
+@pytest.mark.parametrize("inside", [1.0, 3.27, 6.38])
+def test_29_the_ratio_of_a_map_that_is_larger_inside_a_box(inside: float) -> None:
+    """What a map is inside, over 1 outside: 1 for a map that is the same everywhere. Defined."""
+    weights = torch.ones(1, 6, 8, dtype=DOUBLE)
+    weights[:, 1:5, 2:5] = inside
+    question = assay.Question(
+        lambda x: (x * weights).sum((1, 2, 3)),
+        torch.ones(2, 1, 6, 8, dtype=DOUBLE),
+        features=assay.Pixels(),
+        removal=assay.Baseline(0.0),
+        # Left, top, right and bottom; the second box lies elsewhere, where nothing is larger.
+        truth=torch.tensor([[2, 1, 5, 5], [5, 0, 8, 6]]),
+    )
+    ratio = assay.InsideOutsideRatio()(question, assay.Occlusion()(question)).values
+    others = (12 * inside + 18) / 30
+    torch.testing.assert_close(ratio, torch.tensor([inside, 1 / others], dtype=DOUBLE), **EXACT)
