@@ -74,10 +74,10 @@ def outputs_without(question: assay.Question, layer: str, channels: int) -> Tens
     return torch.cat([whole, without])
 
 
-def measure() -> tuple[dict[str, Any], dict[str, Any]]:
+def measure() -> tuple[dict[str, Any], dict[tuple[str, str], Any]]:
     """The experts, and the maps that are drawn."""
     records: list[dict[str, Any]] = []
-    drawn: dict[str, Any] = {}
+    drawn: dict[tuple[str, str], Any] = {}
     for network, layer, earlier in LAYERS:
         squeeze = network.startswith("Squeeze")
         model = assay.wrap(zoo.squeezenet() if squeeze else zoo.mobilenet_v2())
@@ -123,7 +123,7 @@ def measure() -> tuple[dict[str, Any], dict[str, Any]]:
                 )
                 print(records[-1], flush=True)
                 if (network, layer) == DRAWN and name in ("point", "line"):
-                    drawn[f"{quantity}, {name}"] = (
+                    drawn[quantity, name] = (
                         image[0], found.number, found.attribution.values.view(image.shape[2:])
                     )  # fmt: skip
     return {"records": records}, drawn
@@ -148,20 +148,26 @@ def text(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw(drawn: dict[str, Any]) -> None:
+def draw(drawn: dict[tuple[str, str], Any]) -> None:
     """The photograph and the attribution of each expert: green for, red against."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    _, axes = plt.subplots(2, len(drawn), figsize=(2.0 * len(drawn), 5.6))
-    for column, (title, (image, number, values)) in zip(axes.T, drawn.items()):
-        column[0].imshow(image.permute(1, 2, 0))
-        column[0].set_title(title.replace(" rather than ", "\nrather than "), fontsize=8)
-        reach = float(values.abs().quantile(0.99))
-        column[1].imshow(values, cmap="PiYG", vmin=-reach, vmax=reach)
-        column[1].set_title(f"unit {number}", fontsize=8)
+    # A column for each quantity: its photograph, then the expert under each distribution.
+    points = list(dict.fromkeys(name for _, name in drawn))
+    quantities = list(dict.fromkeys(quantity for quantity, _ in drawn))
+    shape = (1 + len(points), len(quantities))
+    _, axes = plt.subplots(*shape, figsize=(2.1 * shape[1], 2.4 * shape[0]))
+    for column, quantity in zip(axes.T, quantities):
+        column[0].imshow(drawn[quantity, points[0]][0].permute(1, 2, 0))
+        column[0].set_title(quantity.replace(" rather than ", "\nrather than "), fontsize=9)
+        for axis, name in zip(column[1:], points):
+            _, number, values = drawn[quantity, name]
+            reach = float(values.abs().quantile(0.99))
+            axis.imshow(values, cmap="PiYG", vmin=-reach, vmax=reach)
+            axis.set_title(f"unit {number}, {name}", fontsize=9)
         for axis in column:
             axis.axis("off")
     plt.tight_layout()

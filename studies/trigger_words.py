@@ -214,7 +214,7 @@ def _kinds(words: list[dict[str, Any]]) -> list[str]:
 
 
 def draw(found: dict[str, Any]) -> None:
-    """The first words of each class with their intervals."""
+    """The first words of each class, and those of the sources, with their intervals."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(12, 8), layout="constrained")
@@ -223,6 +223,10 @@ def draw(found: dict[str, Any]) -> None:
         for kind in _kinds(found[corpus]["single"]):
             shown += _first(found[corpus]["single"], kind)[:3]
             shown += _first(found[corpus]["pairs"], kind)[:2]
+        # Last what the sources name, where it is not among the first anyway.
+        known = {(word["target"], word["words"]) for word in shown}
+        named = [word for phrase in NAMED for word in found[corpus]["named"][phrase]]
+        shown += [word for word in named if (word["target"], word["words"]) not in known]
         heights = np.arange(len(shown))[::-1]
         mean = np.array([word["mean"] for word in shown])
         spread = [mean - [w["low"] for w in shown], [w["high"] for w in shown] - mean]

@@ -105,3 +105,55 @@ def test_numbers_are_finite_where_their_sum_is_not(dtype: torch.dtype) -> None:
         numbers: Tensor = torch.tensor([1.0, *bad, most], dtype=torch.float64).to(dtype)
         assert not all_finite(numbers)
     assert all_finite(torch.tensor([3, 4]))
+
+
+class Mixing(torch.nn.Module):
+    """Tells the rows of its forwards, and mixes them where one of them is large."""
+
+    def __init__(self, asked: list[int]) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 2)
+        # A list of its own would be put back after every session.
+        self.tell = asked.append
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.tell(len(x))
+        out: Tensor = self.linear(x)
+        return torch.where((x > 10).any(), out - out.mean(0), out)
+
+
+def test_of_a_network_whose_rows_were_checked_one_row_is_asked_alone() -> None:
+    asked: list[int] = []
+    net = Mixing(asked).eval()
+    model = assay.wrap(net)
+    x = torch.linspace(-1, 1, 15).reshape(5, 3)
+    first = assay.Question(model, x, target=1).prediction
+    assert asked == [1, 1, 2, 5]
+    again = assay.Question(model, x, target=1).prediction
+    assert asked[4:] == [1, 5]
+    assert torch.equal(again, first)
+    # What one row beside it can tell is not enough: two inputs, or chunks of one.
+    for few in (x[:2], x[[0, 1, 0]]):
+        del asked[:]
+        _ = assay.Question(model, few, target=1).prediction
+        assert asked[:3] == [1, 1, 2]
+    # A network that is another now is checked as at first.
+    with torch.no_grad():
+        net.linear.weight.add_(1.0)
+    del asked[:]
+    _ = assay.Question(model, x, target=1).prediction
+    assert asked == [1, 1, 2, 5]
+
+
+def test_rows_that_mix_are_refused_of_a_network_whose_rows_were_checked() -> None:
+    model = assay.wrap(Mixing([]).eval())
+    x = torch.linspace(-1, 1, 15).reshape(5, 3)
+    for _ in range(2):
+        _ = assay.Question(model, x, target=1).prediction
+    with pytest.raises(AssayError, match="scores each row from its own outputs"):
+        _ = assay.Question(model, x, target=lambda out: out[:, 0] - out[:, 0].mean()).prediction
+    # Once again as it was: a refusal forgets what was learnt.
+    _ = assay.Question(model, x, target=1).prediction
+    large = torch.cat([x[:4], torch.full((1, 3), 11.0)])
+    with pytest.raises(ModelError, match="depend on its neighbours"):
+        _ = assay.Question(model, large, target=1).prediction

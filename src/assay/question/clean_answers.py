@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from assay.errors import ModelError
-from assay.question.consistency import ask_clean, check_rows_independent
+from assay.question.consistency import (
+    ask_clean,
+    ask_clean_as_learnt,
+    check_rows_independent,
+    learn_apart,
+)
 from assay.question.evaluation import Use, finite_scores
 from assay.question.parts import Parts
 from assay.targets import Target
@@ -121,8 +126,15 @@ class CleanAnswers(Parts):
         return self._fixed_target, self._prediction
 
     def _ask_clean(self, use: Use) -> None:
+        self._check_weights()
+        if not self._rows_checked:
+            alone = ask_clean_as_learnt(self._evaluation, self.target, use)
+            if alone is not None:
+                self._alone, self._rows_checked = alone, True
+                return
         self._check_rows_independent()
         ask_clean(self._evaluation, use, self._alone)
+        learn_apart(self._evaluation)
 
     def _check_weights(self) -> None:
         """Remembers the weights that are asked first, and refuses to ask others later."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from assay.errors import KindError, ModelError, TargetError
 from assay.models.base import ABSENT, real_numbers
 from assay.models.failures import told
+from assay.models.networks.layered import Layered
 from assay.numerics.precision import rounding_tolerance
 from assay.question.evaluation import Alone, Evaluation, Use
 from assay.question.generators import Generators
@@ -32,6 +33,7 @@ _ROUNDINGS = 16  # units in the last place of the inputs that cancelling sums ma
 _FIRST, _SECOND, _BOTH = slice(0, 1), slice(1, 2), slice(0, 2)
 
 _CLEAN = "on the clean inputs"
+_THIRD = 2  # the input that is asked alone of a network whose rows were checked before
 
 
 def ask_clean(evaluation: Evaluation, use: Use, alone: Alone) -> None:
@@ -45,6 +47,49 @@ def ask_clean(evaluation: Evaluation, use: Use, alone: Alone) -> None:
         return
     compared = _compared(evaluation, use, alone)
     evaluation.outputs(n, lambda numbers: (evaluation.x[numbers], numbers), compared, _CLEAN)
+
+
+def ask_clean_as_learnt(evaluation: Evaluation, target: Target, use: Use) -> Alone | None:
+    """Asks about the clean inputs of a network that is what it was when such rows were found not to
+    influence each other: one input alone, and all of them, among which it is compared. None where
+    there is more to check, and nothing was used.
+    """
+    model = evaluation.model
+    if not isinstance(model, Layered) or not _can_be_learnt(evaluation):
+        return None
+    with model.session(slopes=False):
+        # Within a session, which forgets what was learnt of a network that has changed.
+        known = model.knows_apart(evaluation.sample()[0])
+        alone = ask_alone(evaluation, _THIRD) if known else None
+    if alone is None:
+        return None
+    n = len(evaluation.x)
+    met: list[int] = []
+
+    def compared(numbers: Tensor, owners: Tensor, outputs: Tensor) -> None:
+        # With a row before it that is another: what runs from row to row leaves the first as it is.
+        if int(owners[0]) == 0:
+            met.extend(check_alone(evaluation, owners, outputs, alone))
+            check_target(evaluation, target, owners, outputs)
+        use(numbers, owners, outputs)
+
+    evaluation.outputs(n, lambda numbers: (evaluation.x[numbers], numbers), compared, _CLEAN)
+    # In chunks so small that the input had no company the rows are checked as at first.
+    return alone if met else check_rows_independent(evaluation, target)
+
+
+def learn_apart(evaluation: Evaluation) -> None:
+    """Remembers that rows were found not to influence each other, in pairs and in company."""
+    if isinstance(evaluation.model, Layered) and _can_be_learnt(evaluation):
+        evaluation.model.learn_apart(evaluation.sample()[0])
+
+
+def _can_be_learnt(evaluation: Evaluation) -> bool:
+    """Whether one input can be told from those before it, in company, and has nothing beside it."""
+    if len(evaluation.x) <= _THIRD or evaluation.most_rows is not None:
+        return False
+    # Two rows that are alike hide an influence of one on the other.
+    return not evaluation.sample()[1] and not torch.equal(evaluation.x[0], evaluation.x[_THIRD])
 
 
 def check_alone(evaluation: Evaluation, owners: Tensor, outputs: Tensor, alone: Alone) -> list[int]:

@@ -273,7 +273,7 @@ class Question(Derivations):
         passing = layer_pass.run(layout, self._alone)
         self._keep_answers(layer_pass)
         # Company was found to change nothing.
-        rest.learn_apart(self._evaluation.sample()[0])
+        rest.network.learn_apart(self._evaluation.sample()[0])
         return passing
 
     @torch.inference_mode(False)

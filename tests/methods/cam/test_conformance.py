@@ -167,15 +167,39 @@ def test_t15_a_sum_that_writes_on_the_mapped_layer(name: str) -> None:
             mapped(writing, name, "first")
 
 
+def around(network: nn.Module) -> Any:
+    return torch.compile(network, backend="eager")
+
+
+def in_place(network: nn.Module) -> Any:
+    network.compile(backend="eager")
+    return network
+
+
+class Holding(nn.Module):
+    """A network of which a part is compiled, with the mapped layer inside it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.inner = torch.compile(network, backend="eager")
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x)
+        return out
+
+
+@pytest.mark.parametrize("compiled", [around, in_place, Holding])
 @pytest.mark.parametrize("name", MAPS)
-def test_t12_a_compiled_network_is_mapped_at_its_layers(name: str) -> None:
+def test_t12_a_compiled_network_is_mapped_at_its_layers(name: str, compiled: Any) -> None:
     """Captum 0.9.0: "Forward hook did not obtain any outputs" with the layer of the original."""
     network = randomised(Residual(False), 3).to(DOUBLE).eval()
     expected = mapped(network, name, "act")
-    compiled = torch.compile(network, backend="eager")
-    compiled(IMAGES)
-    for layer in ("act", network.act):
-        torch.testing.assert_close(mapped(compiled, name, layer), expected, **EXACT)
+    made = compiled(network)
+    # Compiled before anybody listens: hooks that come later are not in what was compiled.
+    made(IMAGES)
+    layer = "inner.act" if compiled is Holding else "act"
+    for asked in (layer, network.act):
+        torch.testing.assert_close(mapped(made, name, asked), expected, **EXACT)
 
 
 class Encoder(nn.Module):
@@ -209,3 +233,21 @@ def test_5_patches_that_do_not_reach_the_class_token_are_refused(name: str) -> N
     answer = method("blocks.0", grid=(2, 2))(question)
     assert bool(answer.values.any())
     assert answer.facts["map"] == "2x2"
+
+
+@pytest.mark.parametrize("inside", [1.0, 3.27, 6.38])
+def test_29_the_ratio_of_a_map_that_is_larger_inside_a_box(inside: float) -> None:
+    """What a map is inside, over 1 outside: 1 for a map that is the same everywhere. Defined."""
+    weights = torch.ones(1, 6, 8, dtype=DOUBLE)
+    weights[:, 1:5, 2:5] = inside
+    question = assay.Question(
+        lambda x: (x * weights).sum((1, 2, 3)),
+        torch.ones(2, 1, 6, 8, dtype=DOUBLE),
+        features=assay.Pixels(),
+        removal=assay.Baseline(0.0),
+        # Left, top, right and bottom; the second box lies elsewhere, where nothing is larger.
+        truth=torch.tensor([[2, 1, 5, 5], [5, 0, 8, 6]]),
+    )
+    ratio = assay.InsideOutsideRatio()(question, assay.Occlusion()(question)).values
+    others = (12 * inside + 18) / 30
+    torch.testing.assert_close(ratio, torch.tensor([inside, 1 / others], dtype=DOUBLE), **EXACT)

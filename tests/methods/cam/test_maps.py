@@ -186,6 +186,8 @@ def test_ablation_weighs_a_channel_by_what_the_score_loses() -> None:
 @pytest.mark.parametrize("softmax", [False, True])
 def test_score_cam_asks_through_every_map(softmax: bool) -> None:
     network, x = net("flat"), inputs(2)
+    with torch.no_grad():
+        network.last.bias[0] = -100.0
     activations, _ = by_hand(network, x, "act", 1)
     maps = interpolate(activations, size=(8, 8), mode="bilinear", align_corners=False)
     expected = []
@@ -209,18 +211,23 @@ def test_score_cam_asks_through_every_map(softmax: bool) -> None:
     question = assay.Question(network, x, target=1, features=assay.Pixels())
     answer = assay.ScoreCam("act", softmax=softmax)(question)
     torch.testing.assert_close(answer.values, larger.flatten(1), **EXACT)
+    # Two inputs and their absence; nothing is asked through the channel that is dead.
+    seen = int((activations.flatten(2).amax(2) > activations.flatten(2).amin(2)).sum())
+    assert seen <= 10
+    assert answer.facts["forwards"] == 3 + seen
 
 
-def test_eigen_cam_is_the_main_direction_with_its_sign_at_the_strongest_place() -> None:
-    network, x = net(), inputs()
+@pytest.mark.parametrize("side", [8, 4], ids=["16 places of 6 channels", "4 places"])
+def test_eigen_cam_is_the_main_direction_with_its_sign_at_the_strongest_place(side: int) -> None:
+    network, x = net(), inputs()[:, :, :side, :side]
     activations, _ = by_hand(network, x, "last", 0)
     question = assay.Question(network, x, target=0).after("last", features=assay.Pixels())
     answer = assay.EigenCam()(question).values
     for given, maps in zip(answer, activations):
         places = maps.flatten(1).T
         centred = places - places.mean(0)
-        _, vectors = torch.linalg.eigh(centred.T @ centred)
-        along = centred @ vectors[:, -1]
+        _, _, directions = torch.linalg.svd(centred)
+        along = centred @ directions[0]
         strongest = int(places.abs().sum(1).argmax())
         along = along * along[strongest].sign()
         torch.testing.assert_close(given, along, **EXACT)

@@ -189,6 +189,15 @@ def test_the_hash_of_a_plain_network_is_that_of_its_description_and_bytes() -> N
     assert picked.fingerprint() != assay.wrap(net).fingerprint()
 
 
+def test_numbers_that_change_places_behind_the_counter_are_seen_in_small_tensors() -> None:
+    net = Holding(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    prints = Fingerprint(net, net)
+    before = prints.digest()
+    # Pairs of them, eight bytes each, so that the sum over eight bytes stays what it was.
+    net.held.data.copy_(torch.tensor([3.0, 4.0, 1.0, 2.0]))
+    assert prints.digest() != before
+
+
 def test_the_state_is_hashed_once_and_again_when_it_was_written_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -42,11 +42,24 @@ class EigenCam(ActivationMap):
         activations = activations_of(layer)
         places = activations.flatten(2).mT.to(torch.float64)
         centred = places - places.mean(1, keepdim=True)
-        # Of the smaller of two matrices: channels may be thousands, places some dozens.
-        _, _, directions = torch.linalg.svd(centred, full_matrices=False)
-        along = (centred @ directions[:, 0, :, None]).squeeze(2)
+        along = _along_first_direction(centred)
         # Which sign comes out differs between devices: a place decides and not the decomposition.
         strongest = places.abs().sum(2).argmax(1, keepdim=True)
         signs = torch.where(along.gather(1, strongest) >= 0, 1.0, -1.0)
         signed: Tensor = along * signs
         return signed.view(len(activations), *activations.shape[2:])
+
+
+def _along_first_direction(centred: Tensor) -> Tensor:
+    """How far places lie along the first right singular vector, (n, places), up to its sign.
+
+    With C = U S V', C V = U S: both are eigenvectors, of C'C and of CC', and the smaller matrix is
+    taken, since channels may be thousands and places some dozens. In double precision the square
+    of the first singular value is as good as itself.
+    """
+    if centred.shape[1] > centred.shape[2]:
+        directions = torch.linalg.eigh(centred.mT @ centred).eigenvectors
+        return (centred @ directions[:, :, -1:]).squeeze(2)
+    squares, along = torch.linalg.eigh(centred @ centred.mT)
+    # Of activations that do not vary the square is 0, or less by rounding.
+    return along[:, :, -1] * squares[:, -1:].clamp_min(0).sqrt()

@@ -13,6 +13,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, final
 
 import torch
@@ -54,7 +55,7 @@ class Layer:
     places: Places
     skipped: int = 0
 
-    @property
+    @cached_property
     def question(self) -> Question:
         """The question behind the layer, whose inputs are the activations."""
         return self.whole.behind_passing(self.name, self.passing)

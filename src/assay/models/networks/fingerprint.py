@@ -2,8 +2,8 @@
 
 The state is read tensor by tensor, so that no copy of the network is made. It cannot fail: what has
 no bytes that could be read (weights on meta, objects of one's own) is known by its description. The
-hash is kept until a tensor was written to: counters tell, and a sum over each tensor, since what is
-written through `.data` moves no counter.
+hash is kept until a tensor was written to: counters tell, and what is in small tensors or a sum over
+large ones, since what is written through `.data` moves no counter.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _COMPRESSED = {
 }
 
 _CONSTANTS = ("t", "i", "f", "s")  # tensors, integers, floats and texts, as torch calls them
+
+_FEW = 256  # numbers of a tensor that are compared themselves: those of a norm's channels
 
 _PER_TENSOR = (torch.per_tensor_affine, torch.per_tensor_symmetric)
 
@@ -122,10 +124,22 @@ def _key(name: str, value: Any) -> Any:
     if isinstance(value, Tensor) and type(value) in (Tensor, nn.Parameter, nn.Buffer):
         try:
             (version,) = version_of([value])
-            return name, version, tuple(value.shape), value.stride(), _sum(value)
+            return name, version, tuple(value.shape), value.stride(), _contents(value)
         except (RuntimeError, TypeError):  # sparse, quantised, on meta
             pass
     return name, _hashed(b"", [(name, value)])
+
+
+def _contents(tensor: Tensor) -> bytes | int:
+    """The bytes of a tensor of few numbers, which are read faster than they are added up; of others
+    a sum over their bits.
+    """
+    if tensor.is_cpu and tensor.numel() <= _FEW:
+        try:
+            return tensor.detach().numpy().tobytes()
+        except TypeError:  # a number type that NumPy lacks
+            pass
+    return _sum(tensor)
 
 
 def _sum(tensor: Tensor) -> int:

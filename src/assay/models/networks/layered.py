@@ -42,6 +42,14 @@ class Layered(Model):
     def start_afresh(self) -> None:
         """Takes back what the forward before has written on the module, within a session."""
 
+    def knows_apart(self, rows: Rows) -> bool:
+        """Whether such rows were found not to influence each other."""
+        return ("apart", *described(rows)) in self.learnt
+
+    def learn_apart(self, rows: Rows) -> None:
+        """Remembers that such rows were found not to influence each other."""
+        self.learnt["apart", *described(rows)] = True
+
     def last_layer_with_places(self, rows: Rows, context: Mapping[str, Any]) -> str:
         self.require(Ability.LAYERS, "layers with places")
         known = ("last layer with places", *described(rows))

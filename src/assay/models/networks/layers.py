@@ -274,17 +274,13 @@ class After(_Cut):
         may have been learnt of itself twice.
         """
         learnt = self.network.learnt
-        if ("apart", *described(rows)) not in learnt:
+        if not self.network.knows_apart(rows):
             return None
         found = learnt.get(self._known(rows, False, False))
         if found is None and single:
             found = learnt.get(self._known(rows, False, True))
         _, self._common, layers = found or (None, (), None)
         return None if layers is None else tuple(layers)
-
-    def learn_apart(self, rows: Rows) -> None:
-        """Remembers that such rows were found not to influence each other."""
-        self.network.learnt["apart", *described(rows)] = True
 
     def _still_answers(self, rows: Rows, met: tuple[Rows, Tensor] | None) -> bool:
         """Whether the graph answers like the network, which may read what no session sees."""
