@@ -18,10 +18,13 @@ from torch import Tensor
 from assay.errors import InputError, SettingKindError
 from assay.inputs.arrays import of_64_bits
 from assay.numerics import rng
+from assay.numerics.pieces import pieces
 from assay.settings import Settings, has_length, shown
 
 Rows: TypeAlias = tuple[Any, ...]
 """What a predictor is called with: tensors that share their first dimension, or one table."""
+
+_HASHED = 1 << 20  # numbers whose bytes are held beside the rows at once
 
 
 @final
@@ -126,17 +129,10 @@ class Layout(ABC):
         """One key per row (n,), hashed from what the row says and not from how this layout encodes
         it.
         """
-        values = rows.detach().cpu().contiguous()
-        # Rows that are equal have one key, whichever of the two zeros they hold.
-        if values.is_floating_point():
-            values = values + 0.0
-        # NumPy has no bfloat16; only the bytes are read, so any type of that
-        # width will do.
-        if values.dtype in (torch.bfloat16, torch.float16):
-            values = values.view(torch.int16)
-        array = values.numpy()
-        keys = rng.identities(array[index].tobytes() for index in range(len(array)))
-        return keys.to(rows.device)
+        # Piece by piece: bytes of a million rows would take the memory of the rows once more.
+        cut = pieces(len(rows), rows.shape[1], limit=_HASHED)
+        parts = [_identities(rows[piece]) for piece in cut]
+        return torch.cat([rng.identities(()), *parts]).to(rows.device)
 
     def describe(self) -> str:  # may be overridden
         """The shape of one input, in words."""
@@ -160,3 +156,16 @@ def _channels_last(row: Any) -> Any:
         # Images of one channel lie both ways: by their strides alone torch knows which is meant.
         return ordered if ordered.stride(1) == 1 else row.clone(memory_format=torch.channels_last)
     return row
+
+
+def _identities(rows: Tensor) -> Tensor:
+    """The keys (n,) of some rows, on the processor."""
+    values = rows.detach().cpu().contiguous()
+    # Rows that are equal have one key, whichever of the two zeros they hold.
+    if values.is_floating_point():
+        values = values + 0.0
+    # NumPy has no bfloat16; only the bytes are read, so any type of that width will do.
+    if values.dtype in (torch.bfloat16, torch.float16):
+        values = values.view(torch.int16)
+    array = values.numpy()
+    return rng.identities(array[index].tobytes() for index in range(len(array)))

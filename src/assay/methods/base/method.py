@@ -447,7 +447,7 @@ class Method(Settings, ABC):
         if Axiom.COMPLETENESS not in self.axioms or not adds_up:
             return None
         # Of what the model said, before it is rounded to the inputs' precision.
-        total = join.values.to(prediction.dtype).sum(1)
+        total = join.values.sum(1, dtype=prediction.dtype)
         gap = (prediction - base - total).to(join.values.dtype)
         rounding = _coarsest(gap, prediction, question.x)
         # What a model sums in single precision is no finer for coming in double.
@@ -543,7 +543,8 @@ def _coarsest(*numbers: Tensor) -> float:
 def _largest_part(prediction: Tensor, base: Tensor, values: Tensor) -> Tensor:
     """The size (n,) of the numbers whose rounding a sum carries."""
     ends = torch.maximum(prediction.abs(), base.abs())
-    return torch.maximum(ends, values.abs().sum(1).to(ends.dtype))
+    # The norm makes no second matrix of absolute values, which may be as large as the inputs.
+    return torch.maximum(ends, torch.linalg.vector_norm(values, 1, dim=1).to(ends.dtype))
 
 
 def _add_ends(joins: Sequence[Join], shards: Sequence[Question], told: bool) -> None:

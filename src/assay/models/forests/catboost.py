@@ -124,7 +124,7 @@ class _Codes:
         # The library writes to files alone.
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.json"
-            self.model.save_model(str(file), format="json", pool=pool)
+            _save(self.model, file, pool)
             read: Json = json.loads(file.read_text(encoding="utf-8"))
         return read
 
@@ -190,6 +190,22 @@ class _Codes:
             for place in held:
                 row[place] = self.texts.get((place, int(row[place])), _OTHER)
         return table
+
+
+def _save(model: Any, file: Path, pool: Any) -> None:
+    """Writes a model as JSON, which has no infinite numbers."""
+    try:
+        model.save_model(str(file), format="json", pool=pool)
+    except Exception as error:  # catboost's class is known where it is imported alone
+        if "invalid float value" not in str(error):
+            raise
+        raise ModelError(
+            expected=f"a {type(model).__name__} whose borders are finite numbers",
+            got="an infinite one, of a column that held numbers beyond single precision",
+            advice=(
+                "Explain it as a black box, wrap(model.predict), or train it on a column in other units."
+            ),
+        ) from error
 
 
 def _values(table: Any, place: int) -> Sequence[Any]:

@@ -253,6 +253,8 @@ class Forest:
         """The most questions on the way to a leaf; 0 for leaves alone."""
         return int(max(self.level.max(initial=0), 0))
 
+    # What is beyond float32 becomes infinite, and what is too small 0, as where the library compares.
+    @np.errstate(over="ignore", under="ignore")
     def rounded(self, X: Any) -> Floats:
         """Rows as they are compared: in double numbers, of those that the library tells apart."""
         rows = np.asarray(X, dtype=np.float64)
@@ -260,9 +262,7 @@ class Forest:
             rows = np.where(np.abs(rows) <= self.zero_bound, 0.0, rows)
         if not self.single:
             return np.ascontiguousarray(rows)
-        # What is beyond float32 becomes infinite, as it does where the library compares.
-        with np.errstate(over="ignore"):
-            return rows.astype(np.float32).astype(np.float64)
+        return rows.astype(np.float32).astype(np.float64)
 
     def leaves(self, X: Any) -> Integers:
         """(rows, trees) the leaf that each row comes to; many rows are followed level by level."""

@@ -18,6 +18,7 @@ _KEPT = 64  # thresholds of a column that are tried, of very many
 _TINY = 2.0**-40  # relative; less than float32 tells apart
 
 
+@np.errstate(over="ignore", under="ignore")
 def probe_rows(forest: Forest, count: int, *, missing: bool, unknown: bool) -> Floats:
     """(count, features) rows on and beside the thresholds of a forest.
 

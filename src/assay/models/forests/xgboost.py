@@ -203,13 +203,14 @@ def _kept(model: Mapping[str, Any], rounds: tuple[int, int]) -> int:
     return min(trees, rounds[1] * groups * max(1, parallel))
 
 
+# Numbers at the ends of float32, and beside 0, are stepped over and cast as they are.
+@np.errstate(over="ignore", under="ignore")
 def _tree(tree: Mapping[str, Any], output: int, weight: float) -> Tree:
     left = np.asarray(tree["left_children"], dtype=np.int64)
     inner = left != LEAF
     conditions = np.asarray(tree["split_conditions"], dtype=np.float32)
     # x < t of float32 numbers is x <= the number below t.
-    with np.errstate(over="ignore"):
-        below = np.nextafter(conditions, np.float32(-np.inf)).astype(np.float64)
+    below = np.nextafter(conditions, np.float32(-np.inf)).astype(np.float64)
     # The number of a leaf stands where an inner node has its threshold.
     value = _leaf_values(tree, conditions, inner)
     return Tree(
@@ -269,7 +270,7 @@ def _base(score: Any, objective: str, outputs: int) -> Floats:
         base = np.repeat(base, outputs)
     link = _LINKS.get(objective, "identity")
     one = np.float32(1)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         if link == "logit":
             base = -np.log(one / base - one)
         elif link == "exp":
@@ -300,6 +301,7 @@ def _category_names(encoded: Mapping[str, Any]) -> list[Any]:
     return [joined[a:b].decode() for a, b in pairwise(offsets)]
 
 
+@np.errstate(over="ignore", under="ignore")
 def _encoded(
     table: Any, levels: Mapping[int, Sequence[Any]], model: Any, categorical: Sequence[int]
 ) -> Floats:
