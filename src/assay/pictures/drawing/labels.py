@@ -7,6 +7,7 @@ significant digits, and the number the same decimals.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -72,3 +73,15 @@ def lines(name: str) -> list[str]:
     blank = name.rfind(" ", 1, LETTERS + 1)
     cut = blank if blank > 0 and len(name) - blank - 1 <= LETTERS else LETTERS
     return [name[:cut].rstrip(), name[cut:].lstrip()]
+
+
+def breadth(text: str) -> float:
+    """How wide a text is, in heights of a letter, as a usual font has it.
+
+    >>> breadth("abc") < breadth("年齢々")
+    True
+    """
+    # Letters of East Asia fill their square; marks stand on the letter before them.
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    marks = sum(unicodedata.combining(letter) > 0 for letter in text)
+    return 0.58 * (len(text) - wide - marks) + 1.0 * wide

@@ -1,0 +1,103 @@
+"""A panel: marks with their two axes, and what stands around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, final
+
+from assay.pictures.drawing.labels import breadth, lines
+from assay.pictures.drawing.marks import Key, Mark
+from assay.pictures.drawing.scales import Axis, Scale, Ticks
+
+Frame: TypeAlias = Literal["axes", "rows", "none"]
+
+LETTER = 12.0  # height of a letter, in the units of a panel's size
+_MOST = 210.0  # of the room for names on the left
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Marks in two directions.
+
+    Settings:
+        marks: what is drawn, the first behind the others.
+        x, y: the two directions.
+        size: of what the axes enclose, in hundredths of an inch.
+        title: what stands above.
+        frame: "axes" on two sides, "rows" with names and no line on the left, "none" at all.
+        right: ticks on the right side.
+        bar: the scale whose colours stand beside the panel.
+        keys: what colours mean, above the panel.
+        equal: whether a unit is as long in both directions.
+        turned: whether the ticks below are read from below.
+    """
+
+    marks: tuple[Mark, ...]
+    x: Axis
+    y: Axis
+    size: tuple[float, float] = (420.0, 240.0)
+    title: str = ""
+    frame: Frame = "axes"
+    right: Ticks = ()
+    bar: Scale | None = None
+    keys: tuple[Key, ...] = ()
+    equal: bool = False
+    turned: bool = False
+
+    @property
+    def margins(self) -> tuple[float, float, float, float]:
+        """The room left, right, above and below of what the axes enclose."""
+        return self._left(), self._right(), self._above(), self._below()
+
+    def _left(self) -> float:
+        if self.frame == "none":
+            return 10.0
+        names = max((_widest(text) for _, text in self.y.ticks), default=0.0)
+        return min(names, _MOST) + 14.0 + (20.0 if self.y.label else 0.0)
+
+    def _right(self) -> float:
+        room = 14.0
+        if self.right:
+            room += max(breadth(text) for _, text in self.right) * LETTER
+        if self.bar is not None:
+            # Colours, numbers beside them, and the unit along them.
+            room += 40.0 + max(breadth(text) for _, text in self.bar.ticks) * LETTER
+            room += 18.0 if self.bar.label else 0.0
+        return room
+
+    def _above(self) -> float:
+        # Half a letter of the uppermost tick rises above the axes.
+        return 10.0 + (20.0 if self.title else 0.0) + 18.0 * self.key_rows
+
+    def _below(self) -> float:
+        if self.frame == "none":
+            return 8.0
+        room = 8.0
+        if self.x.ticks:
+            longest = max(_widest(text) for _, text in self.x.ticks)
+            room += min(longest, _MOST) + 6.0 if self.turned else 18.0
+        return room + (18.0 if self.x.label else 0.0)
+
+    @property
+    def key_rows(self) -> int:
+        """How many lines the legend has."""
+        return len(self.keys_by_row)
+
+    @property
+    def keys_by_row(self) -> list[list[tuple[float, Key]]]:
+        """The entries of the legend line by line, each with where it starts."""
+        rows: list[list[tuple[float, Key]]] = []
+        at = 0.0
+        for key in self.keys:
+            wide = 26.0 + breadth(key.text) * LETTER
+            if not rows or at + wide > max(self.size[0], wide):
+                rows.append([])
+                at = 0.0
+            rows[-1].append((at, key))
+            at += wide + 8.0
+        return rows
+
+
+def _widest(text: str) -> float:
+    return max(breadth(line) for line in lines(text)) * LETTER
