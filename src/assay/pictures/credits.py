@@ -137,7 +137,7 @@ def ladder(
     start = f"the target goes from {number(base)} (nothing known) to {number(prediction)}"
     return RowChart(
         rows=tuple(rows),
-        axis=unit_of(answer),
+        axis=unit_of(answer, i),
         marked=(("base-line", base), ("prediction-line", prediction)),
         caption=caption_of(answer, joint),
         alt=_alt("Ladder", answer, i, start, credit, shown_features, z, rest),
@@ -177,7 +177,7 @@ def bars(
     said = f"{len(credit.values)} features"
     return RowChart(
         rows=tuple(rows),
-        axis=unit_of(answer),
+        axis=unit_of(answer, i),
         marked=(("zero-line", 0.0),),
         caption=caption_of(answer, joint),
         alt=_alt("Bars", answer, i, said, credit, shown_features, z, rest),

@@ -113,8 +113,9 @@ def surely(values: Floats, errors: Floats, z: float) -> Floats:
     return np.sign(values) * np.maximum(0.0, np.abs(values) - z * errors)
 
 
-def unit_of(answer: Attribution) -> str:
-    target = target_of(answer)
+def unit_of(answer: Attribution, i: int | None = None) -> str:
+    """What its numbers are, of one input or of all, as an axis says it."""
+    target = target_of(answer, i)
     if answer.kind == Kind.SLOPE.value:
         return f"slope, {target} per unit of input"
     if answer.kind == Kind.CONTRIBUTION.value:
@@ -122,11 +123,16 @@ def unit_of(answer: Attribution) -> str:
     return answer.kind
 
 
-def target_of(answer: Attribution) -> str:
-    return f"the target ({answer.target})" if answer.target else "the target"
+def target_of(answer: Attribution, i: int | None = None) -> str:
+    """Which number was explained, in words."""
+    told = answer.target
+    if i is not None and answer.targets:
+        told = answer.targets[i]
+    return f"the target ({told})" if told else "the target"
 
 
 def caption_of(answer: Attribution, joint: bool) -> str:
+    """How its numbers were got, and what whiskers and hatches mean."""
     if answer.standard_error is None:
         return f"{method_of(answer)}; computed, not sampled"
     intervals = "simultaneous 95 % intervals" if joint else "95 % intervals"

@@ -28,7 +28,7 @@ from assay.pictures.drawing.marks import (
     Raster,
     Words,
 )
-from assay.pictures.drawing.panel import LETTER, Panel
+from assay.pictures.drawing.panel import LETTER, LINE, Panel
 from assay.pictures.drawing.scales import LEVELS, Scale
 from assay.pictures.drawing.themes import Theme
 
@@ -287,14 +287,15 @@ class _Writer:
 
     def _labels(self) -> list[str]:
         parts = []
-        if self.panel.x.label:
-            below = self.panel.margins[3]
-            down = self.top + self.height + below - 10
-            middle = self.left + self.width / 2
-            parts.append(self._text(middle, down, self.panel.x.label, "middle"))
-        if self.panel.y.label:
-            middle = self.top + self.height / 2
-            parts.append(self._turned(self.edge + 14, middle, self.panel.y.label))
+        below = self.panel.margins[3]
+        middle = self.left + self.width / 2
+        lines_below = self.panel.x_label
+        for number, line in enumerate(lines_below):
+            down = self.top + self.height + below - 8 - LINE * (len(lines_below) - 1 - number)
+            parts.append(self._text(middle, down, line, "middle"))
+        middle = self.top + self.height / 2
+        for number, line in enumerate(self.panel.y_label):
+            parts.append(self._turned(self.edge + 14 + LINE * number, middle, line))
         return parts
 
     def _title(self) -> str:
@@ -326,10 +327,11 @@ class _Writer:
         if scale.beyond:
             # Points at both ends: numbers lie beyond them.
             parts += _arrows(scale, left, self.top, self.height)
-        if scale.label:
-            away = self.panel.margins[1] - 22
+        listed = self.panel.bar_label
+        for number, line in enumerate(listed):
+            away = self.panel.margins[1] - LINE * (len(listed) - number) - 2
             x = self.left + self.width + away
-            parts.append(self._turned(x, self.top + self.height / 2, scale.label))
+            parts.append(self._turned(x, self.top + self.height / 2, line))
         return parts
 
     def _text(self, x: float, y: float, text: str, anchor: str) -> str:

@@ -117,11 +117,11 @@ class _Painter:
             ax.set_aspect("equal")
         self._ticks()
         self._frame()
-        label = [line for line in (panel.x.label, *notes) if line]
+        label = [*panel.x_label, *notes]
         if any(_lacks(text) for text in self._texts()):
             label.append(_LACKING)
         ax.set_xlabel("\n".join(map(_known, label)), **self.plain)
-        ax.set_ylabel(_known(panel.y.label), **self.plain)
+        ax.set_ylabel(_known("\n".join(panel.y_label)), **self.plain)
         # The title stands above the legend.
         ax.set_title(_known(panel.title), pad=6.0 + 14.0 * panel.key_rows, **self.plain)
 
@@ -189,7 +189,7 @@ class _Painter:
         )
         cax.yaxis.set_minor_locator(NullLocator())
         cax.tick_params(color=self.theme.muted)
-        cax.set_ylabel(_known(scale.label), **self.plain)
+        cax.set_ylabel(_known("\n".join(self.panel.bar_label)), **self.plain)
 
     def _legend(self) -> None:
         keys = self.panel.keys

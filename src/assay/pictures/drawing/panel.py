@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, final
 
@@ -12,6 +13,7 @@ from assay.pictures.drawing.scales import Axis, Scale, Ticks
 Frame: TypeAlias = Literal["axes", "rows", "none"]
 
 LETTER = 12.0  # height of a letter, in the units of a panel's size
+LINE = 16.0  # of a line of a label
 _MOST = 210.0  # of the room for names on the left
 
 
@@ -54,7 +56,7 @@ class Panel:
         if self.frame == "none":
             return 10.0
         names = max((_widest(text) for _, text in self.y.ticks), default=0.0)
-        return min(names, _MOST) + 14.0 + (20.0 if self.y.label else 0.0)
+        return min(names, _MOST) + 14.0 + LINE * len(self.y_label)
 
     def _right(self) -> float:
         room = 14.0
@@ -63,7 +65,7 @@ class Panel:
         if self.bar is not None:
             # Colours, numbers beside them, and the unit along them.
             room += 40.0 + max(breadth(text) for _, text in self.bar.ticks) * LETTER
-            room += 18.0 if self.bar.label else 0.0
+            room += LINE * len(self.bar_label)
         return room
 
     def _above(self) -> float:
@@ -77,7 +79,22 @@ class Panel:
         if self.x.ticks:
             longest = max(_widest(text) for _, text in self.x.ticks)
             room += min(longest, _MOST) + 6.0 if self.turned else 18.0
-        return room + (18.0 if self.x.label else 0.0)
+        return room + LINE * len(self.x_label)
+
+    @property
+    def x_label(self) -> list[str]:
+        """The label of the horizontal axis, line by line."""
+        return _wrapped(self.x.label, self.size[0] + 0.5 * self._left())
+
+    @property
+    def y_label(self) -> list[str]:
+        """The label of the vertical axis."""
+        return _wrapped(self.y.label, self.size[1])
+
+    @property
+    def bar_label(self) -> list[str]:
+        """The label of the colours."""
+        return _wrapped(self.bar.label if self.bar else "", self.size[1])
 
     @property
     def key_rows(self) -> int:
@@ -97,6 +114,11 @@ class Panel:
             rows[-1].append((at, key))
             at += wide + 8.0
         return rows
+
+
+def _wrapped(label: str, room: float) -> list[str]:
+    """A label in as many lines as its side of the panel asks for."""
+    return textwrap.wrap(label, max(18, int(room / (0.52 * LETTER)))) if label else []
 
 
 def _widest(text: str) -> float:
