@@ -10,7 +10,7 @@ what they are mixed with changes them. Nothing is clipped unless `clip` says so,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, final
 
@@ -180,14 +180,10 @@ def contours(
     pale = 0.2 + 0.6 * grey
     marks, table = _contour_lines(smoothed, limit)
     panel = photo_panel(f"photo-{i}", pale, title=f"{name}, input {i}", side=360.0, over=marks)
-    near, far = (number(share * limit) for share in _LEVELS)
-    keys = (
-        Key(f"for, from +{near} and +{far}", "#b2182b", "line"),
-        Key(f"against, from −{near} and −{far}", "#2166ac", "dashed"),
-    )
+    panel = photo_panel(f"photo-{i}", pale, title=f"{name}, input {i}", side=360.0, over=marks)
     sure = "; of what is surely there" if show == "sure" else ""
     return Chart(
-        drawn=(replace(panel, keys=keys),),
+        drawn=(replace(panel, keys=_contour_keys(table)),),
         table=table,
         caption=(
             f"{unit_of(answer, i)}; smoothed by {100 * _SMOOTH:g} % of the side; lines at 1/4 and 1/2 of "
@@ -299,7 +295,7 @@ def _limits(maps: Sequence[_Map], scale: MapScale, clip: float | None) -> list[f
                 advice='Leave it out for "input", or write scale="all".',
             )
         return [float(scale)] * len(maps)
-    scale = argument("image_map", "scale", scale, Literal["input", "all", "own"])
+    scope: str = argument("image_map", "scale", scale, Literal["input", "all", "own"])
     share = 1.0 if clip is None else argument("image_map", "clip", clip, float)
     if not 0 < share <= 1:
         raise SettingError(
@@ -307,16 +303,18 @@ def _limits(maps: Sequence[_Map], scale: MapScale, clip: float | None) -> list[f
             got=clip,
             advice="Such as clip=0.995; leave it out to clip nothing.",
         )
-    return [_limit([other for other in maps if _shared(each, other, scale)], share) for each in maps]
+    return [
+        _limit([other for other in maps if _shared(each, other, scope)], share) for each in maps
+    ]
 
 
-def _shared(one: _Map, other: _Map, scale: str) -> bool:
+def _shared(one: _Map, other: _Map, scope: str) -> bool:
     """Whether two maps have one scale: never in different units."""
     if one is other:
         return True
-    if scale == "own" or (one.kind, one.level) != (other.kind, other.level):
+    if scope == "own" or (one.kind, one.level) != (other.kind, other.level):
         return False
-    return scale == "all" or one.input == other.input
+    return scope == "all" or one.input == other.input
 
 
 def _limit(maps: Sequence[_Map], share: float) -> float:
@@ -458,3 +456,18 @@ def _contour_lines(values: Floats, limit: float) -> tuple[list[Mark], dict[str, 
                 marks.append(Line(f"{gid}-ground", x, y, "#ffffff", 3.0))
                 marks.append(Line(gid, x, y, colour, 1.6, sign < 0, title=signed(level)))
     return marks, table
+
+
+def _contour_keys(table: Mapping[str, Sequence[Any]]) -> tuple[Key, ...]:
+    """What the lines mean, with their credit; of those alone that there are."""
+    keys = []
+    for word, colour in (("for", "#b2182b"), ("against", "#2166ac")):
+        levels = [
+            signed(level)
+            for level, sign, count in zip(table["level"], table["sign"], table["lines"])
+            if sign == word and count
+        ]
+        if levels:
+            text = f"{word}, at {' and '.join(levels)}"
+            keys.append(Key(text, colour, "line" if word == "for" else "dashed"))
+    return tuple(keys)

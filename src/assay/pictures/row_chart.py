@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Literal, TypeAlias, final
 
 import numpy as np
 
@@ -103,7 +103,6 @@ class RowChart(Drawing):
     alt: str
     connected: bool = False
     whole: bool = False
-    columns: ClassVar[int] = 1
 
     @property
     def data(self) -> pandas.DataFrame:

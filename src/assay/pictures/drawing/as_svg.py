@@ -42,6 +42,7 @@ def svg(
     widths: Sequence[float],
     heights: Sequence[float],
     *,
+    lefts: Sequence[float],
     notes: Sequence[str],
     alt: str,
     theme: Theme,
@@ -62,8 +63,8 @@ def svg(
     top = 0.0
     for row, high in zip(rows, heights):
         left = 0.0
-        for panel, wide in zip(row, widths):
-            parts += _Writer(panel, left, top, theme, name).parts()
+        for panel, wide, room in zip(row, widths, lefts):
+            parts += _Writer(panel, left, left + room, top, theme, name).parts()
             left += wide
         top += high
     for number, note in enumerate(notes):
@@ -75,15 +76,17 @@ def svg(
 class _Writer:
     """Writes one panel."""
 
-    def __init__(self, panel: Panel, left: float, top: float, theme: Theme, name: str) -> None:
-        margins = panel.margins
+    def __init__(
+        self, panel: Panel, edge: float, left: float, top: float, theme: Theme, name: str
+    ) -> None:
         self.panel = panel
         self.theme = theme
         self.name = name
-        self.left = left + margins[0]
-        self.top = top + margins[2]
+        self.left = left
+        self.top = top + panel.margins[2]
         self.width, self.height = panel.size
-        self.edge = left
+        # Labels stand where the panel's own margin begins.
+        self.edge = max(edge, left - panel.margins[0])
         if panel.equal:
             self._make_equal()
 

@@ -38,7 +38,7 @@ class Drawing(ABC):
 
     caption: str
     alt: str
-    columns: int
+    columns: int = 1
 
     @property
     @abstractmethod
@@ -57,17 +57,27 @@ class Drawing(ABC):
         return [panels[k : k + self.columns] for k in range(0, len(panels), self.columns)]
 
     @property
+    def lefts(self) -> list[float]:
+        """The room left of each column of panels, so that those below each other are in line."""
+        return [max(panel.margins[0] for panel in column) for column in self._columns]
+
+    @property
     def widths(self) -> list[float]:
         """Of the columns of panels, margins included, in hundredths of an inch."""
         return [
-            max(_outer(row[k])[0] for row in self.panel_rows if k < len(row))
-            for k in range(min(self.columns, len(self.panels)))
+            left + max(panel.size[0] + panel.margins[1] for panel in column)
+            for left, column in zip(self.lefts, self._columns)
         ]
+
+    @property
+    def _columns(self) -> list[list[Panel]]:
+        count = min(self.columns, len(self.panels))
+        return [[row[k] for row in self.panel_rows if k < len(row)] for k in range(count)]
 
     @property
     def heights(self) -> list[float]:
         """Of the rows of panels, margins included."""
-        return [max(_outer(panel)[1] for panel in row) for row in self.panel_rows]
+        return [max(map(_height, row)) for row in self.panel_rows]
 
     @property
     def notes(self) -> list[str]:
@@ -127,6 +137,7 @@ class Drawing(ABC):
             self.panel_rows,
             self.widths,
             self.heights,
+            lefts=self.lefts,
             notes=self.notes,
             alt=self.alt,
             theme=theme_of(theme),
@@ -209,6 +220,6 @@ class Chart(Drawing):
         return pandas.DataFrame(dict(self.table))
 
 
-def _outer(panel: Panel) -> tuple[float, float]:
-    left, right, above, below = panel.margins
-    return panel.size[0] + left + right, panel.size[1] + above + below
+def _height(panel: Panel) -> float:
+    _, _, above, below = panel.margins
+    return above + panel.size[1] + below

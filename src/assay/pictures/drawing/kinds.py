@@ -156,9 +156,7 @@ def curve_marks(curves: Sequence[Curve]) -> tuple[Mark, ...]:
         if curve.low is not None and curve.high is not None:
             bands.append(Band(f"band-{k}", curve.x, curve.low, curve.high, curve.colour))
         drawn.append(
-            Line(
-                f"line-{k}", curve.x, curve.y, curve.colour, 1.8, curve.dashed, title=curve.name
-            )
+            Line(f"line-{k}", curve.x, curve.y, curve.colour, 1.8, curve.dashed, title=curve.name)
         )
     return (*bands, *drawn)
 

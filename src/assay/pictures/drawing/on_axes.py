@@ -249,13 +249,13 @@ class _Painter:
         return patch
 
     def _line(self, line: Line) -> Any:
-        style = {False: "-", True: "--", "dots": ":"}[line.dashed]
+        styles: dict[Any, Any] = {False: "-", True: "--", "dots": ":"}
         drawn = Line2D(
             line.x,
             line.y,
             color=self.theme.colour(line.colour),
             linewidth=line.width,
-            linestyle=style,
+            linestyle=styles[line.dashed],
             solid_capstyle="butt",
         )
         return self.ax.add_line(drawn)
@@ -268,9 +268,8 @@ class _Painter:
 
     def _dots(self, dots: Dots) -> Any:
         count = len(dots.x)
-        colours = [self.theme.colour(dots.colours)] * count
-        if not isinstance(dots.colours, str):
-            colours = [self.theme.colour(colour) for colour in dots.colours]
+        given = (dots.colours,) * count if isinstance(dots.colours, str) else dots.colours
+        colours = [self.theme.colour(colour) for colour in given]
         hollow = np.broadcast_to(dots.hollow, (count,)).tolist()
         inside = [self.theme.ground if ring else fill for ring, fill in zip(hollow, colours)]
         style: dict[str, Any] = {"facecolors": inside, "edgecolors": colours}
