@@ -208,7 +208,7 @@ class _Writer:
             drawn = "".join(places)
             parts.append(_round_dots(drawn, colour, s))
             if ring:
-                parts.append(_round_dots(drawn, self.theme.ground, max(s - 2.0, 0.5)))
+                parts.append(_round_dots(drawn, self.theme.ground, max(s - 1.6, 0.5)))
         return "".join(parts)
 
     def _words(self, words: Words) -> str:
@@ -266,7 +266,7 @@ class _Writer:
         parts = []
         for at, text in self.panel.x.ticks:
             x = float(self.across(at))
-            if not self.panel.turned:
+            if not self.panel.upwards:
                 parts.append(self._text(x, bottom + 16, text, "middle"))
                 continue
             turned = f' transform="rotate(-90 {x:.1f} {bottom + 6:.1f})"'
@@ -321,7 +321,7 @@ class _Writer:
         scale = self.panel.bar
         if scale is None:
             return []
-        left = self.left + self.width + 12
+        left = self.left + self.width + 12 + self.panel.beside
         parts = [_gradient(scale, left, self.top, self.height)]
         for at, text in scale.ticks:
             share = (at - scale.low) / (scale.high - scale.low)

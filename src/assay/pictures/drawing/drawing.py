@@ -126,7 +126,9 @@ class Drawing(ABC):
                 got="a single axes",
                 advice="Hand over a SubFigure: picture.draw(figure.add_subfigure(...)).",
             )
-        paint(self.panels[0], ax, theme_of(theme), self.notes)
+        # Below the axis, in lines that are not much longer than it.
+        letters = max(40, int(1.2 * self.panels[0].size[0] / (0.52 * LETTER)))
+        paint(self.panels[0], ax, theme_of(theme), textwrap.wrap(self.caption, letters))
         return ax
 
     def svg(self, theme: ThemeName = "light") -> str:

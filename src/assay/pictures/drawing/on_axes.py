@@ -11,10 +11,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch, Rectangle
@@ -36,7 +35,7 @@ from assay.pictures.drawing.marks import (
     Words,
 )
 from assay.pictures.drawing.panel import Panel
-from assay.pictures.drawing.scales import LEVELS, MISSING, Scale
+from assay.pictures.drawing.scales import MISSING, Scale, hexes
 from assay.pictures.drawing.themes import Theme
 
 if TYPE_CHECKING:
@@ -65,20 +64,18 @@ def grid(
         len(rows), len(widths), width_ratios=list(widths), height_ratios=list(heights)
     )
     drawn = []
-    alone = len(rows) == 1 and len(widths) == 1
     for down, row in enumerate(rows):
         for across, panel in enumerate(row):
             ax = figure.add_subplot(places[down, across])
-            # A single panel has the caption in its label, for which every layout makes room.
-            paint(panel, ax, theme, notes if alone else ())
+            paint(panel, ax, theme)
             drawn.append(ax)
-    if not alone and notes:
+    if notes:
         label = figure.supxlabel("\n".join(map(_known, notes)), color=theme.text, fontsize=_SIZE)
         label.set_parse_math(False)
     return drawn[0]
 
 
-def paint(panel: Panel, ax: Axes, theme: Theme, notes: Sequence[str]) -> None:
+def paint(panel: Panel, ax: Axes, theme: Theme, notes: Sequence[str] = ()) -> None:
     """Draws a panel on an axes, with some lines below."""
     painter = _Painter(panel, ax, theme)
     painter.axes(notes)
@@ -143,7 +140,7 @@ class _Painter:
             marked = () if bare else axis.ticks
             setter([at for at, _ in marked], [_lines(text) for _, text in marked], **self.plain)
             ticks.set_minor_locator(NullLocator())
-        if panel.turned:
+        if panel.upwards:
             ax.tick_params(axis="x", rotation=90)
         ax.tick_params(axis="both", color=self.theme.muted)
         if panel.frame == "rows":
@@ -179,7 +176,9 @@ class _Painter:
             self._legend()
 
     def _bar(self, scale: Scale) -> None:
-        cax = self.ax.inset_axes((1.02, 0.0, 0.035, 1.0))
+        # Behind the numbers on the right, of which a tenth more is room enough.
+        start = 1.02 + 1.1 * self.panel.beside / self.panel.size[0]
+        cax = self.ax.inset_axes((start, 0.0, 14.0 / self.panel.size[0], 1.0))
         mappable = ScalarMappable(_norm(scale), _colour_map(scale.colours))
         bar = Colorbar(cax, mappable, extend="both" if scale.beyond else "neither")
         bar.outline.set_edgecolor(self.theme.muted)
@@ -374,8 +373,8 @@ def _norm(scale: Scale) -> Normalize:
 
 
 def _colour_map(name: str) -> Colormap:
-    """A copy of a colour map, with grey for what has no value."""
-    chosen: Colormap = colormaps[name].resampled(LEVELS)
+    """The colours of a scale, with grey for what has no value."""
+    chosen = ListedColormap(list(hexes(name)))
     chosen.set_bad(MISSING)
     return chosen
 

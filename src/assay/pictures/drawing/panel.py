@@ -32,7 +32,7 @@ class Panel:
         bar: the scale whose colours stand beside the panel.
         keys: what colours mean, above the panel.
         equal: whether a unit is as long in both directions.
-        turned: whether the ticks below are read from below.
+        turned: whether the ticks below are read upwards, as they are where they have no room.
     """
 
     marks: tuple[Mark, ...]
@@ -59,9 +59,7 @@ class Panel:
         return min(names, _MOST) + 14.0 + LINE * len(self.y_label)
 
     def _right(self) -> float:
-        room = 14.0
-        if self.right:
-            room += max(breadth(text) for _, text in self.right) * LETTER
+        room = 14.0 + self.beside
         if self.bar is not None:
             # Colours, numbers beside them, and the unit along them.
             room += 40.0 + max(breadth(text) for _, text in self.bar.ticks) * LETTER
@@ -78,8 +76,20 @@ class Panel:
         room = 8.0
         if self.x.ticks:
             longest = max(_widest(text) for _, text in self.x.ticks)
-            room += min(longest, _MOST) + 6.0 if self.turned else 18.0
+            room += min(longest, _MOST) + 6.0 if self.upwards else 18.0
         return room + LINE * len(self.x_label)
+
+    @property
+    def beside(self) -> float:
+        """The room of the ticks on the right side."""
+        return max((breadth(text) for _, text in self.right), default=0.0) * LETTER
+
+    @property
+    def upwards(self) -> bool:
+        """Whether the ticks below are read upwards."""
+        room = self.size[0] / max(1, len(self.x.ticks))
+        named = self.x.marked is not None and not self.x.log
+        return self.turned or (named and any(_widest(text) > room for _, text in self.x.ticks))
 
     @property
     def x_label(self) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.pictures.drawing.marks import Floats
-from assay.pictures.numbers import number
+from assay.pictures.numbers import LARGEST, SMALLEST, Form, number
 
 Ticks: TypeAlias = tuple[tuple[float, str], ...]
 
@@ -142,8 +142,13 @@ class Scale:
         """Numbers beside the bar of colours."""
         if self.marked is not None:
             return self.marked
-        middle = (self.low + self.high) / 2
-        return tuple((value, number(value)) for value in (self.low, middle, self.high))
+        values = (self.low, (self.low + self.high) / 2, self.high)
+        reach = self.high - self.low
+        if not SMALLEST <= reach < LARGEST:
+            return tuple((value, number(value)) for value in values)
+        # As many decimals as the reach has in three digits, so that they stand below each other.
+        form = Form(max(0, 2 - math.floor(math.log10(reach))))
+        return tuple((value, form(value)) for value in values)
 
     def levels(self, values: Floats) -> NDArray[np.intp]:
         """The level of each number, from 0 to 254; -1 for what has no value."""
@@ -160,12 +165,12 @@ class Scale:
     def colours_of(self, values: Floats) -> tuple[str, ...]:
         """The colour of each number, as `#rrggbb`."""
         # Counted from the end, -1 is the grey of what has no value.
-        table = [*_hexes(self.colours), MISSING]
+        table = [*hexes(self.colours), MISSING]
         return tuple(table[level] for level in self.levels(values).ravel().tolist())
 
     def pixels(self, values: Floats) -> NDArray[np.uint8]:
         """The colours of a raster, (height, width, 3)."""
-        table = [*_hexes(self.colours), MISSING]
+        table = [*hexes(self.colours), MISSING]
         bytes_of = np.array([_bytes(colour) for colour in table], dtype=np.uint8)
         return np.asarray(bytes_of[self.levels(values)])
 
@@ -179,10 +184,14 @@ def around_zero(limit: float, label: str, *, beyond: bool = False) -> Scale:
 
 
 @cache
-def _hexes(name: str) -> tuple[str, ...]:
+def hexes(name: str) -> tuple[str, ...]:
+    """The colours of a scale, from its lowest number to its highest."""
     from matplotlib import colormaps
 
-    colours = np.round(255 * np.asarray(colormaps[name](np.linspace(0, 1, LEVELS)))[:, :3])
+    # The ends of these are hardly seen on a dark or a white ground.
+    ends = (0.25, 0.9) if name in ("cividis", "viridis") else (0.0, 1.0)
+    shares = np.linspace(*ends, LEVELS)
+    colours = np.round(255 * np.asarray(colormaps[name](shares))[:, :3])
     return tuple(f"#{int(r):02x}{int(g):02x}{int(b):02x}" for r, g, b in colours)
 
 

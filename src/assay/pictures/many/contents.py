@@ -113,9 +113,13 @@ class Contents:
 
     def said(self, kept: Sequence[int]) -> str:
         """What colours are, for a caption."""
-        if self.scale(kept) is None:
-            return ""
-        return "; colour: rank of the value within its feature, whose ends stand on the right"
+        told = ""
+        if self.scale(kept) is not None:
+            told = "; colour: rank of the value within its feature, whose ends stand on the right"
+        named = [k for k in kept if self.columns[k] is not None and not self.is_number(k)]
+        if len(named) > 1:
+            told += f"; categories, up to {_CATEGORIES}, have colours of their own in each row"
+        return told
 
 
 def _column(series: Any) -> Any:

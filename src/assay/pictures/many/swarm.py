@@ -28,9 +28,9 @@ from assay.pictures.many.contents import Contents
 from assay.pictures.row_chart import ROW
 from assay.question.question import Question
 
-_PITCHES = 200  # dots that fit beside each other along the axis
+_PITCHES = 120  # dots that fit beside each other along the axis
 _DENSE = 2000  # inputs from which a row is a density
-_DOT = 2.6  # points
+_DOT = 2.3  # points
 _ROW_DOTS = 11.0  # dots that fit above each other in a row
 _PILE = 0.45  # of a row's height: how far a pile may rise
 
