@@ -25,9 +25,9 @@ from assay.comparison.comparing import compare
 from assay.errors import InputError, KindError, SettingError
 from assay.pictures.credits import bars, importance, ladder
 from assay.pictures.drawing.labels import Z, names, signed
-from assay.pictures.row_chart import RowChart, joined_rows
-from assay.pictures.standings import differences, standing
+from assay.pictures.drawing.row_chart import RowChart, joined_rows
 from assay.pictures.drawing.themes import THEMES, contrast
+from assay.pictures.standings import differences, standing
 
 
 def answer_of(

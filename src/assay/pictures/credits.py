@@ -32,8 +32,8 @@ from assay.pictures.described import (
     z_of,
 )
 from assay.pictures.drawing.labels import Z, names, signed
+from assay.pictures.drawing.row_chart import Row, RowChart, joined_rows
 from assay.pictures.numbers import content, number
-from assay.pictures.row_chart import Row, RowChart, joined_rows
 from assay.question.question import Question
 
 _MOST = 200  # rows of a chart

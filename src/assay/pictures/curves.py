@@ -79,9 +79,7 @@ def curves(scores: Scores, *, reference: Score | None = None, level: float = 0.9
     rows = [
         (curve.name, float(x), float(y), low, high)
         for curve in drawn
-        for x, y, low, high in zip(
-            curve.x, curve.y, _column(curve.low, curve.x), _column(curve.high, curve.x)
-        )
+        for x, y, low, high in _points(curve)
     ]
     areas = ", ".join(f"{name} {number(score.mean)}" for name, score in named.items())
     return Chart(
@@ -186,8 +184,11 @@ def _known(values: Floats | None) -> list[float]:
     return [] if values is None else values.tolist()
 
 
-def _column(values: Floats | None, like: Floats) -> Floats:
-    return np.full(len(like), np.nan) if values is None else values
+def _points(curve: Curve) -> list[tuple[float, ...]]:
+    none = np.full(len(curve.x), np.nan)
+    low = none if curve.low is None else curve.low
+    high = none if curve.high is None else curve.high
+    return list(zip(*(column.tolist() for column in (curve.x, curve.y, low, high))))
 
 
 def _columns(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
@@ -408,8 +409,8 @@ def series(
         },
         caption=f"{name}, input {i}; {unit_of(answer, i)}{bands}{more}",
         alt=(
-            f"Series of input {i} with the credit of {name}: {len(credit)} channels, {steps} steps. Most credit "
-            f"at step {moment}; of channels: "
+            f"Series of input {i} with the credit of {name}: {len(credit)} channels, {steps} steps. Most "
+            f"credit at step {moment}; of channels: "
             + ", ".join(f"{k} {signed(float(total[k]))}" for k in kept[:3])
             + "."
         ),

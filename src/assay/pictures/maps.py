@@ -16,7 +16,6 @@ from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.ndimage import gaussian_filter
 
 from assay.answers.attribution import Attribution
 from assay.errors import InputError, SettingError
@@ -173,6 +172,8 @@ def contours(
         )
     show: Show = "sure" if sampled(answer) else "credit"
     found = _map(name, answer, i, question, show, joint, factor=1)
+    from scipy.ndimage import gaussian_filter
+
     smoothed = gaussian_filter(found.values, _SMOOTH * max(found.values.shape))
     limit = float(np.abs(smoothed).max())
     # Paler than it is, so that lines stand out.

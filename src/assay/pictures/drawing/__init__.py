@@ -10,6 +10,7 @@ panels, and another kind of mark one case in each renderer.
 - `drawing`: what every picture can do, and the picture of some panels
 - `on_axes`: marks on an axes of matplotlib
 - `as_svg`: marks as SVG
+- `row_chart`: the kind of picture with a name, a mark and a number in each row
 - `kinds`: panels of one kind: a matrix, lines with bands
 - `labels`: names and numbers as pictures write them
 - `themes`: colours, handed along

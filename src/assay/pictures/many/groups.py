@@ -16,8 +16,8 @@ from assay.pictures.described import (
 )
 from assay.pictures.drawing.labels import names, signed
 from assay.pictures.drawing.marks import Floats
+from assay.pictures.drawing.row_chart import Row, RowChart
 from assay.pictures.numbers import p_value
-from assay.pictures.row_chart import Row, RowChart
 
 
 def groups(

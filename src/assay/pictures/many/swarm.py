@@ -23,9 +23,9 @@ from assay.pictures.drawing.drawing import Chart
 from assay.pictures.drawing.labels import names
 from assay.pictures.drawing.marks import Dots, Floats, Line, Mark, Raster
 from assay.pictures.drawing.panel import Panel
+from assay.pictures.drawing.row_chart import ROW
 from assay.pictures.drawing.scales import Axis, Scale, axis_of
 from assay.pictures.many.contents import Contents
-from assay.pictures.row_chart import ROW
 from assay.question.question import Question
 
 _PITCHES = 120  # dots that fit beside each other along the axis
