@@ -322,13 +322,23 @@ def convergence(answers: Answers, i: int | None = None) -> Chart:
         errors = errors_of(answer, values_of(answer))
         chosen = errors if i is None else errors[row_number(answer, i)]
         rows.append((name, float(cost), float(chosen.mean())))
-    x = np.array([row[1] for row in rows])
-    y = np.array([max(row[2], 1e-300) for row in rows])
+    # Where every coalition was asked there is no error, and no place on a log axis.
+    drawn = [row for row in rows if row[2] > 0]
+    if not drawn:
+        raise InputError(
+            expected="an answer with a sampling error above 0",
+            got="answers for which every coalition was asked",
+            advice="They are exact: more draws would change nothing.",
+        )
+    x = np.array([row[1] for row in drawn])
+    y = np.array([row[2] for row in drawn])
     last = int(x.argmax())
     span = np.array([x.min() / 2, x.max() * 2])
     guide = y[last] * np.sqrt(x[last] / span)
     reach = [*y.tolist(), *guide.tolist()]
-    listed = names([row[0] for row in rows])
+    listed = [row[0] for row in drawn]
+    exact = len(rows) - len(drawn)
+    more = f"; {exact} answers without any error are not drawn" if exact else ""
     return Chart(
         drawn=(
             Panel(
@@ -344,10 +354,10 @@ def convergence(answers: Answers, i: int | None = None) -> Chart:
         table=_columns(("method", "rows", "error"), rows),
         caption=(
             f"dashed: one over the root of the rows, through {listed[last]}; half of its error needs about "
-            f"{number(4 * float(x[last]))} rows"
+            f"{number(4 * float(x[last]))} rows{more}"
         ),
         alt=(
-            f"Standard error by cost of {len(rows)} answers: {number(float(y[last]))} at "
+            f"Standard error by cost of {len(drawn)} answers: {number(float(y[last]))} at "
             f"{number(float(x[last]))} rows, by {listed[last]}."
         ),
     )
@@ -527,13 +537,15 @@ def what_if(question: Question, feature: int | str, i: int = 0, *, points: int =
     said = asked.score(rows[None])[0].detach().cpu().numpy().astype(np.float64)
     # As near as a twentieth of the range: what lies further from any input is not known to be data.
     near = np.abs(at[:, None] - seen[None]).min(axis=1) <= 0.05 * (seen[-1] - seen[0])
+    # Together with the points beside, or a single one would be no line.
+    away = ~near | np.append(~near[1:], False) | np.append(False, ~near[:-1])
     now, there = float(column[i]), float(question.prediction[i])
     y = axis_of([*said.tolist(), there], "target")
     foot = y.low + 0.02 * (y.high - y.low)
     label = names(listed)[k]
     marks = (
         Line("line-0", at, np.where(near, said, np.nan), "series-0", 1.8),
-        Line("line-away", at, np.where(near, np.nan, said), "series-0", 1.2, True),
+        Line("line-away", at, np.where(away, said, np.nan), "series-0", 1.2, True),
         Dots("inputs", seen, np.full(len(seen), foot), "muted", 3.0),
         Line("present", np.full(2, now), np.array([y.low, y.high]), "grid", behind=True),
         Dots("present-dot", np.array([now]), np.array([there]), "text", 7.0),

@@ -31,6 +31,7 @@ from assay.pictures.drawing.themes import ink_on
 
 _NODES = 300
 _LARGEST = 22.0  # points across of the largest disc
+_RING = 14.0  # points across of the smallest ring
 _WIDEST = 9.0  # points of the widest bond
 _ROUNDS = 300  # of making distances fit
 
@@ -91,12 +92,14 @@ def molecule(
             marks.append(Line(f"bond-{k}", x, y, colour, max(width, 0.1), dots, title=title))
     own = credit[atoms]
     sizes = _LARGEST * np.sqrt(np.minimum(1.0, np.abs(own) / reach))
+    # A ring stands around its letter.
+    drawn = np.where(unsure[atoms], np.maximum(sizes, _RING), np.maximum(sizes, 0.1))
     fills = colours.colours_of(own)
     titles = tuple(f"{listed[k]}: {signed(float(credit[k]))}" for k in atoms)
     x, y = places[:, 0], places[:, 1]
     # A ground below each letter, which the bonds would run through.
     marks.append(Dots("ground", x, y, "ground", 12.0))
-    marks.append(Dots("atoms", x, y, fills, np.maximum(sizes, 0.1), unsure[atoms], titles=titles))
+    marks.append(Dots("atoms", x, y, fills, drawn, unsure[atoms], titles=titles))
     for n, k in enumerate(atoms):
         ink = ink_on(fills[n]) if sizes[n] > 9.0 and not unsure[k] else "text"
         symbol = re.sub(r"\d+$", "", listed[k]) or listed[k]

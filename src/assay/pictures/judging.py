@@ -97,12 +97,14 @@ def duel(
     real = np.abs(a.values - b.values) > Z * spread
     sizes = np.maximum(np.abs(a.values), np.abs(b.values))
     kept = np.argsort(-sizes, kind="stable")[: min(top, _MOST)].tolist()
-    measured = _measures(a.values, b.values, a.errors, b.errors, top, shared)
-    ceiling = _ceiling(a, top)
+    # Of all features any two answers would have the same first.
+    most_of = max(1, min(top, len(labels) // 2))
+    measured = _measures(a.values, b.values, a.errors, b.errors, most_of, shared)
+    ceiling = _ceiling(a, most_of)
     told = ", ".join(
         f"{what} {number(value)} (ceiling {number(most)})"
         for what, value, most in zip(
-            ("Spearman", f"first {top}", "no real difference"), measured, ceiling
+            ("Spearman", f"first {most_of}", "no real difference"), measured, ceiling
         )
     )
     count = int(real.sum())

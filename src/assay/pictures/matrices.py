@@ -30,7 +30,7 @@ from assay.pictures.described import (
 )
 from assay.pictures.drawing.drawing import Chart
 from assay.pictures.drawing.kinds import matrix_panel
-from assay.pictures.drawing.labels import names, signed
+from assay.pictures.drawing.labels import names, short, signed
 from assay.pictures.drawing.marks import Floats
 from assay.pictures.drawing.scales import Scale, around_zero
 from assay.pictures.numbers import number
@@ -74,7 +74,7 @@ def interactions(answer: Attribution, i: int | None = 0, *, top: int = 12) -> Ch
     whole = matrix + matrix.T - np.diag(np.diag(matrix))
     table = np.where(np.tri(count, dtype=bool), whole, np.nan)[np.ix_(kept, kept)]
     scale = around_zero(float(np.nanmax(np.abs(table))), unit_of(answer, i))
-    written = [["" if math.isnan(v) else signed(float(v)) for v in row] for row in table]
+    written = [["" if math.isnan(v) else short(float(v)) for v in row] for row in table]
     shown = [labels[k] for k in kept]
     below = [(a, b) for a in range(len(kept)) for b in range(a + 1)]
     pairs = [(shown[a], shown[b], float(table[a, b])) for a, b in below]
@@ -212,7 +212,7 @@ def tokens(answers: Mapping[str, Attribution], i: int = 0) -> Chart:
     table = np.stack([values_of(answer)[i, : len(inputs)] for answer in named.values()])
     unsure = np.stack([unsure_of(answer)[i, : len(inputs)] for answer in named.values()])
     scale: Scale = around_zero(float(np.abs(table).max()), unit_of(first))
-    written = [[signed(float(v)) for v in row] for row in table]
+    written = [[short(float(v)) for v in row] for row in table]
     rows = list(named)
     panel = matrix_panel("tokens", table, scale, rows, inputs, written=written, unsure=unsure)
     down, across = np.unravel_index(int(np.abs(table).argmax()), table.shape)

@@ -209,13 +209,15 @@ def votes(certificate: Certificate) -> Chart:
     for number_of, (where, cast) in enumerate(ends):
         shares = np.asarray(cast.table(certificate.classes).sum(axis=0), dtype=np.float64)
         shares /= max(shares.sum(), 1.0)
-        order = np.argsort(-shares, kind="stable")[:_CLASSES]
+        # Classes that nobody voted for have no bar.
+        voted = max(2, int((shares > 0).sum()))
+        order = np.argsort(-shares, kind="stable")[: min(voted, _CLASSES)]
         table["at"] += [where] * len(order)
         table["class"] += order.tolist()
         table["share"] += shares[order].tolist()
         panels.append(_voted(number_of, where, shares, order.tolist()))
-    # The classes are in the order of their votes; there may be a single one.
-    first, second = (*table["share"][: certificate.classes], 0.0)[:2]
+    # The classes are in the order of their votes, and no certificate is about a single one.
+    first, second = table["share"][:2]
     return Chart(
         drawn=tuple(panels),
         table=table,

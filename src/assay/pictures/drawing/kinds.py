@@ -100,7 +100,7 @@ def matrix_panel(
         x, y = across + corner, down - corner
         marks.append(Dots(f"unsure-{gid}", x.astype(float), y.astype(float), inks, 3.0))
     left, right, bottom, top = extent_of(values)
-    cell = CELL * (1.6 if written and max(height, width) <= _WRITTEN else 1.0)
+    cell = CELL * (1.8 if written and max(height, width) <= _WRITTEN else 1.0)
     cell = min(cell, _SIDE / max(height, width))
     return Panel(
         marks=tuple(marks),
@@ -120,6 +120,8 @@ def _numbers(
     marks: list[Mark] = []
     for down, texts in enumerate(written):
         for across, text in enumerate(texts):
+            if not text:
+                continue
             ink = ink_on(scale.colour(float(values[down, across])))
             name = f"number-{gid}-{down}-{across}"
             marks.append(Words(name, float(across), float(down), text, ink, size=7.0))

@@ -43,6 +43,24 @@ def signed(value: float, error: float | None = None) -> str:
     return f"{rounded} ± {round(half, decimals):.{places}f}".replace("-", "−")
 
 
+def short(value: float) -> str:
+    """A credit with its sign in two digits, for a cell.
+
+    >>> short(-0.16234), short(0.0093), short(-4.36e-05), short(0.0), short(1234.0)
+    ('−0.16', '+0.0093', '−4e−05', '0', '+1200')
+    """
+    if value == 0:
+        return "0"
+    size = abs(value)
+    text = f"{size:.2g}" if SMALLEST <= size < 1 else f"{size:#.2g}".rstrip(".")
+    if not SMALLEST <= size < LARGEST:
+        text = f"{size:.0e}"
+    elif size >= 100:
+        text = f"{float(f'{size:.2g}'):.0f}"
+    sign = "+" if value > 0 else "−"
+    return sign + text.replace("-", "−")
+
+
 def names(given: Sequence[str]) -> list[str]:
     """Names as one line each: no line breaks, none empty, none twice.
 

@@ -154,7 +154,7 @@ class Raster:
 
     Settings:
         gid: its name.
-        values: (height, width), the first row on top; NaN is grey.
+        values: (height, width), the first row on top; NaN is not drawn.
         scale: which colour a number has.
         extent: the outer ends of its places.
     """

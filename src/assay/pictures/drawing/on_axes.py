@@ -35,7 +35,7 @@ from assay.pictures.drawing.marks import (
     Words,
 )
 from assay.pictures.drawing.panel import Panel
-from assay.pictures.drawing.scales import MISSING, Scale, hexes
+from assay.pictures.drawing.scales import Scale, hexes
 from assay.pictures.drawing.themes import Theme
 
 if TYPE_CHECKING:
@@ -373,9 +373,9 @@ def _norm(scale: Scale) -> Normalize:
 
 
 def _colour_map(name: str) -> Colormap:
-    """The colours of a scale, with grey for what has no value."""
+    """The colours of a scale; what has no value is not to be seen."""
     chosen = ListedColormap(list(hexes(name)))
-    chosen.set_bad(MISSING)
+    chosen.set_bad((0, 0, 0, 0))
     return chosen
 
 

@@ -94,7 +94,7 @@ class Panel:
     @property
     def x_label(self) -> list[str]:
         """The label of the horizontal axis, line by line."""
-        return _wrapped(self.x.label, self.size[0] + 0.5 * self._left())
+        return _wrapped(self.x.label, self.size[0])
 
     @property
     def y_label(self) -> list[str]:

@@ -169,10 +169,10 @@ class Scale:
         return tuple(table[level] for level in self.levels(values).ravel().tolist())
 
     def pixels(self, values: Floats) -> NDArray[np.uint8]:
-        """The colours of a raster, (height, width, 3)."""
-        table = [*hexes(self.colours), MISSING]
-        bytes_of = np.array([_bytes(colour) for colour in table], dtype=np.uint8)
-        return np.asarray(bytes_of[self.levels(values)])
+        """The colours of a raster, (height, width, 4); what has no value is not to be seen."""
+        bytes_of = [(*_bytes(colour), 255) for colour in hexes(self.colours)]
+        table = np.array([*bytes_of, (0, 0, 0, 0)], dtype=np.uint8)
+        return np.asarray(table[self.levels(values)])
 
 
 def around_zero(limit: float, label: str, *, beyond: bool = False) -> Scale:
