@@ -24,10 +24,10 @@ from assay.answers.attribution import Attribution
 from assay.comparison.comparing import compare
 from assay.errors import InputError, KindError, SettingError
 from assay.pictures.credits import bars, importance, ladder
-from assay.pictures.labels import Z, names, signed
-from assay.pictures.row_chart import RowChart, joined_rows
+from assay.pictures.drawing.labels import Z, names, signed
+from assay.pictures.drawing.row_chart import RowChart, joined_rows
+from assay.pictures.drawing.themes import THEMES, contrast
 from assay.pictures.standings import differences, standing
-from assay.pictures.themes import THEMES, contrast
 
 
 def answer_of(
@@ -186,7 +186,7 @@ def test_bars_on_paper_are_those_of_the_data() -> None:
     for row in chart.rows:
         mark = marks[row.gid]
         if row.role in ("base", "prediction"):
-            assert mark.get_xdata()[0] == row.end  # type: ignore[attr-defined]
+            assert mark.get_offsets()[0][0] == row.end  # type: ignore[attr-defined]
             continue
         left, width = mark.get_x(), mark.get_width()  # type: ignore[attr-defined]
         assert (left, left + width) == pytest.approx((row.start, row.end), abs=1e-12)
@@ -208,8 +208,9 @@ def test_a_svg_holds_the_same_marks_as_the_axes() -> None:
     low, high = chart.limits
     for row in chart.rows:
         [rect] = [node for node in root.iter() if node.get("id") == row.gid]
-        scale = 380 / (high - low)
-        left = 210 + (min(row.start, row.end) - low) * scale
+        panel = chart.panels[0]
+        scale = panel.size[0] / (high - low)
+        left = panel.margins[0] + (min(row.start, row.end) - low) * scale
         assert float(rect.get("x", "")) == pytest.approx(left, abs=0.01)
         assert float(rect.get("width", "")) == pytest.approx(abs(row.value) * scale, abs=0.02)
 

@@ -16,17 +16,25 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from scipy.special import ndtri
 
 from assay.answers.attribution import Attribution, Kind
-from assay.errors import InputError, KindError, SettingError
+from assay.errors import KindError, SettingError
 from assay.numerics import statistics
 from assay.numerics.statistics import Floats
-from assay.pictures.labels import Z, names, signed
+from assay.pictures.described import (
+    caption_of,
+    check_answer,
+    errors_of,
+    method_of,
+    row_number,
+    target_of,
+    unit_of,
+    z_of,
+)
+from assay.pictures.drawing.labels import Z, names, signed
+from assay.pictures.drawing.row_chart import Row, RowChart, joined_rows
 from assay.pictures.numbers import content, number
-from assay.pictures.row_chart import Row, RowChart, joined_rows
 from assay.question.question import Question
-from assay.settings import shown
 
 _MOST = 200  # rows of a chart
 _SHORT = 40  # letters of a method with its settings
@@ -100,7 +108,7 @@ def ladder(
     >>> ladder(assay.ExactShapley()(question)).data["text"].tolist()
     ['0', '+3.00', '+3.00', '6.00']
     """
-    _check_answer(answer)
+    check_answer(answer)
     if answer.kind != Kind.CONTRIBUTION.value:
         raise KindError(
             expected="contributions for a ladder, which add up",
@@ -109,7 +117,7 @@ def ladder(
         )
     credit = _credit_of(answer, i, question)
     shown_features = _top(credit, top)
-    z = _z(joint, len(credit.values))
+    z = z_of(joint, len(credit.values))
     base = float(answer.base[i])
     prediction = float(answer.prediction[i])
     rows = [_total("base", "base", base)]
@@ -129,9 +137,9 @@ def ladder(
     start = f"the target goes from {number(base)} (nothing known) to {number(prediction)}"
     return RowChart(
         rows=tuple(rows),
-        axis=_axis(answer),
+        axis=unit_of(answer, i),
         marked=(("base-line", base), ("prediction-line", prediction)),
-        caption=_caption(answer, joint),
+        caption=caption_of(answer, joint),
         alt=_alt("Ladder", answer, i, start, credit, shown_features, z, rest),
         connected=True,
     )
@@ -154,10 +162,10 @@ def bars(
     >>> bars(assay.Gradient()(question)).data[["name", "text"]].values.tolist()
     [['[0]', '+3.00'], ['[1]', '+2.00']]
     """
-    _check_answer(answer)
+    check_answer(answer)
     credit = _credit_of(answer, i, question)
     shown_features = _top(credit, top)
-    z = _z(joint, len(credit.values))
+    z = z_of(joint, len(credit.values))
     rows = [
         credit.row(index, k, 0.0, z, joined)
         for index, (k, joined) in enumerate(_in_order(credit, shown_features))
@@ -169,9 +177,9 @@ def bars(
     said = f"{len(credit.values)} features"
     return RowChart(
         rows=tuple(rows),
-        axis=_axis(answer),
+        axis=unit_of(answer, i),
         marked=(("zero-line", 0.0),),
-        caption=_caption(answer, joint),
+        caption=caption_of(answer, joint),
         alt=_alt("Bars", answer, i, said, credit, shown_features, z, rest),
     )
 
@@ -196,9 +204,9 @@ def importance(
     >>> importance(assay.ExactShapley()(question)).data[["name", "value"]].values.tolist()
     [['[0]', 2.0], ['[1]', 2.0]]
     """
-    _check_answer(answer)
+    check_answer(answer)
     values = np.asarray(answer.values.detach().cpu(), dtype=np.float64)
-    errors = _errors(answer, values)
+    errors = errors_of(answer, values)
     sizes = np.abs(values)
     means = sizes.mean(axis=0)
     if debias:
@@ -236,11 +244,11 @@ def importance(
     more = f" {rest} further features are not shown." if rest else ""
     return RowChart(
         rows=tuple(rows),
-        axis=f"{what}, in units of {_target(answer)}",
+        axis=f"{what}, in units of {target_of(answer)}",
         marked=(("zero-line", 0.0),),
-        caption=f"{_method(answer)}, {len(values)} inputs, {100 * level:g} % intervals over inputs",
+        caption=f"{method_of(answer)}, {len(values)} inputs, {100 * level:g} % intervals over inputs",
         alt=(
-            f"Importance by {_method(answer)} over {len(values)} inputs, {what}. "
+            f"Importance by {method_of(answer)} over {len(values)} inputs, {what}. "
             f"Strongest: {strongest}.{more}"
         ),
     )
@@ -249,32 +257,10 @@ def importance(
 # --- parts
 
 
-def _check_answer(answer: Any) -> None:
-    if not isinstance(answer, Attribution):
-        raise KindError(
-            expected="an Attribution",
-            got=shown(answer),
-            advice="Ask a method first: answer = method(question).",
-        )
-    bad = ~np.isfinite(np.asarray(answer.values.detach().cpu(), dtype=np.float64)).all(axis=0)
-    if bad.any():
-        raise InputError(
-            expected="finite credit",
-            got=f"NaN or infinity for {answer.names[int(bad.argmax())]}",
-            advice="An answer of the library has none; leave out what could not be answered.",
-        )
-
-
 def _credit_of(answer: Attribution, i: int, question: Question | None) -> _Credit:
-    n = len(answer.values)
-    if not -n <= i < n:
-        raise InputError(
-            expected=f"an input between 0 and {n - 1}",
-            got=i,
-            advice="Inputs are counted in the order of the question.",
-        )
+    i = row_number(answer, i)
     values = np.asarray(answer.values[i].detach().cpu(), dtype=np.float64)
-    errors = _errors(answer, values, i)
+    errors = errors_of(answer, values, i)
     own = answer.names_of(i)
     listed = names(own)
     # A text with fewer words than others has no features beyond its own.
@@ -283,13 +269,6 @@ def _credit_of(answer: Attribution, i: int, question: Question | None) -> _Credi
     if question is not None:
         listed = _with_contents(listed, question, i)
     return _Credit(order, values, errors[: len(values)], listed, answer.standard_error is not None)
-
-
-def _errors(answer: Attribution, values: Floats, i: int | None = None) -> Floats:
-    if answer.standard_error is None:
-        return np.zeros_like(values)
-    errors = answer.standard_error if i is None else answer.standard_error[i]
-    return np.asarray(errors.detach().cpu(), dtype=np.float64)
 
 
 def _by_size(values: Floats) -> list[int]:
@@ -325,12 +304,6 @@ def _limit(top: int | None, features: int) -> int:
     return min(rows, _MOST)
 
 
-def _z(joint: bool, features: int) -> float:
-    """How many standard errors an interval reaches."""
-    # Bonferroni: each of so many intervals at 0.05 / features, half of it on either side.
-    return float(ndtri(1 - 0.05 / (2 * max(features, 1)))) if joint else Z
-
-
 def _in_order(credit: _Credit, kept: list[int]) -> list[tuple[int, bool]]:
     """The features with a row, and whether their order and the next one's is within their errors."""
     sizes = [float(abs(credit.values[k])) for k in kept]
@@ -350,33 +323,6 @@ def _others(credit: _Credit, rest: list[int], start: float) -> Row:
     return Row("others", 0, name, total, signed(total), start, start + total)
 
 
-def _axis(answer: Attribution) -> str:
-    target = _target(answer)
-    if answer.kind == Kind.SLOPE.value:
-        return f"slope, {target} per unit of input"
-    if answer.kind == Kind.CONTRIBUTION.value:
-        return f"credit, in units of {target}"
-    return answer.kind
-
-
-def _target(answer: Attribution) -> str:
-    return f"the target ({answer.target})" if answer.target else "the target"
-
-
-def _caption(answer: Attribution, joint: bool) -> str:
-    if answer.standard_error is None:
-        return f"{_method(answer)}; computed, not sampled"
-    intervals = "simultaneous 95 % intervals" if joint else "95 % intervals"
-    return f"{_method(answer)}; whiskers: {intervals} of sampling; hatched: not told from zero"
-
-
-def _method(answer: Attribution) -> str:
-    """The method's name without empty brackets."""
-    text = answer.method.replace("()", "") or "an unnamed method"
-    # The settings of a long one are in the answer's provenance.
-    return text if len(text) <= _SHORT else text.split("(")[0]
-
-
 def _alt(
     noun: str,
     answer: Attribution,
@@ -392,7 +338,7 @@ def _alt(
         error = float(credit.errors[k]) if credit.sampled else None
         sure = " (not told from zero)" if credit.unsure(k, z) else ""
         phrases.append(f"{credit.names[k]} {signed(float(credit.values[k]), error)}{sure}")
-    short = _method(answer).split("(")[0]
+    short = method_of(answer).split("(")[0]
     sentence = f"{noun} of {short} for input {i}: {said}. Strongest: {', '.join(phrases)}."
     if rest and answer.kind == Kind.CONTRIBUTION.value:
         total = signed(float(credit.values[rest].sum()))

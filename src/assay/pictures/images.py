@@ -64,9 +64,14 @@ def credit_maps(question: Question, answer: Attribution) -> Floats:
     All places of a feature show the whole feature's credit, places that nobody owns show zero.
     Channels with features of their own are added up.
     """
+    return spread_over_places(question, answer.values.detach().to(torch.float64).cpu().numpy())
+
+
+def spread_over_places(question: Question, numbers: ArrayLike) -> Floats:
+    """Numbers of features (n, features) at every place of the picture: (n, height, width)."""
     shape = question.layout.shapes[0]
     partition = question.partition
-    values = answer.values.detach().to(torch.float64).cpu()
+    values = torch.as_tensor(np.asarray(numbers, dtype=np.float64))
     n = len(values)
     if not partition.identity:
         labels = partition.labels.cpu().expand(n, -1)

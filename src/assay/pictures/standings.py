@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from assay.errors import InputError
+from assay.pictures.drawing.row_chart import Row, RowChart
 from assay.pictures.numbers import form_of, number
-from assay.pictures.row_chart import Row, RowChart
 
 if TYPE_CHECKING:
     from assay.comparison.ranking import Pair, Place, Ranking

@@ -6,7 +6,7 @@ three colour-vision deficiencies. The sign is always shown by position or hatchi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final
 
 from assay.errors import SettingError
@@ -26,6 +26,10 @@ class Theme:
         grid: thin lines that guide the eye.
         positive: credit for the target.
         negative: credit against it.
+        proven: what is certified.
+        flipped: where the class has changed.
+        series: of lines and dots that are told apart, after Okabe and Ito (2008), each at least 3 : 1
+            against the ground.
         hatched: whether the sign of a bar is hatched too, where ink has no colour.
     """
 
@@ -35,13 +39,49 @@ class Theme:
     grid: str
     positive: str
     negative: str
+    proven: str
+    flipped: str
+    series: tuple[str, ...]
     hatched: bool = False
 
+    def colour(self, role: str) -> str:
+        """The colour of a role, such as `positive` or `series-3`; a colour is its own."""
+        if role.startswith("#"):
+            return role
+        if role.startswith("series-"):
+            return self.series[int(role.removeprefix("series-")) % len(self.series)]
+        return str(getattr(self, role))
+
+
+_ON_WHITE = ("#0072b2", "#c44e00", "#007f5f", "#a8447f", "#6a5acd", "#8a6d00", "#3d3d3d", "#1f8ac0")
+_ON_BLACK = ("#56b4e9", "#f0a050", "#35c79b", "#e79bc4", "#a99cf0", "#e6c84f", "#d0d0d0", "#8fd0ff")
+
+_LIGHT = Theme(
+    ground="#ffffff",
+    text="#1a1a1a",
+    muted="#6b6b6b",
+    grid="#d9d9d9",
+    positive="#b2182b",
+    negative="#2166ac",
+    proven="#1b7837",
+    flipped="#762a83",
+    series=_ON_WHITE,
+)
 
 THEMES: dict[str, Theme] = {
-    "light": Theme("#ffffff", "#1a1a1a", "#6b6b6b", "#d9d9d9", "#b2182b", "#2166ac"),
-    "dark": Theme("#14171a", "#f0f0f0", "#a3a3a3", "#3a3f44", "#f4886b", "#6bb1e0"),
-    "print": Theme("#ffffff", "#000000", "#595959", "#cccccc", "#b2182b", "#2166ac", hatched=True),
+    "light": _LIGHT,
+    "dark": Theme(
+        ground="#14171a",
+        text="#f0f0f0",
+        muted="#a3a3a3",
+        grid="#3a3f44",
+        positive="#f4886b",
+        negative="#6bb1e0",
+        proven="#7fc98f",
+        flipped="#c9a0dc",
+        series=_ON_BLACK,
+    ),
+    "print": replace(_LIGHT, text="#000000", muted="#595959", grid="#cccccc", hatched=True),
 }
 
 
@@ -77,3 +117,12 @@ def contrast(one: str, other: str) -> float:
     # 0.05 stands for the light that a screen reflects (WCAG).
     light, dark = sorted((luminance(one), luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
+
+
+def ink_on(colour: str) -> str:
+    """Black or white, whichever is read better on a colour.
+
+    >>> ink_on("#ffffff"), ink_on("#053061")
+    ('#000000', '#ffffff')
+    """
+    return max(("#000000", "#ffffff"), key=lambda ink: contrast(ink, colour))

@@ -7,6 +7,7 @@ significant digits, and the number the same decimals.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -42,6 +43,24 @@ def signed(value: float, error: float | None = None) -> str:
     return f"{rounded} ± {round(half, decimals):.{places}f}".replace("-", "−")
 
 
+def short(value: float) -> str:
+    """A credit with its sign in two digits, for a cell.
+
+    >>> short(-0.16234), short(0.0093), short(-4.36e-05), short(0.0), short(1234.0)
+    ('−0.16', '+0.0093', '−4e−05', '0', '+1200')
+    """
+    if value == 0:
+        return "0"
+    size = abs(value)
+    text = f"{size:.2g}" if SMALLEST <= size < 1 else f"{size:#.2g}".rstrip(".")
+    if not SMALLEST <= size < LARGEST:
+        text = f"{size:.0e}"
+    elif size >= 100:
+        text = f"{float(f'{size:.2g}'):.0f}"
+    sign = "+" if value > 0 else "−"
+    return sign + text.replace("-", "−")
+
+
 def names(given: Sequence[str]) -> list[str]:
     """Names as one line each: no line breaks, none empty, none twice.
 
@@ -72,3 +91,15 @@ def lines(name: str) -> list[str]:
     blank = name.rfind(" ", 1, LETTERS + 1)
     cut = blank if blank > 0 and len(name) - blank - 1 <= LETTERS else LETTERS
     return [name[:cut].rstrip(), name[cut:].lstrip()]
+
+
+def breadth(text: str) -> float:
+    """How wide a text is, in heights of a letter, as a usual font has it.
+
+    >>> breadth("abc") < breadth("年齢々")
+    True
+    """
+    # Letters of East Asia fill their square; marks stand on the letter before them.
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    marks = sum(unicodedata.combining(letter) > 0 for letter in text)
+    return 0.58 * (len(text) - wide - marks) + 1.0 * wide

@@ -1,0 +1,410 @@
+"""Marks on an axes of matplotlib: no pyplot, no settings of the process.
+
+A letter that the font lacks is drawn as a square, and said below: matplotlib would warn and draw a box.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, PathPatch, Rectangle
+from matplotlib.path import Path
+from matplotlib.textpath import text_to_path
+from matplotlib.ticker import NullLocator
+
+from assay.pictures.drawing.labels import lines
+from assay.pictures.drawing.marks import (
+    UNSURE,
+    Band,
+    Box,
+    Dots,
+    Key,
+    Line,
+    Mark,
+    Photo,
+    Raster,
+    Words,
+)
+from assay.pictures.drawing.panel import Panel
+from assay.pictures.drawing.scales import Scale, hexes
+from assay.pictures.drawing.themes import Theme
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+_SIZE = 9.0  # of letters, in points
+_SQUARE = "□"  # stands for a letter that a font lacks
+_LACKING = f"{_SQUARE}: a letter that this font lacks"
+_HATCHES = {"unsure": "////", "open": "....", "against": "....", "": None}
+_MONO = "DejaVu Sans Mono"  # ships with matplotlib
+_FONT = 100.0  # size at which outlines of letters are taken
+
+
+def grid(
+    rows: Sequence[Sequence[Panel]],
+    widths: Sequence[float],
+    heights: Sequence[float],
+    notes: Sequence[str],
+    figure: Figure | SubFigure,
+    theme: Theme,
+) -> Axes:
+    """Draws panels on a figure, and returns the first of their axes."""
+    figure.set_facecolor(theme.ground)
+    places = figure.add_gridspec(
+        len(rows), len(widths), width_ratios=list(widths), height_ratios=list(heights)
+    )
+    drawn = []
+    for down, row in enumerate(rows):
+        for across, panel in enumerate(row):
+            ax = figure.add_subplot(places[down, across])
+            paint(panel, ax, theme)
+            drawn.append(ax)
+    if notes:
+        label = figure.supxlabel("\n".join(map(_known, notes)), color=theme.text, fontsize=_SIZE)
+        label.set_parse_math(False)
+    return drawn[0]
+
+
+def paint(panel: Panel, ax: Axes, theme: Theme, notes: Sequence[str] = ()) -> None:
+    """Draws a panel on an axes, with some lines below."""
+    painter = _Painter(panel, ax, theme)
+    painter.axes(notes)
+    for place, mark in enumerate(panel.marks):
+        painter.mark(place, mark)
+    painter.surroundings()
+
+
+@final
+class _Painter:
+    """Puts one panel on an axes."""
+
+    def __init__(self, panel: Panel, ax: Axes, theme: Theme) -> None:
+        self.panel = panel
+        self.ax = ax
+        self.theme = theme
+        # Names are data, and no formulas: a dollar sign stays one.
+        self.plain: dict[str, Any] = {
+            "parse_math": False,
+            "color": theme.text,
+            "fontsize": _SIZE,
+        }
+
+    # --- axes
+
+    def axes(self, notes: Sequence[str]) -> None:
+        ax, panel = self.ax, self.panel
+        ax.set_facecolor(self.theme.ground)
+        if panel.x.log:
+            ax.set_xscale("log")
+        if panel.y.log:
+            ax.set_yscale("log")
+        ax.set_xlim(panel.x.low, panel.x.high)
+        ax.set_ylim(panel.y.low, panel.y.high)
+        if panel.equal:
+            ax.set_aspect("equal")
+        self._ticks()
+        self._frame()
+        label = [*panel.x_label, *notes]
+        if any(_lacks(text) for text in self._texts()):
+            label.append(_LACKING)
+        ax.set_xlabel("\n".join(map(_known, label)), **self.plain)
+        ax.set_ylabel(_known("\n".join(panel.y_label)), **self.plain)
+        # The title stands above the legend.
+        ax.set_title(_known(panel.title), pad=6.0 + 14.0 * panel.key_rows, **self.plain)
+
+    def _texts(self) -> list[str]:
+        panel = self.panel
+        texts = [panel.title, panel.x.label, panel.y.label]
+        texts += [
+            text for ticks in (panel.x.ticks, panel.y.ticks, panel.right) for _, text in ticks
+        ]
+        return texts + [mark.text for mark in panel.marks if isinstance(mark, Words)]
+
+    def _ticks(self) -> None:
+        ax, panel = self.ax, self.panel
+        bare = panel.frame == "none"
+        for axis, ticks, setter in (
+            (panel.x, ax.xaxis, ax.set_xticks),
+            (panel.y, ax.yaxis, ax.set_yticks),
+        ):
+            marked = () if bare else axis.ticks
+            setter([at for at, _ in marked], [_lines(text) for _, text in marked], **self.plain)
+            ticks.set_minor_locator(NullLocator())
+        if panel.upwards:
+            ax.tick_params(axis="x", rotation=90)
+        ax.tick_params(axis="both", color=self.theme.muted)
+        if panel.frame == "rows":
+            ax.tick_params(axis="y", length=0)
+        if panel.right:
+            self._right()
+
+    def _right(self) -> None:
+        # Ticks of an axis of their own, for which the layout makes room.
+        numbers = self.ax.secondary_yaxis("right")
+        numbers.set_yticks(
+            [at for at, _ in self.panel.right],
+            [_known(text) for _, text in self.panel.right],
+            **self.plain,
+        )
+        numbers.tick_params(length=0)
+        numbers.spines["right"].set_visible(False)
+
+    def _frame(self) -> None:
+        hidden = {"axes": ("top", "right"), "rows": ("top", "right", "left")}
+        everywhere = ("top", "right", "left", "bottom")
+        for side in everywhere:
+            spine = self.ax.spines[side]
+            spine.set_visible(side not in hidden.get(self.panel.frame, everywhere))
+            spine.set_color(self.theme.muted)
+
+    # --- what stands around
+
+    def surroundings(self) -> None:
+        if self.panel.bar is not None:
+            self._bar(self.panel.bar)
+        if self.panel.keys:
+            self._legend()
+
+    def _bar(self, scale: Scale) -> None:
+        # Behind the numbers on the right, of which a tenth more is room enough.
+        start = 1.02 + 1.1 * self.panel.beside / self.panel.size[0]
+        cax = self.ax.inset_axes((start, 0.0, 14.0 / self.panel.size[0], 1.0))
+        mappable = ScalarMappable(_norm(scale), _colour_map(scale.colours))
+        bar = Colorbar(cax, mappable, extend="both" if scale.beyond else "neither")
+        bar.outline.set_edgecolor(self.theme.muted)
+        cax.set_gid("scale")
+        cax.set_yticks(
+            [at for at, _ in scale.ticks], [_known(text) for _, text in scale.ticks], **self.plain
+        )
+        cax.yaxis.set_minor_locator(NullLocator())
+        cax.tick_params(color=self.theme.muted)
+        cax.set_ylabel(_known("\n".join(self.panel.bar_label)), **self.plain)
+
+    def _legend(self) -> None:
+        keys = self.panel.keys
+        handles = [_handle(key, self.theme) for key in keys]
+        legend = self.ax.legend(
+            handles,
+            # Texts follow below: a label that begins with "_" would be left out.
+            [" "] * len(keys),
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            borderaxespad=0.0,
+            ncols=max(map(len, self.panel.keys_by_row)),
+            frameon=False,
+            fontsize=_SIZE,
+            labelcolor=self.theme.text,
+            handlelength=1.4,
+            columnspacing=1.2,
+        )
+        for text, key in zip(legend.get_texts(), keys):
+            text.set_parse_math(False)
+            text.set_text(_known(key.text))
+
+    # --- marks
+
+    def mark(self, place: int, mark: Mark) -> None:
+        draw: dict[type, Callable[[Any], Any]] = {
+            Box: self._box,
+            Line: self._line,
+            Band: self._band,
+            Dots: self._dots,
+            Words: self._words,
+            Raster: self._raster,
+            Photo: self._photo,
+        }
+        artist = draw[type(mark)](mark)
+        artist.set_gid(mark.gid)
+        behind = isinstance(mark, Line) and mark.behind
+        # In the order of the marks, above the grid and below the words of the axes.
+        artist.set_zorder(0.5 if behind else 1 + place / (len(self.panel.marks) + 1))
+
+    def _box(self, box: Box) -> Any:
+        colour = self.theme.colour(box.fill)
+        hatch = box.hatch
+        if hatch == "against" and not self.theme.hatched:
+            hatch = ""
+        patch = Rectangle(
+            (box.left, box.low),
+            box.right - box.left,
+            box.high - box.low,
+            facecolor=colour,
+            edgecolor=self.theme.text if hatch else colour,
+            alpha=UNSURE if hatch in ("unsure", "open") else 1.0,
+            hatch=_HATCHES[hatch],
+            linewidth=0.0,
+        )
+        self.ax.add_patch(patch)
+        return patch
+
+    def _line(self, line: Line) -> Any:
+        styles: dict[Any, Any] = {False: "-", True: "--", "dots": ":"}
+        drawn = Line2D(
+            line.x,
+            line.y,
+            color=self.theme.colour(line.colour),
+            linewidth=line.width,
+            linestyle=styles[line.dashed],
+            solid_capstyle="butt",
+        )
+        return self.ax.add_line(drawn)
+
+    def _band(self, band: Band) -> Any:
+        colour = self.theme.colour(band.colour)
+        return self.ax.fill_between(
+            band.x, band.low, band.high, facecolor=colour, alpha=0.2, linewidth=0
+        )
+
+    def _dots(self, dots: Dots) -> Any:
+        count = len(dots.x)
+        given = (dots.colours,) * count if isinstance(dots.colours, str) else dots.colours
+        colours = [self.theme.colour(colour) for colour in given]
+        hollow = np.broadcast_to(dots.hollow, (count,)).tolist()
+        inside = [self.theme.ground if ring else fill for ring, fill in zip(hollow, colours)]
+        style: dict[str, Any] = {"facecolors": inside, "edgecolors": colours}
+        if dots.shape == "x":
+            style = {"color": colours}
+        return self.ax.scatter(
+            dots.x,
+            dots.y,
+            s=np.square(np.broadcast_to(dots.size, (count,))),
+            marker=dots.shape,
+            linewidths=1.5 if dots.shape == "x" else 0.8,
+            **style,
+        )
+
+    def _words(self, words: Words) -> Any:
+        if words.cell is not None:
+            return self._fitted(words, *words.cell)
+        sides = {"start": "left", "middle": "center", "end": "right"}
+        return self.ax.text(
+            words.x,
+            words.y,
+            _known(words.text),
+            ha=sides[words.anchor],
+            va="center",
+            rotation=90 if words.turned else 0,
+            **self.plain | {"color": self.theme.colour(words.colour), "fontsize": words.size},
+        )
+
+    def _fitted(self, words: Words, breadth: float, height: float) -> Any:
+        font = FontProperties(family=_MONO, size=_FONT)
+        text = "".join(
+            letter if ord(letter) in _letters(_MONO) else _SQUARE for letter in words.text
+        )
+        points, codes = text_to_path.get_text_path(font, text, ismath=False)
+        wide = text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
+        start = {"start": 0.0, "middle": 0.5, "end": 1.0}[words.anchor]
+        # Upwards is where the axis goes, which may be where numbers get smaller.
+        up = math.copysign(height / _FONT, self.panel.y.high - self.panel.y.low)
+        shape = np.asarray(points, dtype=np.float64).reshape(-1, 2) * [
+            breadth / max(wide, 1e-9),
+            up,
+        ]
+        # The middle of small letters lies a quarter of their height above their foot.
+        shape += [words.x - start * breadth, words.y - 0.27 * _FONT * up]
+        patch = PathPatch(
+            Path(shape, codes if len(shape) else None),
+            facecolor=self.theme.colour(words.colour),
+            linewidth=0,
+            label=f" {words.text}",
+        )
+        self.ax.add_patch(patch)
+        return patch
+
+    def _raster(self, raster: Raster) -> Any:
+        image = self.ax.imshow(
+            raster.values,
+            cmap=_colour_map(raster.scale.colours),
+            norm=_norm(raster.scale),
+            extent=raster.extent,
+            interpolation="nearest",
+            aspect="equal" if self.panel.equal else "auto",
+        )
+        # A picture brings limits of its own.
+        self.ax.set_xlim(self.panel.x.low, self.panel.x.high)
+        self.ax.set_ylim(self.panel.y.low, self.panel.y.high)
+        return image
+
+    def _photo(self, photo: Photo) -> Any:
+        image = self.ax.imshow(
+            photo.pixels,
+            cmap="gray",
+            vmin=0,
+            vmax=1,
+            extent=photo.extent,
+            interpolation="nearest",
+            aspect="equal" if self.panel.equal else "auto",
+        )
+        self.ax.set_xlim(self.panel.x.low, self.panel.x.high)
+        self.ax.set_ylim(self.panel.y.low, self.panel.y.high)
+        return image
+
+
+def _handle(key: Key, theme: Theme) -> Any:
+    colour = theme.colour(key.colour)
+    if key.shape == "box":
+        return Patch(facecolor=colour, edgecolor=theme.muted, linewidth=0.5)
+    if key.shape in ("line", "dashed"):
+        return Line2D([], [], color=colour, linestyle="-" if key.shape == "line" else "--")
+    return Line2D(
+        [],
+        [],
+        linestyle="",
+        marker="o",
+        markersize=6,
+        markerfacecolor=theme.ground if key.shape == "ring" else colour,
+        markeredgecolor=colour,
+    )
+
+
+def _norm(scale: Scale) -> Normalize:
+    return Normalize(scale.low, scale.high)
+
+
+def _colour_map(name: str) -> Colormap:
+    """The colours of a scale; what has no value is not to be seen."""
+    chosen = ListedColormap(list(hexes(name)))
+    chosen.set_bad((0, 0, 0, 0))
+    return chosen
+
+
+def _lines(text: str) -> str:
+    return _known("\n".join(lines(text)))
+
+
+def _known(text: str) -> str:
+    """A text with a square for each letter that the font lacks."""
+    if not _lacks(text):
+        return text
+    found = _letters(None)
+    return "".join(letter if letter == "\n" or ord(letter) in found else _SQUARE for letter in text)
+
+
+def _lacks(text: str) -> bool:
+    # Nearly all names are of letters that every font has.
+    if text.isascii() and (text.isprintable() or text.replace("\n", "").isprintable()):
+        return False
+    found = _letters(None)
+    return any(letter != "\n" and ord(letter) not in found for letter in text)
+
+
+def _letters(family: str | None) -> frozenset[int]:
+    """The letters of the font that texts have: the one that the user has set, if any."""
+    font = FontProperties(family=family) if family else FontProperties()
+    return _letters_in(findfont(font))
+
+
+@cache
+def _letters_in(file: str) -> frozenset[int]:
+    return frozenset(get_font(file).get_charmap())

@@ -1,0 +1,228 @@
+"""Credit of molecules and other graphs: atoms as discs, bonds as lines, each as strong as its credit.
+
+Nothing is smeared between atoms: a bond's own credit is seen, and neighbours of opposite sign stay two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from assay.answers.attribution import Attribution
+from assay.errors import InputError
+from assay.pictures.described import (
+    answers_by_name,
+    row_number,
+    strongest,
+    unit_of,
+    unsure_of,
+    values_of,
+)
+from assay.pictures.drawing.drawing import Chart
+from assay.pictures.drawing.labels import names, signed
+from assay.pictures.drawing.marks import Dots, Floats, Line, Mark, Words
+from assay.pictures.drawing.panel import Panel
+from assay.pictures.drawing.scales import Axis, around_zero
+from assay.pictures.drawing.themes import ink_on
+
+_NODES = 300
+_LARGEST = 22.0  # points across of the largest disc
+_RING = 14.0  # points across of the smallest ring
+_WIDEST = 9.0  # points of the widest bond
+_ROUNDS = 300  # of making distances fit
+
+
+def molecule(
+    answer: Attribution,
+    i: int = 0,
+    *,
+    positions: ArrayLike | None = None,
+    edges: ArrayLike | None = None,
+    scale: float | None = None,
+) -> Chart:
+    """Which atoms and bonds: discs with an area, and lines with a width, proportional to their credit.
+
+    Settings:
+        answer: of features `Atoms()`, or of the nodes of any graph.
+        i: which molecule.
+        positions: of the atoms (atoms, 2); where nothing is said they are laid out by distances along
+            bonds (stress, Kamada and Kawai 1989), the same every time.
+        edges: pairs of atoms (bonds, 2), in the order of their credit; where nothing is said those that
+            the names tell, "C0-N1".
+        scale: the credit of the full colour, to compare molecules; its own where nothing is said.
+
+    A ring instead of a disc, and a dotted line: not told from zero. Errors: InputError for edges that do
+    not fit, or more than 300 atoms.
+
+    >>> import torch, assay
+    >>> from assay import Atoms
+    >>> kinds = torch.tensor([[[1.0, 0], [0, 1]]])
+    >>> pairs = torch.zeros(1, 2, 2, 1)
+    >>> pairs[0, 0, 1] = pairs[0, 1, 0] = 2.0
+    >>> f = lambda kinds, pairs: kinds[:, :, 1].sum(1) + pairs.sum((1, 2, 3))
+    >>> question = assay.Question(f, (kinds, pairs), features=Atoms([["C", "O"]]))
+    >>> molecule(assay.ExactShapley()(question)).data["credit"].tolist()
+    [0.0, 1.0, 4.0]
+    """
+    [(name, answer)] = answers_by_name(answer).items()
+    i = row_number(answer, i)
+    listed = [str(each) for each in answer.names_of(i)]
+    credit = values_of(answer)[i, : len(listed)]
+    unsure = unsure_of(answer)[i, : len(listed)]
+    bonds, numbers = _bonds(listed, edges)
+    atoms = [k for k in range(len(listed)) if k not in set(numbers)]
+    places = _placed(positions, bonds, len(atoms))
+    limit = float(np.abs(credit).max(initial=0)) if scale is None else float(scale)
+    colours = around_zero(limit, unit_of(answer, i), beyond=bool((np.abs(credit) > limit).any()))
+    reach = limit or 1.0
+    marks: list[Mark] = []
+    for k, (a, b) in enumerate(bonds):
+        x, y = places[[a, b], 0], places[[a, b], 1]
+        marks.append(Line(f"skeleton-{k}", x, y, "muted", 1.2))
+        if k < len(numbers):
+            value = float(credit[numbers[k]])
+            width = _WIDEST * min(1.0, abs(value) / reach)
+            title = f"{listed[numbers[k]]}: {signed(value)}"
+            dots: Any = "dots" if unsure[numbers[k]] else False
+            colour = colours.colour(value)
+            marks.append(Line(f"bond-{k}", x, y, colour, max(width, 0.1), dots, title=title))
+    own = credit[atoms]
+    sizes = _LARGEST * np.sqrt(np.minimum(1.0, np.abs(own) / reach))
+    # A ring stands around its letter.
+    drawn = np.where(unsure[atoms], np.maximum(sizes, _RING), np.maximum(sizes, 0.1))
+    fills = colours.colours_of(own)
+    titles = tuple(f"{listed[k]}: {signed(float(credit[k]))}" for k in atoms)
+    x, y = places[:, 0], places[:, 1]
+    # A ground below each letter, which the bonds would run through.
+    marks.append(Dots("ground", x, y, "ground", 12.0))
+    marks.append(Dots("atoms", x, y, fills, drawn, unsure[atoms], titles=titles))
+    for n, k in enumerate(atoms):
+        ink = ink_on(fills[n]) if sizes[n] > 9.0 and not unsure[k] else "text"
+        symbol = re.sub(r"\d+$", "", listed[k]) or listed[k]
+        marks.append(Words(f"symbol-{n}", float(x[n]), float(y[n]), symbol[:4], ink, size=8.0))
+    across, down = _ends(x), _ends(y)
+    wide, high = across.high - across.low, down.high - down.low
+    longest = max(wide, high)
+    labels = names(listed)
+    return Chart(
+        drawn=(
+            Panel(
+                marks=tuple(marks),
+                x=across,
+                y=down,
+                size=(400.0 * max(wide / longest, 0.3), 400.0 * max(high / longest, 0.3)),
+                title=f"{name}, molecule {i}",
+                frame="none",
+                bar=colours,
+                equal=True,
+            ),
+        ),
+        table={"name": labels, "credit": credit.tolist(), "not told from zero": unsure.tolist()},
+        caption="area of a disc and width of a bond: size of the credit; ring, dotted: not told from zero",
+        alt=(
+            f"Molecule {i} with the credit of {name}: {len(atoms)} atoms, {len(bonds)} bonds. Strongest: "
+            f"{strongest(credit.tolist(), labels)}."
+        ),
+    )
+
+
+def _bonds(
+    listed: Sequence[str], edges: ArrayLike | None
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """Pairs of atoms, and the features that are bonds, in the same order."""
+    place = {name: k for k, name in enumerate(listed)}
+    numbers, told = [], []
+    for k, name in enumerate(listed):
+        one, dash, other = name.partition("-")
+        if dash and one in place and other in place:
+            numbers.append(k)
+            told.append((place[one], place[other]))
+    if edges is None:
+        count = len(listed) - len(numbers)
+        if count > _NODES:
+            raise InputError(
+                expected=f"at most {_NODES} atoms", got=count, advice="Draw bars(answer, i)."
+            )
+        return told, numbers
+    given = np.asarray(edges)
+    count = len(listed) - (len(given) if not numbers else len(numbers))
+    whole = given.ndim == 2 and given.shape[1:] == (2,) and given.dtype.kind in "iu"
+    if not whole or count < 1 or given.min(initial=0) < 0 or given.max(initial=0) >= len(listed):
+        raise InputError(
+            expected="pairs of atoms (bonds, 2) as edges, counted from 0",
+            got=f"{given.dtype} of shape {given.shape}",
+            advice="Such as edges=[[0, 1], [1, 2]].",
+        )
+    pairs = [(int(a), int(b)) for a, b in given]
+    if numbers:
+        return pairs, numbers if len(numbers) == len(pairs) else []
+    # Features behind the atoms are the bonds', where there are as many.
+    most = max(max(pair) for pair in pairs) + 1
+    behind = list(range(len(listed) - len(pairs), len(listed)))
+    return pairs, behind if most <= len(listed) - len(pairs) else []
+
+
+def _placed(positions: ArrayLike | None, bonds: Sequence[tuple[int, int]], count: int) -> Floats:
+    if positions is None:
+        return laid_out(count, bonds)
+    given = np.asarray(positions, dtype=np.float64)
+    if given.shape != (count, 2) or not np.isfinite(given).all():
+        raise InputError(
+            expected=f"finite positions of {count} atoms, ({count}, 2)",
+            got=f"shape {given.shape}",
+            advice="Leave them out: atoms are then laid out by their bonds.",
+        )
+    return given
+
+
+def laid_out(count: int, bonds: Sequence[tuple[int, int]]) -> Floats:
+    """Places of nodes whose distances are those along edges, as well as two dimensions allow.
+
+    Stress sum_ij (|x_i - x_j| - d_ij)^2 / d_ij^2, made smaller by majorisation (Gansner, Koren and North
+    2005) from classical scaling: the same every time.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import shortest_path
+
+    ends = np.array(bonds, dtype=np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
+    distances = shortest_path(graph.tocsr(), directed=False, unweighted=True)
+    finite = distances[np.isfinite(distances)]
+    # Parts without a bond between them lie side by side.
+    distances[~np.isfinite(distances)] = finite.max(initial=1) + 1.0
+    places = _scaled(distances)
+    weights = 1 / np.where(distances > 0, distances, 1.0) ** 2
+    np.fill_diagonal(weights, 0.0)
+    laplacian = np.diag(weights.sum(axis=1)) - weights
+    inverse = np.linalg.pinv(laplacian)
+    for _ in range(_ROUNDS if count > 2 else 0):
+        between = np.linalg.norm(places[:, None] - places[None], axis=2)
+        pull = -weights * distances / np.where(between > 1e-9, between, np.inf)
+        np.fill_diagonal(pull, 0.0)
+        np.fill_diagonal(pull, -pull.sum(axis=1))
+        places = inverse @ (pull @ places)
+    return places
+
+
+def _scaled(distances: Floats) -> Floats:
+    """Classical scaling to two dimensions (Torgerson 1952)."""
+    count = len(distances)
+    centre = np.eye(count) - 1 / count
+    values, vectors = np.linalg.eigh(-0.5 * centre @ distances**2 @ centre)
+    values, vectors = values[::-1][:2], vectors[:, ::-1][:, :2]
+    # A direction has no sign of its own: its largest entry is made positive.
+    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])])
+    found = vectors * np.where(signs == 0, 1, signs) * np.sqrt(np.maximum(values, 0))
+    # A little apart in the second direction, or a chain of atoms could never bend.
+    padded = np.zeros((count, 2))
+    padded[:, : found.shape[1]] = found
+    padded[:, 1] += 0.01 * np.cos(np.arange(count))
+    return padded
+
+
+def _ends(values: Floats) -> Axis:
+    return Axis(float(values.min()) - 0.7, float(values.max()) + 0.7)
