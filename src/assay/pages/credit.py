@@ -216,11 +216,11 @@ def _chart(
     # Stable: features of equal weight stand in their own order on every machine. A text has fewer
     # words than the longest.
     top = np.argsort(-np.asarray(weight)[: len(names)], kind="stable")[:BARS]
-    contents = _contents(question, i)
+    seen = contents(question, i)
     rows = []
     for k in top.tolist():
         bars = [_bar(answer, credit[name], i, k) for name, answer in answers.items()]
-        rows.append(ChartRow(names[k], contents[k] if contents else "", tuple(bars)))
+        rows.append(ChartRow(names[k], content(seen[k]) if seen else "", tuple(bars)))
     return Chart(
         heading=heading,
         methods=tuple(answers),
@@ -250,7 +250,7 @@ def names_of(answer: Attribution, i: int) -> Sequence[str]:
     return names
 
 
-def _contents(question: Question, i: int) -> tuple[str, ...]:
+def contents(question: Question, i: int) -> tuple[Any, ...]:
     """What one input has at each feature, none where a feature is more than one number."""
     if not question.partition.identity or isinstance(question.layout, TextLayout):
         return ()
@@ -258,9 +258,8 @@ def _contents(question: Question, i: int) -> tuple[str, ...]:
     # Folded back, a category has its name again, and a date is a date.
     if isinstance(question.layout, TableLayout):
         frame: Any = question.layout.fold(row)[0]
-        values = [frame[column].to_list()[0] for column in frame.columns]
-        return tuple(map(content, values))
-    return tuple(map(content, row[0].tolist()))
+        return tuple(frame[column].to_list()[0] for column in frame.columns)
+    return tuple(row[0].tolist())
 
 
 def _bar(answer: Attribution, credit: Floats, i: int, k: int) -> Bar:
