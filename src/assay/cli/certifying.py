@@ -70,8 +70,14 @@ def certify(
     quiet: bool,
 ) -> int:
     """Proves what it can of a selection; 1 where less is proven than was required."""
-    check_out(None if out is None else out / "certificate-0.json")
     judge = certifier(by)
+    if out is not None and isinstance(judge, SoftStability):
+        raise InputError(
+            expected="certificates to keep",
+            got="rates of SoftStability, which are frequencies and no proofs",
+            advice="Leave --out out, or certify by MultiplicativeSmoothing.",
+        )
+    check_out(None if out is None else out / "certificate-0.json")
     who, amount = _selection(select)
     kept = attribution(Path(who)) if Path(who).is_file() else None
     method = parts.method(who) if kept is None else None
@@ -113,12 +119,6 @@ def _meets(proof: Any, required: float) -> bool:
 
 def _keep(proofs: Sequence[Any], out: Path) -> None:
     for i, proof in enumerate(proofs):
-        if not isinstance(proof, Certificate):
-            raise InputError(
-                expected="certificates to keep",
-                got=f"a {type(proof).__name__}, which is a frequency and no proof",
-                advice="Leave --out out, or certify by MultiplicativeSmoothing.",
-            )
         proof.save(out / f"certificate-{i}.json")
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from assay.answers.attribution import Attribution
+from assay.certificates.certificate import Certificate
 from assay.pages.credit import names_of
 from assay.pictures.numbers import form_of
 
@@ -79,14 +80,36 @@ def _strongest(answer: Attribution, i: int, features: int) -> str:
     return ", ".join(f"{names[k]} {float(values[k]):+.3g}" for k in top)
 
 
-def certificates(proofs: Sequence[object]) -> Table:
+def certificates(proofs: Sequence[Any]) -> Table:
     """One row for each input, with what is proven of its selection."""
     from rich.table import Table
     from rich.text import Text
 
+    if not all(isinstance(proof, Certificate) for proof in proofs):
+        table = Table(title="How often a random superset keeps the class", title_justify="left")
+        for column in ("input", "radius", "rate", "at least"):
+            table.add_column(column, justify="right")
+        for i, rates in enumerate(proofs):
+            for radius, rate, lower in zip(rates.radii, rates.rate, rates.lower):
+                table.add_row(str(i), str(radius), f"{rate:.3f}", f"{lower:.3f}")
+        return table
     table = Table(title="What is proven of each selection", title_justify="left")
-    table.add_column("input", justify="right")
-    table.add_column("proof")
+    for column in ("input", "selected", "of", "class", "may be added", "may be removed"):
+        table.add_column(column, justify="right")
+    table.add_column("with")
     for i, proof in enumerate(proofs):
-        table.add_row(str(i), Text(repr(proof)))
+        sure = "certainty" if proof.exact else f"probability {proof.confidence:g}"
+        # The class of the selection alone, where it is not that of the whole, proves nothing.
+        kept = (
+            sure if proof.consistent else f"{sure}; the selection alone has class {proof.selected}"
+        )
+        table.add_row(
+            str(i),
+            str(len(proof.selection)),
+            str(proof.features),
+            str(proof.predicted),
+            str(proof.incremental),
+            str(proof.decremental),
+            Text(kept),
+        )
     return table

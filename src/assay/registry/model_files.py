@@ -151,7 +151,8 @@ def _from_file(address: str) -> Any:
         )
     module = module_from_spec(spec)
     # Beside it lie the modules that it imports; pickles and dataclasses look it up by its name.
-    sys.path.insert(0, str(place.parent))
+    if str(place.parent) not in sys.path:
+        sys.path.insert(0, str(place.parent))
     known = sys.modules.get(place.stem)
     sys.modules[place.stem] = module
     try:
