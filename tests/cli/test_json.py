@@ -39,7 +39,7 @@ def checked(text: str, name: str) -> Any:
         ("explain", ("explain", *MODEL, "--method", "PermutationShapley(orderings=8)")),
         ("compare", ("compare", *MODEL, *CONTEST, "--metric", "Infidelity")),
         # A method that a metric refuses, and nobody with a score.
-        ("compare", ("compare", *MODEL, "--method", "Gradient", "--metric", "Completeness")),
+        ("compare", ("compare", *MODEL, "--method", "Gradient", "--metric", "PointingGame")),
         ("report", ("report", *MODEL, *CONTEST)),
         ("certify", ("certify", *MODEL[:2], "--select", "Occlusion:2", "--by", "HardStability")),
         ("certify", ("certify", *MODEL[:2], "--select", "Occlusion:2", "--by", "SoftStability(2)")),

@@ -67,7 +67,7 @@ def test_bars_add_up_to_the_prediction(tmp_path: Path) -> None:
         credit = answer.values[i]
         shown = credit.abs().argsort(descending=True)[:10]
         others = float(credit.sum() - credit[shown].sum())
-        told = re.findall(r"4 others together\s+(\S+)", said)[i]
+        told = re.findall(r"4 others together\s*(\S+)", said)[i]
         assert float(told.replace("−", "-")) == pytest.approx(others, abs=5e-3)
     assert said.count("not accounted for (gap)") == 2
     # Slopes are not added up.

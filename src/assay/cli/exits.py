@@ -24,7 +24,7 @@ from typing import Any, final
 import typer
 from typer.core import TyperGroup
 
-from assay.errors import AssayError
+from assay.errors import AssayError, ModelError
 
 DONE = 0
 NOT_HELD = 1
@@ -96,13 +96,14 @@ def _silence() -> None:
 
 
 def _refuse(refusal: AssayError, ctx: Any) -> int:
-    place = outside(refusal.__cause__) if refusal.__cause__ else ""
+    raised = refusal.__cause__ if isinstance(refusal, ModelError) else None
+    place = outside(raised) if raised else ""
     _say(type(refusal).__name__, str(refusal), refusal.advice, ctx)
     if not place:
         return REFUSED
     # What the user's own predictor raised is found in the user's own file.
     typer.echo(f"Raised in {place}, which is no part of assay.", err=True)
-    _show_traceback(refusal.__cause__, ctx)
+    _show_traceback(raised, ctx)
     return MODEL_RAISED
 
 

@@ -71,7 +71,8 @@ def agreement(
     # A metric that scored one method alone puts nothing in order.
     metrics = [name for name, found in rankings.items() if len(_scored(found)) > 1]
     # W needs a rank from every metric: whom one of them refused is left out of all.
-    methods = sorted(set.intersection(*(_scored(rankings[name]) for name in metrics)) or ())
+    scored = [_scored(rankings[name]) for name in metrics]
+    methods = sorted(set.intersection(*scored)) if scored else []
     if len(metrics) < 2 or len(methods) < 2:
         nothing = math.nan
         return Agreement(nothing, nothing, nothing, tuple(methods), tuple(metrics), level)
