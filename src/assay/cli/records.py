@@ -19,7 +19,7 @@ from assay.answers.score import Score
 from assay.answers.storage import plain
 from assay.certificates.certificate import Certificate, Verdict
 from assay.comparison.comparison import Comparison
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 from assay.pages.credit import contents, names_of
 from assay.pages.explained import explained
 from assay.question.question import Question
@@ -151,6 +151,7 @@ def comparison(found: Comparison) -> Record:
                 }
             )
     agreement = found.agreement
+    skills, refused = _skills(found)
     return {
         **head("compare", found.question),
         "seed": found.seed,
@@ -165,12 +166,21 @@ def comparison(found: Comparison) -> Record:
         "agreement": dataclasses.asdict(agreement),
         "inputs_needed": found.inputs_needed().to_dict("records"),
         "sampling": found.sampling().to_dict("records"),
-        "skills": found.skills().to_dict("records"),
+        "skills": skills,
+        "skills_refused": refused,
         "refusals": [
             {"method": method, "metric": metric, "reason": reason}
             for (method, metric), reason in found.refusals.items()
         ],
     }
+
+
+def _skills(found: Comparison) -> tuple[list[Any], str | None]:
+    """Skills, or why a metric's optimum is not known here: what was compared is there all the same."""
+    try:
+        return found.skills().to_dict("records"), None
+    except AssayError as refusal:
+        return [], str(refusal)
 
 
 def certificates(proofs: Sequence[Any], question: Question, holds: bool | None) -> Record:

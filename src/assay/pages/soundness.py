@@ -11,6 +11,7 @@ import numpy as np
 
 from assay.answers.attribution import Attribution
 from assay.comparison.comparison import Comparison
+from assay.errors import AssayError
 from assay.pictures.numbers import number
 from assay.settings import scalar
 
@@ -148,6 +149,7 @@ class Trust:
         needs: the pairs that were not told apart, those that need the fewest inputs first.
         draws: the means whose metric should draw more.
         skills: where each method stands between its shuffled credit and the best possible.
+        unknown: why there are no skills; empty where there are, or none was asked for.
         persistence: whether winners stay winners, one sentence each.
     """
 
@@ -155,6 +157,7 @@ class Trust:
     needs: tuple[Any, ...]
     draws: tuple[Any, ...]
     skills: tuple[Any, ...]
+    unknown: str
     persistence: tuple[str, ...]
 
     def __bool__(self) -> bool:
@@ -164,6 +167,7 @@ class Trust:
 def trust(comparison: Comparison, persistence: Sequence[Any], skills: bool) -> Trust:
     """The evidence about a comparison. `skills` ask each metric for its optimum."""
     needed = [row for row in _rows(comparison.inputs_needed()) if not row.real]
+    placed, unknown = _skills(comparison) if skills else ((), "")
     # Infinite where the means are equal: no number of inputs shows what is not there.
     needed = [row for row in needed if math.isfinite(row.needed)]
     return Trust(
@@ -171,9 +175,18 @@ def trust(comparison: Comparison, persistence: Sequence[Any], skills: bool) -> T
         needs=tuple(sorted(needed, key=lambda row: row.needed)),
         # Where the error is unknown (NaN) nothing can be said of the draws.
         draws=tuple(row for row in _rows(comparison.sampling()) if row.factor > 1),
-        skills=tuple(_rows(comparison.skills())) if skills else (),
+        skills=placed,
+        unknown=unknown,
         persistence=tuple(map(_persists, persistence)),
     )
+
+
+def _skills(comparison: Comparison) -> tuple[tuple[Any, ...], str]:
+    """Skills, or why a metric's optimum is not known here."""
+    try:
+        return tuple(_rows(comparison.skills())), ""
+    except AssayError as refusal:
+        return (), str(refusal)
 
 
 def _rows(frame: Any) -> list[Any]:
