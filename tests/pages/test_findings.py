@@ -56,7 +56,7 @@ def test_bars_show_their_errors_and_what_cannot_be_told_from_zero(tmp_path: Path
     ]
     assert len(whiskers) == 6
     assert page.count('class="bar unsure"') == 2
-    assert "± 0.196" in words(page)
+    assert "± 0.20" in words(page)
 
 
 def test_bars_add_up_to_the_prediction(tmp_path: Path) -> None:
