@@ -32,7 +32,7 @@ CALLS = {
     "certify": ("certify", *NET[:2], "--select", "Occlusion:2", "--by", "HardStability"),
     "check": ("check", *NET),
     "methods-unknown": ("explain", *NET, "--method", "Shap"),
-    "axioms": ("axioms",),
+    "score-refused": ("score", *NET[:2], "d.npy", "--metric", "Completeness"),
 }
 
 

@@ -47,7 +47,6 @@ def checked(text: str, name: str) -> Any:
         ("methods", ("methods",)),
         ("metrics", ("metrics",)),
         ("names", ("names",)),
-        ("axioms", ("axioms",)),
     ],
 )
 def test_outputs_keep_to_their_schemas(here: Path, name: str, call: tuple[str, ...]) -> None:

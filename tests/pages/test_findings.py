@@ -72,7 +72,7 @@ def test_bars_add_up_to_the_prediction(tmp_path: Path) -> None:
     assert said.count("not accounted for (gap)") == 2
     # Slopes are not added up.
     slopes = words(written((asked, [gradient_by_hand(asked)], {}), tmp_path))
-    assert "together" not in slopes
+    assert "others together" not in slopes
     assert "gap)" not in slopes
 
 

@@ -19,6 +19,8 @@ app = typer.Typer(
     cls=Refusing,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Plain words: drawn help takes longer to load than all of the rest.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Explains a model's prediction, measures how good the explanation is, "
@@ -298,7 +300,7 @@ def explain(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Answers why the predictor says what it says about each input."""
+    """Answers why a predictor says what it says."""
     form = _form(json, jsonl, csv)
     reading = _reading(
         rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
@@ -362,7 +364,10 @@ def score(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Measures a saved answer; the options that made the question must be given again."""
+    """Measures a saved answer.
+
+    The options that made its question are given again.
+    """
     form = _form(json)
     reading = _reading(
         rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
@@ -431,7 +436,7 @@ def compare(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Compares methods by metrics on the same inputs: means, intervals, differences."""
+    """Compares methods by metrics on the same inputs."""
     form = _form(json)
     reading = _reading(
         rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
@@ -581,7 +586,10 @@ def certify(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Proves what it can of a selection of features; 1 where less than --require."""
+    """Proves what it can of a selection of features.
+
+    Ends with code 1 where less is proven than --require asks for.
+    """
     form = _form(json)
     reading = _reading(
         rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
@@ -636,7 +644,10 @@ def verify(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Asks a model everything again that a certificate rests on; 1 where it does not hold."""
+    """Asks a model again what a certificate rests on.
+
+    Ends with code 1 where a claim does not hold.
+    """
     form = _form(json)
     reading = _reading(
         rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
@@ -688,7 +699,7 @@ def check(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """What the library makes of a model and its data, and which methods can answer."""
+    """Looks at a model and its data: who can answer?"""
     form = _form(json)
     reading = _reading(
         rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
@@ -736,7 +747,7 @@ def demo(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Trains a small network on handwritten digits, and asks and measures every method."""
+    """Asks every method about a network for digits."""
     from assay.cli import demo as digits
 
     digits.command(out, picture, seed, quiet)
@@ -747,7 +758,7 @@ def demo(
 
 @app.command()
 def methods(markdown: Markdown = False, json: AsJson = False) -> None:
-    """Every method, with what it needs, what it promises and what it costs."""
+    """Every method, its needs, its promises, its cost."""
     from assay.cli import listing
 
     listing.show("methods", markdown, _form(json))
@@ -763,7 +774,10 @@ def metrics(markdown: Markdown = False, json: AsJson = False) -> None:
 
 @app.command()
 def names(markdown: Markdown = False, json: AsJson = False) -> None:
-    """Names from papers, Captum, shap, lime, zennit and Quantus, and what answers them here."""
+    """Names from elsewhere, and what answers them here.
+
+    From papers, Captum, shap, lime, zennit and Quantus.
+    """
     from assay.cli import listing
 
     listing.show("names", markdown, _form(json))
@@ -771,7 +785,10 @@ def names(markdown: Markdown = False, json: AsJson = False) -> None:
 
 @app.command()
 def axioms(markdown: Markdown = False, json: AsJson = False) -> None:
-    """Every method against every axiom: what was found on small networks, beside what is claimed."""
+    """Every method against every axiom.
+
+    What was found on small networks, beside what is claimed; it takes minutes.
+    """
     from assay.cli import listing
 
     listing.show("axioms", markdown, _form(json))

@@ -194,7 +194,7 @@ def _arrow(path: Path) -> Any:
     except ImportError:
         import polars as pl
 
-        frame = pl.read_parquet(path) if parquet else pl.read_ipc(path, memory_map=False)
+        frame = pl.read_parquet(path) if parquet else pl.read_ipc(path)
         return pd.DataFrame({name: frame[name].to_list() for name in frame.columns})
 
 
