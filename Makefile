@@ -50,6 +50,8 @@ docs: $(READY)
 	$(PY) -m assay methods --markdown > docs/methods.md
 	$(PY) -m assay names --markdown > docs/names.md
 	$(PY) -m assay axioms --markdown > docs/axioms.md
+	$(PY) -c "import sys; from assay.registry.tables import completion; sys.stdout.write(completion())" > names.json
+	mv names.json src/assay/cli/names.json
 	$(PY) -m assay demo --picture docs/digits.png --quiet
 
 bench: $(BENCH)/.ready

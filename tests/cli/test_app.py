@@ -106,9 +106,13 @@ def test_explain_writes_the_answer_that_the_library_gives(place: Path) -> None:
     assert "+12" in done.output
 
 
-def test_quiet_prints_nothing(place: Path) -> None:
-    done = run("explain", "linear_example:build()", "x.npy", "--target", "0", "--quiet")
-    assert (done.exit_code, done.output) == (0, "")
+def test_quiet_silences_words_and_not_the_data(place: Path) -> None:
+    asked = ("explain", "linear_example:build()", "x.npy", "--target", "0", "--quiet")
+    shown = run(*asked)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert "most credit" in shown.stdout
+    kept = run(*asked, "--out", "a.safetensors")
+    assert (kept.exit_code, kept.output) == (0, "")
 
 
 def test_score_measures_a_saved_answer(place: Path) -> None:
@@ -186,7 +190,7 @@ def test_report_writes_one_page(place: Path) -> None:
     ("arguments", "said"),
     [
         (("linear_example:net", "missing.npy"), "no file"),
-        (("linear_example:net", "x.txt"), ".safetensors"),
+        (("linear_example:net", "x.doc"), ".safetensors"),
         (("linear_example:nothing", "x.npy"), "nothing"),
         (("no_such_module:net", "x.npy"), "no_such_module"),
         (("linear_example", "x.npy"), "package.module:name"),

@@ -84,7 +84,14 @@ FILES = {
     "none.npz": b"",
     "text.safetensors": b"\x08\0\0\0\0\0\0\0nonsense",
     "none.safetensors": b"",
-    "text.txt": b"1 2 3",
+    "text.doc": b"1 2 3",
+    "none.txt": b"\n \n",
+    "bytes.txt": b"\xff\xfe\xff",
+    "none.json": b"",
+    "nested.json": b"[[[",
+    "text.jsonl": b"a b c",
+    "text.parquet": b"PAR1",
+    "text.png": b"no picture",
 }
 
 
@@ -141,7 +148,7 @@ def test_names_that_look_like_markup_are_printed(place: Path) -> None:
 
 def test_what_the_module_of_the_user_raises_is_told_as_its_own(place: Path) -> None:
     done = run("explain", "hostile_module:broken", "x.npy", "--target", "0")
-    assert done.exit_code == 2
+    assert done.exit_code == 4
     assert "OSError: the disk of the user" in done.output
     assert "hostile_module.py, line 13" in done.output
     assert "no part of assay" in done.output

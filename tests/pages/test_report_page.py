@@ -296,7 +296,7 @@ def test_sixteen_inputs_are_drawn_unless_another_number_is_said(tmp_path: Path) 
 
 def test_only_some_inputs_are_drawn(tmp_path: Path) -> None:
     page = page_of(compared(image_question(n=5)), tmp_path, inputs=2)
-    assert "The first 2 of 5 inputs." in page
+    assert "2 of 5 inputs, the most telling ones; each says why it is here." in page
     assert len(Reader(page).all("img")) == 2 * 3
 
 

@@ -1,6 +1,12 @@
 """The command line.
 
-- `app`: the commands
+- `app`: the commands and their options; imports nothing heavy
+- `exits`: how a command ends: codes and messages
+- `completion`: what a shell offers at the TAB
+- `asked`: the options that make a question
+- `explaining`, `comparing`, `certifying`, `checking`, `listing`: what the commands do
+- `run_file`: a run as a file
+- `records`: JSON, as `schemas/` describes it; `printing`: tables
 - `demo`: the main job on real data
 
 It hands nothing on: what it does is in the library, and `python -m assay` is its door.

@@ -1,109 +1,66 @@
-"""The command line: a thin face over the library.
+"""The command line: what may be typed, and what is called for it.
 
-Every command reads its arguments as text (`assay.registry`), does what one or two calls of the
-library do, and prints tables. A refusal of the library is one message and the exit code 2.
+Nothing heavy is imported here: help, versions, misspelt words and completion need no torch. Every
+command hands its options to a function of this wing that does the work, and ends with the code
+which that returns.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import sys
-import traceback
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, final
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from typer.core import TyperGroup
 
-from assay import engine
-from assay.answers.attribution import Attribution
-from assay.answers.files import writable
-from assay.answers.provenance import versions
-from assay.cli import demo as digits
-from assay.comparison.comparing import compare
-from assay.comparison.comparison import Comparison
-from assay.comparison.saved_comparison import CONTENTS
-from assay.errors import AssayError, InputError, KindError
-from assay.features.partition import Features
-from assay.methods.base import Method
-from assay.methods.choose import suited
-from assay.metrics.axioms import methods_table
-from assay.metrics.base import Metric
-from assay.pages.credit import names_of
-from assay.pages.explained import explained
-from assay.pages.report_page import report as write_report
-from assay.pictures.numbers import form_of
-from assay.question.question import Question
-from assay.registry import sources, tables
-from assay.registry.settings import parse
-from assay.removals.base import Removal
-from assay.removals.fixed import Background
-from assay.saved import load
-from assay.targets import Target, as_target
-
-_MANY = 20_000  # rows from which on a forecast is said before they are asked
-_PACKAGE = Path(__file__).parent.parent
-
-
-@final
-class Refusing(TyperGroup):
-    """Says a refusal in one message and ends with code 2."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except AssayError as refusal:
-            typer.echo(f"{type(refusal).__name__}: {refusal}", err=True)
-            # What the user's own predictor raised is found in the user's own file.
-            place = _outside(refusal.__cause__) if refusal.__cause__ else ""
-            if place:
-                typer.echo(f"Raised in {place}, which is no part of assay.", err=True)
-            raise typer.Exit(2) from refusal
-        # Any other exception shows its traceback: a fault of the library, or of the module that was
-        # named, which is then told.
-        except Exception as error:
-            place = _outside(error)
-            if place:
-                error.add_note(f"Raised in {place}, which is no part of assay.")
-            raise
-
-
-def _outside(error: BaseException) -> str:
-    """Where an exception was raised, if that is neither this library nor what it stands on."""
-    frames = traceback.extract_tb(error.__traceback__)
-    # Installed packages lie below the interpreter's own folders.
-    installed = (str(_PACKAGE), sys.prefix, sys.base_prefix)
-    theirs = [frame for frame in frames if not frame.filename.startswith(installed)]
-    return f"{theirs[-1].filename}, line {theirs[-1].lineno}" if theirs else ""
-
+from assay.cli import completion
+from assay.cli.exits import JSON, TRACEBACK, Refusing
 
 app = typer.Typer(
     cls=Refusing,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    # Plain words: drawn help takes longer to load than all of the rest.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Explains a model's prediction, measures how good the explanation is, "
         "and certifies what it can."
     ),
+    epilog="For example: assay explain model.py:net test.csv --method KernelShap",
 )
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"assay {versions()['assay']}")
+        import platform
+        from importlib.metadata import PackageNotFoundError, version
+
+        # Of what is installed, without loading it.
+        for package in ("assay", "torch"):
+            try:
+                typer.echo(f"{package} {version(package)}")
+            except PackageNotFoundError:
+                typer.echo(f"{package} unknown")
+        typer.echo(f"python {platform.python_version()}")
         raise typer.Exit
+
+
+def _trace(context: typer.Context, wanted: bool) -> None:
+    context.meta[TRACEBACK] = wanted
+
+
+def _json(context: typer.Context, wanted: bool) -> bool:
+    context.meta[JSON] = wanted or context.meta.get(JSON, False)
+    return wanted
 
 
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="which version")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="which versions")
+    ] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", callback=_trace, help="where an exception was raised")
     ] = False,
 ) -> None:
     """Explains a model's prediction, measures how good that is, and certifies what it can."""
@@ -111,11 +68,25 @@ def main(
 
 # --- arguments that commands share
 
-Predictor = Annotated[
-    str, typer.Argument(help="package.module:predictor, or :build() to have it built")
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="model.py:name, package.module:name (:name() has it built), .pt2, a TorchScript, a file of "
+        "XGBoost, LightGBM or CatBoost, .skops; a .joblib or .pkl with --trust",
+        autocompletion=completion.models,
+    ),
 ]
 
-Inputs = Annotated[Path, typer.Argument(help=".npy, .npz, .csv or .safetensors")]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help=".csv, .tsv, .parquet, .json, .jsonl, .npy, .npz, .safetensors, .txt, a picture, a folder of "
+        "pictures or texts, or - with --format",
+        autocompletion=completion.data,
+    ),
+]
 
 TargetText = Annotated[
     str | None, typer.Option("--target", help="an output's number, or such as 'Contrast(3, 5)'")
@@ -134,44 +105,156 @@ Rows = Annotated[
     typer.Option("--background", help="rows to average over, in the place of --removal"),
 ]
 
-Seed = Annotated[int, typer.Option("--seed", help="decides every random draw")]
+OutputText = Annotated[
+    str | None,
+    typer.Option("--output", help="which answer of an estimator or booster, such as margin"),
+]
 
-Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bars and no tables")]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="weights of a torch module, read without code")
+]
+
+Trust = Annotated[bool, typer.Option("--trust", help="read a pickle, which runs code")]
+
+Trusted = Annotated[
+    list[str] | None, typer.Option("--trust-type", help="a type in a .skops; may be repeated")
+]
+
+RowsText = Annotated[str | None, typer.Option("--rows", help="such as 0:16")]
+
+Where = Annotated[str | None, typer.Option("--where", help="such as 'age > 40'")]
+
+Sample = Annotated[int | None, typer.Option("--sample", help="so many rows, drawn by the seed")]
+
+ColumnNames = Annotated[
+    list[str] | None, typer.Option("--columns", help="a column to keep; may be repeated")
+]
+
+Drop = Annotated[
+    list[str] | None, typer.Option("--drop", help="a column to leave out; may be repeated")
+]
+
+IndexColumn = Annotated[
+    str | None, typer.Option("--index-column", help="the column that numbers the rows")
+]
+
+Categories = Annotated[
+    list[str] | None, typer.Option("--category", help="a column of categories; may be repeated")
+]
+
+Resize = Annotated[str | None, typer.Option("--resize", help="pictures become HEIGHTxWIDTH")]
+
+Mean = Annotated[str | None, typer.Option("--mean", help="is taken from each channel")]
+
+Std = Annotated[str | None, typer.Option("--std", help="divides each channel then")]
+
+Whole = Annotated[bool, typer.Option("--whole", help="a text file is one text")]
+
+Format = Annotated[str | None, typer.Option("--format", help="of standard input, such as csv")]
+
+Seed = Annotated[int, typer.Option("--seed", envvar="ASSAY_SEED", help="decides every random draw")]
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="no words and no progress, only data")]
+
+AsJson = Annotated[
+    bool, typer.Option("--json", callback=_json, help="one object on standard output")
+]
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="the whole page of the docs")]
 
+MethodTexts = Annotated[
+    list[str] | None,
+    typer.Option("--method", help="a method; may be repeated", autocompletion=completion.methods),
+]
 
-# --- what there is
+MetricTexts = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="a metric; may be repeated", autocompletion=completion.metrics),
+]
 
+AnswerFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--answer", help="what `assay explain --out` wrote; may be repeated"),
+]
 
-@app.command()
-def methods(markdown: Markdown = False) -> None:
-    """Every method, with what it needs, what it promises and what it costs."""
-    _print(tables.methods(), tables.page() if markdown else None)
+Save = Annotated[Path | None, typer.Option("--save", help="a folder that keeps the comparison")]
 
-
-@app.command()
-def metrics(markdown: Markdown = False) -> None:
-    """Every metric, with what it measures and what it costs."""
-    _print(tables.metrics(), tables.page() if markdown else None)
-
-
-@app.command()
-def names(markdown: Markdown = False) -> None:
-    """Names from papers, Captum, shap, lime, zennit and Quantus, and what answers them here."""
-    _print(tables.names(), tables.names_page() if markdown else None)
+Title = Annotated[str, typer.Option("--title", help="of the page")]
 
 
-@app.command()
-def axioms(markdown: Markdown = False) -> None:
-    """Every method against every axiom: what was found on small networks, beside what is claimed."""
-    if markdown:
-        typer.echo(methods_table.page(), nl=False)
-        return
-    cells = methods_table.table()
-    columns = ("method", *next(iter(cells.values())))
-    rows = tuple((name, *found.values()) for name, found in cells.items())
-    _print(tables.Catalogue("Axioms", columns, rows), None)
+def _asked(
+    model: str,
+    data: Path,
+    target: str | None,
+    features: str | None,
+    removal: str | None,
+    background: Path | None,
+    output: str | None,
+    weights: Path | None,
+    trust: bool,
+    trusted: list[str] | None,
+    reading: Any,
+    seed: int,
+) -> Any:
+    from assay.cli.asked import Asked
+
+    return Asked(
+        model=model,
+        data=data,
+        target=target,
+        features=features,
+        removal=removal,
+        background=background,
+        output=output,
+        weights=weights,
+        trust=trust,
+        trusted=tuple(trusted or ()),
+        reading=reading,
+        seed=seed,
+    )
+
+
+def _reading(
+    rows: str | None,
+    where: str | None,
+    sample: int | None,
+    columns: list[str] | None,
+    drop: list[str] | None,
+    index_column: str | None,
+    categories: list[str] | None,
+    resize: str | None,
+    mean: str | None,
+    std: str | None,
+    whole: bool,
+    format: str | None,
+) -> Any:
+    from assay.registry.data_files import Reading
+
+    return Reading(
+        rows=rows,
+        where=where,
+        sample=sample,
+        columns=tuple(columns or ()),
+        drop=tuple(drop or ()),
+        index_column=index_column,
+        categories=tuple(categories or ()),
+        resize=resize,
+        mean=mean,
+        std=std,
+        whole=whole,
+        format=format,
+    )
+
+
+def _form(json: bool, jsonl: bool = False, csv: bool = False) -> str:
+    forms = [name for name, said in (("json", json), ("jsonl", jsonl), ("csv", csv)) if said]
+    if len(forms) > 1:
+        raise typer.BadParameter(f"choose one of {', '.join(f'--{name}' for name in forms)}")
+    return forms[0] if forms else "table"
+
+
+def _end(code: int) -> None:
+    raise typer.Exit(code)
 
 
 # --- what is asked
@@ -179,136 +262,480 @@ def axioms(markdown: Markdown = False) -> None:
 
 @app.command()
 def explain(
-    predictor: Predictor,
-    inputs: Inputs,
-    target: TargetText = None,
+    model: Model,
+    data: Data,
     method: Annotated[
-        str | None, typer.Option(help="such as 'IntegratedGradients(steps=32)'")
+        str | None,
+        typer.Option(
+            help="such as 'IntegratedGradients(steps=32)'", autocompletion=completion.methods
+        ),
     ] = None,
+    out: Annotated[Path | None, typer.Option(help="where the answer goes, as .safetensors")] = None,
+    top: Annotated[int | None, typer.Option(help="so many features of most credit")] = None,
+    json: AsJson = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="one answer a line, as they come")] = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="input, feature, value, credit, error")
+    ] = False,
+    target: TargetText = None,
     features: FeaturesText = None,
     removal: RemovalText = None,
     background: Rows = None,
-    out: Annotated[Path | None, typer.Option(help="where the answer goes, as .safetensors")] = None,
+    output: OutputText = None,
+    weights: Weights = None,
+    trust: Trust = False,
+    trust_type: Trusted = None,
+    rows: RowsText = None,
+    where: Where = None,
+    sample: Sample = None,
+    columns: ColumnNames = None,
+    drop: Drop = None,
+    index_column: IndexColumn = None,
+    category: Categories = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    whole: Whole = False,
+    format: Format = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Answers why the predictor says what it says about each input."""
-    _check_out(out)
-    with _progress(quiet):
-        question = _question(predictor, inputs, target, features, removal, background)
-        asker = _asker(method, question, removal or background)
-        if not quiet:
-            _print_forecast(asker, question)
-        answer = asker(question, seed=seed)
-    if out is not None:
-        answer.save(out)
-    if not quiet:
-        _print_credit(answer, explained(question))
-        if out is not None:
-            typer.echo(f"Wrote {out}.")
+    """Answers why a predictor says what it says."""
+    form = _form(json, jsonl, csv)
+    reading = _reading(
+        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
+    )
+    asked = _asked(
+        model,
+        data,
+        target,
+        features,
+        removal,
+        background,
+        output,
+        weights,
+        trust,
+        trust_type,
+        reading,
+        seed,
+    )
+    from assay.cli import explaining
 
-
-def _asker(method: str | None, question: Question, absent: object) -> Method:
-    """The method that was named, or one that suits the question."""
-    if method:
-        return parse(method, Method)
-    return suited(question, says_absent=absent is not None)
+    _end(explaining.explain(asked, method, out, top, form, quiet))
 
 
 @app.command()
 def score(
-    predictor: Predictor,
-    inputs: Inputs,
+    model: Model,
+    data: Data,
     answer: Annotated[Path, typer.Argument(help="what `assay explain --out` wrote")],
     metric: Annotated[
-        list[str], typer.Option("--metric", help="such as 'Infidelity(draws=200)'; may be repeated")
+        list[str],
+        typer.Option(
+            "--metric",
+            help="such as 'Infidelity(draws=200)'; may be repeated",
+            autocompletion=completion.metrics,
+        ),
     ],
+    out: Annotated[
+        Path | None, typer.Option(help="where the score goes, as .safetensors; for one metric")
+    ] = None,
+    json: AsJson = False,
     target: TargetText = None,
     features: FeaturesText = None,
     removal: RemovalText = None,
     background: Rows = None,
-    out: Annotated[
-        Path | None, typer.Option(help="where the score goes, as .safetensors; for one metric")
-    ] = None,
+    output: OutputText = None,
+    weights: Weights = None,
+    trust: Trust = False,
+    trust_type: Trusted = None,
+    rows: RowsText = None,
+    where: Where = None,
+    sample: Sample = None,
+    columns: ColumnNames = None,
+    drop: Drop = None,
+    index_column: IndexColumn = None,
+    category: Categories = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    whole: Whole = False,
+    format: Format = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Measures a saved answer; the options that made the question must be given again."""
-    if out is not None and len(metric) > 1:
-        raise InputError(
-            expected=f"one metric to save in {out}",
-            got=len(metric),
-            advice="Ask for each in a run of its own.",
-        )
-    _check_out(out)
-    # Before the model is loaded: a wrong file is told at once.
-    attribution = _attribution(answer)
-    with _progress(quiet):
-        question = _question(predictor, inputs, target, features, removal, background)
-        _check_answers(question, attribution, answer)
-        for text in metric:
-            judge = _judge(text, attribution)
-            measured = judge(question, attribution, seed=seed)
-            if out is not None:
-                measured.save(out)
-            if not quiet:
-                typer.echo(repr(measured))
+    """Measures a saved answer.
+
+    The options that made its question are given again.
+    """
+    form = _form(json)
+    reading = _reading(
+        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
+    )
+    asked = _asked(
+        model,
+        data,
+        target,
+        features,
+        removal,
+        background,
+        output,
+        weights,
+        trust,
+        trust_type,
+        reading,
+        seed,
+    )
+    from assay.cli import explaining
+
+    _end(explaining.score(asked, answer, metric, out, form, quiet))
+
+
+@app.command()
+def compare(
+    model: Model,
+    data: Data,
+    method: MethodTexts = None,
+    metric: MetricTexts = None,
+    answer: AnswerFiles = None,
+    references: Annotated[
+        bool, typer.Option(help="whether Zero and shuffled credit are scored")
+    ] = True,
+    require: Annotated[
+        list[str] | None,
+        typer.Option("--require", help="such as 'Infidelity<0.1', of the best; may be repeated"),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="a refused cell is a failure")] = False,
+    save: Save = None,
+    report: Annotated[Path | None, typer.Option("--report", help="also a page")] = None,
+    save_config: Annotated[
+        Path | None, typer.Option("--save-config", help="this call as a file for `assay run`")
+    ] = None,
+    title: Title = "Explanations, compared",
+    json: AsJson = False,
+    target: TargetText = None,
+    features: FeaturesText = None,
+    removal: RemovalText = None,
+    background: Rows = None,
+    output: OutputText = None,
+    weights: Weights = None,
+    trust: Trust = False,
+    trust_type: Trusted = None,
+    rows: RowsText = None,
+    where: Where = None,
+    sample: Sample = None,
+    columns: ColumnNames = None,
+    drop: Drop = None,
+    index_column: IndexColumn = None,
+    category: Categories = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    whole: Whole = False,
+    format: Format = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Compares methods by metrics on the same inputs."""
+    form = _form(json)
+    reading = _reading(
+        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
+    )
+    asked = _asked(
+        model,
+        data,
+        target,
+        features,
+        removal,
+        background,
+        output,
+        weights,
+        trust,
+        trust_type,
+        reading,
+        seed,
+    )
+    from assay.cli import comparing
+
+    contest = comparing.Contest(
+        methods=tuple(method or ()),
+        metrics=tuple(metric or ()),
+        answers=tuple(answer or ()),
+        references=references,
+        save=save,
+        page=report,
+        title=title,
+        require=tuple(require or ()),
+        strict=strict,
+    )
+    if save_config is not None:
+        from assay.cli import run_file
+
+        run_file.write(save_config, asked, contest)
+    _end(comparing.run(asked, contest, form, quiet))
 
 
 @app.command()
 def report(
-    predictor: Predictor,
-    inputs: Inputs,
-    method: Annotated[
-        list[str] | None, typer.Option("--method", help="a method; may be repeated")
-    ] = None,
-    metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="a metric; may be repeated")
-    ] = None,
-    answer: Annotated[
-        list[Path] | None,
-        typer.Option("--answer", help="what `assay explain --out` wrote; may be repeated"),
-    ] = None,
+    model: Model,
+    data: Data,
+    method: MethodTexts = None,
+    metric: MetricTexts = None,
+    answer: AnswerFiles = None,
     saved: Annotated[
-        Path | None,
-        typer.Option("--saved", help="a folder that --save wrote: the page alone is made"),
+        Path | None, typer.Option(help="a folder that --save wrote: the page alone is made")
     ] = None,
-    save: Annotated[
-        Path | None, typer.Option("--save", help="a folder that keeps the comparison")
-    ] = None,
-    title: Annotated[str, typer.Option(help="of the page")] = "Explanations, compared",
+    save: Save = None,
+    title: Title = "Explanations, compared",
     out: Annotated[Path, typer.Option(help="where the page goes")] = Path("report.html"),
+    json: AsJson = False,
     target: TargetText = None,
     features: FeaturesText = None,
     removal: RemovalText = None,
     background: Rows = None,
+    output: OutputText = None,
+    weights: Weights = None,
+    trust: Trust = False,
+    trust_type: Trusted = None,
+    rows: RowsText = None,
+    where: Where = None,
+    sample: Sample = None,
+    columns: ColumnNames = None,
+    drop: Drop = None,
+    index_column: IndexColumn = None,
+    category: Categories = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    whole: Whole = False,
+    format: Format = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Compares methods by metrics on the same inputs: a table, and one self-contained page."""
-    _check_out(out)
-    if save is not None:
-        _check_out(save / CONTENTS)
-    if saved is not None and (method or metric or answer or save):
-        raise InputError(
-            expected="--saved alone",
-            got="--method, --metric, --answer or --save beside it",
-            advice="A saved comparison has its methods and metrics: leave these out.",
-        )
-    answers = [(path, _attribution(path)) for path in answer or ()]
-    with _progress(quiet):
-        question = _question(predictor, inputs, target, features, removal, background)
-        for path, attribution in answers:
-            _check_answers(question, attribution, path)
-        if saved is not None:
-            comparison = Comparison.load(saved, question)
-        else:
-            asked = [*(method or ()), *(attribution for _, attribution in answers)]
-            comparison = compare(question, asked, metric or (), seed)
-        if save is not None:
-            comparison.save(save)
-        page = write_report(comparison, out, title=title)
-    _print_comparison(comparison, page, quiet)
+    """Compares, and writes one self-contained page."""
+    form = _form(json)
+    reading = _reading(
+        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
+    )
+    asked = _asked(
+        model,
+        data,
+        target,
+        features,
+        removal,
+        background,
+        output,
+        weights,
+        trust,
+        trust_type,
+        reading,
+        seed,
+    )
+    from assay.cli import comparing
+
+    contest = comparing.Contest(
+        methods=tuple(method or ()),
+        metrics=tuple(metric or ()),
+        answers=tuple(answer or ()),
+        save=save,
+        page=out,
+        title=title,
+    )
+    _end(comparing.page(asked, contest, saved, form, quiet))
+
+
+@app.command()
+def certify(
+    model: Model,
+    data: Data,
+    select: Annotated[
+        str,
+        typer.Option(
+            "--select",
+            help="ANSWER:TOP, a method or a kept answer and how many features or which share",
+        ),
+    ],
+    by: Annotated[
+        str, typer.Option("--by", help="who certifies, with settings")
+    ] = "MultiplicativeSmoothing(kept=16, levels=64)",
+    out: Annotated[Path | None, typer.Option(help="a folder for the certificates")] = None,
+    require: Annotated[
+        float | None, typer.Option("--require", help="features, or a share, that may be added")
+    ] = None,
+    json: AsJson = False,
+    target: TargetText = None,
+    features: FeaturesText = None,
+    removal: RemovalText = None,
+    background: Rows = None,
+    output: OutputText = None,
+    weights: Weights = None,
+    trust: Trust = False,
+    trust_type: Trusted = None,
+    rows: RowsText = None,
+    where: Where = None,
+    sample: Sample = None,
+    columns: ColumnNames = None,
+    drop: Drop = None,
+    index_column: IndexColumn = None,
+    category: Categories = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    whole: Whole = False,
+    format: Format = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Proves what it can of a selection of features.
+
+    Ends with code 1 where less is proven than --require asks for.
+    """
+    form = _form(json)
+    reading = _reading(
+        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
+    )
+    asked = _asked(
+        model,
+        data,
+        target,
+        features,
+        removal,
+        background,
+        output,
+        weights,
+        trust,
+        trust_type,
+        reading,
+        seed,
+    )
+    from assay.cli import certifying
+
+    _end(certifying.certify(asked, select, by, out, require, form, quiet))
+
+
+@app.command()
+def verify(
+    certificate: Annotated[Path, typer.Argument(help="what `assay certify --out` wrote")],
+    model: Model,
+    data: Annotated[
+        Path | None, typer.Argument(help="the inputs, where the certificate does not hold its own")
+    ] = None,
+    json: AsJson = False,
+    target: TargetText = None,
+    features: FeaturesText = None,
+    removal: RemovalText = None,
+    background: Rows = None,
+    output: OutputText = None,
+    weights: Weights = None,
+    trust: Trust = False,
+    trust_type: Trusted = None,
+    rows: RowsText = None,
+    where: Where = None,
+    sample: Sample = None,
+    columns: ColumnNames = None,
+    drop: Drop = None,
+    index_column: IndexColumn = None,
+    category: Categories = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    whole: Whole = False,
+    format: Format = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Asks a model again what a certificate rests on.
+
+    Ends with code 1 where a claim does not hold.
+    """
+    form = _form(json)
+    reading = _reading(
+        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
+    )
+    asked = _asked(
+        model,
+        data or Path(),
+        target,
+        features,
+        removal,
+        background,
+        output,
+        weights,
+        trust,
+        trust_type,
+        reading,
+        seed,
+    )
+    from assay.cli import certifying
+
+    _end(certifying.verify(certificate, asked, data is not None, form, quiet))
+
+
+@app.command()
+def check(
+    model: Model,
+    data: Data,
+    json: AsJson = False,
+    target: TargetText = None,
+    features: FeaturesText = None,
+    removal: RemovalText = None,
+    background: Rows = None,
+    output: OutputText = None,
+    weights: Weights = None,
+    trust: Trust = False,
+    trust_type: Trusted = None,
+    rows: RowsText = None,
+    where: Where = None,
+    sample: Sample = None,
+    columns: ColumnNames = None,
+    drop: Drop = None,
+    index_column: IndexColumn = None,
+    category: Categories = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    whole: Whole = False,
+    format: Format = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Looks at a model and its data: who can answer?"""
+    form = _form(json)
+    reading = _reading(
+        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
+    )
+    asked = _asked(
+        model,
+        data,
+        target,
+        features,
+        removal,
+        background,
+        output,
+        weights,
+        trust,
+        trust_type,
+        reading,
+        seed,
+    )
+    from assay.cli import checking
+
+    _end(checking.check(asked, form, quiet))
+
+
+# --- the rest
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="a run, in TOML")] = Path("assay.toml"),
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Does what a file says: compares, certifies, reports."""
+    from assay.cli import run_file
+
+    _end(run_file.run(file, _form(json), quiet))
 
 
 @app.command()
@@ -320,176 +747,69 @@ def demo(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Trains a small network on handwritten digits, and asks and measures every method."""
-    _check_out(out)
-    _check_out(picture)
-    # One thread: sums split over threads round in another order, and the page is to be the same.
-    with _progress(quiet), engine.one_thread():
-        comparison = digits.run(seed)
-        page = digits.write(comparison, out, seed)
-        if picture is not None:
-            digits.draw(comparison, picture)
-        _print_comparison(comparison, page, quiet)
-    unasked = digits.unasked()
-    if unasked and not quiet:
-        listed = ", ".join(unasked)
-        typer.echo(f"Not asked, since they need data or a model of their own: {listed}.")
+    """Asks every method about a network for digits."""
+    from assay.cli import demo as digits
+
+    digits.command(out, picture, seed, quiet)
 
 
-# --- from text to objects
+# --- what there is
 
 
-def _check_out(path: Path | None) -> None:
-    """Makes the folder, or refuses, before there is any work to lose."""
-    if path is not None:
-        writable(path)
+@app.command()
+def methods(markdown: Markdown = False, json: AsJson = False) -> None:
+    """Every method, its needs, its promises, its cost."""
+    from assay.cli import listing
+
+    listing.show("methods", markdown, _form(json))
 
 
-def _question(
-    predictor: str,
-    inputs: Path,
-    target: str | None,
-    features: str | None,
-    removal: str | None,
-    background: Path | None,
-) -> Question:
-    if removal is not None and background is not None:
-        raise InputError(
-            expected="one of --removal and --background",
-            got="both",
-            advice="Rows to average over are a removal: leave the other out.",
-        )
-    players = None
-    if features is not None:
-        players = parse(features, Features)
-    absent = None
-    if removal is not None:
-        absent = parse(removal, Removal)
-    # Rows are data, which settings as text cannot hold.
-    if background is not None:
-        absent = Background(sources.inputs(background))
-    return Question(
-        sources.predictor(predictor),
-        sources.inputs(inputs),
-        _target(target),
-        players,
-        absent,
-    )
+@app.command()
+def metrics(markdown: Markdown = False, json: AsJson = False) -> None:
+    """Every metric, with what it measures and what it costs."""
+    from assay.cli import listing
+
+    listing.show("metrics", markdown, _form(json))
 
 
-def _target(text: str | None) -> Target | None:
-    if text is None:
-        return None
-    # A bare number is an output's index, as it is in the library.
-    if re.fullmatch(r"-?[0-9]{1,18}", text.strip()):
-        return as_target(int(text))
-    return parse(text, Target)
+@app.command()
+def names(markdown: Markdown = False, json: AsJson = False) -> None:
+    """Names from elsewhere, and what answers them here.
+
+    From papers, Captum, shap, lime, zennit and Quantus.
+    """
+    from assay.cli import listing
+
+    listing.show("names", markdown, _form(json))
 
 
-def _attribution(path: Path) -> Attribution:
-    answer = load(path)
-    if not isinstance(answer, Attribution):
-        raise KindError(
-            expected=f"a saved Attribution in {path}",
-            got=f"a {type(answer).__name__}",
-            advice="Give the file that `assay explain --out` wrote.",
-        )
-    return answer
+@app.command()
+def axioms(markdown: Markdown = False, json: AsJson = False) -> None:
+    """Every method against every axiom.
+
+    What was found on small networks, beside what is claimed; it takes minutes.
+    """
+    from assay.cli import listing
+
+    listing.show("axioms", markdown, _form(json))
 
 
-def _check_answers(question: Question, attribution: Attribution, path: Path) -> None:
-    """A score of the answer to another question would be a number without a meaning."""
-    asked = attribution.provenance
-    if asked.get("question") != question.digest:
-        raise InputError(
-            expected=f"the question that {path} answers, {asked.get('asked')}",
-            got=f"{question!r}: another model, inputs, target, features or removal",
-            advice="Give the options that `assay explain` was given.",
-        )
-
-
-def _judge(text: str, attribution: Attribution) -> Metric:
-    metric = parse(text, Metric)
-    # A metric may ask the method again, which its saved repr makes anew; a method with data in it
-    # cannot be made from text, and the metric then refuses in its own words.
-    with contextlib.suppress(AssayError):
-        metric = metric.for_method(parse(attribution.method, Method))
-    return metric
-
-
-# --- what is printed
-
-
-def _console() -> Console:
-    """A terminal as wide as it is, and room for whole names where the output goes elsewhere."""
-    if sys.stdout.isatty() or "COLUMNS" in os.environ:
-        return Console()
-    return Console(width=200)
-
-
-def _progress(quiet: bool) -> contextlib.AbstractContextManager[None]:
-    return engine.quiet() if quiet else contextlib.nullcontext()
-
-
-def _print_forecast(method: Method, question: Question) -> None:
-    """How much will be asked, before long work."""
-    rows = method.forecast(question)
-    if rows is not None and rows >= _MANY:
-        typer.echo(f"{method!r} asks up to {rows:,} rows of {question.model.name}.", err=True)
-
-
-def _print(catalogue: tables.Catalogue, page: str | None) -> None:
-    if page is None:
-        _console().print(catalogue.table())
-    else:
-        # To the byte: `make docs` writes what is printed here.
-        typer.echo(page, nl=False)
-
-
-def _print_credit(
-    answer: Attribution, targets: Sequence[str], inputs: int = 10, features: int = 5
+@app.command()
+def schema(
+    command: Annotated[str, typer.Argument(help="whose output, such as explain")],
 ) -> None:
-    """The first inputs, each with what was explained and the features that matter most."""
-    from rich.table import Table
-    from rich.text import Text
+    """The JSON Schema of what a command prints with --json."""
+    from assay.cli import records
 
-    shown = min(inputs, len(answer))
-    counted = f"{len(answer)} inputs"
-    if shown < len(answer):
-        counted = f"the first {shown} of {counted}; --out keeps all"
-    title = f"{answer.method}: credit by feature, {counted}"
-    # As text: a method's settings may look like markup.
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column("input", justify="right")
-    table.add_column("explained")
-    table.add_column("prediction", justify="right")
-    table.add_column("base", justify="right")
-    table.add_column("most credit")
-    predictions = form_of(answer.prediction[:shown].tolist())
-    bases = form_of(answer.base[:shown].tolist())
-    for i in range(shown):
-        # As text: a feature's name may look like markup.
-        table.add_row(
-            str(i),
-            Text(targets[i]),
-            predictions(float(answer.prediction[i])),
-            bases(float(answer.base[i])),
-            Text(_strongest(answer, i, features)),
-        )
-    _console().print(table)
+    typer.echo(records.schema(command), nl=False)
 
 
-def _strongest(answer: Attribution, i: int, features: int) -> str:
-    """The features that matter most to one input, with their credit."""
-    names = names_of(answer, i)
-    values = answer.values[i, : len(names)]
-    # Stable: features of equal credit stand in their own order.
-    top = values.abs().argsort(descending=True, stable=True)[:features].tolist()
-    return ", ".join(f"{names[k]} {float(values[k]):+.3g}" for k in top)
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="an answer, a score or a certificate")],
+    json: AsJson = False,
+) -> None:
+    """What a saved file holds."""
+    from assay.cli import listing
 
-
-def _print_comparison(comparison: Comparison, page: Path, quiet: bool) -> None:
-    if not quiet:
-        _console().print(comparison.table())
-    # Also when quiet: where the page went is the answer of the command.
-    typer.echo(f"Wrote {page}.")
+    listing.saved(file, _form(json))

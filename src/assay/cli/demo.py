@@ -14,12 +14,15 @@ from typing import Any, final
 
 import numpy as np
 import torch
+import typer
 from torch import Tensor, nn
 
+from assay.cli import printing
+from assay.cli.asked import check_out
+from assay.cli.explaining import progress
 from assay.comparison.comparing import compare
 from assay.comparison.comparison import Comparison
 from assay.engine import one_thread
-from assay.features.images import Pixels
 from assay.methods import METHODS
 from assay.methods.attention.base import AttentionMethod
 from assay.methods.base import Method
@@ -27,16 +30,11 @@ from assay.methods.gradients.paths import Path
 from assay.methods.trees.interactions import TreeInteractions
 from assay.methods.trees.tree_shap import TreeShap
 from assay.metrics.base import Metric
-from assay.metrics.complexity.mass import Compactness
-from assay.metrics.curves.deletion import Deletion, Insertion
-from assay.metrics.faithfulness.completeness import Completeness
-from assay.metrics.faithfulness.infidelity import Infidelity
-from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.numerics.rng import shared
 from assay.pages.report_page import report
-from assay.perturbations import Squares
 from assay.pictures.images import COLOURS, credit_maps
 from assay.question.question import Question
+from assay.registry import parts
 from assay.registry.settings import parse
 
 INPUTS = 16  # digits that are explained: a page of them can be looked through
@@ -70,6 +68,17 @@ _SETTINGS = (
     "Occlusion(window=3)",
     "Rise(masks=512, grid=4, estimator='centred')",
     "Lime(CoinMasks(samples=512))",
+)
+
+
+_JUDGES = (
+    "Infidelity(Squares(sides=(1, 2, 3, 4)))",
+    # Without an ascent, which asks every method three times as often.
+    "MaxSensitivity(radius=0.05, draws=5, ascent=0)",
+    "Completeness",
+    "Deletion(steps=16)",
+    "Insertion(steps=16)",
+    "Compactness",
 )
 
 
@@ -148,7 +157,9 @@ def accuracy(net: nn.Module, digits: Digits) -> float:
 
 def ask(net: nn.Module, digits: Digits, inputs: int = INPUTS) -> Question:
     """Why this digit? Every pixel of the first test images against the empty page."""
-    return Question(net, digits.images[TRAINED : TRAINED + inputs], features=Pixels())
+    return Question(
+        net, digits.images[TRAINED : TRAINED + inputs], features=parts.features("Pixels")
+    )
 
 
 def contenders() -> list[Method]:
@@ -167,15 +178,7 @@ def contenders() -> list[Method]:
 
 def judges() -> list[Metric]:
     """A metric of every kind that needs no truth: faithful, steady, complete, ordered, short."""
-    return [
-        Infidelity(Squares(sides=(1, 2, 3, 4))),
-        # Without an ascent, which asks every method three times as often.
-        MaxSensitivity(radius=0.05, draws=5, ascent=0),
-        Completeness(),
-        Deletion(steps=16),
-        Insertion(steps=16),
-        Compactness(),
-    ]
+    return [parse(text, Metric) for text in _JUDGES]
 
 
 def _is_of_another_model(kind: type[Method]) -> bool:
@@ -206,6 +209,23 @@ def run(seed: int = 0, inputs: int = INPUTS) -> Comparison:
         digits = Digits.read(seed)
         net = train(digits, seed=seed)
         return compare(ask(net, digits, inputs), contenders(), judges(), seed, references=True)
+
+
+def command(out: File, picture: File | None, seed: int, quiet: bool) -> None:
+    """Runs it all, and says where it went."""
+    check_out(out, picture)
+    # One thread: sums split over threads round in another order, and the page is to be the same.
+    with progress(quiet), one_thread():
+        comparison = run(seed)
+        page = write(comparison, out, seed)
+        if picture is not None:
+            draw(comparison, picture)
+    if not quiet:
+        printing.show(comparison.table())
+        listed = ", ".join(unasked())
+        printing.say(f"Not asked, since they need data or a model of their own: {listed}.")
+    # Also when quiet: where the page went is the answer of the command.
+    typer.echo(f"Wrote {page}.")
 
 
 def write(comparison: Comparison, path: str | PathLike[str], seed: int = 0) -> File:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from assay.answers.attribution import Attribution
@@ -76,6 +77,9 @@ def explain(
 def as_method(method: Any) -> Method:
     """A method from an instance, from its class or from text."""
     if isinstance(method, str):
+        if not _READERS:
+            # Above the methods, and so by its name: nobody has loaded it yet.
+            import_module("assay.registry.settings")
         for read in _READERS:
             return read(method)
     if isinstance(method, type) and issubclass(method, Method):

@@ -4,6 +4,8 @@
 - `credit`: maps, bars and sentences, input by input
 - `explained`: which number was explained, with the label of its class
 - `strips`: intervals as numbers, for a page to draw
+- `telling`: which inputs are shown of many
+- `soundness`: what answers cost, what was refused, what is proven, and how far to trust it
 """
 
 from assay.pages.report_page import report

@@ -13,14 +13,15 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from assay.answers.attribution import Attribution
+from assay.answers.attribution import Attribution, Kind
 from assay.comparison.comparison import Comparison
 from assay.inputs.tables import TableLayout
 from assay.inputs.texts import TextLayout
 from assay.pages.explained import explained
 from assay.pictures import images as pictures
 from assay.pictures.images import Picture
-from assay.pictures.numbers import Form, content, form_of
+from assay.pictures.labels import Z
+from assay.pictures.numbers import Form, content, form_of, number
 from assay.question.question import Question
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -34,13 +35,19 @@ class Heading:
     """What stands above an input.
 
     Settings:
+        index: its number in the question.
         name: what to call it.
+        label: what it is called beside its picture.
+        why: why it is shown, empty where all are.
         target: which number was explained, with its class.
         prediction: that number.
         base: the same number with everything removed.
     """
 
+    index: int
     name: str
+    label: str
+    why: str
     target: str
     prediction: float
     base: float
@@ -59,7 +66,23 @@ class GalleryRow:
 
     heading: Heading
     photo: Picture | None
-    heats: Mapping[str, Picture]
+    heats: Mapping[str, Heat]
+
+
+@final
+@dataclass(frozen=True)
+class Heat:
+    """A map of credit, and what its colours stand for.
+
+    Settings:
+        picture: the map.
+        ends: the numbers of its full colours, in the unit of the method.
+        beyond: how many of its places are beyond them, in words; empty for none.
+    """
+
+    picture: Picture
+    ends: str
+    beyond: str
 
 
 @final
@@ -72,12 +95,18 @@ class Bar:
         error: its standard error, None where the method does not sample.
         left: where the bar starts.
         width: of the bar.
+        low: where the whisker of its 95 % interval starts.
+        span: of the whisker, 0 where there is none.
+        unsure: whether that interval holds zero.
     """
 
     value: float
     error: float | None
     left: float
     width: float
+    low: float = 0.0
+    span: float = 0.0
+    unsure: bool = False
 
 
 @final
@@ -125,6 +154,8 @@ class Chart:
         forms: how the numbers of each method are written.
         rows: the features that matter most to any method.
         left: how many features are not shown.
+        others: what these have together, by method; None for numbers that are not added up.
+        gaps: what is missing of the change, by method; None where completeness is not promised.
         sentences: the whole text, once for every method; none where the input is no text.
     """
 
@@ -133,6 +164,8 @@ class Chart:
     forms: tuple[Form, ...]
     rows: tuple[ChartRow, ...]
     left: int
+    others: tuple[float | None, ...]
+    gaps: tuple[float | None, ...]
     sentences: Mapping[str, tuple[Word, ...]]
 
 
@@ -151,19 +184,22 @@ def is_level(answer: Attribution) -> bool:
 
 
 def headings(
-    comparison: Comparison, labels: Sequence[str] | None, shown: int
+    comparison: Comparison, labels: Sequence[str] | None, kept: Mapping[int, str]
 ) -> tuple[Heading, ...]:
     """What stands above each of the inputs that are shown."""
     answer = next(iter(comparison.attributions.values()))
     targets = explained(comparison.question)
     return tuple(
         Heading(
+            index=i,
             name=f"input {i + 1}" if labels is None else f"input {i + 1}, {labels[i]}",
+            label=f"input {i + 1}" if labels is None else str(labels[i]),
+            why=why,
             target=targets[i],
             prediction=float(answer.prediction[i]),
             base=float(answer.base[i]),
         )
-        for i in range(shown)
+        for i, why in kept.items()
     )
 
 
@@ -179,7 +215,8 @@ def gallery(
     answers = candidates(comparison)
     maps = {name: pictures.credit_maps(question, answer) for name, answer in answers.items()}
     rows = []
-    for i, heading in enumerate(above):
+    for heading in above:
+        i = heading.index
         photo = None if photos is None else pictures.photo(photos[i], heading.name)
         # The words are for those who cannot see the map, and its title for those who point at it.
         heats = {
@@ -190,10 +227,35 @@ def gallery(
     return rows
 
 
-def _heat(answer: Attribution, maps: Floats, i: int, heading: str) -> Picture:
+def _heat(answer: Attribution, maps: Floats, i: int, heading: str) -> Heat:
     level = is_level(answer)
     words = pictures.in_words(answer.values[i].cpu().numpy(), answer.names, level=level)
-    return pictures.heat(maps[i], f"{heading}: {words}", level=level)
+    picture = pictures.heat(maps[i], f"{heading}: {words}", level=level)
+    lowest = float(maps[i].min()) if level else 0.0
+    full = pictures.reach(maps[i] - lowest)
+    beyond = int((np.abs(maps[i] - lowest) > full).sum())
+    return Heat(
+        picture=picture,
+        ends=f"{number(lowest)} to {number(lowest + full)}" if level else f"±{number(full)}",
+        beyond=f"{beyond} place{'s' if beyond != 1 else ''} beyond" if beyond else "",
+    )
+
+
+def stretched(question: Question, images: ArrayLike | None) -> str:
+    """What black and white stand for where the pictures' numbers are on no known scale, in words."""
+    shape = question.layout.shapes[0]
+    if images is None and len(shape) == 3 and shape[0] not in (1, 3):
+        return ""
+    seen = question.x if images is None else images
+    low = float(np.asarray(seen).min())
+    high = float(np.asarray(seen).max())
+    # Shares and bytes have black and white of their own.
+    if low >= 0 and high <= 255:
+        return ""
+    return (
+        f"The numbers of the pictures lie outside 0 to 1 and 0 to 255: black stands for {number(low)}, "
+        f"white for {number(high)}, the ends of all {question.n} inputs together."
+    )
 
 
 # --- features
@@ -202,7 +264,7 @@ def _heat(answer: Attribution, maps: Floats, i: int, heading: str) -> Picture:
 def charts(comparison: Comparison, above: Sequence[Heading]) -> list[Chart]:
     """The features of each input that matter most to any method, a bar for every method."""
     answers = candidates(comparison)
-    return [_chart(comparison, answers, heading, i) for i, heading in enumerate(above)]
+    return [_chart(comparison, answers, heading, heading.index) for heading in above]
 
 
 def _chart(
@@ -216,21 +278,33 @@ def _chart(
     # Stable: features of equal weight stand in their own order on every machine. A text has fewer
     # words than the longest.
     top = np.argsort(-np.asarray(weight)[: len(names)], kind="stable")[:BARS]
-    contents = _contents(question, i)
+    seen = contents(question, i)
     rows = []
     for k in top.tolist():
         bars = [_bar(answer, credit[name], i, k) for name, answer in answers.items()]
-        rows.append(ChartRow(names[k], contents[k] if contents else "", tuple(bars)))
+        rows.append(ChartRow(names[k], content(seen[k]) if seen else "", tuple(bars)))
     return Chart(
         heading=heading,
         methods=tuple(answers),
         forms=tuple(form_of(credit[name][top]) for name in answers),
         rows=tuple(rows),
         left=len(names) - len(top),
+        others=tuple(_others(answer, i, top, len(names)) for answer in answers.values()),
+        gaps=tuple(
+            None if answer.gap is None else float(answer.gap[i]) for answer in answers.values()
+        ),
         sentences={name: _sentence(question, credit[name], i) for name in answers}
         if isinstance(question.layout, TextLayout)
         else {},
     )
+
+
+def _others(answer: Attribution, i: int, top: NDArray[Any], features: int) -> float | None:
+    """What the features that are not shown have together; only contributions are added up."""
+    if answer.kind != Kind.CONTRIBUTION.value:
+        return None
+    values = answer.values[i].double()
+    return float(values[:features].sum() - values[top].sum())
 
 
 def _credit(answer: Attribution, i: int) -> Floats:
@@ -250,7 +324,7 @@ def names_of(answer: Attribution, i: int) -> Sequence[str]:
     return names
 
 
-def _contents(question: Question, i: int) -> tuple[str, ...]:
+def contents(question: Question, i: int) -> tuple[Any, ...]:
     """What one input has at each feature, none where a feature is more than one number."""
     if not question.partition.identity or isinstance(question.layout, TextLayout):
         return ()
@@ -258,9 +332,8 @@ def _contents(question: Question, i: int) -> tuple[str, ...]:
     # Folded back, a category has its name again, and a date is a date.
     if isinstance(question.layout, TableLayout):
         frame: Any = question.layout.fold(row)[0]
-        values = [frame[column].to_list()[0] for column in frame.columns]
-        return tuple(map(content, values))
-    return tuple(map(content, row[0].tolist()))
+        return tuple(frame[column].to_list()[0] for column in frame.columns)
+    return tuple(row[0].tolist())
 
 
 def _bar(answer: Attribution, credit: Floats, i: int, k: int) -> Bar:
@@ -275,7 +348,19 @@ def _bar(answer: Attribution, credit: Floats, i: int, k: int) -> Bar:
     left = 50.0
     if value < 0:
         left -= width
-    return Bar(value, error, left, width)
+    if not error:
+        return Bar(value, error, left, width)
+    # As far as the cell reaches: the number beside it tells the whole error.
+    ends = np.clip([50 + 50 * (value + side * Z * error) / reach for side in (-1, 1)], 0, 100)
+    return Bar(
+        value,
+        error,
+        left,
+        width,
+        low=float(ends[0]),
+        span=float(ends[1] - ends[0]),
+        unsure=abs(value) <= Z * error,
+    )
 
 
 # --- texts

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 from numpy.typing import ArrayLike
 
 from assay.answers.attribution import Attribution
+from assay.answers.files import write_file
 from assay.answers.provenance import versions
 from assay.answers.score import Score
 from assay.comparison.candidates import short
@@ -27,13 +28,19 @@ from assay.comparison.comparing import from_scores
 from assay.comparison.comparison import Comparison
 from assay.comparison.ranking import ZERO, Pair, Place, Ranking
 from assay.errors import InputError, KindError
-from assay.pages import credit, strips
+from assay.pages import credit, soundness, strips
+from assay.pages.soundness import Proofs, Trust
 from assay.pages.strips import Mark
+from assay.pages.telling import telling
 from assay.pictures import images as pictures
 from assay.pictures.numbers import Form, chance, form_of, number, p_value
 from assay.question.question import Question
-from assay.settings import argument, has_length, scalar
+from assay.settings import argument, has_length
 from assay.settings import shown as describe
+
+if TYPE_CHECKING:
+    from assay.certificates.certificate import Certificate
+    from assay.comparison.persistence import Persistence
 
 Scored: TypeAlias = tuple[
     Question, Sequence[Attribution] | Mapping[str, Attribution], Mapping[str, Sequence[Score]]
@@ -105,51 +112,6 @@ class MetricSection:
     verdict: str
 
 
-@final
-@dataclass(frozen=True)
-class Gap:
-    """The mean size of the completeness gap, and its share of the change it should add up to."""
-
-    size: float
-    share: float
-
-
-@final
-@dataclass(frozen=True)
-class Cost:
-    """How sound one answer is, and what it cost.
-
-    Settings:
-        name: the method's label.
-        kind: the unit of its numbers.
-        gap: where completeness is promised.
-        noise: the sampling error as a share of the mean size of the credit.
-        seconds: of the whole answer.
-        forwards: rows put through the model.
-        backwards: rows put through it with their slopes.
-        notes: all other facts, in words.
-    """
-
-    name: str
-    kind: str
-    gap: Gap | None
-    noise: float | None
-    seconds: float | None
-    forwards: int | None
-    backwards: int | None
-    notes: str
-
-
-@final
-@dataclass(frozen=True)
-class Refusal:
-    """One reason with the methods that it refuses by the same metrics."""
-
-    methods: tuple[str, ...]
-    metrics: tuple[str, ...]
-    reason: str
-
-
 # --- the page
 
 
@@ -161,6 +123,9 @@ def report(
     labels: Sequence[str] | None = None,
     title: str = "Explanations, compared",
     inputs: int = 16,
+    certificates: Mapping[str, Sequence[Certificate]] | None = None,
+    persistence: Sequence[Persistence] = (),
+    skills: bool = False,
 ) -> Path:
     """Writes a page about a comparison, and gives back where it is.
 
@@ -173,11 +138,16 @@ def report(
             pictures.
         labels: what each input is.
         title: of the page.
-        inputs: so many first inputs are drawn; scores are of all.
+        inputs: so many inputs are drawn, of more the most telling ones, with the reason; scores are
+            of all.
+        certificates: what is proven, by the name of the selection: one certificate per input.
+        persistence: whether winners stay winners, as `comparison.persistence` found it.
+        skills: whether methods are placed between their shuffled credit and the best possible one,
+            which asks every metric for its optimum.
 
     The page loads nothing from elsewhere and runs no script; every text that comes from data is
-    escaped. Cost: no model evaluations beyond the clean outputs. Errors: KindError for what is no
-    comparison, InputError for images or labels that do not fit the inputs.
+    escaped. Cost: no model evaluations beyond the clean outputs, but for `skills`. Errors: KindError
+    for what is no comparison, InputError for images or labels that do not fit the inputs.
     """
     target = Path(argument("report", "path", path, str | PathLike))
     title = argument("report", "title", title, str)
@@ -197,10 +167,11 @@ def report(
             )
         comparison = from_scores(*comparison)
     _check_labels(labels, comparison.question)
-    page = _rendered(comparison, images, labels, title, inputs)
+    evidence = soundness.trust(comparison, persistence, skills)
+    proven = [soundness.proofs(name, found) for name, found in (certificates or {}).items()]
+    page = _rendered(comparison, images, labels, title, inputs, evidence, proven)
     # Nothing is written before the page is whole: a refusal leaves no file behind.
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page, encoding="utf-8")
+    write_file(target, page.encode("utf-8"))
     return target
 
 
@@ -227,12 +198,14 @@ def _rendered(
     labels: Sequence[str] | None,
     title: str,
     inputs: int,
+    evidence: Trust,
+    proven: Sequence[Proofs],
 ) -> str:
     question = comparison.question
-    shown = min(inputs, question.n)
+    kept = telling(comparison, inputs)
     gallery: list[credit.GalleryRow] | None = None
     charts: list[credit.Chart] | None = None
-    above = credit.headings(comparison, labels, shown)
+    above = credit.headings(comparison, labels, kept)
     # An input is either a picture with maps, or a table of its features with bars.
     if pictures.is_image(question):
         gallery = credit.gallery(comparison, images, above)
@@ -244,14 +217,16 @@ def _rendered(
         title=title,
         comparison=comparison,
         question=question,
-        labels=None if labels is None else [str(label) for label in labels],
         gallery=gallery,
         charts=charts,
-        shown=shown,
+        shown=len(kept),
+        stretched="" if gallery is None else credit.stretched(question, images),
+        trust=evidence,
+        proven=proven,
         percent=f"{100 * comparison.level:g} %",
         metrics=[_metric_section(comparison, name) for name in comparison.metrics],
-        costs=[_cost(name, answer) for name, answer in answers.items() if answer.facts],
-        refusals=_refusals(comparison),
+        costs=[soundness.cost(name, answer) for name, answer in answers.items() if answer.facts],
+        refusals=soundness.refusals(comparison),
         versions=versions(),
         number=number,
         chance=chance,
@@ -436,64 +411,3 @@ def _unproven(ranking: Ranking, methods: Sequence[str], tests: Sequence[Pair]) -
     if not methods or _most_inputs(tests) < ranking.fewest_inputs(len(tests)):
         return ""
     return _enumeration(methods)
-
-
-# --- diagnostics and refusals
-
-
-def _cost(name: str, answer: Attribution) -> Cost:
-    # A copy, from which what has a column is taken out.
-    facts = dict(answer.facts)
-    # Chunks and memory formats are for whoever repeats the run, not for readers.
-    facts.pop("plan", None)
-    # What was asked has a column: what was forecast says no more.
-    facts.pop("forecast", None)
-    return Cost(
-        name=name,
-        kind=answer.kind,
-        gap=_gap(answer),
-        noise=_noise(answer),
-        seconds=_number_in(facts, "seconds"),
-        forwards=_number_in(facts, "forwards"),
-        backwards=_number_in(facts, "backwards"),
-        # Last, when only what has no column of its own is left.
-        notes="; ".join(f"{key}: {value}" for key, value in facts.items()),
-    )
-
-
-def _number_in(facts: dict[str, Any], name: str) -> Any:
-    """A number that is taken out of the facts; of answers made by hand they may be anything."""
-    value = scalar(facts.get(name))
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return facts.pop(name) if is_number else None
-
-
-def _gap(answer: Attribution) -> Gap | None:
-    if answer.gap is None:
-        return None
-    # A share of means, and not a mean of shares: one input with hardly a change would decide it.
-    size = answer.gap.abs().double().mean()
-    change = (answer.prediction - answer.base).abs().double().mean()
-    share = float(size / change) if change else math.nan
-    return Gap(float(size), share)
-
-
-def _noise(answer: Attribution) -> float | None:
-    if answer.standard_error is None:
-        return None
-    size = float(answer.values.abs().double().mean())
-    return float(answer.standard_error.double().mean()) / size if size else math.nan
-
-
-def _refusals(comparison: Comparison) -> list[Refusal]:
-    """Each reason once, for the methods that it refuses by the same metrics."""
-    # Twice: metrics that refuse a method with one reason, then methods refused alike.
-    metrics: dict[tuple[str, str], list[str]] = {}
-    for (method, metric), reason in comparison.refusals.items():
-        metrics.setdefault((method, reason), []).append(metric)
-    methods: dict[tuple[tuple[str, ...], str], list[str]] = {}
-    for (method, reason), refusing in metrics.items():
-        methods.setdefault((tuple(refusing), reason), []).append(method)
-    return [
-        Refusal(tuple(refused), refusing, reason) for (refusing, reason), refused in methods.items()
-    ]

@@ -3,8 +3,9 @@
 - `settings`: settings as text, read without evaluating code
 - `aliases`: names from papers and other libraries, and what answers them here
 - `registration`: a method or metric of your own, by hand (installed ones: `assay.extensions`)
+- `parts`: the parts of a question as text
 - `tables`: what there is, for a terminal and for the docs
-- `sources`: predictors and data by address
+- `sources`: predictors and data by address; `model_files`, `data_files`: what each ending means
 """
 
 from assay.registry.registration import register

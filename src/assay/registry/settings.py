@@ -26,6 +26,9 @@ import assay.perturbations
 import assay.removals
 import assay.targets
 from assay import extensions
+from assay.certificates.hard_stability import HardStability
+from assay.certificates.smoothing import MultiplicativeSmoothing
+from assay.certificates.soft_stability import SoftStability
 from assay.errors import AssayError, InputError, KindError, MissingError, SettingError
 from assay.methods.base import Method
 from assay.methods.choose import read_names_with
@@ -36,8 +39,16 @@ from assay.registry.aliases import Alias
 T = TypeVar("T")
 
 # Where classes with settings live: every file of these wings, and these files.
-_WINGS = (assay.methods, assay.metrics, assay.features, assay.removals, assay.targets)
+_WINGS = (
+    assay.methods,
+    assay.metrics,
+    assay.features,
+    assay.removals,
+    assay.targets,
+)
 _FILES = (assay.perturbations,)
+# Who certifies: classes among data, which share no base.
+_CERTIFIERS = (HardStability, MultiplicativeSmoothing, SoftStability)
 
 _MOST_SHOWN = 200  # characters of a text that a refusal quotes
 
@@ -71,7 +82,7 @@ def _other_metrics() -> dict[str, type[Metric]]:
 
 @cache
 def _own_words() -> Mapping[str, type]:
-    own: dict[str, type] = {}
+    own: dict[str, type] = {kind.__name__: kind for kind in _CERTIFIERS}
     for module in _modules():
         for name, kind in vars(module).items():
             # A class counts where it is defined, not where it is imported for use.

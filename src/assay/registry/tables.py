@@ -6,6 +6,7 @@ They are made from the classes themselves and from `assay.registry.aliases`, for
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from inspect import getdoc
@@ -122,6 +123,25 @@ def names() -> Catalogue:
 def _name(alias: Alias) -> tuple[str, ...]:
     here = alias.here or "not here yet"
     return alias.name, alias.library, here, alias.remark
+
+
+def completion() -> str:
+    """What a shell offers at the TAB, as JSON: names, their sentences, their settings."""
+    kinds: dict[str, Mapping[str, Any]] = {"methods": METHODS, "metrics": METRICS}
+    offered = {
+        noun: {name: _offered(kind) for name, kind in sorted(known.items())}
+        for noun, known in kinds.items()
+    }
+    return json.dumps(offered, indent=1, ensure_ascii=False) + "\n"
+
+
+def _offered(kind: Any) -> dict[str, Any]:
+    settings_of = [setting for setting in fields(kind) if setting.init]
+    defaults = [next(iter(_with_defaults([setting]))) for setting in settings_of]
+    return {
+        "says": _sentence(kind),
+        "settings": {setting.name: text for setting, text in zip(settings_of, defaults)},
+    }
 
 
 def page() -> str:

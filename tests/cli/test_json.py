@@ -1,0 +1,113 @@
+"""What commands print for programs keeps to the schemas that are shipped."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from assay.cli.app import app
+
+jsonschema = pytest.importorskip("jsonschema")
+
+MODEL = ("model.py:net", "d.csv", "--target", "0")
+CONTEST = ("--method", "InputXGradient", "--method", "Occlusion", "--metric", "Completeness")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def schema(name: str) -> Any:
+    return json.loads(run("schema", name).stdout)
+
+
+def checked(text: str, name: str) -> Any:
+    # NaN and Infinity are no JSON, though Python reads them.
+    found = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} in the output"))
+    jsonschema.Draft202012Validator(schema(name)).validate(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("explain", ("explain", *MODEL, "--method", "PermutationShapley(orderings=8)")),
+        ("compare", ("compare", *MODEL, *CONTEST, "--metric", "Infidelity")),
+        # A method that a metric refuses, and nobody with a score.
+        ("compare", ("compare", *MODEL, "--method", "Gradient", "--metric", "PointingGame")),
+        ("report", ("report", *MODEL, *CONTEST)),
+        ("certify", ("certify", *MODEL[:2], "--select", "Occlusion:2", "--by", "HardStability")),
+        ("certify", ("certify", *MODEL[:2], "--select", "Occlusion:2", "--by", "SoftStability(2)")),
+        ("check", ("check", *MODEL)),
+        ("methods", ("methods",)),
+        ("metrics", ("metrics",)),
+        ("names", ("names",)),
+    ],
+)
+def test_outputs_keep_to_their_schemas(here: Path, name: str, call: tuple[str, ...]) -> None:
+    done = run(*call, "--json")
+    assert done.exit_code in (0, 3), (done.output, done.exception)
+    checked(done.stdout, name)
+
+
+def test_schemas_are_schemas_and_a_missing_field_is_seen(here: Path) -> None:
+    found = json.loads(run("explain", *MODEL, "--json").stdout)
+    for name in ("explain", "answer", "score", "compare", "report", "certify", "verify", "check"):
+        jsonschema.Draft202012Validator.check_schema(schema(name))
+    del found["answers"][0]["credit"][0]["error"]
+    with pytest.raises(jsonschema.ValidationError):
+        checked(json.dumps(found), "explain")
+    assert run("schema", "nothing").exit_code == 2
+
+
+def test_kept_answers_scores_and_certificates(here: Path) -> None:
+    asked = ("--method", "InputXGradient", "--out", "a.safetensors")
+    assert run("explain", *MODEL, *asked, "--quiet").exit_code == 0
+    metric = ("--metric", "Completeness")
+    scored = run("score", *MODEL[:2], "a.safetensors", *MODEL[2:], *metric, "--json")
+    assert checked(scored.stdout, "score")["scores"][0]["mean"] == pytest.approx(0, abs=1e-6)
+    kept = ("--out", "s.safetensors")
+    assert run("score", *MODEL[:2], "a.safetensors", *MODEL[2:], *metric, *kept).exit_code == 0
+    proved = ("--select", "a.safetensors:2", "--by", "MultiplicativeSmoothing(kept=1, levels=4)")
+    done = run("certify", *MODEL, *proved, "--out", "proofs", "--json")
+    assert done.exit_code == 0, (done.output, done.exception)
+    proof = checked(done.stdout, "certify")["certificates"][0]
+    for file in ("a.safetensors", "s.safetensors", "proofs/certificate-0.json"):
+        shown = run("show", file, "--json")
+        assert shown.exit_code == 0, (shown.output, shown.exception)
+        checked(shown.stdout, "show")
+    assert json.loads(shown.stdout)["selection"] == proof["selection"]
+    verified = run("verify", "proofs/certificate-0.json", *MODEL[:2], "--json")
+    assert checked(verified.stdout, "verify")["holds"] is True
+
+
+def test_answers_by_line_are_those_of_one_object(here: Path) -> None:
+    asked = ("explain", *MODEL, "--method", "InputXGradient")
+    whole = json.loads(run(*asked, "--json").stdout)["answers"]
+    lines = run(*asked, "--jsonl").stdout.splitlines()
+    assert [checked(line, "answer") for line in lines] == whole
+    assert [len(each["credit"]) for each in whole] == [4, 4, 4]
+    top = json.loads(run(*asked, "--json", "--top", "1").stdout)["answers"]
+    for few, each in zip(top, whole):
+        assert few["credit"] == [max(each["credit"], key=lambda cell: abs(cell["credit"]))]
+
+
+def test_refusals_are_objects_too(here: Path) -> None:
+    done = run("explain", "model.py:net", "missing.csv", "--json")
+    assert done.exit_code == 2
+    found = checked(done.stdout, "error")
+    assert found["error"]["kind"] == "InputError"
+    assert "no file there" in found["error"]["message"]
+
+
+def test_the_same_call_gives_the_same_bytes(here: Path) -> None:
+    call = ("compare", *MODEL, *CONTEST, "--json")
+    one, other = run(*call).stdout, run(*call).stdout
+    assert one == other
+    # No clock: what it cost is in the facts of an answer alone.
+    assert re.search(r"seconds|20[0-9]{2}-", one) is None
