@@ -19,8 +19,8 @@ from assay.inputs.tables import TableLayout
 from assay.inputs.texts import TextLayout
 from assay.pages.explained import explained
 from assay.pictures import images as pictures
+from assay.pictures.drawing.labels import Z
 from assay.pictures.images import Picture
-from assay.pictures.labels import Z
 from assay.pictures.numbers import Form, content, form_of, number
 from assay.question.question import Question
 
