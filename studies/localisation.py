@@ -42,6 +42,9 @@ FEW = {
     ("SqueezeNet 1.1", "ScoreCam"): 20,
     ("SqueezeNet 1.1", "AblationCam"): 25,
     ("MobileNet V2", "ScoreCam"): 0,
+    # Every operation of the network is heard.
+    ("SqueezeNet 1.1", "FullGrad"): 40,
+    ("MobileNet V2", "FullGrad"): 0,
 }
 FEWEST = 10  # pictures of which intervals say something
 MAPS: dict[str, Method] = {
@@ -99,6 +102,7 @@ def methods(network: str) -> dict[str, Method]:
         "ScoreCam": assay.ScoreCam(layer, rectify=True, softmax=False),
         "AblationCam": assay.AblationCam(layer, rectify=True, relative=False),
         "Guided(GradCam)": assay.Guided(assay.GradCam(layer, rectify=True)),
+        "FullGrad": assay.FullGrad(),
     }
     return {**MAPS, **SLOPES, **asked}
 
