@@ -66,11 +66,13 @@ def beside(bench: harness.Bench, case: Case, method: type[Any], theirs: type[Any
 def forwards(bench: harness.Bench, case: Case, method: type[Any], behind: bool) -> None:
     """As many maps as one image has channels, beside as many rows through the bare network.
 
-    Ablation-CAM runs behind the layer alone: there the bare rows start at the layer, too, and what
-    leads to it (a forward of the image, and of the rows that checks compare) is ours alone.
+    Ablation-CAM asks what lies behind the layer alone. `behind`, the bare rows start at the layer,
+    too, and what leads to it (a forward of the image, and of the rows that checks compare) is ours
+    alone; else they are forwards of the whole network, as the paper's are.
     """
     name, make, layer, images = case
-    title = f"{method.__name__} beside its forwards, {name}, {layer}"
+    rows_of = "its rows behind the layer" if behind else "its forwards"
+    title = f"{method.__name__} beside {rows_of}, {name}, {layer}"
     if not bench.wanted(title):
         return
     net = make()
@@ -141,6 +143,7 @@ def main() -> None:
         ):
             beside(bench, case, method, theirs)
         forwards(bench, case, ScoreCam, behind=False)
+        forwards(bench, case, AblationCam, behind=False)
         forwards(bench, case, AblationCam, behind=True)
     # What follows is not affine here: every channel is asked.
     inner = ("ResNet-20", lambda: zoo.cifar_resnet(20), "layer2", zoo.cifar10(count=BATCH)[0])

@@ -36,9 +36,16 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
 }
 # Where a mean over places and one linear layer follow, as CAM needs.
 LINEAR = {"SqueezeNet 1.1": "classifier.2", "MobileNet V2": "op61"}
-# Asking the whole network for every channel takes up to a minute a picture: of how many pictures,
-# spread over all.
-FEW = {("SqueezeNet 1.1", "ScoreCam"): 40, ("MobileNet V2", "ScoreCam"): 25}
+# Asking every channel takes up to a minute a picture: of how many pictures, spread over all; with 0
+# a method is left out.
+FEW = {
+    ("SqueezeNet 1.1", "ScoreCam"): 20,
+    ("SqueezeNet 1.1", "AblationCam"): 25,
+    ("MobileNet V2", "ScoreCam"): 0,
+    # Every operation of the network is heard.
+    ("SqueezeNet 1.1", "FullGrad"): 40,
+    ("MobileNet V2", "FullGrad"): 0,
+}
 FEWEST = 10  # pictures of which intervals say something
 MAPS: dict[str, Method] = {
     "GradCam": assay.GradCam(rectify=True),
@@ -95,6 +102,7 @@ def methods(network: str) -> dict[str, Method]:
         "ScoreCam": assay.ScoreCam(layer, rectify=True, softmax=False),
         "AblationCam": assay.AblationCam(layer, rectify=True, relative=False),
         "Guided(GradCam)": assay.Guided(assay.GradCam(layer, rectify=True)),
+        "FullGrad": assay.FullGrad(),
     }
     return {**MAPS, **SLOPES, **asked}
 
@@ -149,6 +157,8 @@ def measure(count: int, networks: list[str], only: list[str]) -> dict[str, Any]:
             if only and name not in only:
                 continue
             number = FEW.get((network, name), count)
+            if number == 0:
+                continue
             rows = torch.arange(0, len(images), max(1, len(images) // number))
             found = [
                 map_of(name, method, model, layer, images[part], labels[part])
@@ -228,12 +238,14 @@ def draw(figures: dict[str, Any]) -> None:
         masses = figures[network]["masses"]
         order = sorted(masses, key=lambda name: np.mean(masses[name]))
         for place, name in enumerate(order):
-            few = len(masses[name]) < FEWEST
-            low, high = (np.mean(masses[name]),) * 2 if few else interval(masses[name])
+            is_told = len(masses[name]) >= FEWEST
+            low, high = interval(masses[name]) if is_told else (np.mean(masses[name]),) * 2
             colour = "0.55" if name in REFERENCES else "#0072b2"
             axis.plot([low, high], [place, place], color=colour, lw=2)
             axis.plot(np.mean(masses[name]), place, "o", color=colour)
-        axis.set_yticks(range(len(order)), order)
+        # Where not all pictures were asked, of how many.
+        few = {name: f"{name} ({len(masses[name])})" for name in figures[network].get("few", {})}
+        axis.set_yticks(range(len(order)), [few.get(name, name) for name in order])
         axis.axvline(np.mean(figures["area"]), color="0.7", ls=":")
         axis.set_title(network)
         axis.set_xlabel("mass inside the box")

@@ -58,8 +58,9 @@ def _along_first_direction(centred: Tensor) -> Tensor:
     of the first singular value is as good as itself.
     """
     if centred.shape[1] > centred.shape[2]:
-        directions = torch.linalg.eigh(centred.mT @ centred).eigenvectors
+        directions: Tensor = torch.linalg.eigh(centred.mT @ centred).eigenvectors
         return (centred @ directions[:, :, -1:]).squeeze(2)
-    squares, along = torch.linalg.eigh(centred @ centred.mT)
+    squares, directions = torch.linalg.eigh(centred @ centred.mT)
     # Of activations that do not vary the square is 0, or less by rounding.
-    return along[:, :, -1] * squares[:, -1:].clamp_min(0).sqrt()
+    along: Tensor = directions[:, :, -1] * squares[:, -1:].clamp_min(0).sqrt()
+    return along
