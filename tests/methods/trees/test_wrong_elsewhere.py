@@ -55,7 +55,7 @@ def early_stopped() -> Fitted:
     settings = {"max_depth": 4, "eta": 1.0, "nthread": 1}
     train, test = (library.DMatrix(HOLES[cut], Y[cut]) for cut in (slice(150), slice(150, None)))
     model = library.train(
-        settings, train, 30, [(test, "test")], early_stopping_rounds=3, verbose_eval=False
+        settings, train, 30, evals=[(test, "test")], early_stopping_rounds=3, verbose_eval=False
     )
     assert model.best_iteration + 1 < model.num_boosted_rounds()
     return model, HOLES, 1e-5
