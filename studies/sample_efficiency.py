@@ -2,7 +2,8 @@
 decision tree that uses all of 10 features and on one that uses 3 of 100.
 
 `python studies/sample_efficiency.py` writes docs/studies/sample_efficiency.json, .png and the table of
-the .md page. The exact values are those of `TreeShap`; shap's and lime's own estimators stand beside.
+the .md page. The exact values are those of `TreeShap`; shap's
+KernelExplainer stands beside.
 """
 
 from __future__ import annotations
@@ -92,10 +93,6 @@ def kernel(budget: int, features: int) -> assay.Method:
     return assay.KernelShap(budget=max(budget - 2, 3 * features - 2))
 
 
-def proxy(budget: int, features: int) -> assay.Method:
-    return assay.ProxyShap(budget=max(budget - 2, 5 * features))
-
-
 def sampling(budget: int, features: int) -> assay.Method:
     return assay.SamplingShapley(draws=max(3, budget // (2 * features - 1)))
 
@@ -121,48 +118,12 @@ def by_shap_kernel(case: Case, budget: int, seed: int) -> tuple[float, int]:
     return float(values[0, case.feature]), counted.rows
 
 
-def by_shap_sampling(case: Case, budget: int, seed: int) -> tuple[float, int]:
-    import shap
-
-    np.random.seed(seed)  # noqa: NPY002
-    counted = Counted(case.tree)
-    explainer = shap.SamplingExplainer(counted, case.absent[None])
-    counted.rows = 0
-    values = explainer.shap_values(case.x[None], nsamples=budget, silent=True)
-    return float(values[0, case.feature]), counted.rows
-
-
-def by_lime(case: Case, budget: int, seed: int) -> tuple[float, int]:
-    """Which features are present as columns of 0 and 1, each as often as not."""
-    from lime.lime_tabular import LimeTabularExplainer
-
-    counted = Counted(case.tree)
-    both = np.repeat([[0.0], [1.0]], case.features, axis=1)
-    explainer = LimeTabularExplainer(
-        both,
-        mode="regression",
-        categorical_features=range(case.features),
-        feature_selection="none",
-        random_state=seed,
-    )
-    found = explainer.explain_instance(
-        np.ones(case.features),
-        lambda masks: counted(np.where(masks > 0.5, case.x, case.absent)),
-        num_features=case.features,
-        num_samples=budget,
-    )
-    return dict(found.local_exp[1])[case.feature], counted.rows
-
-
 ESTIMATORS: dict[str, Estimator] = {
     "KernelShap": partial(ours, kernel),
     "SamplingShapley": partial(ours, sampling),
     "Lime": partial(ours, lime),
     "PermutationShapley": partial(ours, permutation),
     "shap KernelExplainer": by_shap_kernel,
-    "shap SamplingExplainer": by_shap_sampling,
-    "lime LimeTabularExplainer": by_lime,
-    "ProxyShap": partial(ours, proxy),
 }
 
 
@@ -217,7 +178,7 @@ def draw(figures: Mapping[str, Any]) -> None:
         column[0].set_title(name)
         column[1].set_xlabel("evaluations of the tree")
         for colour, (estimator, points) in enumerate(case["estimators"].items()):
-            # Peers in a row of their own: eight bands on one another say nothing.
+            # Peers in a row of their own: too many bands on one another say nothing.
             axis = column[int(" " in estimator)]
             asked = [point["asked"] for point in points]
             low, middle, high = np.transpose([spread(point["estimates"]) for point in points])

@@ -203,9 +203,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path, content: bytes, match: 
 
 
 @zoo.needs_data
-@pytest.mark.parametrize(
-    "name", ["treelite/mushroom.model", "xgboost_0.82_classification.model"]
-)
+@pytest.mark.parametrize("name", ["treelite/mushroom.model", "xgboost_0.82_classification.model"])
 def test_published_files_of_before_json_are_refused_with_the_way_out(name: str) -> None:
     with pytest.raises(InputError, match=r"(?s)before version 1\.7.*saved anew"):
         assay.wrap(zoo.data_root() / "tree_models" / name)
