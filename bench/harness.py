@@ -218,7 +218,9 @@ def render() -> None:
     versions: dict[str, str] = {}
     for path in sorted(RESULTS.glob("*.json")):
         kept = json.loads(path.read_text())
-        versions |= kept["machine"]["versions"]
+        found = kept["machine"]["versions"]
+        # Families are measured in several environments, which lack one another's peers.
+        versions |= {name: number_ for name, number_ in found.items() if number_ != "absent"}
         text += [line(Result(**{**row, "spread": tuple(row["spread"])})) for row in kept["rows"]]
     named = ", ".join(
         f"{name} {number_}" for name, number_ in versions.items() if number_ != "absent"

@@ -31,6 +31,7 @@ from sklearn.preprocessing import (
 )
 
 import assay
+import zoo
 from assay.errors import AbilityError, InputError, KindError, ModelError
 from assay.models.base import Ability
 from tree_tables import columns, generator, numbers, response
@@ -199,6 +200,13 @@ def test_files_that_are_none_are_refused(tmp_path: Path, content: bytes, match: 
         assay.wrap(tmp_path / "none.json")
     with pytest.raises(KindError):
         assay.wrap("model")
+
+
+@zoo.needs_data
+@pytest.mark.parametrize("name", ["treelite/mushroom.model", "xgboost_0.82_classification.model"])
+def test_published_files_of_before_json_are_refused_with_the_way_out(name: str) -> None:
+    with pytest.raises(InputError, match=r"(?s)before version 1\.7.*saved anew"):
+        assay.wrap(zoo.data_root() / "tree_models" / name)
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
