@@ -209,7 +209,7 @@ class Comparison:
             best = None if judge is None else judge.optimum(self.question, self.seed)
             if best is not None:
                 optima[metric] = best.cpu().numpy()
-        return evidence.skills(self.scores, self.methods, optima, self.level, self.seed)
+        return evidence.skills(self.scores, self.methods, optima, self.level)
 
     def reach(
         self, power: float = 0.8, settings: Mapping[str, Mapping[str, Any]] | None = None
