@@ -35,7 +35,7 @@ RESAMPLES = 1999
 COMPARISONS = 400  # of methods that are alike
 METHODS = (2, 6)
 KINDS = 1000  # samples of the other kinds of intervals
-FEWER = 300  # of those that take longer
+FEWER = 100  # of those that take longer
 BLOCK = 500  # samples whose intervals are computed together
 
 Law: TypeAlias = Callable[[np.random.Generator, tuple[int, ...]], Floats]
