@@ -156,7 +156,10 @@ def test_the_interval_of_a_skill_of_ten_inputs_covers_it(law: str) -> None:
             for name, values in (("method", own), (shuffled("method"), random))
         }
         (found,) = skills(scores, ["method"], {"Gap": np.zeros(10)}, level=0.95)
-        held.append(found.low <= 0.6 <= found.high)
+        # Where skewed scores leave no room that is told from none, no interval is given.
+        if not math.isnan(found.low):
+            held.append(found.low <= 0.6 <= found.high)
+    assert len(held) > 0.85 * len(hard)
     # 2,000 samples have a standard error of 0.5 %.
     assert 0.92 <= np.mean(held) <= 0.98, np.mean(held)
 
