@@ -4,7 +4,7 @@ average drop and by necessity ordering.
 `python studies/flamingo.py` asks SqueezeNet 1.1 and MobileNet V2 about the flamingo and nine other
 photographs; a pixel's credit is the mean over its channels, the target the score of the class that the
 network names, before the softmax. It writes docs/studies/flamingo.json, .png and the tables of the .md
-page; the picture needs a run.
+page; `--draw` asks for the maps of the picture alone.
 """
 
 from __future__ import annotations
@@ -70,10 +70,8 @@ def answers(model: assay.Model, image: Tensor, target: int, layer: str) -> dict[
     }
 
 
-def measured(
-    model: assay.Model, image: Tensor, target: int, layer: str
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Both metrics of every explanation of one photograph, and its maps."""
+def measured(model: assay.Model, image: Tensor, target: int, layer: str) -> dict[str, Any]:
+    """Both metrics of every explanation of one photograph."""
     question = asked(model, image, target)
     credits = answers(model, image, target, layer)
     partition = question.partition
@@ -98,34 +96,60 @@ def measured(
             "mean rise": float(curve.mean()) * rise,
             "curve": np.round(curve.numpy(), 4).tolist(),
         }
-    return record, {name: values.view(partition.shape) for name, values in credits.items()}
+    return record
 
 
-def measure() -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """A record for each network and photograph, and what is drawn."""
-    records: list[dict[str, Any]] = []
-    drawn: dict[str, Any] = {}
+def networks() -> Any:
+    """Each network's name, itself, its layer, and photographs with their classes by name."""
     for network, (side, layer) in NETWORKS.items():
         net = zoo.squeezenet() if network.startswith("Squeeze") else zoo.mobilenet_v2()
-        model = assay.wrap(net)
         images, labels, names = zoo.photographs(size=side)
-        for name in NAMES:
-            row = names.index(name)
-            with torch.no_grad():
-                target = int(net(images[row][None])[0].argmax())
-            record, maps = measured(model, images[row], target, layer)
-            right = target == int(labels[row])
+        found = {
+            name: (images[names.index(name)], int(labels[names.index(name)])) for name in NAMES
+        }
+        yield network, net, layer, found
+
+
+def named(net: torch.nn.Module, image: Tensor) -> int:
+    """The class that a network names."""
+    with torch.no_grad():
+        return int(net(image[None])[0].argmax())
+
+
+def measure() -> list[dict[str, Any]]:
+    """A record for each network and photograph."""
+    records: list[dict[str, Any]] = []
+    for network, net, layer, photographs in networks():
+        model = assay.wrap(net)
+        for name, (image, label) in photographs.items():
+            target = named(net, image)
+            record = measured(model, image, target, layer)
+            right = target == label
             records.append({"network": network, "photograph": name, "right": right, **record})
             print(network, name, right, {k: record[k]["drop"] for k in METHODS}, flush=True)
-            if network == "MobileNet V2" and name in SHOWN:
-                drawn[name] = (images[row], maps)
-    return records, drawn
+    return records
+
+
+def maps() -> dict[str, Any]:
+    """The photographs that are drawn, and the credit of their pixels."""
+    network, net, layer, photographs = next(networks())
+    model = assay.wrap(net)
+    drawn = {}
+    for name in SHOWN:
+        image, _ = photographs[name]
+        credits = answers(model, image, named(net, image), layer)
+        shape = image.shape[1:]
+        drawn[name] = image, {name: values.view(shape) for name, values in credits.items()}
+        print(network, name, flush=True)
+    return drawn
 
 
 def told(values: list[float]) -> str:
     """A mean with its interval."""
-    low, high = interval(np.array(values))
-    return f"{np.mean(values):.3g} [{low:.3g}, {high:.3g}]"
+    there = [value for value in values if not np.isnan(value)]
+    low, high = interval(np.array(there))
+    count = "" if len(there) == len(values) else f" ({len(there)} of {len(values)})"
+    return f"{np.mean(there):.3g} [{low:.3g}, {high:.3g}]{count}"
 
 
 def text(records: list[dict[str, Any]]) -> str:
@@ -192,7 +216,8 @@ def draw(records: list[dict[str, Any]], drawn: dict[str, Any]) -> None:
         named = photograph.replace("_", " ")
         line[0].set_title(named + ("" if record["right"] else "\n(named wrongly)"), fontsize=9)
         for axis, name in zip(line[1:4], METHODS):
-            values = maps[name]
+            # Signs change from pixel to pixel: means of 4 x 4 of them are what can be seen.
+            values = torch.nn.functional.avg_pool2d(maps[name][None], 4)[0]
             reach = float(values.abs().flatten().quantile(0.99))
             axis.imshow(values, cmap="PiYG", vmin=-reach, vmax=reach)
             found = record[name]
@@ -217,13 +242,15 @@ def main() -> None:
     """Measures, keeps, draws and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--render", action="store_true", help="the tables from the kept figures")
+    parser.add_argument("--draw", action="store_true", help="the picture alone")
     options = parser.parse_args()
     conditions()
+    if not options.render and not options.draw:
+        PAGE.keep({"records": measure()})
+    records = PAGE.kept()["records"]
+    PAGE.fill(text(records))
     if not options.render:
-        records, drawn = measure()
-        PAGE.keep({"records": records})
-        draw(records, drawn)
-    PAGE.fill(text(PAGE.kept()["records"]))
+        draw(records, maps())
 
 
 if __name__ == "__main__":

@@ -206,10 +206,14 @@ class Comparison:
         optima = {}
         for metric in self.metrics:
             judge = self._judge(metric)
-            best = None if judge is None else judge.optimum(self.question, self.seed)
+            # An optimum that its own settings do not determine is none that is known.
+            try:
+                best = None if judge is None else judge.optimum(self.question, self.seed)
+            except AssayError:
+                continue
             if best is not None:
                 optima[metric] = best.cpu().numpy()
-        return evidence.skills(self.scores, self.methods, optima, self.level, self.seed)
+        return evidence.skills(self.scores, self.methods, optima, self.level)
 
     def reach(
         self, power: float = 0.8, settings: Mapping[str, Mapping[str, Any]] | None = None

@@ -122,7 +122,7 @@ def masked_curves(
     streams = rng.streams(seed, question.keys, "ties")
     table: list[Curves] = []
     # Attributions, and metrics of a comparison, may agree in an order, though not in credit.
-    known = shared_curves()
+    known, name = shared_curves(question)
     everyone = torch.arange(question.n, device=question.x.device)
     for order, count in zip(orders, counts):
         cut = order.cut_ties(count)
@@ -143,7 +143,9 @@ def masked_curves(
             def ask(counts: Tensor, about: Question = about, places: Tensor = places) -> Tensor:
                 return _along(about, places, counts, insert, readout)
 
-            answer = known.along(about, places, count[rows], ask, insert=insert, read=readout.value)
+            answer = known.along(
+                name, rows, places, count[rows], ask, insert=insert, read=readout.value
+            )
             if way == 0:
                 # It stands for all ways, until those of inputs with cut ties take their place.
                 values[:] = answer.unsqueeze(1)

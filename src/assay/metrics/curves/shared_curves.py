@@ -17,7 +17,6 @@ from typing import Any, TypeAlias, final
 import torch
 from torch import Tensor
 
-from assay.models.identity import identity
 from assay.question.question import Question
 
 Ask: TypeAlias = Callable[[Tensor], Tensor]
@@ -36,7 +35,8 @@ class SharedCurves:
 
     def along(
         self,
-        question: Question,
+        about: str,
+        rows: Tensor,
         places: Tensor,
         counts: Tensor,
         ask: Ask,
@@ -47,7 +47,8 @@ class SharedCurves:
         """What is read of n inputs along orders: (n, m), asked where it is not known.
 
         Settings:
-            question: about the n inputs.
+            about: which question it is about.
+            rows: the n of its inputs.
             places: of every feature in its order (n, features).
             counts: how many are taken (n, m).
             ask: what reads it, for some of the counts.
@@ -59,7 +60,7 @@ class SharedCurves:
         if not insert:
             places = features - 1 - places
         shown = counts if insert else features - counts
-        steps = self._steps.setdefault((read, _hash(question, places)), {})
+        steps = self._steps.setdefault((read, _hash(about, rows, places)), {})
         # A step is known by how many every input shows of it.
         names = [step.tobytes() for step in shown.T.contiguous().cpu().numpy()]
         new = {name: number for number, name in enumerate(names) if name not in steps}
@@ -85,19 +86,21 @@ def sharing_curves() -> Iterator[SharedCurves]:
         _SHARED.reset(token)
 
 
-def shared_curves() -> SharedCurves:
-    """The table of the comparison that is being made, or else a new one."""
+def shared_curves(question: Question) -> tuple[SharedCurves, str]:
+    """The table of the comparison that is being made, and what this question is called there; or
+    else a new table, in which it needs no name.
+    """
     shared = _SHARED.get()
-    return SharedCurves() if shared is None else shared
+    if shared is None:
+        return SharedCurves(), ""
+    # Its inputs, model, target and removal: the last may be a metric's own.
+    return shared, question.digest
 
 
-def _hash(question: Question, places: Tensor) -> bytes:
-    """Which inputs are asked about in which order, and what stands in for absent features."""
-    hashed = hashlib.blake2b(digest_size=16)
-    hashed.update(identity(question.target, question.features, question.removal))
-    # Wrapped once for a comparison: another object is another model.
-    hashed.update(str(id(question.model)).encode())
-    for part in (question.keys, places.to(torch.int32)):
+def _hash(about: str, rows: Tensor, places: Tensor) -> bytes:
+    """Which inputs of a question are asked about in which order."""
+    hashed = hashlib.blake2b(about.encode(), digest_size=16)
+    for part in (rows, places.to(torch.int32)):
         hashed.update(str(tuple(part.shape)).encode())
         hashed.update(part.contiguous().cpu().numpy().tobytes())
     return hashed.digest()
