@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from assay.errors import ModelError
-from assay.question.consistency import ask_clean, check_rows_independent
-from assay.question.evaluation import Use, finite_scores
+from assay.question.consistency import ask_alone, ask_clean, check_rows_independent
+from assay.question.evaluation import Alone, Use, finite_scores
 from assay.question.parts import Parts
 from assay.targets import Target
 
@@ -144,3 +144,25 @@ class CleanAnswers(Parts):
         if not self._rows_checked:
             self._alone = check_rows_independent(self._evaluation, self.target)
             self._rows_checked = True
+            self._learn_apart()
+
+    def _learn_apart(self) -> None:
+        """Lets the model know what was found of its rows, where two of them met."""
+        if self.n > 1 and self._evaluation.most_rows is None:
+            rows, context = self._evaluation.sample()
+            if not context:
+                self.model.learn_apart(rows)
+
+    def _alone_as_learnt(self) -> Alone | None:
+        """What the model says of one input alone, where rows of this kind were found not to influence
+        each other before, by the model as it is now: the company of that one tells the rest.
+        """
+        source = self._evaluation
+        # Two rows that are alike hide an influence of one on the other.
+        if self.n == 1 or source.most_rows is not None or torch.equal(source.x[0], source.x[1]):
+            return None
+        rows, context = source.sample()
+        with self.model.session(slopes=False):
+            if context or not self.model.known_apart(rows):
+                return None
+            return ask_alone(source, 1)

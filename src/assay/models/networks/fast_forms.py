@@ -53,7 +53,7 @@ class FastForms:
     def open(self, rows: int, sample: Rows) -> None:
         """Makes or checks the forms for work on so many rows; the sample is some of them."""
         self.close()
-        if rows < WORTH_FROM or listened(self._module) or not _of_full_precision(sample):
+        if rows < WORTH_FROM or listened(self._module) or not of_full_precision(sample):
             return
         version = self._current_version()
         if version != self._version or not self._answers_like_module(sample):
@@ -106,7 +106,7 @@ class FastForms:
         return version_of((*self._module.parameters(), *self._module.buffers()))
 
 
-def _of_full_precision(sample: Rows) -> bool:
+def of_full_precision(sample: Rows) -> bool:
     """Whether rows are in single or double precision, in which the forms can be compared."""
     return all(getattr(rows, "dtype", None) in PRECISIONS for rows in sample)
 

@@ -110,6 +110,12 @@ class Layered(Model):
             stack.enter_context(self.interception.over(tensors))
             yield
 
+    def known_apart(self, rows: Rows) -> bool:
+        return ("apart", *described(rows)) in self.learnt
+
+    def learn_apart(self, rows: Rows) -> None:
+        self.learnt["apart", *described(rows)] = True
+
     @abstractmethod
     def ask_one_by_one(self) -> None:
         """From now on every row is asked alone, see `decisions`."""
