@@ -234,7 +234,9 @@ class Network(layered.Layered):
     ) -> Callable[..., Any]:
         """What rules hear: the module, or its form with batch norms folded where they may."""
         interception.folded = None
-        plain = self._heard_form is None or context or not memory_format
+        # Which form is heard depends on what was asked before: not where all is to be repeated.
+        repeated = self.chunking.reproducible or self.chunking.plan is not None
+        plain = self._heard_form is None or context or not memory_format or repeated
         if plain or not interception.may_hear_form or not of_full_precision(rows):
             return self.called
         form = self._heard_form.chosen(rows, self.learnt, compared=interception.is_compared)
