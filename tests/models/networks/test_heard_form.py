@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -183,3 +184,24 @@ def test_piece_by_piece_is_at_once(removal: Any, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(multipliers, "_CACHED", 40)
     pieces = ask(net, DeepLift(), removal, x).values
     assert torch.equal(whole, pieces)
+
+
+def test_many_calls_hold_no_more_than_a_few() -> None:
+    """The form is kept by the wrapper; what goes through it is not."""
+    model = wrapped(network())
+    methods = [GuidedBackprop(), DeepLift()]
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+
+    def ask_all() -> None:
+        for method in methods:
+            ask(model, method, assay.Baseline(0.0), X[:2])
+
+    for _ in range(3):
+        ask_all()
+    before = tensors()
+    for _ in range(30):
+        ask_all()
+    assert tensors() <= before

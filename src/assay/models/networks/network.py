@@ -27,6 +27,7 @@ from assay.models.networks.fast_forms import (
     PRECISIONS,
     WORTH_FROM,
     FastForms,
+    HeardForm,
     Version,
     can_be_fast,
     of_full_precision,
@@ -35,7 +36,6 @@ from assay.models.networks.fast_forms import (
 from assay.models.networks.fingerprint import Fingerprint
 from assay.models.networks.fused import folds
 from assay.models.networks.guarantees.slope_bounds import SlopeBounds, slope_bounds
-from assay.models.networks.heard_form import HeardForm
 from assay.models.networks.locks import alone_in
 from assay.models.networks.module_state import ModuleState, in_training
 from assay.models.networks.operations.grad_mode import code_minds, minds_slopes
