@@ -109,6 +109,15 @@ class Model(ABC):
         """`call` of a question's first row, which may tell how the others have to be asked."""
         return self.call(rows, context)
 
+    def known_apart(self, rows: Rows) -> bool:  # may be overridden
+        """Whether rows of this kind were found not to influence each other, by the predictor as it
+        is now.
+        """
+        return False
+
+    def learn_apart(self, rows: Rows) -> None:  # may be overridden
+        """Told that rows of this kind were found not to influence each other."""
+
     def call_changed(  # may be overridden
         self, rows: Rows, change: LocalChange, context: Mapping[str, Any], memory_format: int = 0
     ) -> Tensor:

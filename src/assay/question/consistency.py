@@ -16,7 +16,6 @@ from torch import Tensor
 from assay.errors import KindError, ModelError, TargetError
 from assay.models.base import ABSENT, real_numbers
 from assay.models.failures import told
-from assay.models.networks.layered import Layered
 from assay.numerics.precision import rounding_tolerance
 from assay.question.evaluation import Alone, Evaluation, Use
 from assay.question.generators import Generators
@@ -54,13 +53,7 @@ def ask_clean_as_learnt(evaluation: Evaluation, target: Target, use: Use) -> Alo
     influence each other: one input alone, and all of them, among which it is compared. None where
     there is more to check, and nothing was used.
     """
-    model = evaluation.model
-    if not isinstance(model, Layered) or not _can_be_learnt(evaluation):
-        return None
-    with model.session(slopes=False):
-        # Within a session, which forgets what was learnt of a network that has changed.
-        known = model.knows_apart(evaluation.sample()[0])
-        alone = ask_alone(evaluation, _THIRD) if known else None
+    alone = alone_as_learnt(evaluation)
     if alone is None:
         return None
     n = len(evaluation.x)
@@ -78,9 +71,22 @@ def ask_clean_as_learnt(evaluation: Evaluation, target: Target, use: Use) -> Alo
     return alone if met else check_rows_independent(evaluation, target)
 
 
+def alone_as_learnt(evaluation: Evaluation) -> Alone | None:
+    """What is said of one input alone by a model that is what it was when such rows were found not to
+    influence each other: the company of that one tells the rest. None where there is more to check.
+    """
+    if not _can_be_learnt(evaluation):
+        return None
+    model = evaluation.model
+    with model.session(slopes=False):
+        # Within a session, which forgets what was learnt of a network that has changed.
+        known = model.known_apart(evaluation.sample()[0])
+        return ask_alone(evaluation, _THIRD) if known else None
+
+
 def learn_apart(evaluation: Evaluation) -> None:
     """Remembers that rows were found not to influence each other, in pairs and in company."""
-    if isinstance(evaluation.model, Layered) and _can_be_learnt(evaluation):
+    if _can_be_learnt(evaluation):
         evaluation.model.learn_apart(evaluation.sample()[0])
 
 

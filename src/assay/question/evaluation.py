@@ -291,7 +291,8 @@ class Evaluation:
                 engine.count(len(rows), backward=True)
                 use(which, numbers, owners, slopes)
 
-        self._run(total, work, make, "slopes")
+        # A faster form for plain slopes is of no use to rules.
+        self._run(total, work, make, "slopes", prepares=rules is None)
 
     def _slopes(self, rows: Tensor, owners: Tensor, memory: int, scoring: _Scoring) -> list[Tensor]:
         """The slope of each score at the rows, from one forward."""
@@ -333,7 +334,7 @@ class Evaluation:
                     with rules.counting():
                         return self._heard_slopes(rows, owners, memory, scoring, rules)
                 except AssayError:
-                    if not rules.simplify():
+                    if not (rules.let_go_of_form() or rules.simplify()):
                         raise
         finally:
             rules.forget()
@@ -424,11 +425,13 @@ class Evaluation:
         purpose: str,
         unit: int = 1,
         share: float = 1.0,
+        *,
+        prepares: bool = True,
     ) -> None:
         if total == 0:
             return
         with self.model.session(slopes=purpose == "slopes"):
-            if total >= self.model.prepared_from:
+            if prepares and total >= self.model.prepared_from:
                 self._prepare(total, make)
             chunks = self.model.pace(f"{purpose} of {self.layout.shapes}")
             chunks = chunks.sized(self.layout.elements, share, total)

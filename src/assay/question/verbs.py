@@ -17,7 +17,14 @@ from assay.models.networks.operations.interception import Interception
 from assay.numerics.precision import to_input_precision
 from assay.question.arguments import read_masks, read_points
 from assay.question.clean_answers import Chosen, CleanAnswers
-from assay.question.consistency import check_alone, check_ends, check_same
+from assay.question.consistency import (
+    alone_as_learnt,
+    check_alone,
+    check_ends,
+    check_same,
+    check_target,
+    learn_apart,
+)
 from assay.question.evaluation import Make, Score, Use, finite_scores
 from assay.question.generators import Generators
 from assay.question.masked_rows import MaskedRows
@@ -201,7 +208,8 @@ class Verbs(CleanAnswers):
                     return [first._choosing_slopes(rules)]
             except AssayError:
                 # Asked as ever, pass by pass: answered or refused as it is then.
-                pass
+                if rules is not None:
+                    rules.let_go_of_form()
         return self.slopes([one.fixed_target for one in asked], rules=rules)
 
     def _is_told_by_slopes(self, rules: Interception | None) -> bool:
@@ -214,7 +222,12 @@ class Verbs(CleanAnswers):
         """The gradient at the inputs of what is chosen by the same forward: (n, elements); times the
         velocity of a `way` of one step that stays there.
         """
-        self._check_rows_independent()
+        learnt = None if self._rows_checked else alone_as_learnt(self._evaluation)
+        if learnt is None:
+            self._check_rows_independent()
+        else:
+            self._check_weights()
+        alone = learnt or self._alone
         self._refuse_slopes()
         chosen = Chosen(self.target)
         slopes = torch.zeros_like(self.x)
@@ -222,7 +235,9 @@ class Verbs(CleanAnswers):
         left: dict[int, bool] = {}
 
         def look(owners: Tensor, outputs: Tensor) -> None:
-            met = check_alone(self._evaluation, owners, outputs, self._alone)
+            met = check_alone(self._evaluation, owners, outputs, alone)
+            if learnt is not None:
+                check_target(self._evaluation, self.target, owners, outputs)
             left[int(owners[0])] = not met
             chosen.look(owners, outputs)
 
@@ -240,6 +255,8 @@ class Verbs(CleanAnswers):
             slopes[numbers] = chunk if velocity is None else chunk * velocity
 
         generators = Generators()
+        if rules is not None:
+            rules.is_compared = True
         self._evaluation.slopes(self.n, make, [chosen.score], use, rules, look)
         if rules is not None and (rules.wrote_shared or rules.retold or generators.moved):
             compared = list(range(self.n))
@@ -248,6 +265,8 @@ class Verbs(CleanAnswers):
             starts = chosen.starts if rules is not None else chosen.starts[:1]
             compared = [start for start in starts if left[start]]
         self._compare_plainly(chosen, compared)
+        self._alone, self._rows_checked = alone, True
+        learn_apart(self._evaluation)
         self._keep(chosen)
         return to_input_precision(slopes, self.x)
 
@@ -290,7 +309,7 @@ class Verbs(CleanAnswers):
                     return [first._choosing_slopes(rules, way).to(torch.float64)]
             except AssayError:
                 # Asked as ever, pass by pass: answered or refused as it is then.
-                pass
+                rules.let_go_of_form()
         targets = [one.fixed_target for one in asked]
         if others or len(weights) == 1 or first._base is not None:
             return self.integrals(targets, way, weights, squares=squares, rules=rules)

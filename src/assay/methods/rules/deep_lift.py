@@ -165,6 +165,7 @@ class _Differences(Interception):
     """A forward whose operations hand differences from a recorded one on."""
 
     who = "DeepLift"
+    may_hear_form = True
 
     def __init__(self, rule: NonlinearRule) -> None:
         super().__init__()

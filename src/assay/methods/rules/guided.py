@@ -30,6 +30,8 @@ _SMOOTH_RECTIFIERS = frozenset(
 class _Rectifying(Interception):
     """Slopes of everything but rectifiers, which have a rule of their own."""
 
+    may_hear_form = True
+
     def __init__(self, who: str, rule: Callable[[Operation, Tensor], Tensor]) -> None:
         super().__init__()
         self.who = who

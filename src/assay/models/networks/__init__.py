@@ -12,7 +12,7 @@ nothing.
 - `places`: layers by name or as modules, and parts of their outputs
 - `graph`: capture with torch.fx
 - `guarantees`: what is proved of a network: where it bends along a line, how far its slopes may move
-- `fast_forms`: the two faster forms behind one class, and when they are stale
+- `fast_forms`: the faster forms, two behind one class and one that rules hear, and when they are stale
 - `fused`: a captured network with its batch norms folded
 - `incremental`: rows that differ from their input in a patch, recomputed only where it reaches
 - `operations`: the forward heard operation by operation, for rules that give them other slopes

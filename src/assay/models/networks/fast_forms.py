@@ -1,4 +1,4 @@
-"""The faster forms of a network behind one class: the fused graph, and the same asked about patches.
+"""The faster forms of a network: the fused graph, the same asked about patches, and one for rules.
 
 They are copies beside the network, made when work is long enough to pay for them and used only
 where they answer like it. `wrap(net, speedups=False)` does without them: the network itself is then
@@ -7,7 +7,7 @@ their twin, row by row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias, final
 
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor, fx, nn
 
 from assay.inputs.layout import Rows
 from assay.models.base import LocalChange
-from assay.models.networks.fused import fits, fused, may_be_asked
-from assay.models.networks.graph import listened
+from assay.models.networks.fused import fits, folded, fused, may_be_asked
+from assay.models.networks.graph import agree, copies, listened
 from assay.models.networks.incremental import IncrementalNetwork
 
 PRECISIONS = (torch.float32, torch.float64)
@@ -27,6 +27,10 @@ Version: TypeAlias = tuple[int, int, torch.dtype, torch.device]
 
 WORTH_FROM = 256
 """Rows of work below which capturing the graph costs more than it saves."""
+
+_HEARD = "heard form"
+_SAMPLED = 4
+_NONE_YET = object()
 
 
 @final
@@ -53,7 +57,7 @@ class FastForms:
     def open(self, rows: int, sample: Rows) -> None:
         """Makes or checks the forms for work on so many rows; the sample is some of them."""
         self.close()
-        if rows < WORTH_FROM or listened(self._module) or not _of_full_precision(sample):
+        if rows < WORTH_FROM or listened(self._module) or not of_full_precision(sample):
             return
         version = self._current_version()
         if version != self._version or not self._answers_like_module(sample):
@@ -106,7 +110,75 @@ class FastForms:
         return version_of((*self._module.parameters(), *self._module.buffers()))
 
 
-def _of_full_precision(sample: Rows) -> bool:
+@final
+class HeardForm:
+    """The form of one module that rules hear in its place, as long as the module is what it was.
+
+    Guided slopes and multipliers of DeepLIFT are the same behind a convolution and a batch norm as
+    behind the one convolution that both are, so less has to be heard, and to be gone back through.
+    It pays from the second time on that a network is asked: the first is asked of itself.
+
+    Settings:
+        module: what rules hear otherwise.
+        output: what is picked of its answers.
+        digest: a hash of its weights, which changes also with what is written through `.data`.
+    """
+
+    def __init__(
+        self, module: nn.Module, output: Callable[[Any], Any], digest: Callable[[], bytes]
+    ) -> None:
+        self._module = module
+        self._output = output
+        self._digest = digest
+        # Chosen once for a session, so that a reference and its inputs go through the same.
+        self._is_chosen = False
+        self._chosen: fx.GraphModule | None = None
+
+    def close(self) -> None:
+        """A session has ended: the next one chooses anew."""
+        self._is_chosen = False
+        self._chosen = None
+
+    def chosen(
+        self, rows: Rows, learnt: MutableMapping[Any, Any], *, compared: bool
+    ) -> fx.GraphModule | None:
+        """The form to be heard in this session, or None for the module itself.
+
+        `learnt` is forgotten when the module is found changed. The form's answer is compared with
+        the module's for one row, unless the answers for some rows are `compared` anyway.
+        """
+        if not self._is_chosen:
+            self._chosen = self._choice(tuple(rows), learnt, compared=compared)
+            self._is_chosen = True
+        return self._chosen
+
+    def _choice(
+        self, rows: Rows, learnt: MutableMapping[Any, Any], *, compared: bool
+    ) -> fx.GraphModule | None:
+        if listened(self._module):
+            return None
+        weights = self._digest()
+        known, form = learnt.get(_HEARD, (None, None))
+        if known != weights:
+            # Asked for the first time: to make a form would cost more than it saves.
+            learnt[_HEARD] = (weights, _NONE_YET)
+            return None
+        if form is _NONE_YET:
+            form = folded(self._module, tuple(row[:_SAMPLED] for row in rows), self._output)
+            learnt[_HEARD] = (weights, form)
+        elif form is not None and not compared and not self._answers_like_module(form, rows):
+            # It was made of something that leaves no trace in the module, such as a global.
+            learnt.pop(_HEARD)
+            return None
+        return form
+
+    def _answers_like_module(self, form: fx.GraphModule, rows: Rows) -> bool:
+        sample = tuple(row[:1].detach() for row in rows)
+        ours = self._output(form.forward(*copies(sample)))
+        return agree(ours, self._output(self._module(*copies(sample))))
+
+
+def of_full_precision(sample: Rows) -> bool:
     """Whether rows are in single or double precision, in which the forms can be compared."""
     return all(getattr(rows, "dtype", None) in PRECISIONS for rows in sample)
 

@@ -35,6 +35,8 @@ _RECTIFIERS = (functional.relu, torch.relu)
 
 _WITH_SLOPES = "slopes are the module's"  # in the notes of a form
 
+_FOLDS = "batch norms folded"  # the same
+
 
 def fused(
     module: nn.Module, sample: Sequence[Any], output: Callable[[Any], Any]
@@ -59,6 +61,31 @@ def fused(
     graph.meta[_WITH_SLOPES] = False
     with torch.no_grad():
         return graph if fits(graph, module, sample, output) else None
+
+
+def folded(
+    module: nn.Module, sample: Sequence[Any], output: Callable[[Any], Any]
+) -> fx.GraphModule | None:
+    """The form of a module with convolutions in which nothing is overwritten, or None where it does
+    not answer the same, in outputs and in slopes; `folds` says how many batch norms it lacks.
+    """
+    graph = capture(module, inputs=len(sample))
+    if graph is None or not keeps_slopes(graph.graph.nodes):
+        return None
+    before = len(graph.graph.nodes)
+    try:
+        _fold_batch_norms(graph)
+        _reorder_weights(graph)
+        graph.recompile()
+    except Exception:  # a module that cannot be rewritten
+        return None
+    graph.meta[_FOLDS] = before - len(graph.graph.nodes)
+    return graph if fits(graph, module, sample, output) else None
+
+
+def folds(form: fx.GraphModule) -> int:
+    """How many batch norms were folded into convolutions."""
+    return int(form.meta[_FOLDS])
 
 
 def may_be_asked(form: fx.GraphModule) -> bool:

@@ -42,14 +42,6 @@ class Layered(Model):
     def start_afresh(self) -> None:
         """Takes back what the forward before has written on the module, within a session."""
 
-    def knows_apart(self, rows: Rows) -> bool:
-        """Whether such rows were found not to influence each other."""
-        return ("apart", *described(rows)) in self.learnt
-
-    def learn_apart(self, rows: Rows) -> None:
-        """Remembers that such rows were found not to influence each other."""
-        self.learnt["apart", *described(rows)] = True
-
     def last_layer_with_places(self, rows: Rows, context: Mapping[str, Any]) -> str:
         self.require(Ability.LAYERS, "layers with places")
         known = ("last layer with places", *described(rows))
@@ -117,6 +109,12 @@ class Layered(Model):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(self.interception.over(tensors))
             yield
+
+    def known_apart(self, rows: Rows) -> bool:
+        return ("apart", *described(rows)) in self.learnt
+
+    def learn_apart(self, rows: Rows) -> None:
+        self.learnt["apart", *described(rows)] = True
 
     @abstractmethod
     def ask_one_by_one(self) -> None:

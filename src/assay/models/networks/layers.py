@@ -274,7 +274,7 @@ class After(_Cut):
         may have been learnt of itself twice.
         """
         learnt = self.network.learnt
-        if not self.network.knows_apart(rows):
+        if not self.network.known_apart(rows):
             return None
         found = learnt.get(self._known(rows, False, False))
         if found is None and single:

@@ -27,15 +27,19 @@ from assay.models.networks.fast_forms import (
     PRECISIONS,
     WORTH_FROM,
     FastForms,
+    HeardForm,
     Version,
     can_be_fast,
+    of_full_precision,
     version_of,
 )
 from assay.models.networks.fingerprint import Fingerprint
+from assay.models.networks.fused import folds
 from assay.models.networks.guarantees.slope_bounds import SlopeBounds, slope_bounds
 from assay.models.networks.locks import alone_in
 from assay.models.networks.module_state import ModuleState, in_training
 from assay.models.networks.operations.grad_mode import code_minds, minds_slopes
+from assay.models.networks.operations.interception import Interception
 from assay.models.networks.places import embeddings_of, name_of, places_of
 
 
@@ -126,6 +130,9 @@ class Network(layered.Layered):
             self._forms = FastForms(module, output)
         self._exported_rows = _exported_rows(self.plain)
         self._fingerprint = Fingerprint(module, self.plain)
+        self._heard_form: HeardForm | None = None
+        if speedups and can_be_fast(module):
+            self._heard_form = HeardForm(self.called, output, self._fingerprint.digest)
         # As the module was found by the innermost session that is open.
         self._state: ModuleState | None = None
         # As it was found by the last session, and put back.
@@ -209,13 +216,35 @@ class Network(layered.Layered):
         if self.interception is not None:
             # The module as it was written: copies, since it may write on them.
             rows = graph.copies(rows)
+            heard = self._heard(self.interception, rows, context, memory_format)
             with self.hearing(rows):
-                return self.output(self.called(*arranged(rows, memory_format), **context))
+                return self.output(heard(*arranged(rows, memory_format), **context))
         # The module itself, where no faster form is open.
         runner: Callable[..., Any] = self.module
         if self._forms is not None:
             runner = self._forms.runner(memory_format)
         return self.output(runner(*arranged(rows, memory_format), **context))
+
+    def _heard(
+        self,
+        interception: Interception,
+        rows: Rows,
+        context: Mapping[str, Any],
+        memory_format: int,
+    ) -> Callable[..., Any]:
+        """What rules hear: the module, or its form with batch norms folded where they may."""
+        interception.folded = None
+        # Which form is heard depends on what was asked before: not where all is to be repeated.
+        repeated = self.chunking.reproducible or self.chunking.plan is not None
+        plain = self._heard_form is None or context or not memory_format or repeated
+        if plain or not interception.may_hear_form or not of_full_precision(rows):
+            return self.called
+        form = self._heard_form.chosen(rows, self.learnt, compared=interception.is_compared)
+        if form is None:
+            return self.called
+        interception.folded = folds(form)
+        forward: Callable[..., Any] = form.forward
+        return forward
 
     def start_afresh(self) -> None:
         # Before a forward and not behind it: slopes may still need what the one before has written.
@@ -278,6 +307,8 @@ class Network(layered.Layered):
         finally:
             if self._forms is not None:
                 self._forms.close()
+            if self._heard_form is not None:
+                self._heard_form.close()
             self._state = outer
             state.restore()
         if outer is None and state.can_be_kept:

@@ -69,6 +69,11 @@ class Interception(TorchFunctionMode, ABC):
         # Whether something else than torch's own answer to an operation was handed on: plainer
         # operations in its place, or what a rule of somebody else gave.
         self.retold = False
+        # How many batch norms the form of the network lacks that is heard in its place; None where
+        # it is the network itself.
+        self.folded: int | None = None
+        # Whether somebody compares the answers of every chunk with those of the network itself.
+        self.is_compared = False
         # Tensors that came out of what gives them a place of their own, and those that others may see.
         self._own_places: set[int] = set()
         self._seen_by_others: set[int] = set()
@@ -114,6 +119,18 @@ class Interception(TorchFunctionMode, ABC):
             return False
         self.copies = True
         return True
+
+    may_hear_form: bool = False  # may be overridden
+    """Whether rules say the same of a convolution and its batch norm as of the one convolution that
+    both are.
+    """
+
+    def let_go_of_form(self) -> bool:
+        """Hears the network itself from now on; whether that is something new."""
+        had_form = self.folded is not None
+        self.may_hear_form = False
+        self.folded = None
+        return had_form
 
     @property
     def leaves(self) -> list[Tensor]:  # may be overridden
@@ -164,6 +181,8 @@ class Interception(TorchFunctionMode, ABC):
         self.forget()
         # Coverage is that of one forward, however many chunks there are.
         self.seen.clear()
+        if self.folded:
+            self.seen["batch_norm", "merged"] = self.folded
         tensors = list(tensors)
         self.admit(tensors)
         self.begin([tensor for tensor in tensors if id(tensor) in self._heard])
