@@ -53,7 +53,8 @@ def handed_on(
     # An operation in place behind this one may have written over it: then it is asked once more.
     values = value.numbers if value.is_intact else operation.on({id(signal): z})()
     beside: Tensor = operation.on({id(signal): reference})()
-    if cotangents.numel() <= _CACHED:
+    # Bounds that are tables themselves would have to be cut alike.
+    if cotangents.numel() <= _CACHED or operation.constants:
         return _piece_handed_on(operation, z, values, reference, beside, cotangents)
     given = torch.empty_like(cotangents)
     for rows, strip in _pieces(cotangents):

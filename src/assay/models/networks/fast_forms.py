@@ -170,7 +170,8 @@ class HeardForm:
             # It was made of something that leaves no trace in the module, such as a global.
             learnt.pop(_HEARD)
             return None
-        return form
+        chosen: fx.GraphModule | None = form
+        return chosen
 
     def _answers_like_module(self, form: fx.GraphModule, rows: Rows) -> bool:
         sample = tuple(row[:1].detach() for row in rows)

@@ -236,8 +236,9 @@ class Network(layered.Layered):
         interception.folded = None
         # Which form is heard depends on what was asked before: not where all is to be repeated.
         repeated = self.chunking.reproducible or self.chunking.plan is not None
-        plain = self._heard_form is None or context or not memory_format or repeated
-        if plain or not interception.may_hear_form or not of_full_precision(rows):
+        if self._heard_form is None or context or not memory_format or repeated:
+            return self.called
+        if not interception.may_hear_form or not of_full_precision(rows):
             return self.called
         form = self._heard_form.chosen(rows, self.learnt, compared=interception.is_compared)
         if form is None:
