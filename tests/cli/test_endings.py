@@ -93,14 +93,16 @@ def test_a_certificate_holds_for_its_model_and_not_for_another(here: Path) -> No
 # --- what is written
 
 
-def test_a_closed_pipe_is_no_error(here: Path) -> None:
-    # The table of methods is longer than what `head` reads, and than what a pipe holds.
-    shell = f"{' '.join(ASSAY)} names --json; echo code $? >&2"
-    done = subprocess.run(
-        ["bash", "-c", f"({shell}) | head -c 100"], capture_output=True, text=True, check=False
-    )
-    assert len(done.stdout) == 100
-    assert done.stderr == "code 0\n"
+def test_a_closed_pipe_is_no_error() -> None:
+    # As behind `| head`, once that has seen enough.
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        call = [*ASSAY, "methods", "--json"]
+        done = subprocess.run(call, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

@@ -9,5 +9,8 @@
 - `records`: JSON, as `schemas/` describes it; `printing`: tables
 - `demo`: the main job on real data
 
+`app` has more than 500 lines: an option is a line in each command that takes it, where whoever reads
+the command looks for it.
+
 It hands nothing on: what it does is in the library, and `python -m assay` is its door.
 """

@@ -77,16 +77,22 @@ def certify(
             got="rates of SoftStability, which are frequencies and no proofs",
             advice="Leave --out out, or certify by MultiplicativeSmoothing.",
         )
-    check_out(None if out is None else out / "certificate-0.json")
+    if out is not None:
+        check_out(out / "certificate-0.json")
     who, amount = _selection(select)
-    kept = attribution(Path(who)) if Path(who).is_file() else None
-    method = parts.method(who) if kept is None else None
+    kept = method = None
+    if Path(who).is_file():
+        kept = attribution(Path(who))
+    else:
+        method = parts.method(who)
     with progress(quiet):
         question, dropped = asked.question()
         say_left_out(dropped, quiet)
         answer = _answer(kept, method, question, Path(who), asked.seed)
         proofs = judge.certify(question, answer.top(amount))
-    holds = None if require is None else all(_meets(proof, require) for proof in proofs)
+    holds = None
+    if require is not None:
+        holds = all(_meets(proof, require) for proof in proofs)
     if out is not None:
         _keep(proofs, out)
     if form == "json":
@@ -113,8 +119,9 @@ def _meets(proof: Any, required: float) -> bool:
     if not isinstance(proof, Certificate):
         # Of soft stability: the least rate over the radii.
         return bool(min(proof.lower) >= required)
-    radius = proof.incremental if required >= 1 else proof.shares[0]
-    return proof.consistent and radius >= required
+    if required < 1:
+        return proof.consistent and proof.shares[0] >= required
+    return proof.consistent and proof.incremental >= required
 
 
 def _keep(proofs: Sequence[Any], out: Path) -> None:
@@ -137,7 +144,7 @@ def verify(file: Path, asked: Asked, with_data: bool, form: str, quiet: bool) ->
     if form == "json":
         typer.echo(records.text(records.verdict(verdict)))
     else:
-        held = "holds" if verdict.holds else "does not hold"
-        typer.echo(f"The certificate {held}: {verdict.why}")
+        held = {True: "holds", False: "does not hold"}
+        typer.echo(f"The certificate {held[verdict.holds]}: {verdict.why}")
         typer.echo(f"{verdict.changed} of {verdict.draws} draws were answered otherwise.")
     return DONE if verdict.holds else NOT_HELD

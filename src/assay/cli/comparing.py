@@ -20,6 +20,7 @@ from assay.comparison.comparing import compare
 from assay.comparison.comparison import Comparison
 from assay.comparison.saved_comparison import CONTENTS
 from assay.errors import InputError
+from assay.methods.base import Method
 from assay.pages.report_page import report as write_page
 from assay.registry import parts
 
@@ -73,7 +74,7 @@ def compared(asked: Asked, contest: Contest, quiet: bool) -> Comparison:
     say_left_out(dropped, quiet)
     for path, answer in kept:
         check_answers(question, answer, path)
-    candidates = [*methods, *(answer for _, answer in kept)]
+    candidates: list[Method | Attribution] = [*methods, *(answer for _, answer in kept)]
     found = compare(question, candidates, metrics, asked.seed, references=contest.references)
     if contest.save is not None:
         found.save(contest.save)

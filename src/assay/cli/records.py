@@ -88,7 +88,7 @@ def _credit(answer: Attribution, question: Question, i: int, top: int | None) ->
     names = names_of(answer, i)
     values = answer.values[i, : len(names)].double()
     seen = contents(question, i)
-    kept = range(len(names))
+    kept: Sequence[int] = range(len(names))
     if top is not None:
         kept = values.abs().argsort(descending=True, stable=True)[:top].tolist()
     errors = answer.standard_error

@@ -192,8 +192,8 @@ def headings(
     return tuple(
         Heading(
             index=i,
-            name=f"input {i + 1}" if labels is None else f"input {i + 1}, {labels[i]}",
-            label=f"input {i + 1}" if labels is None else str(labels[i]),
+            name=_named(i, labels),
+            label=_labelled(i, labels),
             why=why,
             target=targets[i],
             prediction=float(answer.prediction[i]),
@@ -201,6 +201,18 @@ def headings(
         )
         for i, why in kept.items()
     )
+
+
+def _labelled(i: int, labels: Sequence[str] | None) -> str:
+    if labels is None:
+        return f"input {i + 1}"
+    return str(labels[i])
+
+
+def _named(i: int, labels: Sequence[str] | None) -> str:
+    if labels is None:
+        return f"input {i + 1}"
+    return f"input {i + 1}, {labels[i]}"
 
 
 # --- pictures

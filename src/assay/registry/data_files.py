@@ -84,8 +84,14 @@ def inputs(path: Path, reading: Reading | None = None, seed: int = 0) -> Any:
     Errors: InputError and KindError for what cannot be read, before any model is asked.
     """
     reading = reading or Reading()
-    found = _from_stdin(reading) if str(path) == "-" else _read(path, reading)
-    return _some_rows(_some_columns(found, reading, path), reading, path, seed)
+    found = _some_columns(_read_any(path, reading), reading, path)
+    return _taken(found, _kept(found, reading, path, seed))
+
+
+def _read_any(path: Path, reading: Reading) -> Any:
+    if str(path) == "-":
+        return _from_stdin(reading)
+    return _read(path, reading)
 
 
 def _from_stdin(reading: Reading) -> Any:
@@ -175,7 +181,8 @@ def _table(path: Path) -> Any:
 def _csv(path: Path) -> Any:
     import pandas as pd
 
-    return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
+    separators = {".csv": ",", ".tsv": "\t"}
+    return pd.read_csv(path, sep=separators[path.suffix])
 
 
 def _records(path: Path) -> Any:
@@ -217,8 +224,10 @@ def _texts(path: Path, whole: bool) -> list[str]:
             got=str(error),
             advice="Save it in UTF-8.",
         ) from error
-    texts = [text.strip()] if whole else [line.strip() for line in text.splitlines()]
-    texts = [each for each in texts if each]
+    lines = text.splitlines()
+    if whole:
+        lines = [text]
+    texts = [line.strip() for line in lines if line.strip()]
     if not texts:
         raise InputError(
             expected=f"a text in {path}",
@@ -303,10 +312,15 @@ def _pictures(files: list[Path], reading: Reading) -> torch.Tensor:
         )
     # Grey ones beside coloured ones are coloured, too.
     if len({array.ndim for array in arrays}) > 1:
-        arrays = [array if array.ndim == 3 else np.stack([array] * 3, -1) for array in arrays]
-    stacked = np.stack([array[..., None] if array.ndim == 2 else array for array in arrays])
+        arrays = [np.broadcast_to(_with_channels(each), (*each.shape[:2], 3)) for each in arrays]
+    stacked = np.stack([_with_channels(array) for array in arrays])
     pixels = torch.from_numpy(np.moveaxis(stacked, -1, 1).astype(np.float32) / 255)
     return _standardised(pixels, reading)
+
+
+def _with_channels(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(height, width, channels), also of a grey picture."""
+    return picture.reshape(*picture.shape[:2], -1)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -404,35 +418,54 @@ def _check_columns(frame: Any, option: str, names: tuple[str, ...], path: Path) 
         )
 
 
-def _some_rows(found: Any, reading: Reading, path: Path, seed: int) -> Any:
-    n = len(found[0]) if isinstance(found, tuple) else len(found)
+def _kept(found: Any, reading: Reading, path: Path, seed: int) -> NDArray[np.int64]:
+    """The numbers of the rows that are meant, in their order."""
+    n = _rows_of(found)
     kept = np.arange(n)
     if reading.where is not None:
         kept = kept[_matching(found, reading.where, path)]
     if reading.rows is not None:
         kept = kept[_slice(reading.rows)]
-    if reading.sample is not None and reading.sample < len(kept):
-        if reading.sample < 1:
-            raise InputError(
-                expected="at least one row of --sample",
-                got=reading.sample,
-                advice="Leave it out for all rows.",
-            )
-        drawn = np.random.Generator(np.random.Philox(seed)).permutation(len(kept))
-        kept = np.sort(kept[drawn[: reading.sample]])
+    if reading.sample is not None:
+        kept = _sampled(kept, reading.sample, seed)
     if not len(kept):
         raise InputError(
             expected=f"a row of {path}",
             got="none that is left",
             advice=f"It has {n} rows: ask for others.",
         )
-    if len(kept) == n:
+    return kept
+
+
+def _rows_of(found: Any) -> int:
+    # Several tensors share their rows.
+    if isinstance(found, tuple):
+        return len(found[0])
+    return len(found)
+
+
+def _sampled(kept: NDArray[np.int64], sample: int, seed: int) -> NDArray[np.int64]:
+    if sample < 1:
+        raise InputError(
+            expected="at least one row of --sample",
+            got=sample,
+            advice="Leave it out for all rows.",
+        )
+    drawn = np.random.Generator(np.random.Philox(seed)).permutation(len(kept))
+    return np.sort(kept[drawn[:sample]])
+
+
+def _taken(found: Any, kept: NDArray[np.int64]) -> Any:
+    """These rows of whatever was read."""
+    if len(kept) == _rows_of(found):
         return found
     if isinstance(found, tuple):
         return tuple(each[kept] for each in found)
     if hasattr(found, "iloc"):
         return found.iloc[kept]
-    return [found[k] for k in kept] if isinstance(found, list) else found[kept]
+    if isinstance(found, list):
+        return [found[k] for k in kept]
+    return found[kept]
 
 
 def _slice(text: str) -> slice:

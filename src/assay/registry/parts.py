@@ -30,7 +30,9 @@ def target(text: str | None) -> Target | None:
 
 def features(text: str | None) -> Features | None:
     """Who receives credit, None where nothing is said."""
-    return None if text is None else parse(text, Features)
+    if text is None:
+        return None
+    return parse(text, Features)
 
 
 def columns(names: tuple[str, ...]) -> Features:
@@ -40,7 +42,9 @@ def columns(names: tuple[str, ...]) -> Features:
 
 def removal(text: str | None) -> Removal | None:
     """What absent means, None where nothing is said."""
-    return None if text is None else parse(text, Removal)
+    if text is None:
+        return None
+    return parse(text, Removal)
 
 
 def background(rows: Any) -> Removal:
