@@ -374,9 +374,7 @@ def _norm(scale: Scale) -> Normalize:
 
 def _colour_map(name: str) -> Colormap:
     """The colours of a scale; what has no value is not to be seen."""
-    chosen = ListedColormap(list(hexes(name)))
-    chosen.set_bad((0, 0, 0, 0))
-    return chosen
+    return ListedColormap(list(hexes(name))).with_extremes(bad=(0, 0, 0, 0))
 
 
 def _lines(text: str) -> str:
