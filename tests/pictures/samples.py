@@ -70,7 +70,9 @@ def table_question() -> assay.Question:
         return (frame["a"] + frame["b"].fillna(0) ** 2 + (frame["kind"] == "red")).to_numpy(float)
 
     frame = table_of()
-    return assay.Question(assay.wrap(model, missing=True), frame, removal=assay.Background(frame.iloc[4:8]))
+    return assay.Question(
+        assay.wrap(model, missing=True), frame, removal=assay.Background(frame.iloc[4:8])
+    )
 
 
 @cache

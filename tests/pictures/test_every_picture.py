@@ -133,8 +133,9 @@ def test_scales_of_credit_are_around_zero_and_clip_nothing_unsaid(name: str) -> 
 
 
 @every_picture
-def test_artists_are_the_marks(name: str, theme: Any = "print") -> None:
+def test_artists_are_the_marks(name: str) -> None:
     chart = sample(name)
+    theme: Any = "print"
     figure = chart.figure(theme=theme)
     axes = [ax for ax in figure.axes if ax.get_xlabel() is not None]
     assert len(axes) == len(chart.panels)

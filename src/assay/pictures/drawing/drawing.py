@@ -101,8 +101,8 @@ class Drawing(ABC):
         # A canvas that can measure words: without one the layout makes no room for them.
         FigureCanvasAgg(figure)
         self.draw(figure, theme=theme)
-        if any(panel.bar is not None and panel.right for panel in self.panels):
-            # Colours behind numbers move as their panel shrinks for them: a layout takes two steps.
+        if any((panel.bar and panel.right) or panel.keys for panel in self.panels):
+            # What stands around a panel moves as it shrinks for that: a layout takes two steps.
             figure.draw_without_rendering()
         return figure
 
