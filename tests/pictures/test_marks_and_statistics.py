@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -363,3 +365,16 @@ def test_an_axis_has_its_ticks_within_its_ends(low: float, factor: float) -> Non
         assert len({text for _, text in ticks}) == len(ticks)
         for at, _ in ticks:
             assert low * (1 - 1e-9) <= at <= low * factor * (1 + 1e-9)
+
+
+def test_the_gallery_shows_pictures_that_its_script_makes() -> None:
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "docs" / "gallery.md").read_text(encoding="utf-8")
+    script = (root / "studies" / "gallery.py").read_text(encoding="utf-8")
+    shown = re.findall(r"\]\(gallery/(\w+)\.png\)", page)
+    assert len(shown) == len(set(shown)) >= 10
+    made = set(re.findall(r'"(\w+)": pictures\.\w+\(', script))
+    assert made == set(shown)
+    for name in shown:
+        file = root / "docs" / "gallery" / f"{name}.png"
+        assert file.stat().st_size < 150_000
