@@ -33,7 +33,9 @@ def adult() -> tuple[assay.Question, assay.Question]:
     trees.fit(x.iloc[:8000], rich.iloc[:8000])
     rows = x.iloc[8000:8600]
     many = assay.Question(trees, rows, assay.LogOdds(), removal=assay.Background(x.iloc[:50]))
-    few = assay.Question(trees, rows.iloc[:60], assay.LogOdds(), removal=assay.Background(x.iloc[:20]))
+    few = assay.Question(
+        trees, rows.iloc[:60], assay.LogOdds(), removal=assay.Background(x.iloc[:20])
+    )
     return many, few
 
 
@@ -68,7 +70,9 @@ def photographs() -> dict[str, Drawing]:
 
 def texts() -> dict[str, Drawing]:
     known, kinds = zoo.trec("train")
-    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=20, max_iter=500))
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=20, max_iter=500)
+    )
     asked = ["How far is it from Denver to Aspen ?", "Who was the first man in space ?"]
     question = assay.Question(model.fit(known, kinds), asked)
     return {"words": pictures.words(assay.ExactShapley()(question), 1, question=question)}
@@ -90,7 +94,9 @@ def molecules() -> dict[str, Drawing]:
 def digits() -> dict[str, Drawing]:
     images, _ = zoo.mnist("test", 12)
     patches = assay.Patches(4)
-    question = assay.Question(zoo.digit_net(), images, features=patches, removal=assay.Baseline(0.0))
+    question = assay.Question(
+        zoo.digit_net(), images, features=patches, removal=assay.Baseline(0.0)
+    )
     chosen = assay.KernelShap(budget=256)(question).top(0.3)
     certificates = assay.MultiplicativeSmoothing(kept=1, levels=8).certify(question, chosen)
     return {"selection": pictures.selection(certificates[0], question=question)}

@@ -63,11 +63,11 @@ def test_dots_of_a_swarm_lie_at_their_credit_and_never_on_each_other(credit: lis
 
 
 def test_all_rows_of_a_swarm_have_one_thickness_for_a_dot() -> None:
-    """Four dots in one place are as thick in a row of four as in a row of a hundred."""
+    """Four dots in one place have the step of forty in the place of another row."""
     values = np.zeros((100, 2))
     values[:, 0] = np.linspace(-1, 1, 100)
-    values[:4, 1] = 0.5
-    values[4:, 1] = np.linspace(-1, 0.4, 96)
+    values[:40, 1] = 0.5
+    values[40:, 1] = np.linspace(-1, 0.4, 60)
     values[:4, 0] = 0.5
     panel = pictures.swarm(answer_of(values)).panels[0]
     steps = []

@@ -16,12 +16,13 @@ import torch
 
 from assay.answers.attribution import Attribution
 from assay.errors import InputError
-from assay.numerics import rng, statistics
+from assay.numerics import rng
 from assay.numerics.ranks import spearman
 from assay.pictures.described import (
     Answers,
     answers_by_name,
     errors_of,
+    interval_of,
     row_number,
     sampled,
     unit_of,
@@ -135,7 +136,7 @@ def agreement(
             found = _alike(named[one], named[listed[b]], by) if a != b else _itself(named[one], by)
             known = found[np.isfinite(found)]
             mean = float(known.mean()) if len(known) else math.nan
-            low, high = statistics.interval(known, level) if len(known) > 3 else (math.nan,) * 2
+            low, high = interval_of(known, level) if len(known) > 3 else (math.nan,) * 2
             table[a, b] = table[b, a] = mean
             rows.append((one, listed[b], mean, float(low), float(high), len(known)))
     scale = around_zero(1.0, "rank correlation, mean over inputs")

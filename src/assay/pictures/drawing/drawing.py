@@ -103,7 +103,8 @@ class Drawing(ABC):
         self.draw(figure, theme=theme)
         if any((panel.bar and panel.right) or panel.keys for panel in self.panels):
             # What stands around a panel moves as it shrinks for that: a layout takes two steps.
-            figure.draw_without_rendering()
+            layout: Any = figure.get_layout_engine()
+            layout.execute(figure)
         return figure
 
     def draw(

@@ -225,6 +225,8 @@ class _Painter:
         }
         artist = draw[type(mark)](mark)
         artist.set_gid(mark.gid)
+        # Marks lie within their axes: only words need to be measured for the layout.
+        artist.set_in_layout(False)
         behind = isinstance(mark, Line) and mark.behind
         # In the order of the marks, above the grid and below the words of the axes.
         artist.set_zorder(0.5 if behind else 1 + place / (len(self.panel.marks) + 1))
