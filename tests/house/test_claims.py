@@ -51,6 +51,8 @@ COMPARISON = "tests/comparison/test_comparison.py::"
 PAGE = "tests/pages/test_report_page.py::"
 SEEN = "tests/pages/test_what_people_see.py::"
 CLI = "tests/cli/test_app.py::"
+EVERY_PICTURE = "tests/pictures/test_every_picture.py::"
+DRAWN = "tests/pictures/test_marks_and_statistics.py::"
 FIXED = "tests/removals/test_fixed.py::"
 CATEGORIES = "tests/inputs/test_categories.py::"
 ENGINE = "tests/engine/test_engine.py::"
@@ -881,6 +883,39 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "quarter of the image;": (
             "tests/models/networks/test_incremental.py::test_masks_of_small_windows_are_asked_as_patches",
             "tests/models/networks/test_incremental.py::test_other_masks_are_asked_as_they_were",
+        ),
+    },
+    "docs/pictures.md": {
+        "pyplot is never imported, and nothing of the process is set: the same answer gives the same "
+        "marks, in any thread.": (
+            EVERY_PICTURE + "test_no_picture_imports_pyplot",
+            EVERY_PICTURE + "test_nothing_of_the_process_is_touched",
+            EVERY_PICTURE + "test_the_same_data_give_the_same_marks",
+            EVERY_PICTURE + "test_threads_draw_the_same_pictures",
+        ),
+        "**Zero is the centre.**": (
+            EVERY_PICTURE + "test_scales_of_credit_are_around_zero_and_clip_nothing_unsaid",
+        ),
+        "**Nothing is clipped unsaid.**": (DRAWN + "test_clipping_is_counted_in_words",),
+        "maps in different units never share one.": (
+            DRAWN + "test_maps_share_a_scale_in_one_unit_alone",
+        ),
+        "**Bands hold the whole line.**": (
+            DRAWN + "test_a_band_holds_the_whole_mean_line_at_once",
+        ),
+        "No dot is moved by chance.": (
+            DRAWN + "test_dots_of_a_swarm_lie_at_their_credit_and_never_on_each_other",
+            DRAWN + "test_a_dot_of_a_dependence_lies_at_its_value",
+        ),
+        "In a swarm a dot has one size and a pile one step in all rows;": (
+            DRAWN + "test_all_rows_of_a_swarm_have_one_thickness_for_a_dot",
+        ),
+        "Two runs of one sampling method do not agree perfectly: what they reach is the most that can "
+        "be asked of another method.": (DRAWN + "test_a_ceiling_is_what_two_runs_reach",),
+    },
+    "docs/gallery.md": {
+        "`python studies/gallery.py` makes them anew;": (
+            DRAWN + "test_the_gallery_shows_pictures_that_its_script_makes",
         ),
     },
     "docs/report.md": {

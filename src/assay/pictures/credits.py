@@ -19,12 +19,12 @@ import numpy as np
 
 from assay.answers.attribution import Attribution, Kind
 from assay.errors import KindError, SettingError
-from assay.numerics import statistics
 from assay.numerics.statistics import Floats
 from assay.pictures.described import (
     caption_of,
     check_answer,
     errors_of,
+    interval_of,
     method_of,
     row_number,
     target_of,
@@ -222,7 +222,7 @@ def importance(
         low, high = (math.nan, math.nan)
         # Fewer than four inputs have no interval, and a root of means has not this one.
         if len(values) >= 4 and not debias:
-            low, high = statistics.interval(sizes[:, k], level)
+            low, high = interval_of(sizes[:, k], level)
         mean = float(means[k])
         rows.append(
             Row(

@@ -516,7 +516,7 @@ def what_if(question: Question, feature: int | str, i: int = 0, *, points: int =
             got=repr(feature),
             advice="By number, or by one of the question's names.",
         )
-    if k in tuple(question.layout.categorical):
+    if bool(question.layout.categorical[k]):
         raise InputError(
             expected="a feature that is measured, for what_if",
             got=f"the category {listed[k]}",

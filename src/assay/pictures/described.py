@@ -15,12 +15,15 @@ from scipy.special import ndtri
 
 from assay.answers.attribution import Attribution, Kind
 from assay.errors import InputError, KindError
+from assay.numerics import statistics
 from assay.numerics.statistics import Floats
 from assay.pictures.drawing.labels import Z, names, signed
 from assay.settings import shown
 
 Answers: TypeAlias = Attribution | Sequence[Attribution] | Mapping[str, Attribution]
 
+_RESAMPLES = 9999  # for the interval of a mean
+_FEW = 200  # values, of which a mean may be far from normal
 _SHORT = 40  # letters of a method with its settings
 
 
@@ -144,6 +147,13 @@ def method_of(answer: Attribution) -> str:
     text = answer.method.replace("()", "") or "an unnamed method"
     # The settings of a long one are in the answer's provenance.
     return text if len(text) <= _SHORT else text.split("(")[0]
+
+
+def interval_of(values: Floats, level: float) -> tuple[float, float]:
+    """The interval of a mean; of many values fewer resamples tell the little that is not normal."""
+    resamples = _RESAMPLES if len(values) <= _FEW else _RESAMPLES // 10
+    low, high = statistics.interval(values, level, resamples=resamples)
+    return float(low), float(high)
 
 
 def strongest(values: Sequence[float], labels: Sequence[str], count: int = 3) -> str:

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,12 +16,13 @@ import torch
 
 from assay.answers.attribution import Attribution
 from assay.errors import InputError
-from assay.numerics import rng, statistics
+from assay.numerics import rng
 from assay.numerics.ranks import spearman
 from assay.pictures.described import (
     Answers,
     answers_by_name,
     errors_of,
+    interval_of,
     row_number,
     sampled,
     unit_of,
@@ -74,12 +75,10 @@ def interactions(answer: Attribution, i: int | None = 0, *, top: int = 12) -> Ch
     whole = matrix + matrix.T - np.diag(np.diag(matrix))
     table = np.where(np.tri(count, dtype=bool), whole, np.nan)[np.ix_(kept, kept)]
     scale = around_zero(float(np.nanmax(np.abs(table))), unit_of(answer, i))
-    written = [["" if math.isnan(v) else short(float(v)) for v in row] for row in table]
+    written = _written(table)
     shown = [labels[k] for k in kept]
-    below = [(a, b) for a in range(len(kept)) for b in range(a + 1)]
-    pairs = [(shown[a], shown[b], float(table[a, b])) for a, b in below]
-    strong = sorted((p for p in pairs if p[0] != p[1]), key=lambda p: -abs(p[2]))[:3]
-    told = ", ".join(f"{b} with {a} {signed(v)}" for a, b, v in strong if v) or "none"
+    pairs = [(shown[a], shown[b], float(table[a, b])) for a, b in zip(*np.tril_indices(len(kept)))]
+    told = _strong(pairs)
     rest = count - len(kept)
     panel = matrix_panel(
         "pairs",
@@ -102,6 +101,17 @@ def interactions(answer: Attribution, i: int | None = 0, *, top: int = 12) -> Ch
         caption=f"{name}, {where}; diagonal: main effects; below: both halves of a pair{more}",
         alt=f"Interactions by {name}, {where}: {len(kept)} features. Strongest pairs: {told}.",
     )
+
+
+def _written(table: Floats) -> list[list[str]]:
+    return [["" if math.isnan(value) else short(float(value)) for value in row] for row in table]
+
+
+def _strong(pairs: Sequence[tuple[str, str, float]]) -> str:
+    """The strongest pairs of two different features, in words."""
+    two = sorted((pair for pair in pairs if pair[0] != pair[1]), key=lambda pair: -abs(pair[2]))
+    told = [f"{other} with {one} {signed(value)}" for one, other, value in two[:3] if value]
+    return ", ".join(told) or "none"
 
 
 def agreement(
@@ -135,21 +145,13 @@ def agreement(
             found = _alike(named[one], named[listed[b]], by) if a != b else _itself(named[one], by)
             known = found[np.isfinite(found)]
             mean = float(known.mean()) if len(known) else math.nan
-            low, high = statistics.interval(known, level) if len(known) > 3 else (math.nan,) * 2
+            low, high = interval_of(known, level) if len(known) > 3 else (math.nan,) * 2
             table[a, b] = table[b, a] = mean
             rows.append((one, listed[b], mean, float(low), float(high), len(known)))
     scale = around_zero(1.0, "rank correlation, mean over inputs")
     written = [[number(float(v)) for v in row] for row in table]
     panel = matrix_panel("methods", table, scale, listed, listed, written=written)
-    pairs = [row for row in rows if row[0] != row[1] and not math.isnan(row[2])]
-    best = max(pairs, key=lambda row: row[2], default=None)
-    worst = min(pairs, key=lambda row: row[2], default=None)
-    told = ""
-    if best is not None and worst is not None:
-        told = (
-            f" Most alike: {best[0]} and {best[1]}, {number(best[2])}; least: {worst[0]} and "
-            f"{worst[1]}, {number(worst[2])}."
-        )
+    told = _most_and_least(rows)
     columns = ("method", "with", "correlation", "low", "high", "inputs")
     return Chart(
         drawn=(panel,),
@@ -159,6 +161,17 @@ def agreement(
             "other draws; agreement is no faithfulness"
         ),
         alt=f"Agreement of {len(listed)} methods, Spearman's correlation by {by}.{told}",
+    )
+
+
+def _most_and_least(rows: Sequence[tuple[str, str, float, float, float, int]]) -> str:
+    pairs = [row for row in rows if row[0] != row[1] and not math.isnan(row[2])]
+    if not pairs:
+        return ""
+    best, worst = max(pairs, key=lambda row: row[2]), min(pairs, key=lambda row: row[2])
+    return (
+        f" Most alike: {best[0]} and {best[1]}, {number(best[2])}; least: {worst[0]} and {worst[1]}, "
+        f"{number(worst[2])}."
     )
 
 

@@ -122,7 +122,8 @@ def _claim(proven: int, flips: int | None, room: int) -> str:
 def _caption(certificate: Certificate) -> str:
     sure = "for certain" if certificate.exact else f"with probability {certificate.confidence:g}"
     about = "the model itself" if certificate.design is None else "the smoothed classifier"
-    return f"about {about}, {sure}; bound {certificate.bound}{_abstention(certificate)}"
+    told = f"about {about}, {sure}; bound {certificate.bound}"
+    return f"{told}.{_abstention(certificate)}" if _abstention(certificate) else told
 
 
 def _abstention(certificate: Certificate) -> str:

@@ -82,7 +82,7 @@ class Drawing(ABC):
     @property
     def notes(self) -> list[str]:
         """The caption, line by line."""
-        letters = max(40, int(sum(self.widths) / (0.52 * LETTER)))
+        letters = max(30, int(sum(self.widths) / (0.6 * LETTER)))
         return textwrap.wrap(self.caption, letters)
 
     @property
@@ -101,6 +101,10 @@ class Drawing(ABC):
         # A canvas that can measure words: without one the layout makes no room for them.
         FigureCanvasAgg(figure)
         self.draw(figure, theme=theme)
+        if any((panel.bar and panel.right) or panel.keys for panel in self.panels):
+            # What stands around a panel moves as it shrinks for that: a layout takes two steps.
+            layout: Any = figure.get_layout_engine()
+            layout.execute(figure)
         return figure
 
     def draw(
@@ -127,7 +131,7 @@ class Drawing(ABC):
                 advice="Hand over a SubFigure: picture.draw(figure.add_subfigure(...)).",
             )
         # Below the axis, in lines that are not much longer than it.
-        letters = max(40, int(1.2 * self.panels[0].size[0] / (0.52 * LETTER)))
+        letters = max(30, int(self.panels[0].size[0] / (0.6 * LETTER)))
         paint(self.panels[0], ax, theme_of(theme), textwrap.wrap(self.caption, letters))
         return ax
 

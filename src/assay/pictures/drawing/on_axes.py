@@ -225,6 +225,8 @@ class _Painter:
         }
         artist = draw[type(mark)](mark)
         artist.set_gid(mark.gid)
+        # Marks lie within their axes: only words need to be measured for the layout.
+        artist.set_in_layout(False)
         behind = isinstance(mark, Line) and mark.behind
         # In the order of the marks, above the grid and below the words of the axes.
         artist.set_zorder(0.5 if behind else 1 + place / (len(self.panel.marks) + 1))
@@ -374,9 +376,7 @@ def _norm(scale: Scale) -> Normalize:
 
 def _colour_map(name: str) -> Colormap:
     """The colours of a scale; what has no value is not to be seen."""
-    chosen = ListedColormap(list(hexes(name)))
-    chosen.set_bad((0, 0, 0, 0))
-    return chosen
+    return ListedColormap(list(hexes(name))).with_extremes(bad=(0, 0, 0, 0))
 
 
 def _lines(text: str) -> str:

@@ -128,7 +128,7 @@ class Panel:
 
 def _wrapped(label: str, room: float) -> list[str]:
     """A label in as many lines as its side of the panel asks for."""
-    return textwrap.wrap(label, max(18, int(room / (0.52 * LETTER)))) if label else []
+    return textwrap.wrap(label, max(12, int(room / (0.6 * LETTER)))) if label else []
 
 
 def _widest(text: str) -> float:

@@ -24,7 +24,7 @@ from assay.pictures.drawing.labels import names
 from assay.pictures.drawing.marks import Dots, Floats, Line, Mark, Raster
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.row_chart import ROW
-from assay.pictures.drawing.scales import Axis, Scale, axis_of
+from assay.pictures.drawing.scales import Axis, Scale, Ticks, axis_of
 from assay.pictures.many.contents import Contents
 from assay.question.question import Question
 
@@ -66,26 +66,21 @@ def swarm(answer: Attribution, *, question: Question | None = None, top: int = 1
     if rest and answer.kind == "contribution":
         columns.append(values[:, rest].sum(axis=1))
         shown.append(f"{len(rest)} others together")
-    across = axis_of([float(c) for column in columns for c in column] + [0.0], unit_of(answer))
+    across = axis_of([0.0, *np.concatenate(columns).tolist()], unit_of(answer))
     marks: list[Mark] = [_zero_line(len(columns))]
     dense = len(values) > _DENSE
     if dense:
         marks += _densities(columns, across)
     else:
-        heights = piles(columns, across)
-        for row, (column, up) in enumerate(zip(columns, heights)):
-            k = kept[row] if row < len(kept) else None
-            hollow = unsure[:, k] if k is not None else np.zeros(len(column), dtype=bool)
-            colours = (contents.colours(k) if k is not None else ()) or "muted"
-            marks.append(Dots(f"dots-{row}", column, row + up, colours, _DOT, hollow))
-    ends = [contents.ends(k) for k in kept] + [""] * (len(columns) - len(kept))
+        marks += _dots(columns, across, kept, contents, unsure)
+    ends = [contents.ends(k) for k in kept]
     panel = Panel(
         marks=tuple(marks),
         x=across,
-        y=Axis(len(columns) - 0.5, -0.5, marked=tuple((float(k), n) for k, n in enumerate(shown))),
+        y=Axis(len(columns) - 0.5, -0.5, marked=_ticks(shown)),
         size=(400.0, 1.2 * ROW * len(columns)),
         frame="rows",
-        right=tuple((float(k), text) for k, text in enumerate(ends) if text),
+        right=_ticks(ends) if any(ends) else (),
         bar=_counts_scale(columns, across) if dense else contents.scale(kept),
         keys=contents.keys(kept),
     )
@@ -95,15 +90,38 @@ def swarm(answer: Attribution, *, question: Question | None = None, top: int = 1
         drawn=(panel,),
         table={
             "input": np.tile(np.arange(len(values)), len(columns)).tolist(),
-            "feature": [name for name in shown for _ in range(len(values))],
+            "feature": np.repeat(shown, len(values)).tolist(),
             "credit": np.concatenate(columns).tolist(),
         },
         caption=f"{name}, {len(values)} inputs{hollow_said}{contents.said(kept)}",
         alt=(
             f"Swarm of {name} over {len(values)} inputs. Largest mean size of credit: "
-            f"{strongest([float(means[k]) for k in kept], [labels[k] for k in kept])}."
+            f"{strongest(means[kept].tolist(), shown)}."
         ).replace(" +", " "),
     )
+
+
+def _ticks(texts: Sequence[str]) -> Ticks:
+    return tuple((float(row), text) for row, text in enumerate(texts))
+
+
+def _dots(
+    columns: Sequence[Floats],
+    across: Axis,
+    kept: Sequence[int],
+    contents: Contents,
+    unsure: NDArray[np.bool_],
+) -> list[Mark]:
+    """The dots of each row, those of the others without a value of their own."""
+    marks: list[Mark] = []
+    for row, (column, up) in enumerate(zip(columns, piles(columns, across))):
+        hollow = np.zeros(len(column), dtype=bool)
+        colours: str | tuple[str, ...] = "muted"
+        if row < len(kept):
+            hollow = unsure[:, kept[row]]
+            colours = contents.colours(kept[row]) or "muted"
+        marks.append(Dots(f"dots-{row}", column, row + up, colours, _DOT, hollow))
+    return marks
 
 
 def _zero_line(rows: int) -> Line:

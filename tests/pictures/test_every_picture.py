@@ -1,0 +1,413 @@
+"""What holds of every picture: marks on both kinds of paper are those of its panels, nothing else is
+touched, and names do no harm. A picture without a sample fails the first test.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+import re
+import subprocess
+import sys
+import warnings
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from assay import pictures
+from assay.errors import InputError
+from assay.pictures.drawing.drawing import Drawing
+from assay.pictures.drawing.marks import Band, Box, Dots, Line, Mark, Photo, Raster, Words
+from assay.pictures.drawing.panel import Panel
+from assay.pictures.drawing.themes import THEMES, contrast, ink_on
+from pictures.samples import SAMPLES, plain
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "price_$ and tax_$",
+    r"$\frac{1}{",
+    "_{x}^",
+    "{{ 7 * 7 }}",
+    "שלום עולם",
+    "年齢",
+    "😀👩‍👩‍👧",
+    "x" * 300,
+    "",
+    "a\x00\x07\nb\tc",
+    "\ud800",
+)
+
+
+@cache
+def sample(name: str) -> Drawing:
+    return SAMPLES[name](plain)
+
+
+every_picture = pytest.mark.parametrize("name", sorted(SAMPLES))
+
+
+def test_every_picture_has_a_sample() -> None:
+    named = set()
+    for name in pictures.__all__:
+        made = getattr(pictures, name)
+        if inspect.isfunction(made) and made.__annotations__.get("return") in ("Chart", "RowChart"):
+            named.add(name)
+    assert named == set(SAMPLES)
+
+
+# --- the data
+
+
+@every_picture
+def test_the_same_data_give_the_same_marks(name: str) -> None:
+    again = SAMPLES[name](plain)
+    assert again.data.equals(sample(name).data)
+    assert again.svg() == sample(name).svg()
+    assert again.alt == sample(name).alt
+
+
+@every_picture
+def test_marks_have_names_of_their_own(name: str) -> None:
+    gids = [mark.gid for panel in sample(name).panels for mark in panel.marks]
+    assert len(gids) == len(set(gids))
+    assert all(re.fullmatch(r"[\w.+−-]+", gid) for gid in gids)
+
+
+@every_picture
+def test_every_mark_lies_within_its_panel(name: str) -> None:
+    for panel in sample(name).panels:
+        for mark in panel.marks:
+            for x, y in points(mark):
+                share = panel.x.share(x)[np.isfinite(x)]
+                up = panel.y.share(y)[np.isfinite(y)]
+                for shares in (share, up):
+                    assert (shares >= -1e-9).all(), mark.gid
+                    assert (shares <= 1 + 1e-9).all(), mark.gid
+
+
+def points(mark: Mark) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The places that a mark touches."""
+    if isinstance(mark, Line | Dots):
+        yield np.asarray(mark.x, float), np.asarray(mark.y, float)
+    elif isinstance(mark, Band):
+        yield mark.x, mark.low
+        yield mark.x, mark.high
+    elif isinstance(mark, Box):
+        yield np.array([mark.left, mark.right]), np.array([mark.low, mark.high])
+    elif isinstance(mark, Raster | Photo):
+        left, right, bottom, top = mark.extent
+        yield np.array([left, right]), np.array([bottom, top])
+    else:
+        yield np.array([mark.x]), np.array([mark.y])
+
+
+@every_picture
+def test_scales_of_credit_are_around_zero_and_clip_nothing_unsaid(name: str) -> None:
+    for panel in sample(name).panels:
+        for mark in panel.marks:
+            if not isinstance(mark, Raster):
+                continue
+            if mark.scale.colours == "RdBu_r":
+                assert mark.scale.low == -mark.scale.high
+                assert mark.scale.colour(0.0) == "#f7f6f6"
+            known = mark.values[np.isfinite(mark.values)]
+            outside = (known < mark.scale.low).any() or (known > mark.scale.high).any()
+            assert mark.scale.beyond or not outside
+            if outside:
+                assert "beyond" in sample(name).caption
+            assert panel.bar == mark.scale
+
+
+# --- the artists hold the data
+
+
+@every_picture
+def test_artists_are_the_marks(name: str) -> None:
+    chart = sample(name)
+    theme: Any = "print"
+    figure = chart.figure(theme=theme)
+    axes = [ax for ax in figure.axes if ax.get_xlabel() is not None]
+    assert len(axes) == len(chart.panels)
+    for panel, ax in zip(chart.panels, axes):
+        artists = {artist.get_gid(): artist for artist in ax.findobj() if artist.get_gid()}
+        assert (*ax.get_xlim(), *ax.get_ylim()) == (
+            panel.x.low,
+            panel.x.high,
+            panel.y.low,
+            panel.y.high,
+        )
+        for mark in panel.marks:
+            check_artist(mark, artists[mark.gid], panel, theme)
+        if panel.bar is not None:
+            cax = artists["scale"]
+            assert cax.get_ylim() == pytest.approx((panel.bar.low, panel.bar.high))  # type: ignore[attr-defined]
+
+
+def check_artist(mark: Mark, artist: Any, panel: Panel, theme: str) -> None:
+    if isinstance(mark, Box):
+        assert (artist.get_x(), artist.get_y()) == (mark.left, mark.low)
+        assert artist.get_width() == pytest.approx(mark.right - mark.left, abs=1e-12)
+        colour = matplotlib.colors.to_hex(artist.get_facecolor())
+        assert colour == THEMES[theme].colour(mark.fill)
+        if mark.hatch == "unsure":
+            assert artist.get_hatch()
+    elif isinstance(mark, Line):
+        np.testing.assert_array_equal(artist.get_xdata(), mark.x)
+        np.testing.assert_array_equal(artist.get_ydata(), mark.y)
+    elif isinstance(mark, Dots):
+        places = np.ma.filled(np.ma.asarray(artist.get_offsets(), float), np.nan)
+        np.testing.assert_array_equal(places, np.stack([mark.x, mark.y], axis=1))
+    elif isinstance(mark, Raster):
+        np.testing.assert_array_equal(np.ma.filled(artist.get_array(), np.nan), mark.values)
+        assert artist.get_clim() == (mark.scale.low, mark.scale.high)
+        assert tuple(artist.get_extent()) == mark.extent
+    elif isinstance(mark, Photo):
+        np.testing.assert_array_equal(np.asarray(artist.get_array()), mark.pixels)
+        assert tuple(artist.get_extent()) == mark.extent
+    elif isinstance(mark, Band):
+        corners = np.concatenate([path.vertices for path in artist.get_paths()])
+        expected = {*zip(mark.x, mark.low), *zip(mark.x, mark.high)}
+        assert {tuple(corner) for corner in corners.tolist()} >= {
+            tuple(map(float, corner)) for corner in expected if not np.isnan(corner).any()
+        }
+    elif mark.cell is None:
+        assert artist.get_position() == (mark.x, mark.y)
+        assert artist.get_text() == mark.text
+    else:
+        assert artist.get_label().strip() == mark.text.strip()
+
+
+@every_picture
+def test_every_word_lies_inside_the_figure(name: str) -> None:
+    figure = sample(name).figure()
+    figure.canvas.draw()
+    width, height = figure.canvas.get_width_height()  # type: ignore[attr-defined]
+    for text in figure.findobj(Text):
+        if not text.get_text().strip() or not text.get_visible():
+            continue
+        box = text.get_window_extent()
+        # Ticks of a hidden axis are measured, too, and lie nowhere.
+        if not text.figure or box.width == 0:
+            continue
+        assert box.x0 >= -1.5, text.get_text()
+        assert box.x1 <= width + 1.5, text.get_text()
+        assert box.y0 >= -1.5, text.get_text()
+        assert box.y1 <= height + 1.5, text.get_text()
+
+
+# --- SVG holds the same marks
+
+
+@every_picture
+@pytest.mark.parametrize("theme", ["light", "dark", "print"])
+def test_svg_holds_the_same_marks(name: str, theme: Any) -> None:
+    chart = sample(name)
+    root = ElementTree.fromstring(chart.svg(theme))
+    elements = {node.get("id"): node for node in root.iter() if node.get("id")}
+    assert root.get("aria-label") == chart.alt
+    top = 0.0
+    for row, height in zip(chart.panel_rows, chart.heights):
+        left = 0.0
+        for panel, width, room in zip(row, chart.widths, chart.lefts):
+            paper = Paper(panel, left + room, top + panel.margins[2])
+            for mark in panel.marks:
+                check_element(mark, elements[mark.gid], paper)
+            left += width
+        top += height
+
+
+class Paper:
+    """Where values lie, from the size of the panel alone."""
+
+    def __init__(self, panel: Panel, left: float, top: float) -> None:
+        self.panel = panel
+        self.left, self.top = left, top
+        self.width, self.height = panel.size
+        if panel.equal:
+            across = abs(panel.x.high - panel.x.low)
+            down = abs(panel.y.high - panel.y.low)
+            unit = min(self.width / across, self.height / down)
+            self.left += (self.width - unit * across) / 2
+            self.top += (self.height - unit * down) / 2
+            self.width, self.height = unit * across, unit * down
+
+    def x(self, value: Any) -> np.ndarray:
+        low, high = self.panel.x.low, self.panel.x.high
+        if self.panel.x.log:
+            low, high, value = math.log(low), math.log(high), np.log(value)
+        return self.left + self.width * (np.asarray(value, float) - low) / (high - low)
+
+    def y(self, value: Any) -> np.ndarray:
+        low, high = self.panel.y.low, self.panel.y.high
+        if self.panel.y.log:
+            low, high, value = math.log(low), math.log(high), np.log(value)
+        return self.top + self.height * (high - np.asarray(value, float)) / (high - low)
+
+
+def check_element(mark: Mark, node: Any, paper: Paper) -> None:
+    if isinstance(mark, Box):
+        assert float(node.get("x")) == pytest.approx(
+            min(paper.x(mark.left), paper.x(mark.right)), abs=0.01
+        )
+        wide = abs(paper.x(mark.right) - paper.x(mark.left))
+        assert float(node.get("width")) == pytest.approx(wide, abs=0.011)
+        high = abs(paper.y(mark.high) - paper.y(mark.low))
+        assert float(node.get("height")) == pytest.approx(high, abs=0.011)
+    elif isinstance(mark, Line):
+        known = np.isfinite(mark.x) & np.isfinite(mark.y)
+        places = np.array(re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", node.get("d")), float)
+        expected = np.stack([paper.x(mark.x[known]), paper.y(mark.y[known])], axis=1)
+        np.testing.assert_allclose(places.reshape(-1, 2), expected, atol=0.011)
+    elif isinstance(mark, Dots):
+        check_dots(mark, node, paper)
+    elif isinstance(mark, Words):
+        assert "".join(node.itertext()) == mark.text
+        assert float(node.get("x")) == pytest.approx(float(paper.x(mark.x)), abs=0.01)
+    elif isinstance(mark, Raster | Photo):
+        left, right, bottom, top = mark.extent
+        assert float(node.get("x")) == pytest.approx(float(paper.x(left)), abs=0.01)
+        assert float(node.get("y")) == pytest.approx(float(paper.y(top)), abs=0.01)
+        assert float(node.get("width")) == pytest.approx(
+            float(paper.x(right) - paper.x(left)), abs=0.011
+        )
+        assert float(node.get("height")) == pytest.approx(
+            float(paper.y(bottom) - paper.y(top)), abs=0.011
+        )
+        assert pixels_of(node).shape[:2] == (
+            mark.values.shape if isinstance(mark, Raster) else mark.pixels.shape[:2]
+        )
+        if isinstance(mark, Raster):
+            np.testing.assert_array_equal(pixels_of(node), mark.scale.pixels(mark.values))
+    else:
+        places = np.array(re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", node.get("d")), float)
+        count = int((np.isfinite(mark.low) & np.isfinite(mark.high)).sum())
+        assert len(places) == 2 * count
+
+
+def pixels_of(node: Any) -> np.ndarray:
+    import base64
+    import io
+
+    from PIL import Image
+
+    data = node.get("href").partition(",")[2]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+
+
+def check_dots(mark: Dots, node: Any, paper: Paper) -> None:
+    circles = [child for child in node.iter() if child.tag.endswith("circle")]
+    if not circles:
+        return
+    places = np.array([[child.get("cx"), child.get("cy")] for child in circles], float)
+    expected = np.stack([paper.x(mark.x), paper.y(mark.y)], axis=1)
+    np.testing.assert_allclose(places, expected, atol=0.011)
+
+
+# --- nothing else happened
+
+
+@every_picture
+def test_nothing_of_the_process_is_touched(name: str) -> None:
+    chart = sample(name)
+    before = dict(matplotlib.rcParams)
+    state = torch.random.get_rng_state()
+    numbers = np.random.get_state()[1].copy()  # noqa: NPY002
+    figure = Figure(figsize=(9, 5))
+    own, other = figure.subfigures(1, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SAMPLES[name](plain)
+        chart.draw(own)
+        chart.draw(own)
+        if len(chart.panels) == 1:
+            ax = other.subplots()
+            assert chart.draw(ax) is ax
+            assert chart.draw(ax) is ax
+        else:
+            with pytest.raises(InputError, match="panels"):
+                chart.draw(other.subplots())
+        assert isinstance(chart.draw(), Axes)
+        figure.canvas.draw()
+    assert tuple(figure.get_size_inches()) == (9, 5)
+    assert dict(matplotlib.rcParams) == before
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert (np.random.get_state()[1] == numbers).all()  # noqa: NPY002
+
+
+def test_threads_draw_the_same_pictures() -> None:
+    names = sorted(SAMPLES)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda name: sample(name).svg(), names))
+    assert found == [sample(name).svg() for name in names]
+
+
+def test_no_picture_imports_pyplot() -> None:
+    code = (
+        "import sys\n"
+        "sys.path.insert(0, 'tests')\n"
+        "from pictures.samples import SAMPLES, plain\n"
+        "for make in SAMPLES.values():\n"
+        "    chart = make(plain)\n"
+        "    chart.figure(), chart.svg()\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+# --- the words
+
+
+@every_picture
+def test_the_sentence_is_one(name: str) -> None:
+    chart = sample(name)
+    assert chart.alt.endswith(".")
+    assert 5 <= len(chart.alt.split()) <= 90
+    for text in (chart.alt, chart.caption):
+        assert "nan" not in text.lower().split()
+        assert not re.search(r"[+−]0(\.0+)?(?![\d.])", text)
+    assert repr(chart) == chart.alt
+    assert chart.alt in chart.svg() or "&" in chart.svg()
+    assert "<table" in chart._repr_html_()
+    assert len(chart.data)
+
+
+@every_picture
+def test_names_do_no_harm(name: str) -> None:
+    bad = itertools.cycle(HOSTILE)
+    made = SAMPLES[name](lambda label: f"{next(bad)}{label}")
+    svg = made.svg()
+    ElementTree.fromstring(svg)
+    page = made._repr_html_()
+    assert "<script" not in svg
+    assert "<script" not in page
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made.figure(theme="dark").canvas.draw()
+
+
+# --- contrast
+
+
+def test_letters_are_read_on_every_colour_of_credit() -> None:
+    from assay.pictures.drawing.scales import hexes
+
+    for scale in ("RdBu_r", "cividis", "viridis", "Greys"):
+        for colour in hexes(scale):
+            assert contrast(ink_on(colour), colour) >= 4.5
+
+
+def test_marks_are_seen_on_their_ground() -> None:
+    for theme in THEMES.values():
+        for colour in (*theme.series, theme.proven, theme.flipped, theme.muted):
+            assert contrast(colour, theme.ground) >= 3

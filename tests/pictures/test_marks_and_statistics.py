@@ -1,0 +1,380 @@
+"""What single pictures claim: places of dots, scales of maps, bands, tests and ceilings, whole numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import assay
+from assay import pictures
+from assay.errors import InputError, KindError, SettingError
+from assay.pictures.curves import simultaneous_band
+from assay.pictures.drawing.marks import Box, Dots, Line, Mark, Raster
+from assay.pictures.drawing.panel import Panel
+from assay.pictures.drawing.scales import Axis
+from assay.pictures.graphs import laid_out
+from assay.pictures.many.drift import changes
+from pictures.samples import (
+    answer_of,
+    certificates,
+    drawn,
+    picture_answers,
+    picture_question,
+    plain,
+    table_answer,
+    table_question,
+    text_of,
+)
+
+
+def marks_of(panel: Panel, start: str) -> list[Mark]:
+    return [mark for mark in panel.marks if mark.gid.startswith(start)]
+
+
+def dots_of(panel: Panel, gid: str) -> Dots:
+    [mark] = [mark for mark in panel.marks if mark.gid == gid]
+    assert isinstance(mark, Dots)
+    return mark
+
+
+# --- swarms and dependence
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=60))
+def test_dots_of_a_swarm_lie_at_their_credit_and_never_on_each_other(credit: list[float]) -> None:
+    chart = pictures.swarm(answer_of(np.array(credit)[:, None]))
+    [panel] = chart.panels
+    dots = dots_of(panel, "dots-0")
+    np.testing.assert_array_equal(dots.x, credit)
+    pitch = (panel.x.high - panel.x.low) / 120
+    bins = np.floor((dots.x - panel.x.low) / pitch)
+    places = set(zip(bins.tolist(), dots.y.tolist()))
+    assert len(places) == len(credit)
+    assert (np.abs(dots.y) <= 0.45 + 1e-12).all()
+
+
+def test_all_rows_of_a_swarm_have_one_thickness_for_a_dot() -> None:
+    """Four dots in one place have the step of forty in the place of another row."""
+    values = np.zeros((100, 2))
+    values[:, 0] = np.linspace(-1, 1, 100)
+    values[:40, 1] = 0.5
+    values[40:, 1] = np.linspace(-1, 0.4, 60)
+    values[:4, 0] = 0.5
+    panel = pictures.swarm(answer_of(values)).panels[0]
+    steps = []
+    for row in range(2):
+        up = np.unique(np.abs(dots_of(panel, f"dots-{row}").y - row).round(12))
+        steps.append(up[up > 0].min())
+    assert steps[0] == pytest.approx(steps[1], abs=1e-12)
+
+
+def test_colours_of_a_swarm_are_ranks_of_values() -> None:
+    chart = pictures.swarm(table_answer(), question=table_question())
+    [panel] = chart.panels
+    names = [text for _, text in panel.y.ticks]
+    a = dots_of(panel, f"dots-{names.index('a')}")
+    values = table_question().x[:, 0].numpy()
+    order = np.argsort(values)
+    lightness = [
+        int(colour[1:3], 16) + int(colour[3:5], 16) for colour in np.array(a.colours)[order]
+    ]
+    assert lightness == sorted(lightness)
+    b = dots_of(panel, f"dots-{names.index('b')}")
+    assert b.colours[3] == "#8c8c8c"
+    assert any(key.text == "missing (1)" for key in panel.keys)
+
+
+def test_a_dot_of_a_dependence_lies_at_its_value() -> None:
+    question, answer = table_question(), table_answer()
+    panel = pictures.dependence(answer, "a", question=question).panels[0]
+    dots = dots_of(panel, "dots-0")
+    np.testing.assert_array_equal(dots.x, question.x[:, 0].double().numpy())
+    np.testing.assert_array_equal(dots.y, answer.values[:, 0].double().numpy())
+    missing = pictures.dependence(answer, 1, question=question)
+    assert "1 inputs without a value" in missing.caption
+    x = dots_of(missing.panels[0], "dots-0").x
+    assert x[3] < np.delete(x, 3).min()
+    with pytest.raises(InputError, match="a feature by name"):
+        pictures.dependence(answer, "age", question=question)
+
+
+def test_many_inputs_are_counted() -> None:
+    answer = answer_of(np.random.default_rng(0).normal(size=(2500, 2)))
+    [panel] = pictures.swarm(answer).panels
+    rasters = [mark for mark in panel.marks if isinstance(mark, Raster)]
+    assert [raster.values.sum() for raster in rasters] == [2500, 2500]
+    assert len({raster.scale for raster in rasters}) == 1
+
+
+# --- maps
+
+
+def maps_of(chart: pictures.Chart) -> list[Raster]:
+    return [mark for panel in chart.panels for mark in panel.marks if isinstance(mark, Raster)]
+
+
+def test_maps_share_a_scale_in_one_unit_alone() -> None:
+    question = picture_question()
+    one, other = picture_answers()
+    double = replace(one, values=2 * one.values)
+    shared = pictures.image_map({"a": one, "b": double, "c": other}, [0, 1], question=question)
+    scales = [raster.scale.high for raster in maps_of(shared)]
+    largest = one.values.abs().amax(1).tolist()
+    assert scales[:2] == [2 * largest[0]] * 2
+    assert scales[3:5] == [2 * largest[1]] * 2
+    assert scales[2] == pytest.approx(float(other.values[0].abs().max()), rel=1e-12)
+    alike = maps_of(pictures.image_map(one, [0, 1], question=question, scale="all"))
+    assert [raster.scale.high for raster in alike] == [max(largest)] * 2
+    own = maps_of(pictures.image_map({"a": one, "b": double}, question=question, scale="own"))
+    assert own[1].scale.high == 2 * own[0].scale.high
+    with pytest.raises(SettingError, match="a credit above 0"):
+        pictures.image_map(one, question=question, scale=-1.0)
+
+
+def test_a_map_is_the_credit_and_what_is_surely_there_less_its_error() -> None:
+    question, (one, _) = picture_question(), picture_answers()
+    [raster] = maps_of(pictures.image_map(one, question=question))
+    np.testing.assert_array_equal(raster.values, one.values[0].reshape(8, 8).numpy())
+    errors = torch.full_like(one.values, 1e-3)
+    sampled = replace(one, standard_error=errors)
+    [sure] = maps_of(pictures.image_map(sampled, question=question, show="sure", joint=False))
+    values = raster.values
+    expected = np.sign(values) * np.maximum(0, np.abs(values) - 1.959963984540054e-3)
+    np.testing.assert_allclose(sure.values, expected, atol=1e-15)
+    with pytest.raises(InputError, match="sampling errors"):
+        pictures.image_map(one, question=question, show="sure")
+    table = assay.Question(torch.nn.Linear(3, 1), torch.rand(2, 3))
+    with pytest.raises(InputError, match="pictures for a map"):
+        pictures.image_map(assay.Gradient()(table), question=table)
+
+
+def test_clipping_is_counted_in_words() -> None:
+    chart = pictures.image_map(picture_answers()[0], question=picture_question(), clip=0.9)
+    [raster] = maps_of(chart)
+    beyond = int((np.abs(raster.values) > raster.scale.high).sum())
+    assert beyond == 7
+    assert f"{beyond} of 64 places beyond" in chart.caption
+    assert raster.scale.beyond
+
+
+def test_no_credit_is_the_colour_of_zero() -> None:
+    one = replace(picture_answers()[0], values=torch.zeros(2, 64, dtype=torch.float64))
+    chart = pictures.image_map(one, question=picture_question())
+    [raster] = maps_of(chart)
+    assert raster.scale.ticks == ((0.0, "0"),)
+    assert "no credit anywhere" in chart.alt
+
+
+# --- words
+
+
+def test_the_ground_of_a_word_has_the_colour_of_its_credit() -> None:
+    question, answer = text_of(plain)
+    chart = pictures.words(answer, question=question)
+    [panel] = chart.panels
+    credit = dict(zip(answer.names_of(0), answer.values[0].tolist()))
+    written = "".join(mark.text for mark in panel.marks if hasattr(mark, "text"))
+    assert "film," in written
+    for mark in marks_of(panel, "word-"):
+        assert isinstance(mark, Box)
+        word = mark.title.partition(":")[0]
+        limit = max(abs(value) for value in credit.values())
+        expected = round(127 + 127 * credit[word] / limit)
+        from assay.pictures.drawing.scales import hexes
+
+        assert mark.fill == hexes("RdBu_r")[expected]
+    assert marks_of(panel, "against-")
+
+
+def test_a_long_text_shows_the_lines_with_the_strongest_words() -> None:
+    values = np.zeros(3000)
+    values[2950] = 1.0
+    labels = [f"word{k}" for k in range(3000)]
+    chart = pictures.words(answer_of(values, labels=labels))
+    [panel] = chart.panels
+    assert panel.y.low == 60
+    assert "lines without strong words are left out" in chart.caption
+    assert any("word2950" in mark.text for mark in panel.marks if hasattr(mark, "text"))
+
+
+# --- statistics
+
+
+def test_a_band_holds_the_whole_mean_line_at_once() -> None:
+    """Of 300 bands 95 % hold the truth at all 20 points: at least 271, P < 0.001 below."""
+    rng = np.random.default_rng(0)
+    truth = np.sin(np.linspace(0, 3, 20))
+    held = 0
+    for _ in range(300):
+        noise = np.cumsum(rng.normal(size=(40, 20)), axis=1) * 0.3
+        low, high = simultaneous_band(truth + noise)
+        held += bool(((low <= truth) & (truth <= high)).all())
+    assert 271 <= held <= 299
+
+
+def test_drift_has_few_false_alarms_and_finds_a_change() -> None:
+    rng = np.random.default_rng(0)
+    alarms = sum(changes(rng.normal(size=(60, 1)))[0][0] <= 0.05 for _ in range(200))
+    assert alarms <= 21  # P(more than 21 of 200 at 5 %) < 0.001
+    values = rng.normal(size=(200, 3))
+    values[120:, 1] += 2
+    p, places = changes(values)
+    assert p[1] < 0.01
+    assert min(p[0], p[2]) > 0.01
+    assert abs(places[1] - 120) <= 5
+
+
+def test_intervals_of_groups_cover_their_difference() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) < 12
+    held = 0
+    for _ in range(300):
+        values = rng.normal(size=(60, 1)) * np.where(labels, 3.0, 1.0)[:, None] + labels[:, None]
+        [row] = pictures.groups(answer_of(values), labels).rows
+        held += row.low <= 1.0 <= row.high
+    assert 271 <= held <= 298
+
+
+def test_a_ceiling_is_what_two_runs_reach() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.linspace(-1, 1, 12)
+    errors = np.full(12, 0.4)
+    runs = truth + errors * rng.normal(size=(400, 2, 12))
+    ranks = runs.argsort(axis=2).argsort(axis=2)
+    seen = np.mean([np.corrcoef(pair)[0, 1] for pair in ranks])
+    one = answer_of(truth, errors)
+    caption = pictures.duel(one, one).caption
+    ceiling = float(caption.partition("(ceiling ")[2].partition(")")[0])
+    assert ceiling == pytest.approx(seen, abs=0.02)
+    exact = answer_of(truth)
+    assert "ceiling 1.00), first 6 1.00 (ceiling 1.00)" in pictures.duel(exact, exact).caption
+    table = pictures.agreement({"a": exact, "b": exact}).data
+    assert table["correlation"].tolist() == pytest.approx([1, 1, 1], abs=1e-12)
+
+
+def test_differences_of_a_duel_are_real_beyond_their_errors() -> None:
+    one = answer_of(np.array([1.0, 1.0]), np.array([0.1, 0.1]))
+    other = answer_of(np.array([1.27, 1.29]), np.array([0.1, 0.1]))
+    assert pictures.duel(one, other).data["real"].tolist() == [False, True]
+    shared = pictures.duel(one, other, shared=True)
+    assert shared.data["real"].tolist() == [False, False]
+    slopes = replace(other, kind="slope")
+    with pytest.raises(InputError, match="in one unit"):
+        pictures.duel(one, slopes)
+
+
+def test_the_distance_from_the_diagonal_is_the_infidelity() -> None:
+    question, answer = table_question(), table_answer()
+    chart = pictures.faithfulness(answer, question=question, i=1, draws=50)
+    squares = (chart.data["said"] - chart.data["lost"]) ** 2
+    from assay.pictures.numbers import number
+
+    assert f"Mean squared distance: ExactShapley {number(squares.mean())} [" in chart.alt
+    with pytest.raises(KindError, match="contributions"):
+        pictures.faithfulness(replace(answer, kind="slope"), question=question)
+
+
+# --- certificates
+
+
+def test_radii_are_those_of_the_certificate() -> None:
+    for certificate in certificates():
+        chart = pictures.radius(certificate)  # type: ignore[arg-type]
+        assert chart.data["proven"].tolist() == [certificate.incremental, certificate.decremental]  # type: ignore[attr-defined]
+        for row, side in enumerate(("incremental", "decremental")):
+            strips = marks_of(chart.panels[0], f"proven-{row}")
+            end = strips[0].right if strips else 0  # type: ignore[union-attr]
+            assert end == getattr(certificate, side)
+    curve = pictures.certified_curve(certificates())  # type: ignore[arg-type]
+    for radius, share in zip(curve.data["radius"], curve.data["share"]):
+        kept = [certificate.incremental >= radius for certificate in certificates()]  # type: ignore[attr-defined]
+        assert share == np.mean(kept)
+    eps = math.sqrt(math.log(2 / 0.05) / (2 * len(kept)))
+    np.testing.assert_allclose(
+        curve.data["high"], np.clip(curve.data["share"] + eps, 0, 1), atol=1e-12
+    )
+    with pytest.raises(KindError, match="a Certificate"):
+        pictures.radius(table_answer())  # type: ignore[arg-type]
+
+
+# --- the others
+
+
+def test_atoms_lie_as_far_apart_as_bonds_say() -> None:
+    ring = [(k, (k + 1) % 6) for k in range(6)]
+    places = laid_out(6, ring)
+    lengths = [np.linalg.norm(places[a] - places[b]) for a, b in ring]
+    assert np.ptp(lengths) < 1e-3
+    apart = [np.linalg.norm(places[a] - places[b]) for a in range(6) for b in range(a)]
+    assert min(apart) > 0.9 * min(lengths)
+    np.testing.assert_array_equal(places, laid_out(6, ring))
+    # Parts without a bond between them lie side by side, a single atom anywhere.
+    assert np.isfinite(laid_out(4, [(0, 1)])).all()
+    assert laid_out(1, []).shape == (1, 2)
+
+
+def test_interactions_are_whole_below_the_diagonal() -> None:
+    matrix = np.array([[1.0, 0.5], [0.5, -2.0]])
+    answer = answer_of(matrix.ravel(), labels=["a", "a x b", "b x a", "b"], shape=(2, 2))
+    chart = pictures.interactions(answer)
+    rows = chart.data.values.tolist()
+    assert rows == [["a", "a", 1.0], ["b", "a", 1.0], ["b", "b", -2.0]]
+    with pytest.raises(InputError, match="pairs of features"):
+        pictures.interactions(answer_of(np.ones(3)))
+
+
+def test_inputs_are_in_the_order_that_is_asked() -> None:
+    answer = drawn(12, 3, plain)
+    by_prediction = pictures.heat(answer, order="prediction").panels[0]
+    [line] = marks_of(by_prediction, "line-0")
+    assert isinstance(line, Line)
+    assert (np.diff(line.y) >= 0).all()
+    given = pictures.heat(answer, order=list(range(12))[::-1])
+    [line] = marks_of(given.panels[0], "line-0")
+    np.testing.assert_array_equal(line.y, answer.prediction.numpy()[::-1])  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="each number from 0 to 11 once"):
+        pictures.heat(answer, order=[1, 1])
+
+
+def test_what_the_model_says_of_other_values_is_what_it_says() -> None:
+    question = table_question()
+    chart = pictures.what_if(question, "a", 2, points=5)
+    b, red = float(question.x[2, 1]), 0.0
+    kind = question.layout.fold(question.x[2:3])[0]["kind"].tolist()[0]
+    red = float(kind == "red")
+    for value, target in zip(chart.data["value"], chart.data["target"]):
+        assert target == pytest.approx(value + b**2 + red, abs=1e-10)
+    with pytest.raises(InputError, match="the category kind"):
+        pictures.what_if(question, "kind", 0)
+
+
+@given(st.floats(1e-6, 1e6), st.floats(1.01, 1e6))
+def test_an_axis_has_its_ticks_within_its_ends(low: float, factor: float) -> None:
+    for log in (False, True):
+        axis = Axis(low, low * factor, log=log)
+        ticks = axis.ticks
+        assert len({text for _, text in ticks}) == len(ticks)
+        for at, _ in ticks:
+            assert low * (1 - 1e-9) <= at <= low * factor * (1 + 1e-9)
+
+
+def test_the_gallery_shows_pictures_that_its_script_makes() -> None:
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "docs" / "gallery.md").read_text(encoding="utf-8")
+    script = (root / "studies" / "gallery.py").read_text(encoding="utf-8")
+    shown = re.findall(r"\]\(gallery/(\w+)\.png\)", page)
+    assert len(shown) == len(set(shown)) >= 9
+    made = set(re.findall(r'"(\w+)": pictures\.\w+\(', script))
+    assert set(shown) <= made
+    for name in shown:
+        file = root / "docs" / "gallery" / f"{name}.png"
+        assert file.stat().st_size < 150_000
