@@ -51,6 +51,9 @@ COMPARISON = "tests/comparison/test_comparison.py::"
 PAGE = "tests/pages/test_report_page.py::"
 SEEN = "tests/pages/test_what_people_see.py::"
 CLI = "tests/cli/test_app.py::"
+FILES = "tests/cli/test_model_and_data_files.py::"
+ENDINGS = "tests/cli/test_endings.py::"
+FOUND = "tests/pages/test_findings.py::"
 EVERY_PICTURE = "tests/pictures/test_every_picture.py::"
 DRAWN = "tests/pictures/test_marks_and_statistics.py::"
 FIXED = "tests/removals/test_fixed.py::"
@@ -98,8 +101,9 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             COMPARISON + "test_every_cell_is_the_metric_alone",
         ),
         '`assay.report(table, "report.html")` writes it as one self-contained page, with a map for '
-        "every method and each of the first 16 inputs (`inputs=` says how many).": (
+        "every method and each of the 16 most telling inputs (`inputs=` says how many).": (
             PAGE + "test_the_page_is_whole_and_loads_nothing",
+            FOUND + "test_of_many_inputs_the_most_telling_ones_are_shown_with_their_reasons",
             PAGE + "test_sixteen_inputs_are_drawn_unless_another_number_is_said",
         ),
         "The same from a shell; settings are read as text, never evaluated:": (
@@ -935,18 +939,35 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "tests/comparison/test_references.py"
             "::test_a_metric_that_is_blind_to_shuffling_is_not_held_against_anybody",
         ),
-        "the strongest hundredth of a large map shares the full colour.": (
+        "Of more, the most telling ones are, in turn: where the methods differ most, where the best of "
+        "them scores worst, where they agree most. Each says why it is there:": (
+            FOUND + "test_of_many_inputs_the_most_telling_ones_are_shown_with_their_reasons",
+            FOUND + "test_few_inputs_are_all_shown_and_one_method_shows_the_first",
+        ),
+        "the number below it is the credit of its full colour, in the unit of its method. Of a large "
+        "map the strongest hundredth may lie beyond, and how many places do is said.": (
+            FOUND + "test_the_number_of_the_full_colour_is_told_and_what_lies_beyond",
             PAGE + "test_one_strong_place_does_not_bleach_a_large_map",
         ),
         'Levels (`Rise(estimator="ratio")`) have no neutral zero and go from dark to bright.': (
             SEEN + "test_levels_are_drawn_from_their_lowest",
         ),
-        "A click enlarges a map.": (SEEN + "test_maps_are_as_large_as_there_is_room_and_enlarge",),
+        "A map that is chosen is shown large.": (
+            SEEN + "test_maps_are_as_large_as_there_is_room_and_enlarge",
+        ),
         "Categories by their names, a text in its sentence, and above each input which output or "
         "class was explained.": (
             SEEN + "test_a_category_is_shown_by_its_name_and_a_class_by_its_label",
             SEEN + "test_a_text_stands_in_its_sentence",
             SEEN + "test_every_row_names_its_own_class",
+        ),
+        "A line over a bar is the 95 % interval of a sampled credit; a bar whose interval holds zero is "
+        "pale.": (FOUND + "test_bars_show_their_errors_and_what_cannot_be_told_from_zero",),
+        "so that the numbers add up.": (FOUND + "test_bars_add_up_to_the_prediction",),
+        "Certificates, where they are handed over:": (FOUND + "test_certificates_are_on_the_page",),
+        "Whether the metrics agree (Kendall's W), how many inputs the differences that were not shown "
+        "would take, and which metrics should draw more.": (
+            FOUND + "test_the_evidence_about_a_comparison_is_on_the_page",
         ),
         "A comparison can be kept and shown later, with the same question:": (
             "tests/comparison/test_saved_comparison.py::test_what_was_saved_comes_back",
@@ -954,29 +975,66 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "docs/command-line.md": {
-        "| `assay explain MODULE:PREDICTOR INPUTS` | an answer; `--out` keeps it, the terminal "
-        "shows the first ten inputs |": (
-            CLI + "test_explain_says_what_was_explained_and_where_it_went",
+        "`--csv` one line for each input and feature.": (
+            CLI + "test_quiet_silences_words_and_not_the_data",
+            "tests/cli/test_json.py::test_outputs_keep_to_their_schemas",
+            "tests/cli/test_json.py::test_answers_by_line_are_those_of_one_object",
         ),
-        "Inputs are `.npy`, `.npz`, `.csv` or `.safetensors`.": (
-            CLI + "test_files_give_tensors_tables_and_several_tensors",
-            CLI + "test_pickles_and_texts_are_refused",
-        ),
-        "The predictor is `package.module:name`, or `:build()` to have it built.": (
+        "| `model.py:net`, `model.py:build()`, `model.py` | a name in a Python file, called without "
+        "arguments where brackets follow; alone where the file has one model |": (
+            FILES + "test_networks",
             CLI + "test_a_predictor_is_found_by_its_name",
+        ),
+        "weights alone are no model:": (
+            FILES + "test_weights_are_put_into_a_module",
+            FILES + "test_what_is_no_predictor_is_refused_with_the_way_out",
+        ),
+        "| `m.joblib`, `m.pkl` | a pickle, which runs code when it is read: refused without `--trust` |": (
+            FILES + "test_what_is_no_predictor_is_refused_with_the_way_out",
+        ),
+        "Columns are matched by name: a model that knows its columns gets these, and what is left out "
+        "of the file is said.": (
+            FILES + "test_estimators_take_columns_by_their_names",
+            FILES + "test_a_table_that_lacks_a_column_is_refused_by_its_name",
+            FILES + "test_columns_that_the_model_does_not_know_are_left_out_and_said",
+        ),
+        "`.txt` is one text a line": (FILES + "test_texts_and_folders_of_texts",),
+        "`-` is standard input, with `--format csv`.": (FILES + "test_standard_input_is_read",),
+        "a place where nothing can be written costs no work.": (
+            ENDINGS + "test_where_nothing_can_be_written_is_told_before_the_model_is_loaded",
+        ),
+        "so that neither a full disk nor an interrupt leaves half of one.": (
+            ENDINGS + "test_a_full_disk_is_one_sentence",
+            ENDINGS + "test_a_disk_that_fills_up_leaves_what_was_there",
+            ENDINGS + "test_an_interrupted_run_leaves_nothing_behind",
+        ),
+        "`--quiet` silences the words, and never the data.": (
+            CLI + "test_quiet_silences_words_and_not_the_data",
+        ),
+        "With `--json` a refusal is an object, too:": (
+            "tests/cli/test_json.py::test_refusals_are_objects_too",
+        ),
+        "| 2 | refused: arguments, files, the question; one sentence says what to do |": (
+            CLI + "test_a_refusal_is_one_message_and_code_two",
+            ENDINGS + "test_codes",
+        ),
+        "| 4 | your model raised an exception: where is said, `assay --traceback ...` shows the way "
+        "there |": (
+            ENDINGS + "test_where_the_users_code_raised_is_shown_when_it_is_asked_for",
+            "tests/cli/test_hostile_calls.py"
+            "::test_what_the_module_of_the_user_raises_is_told_as_its_own",
+        ),
+        "| 70 | a fault of assay: please report it |": (
+            ENDINGS + "test_a_fault_of_the_library_is_code_70_and_asks_to_be_reported",
+        ),
+        "and `assay run assay.toml` repeats it, to the byte.": (
+            "tests/cli/test_run_file.py::test_a_call_is_kept_as_a_file_that_repeats_it",
         ),
         "Settings are read as text, as in Python, and never evaluated:": (
             CLI + "test_code_is_not_read_as_settings",
             CLI + "test_settings_are_read_back_as_they_were_said",
         ),
-        "A refusal is one sentence on the error stream and the exit code 2; a fault of anybody "
-        "else's shows its traceback and ends with 1.": (
-            CLI + "test_a_refusal_is_one_message_and_code_two",
-            "tests/cli/test_hostile_calls.py"
-            "::test_what_the_module_of_the_user_raises_is_told_as_its_own",
-        ),
-        "`--quiet` leaves tables and bars out.": (CLI + "test_quiet_prints_nothing",),
-        "An answer to another question is refused by `score` and `report`.": (
+        "An answer to another question is refused by `score`, `certify` and `report`.": (
             CLI + "test_score_refuses_the_answer_to_another_question",
             CLI + "test_refusals_of_a_report",
         ),

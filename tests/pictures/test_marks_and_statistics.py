@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 import assay
 from assay import pictures
 from assay.errors import InputError, KindError, SettingError
-from assay.pictures.curves import simultaneous_band
 from assay.pictures.drawing.marks import Box, Dots, Line, Mark, Raster
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.scales import Axis
 from assay.pictures.graphs import laid_out
+from assay.pictures.lines import simultaneous_band
 from assay.pictures.many.drift import changes
 from pictures.samples import (
     answer_of,

@@ -250,7 +250,9 @@ def _form(json: bool, jsonl: bool = False, csv: bool = False) -> str:
     forms = [name for name, said in (("json", json), ("jsonl", jsonl), ("csv", csv)) if said]
     if len(forms) > 1:
         raise typer.BadParameter(f"choose one of {', '.join(f'--{name}' for name in forms)}")
-    return forms[0] if forms else "table"
+    if forms:
+        return forms[0]
+    return "table"
 
 
 def _end(code: int) -> None:

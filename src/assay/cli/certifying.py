@@ -95,13 +95,15 @@ def certify(
         holds = all(_meets(proof, require) for proof in proofs)
     if out is not None:
         _keep(proofs, out)
+        printing.say(f"Wrote {out}. Check it: assay verify {out}/certificate-0.json MODEL", quiet)
     if form == "json":
         typer.echo(records.text(records.certificates(proofs, question, holds)))
-    elif not quiet or out is None:
+    elif out is None or not quiet:
+        # The table is data where it is kept nowhere.
         printing.show(printing.certificates(proofs))
-    if out is not None:
-        printing.say(f"Wrote {out}. Check it: assay verify {out}/certificate-0.json MODEL", quiet)
-    return NOT_HELD if holds is False else DONE
+    if holds is False:
+        return NOT_HELD
+    return DONE
 
 
 def _answer(
@@ -147,4 +149,6 @@ def verify(file: Path, asked: Asked, with_data: bool, form: str, quiet: bool) ->
         held = {True: "holds", False: "does not hold"}
         typer.echo(f"The certificate {held[verdict.holds]}: {verdict.why}")
         typer.echo(f"{verdict.changed} of {verdict.draws} draws were answered otherwise.")
-    return DONE if verdict.holds else NOT_HELD
+    if verdict.holds:
+        return DONE
+    return NOT_HELD

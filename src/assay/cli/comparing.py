@@ -115,7 +115,9 @@ def _ending(found: Comparison, contest: Contest) -> int:
     refused = [cell for cell in found.refusals if cell[0] in found.methods]
     if not refused:
         return DONE
-    return NOT_HELD if contest.strict else IN_PART
+    if contest.strict:
+        return NOT_HELD
+    return IN_PART
 
 
 def _requirement(text: str) -> tuple[str, str, float]:

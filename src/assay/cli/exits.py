@@ -163,4 +163,6 @@ def outside(error: BaseException) -> str:
         for frame in frames
         if not frame.filename.startswith(installed) and Path(frame.filename).is_file()
     ]
-    return f"{theirs[-1].filename}, line {theirs[-1].lineno}" if theirs else ""
+    if theirs:
+        return f"{theirs[-1].filename}, line {theirs[-1].lineno}"
+    return ""

@@ -28,7 +28,9 @@ _MANY = 20_000  # rows from which on a forecast is said before they are asked
 
 def progress(quiet: bool) -> contextlib.AbstractContextManager[None]:
     """Nothing on the error stream where it is asked to be quiet."""
-    return engine.quiet() if quiet else contextlib.nullcontext()
+    if quiet:
+        return engine.quiet()
+    return contextlib.nullcontext()
 
 
 def say_left_out(dropped: tuple[str, ...], quiet: bool) -> None:

@@ -31,7 +31,9 @@ def show(what: str, markdown: bool, form: str) -> None:
 def _page(what: str) -> str:
     if what == "axioms":
         return methods_table.page()
-    return tables.names_page() if what == "names" else tables.page()
+    if what == "names":
+        return tables.names_page()
+    return tables.page()
 
 
 def _table(what: str) -> Catalogue:

@@ -35,10 +35,14 @@ def text(record: Any) -> str:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        if math.isfinite(value):
+            return value
+        return None
     if isinstance(value, dict):
         return {key: _finite(part) for key, part in value.items()}
-    return [_finite(part) for part in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return value
 
 
 def schema(name: str) -> str:

@@ -118,11 +118,15 @@ def _check(table: Any, name: str, path: Path) -> None:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    if value is None:
+        return None
+    return str(value)
 
 
 def _path(value: Any) -> Path | None:
-    return None if value is None else Path(value)
+    if value is None:
+        return None
+    return Path(value)
 
 
 def asked(stated: Mapping[str, Any]) -> Asked:
@@ -175,7 +179,9 @@ def run(path: Path, form: str, quiet: bool) -> int:
     if certify:
         codes.append(_certified(question, certify, form, quiet))
     # A requirement that does not hold weighs more than what was refused.
-    return NOT_HELD if NOT_HELD in codes else max(codes, default=DONE)
+    if NOT_HELD in codes:
+        return NOT_HELD
+    return max(codes, default=DONE)
 
 
 def _certified(question: Asked, certify: Mapping[str, Any], form: str, quiet: bool) -> int:

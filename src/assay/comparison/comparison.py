@@ -246,7 +246,9 @@ class Comparison:
         # A label may be a name of the user's own: the settings stand in the provenance of scores.
         texts = {score.provenance.get("metric", metric) for score in self.by(metric).values()}
         try:
-            return parse(str(min(texts)), Metric) if texts else None
+            if texts:
+                return parse(str(min(texts)), Metric)
+            return None
         # One that is known here by no name.
         except AssayError:
             return None
@@ -330,7 +332,9 @@ class Comparison:
         text = f"{place.mean:.3g} [{place.low:.3g}, {place.high:.3g}] {place.letters}".rstrip()
         # A reference may have a better mean, and yet stands outside the contest.
         best = bool(found.places) and place is found.places[0]
-        return Text(text, style="bold") if best else Text(text)
+        if best:
+            return Text(text, style="bold")
+        return Text(text)
 
     def __rich__(self) -> Table:
         return self.table()

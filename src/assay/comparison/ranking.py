@@ -127,7 +127,9 @@ class Ranking:
     @property
     def arrow(self) -> str:
         """Which way is better, as one character."""
-        return "↓" if self.direction == "lower" else "↑"
+        if self.direction == "lower":
+            return "↓"
+        return "↑"
 
     @property
     def leaders(self) -> tuple[str, ...]:
@@ -161,7 +163,9 @@ class Ranking:
     def first_better(self, pair: Pair) -> float:
         """The share of inputs on which the first of a pair is the better one, ties counted half."""
         larger = pair.facts.wins
-        return 1 - larger if self.direction == "lower" else larger
+        if self.direction == "lower":
+            return 1 - larger
+        return larger
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -317,7 +321,9 @@ def _best_first(means: Sequence[float], direction: Direction) -> list[int]:
     sign = 1 if direction == "lower" else -1
 
     def key(i: int) -> float:
-        return math.inf if math.isnan(means[i]) else sign * means[i]
+        if math.isnan(means[i]):
+            return math.inf
+        return sign * means[i]
 
     return sorted(range(len(means)), key=key)
 

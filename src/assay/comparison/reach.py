@@ -208,4 +208,6 @@ def _persistence(metric: str, found: Persistence) -> Finding:
 
 def _finite(value: object) -> object:
     """The value; None for a number that JSON has no word for."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -21,7 +21,7 @@ from assay.pages.explained import explained
 from assay.pictures import images as pictures
 from assay.pictures.drawing.labels import Z
 from assay.pictures.images import Picture
-from assay.pictures.numbers import Form, content, form_of, number
+from assay.pictures.numbers import Form, clause, content, form_of, number
 from assay.question.question import Question
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -249,7 +249,7 @@ def _heat(answer: Attribution, maps: Floats, i: int, heading: str) -> Heat:
     return Heat(
         picture=picture,
         ends=f"{number(lowest)} to {number(lowest + full)}" if level else f"±{number(full)}",
-        beyond=f"{beyond} place{'s' if beyond != 1 else ''} beyond" if beyond else "",
+        beyond=f"{beyond} place{clause('s', beyond != 1)} beyond" if beyond else "",
     )
 
 
@@ -321,8 +321,10 @@ def _others(answer: Attribution, i: int, top: NDArray[Any], features: int) -> fl
 
 def _credit(answer: Attribution, i: int) -> Floats:
     """The credit of one input, of a level what it is above its lowest."""
-    values = np.asarray(answer.values[i].detach().cpu().double().numpy())
-    return values - values.min() if is_level(answer) else values
+    values: Floats = np.asarray(answer.values[i].detach().cpu().double().numpy())
+    if is_level(answer):
+        values = values - values.min()
+    return values
 
 
 def _reach(values: Floats) -> float:

@@ -80,4 +80,6 @@ def _labels(model: Any) -> Any:
         return None
     labels = getattr(getattr(model, "estimator", None), "classes_", None)
     # Of several targets there is a list for each.
-    return labels if labels is not None and getattr(labels, "ndim", 0) == 1 else None
+    if labels is not None and getattr(labels, "ndim", 0) == 1:
+        return labels
+    return None

@@ -33,7 +33,7 @@ from assay.pages.soundness import Proofs, Trust
 from assay.pages.strips import Mark
 from assay.pages.telling import telling
 from assay.pictures import images as pictures
-from assay.pictures.numbers import Form, chance, form_of, number, p_value
+from assay.pictures.numbers import Form, chance, clause, form_of, number, p_value
 from assay.question.question import Question
 from assay.settings import argument, has_length
 from assay.settings import shown as describe
@@ -361,7 +361,7 @@ def _best(ranking: Ranking, scored: int) -> str:
     if most < fewest:
         return (
             f"{winner} has the best mean. Between {scored} methods no difference can be shown "
-            f"on {most} input{'s' if most != 1 else ''}: it takes {fewest}."
+            f"on {most} input{clause('s', most != 1)}: it takes {fewest}."
         )
     # "Cannot be told apart" and not "equal": few inputs show few differences.
     equals = [name for name in ranking.leaders if name != ranking.winner]
@@ -396,13 +396,17 @@ def _against_zero(ranking: Ranking) -> list[str]:
             f"{number(zero.mean)} against {number(best.mean)}."
         ]
     names = _unproven(ranking, ranking.not_better_than_zero, ranking.versus_zero)
-    return [f"Not shown to be better than saying nothing: {names}."] if names else []
+    if names:
+        return [f"Not shown to be better than saying nothing: {names}."]
+    return []
 
 
 def _against_shuffles(ranking: Ranking) -> list[str]:
     """Whether it matters which feature has the credit."""
     names = _unproven(ranking, ranking.not_better_than_shuffled, ranking.versus_shuffled)
-    return [f"Not shown to be better than their own credit shuffled: {names}."] if names else []
+    if names:
+        return [f"Not shown to be better than their own credit shuffled: {names}."]
+    return []
 
 
 def _unproven(ranking: Ranking, methods: Sequence[str], tests: Sequence[Pair]) -> str:

@@ -102,7 +102,9 @@ def _number_in(facts: dict[str, Any], name: str) -> Any:
     """A number that is taken out of the facts; of answers made by hand they may be anything."""
     value = scalar(facts.get(name))
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return facts.pop(name) if is_number else None
+    if is_number:
+        return facts.pop(name)
+    return None
 
 
 def _gap(answer: Attribution) -> Gap | None:
@@ -119,7 +121,9 @@ def _noise(answer: Attribution) -> float | None:
     if answer.standard_error is None:
         return None
     size = float(answer.values.abs().double().mean())
-    return float(answer.standard_error.double().mean()) / size if size else math.nan
+    if size:
+        return float(answer.standard_error.double().mean()) / size
+    return math.nan
 
 
 def refusals(comparison: Comparison) -> list[Refusal]:

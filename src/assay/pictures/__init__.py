@@ -9,7 +9,7 @@ process is set, and the same answer gives the same marks.
 - `texts`: credit of words where they stand
 - `graphs`: credit of the atoms and bonds of molecules
 - `many`: credit over many inputs: swarm, dependence, heat map, groups, drift, embedding
-- `curves`: masking curves, reliability, convergence, series, other values of a feature
+- `lines`: masking curves, reliability, convergence, series, other values of a feature
 - `matrices`: pairs of features, methods, tokens
 - `standings`: where methods stand by a metric, and their differences
 - `judging`: two answers beside each other, faithfulness, stability
@@ -22,12 +22,12 @@ process is set, and the same answer gives the same marks.
 """
 
 from assay.pictures.credits import bars, importance, ladder
-from assay.pictures.curves import convergence, curves, reliability, series, what_if
 from assay.pictures.drawing.drawing import Chart, Drawing
 from assay.pictures.drawing.row_chart import Row, RowChart
 from assay.pictures.graphs import molecule
 from assay.pictures.images import Picture, credit_maps
 from assay.pictures.judging import duel, faithfulness, stability
+from assay.pictures.lines import convergence, curves, reliability, series, what_if
 from assay.pictures.many.dependence import dependence
 from assay.pictures.many.drift import drift
 from assay.pictures.many.embedding import embedding

@@ -33,7 +33,7 @@ from assay.pictures.described import (
 )
 from assay.pictures.drawing.labels import Z, names, signed
 from assay.pictures.drawing.row_chart import Row, RowChart, joined_rows
-from assay.pictures.numbers import content, number
+from assay.pictures.numbers import clause, content, number
 from assay.question.question import Question
 
 _MOST = 200  # rows of a chart
@@ -241,7 +241,7 @@ def importance(
     what = "root mean square credit" if debias else "mean size of the credit"
     strongest = ", ".join(f"{row.name} {row.text}" for row in rows[:3])
     rest = len(order) - len(kept)
-    more = f" {rest} further features are not shown." if rest else ""
+    more = clause(f" {rest} further features are not shown.", rest)
     return RowChart(
         rows=tuple(rows),
         axis=f"{what}, in units of {target_of(answer)}",
@@ -336,7 +336,7 @@ def _alt(
     phrases = []
     for k in kept[:3]:
         error = float(credit.errors[k]) if credit.sampled else None
-        sure = " (not told from zero)" if credit.unsure(k, z) else ""
+        sure = clause(" (not told from zero)", credit.unsure(k, z))
         phrases.append(f"{credit.names[k]} {signed(float(credit.values[k]), error)}{sure}")
     short = method_of(answer).split("(")[0]
     sentence = f"{noun} of {short} for input {i}: {said}. Strongest: {', '.join(phrases)}."

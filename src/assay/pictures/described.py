@@ -28,6 +28,7 @@ _SHORT = 40  # letters of a method with its settings
 
 
 def check_answer(answer: Any) -> None:
+    """Refuses what is no answer of a method."""
     if not isinstance(answer, Attribution):
         raise KindError(
             expected="an Attribution",
@@ -64,7 +65,9 @@ def answers_by_name(answers: Answers) -> dict[str, Attribution]:
 
 
 def _name(answer: Any) -> str:
-    return method_of(answer) if isinstance(answer, Attribution) else ""
+    if isinstance(answer, Attribution):
+        return method_of(answer)
+    return ""
 
 
 def row_number(answer: Attribution, i: int) -> int:
@@ -85,6 +88,7 @@ def values_of(answer: Attribution) -> Floats:
 
 
 def errors_of(answer: Attribution, values: Floats, i: int | None = None) -> Floats:
+    """The standard errors of an answer, or those of one input; 0 where nothing was drawn."""
     if answer.standard_error is None:
         return np.zeros_like(values)
     errors = answer.standard_error if i is None else answer.standard_error[i]
@@ -99,7 +103,9 @@ def sampled(answer: Attribution) -> bool:
 def z_of(joint: bool, features: int) -> float:
     """How many standard errors an interval reaches."""
     # Bonferroni: each of so many intervals at 0.05 / features, half of it on either side.
-    return float(ndtri(1 - 0.05 / (2 * max(features, 1)))) if joint else Z
+    if joint:
+        return float(ndtri(1 - 0.05 / (2 * max(features, 1))))
+    return Z
 
 
 def unsure_of(answer: Attribution, *, joint: bool = False) -> NDArray[np.bool_]:
@@ -131,7 +137,9 @@ def target_of(answer: Attribution, i: int | None = None) -> str:
     told = answer.target
     if i is not None and answer.targets:
         told = answer.targets[i]
-    return f"the target ({told})" if told else "the target"
+    if told:
+        return f"the target ({told})"
+    return "the target"
 
 
 def caption_of(answer: Attribution, joint: bool) -> str:
@@ -146,7 +154,9 @@ def method_of(answer: Attribution) -> str:
     """The method's name without empty brackets."""
     text = answer.method.replace("()", "") or "an unnamed method"
     # The settings of a long one are in the answer's provenance.
-    return text if len(text) <= _SHORT else text.split("(")[0]
+    if len(text) <= _SHORT:
+        return text
+    return text.split("(")[0]
 
 
 def interval_of(values: Floats, level: float) -> tuple[float, float]:

@@ -33,7 +33,7 @@ from assay.pictures.drawing.marks import Box, Dots, Floats, Key, Line, Mark
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.row_chart import ROW
 from assay.pictures.drawing.scales import Axis, axis_of
-from assay.pictures.numbers import number
+from assay.pictures.numbers import clause, number
 from assay.question.question import Question
 from assay.settings import shown
 
@@ -340,8 +340,8 @@ def stability(score: Score) -> Chart:
     top = 1.1 * float(counts.max())
     marks.append(Line("worst", np.full(2, known.max()), np.array([0.0, top]), "flipped", 1.6))
     marks.append(Line("mean", np.full(2, known.mean()), np.array([0.0, top]), "text", 1.2, True))
-    unit = f", {score.units}" if score.units else ""
-    missing = f"; {score.missing} inputs without a score: {score.why}" if score.missing else ""
+    unit = clause(f", {score.units}", score.units)
+    missing = clause(f"; {score.missing} inputs without a score: {score.why}", score.missing)
     return Chart(
         drawn=(
             Panel(

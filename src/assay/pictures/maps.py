@@ -38,7 +38,7 @@ from assay.pictures.drawing.marks import Floats, Key, Line, Mark
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.scales import Scale, around_zero
 from assay.pictures.images import CLIPPED, credit_maps, is_image, photos, spread_over_places
-from assay.pictures.numbers import number
+from assay.pictures.numbers import clause, number
 from assay.pictures.overlay import signed_overlay
 from assay.question.question import Question
 from assay.settings import argument
@@ -182,7 +182,7 @@ def contours(
     marks, table = _contour_lines(smoothed, limit)
     panel = photo_panel(f"photo-{i}", pale, title=f"{name}, input {i}", side=360.0, over=marks)
     panel = photo_panel(f"photo-{i}", pale, title=f"{name}, input {i}", side=360.0, over=marks)
-    sure = "; of what is surely there" if show == "sure" else ""
+    sure = clause("; of what is surely there", show == "sure")
     return Chart(
         drawn=(replace(panel, keys=_contour_keys(table)),),
         table=table,
@@ -217,7 +217,7 @@ def retina(
     overlay = photo_panel(f"overlay-{i}", drawn, title="green for, red against")
     found = _map(name, answer, i, question, "credit", False)
     beyond = int((np.abs(found.values) > parts.reach[i]).sum())
-    clipped = f"; {beyond} places of the overlay lie beyond its full colour" if beyond else ""
+    clipped = clause(f"; {beyond} places of the overlay lie beyond its full colour", beyond)
     return Chart(
         drawn=(seen, overlay, beside),
         table={**safe.table, "full colour of the overlay": [float(parts.reach[i])]},
@@ -372,7 +372,9 @@ def _table(maps: Sequence[_Map], limits: Sequence[float]) -> dict[str, list[Any]
 
 
 def _beyond(each: _Map, limit: float) -> int:
-    return 0 if each.level else int((np.abs(each.values) > limit).sum())
+    if each.level:
+        return 0
+    return int((np.abs(each.values) > limit).sum())
 
 
 def _bleached(each: _Map, limit: float) -> bool:
@@ -387,7 +389,7 @@ def _caption(
 ) -> str:
     told = {
         "credit": "credit place by place",
-        "sure": f"what is surely there, {'simultaneous ' if joint else ''}95 % intervals",
+        "sure": f"what is surely there, {clause('simultaneous ', joint)}95 % intervals",
         "error": "standard errors",
     }
     scales = {"input": "one scale for each input", "all": "one scale", "own": "own scales"}
@@ -431,7 +433,7 @@ def _alt(maps: Sequence[_Map], show: Show) -> str:
             ends.append(f"smallest {signed(low)} at row {down}, column {across}")
         told.append(f"{each.name}, input {each.input}: {', '.join(ends)}")
     what = {"credit": "", "sure": " of what is surely there", "error": " of standard errors"}[show]
-    more = f" {len(maps) - 3} further maps." if len(maps) > 3 else ""
+    more = clause(f" {len(maps) - 3} further maps.", len(maps) > 3)
     noun = "Map" if len(maps) == 1 else f"Maps ({len(maps)})"
     return f"{noun}{what}. {'. '.join(told)}.{more}"
 

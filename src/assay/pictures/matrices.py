@@ -34,7 +34,7 @@ from assay.pictures.drawing.kinds import matrix_panel
 from assay.pictures.drawing.labels import names, short, signed
 from assay.pictures.drawing.marks import Floats
 from assay.pictures.drawing.scales import Scale, around_zero
-from assay.pictures.numbers import number
+from assay.pictures.numbers import clause, number
 
 _FEATURES = 40
 _TOKENS = 200
@@ -90,7 +90,7 @@ def interactions(answer: Attribution, i: int | None = 0, *, top: int = 12) -> Ch
         unsure=unsure[np.ix_(kept, kept)] & ~np.isnan(table) if sampled(answer) else None,
     )
     where = "mean over inputs" if i is None else f"input {i}"
-    more = f"; {rest} features are not shown" if rest else ""
+    more = clause(f"; {rest} features are not shown", rest)
     return Chart(
         drawn=(panel,),
         table={

@@ -44,6 +44,17 @@ def number(value: float) -> str:
     return text.replace("-", "−")
 
 
+def clause(words: str, given: object) -> str:
+    """Words that are said only where something is given.
+
+    >>> "12 features" + clause("; 3 are not shown", 3) + clause("; 0 are missing", 0)
+    '12 features; 3 are not shown'
+    """
+    if given:
+        return words
+    return ""
+
+
 @final
 @dataclass(frozen=True)
 class Form:
@@ -59,7 +70,9 @@ class Form:
         if math.isnan(value):
             return "–"
         if math.isinf(value):
-            return "∞" if value > 0 else "−∞"
+            if value > 0:
+                return "∞"
+            return "−∞"
         if value == 0:
             return "0"
         text = f"{value:.2e}" if self.decimals is None else f"{value:.{self.decimals}f}"
@@ -118,14 +131,18 @@ def p_value(value: float) -> str:
         return "–"
     if value < 1e-4:
         return "< 0.0001"
-    return "1" if value == 1 else f"{value:.4f}"
+    if value == 1:
+        return "1"
+    return f"{value:.4f}"
 
 
 def content(value: Any) -> str:
     """What a column of a table holds: whole numbers whole, texts as they are."""
     # Python takes a bool for a whole number; a table means yes or no by it.
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return "missing" if _is_missing(value) else str(value)
+        if _is_missing(value):
+            return "missing"
+        return str(value)
     if isinstance(value, float) and math.isnan(value):
         return "missing"
     # As its table would show it: 27 and 7298 are no measurements to three digits.

@@ -27,7 +27,7 @@ from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.row_chart import ROW
 from assay.pictures.drawing.scales import Axis, axis_of
 from assay.pictures.images import photos, spread_over_places
-from assay.pictures.numbers import number
+from assay.pictures.numbers import clause, number
 from assay.question.question import Question
 from assay.settings import shown
 
@@ -110,20 +110,24 @@ def _strip(row: int, gid: str, start: int, end: int, fill: str, hatch: Any) -> l
 
 
 def _size(attack: Any) -> int | None:
-    return None if attack is None else attack.size
+    if attack is None:
+        return None
+    return int(attack.size)
 
 
 def _claim(proven: int, flips: int | None, room: int) -> str:
     if proven >= room:
         return f"all {room} proven"
-    return f"proven {proven}" + (f", flips at {flips}" if flips is not None else "")
+    return f"proven {proven}" + (clause(f", flips at {flips}", flips is not None))
 
 
 def _caption(certificate: Certificate) -> str:
     sure = "for certain" if certificate.exact else f"with probability {certificate.confidence:g}"
     about = "the model itself" if certificate.design is None else "the smoothed classifier"
     told = f"about {about}, {sure}; bound {certificate.bound}"
-    return f"{told}.{_abstention(certificate)}" if _abstention(certificate) else told
+    if _abstention(certificate):
+        return f"{told}.{_abstention(certificate)}"
+    return told
 
 
 def _abstention(certificate: Certificate) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from assay.errors import InputError
 from assay.pictures.drawing.row_chart import Row, RowChart
-from assay.pictures.numbers import form_of, number
+from assay.pictures.numbers import clause, form_of, number
 
 if TYPE_CHECKING:
     from assay.comparison.ranking import Pair, Place, Ranking
@@ -38,7 +38,7 @@ def standing(ranking: Ranking) -> RowChart:
     best = places[0]
     equals = [name for name in ranking.leaders if name != best.method]
     told = f"not told from {', '.join(equals)}" if equals else "better than every other"
-    unit = f", {ranking.units}" if ranking.units else ""
+    unit = clause(f", {ranking.units}", ranking.units)
     way = "lower" if ranking.direction == "lower" else "higher"
     return RowChart(
         rows=tuple(rows),
@@ -57,7 +57,7 @@ def standing(ranking: Ranking) -> RowChart:
 
 def _place(role: str, index: int, place: Place, mean: str) -> Row:
     # Letters are dealt among the candidates: references have none.
-    letters = f" {place.letters}" if place.letters else ""
+    letters = clause(f" {place.letters}", place.letters)
     return Row(
         role="reference" if role == "reference" else "place",
         index=index,

@@ -33,6 +33,7 @@ from assay.pictures.drawing.marks import Box, Key, Line, Mark, Words
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.scales import Axis, Scale, around_zero
 from assay.pictures.drawing.themes import ink_on
+from assay.pictures.numbers import clause
 from assay.question.question import Question
 
 _LETTERS = 72  # on a line
@@ -111,7 +112,7 @@ def words(answers: Answers, i: int = 0, *, question: Question | None = None, top
         rows += _rows(name, answer, i, labels)
     method = "; ".join(told)
     unit = unit_of(next(iter(named.values())), i)
-    more = f"; {folded} lines without strong words are left out" if folded else ""
+    more = clause(f"; {folded} lines without strong words are left out", folded)
     dotted = "; dotted line: against; grey line without ground: not told from zero"
     return Chart(
         drawn=tuple(panels),

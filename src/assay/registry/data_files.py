@@ -196,7 +196,9 @@ def _arrow(path: Path) -> Any:
 
     parquet = path.suffix == ".parquet"
     try:
-        return pd.read_parquet(path) if parquet else pd.read_feather(path)
+        if parquet:
+            return pd.read_parquet(path)
+        return pd.read_feather(path)
     # Without pyarrow: polars has readers of its own.
     except ImportError:
         import polars as pl
@@ -451,7 +453,8 @@ def _sampled(kept: NDArray[np.int64], sample: int, seed: int) -> NDArray[np.int6
             got=sample,
             advice="Leave it out for all rows.",
         )
-    drawn = np.random.Generator(np.random.Philox(seed)).permutation(len(kept))
+    generator = np.random.Generator(np.random.Philox(seed))
+    drawn = generator.permutation(len(kept))
     return np.sort(kept[drawn[:sample]])
 
 

@@ -97,7 +97,9 @@ def predictor(
             advice=f"There is no reader for it: {_way_out(address)}.",
         )
     found = readers[form]()
-    return found if weights is None else _with_weights(found, weights)
+    if weights is None:
+        return found
+    return _with_weights(found, weights)
 
 
 def _way_out(address: str) -> str:
@@ -161,7 +163,9 @@ def _from_file(address: str) -> Any:
         if known is not None:
             sys.modules[place.stem] = known
         raise _raised(file, error) from error
-    return _member(module, address, path) if path else _only_predictor(module, file)
+    if path:
+        return _member(module, address, path)
+    return _only_predictor(module, file)
 
 
 def _check_names(address: str, parts: list[str]) -> None:

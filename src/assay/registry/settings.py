@@ -263,7 +263,9 @@ class _Reader:
         return reader._class_or_value(reader._tree())
 
     def _made(self, target: Any) -> Any:
-        return self._instance(target, [], {}) if isinstance(target, type) else target
+        if isinstance(target, type):
+            return self._instance(target, [], {})
+        return target
 
     def _instance(self, kind: type, positional: list[Any], by_name: dict[str, Any]) -> Any:
         # Bound beforehand: a TypeError out of the class itself would be a fault, and no refusal.

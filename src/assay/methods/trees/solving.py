@@ -315,7 +315,9 @@ def _add_tables(game: Game, rows: Floats, background: Floats | None, out: Floats
 
 def _points(game: Game) -> int:
     """One where the game is a polynomial at one point, two where it is an integral."""
-    return 1 if game.index == "banzhaf" else 2
+    if game.index == "banzhaf":
+        return 1
+    return 2
 
 
 def _rules(game: Game, most: int) -> tuple[Floats, Floats]:

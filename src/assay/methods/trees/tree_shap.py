@@ -66,8 +66,12 @@ class TreeShap(Method):
     @property
     def axioms(self) -> frozenset[Axiom]:
         if self.mode == "path_dependent":
-            return _SUM if self.index == "shapley" else _SUM - {Axiom.COMPLETENESS}
-        return _FAIR | _SUM if self.index == "shapley" else _FAIR
+            if self.index == "shapley":
+                return _SUM
+            return _SUM - {Axiom.COMPLETENESS}
+        if self.index == "shapley":
+            return _FAIR | _SUM
+        return _FAIR
 
     @property
     def tells_base(self) -> bool:

@@ -94,7 +94,9 @@ def _factor(present: int, ratio: float, t: float) -> float:
 @njit(cache=True)
 def _over(number: float, factor: float) -> float:
     """A quotient, and 0 where the factor is: whatever it divides is then 0 as well."""
-    return number / factor if factor > 0.0 else 0.0
+    if factor > 0.0:
+        return number / factor
+    return 0.0
 
 
 @njit(cache=True)

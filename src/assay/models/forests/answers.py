@@ -47,7 +47,9 @@ class Answers:
         outputs = self._linked(self.factor * margin) + self.shift
         if self.both:
             outputs = np.hstack([1 - outputs, outputs])
-        return outputs if self.columns is None else outputs[:, list(self.columns)]
+        if self.columns is None:
+            return outputs
+        return outputs[:, list(self.columns)]
 
     def _linked(self, margin: Floats) -> Floats:
         known = _LINKS[self.link]

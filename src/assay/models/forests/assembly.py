@@ -116,7 +116,9 @@ def _shifted(trees: Sequence[Tree], roots: Integers, side: str) -> list[Integers
 
 
 def _zero_missing(tree: Tree) -> Booleans:
-    return np.zeros(len(tree.feature), bool) if tree.zero_missing is None else tree.zero_missing
+    if tree.zero_missing is None:
+        return np.zeros(len(tree.feature), bool)
+    return tree.zero_missing
 
 
 def _sets(trees: Sequence[Tree], roots: Integers) -> tuple[Integers, Integers, Words]:

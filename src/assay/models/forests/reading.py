@@ -46,7 +46,9 @@ def trees_inside(predictor: Any) -> Any:
             return trees_inside(winner)
     if is_pipeline(predictor):
         return trees_inside(predictor.steps[-1][1])
-    return predictor if _is_of_trees(predictor) else None
+    if _is_of_trees(predictor):
+        return predictor
+    return None
 
 
 def _is_of_trees(predictor: Any) -> bool:
@@ -115,7 +117,9 @@ def _behind_steps(pipeline: Any) -> TreeModel:
         for step in before:
             table = step.transform(table)
         # One-hot columns may come as a sparse matrix.
-        return table.toarray() if hasattr(table, "toarray") else table
+        if hasattr(table, "toarray"):
+            return table.toarray()
+        return table
 
     return dataclasses.replace(
         last,
@@ -228,12 +232,16 @@ def _of_sklearn(estimator: Any, method: str, link: str) -> Answers | None:
         links = {"predict_proba": Answers(), "predict_log_proba": Answers("log")}
         return links.get(method)
     if not is_classifier:
-        return _linked(link) if method == "predict" else None
+        if method == "predict":
+            return _linked(link)
+        return None
     if method == "decision_function":
         return Answers()
     # A logit is one margin that makes two columns; a softmax has a margin for each.
     outputs = 1 if link.startswith("logit") else 2
-    return _probabilities(link, outputs) if method == "predict_proba" else None
+    if method == "predict_proba":
+        return _probabilities(link, outputs)
+    return None
 
 
 def _of_isolation(estimator: Any, method: str) -> Answers | None:

@@ -141,7 +141,9 @@ def _predicted(estimator: Any, table: Any) -> Floats:
 
 def _columns(answers: Any) -> Floats:
     array = np.asarray(answers, dtype=np.float64)
-    return array[:, None] if array.ndim == 1 else array
+    if array.ndim == 1:
+        return array[:, None]
+    return array
 
 
 def _raw_of_boosted(estimator: Any, table: Any) -> Floats:
@@ -187,7 +189,9 @@ def _tree(fitted: Any, value: Floats, output: int = 0, columns: Integers | None 
 def _missing_left(grown: Any) -> Any:
     given = getattr(grown, "missing_go_to_left", None)
     # NaN is compared by versions that know of no missing values, and no number is beyond NaN.
-    return np.zeros(grown.node_count, bool) if given is None else np.asarray(given).astype(bool)
+    if given is None:
+        return np.zeros(grown.node_count, bool)
+    return np.asarray(given).astype(bool)
 
 
 def _leaf_values(fitted: Any) -> Floats:
@@ -380,8 +384,12 @@ def _forest_of_histograms(estimator: Any, order: Integers, columns: int) -> Fore
 
 def _link_of_histograms(estimator: Any, outputs: int) -> str:
     if hasattr(estimator, "decision_function"):
-        return "softmax" if outputs > 1 else "logit"
-    return "exp" if estimator.loss in ("poisson", "gamma") else "identity"
+        if outputs > 1:
+            return "softmax"
+        return "logit"
+    if estimator.loss in ("poisson", "gamma"):
+        return "exp"
+    return "identity"
 
 
 def _histogram_tree(predictor: Any, order: Integers, output: int) -> Tree:
@@ -410,7 +418,9 @@ def _raw_of_histograms(estimator: Any, table: Any) -> Floats:
     if hasattr(estimator, "decision_function"):
         return _columns(estimator.decision_function(table))
     answers = _columns(estimator.predict(table))
-    return np.log(answers) if estimator.loss in ("poisson", "gamma") else answers
+    if estimator.loss in ("poisson", "gamma"):
+        return np.log(answers)
+    return answers
 
 
 def _raw_of_codes(estimator: Any, codes: Floats) -> Floats:

@@ -176,7 +176,9 @@ def _scale(trees: TreeModel, codes: Floats) -> Floats:
 
 
 def _first(table: Any, count: int) -> Any:
-    return table.iloc[:count] if is_frame(table) else table[:count]
+    if is_frame(table):
+        return table.iloc[:count]
+    return table[:count]
 
 
 def _mixture(table: Any, partner: Integers, stays: Booleans) -> Any:

@@ -242,8 +242,11 @@ def _leaf_values(tree: Mapping[str, Any], conditions: Any, inner: Any) -> Floats
 
 
 def _cover(tree: Mapping[str, Any], nodes: int) -> Floats:
-    cover = np.asarray(tree["sum_hessian"], dtype=np.float64)
-    return cover.reshape(nodes, -1).sum(axis=1) if len(cover) else np.zeros(nodes)
+    cover: Floats = np.zeros(nodes)
+    if len(tree["sum_hessian"]):
+        hessians = np.asarray(tree["sum_hessian"], dtype=np.float64)
+        cover = hessians.reshape(nodes, -1).sum(axis=1)
+    return cover
 
 
 def _sets(tree: Mapping[str, Any]) -> dict[int, Any]:

@@ -31,6 +31,7 @@ from assay.pictures.drawing.marks import (
 from assay.pictures.drawing.panel import LETTER, LINE, Panel
 from assay.pictures.drawing.scales import LEVELS, Scale
 from assay.pictures.drawing.themes import Theme
+from assay.pictures.numbers import clause
 
 _SINGLE = 400  # dots up to which each is an element of its own
 _POINT = 1.39  # units of a point: 100 to the inch, and not 72
@@ -133,7 +134,7 @@ class _Writer:
         place = (
             f'x="{left:.2f}" y="{high:.2f}" width="{right - left:.2f}" height="{low - high:.2f}"'
         )
-        soft = f' fill-opacity="{UNSURE}"' if box.hatch in ("unsure", "open") else ""
+        soft = clause(f' fill-opacity="{UNSURE}"', box.hatch in ("unsure", "open"))
         drawn = f'<rect id="{box.gid}" {place} fill="{colour}"{soft}>{_titled(box.title)}</rect>'
         hatched = box.hatch in ("unsure", "open") or (box.hatch and self.theme.hatched)
         if hatched:
@@ -221,7 +222,7 @@ class _Writer:
             size = abs(float(self.down(words.y + words.cell[1])) - y)
             fitted = f' textLength="{breadth:.2f}" lengthAdjust="spacingAndGlyphs" '
             fitted += 'font-family="DejaVu Sans Mono, monospace"'
-        turned = f' transform="rotate(-90 {x:.2f} {y:.2f})"' if words.turned else ""
+        turned = clause(f' transform="rotate(-90 {x:.2f} {y:.2f})"', words.turned)
         # The middle of a letter, and not its foot, stands at y.
         return (
             f'<text id="{words.gid}" x="{x:.2f}" y="{y + 0.35 * size:.2f}" fill="{colour}" '
@@ -448,7 +449,7 @@ def _text(x: float, y: float, text: str, colour: str, anchor: str, more: str = "
 
 
 def _titled(text: str) -> str:
-    return f"<title>{escaped(text)}</title>" if text else ""
+    return clause(f"<title>{escaped(text)}</title>", text)
 
 
 def escaped(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 from assay.errors import InputError, SettingError
 from assay.pictures.drawing.panel import LETTER, Panel
 from assay.pictures.drawing.themes import ThemeName, theme_of
+from assay.pictures.numbers import clause
 
 if TYPE_CHECKING:
     import pandas
@@ -154,7 +155,7 @@ class Drawing(ABC):
         data = self.data
         shown = data.head(_TABLE)
         table = shown.to_html(index=False, border=0, na_rep="–", justify="left")
-        more = f", the first {_TABLE} of {len(data)} rows" if len(data) > _TABLE else ""
+        more = clause(f", the first {_TABLE} of {len(data)} rows", len(data) > _TABLE)
         return (
             f"<figure>{self.svg(theme)}<details><summary>Table{more}</summary>{table}</details>"
             "</figure>"

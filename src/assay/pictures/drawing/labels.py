@@ -26,7 +26,9 @@ def signed(value: float, error: float | None = None) -> str:
     """
     if error is None or math.isnan(error) or error == 0:
         text = number(value)
-        return f"+{text}" if value > 0 else text
+        if value > 0:
+            return f"+{text}"
+        return text
     half = Z * error
     # Negative from a half width of 100 on: whole digits are then rounded away.
     decimals = _SIGNIFICANT - 1 - math.floor(math.log10(half))

@@ -128,7 +128,9 @@ class Panel:
 
 def _wrapped(label: str, room: float) -> list[str]:
     """A label in as many lines as its side of the panel asks for."""
-    return textwrap.wrap(label, max(12, int(room / (0.6 * LETTER)))) if label else []
+    if label:
+        return textwrap.wrap(label, max(12, int(room / (0.6 * LETTER))))
+    return []
 
 
 def _widest(text: str) -> float:

@@ -75,10 +75,14 @@ class Row:
     def colour(self) -> str:
         """The role of its colour: by its sign where it is credit, else that of totals."""
         if self.role not in ("credit", "others"):
-            return "text" if self.role == "place" else "muted"
+            if self.role == "place":
+                return "text"
+            return "muted"
         if self.value == 0:
             return "muted"
-        return "positive" if self.value > 0 else "negative"
+        if self.value > 0:
+            return "positive"
+        return "negative"
 
 
 @final
@@ -155,7 +159,9 @@ class RowChart(Drawing):
             dot = np.array([row.end]), np.array([float(place)])
             yield Dots(row.gid, *dot, row.colour, 7.0, shape=shape, titles=(title,))
         else:
-            hatch: Hatch = "against" if row.value < 0 else ""
+            hatch: Hatch = ""
+            if row.value < 0:
+                hatch = "against"
             if row.unsure:
                 hatch = "unsure"
             yield Box(

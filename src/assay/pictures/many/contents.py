@@ -83,7 +83,9 @@ class Contents:
 
     def scale(self, kept: Sequence[int]) -> Scale | None:
         """The colours of ranks, where any of these features is measured."""
-        return _rank_scale() if any(self.is_number(k) for k in kept) else None
+        if any(self.is_number(k) for k in kept):
+            return _rank_scale()
+        return None
 
     def keys(self, kept: Sequence[int]) -> tuple[Key, ...]:
         """What the colours of categories mean, and the grey of missing values."""

@@ -24,7 +24,7 @@ from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.scales import Axis, Scale, axis_of
 from assay.pictures.many.contents import Contents
 from assay.pictures.many.swarm import piles
-from assay.pictures.numbers import content
+from assay.pictures.numbers import clause, content
 from assay.question.question import Question
 
 _BINS = 20  # of a mean line
@@ -76,7 +76,7 @@ def dependence(
     shown = contents.columns[k]
     keys = contents.keys([second]) if second is not None else ()
     missing = contents.missing(k)
-    told = f"; {missing} inputs without a value at the left edge" if missing else ""
+    told = clause(f"; {missing} inputs without a value at the left edge", missing)
     return Chart(
         drawn=(
             Panel(
@@ -159,7 +159,9 @@ class _Dependence:
 
     def _levels(self) -> list[str]:
         levels = self.contents.categories(self.k)
-        return [*levels, "missing"] if self.contents.missing(self.k) else levels
+        if self.contents.missing(self.k):
+            return [*levels, "missing"]
+        return levels
 
     def marks(self, y: Axis) -> tuple[Mark, ...]:
         x = self._places(y)
@@ -197,7 +199,9 @@ class _Dependence:
         return rows + up
 
     def _colours(self) -> str | tuple[str, ...]:
-        return "series-0" if self.second is None else self.contents.colours(self.second)
+        if self.second is None:
+            return "series-0"
+        return self.contents.colours(self.second)
 
     def _density(self, x: Floats, across: Axis, y: Axis) -> Raster:
         edges = [np.linspace(y.low, y.high, 41), np.linspace(across.low, across.high, 61)]

@@ -24,7 +24,7 @@ from assay.pictures.drawing.labels import Z, names
 from assay.pictures.drawing.marks import Floats, Line, Mark
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.scales import Axis, axis_of
-from assay.pictures.numbers import p_value
+from assay.pictures.numbers import clause, p_value
 
 _SHUFFLES = 999
 _EDGE = 0.1  # of the inputs, on either side of a change
@@ -154,7 +154,7 @@ def _drifting(
     at = x[window // 2 : window // 2 + len(means)]
     curve = Curve(told, at, means, means - half, means + half, "series-0")
     y = axis_of([*(means - half).tolist(), *(means + half).tolist(), 0.0])
-    across = axis_of(x.tolist(), "time" if last else "", room=0.01)
+    across = axis_of(x.tolist(), clause("time", last), room=0.01)
     marks = [_renamed(mark, index) for mark in curve_marks([curve])]
     if place is not None:
         ends = np.array([y.low, y.high])

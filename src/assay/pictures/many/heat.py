@@ -23,7 +23,7 @@ from assay.pictures.drawing.labels import names
 from assay.pictures.drawing.marks import Dots, Floats, Line, Mark, Raster, extent_of
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.scales import Axis, around_zero, axis_of
-from assay.pictures.numbers import number
+from assay.pictures.numbers import clause, number
 from assay.settings import argument
 
 Order: TypeAlias = Literal["clusters", "prediction"]
@@ -89,9 +89,9 @@ def heat(
         frame="rows",
         bar=scale,
     )
-    said = f"; columns are means over {factor} inputs" if factor > 1 else ""
+    said = clause(f"; columns are means over {factor} inputs", factor > 1)
     rest = len(labels) - len(kept)
-    said += f"; {rest} features with less credit are not shown" if rest else ""
+    said += clause(f"; {rest} features with less credit are not shown", rest)
     return Chart(
         drawn=(above, below),
         table={
@@ -110,7 +110,9 @@ def heat(
 
 def _ordered(order: Order | Sequence[int]) -> str:
     told = {"clusters": "inputs with like credit together", "prediction": "by prediction"}
-    return told[order] if isinstance(order, str) else "in a given order"
+    if isinstance(order, str):
+        return told[order]
+    return "in a given order"
 
 
 def _sorted(values: Floats, answer: Attribution, order: Order | Sequence[int]) -> NDArray[np.int64]:

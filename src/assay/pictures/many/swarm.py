@@ -26,6 +26,7 @@ from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.row_chart import ROW
 from assay.pictures.drawing.scales import Axis, Scale, Ticks, axis_of
 from assay.pictures.many.contents import Contents
+from assay.pictures.numbers import clause
 from assay.question.question import Question
 
 _PITCHES = 120  # dots that fit beside each other along the axis
@@ -85,7 +86,7 @@ def swarm(answer: Attribution, *, question: Question | None = None, top: int = 1
         keys=contents.keys(kept),
     )
     means = np.abs(values).mean(axis=0)
-    hollow_said = "; rings: not told from zero" if sampled(answer) and not dense else ""
+    hollow_said = clause("; rings: not told from zero", sampled(answer) and not dense)
     return Chart(
         drawn=(panel,),
         table={

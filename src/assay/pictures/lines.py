@@ -34,7 +34,7 @@ from assay.pictures.drawing.labels import Z, names, signed
 from assay.pictures.drawing.marks import Band, Box, Dots, Floats, Line, Mark
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.scales import Axis, axis_of
-from assay.pictures.numbers import content, number
+from assay.pictures.numbers import clause, content, number
 from assay.question.question import Question
 from assay.settings import shown
 
@@ -181,7 +181,9 @@ def simultaneous_band(
 
 
 def _known(values: Floats | None) -> list[float]:
-    return [] if values is None else values.tolist()
+    if values is None:
+        return []
+    return [float(value) for value in values]
 
 
 def _points(curve: Curve) -> list[tuple[float, ...]]:
@@ -338,7 +340,7 @@ def convergence(answers: Answers, i: int | None = None) -> Chart:
     reach = [*y.tolist(), *guide.tolist()]
     listed = [row[0] for row in drawn]
     exact = len(rows) - len(drawn)
-    more = f"; {exact} answers without any error are not drawn" if exact else ""
+    more = clause(f"; {exact} answers without any error are not drawn", exact)
     return Chart(
         drawn=(
             Panel(
@@ -407,8 +409,8 @@ def series(
     steps = credit.shape[1]
     moment = int(np.abs(credit).sum(axis=0).argmax())
     rest = len(credit) - len(kept)
-    more = f"; {rest} channels with less credit are not shown" if rest else ""
-    bands = "; bands: 95 % intervals of sampling" if sampled(answer) else ""
+    more = clause(f"; {rest} channels with less credit are not shown", rest)
+    bands = clause("; bands: 95 % intervals of sampling", sampled(answer))
     return Chart(
         drawn=tuple(panels),
         table={
@@ -429,7 +431,9 @@ def series(
 
 def _channels(column: Floats, shape: tuple[int, ...], time: int) -> Floats:
     table = column.reshape(shape if len(shape) == 2 else (-1, 1))
-    return table.T if time == 0 or len(shape) == 1 else table
+    if time == 0 or len(shape) == 1:
+        return table.T
+    return table
 
 
 def _channel(
@@ -452,7 +456,7 @@ def _channel(
     above = Panel(
         marks=tuple(line), x=ends, y=axis_of(values.tolist(), f"channel {k}"), size=(480.0, 70.0)
     )
-    at = Axis(ends.low, ends.high, "time" if last else "", None if last else (), whole=True)
+    at = Axis(ends.low, ends.high, clause("time", last), None if last else (), whole=True)
     below = Panel(
         marks=tuple(_falls(index, credit, half)),
         x=at,
