@@ -110,9 +110,10 @@ def _strip(row: int, gid: str, start: int, end: int, fill: str, hatch: Any) -> l
 
 
 def _size(attack: Any) -> int | None:
-    if attack is None:
-        return None
-    return int(attack.size)
+    size: int | None = None
+    if attack is not None:
+        size = attack.size
+    return size
 
 
 def _claim(proven: int, flips: int | None, room: int) -> str:
