@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -113,6 +113,8 @@ def test_the_interval_covers_the_true_mean(law: str, lowest: float, n: int) -> N
     st.floats(-100, 100),
     st.floats(0.01, 100),
 )
+# Resamples of the last two alone have a spread below the rounding of their squares.
+@example([0.0, 288.13755305046107, 1.0, 1.0000001192092896], 0.0, 19.0)
 @settings(max_examples=40, deadline=None)
 def test_interval_moves_with_the_values(values: list[float], shift: float, scale: float) -> None:
     low, high = statistics.interval(values, resamples=199)

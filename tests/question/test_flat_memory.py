@@ -23,7 +23,8 @@ rows, columns, method = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 rng = np.random.default_rng(0)
 x = rng.normal(size=(rows, columns))
 model = LogisticRegression().fit(x[:200], x[:200, 0] > 0)
-eval(method, vars(assay))(assay.Question(model, x, removal=assay.Baseline(x[0])))
+names = {name: getattr(assay, name) for name in assay.__all__}
+eval(method, names)(assay.Question(model, x, removal=assay.Baseline(x[0])))
 # Linux counts kilobytes, macOS bytes.
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10))
 """

@@ -43,6 +43,7 @@ BLOCK = 1 << 21
 # Relative to the largest value of a column: sums that are equal in exact
 # arithmetic differ by less than this, whatever the order of summation.
 _TIE = 1e-12
+_ROUNDING = 64 * np.finfo(np.float64).eps
 
 # Values from which on resamples differ enough for a bootstrap: of three, one in nine is constant.
 _FEWEST = 4
@@ -529,7 +530,8 @@ def _ratios(deviations: Floats, seed: int, resamples: int) -> Floats:
         squares = counts @ deviations**2 / n
         variance = np.maximum(squares - means**2, 0.0)
         spread = np.sqrt(variance / (n - 1))
-        flat = spread <= _TIE
+        # What is left of two numbers that cancel is their rounding, and no spread.
+        flat = (spread <= _TIE) | (variance <= _ROUNDING * squares)
         # Means that tie with the observed one are no evidence to either side.
         means[np.abs(means) <= _TIE] = 0.0
         infinite = np.where(means == 0.0, 0.0, np.copysign(np.inf, means))

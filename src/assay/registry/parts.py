@@ -19,7 +19,7 @@ def target(text: str | None) -> Target | None:
     """A target; a bare number is an output's index, as it is in the library.
 
     >>> target("3")
-    Output(index=3)
+    Output(3)
     """
     if text is None:
         return None

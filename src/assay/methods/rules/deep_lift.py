@@ -98,6 +98,7 @@ class DeepLift(Method):
         x = question.x
         draws = question.replacements
         rules = _Differences(self.rule)
+        rules.rows = question.n * draws
 
         def way(rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor | None]:
             references = question.removed(rows, steps)

@@ -167,6 +167,7 @@ def _rectified(
     questions: Sequence[Question], who: str, rule: Callable[[Operation, Tensor], Tensor]
 ) -> list[Estimate]:
     rules = _Rectifying(who, rule)
+    rules.rows = questions[0].n
     slopes = questions[0].slopes_at_inputs(questions, rules=rules)
     notes = {"operations": rules.coverage()}
     return [Estimate(asked.pool(slope), notes=notes) for asked, slope in zip(questions, slopes)]

@@ -28,9 +28,11 @@ Version: TypeAlias = tuple[int, int, torch.dtype, torch.device]
 WORTH_FROM = 256
 """Rows of work below which capturing the graph costs more than it saves."""
 
+HEARD_FROM = 64
+"""Rows of work from which on rules hear a form; of fewer it costs more than it saves."""
+
 _HEARD = "heard form"
 _SAMPLED = 4
-_NONE_YET = object()
 
 
 @final
@@ -116,7 +118,7 @@ class HeardForm:
 
     Guided slopes and multipliers of DeepLIFT are the same behind a convolution and a batch norm as
     behind the one convolution that both are, so less has to be heard, and to be gone back through.
-    It pays from the second time on that a network is asked: the first is asked of itself.
+    It pays where many rows are heard, and is kept for the next question.
 
     Settings:
         module: what rules hear otherwise.
@@ -160,10 +162,6 @@ class HeardForm:
         weights = self._digest()
         known, form = learnt.get(_HEARD, (None, None))
         if known != weights:
-            # Asked for the first time: to make a form would cost more than it saves.
-            learnt[_HEARD] = (weights, _NONE_YET)
-            return None
-        if form is _NONE_YET:
             form = folded(self._module, tuple(row[:_SAMPLED] for row in rows), self._output)
             learnt[_HEARD] = (weights, form)
         elif form is not None and not compared and not self._answers_like_module(form, rows):

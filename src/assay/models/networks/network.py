@@ -24,6 +24,7 @@ from assay.models.networks import layers as cut
 from assay.models.networks.by_name import behind_names
 from assay.models.networks.decisions import ONE_BY_ONE, watched
 from assay.models.networks.fast_forms import (
+    HEARD_FROM,
     PRECISIONS,
     WORTH_FROM,
     FastForms,
@@ -234,11 +235,13 @@ class Network(layered.Layered):
     ) -> Callable[..., Any]:
         """What rules hear: the module, or its form with batch norms folded where they may."""
         interception.folded = None
-        # Which form is heard depends on what was asked before: not where all is to be repeated.
+        # Whether it is depends on the order of memory, and so on the clock.
         repeated = self.chunking.reproducible or self.chunking.plan is not None
         if self._heard_form is None or context or not memory_format or repeated:
             return self.called
-        if not interception.may_hear_form or not of_full_precision(rows):
+        # By the rows of the question alone, so that it is answered alike however often it is asked.
+        worth = interception.may_hear_form and interception.rows >= HEARD_FROM
+        if not worth or not of_full_precision(rows):
             return self.called
         form = self._heard_form.chosen(rows, self.learnt, compared=interception.is_compared)
         if form is None:

@@ -72,6 +72,8 @@ class Interception(TorchFunctionMode, ABC):
         # How many batch norms the form of the network lacks that is heard in its place; None where
         # it is the network itself.
         self.folded: int | None = None
+        # How many rows will be heard in all.
+        self.rows = 0
         # Whether somebody compares the answers of every chunk with those of the network itself.
         self.is_compared = False
         # Tensors that came out of what gives them a place of their own, and those that others may see.
