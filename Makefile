@@ -6,11 +6,12 @@ READY := $(VENV)/.ready
 BENCH := bench/.venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench docs clean
+.PHONY: help demo test test-long lint types bench docs clean
 
 help:
 	@echo "make demo    train a small network, explain 16 digits with every method, write demo/report.html"
-	@echo "make test    the whole test suite"
+	@echo "make test    the test suite, in less than 15 minutes on two cores"
+	@echo "make test-long  what is marked long: simulations of coverage, more random situations"
 	@echo "make lint    ruff: style and order"
 	@echo "make types   mypy: strict on src"
 	@echo "make bench   side by side with other libraries, in an environment of its own (see bench/README.md)"
@@ -38,7 +39,10 @@ demo: $(READY)
 	$(PY) -m assay demo --out demo/report.html
 
 test: $(READY)
-	$(PY) -m pytest -n 2
+	$(PY) -m pytest -n 2 -m "not long"
+
+test-long: $(READY)
+	$(PY) -m pytest -n 2 -m long
 
 lint: $(READY)
 	$(PY) -m ruff check .

@@ -275,11 +275,11 @@ def brute_force(tables: int, seed: int, inclusive: bool = False) -> tuple[int, i
 
 
 def test_no_certified_radius_is_ever_broken():
-    tried, broken, full, vain, gained = brute_force(tables=1500, seed=0)
-    assert tried > 25_000
+    tried, broken, full, vain, gained = brute_force(tables=600, seed=0)
+    assert tried > 10_000
     assert (broken, vain) == (0, 0)
-    assert full > 1000
-    assert gained > 100
+    assert full > 400
+    assert gained > 40
 
 
 def test_the_inclusive_radius_is_found_out():

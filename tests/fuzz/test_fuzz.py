@@ -9,9 +9,13 @@ from fuzz.situations import outcome
 SEEDS = 240
 IN_A_TEST = 20
 
+# The first of them in every run.
+FIRST = range(0, 100, IN_A_TEST)
+OTHERS = [pytest.param(seed, marks=pytest.mark.long) for seed in range(100, SEEDS, IN_A_TEST)]
+
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("first", range(0, SEEDS, IN_A_TEST))
+@pytest.mark.parametrize("first", [*FIRST, *OTHERS])
 def test_nothing_is_foreign_and_nothing_is_wrong(first: int) -> None:
     ended = [outcome(seed) for seed in range(first, first + IN_A_TEST)]
     bad = [one for one in ended if one.outcome in ("foreign", "wrong")]

@@ -173,10 +173,11 @@ def test_methods_and_metrics_say_their_cost_and_show_an_example() -> None:
 def test_settings_are_named_and_nothing_is_passed_through_unread(path: Path) -> None:
     for node in ast.walk(TREES[path]):
         if isinstance(node, ast.FunctionDef):
-            # A class method hands settings to its class, a forward what the user's module takes, and what
-            # makes an object looks at the names alone.
+            # A class method hands settings to its class, a forward what the user's module takes, what
+            # makes an object looks at the names alone, and a wrapper has the signature of what it wraps.
             maker = node.name in ("forward", "__new__") or any(
-                ast.unparse(each) == "classmethod" for each in node.decorator_list
+                ast.unparse(each) == "classmethod" or ast.unparse(each).startswith("wraps(")
+                for each in node.decorator_list
             )
             assert maker or node.args.kwarg is None, (
                 f"{shown(path)}: {node.name} takes keywords that it does not name"

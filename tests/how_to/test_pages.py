@@ -40,6 +40,7 @@ def test_lines_of_code_are_short_enough_to_read(page: Path) -> None:
     assert all(len(line) <= 120 for line in lines if line.startswith((">>>", "...")))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ci", ["", "true"])
 def test_tutorials_are_skipped_without_data_and_fail_where_it_was_promised(
     ci: str, tmp_path: Path

@@ -318,9 +318,9 @@ def test_the_shapley_kernel_draws_sizes_by_its_weights() -> None:
 def test_a_large_picture_is_asked_without_a_matrix() -> None:
     net = randomised(Pooled())
     picture = nn.Sequential(nn.Upsample(2), nn.AdaptiveAvgPool2d(2), net).double().eval()
-    x = randn(1, 1, 40, 40, seed=2, dtype=DOUBLE)
+    x = randn(1, 1, 20, 20, seed=2, dtype=DOUBLE)
     question = assay.Question(picture, x, target=0, features=assay.Pixels())
-    law = assay.Squares(sides=(8, 12))
-    made = assay.Optimal(law)(question)
+    law = assay.Squares(sides=(4, 6))
+    made = assay.Optimal(law, largest=399)(question)
     assert made.facts["converged"]
-    near(made.values, assay.Optimal(law, largest=1600)(question).values, 1e-7)
+    near(made.values, assay.Optimal(law, largest=400)(question).values, 1e-7)

@@ -165,6 +165,7 @@ def test_the_estimators_are_the_sums_over_the_masks_drawn(estimator: str, design
     torch.testing.assert_close(answer.values, expected[estimator], rtol=0, atol=1e-10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("design", ["independent", "balanced"])
 def test_stated_intervals_cover_the_limit(design: str) -> None:
     x = torch.rand(1, 2, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -308,6 +309,7 @@ def test_settings_that_leave_no_estimate_are_refused(
         make()
 
 
+@pytest.mark.long
 @zoo.needs_data
 def test_removing_the_top_tenth_hurts_a_real_network_more_than_a_random_tenth() -> None:
     images, _ = zoo.cifar10("test", 20)

@@ -1,6 +1,6 @@
 """The command line.
 
-- `app`: the commands and their options; imports nothing heavy
+- `app`: the commands; `options`: what several of them take, declared once; neither imports anything heavy
 - `exits`: how a command ends: codes and messages
 - `completion`: what a shell offers at the TAB
 - `asked`: the options that make a question
@@ -8,9 +8,6 @@
 - `run_file`: a run as a file
 - `records`: JSON, as `schemas/` describes it; `printing`: tables
 - `demo`: the main job on real data
-
-`app` has more than 500 lines: an option is a line in each command that takes it, where whoever reads
-the command looks for it.
 
 It hands nothing on: what it does is in the library, and `python -m assay` is its door.
 """

@@ -8,12 +8,27 @@ which that returns.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from assay.cli import completion
-from assay.cli.exits import JSON, TRACEBACK, Refusing
+from assay.cli.exits import TRACEBACK, Refusing
+from assay.cli.options import (
+    AnswerFiles,
+    AsJson,
+    Data,
+    Markdown,
+    Methods,
+    Metrics,
+    Model,
+    QuestionOptions,
+    Quiet,
+    Save,
+    Seed,
+    Title,
+    asks,
+)
 
 app = typer.Typer(
     cls=Refusing,
@@ -49,11 +64,6 @@ def _trace(context: typer.Context, wanted: bool) -> None:
     context.meta[TRACEBACK] = wanted
 
 
-def _json(context: typer.Context, wanted: bool) -> bool:
-    context.meta[JSON] = wanted or context.meta.get(JSON, False)
-    return wanted
-
-
 @app.callback()
 def main(
     version: Annotated[
@@ -64,186 +74,6 @@ def main(
     ] = False,
 ) -> None:
     """Explains a model's prediction, measures how good that is, and certifies what it can."""
-
-
-# --- arguments that commands share
-
-Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="model.py:name, package.module:name (:name() has it built), .pt2, a TorchScript, a file of "
-        "XGBoost, LightGBM or CatBoost, .skops; a .joblib or .pkl with --trust",
-        autocompletion=completion.models,
-    ),
-]
-
-Data = Annotated[
-    Path,
-    typer.Argument(
-        metavar="DATA",
-        help=".csv, .tsv, .parquet, .json, .jsonl, .npy, .npz, .safetensors, .txt, a picture, a folder of "
-        "pictures or texts, or - with --format",
-        autocompletion=completion.data,
-    ),
-]
-
-TargetText = Annotated[
-    str | None, typer.Option("--target", help="an output's number, or such as 'Contrast(3, 5)'")
-]
-
-FeaturesText = Annotated[
-    str | None, typer.Option("--features", help="who receives credit, such as 'Patches(4)'")
-]
-
-RemovalText = Annotated[
-    str | None, typer.Option("--removal", help="what absent means, such as 'Blur(2.0)'")
-]
-
-Rows = Annotated[
-    Path | None,
-    typer.Option("--background", help="rows to average over, in the place of --removal"),
-]
-
-OutputText = Annotated[
-    str | None,
-    typer.Option("--output", help="which answer of an estimator or booster, such as margin"),
-]
-
-Weights = Annotated[
-    Path | None, typer.Option("--weights", help="weights of a torch module, read without code")
-]
-
-Trust = Annotated[bool, typer.Option("--trust", help="read a pickle, which runs code")]
-
-Trusted = Annotated[
-    list[str] | None, typer.Option("--trust-type", help="a type in a .skops; may be repeated")
-]
-
-RowsText = Annotated[str | None, typer.Option("--rows", help="such as 0:16")]
-
-Where = Annotated[str | None, typer.Option("--where", help="such as 'age > 40'")]
-
-Sample = Annotated[int | None, typer.Option("--sample", help="so many rows, drawn by the seed")]
-
-ColumnNames = Annotated[
-    list[str] | None, typer.Option("--columns", help="a column to keep; may be repeated")
-]
-
-Drop = Annotated[
-    list[str] | None, typer.Option("--drop", help="a column to leave out; may be repeated")
-]
-
-IndexColumn = Annotated[
-    str | None, typer.Option("--index-column", help="the column that numbers the rows")
-]
-
-Categories = Annotated[
-    list[str] | None, typer.Option("--category", help="a column of categories; may be repeated")
-]
-
-Resize = Annotated[str | None, typer.Option("--resize", help="pictures become HEIGHTxWIDTH")]
-
-Mean = Annotated[str | None, typer.Option("--mean", help="is taken from each channel")]
-
-Std = Annotated[str | None, typer.Option("--std", help="divides each channel then")]
-
-Whole = Annotated[bool, typer.Option("--whole", help="a text file is one text")]
-
-Format = Annotated[str | None, typer.Option("--format", help="of standard input, such as csv")]
-
-Seed = Annotated[int, typer.Option("--seed", envvar="ASSAY_SEED", help="decides every random draw")]
-
-Quiet = Annotated[bool, typer.Option("--quiet", help="no words and no progress, only data")]
-
-AsJson = Annotated[
-    bool, typer.Option("--json", callback=_json, help="one object on standard output")
-]
-
-Markdown = Annotated[bool, typer.Option("--markdown", help="the whole page of the docs")]
-
-MethodTexts = Annotated[
-    list[str] | None,
-    typer.Option("--method", help="a method; may be repeated", autocompletion=completion.methods),
-]
-
-MetricTexts = Annotated[
-    list[str] | None,
-    typer.Option("--metric", help="a metric; may be repeated", autocompletion=completion.metrics),
-]
-
-AnswerFiles = Annotated[
-    list[Path] | None,
-    typer.Option("--answer", help="what `assay explain --out` wrote; may be repeated"),
-]
-
-Save = Annotated[Path | None, typer.Option("--save", help="a folder that keeps the comparison")]
-
-Title = Annotated[str, typer.Option("--title", help="of the page")]
-
-
-def _asked(
-    model: str,
-    data: Path,
-    target: str | None,
-    features: str | None,
-    removal: str | None,
-    background: Path | None,
-    output: str | None,
-    weights: Path | None,
-    trust: bool,
-    trusted: list[str] | None,
-    reading: Any,
-    seed: int,
-) -> Any:
-    from assay.cli.asked import Asked
-
-    return Asked(
-        model=model,
-        data=data,
-        target=target,
-        features=features,
-        removal=removal,
-        background=background,
-        output=output,
-        weights=weights,
-        trust=trust,
-        trusted=tuple(trusted or ()),
-        reading=reading,
-        seed=seed,
-    )
-
-
-def _reading(
-    rows: str | None,
-    where: str | None,
-    sample: int | None,
-    columns: list[str] | None,
-    drop: list[str] | None,
-    index_column: str | None,
-    categories: list[str] | None,
-    resize: str | None,
-    mean: str | None,
-    std: str | None,
-    whole: bool,
-    format: str | None,
-) -> Any:
-    from assay.registry.data_files import Reading
-
-    return Reading(
-        rows=rows,
-        where=where,
-        sample=sample,
-        columns=tuple(columns or ()),
-        drop=tuple(drop or ()),
-        index_column=index_column,
-        categories=tuple(categories or ()),
-        resize=resize,
-        mean=mean,
-        std=std,
-        whole=whole,
-        format=format,
-    )
 
 
 def _form(json: bool, jsonl: bool = False, csv: bool = False) -> str:
@@ -263,6 +93,7 @@ def _end(code: int) -> None:
 
 
 @app.command()
+@asks
 def explain(
     model: Model,
     data: Data,
@@ -279,54 +110,20 @@ def explain(
     csv: Annotated[
         bool, typer.Option("--csv", help="input, feature, value, credit, error")
     ] = False,
-    target: TargetText = None,
-    features: FeaturesText = None,
-    removal: RemovalText = None,
-    background: Rows = None,
-    output: OutputText = None,
-    weights: Weights = None,
-    trust: Trust = False,
-    trust_type: Trusted = None,
-    rows: RowsText = None,
-    where: Where = None,
-    sample: Sample = None,
-    columns: ColumnNames = None,
-    drop: Drop = None,
-    index_column: IndexColumn = None,
-    category: Categories = None,
-    resize: Resize = None,
-    mean: Mean = None,
-    std: Std = None,
-    whole: Whole = False,
-    format: Format = None,
-    seed: Seed = 0,
+    *,
+    question: QuestionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Answers why a predictor says what it says."""
     form = _form(json, jsonl, csv)
-    reading = _reading(
-        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
-    )
-    asked = _asked(
-        model,
-        data,
-        target,
-        features,
-        removal,
-        background,
-        output,
-        weights,
-        trust,
-        trust_type,
-        reading,
-        seed,
-    )
+    asked = question.asked(model, data)
     from assay.cli import explaining
 
     _end(explaining.explain(asked, method, out, top, form, quiet))
 
 
 @app.command()
+@asks
 def score(
     model: Model,
     data: Data,
@@ -343,27 +140,8 @@ def score(
         Path | None, typer.Option(help="where the score goes, as .safetensors; for one metric")
     ] = None,
     json: AsJson = False,
-    target: TargetText = None,
-    features: FeaturesText = None,
-    removal: RemovalText = None,
-    background: Rows = None,
-    output: OutputText = None,
-    weights: Weights = None,
-    trust: Trust = False,
-    trust_type: Trusted = None,
-    rows: RowsText = None,
-    where: Where = None,
-    sample: Sample = None,
-    columns: ColumnNames = None,
-    drop: Drop = None,
-    index_column: IndexColumn = None,
-    category: Categories = None,
-    resize: Resize = None,
-    mean: Mean = None,
-    std: Std = None,
-    whole: Whole = False,
-    format: Format = None,
-    seed: Seed = 0,
+    *,
+    question: QuestionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Measures a saved answer.
@@ -371,34 +149,19 @@ def score(
     The options that made its question are given again.
     """
     form = _form(json)
-    reading = _reading(
-        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
-    )
-    asked = _asked(
-        model,
-        data,
-        target,
-        features,
-        removal,
-        background,
-        output,
-        weights,
-        trust,
-        trust_type,
-        reading,
-        seed,
-    )
+    asked = question.asked(model, data)
     from assay.cli import explaining
 
     _end(explaining.score(asked, answer, metric, out, form, quiet))
 
 
 @app.command()
+@asks
 def compare(
     model: Model,
     data: Data,
-    method: MethodTexts = None,
-    metric: MetricTexts = None,
+    method: Methods = None,
+    metric: Metrics = None,
     answer: AnswerFiles = None,
     references: Annotated[
         bool, typer.Option(help="whether Zero and shuffled credit are scored")
@@ -415,48 +178,13 @@ def compare(
     ] = None,
     title: Title = "Explanations, compared",
     json: AsJson = False,
-    target: TargetText = None,
-    features: FeaturesText = None,
-    removal: RemovalText = None,
-    background: Rows = None,
-    output: OutputText = None,
-    weights: Weights = None,
-    trust: Trust = False,
-    trust_type: Trusted = None,
-    rows: RowsText = None,
-    where: Where = None,
-    sample: Sample = None,
-    columns: ColumnNames = None,
-    drop: Drop = None,
-    index_column: IndexColumn = None,
-    category: Categories = None,
-    resize: Resize = None,
-    mean: Mean = None,
-    std: Std = None,
-    whole: Whole = False,
-    format: Format = None,
-    seed: Seed = 0,
+    *,
+    question: QuestionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Compares methods by metrics on the same inputs."""
     form = _form(json)
-    reading = _reading(
-        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
-    )
-    asked = _asked(
-        model,
-        data,
-        target,
-        features,
-        removal,
-        background,
-        output,
-        weights,
-        trust,
-        trust_type,
-        reading,
-        seed,
-    )
+    asked = question.asked(model, data)
     from assay.cli import comparing
 
     contest = comparing.Contest(
@@ -478,11 +206,12 @@ def compare(
 
 
 @app.command()
+@asks
 def report(
     model: Model,
     data: Data,
-    method: MethodTexts = None,
-    metric: MetricTexts = None,
+    method: Methods = None,
+    metric: Metrics = None,
     answer: AnswerFiles = None,
     saved: Annotated[
         Path | None, typer.Option(help="a folder that --save wrote: the page alone is made")
@@ -491,48 +220,13 @@ def report(
     title: Title = "Explanations, compared",
     out: Annotated[Path, typer.Option(help="where the page goes")] = Path("report.html"),
     json: AsJson = False,
-    target: TargetText = None,
-    features: FeaturesText = None,
-    removal: RemovalText = None,
-    background: Rows = None,
-    output: OutputText = None,
-    weights: Weights = None,
-    trust: Trust = False,
-    trust_type: Trusted = None,
-    rows: RowsText = None,
-    where: Where = None,
-    sample: Sample = None,
-    columns: ColumnNames = None,
-    drop: Drop = None,
-    index_column: IndexColumn = None,
-    category: Categories = None,
-    resize: Resize = None,
-    mean: Mean = None,
-    std: Std = None,
-    whole: Whole = False,
-    format: Format = None,
-    seed: Seed = 0,
+    *,
+    question: QuestionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Compares, and writes one self-contained page."""
     form = _form(json)
-    reading = _reading(
-        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
-    )
-    asked = _asked(
-        model,
-        data,
-        target,
-        features,
-        removal,
-        background,
-        output,
-        weights,
-        trust,
-        trust_type,
-        reading,
-        seed,
-    )
+    asked = question.asked(model, data)
     from assay.cli import comparing
 
     contest = comparing.Contest(
@@ -547,6 +241,7 @@ def report(
 
 
 @app.command()
+@asks
 def certify(
     model: Model,
     data: Data,
@@ -565,27 +260,8 @@ def certify(
         float | None, typer.Option("--require", help="features, or a share, that may be added")
     ] = None,
     json: AsJson = False,
-    target: TargetText = None,
-    features: FeaturesText = None,
-    removal: RemovalText = None,
-    background: Rows = None,
-    output: OutputText = None,
-    weights: Weights = None,
-    trust: Trust = False,
-    trust_type: Trusted = None,
-    rows: RowsText = None,
-    where: Where = None,
-    sample: Sample = None,
-    columns: ColumnNames = None,
-    drop: Drop = None,
-    index_column: IndexColumn = None,
-    category: Categories = None,
-    resize: Resize = None,
-    mean: Mean = None,
-    std: Std = None,
-    whole: Whole = False,
-    format: Format = None,
-    seed: Seed = 0,
+    *,
+    question: QuestionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Proves what it can of a selection of features.
@@ -593,29 +269,14 @@ def certify(
     Ends with code 1 where less is proven than --require asks for.
     """
     form = _form(json)
-    reading = _reading(
-        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
-    )
-    asked = _asked(
-        model,
-        data,
-        target,
-        features,
-        removal,
-        background,
-        output,
-        weights,
-        trust,
-        trust_type,
-        reading,
-        seed,
-    )
+    asked = question.asked(model, data)
     from assay.cli import certifying
 
     _end(certifying.certify(asked, select, by, out, require, form, quiet))
 
 
 @app.command()
+@asks
 def verify(
     certificate: Annotated[Path, typer.Argument(help="what `assay certify --out` wrote")],
     model: Model,
@@ -623,27 +284,8 @@ def verify(
         Path | None, typer.Argument(help="the inputs, where the certificate does not hold its own")
     ] = None,
     json: AsJson = False,
-    target: TargetText = None,
-    features: FeaturesText = None,
-    removal: RemovalText = None,
-    background: Rows = None,
-    output: OutputText = None,
-    weights: Weights = None,
-    trust: Trust = False,
-    trust_type: Trusted = None,
-    rows: RowsText = None,
-    where: Where = None,
-    sample: Sample = None,
-    columns: ColumnNames = None,
-    drop: Drop = None,
-    index_column: IndexColumn = None,
-    category: Categories = None,
-    resize: Resize = None,
-    mean: Mean = None,
-    std: Std = None,
-    whole: Whole = False,
-    format: Format = None,
-    seed: Seed = 0,
+    *,
+    question: QuestionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Asks a model again what a certificate rests on.
@@ -651,75 +293,25 @@ def verify(
     Ends with code 1 where a claim does not hold.
     """
     form = _form(json)
-    reading = _reading(
-        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
-    )
-    asked = _asked(
-        model,
-        data or Path(),
-        target,
-        features,
-        removal,
-        background,
-        output,
-        weights,
-        trust,
-        trust_type,
-        reading,
-        seed,
-    )
+    asked = question.asked(model, data or Path())
     from assay.cli import certifying
 
     _end(certifying.verify(certificate, asked, data is not None, form, quiet))
 
 
 @app.command()
+@asks
 def check(
     model: Model,
     data: Data,
     json: AsJson = False,
-    target: TargetText = None,
-    features: FeaturesText = None,
-    removal: RemovalText = None,
-    background: Rows = None,
-    output: OutputText = None,
-    weights: Weights = None,
-    trust: Trust = False,
-    trust_type: Trusted = None,
-    rows: RowsText = None,
-    where: Where = None,
-    sample: Sample = None,
-    columns: ColumnNames = None,
-    drop: Drop = None,
-    index_column: IndexColumn = None,
-    category: Categories = None,
-    resize: Resize = None,
-    mean: Mean = None,
-    std: Std = None,
-    whole: Whole = False,
-    format: Format = None,
-    seed: Seed = 0,
+    *,
+    question: QuestionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Looks at a model and its data: who can answer?"""
     form = _form(json)
-    reading = _reading(
-        rows, where, sample, columns, drop, index_column, category, resize, mean, std, whole, format
-    )
-    asked = _asked(
-        model,
-        data,
-        target,
-        features,
-        removal,
-        background,
-        output,
-        weights,
-        trust,
-        trust_type,
-        reading,
-        seed,
-    )
+    asked = question.asked(model, data)
     from assay.cli import checking
 
     _end(checking.check(asked, form, quiet))

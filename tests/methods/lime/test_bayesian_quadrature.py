@@ -342,6 +342,7 @@ def test_what_the_process_misses_is_added_from_the_draws() -> None:
         assert answer.facts["intercept"][row] == pytest.approx(level, abs=1e-10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rough", [False, True], ids=["structure", "noise"])
 def test_stated_intervals_cover_the_limit(rough: bool) -> None:
     """A model with structure, and one without any: a hash of the input, which no process can learn."""

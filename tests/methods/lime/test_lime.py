@@ -624,6 +624,7 @@ def jaccard(sets: list[frozenset[int]]) -> float:
     )
 
 
+@pytest.mark.long
 def test_balanced_draws_pick_the_same_columns_more_often_than_the_original() -> None:
     """A real table, the top five of 30 columns, eight repeats: balanced samples against the
     original's.

@@ -142,7 +142,7 @@ def patched(images: Tensor, owners: Tensor, place: Rectangles, seed: int) -> Ten
 
 
 @pytest.mark.parametrize("name", [*NETS, "pools"])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_patches_are_answered_as_whole_images_are(name: str, data: st.DataObject) -> None:
     high, wide = data.draw(st.integers(12, 24)), data.draw(st.integers(12, 24))

@@ -30,6 +30,8 @@ _WRITTEN = "implementation invariance"
 
 _WIDTH = 4  # features of the question about rows
 
+_PLACES = (3, 4)  # pixels of the question about pictures: few, since exact methods ask 2^12 coalitions
+
 # Methods that cannot be made without settings, with some.
 _WITH_SETTINGS: dict[str, Method] = {
     "Absolute": Absolute(Gradient()),
@@ -64,7 +66,7 @@ def standard_questions() -> tuple[Question, Question]:
     x = _drawn("inputs", 3, _WIDTH)
     about_rows = Question(_weighted(rows, "rows"), x, target=1)
     about_pictures = Question(
-        _weighted(pictures, "pictures"), _drawn("pictures", 3, 1, 4, 4), target=1
+        _weighted(pictures, "pictures"), _drawn("pictures", 3, 1, *_PLACES), target=1
     )
     return about_rows, about_pictures
 
