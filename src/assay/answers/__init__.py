@@ -4,6 +4,7 @@
 - `score`: one number per input, averaged late, with an interval
 - `corpora`: which words push a class, over the texts of a corpus
 - `provenance`: versions
+- `shown`: the card of a noun in a notebook
 - `storage`: the file format; `header`: its fields, checked; `files`: the paths
 """
 

@@ -30,6 +30,7 @@ from assay.answers.header import (
     product,
     whole,
 )
+from assay.answers.shown import Shown
 from assay.answers.storage import SavedAnswer, plain, read, write
 from assay.errors import InputError, KindError
 from assay.settings import argument
@@ -44,7 +45,7 @@ _SHARE_DIGITS = 9  # 0.07 * 100 is 7.000000000000001: rounding up must not make 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Attribution:
+class Attribution(Shown):
     """Credit for a prediction: `values` (n, features), the raw signed numbers of the method.
 
     Fields:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from assay.answers.header import MAPPING, TEXT, Field, checked, damaged, one_of
+from assay.answers.shown import Shown
 from assay.answers.storage import read, write
 from assay.errors import InputError
 from assay.numerics import statistics
@@ -61,7 +62,7 @@ _DETAIL = "details/"  # what the arrays of `details` are called by in a file, be
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Score:
+class Score(Shown):
     """What a metric says of one attribution: one number per input, in the metric's units.
 
     Scores of the same inputs are compared with `assay.numerics.statistics.paired`.

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from assay.answers.files import write_file
+from assay.answers.shown import Shown
 from assay.certificates.claims import Claims, Inequality, VoteInequality
 from assay.certificates.noise import Masks, NoiseDesign
 from assay.certificates.saved.evidence import Evidence
@@ -45,7 +46,7 @@ class Verdict:
 
 @final
 @dataclass(frozen=True, repr=False)
-class Certificate:
+class Certificate(Shown):
     """What is proven about one input and one selection of its features.
 
     Its `claims` are whole numbers of features that follow from `at_selection` and `at_whole`:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from assay.answers.attribution import Attribution
 from assay.answers.score import Direction, Score
+from assay.answers.shown import Shown
 from assay.comparison import evidence, saved_comparison
 from assay.comparison.candidates import matching_label, method_of, metric_from, short
 from assay.comparison.evidence import Agreement
@@ -43,7 +44,7 @@ CAPTION = (
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Shown):
     """Methods by metrics: attributions, scores, and the refusals of cells that have none.
 
     Settings:

@@ -1,6 +1,7 @@
 """What opens in a browser.
 
 - `report_page`: one self-contained page about a comparison
+- `cards`: how nouns show themselves in a notebook
 - `credit`: maps, bars and sentences, input by input
 - `explained`: which number was explained, with the label of its class
 - `strips`: intervals as numbers, for a page to draw

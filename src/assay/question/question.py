@@ -16,6 +16,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from assay.answers.shown import Shown
 from assay.errors import AssayError, InputError
 from assay.features.elements import Elements
 from assay.features.partition import Features
@@ -47,7 +48,7 @@ from assay.targets import Label, LayerPart, Neuron, Outputs, Part, Predicted, Ta
 
 
 @final
-class Question(Derivations):
+class Question(Derivations, Shown):
     """What is asked of a model about some inputs.
 
     Settings:
