@@ -42,6 +42,8 @@ BASE = randn(3, 2, 8, 8, seed=2, dtype=DOUBLE)
 def peer(name: str) -> Any:
     """A library that is not ours, or the reason for which the test is skipped."""
     try:
+        # Before whatever imports torchvision, which else fails once and loads in part the next time.
+        importlib.import_module("torchvision_names")
         return importlib.import_module(name)
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"{name} is not installed, or does not load: {error}")
