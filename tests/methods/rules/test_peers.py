@@ -145,6 +145,8 @@ def test_relevance_beside_captum() -> None:
     """Captum 0.9.0's rule of epsilon, 1e-9 for every layer."""
     attr = peer("captum.attr")
     plain = network(pooled=False)
+    # Its hidden units are shut otherwise, and there is no relevance.
+    plain[6].bias.data += 2
 
     class Flat(nn.Module):
         """It has no rule for modules that flatten."""
@@ -158,6 +160,7 @@ def test_relevance_beside_captum() -> None:
 
     net = Flat()
     expected = attr.LRP(net).attribute(X.clone(), target=1)
+    assert float(expected.abs().max()) > 1e-3
     rules = Composite({"convolution": Epsilon(1e-9), "dense": Epsilon(1e-9)})
     torch.testing.assert_close(ours(LRP(rules), net), expected, rtol=0, atol=1e-7)
 
