@@ -194,6 +194,18 @@ def test_what_passes_through_units_adds_up() -> None:
     torch.testing.assert_close(some, units[1] + units[2], **TIGHT)
 
 
+def test_a_transformer_that_torch_fuses_where_nobody_asks_for_slopes() -> None:
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+    net = randomised(nn.Sequential(encoder, nn.Flatten(), nn.Linear(12, 2)), 3).double()
+    x = randn(2, 3, 4, seed=1, dtype=DOUBLE)
+    was = torch.backends.mha.get_fastpath_enabled()
+    gap = assay.Conductance(steps=40)(assay.Question(net, x, target=0).after("0")).gap
+    assert gap is not None
+    assert float(gap.abs().max()) < 1e-6
+    assert torch.backends.mha.get_fastpath_enabled() == was
+
+
 def test_several_layers_and_images() -> None:
     net = nn.Sequential(
         nn.Conv2d(1, 3, 3), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(12, 2)

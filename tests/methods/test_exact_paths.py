@@ -188,7 +188,7 @@ def networks(draw: Any) -> tuple[nn.Module, Tensor, Tensor]:
     return net, x, start
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(networks(), st.sampled_from([256, 256, 256, 4096]))
 def test_random_networks_are_complete_and_agree_with_quadrature(
     made: tuple[nn.Module, Tensor, Tensor], steps: int

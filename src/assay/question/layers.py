@@ -9,13 +9,15 @@ side by side, as several inputs do.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from assay import engine
 from assay.errors import AbilityError, AssayError, InputError
@@ -402,7 +404,7 @@ class BehindLayer:
         def work(start: int, stop: int, memory: int) -> None:
             context = source.context(owners[start:stop])
             # One forward gives the velocities of all units; backwards each unit takes a pass.
-            with forward_ad.dual_level():
+            with forward_ad.dual_level(), _slowly():
                 moving = forward_ad.make_dual(points[start:stop], way[start:stop])
                 folded = source.layout.fold(moving)
                 with told(Asked(source.model, folded, context, "on the way")):
@@ -473,6 +475,18 @@ class BehindLayer:
 
     def _check_shapes(self, layers: Rows) -> None:
         check_shapes(self.layout, layers, self.model.name)
+
+
+@contextmanager
+def _slowly() -> Iterator[None]:
+    """Transformers by their plain operations: torch's fused ones have no forward derivative."""
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was)
 
 
 def layout_of(layers: Layers) -> TensorLayout:

