@@ -232,6 +232,15 @@ def test_a_signal_that_another_shares_is_left_as_it_is(monkeypatch: pytest.Monke
         assert given.stride() == value.stride()
 
 
+def test_where_a_rectifier_meets_its_reference_the_slope_is_the_multiplier() -> None:
+    z, z0 = (
+        torch.tensor([[-2.0, 0.0, 1.0, 6.0, 7.0, 4.0]]),
+        torch.tensor([[-2.0, 0.0, 1.0, 6.0, 7.0, 8.0]]),
+    )
+    given = rectified.rescaled(z, z0[None], torch.full((1, 1, 6), 3.0), 0.0, 6.0)
+    assert given.tolist() == [[[0.0, 0.0, 3.0, 0.0, 0.0, 1.5]]]
+
+
 def test_many_calls_hold_no_more_than_a_few() -> None:
     """The form is kept by the wrapper; what goes through it is not."""
     model = wrapped(made())
