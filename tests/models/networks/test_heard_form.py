@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import assay
 from assay import LRP, Deconvnet, DeepLift, GuidedBackprop
 from assay.engine import Replay
-from assay.methods.rules import Composite, ZPlus, multipliers
+from assay.methods.rules import Composite, ZPlus, rectified, rectifiers
 from assay.models.networks import network
 from toys import randn, randomised
 
@@ -194,16 +194,57 @@ def test_a_target_that_mixes_rows_is_refused_of_a_known_network_too() -> None:
         GuidedBackprop()(question)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("wrap", [wrapped, lambda net: assay.wrap(net, speedups=False)])
 @pytest.mark.parametrize("removal", REMOVALS, ids=["baseline", "background"])
-def test_piece_by_piece_is_at_once(removal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where an input is in part its reference, too."""
+@pytest.mark.parametrize("method", [GuidedBackprop(), DeepLift()])
+def test_one_pass_through_memory_gives_the_same_bits(
+    method: Any, removal: Any, wrap: Callable[[nn.Module], Any], threads: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Where an input is in part its reference, too, and in images of either order."""
     net, x = made(), X.clone()
     x[:, :, :4] = 0.1
     x[0] = 0.1
-    whole = ask(net, DeepLift(), removal, x).values
-    monkeypatch.setattr(multipliers, "_CACHED", 40)
-    pieces = ask(net, DeepLift(), removal, x).values
-    assert torch.equal(whole, pieces)
+    expected = ask(wrap(net), method, removal, x).values
+    loops: list[int] = []
+
+    def counted(loop: Any, arrays: Any, low: float, high: float, count: int) -> None:
+        loops.append(count)
+        in_threads(loop, arrays, low, high, count)
+
+    in_threads = rectified._in_threads
+    monkeypatch.setattr(rectified, "_in_threads", counted)
+    monkeypatch.setattr(rectifiers, "_LARGE", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert torch.equal(ask(wrap(net), method, removal, x).values, expected)
+    # Both rectifiers of the network, in every chunk.
+    assert loops
+    assert len(loops) % 2 == 0
+
+
+def test_a_signal_that_another_shares_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a sum both ways back start from one signal."""
+    monkeypatch.setattr(rectifiers, "_LARGE", 1)
+    value = randn(2, 3, 4, 4, seed=1, dtype=DOUBLE)
+    for order in (torch.contiguous_format, torch.channels_last):
+        signal = randn(2, 3, 4, 4, seed=2, dtype=DOUBLE).contiguous(memory_format=order)
+        before = signal.clone()
+        given = rectified.guided(value, signal, 0.0, 0.5)
+        assert torch.equal(signal, before)
+        open_there = (value > 0) & (value < 0.5) & (before > 0)
+        assert torch.equal(given, torch.where(open_there, before, 0.0))
+        assert given._base is None
+        assert given.stride() == value.stride()
+
+
+def test_where_a_rectifier_meets_its_reference_the_slope_is_the_multiplier() -> None:
+    z, z0 = (
+        torch.tensor([[-2.0, 0.0, 1.0, 6.0, 7.0, 4.0]]),
+        torch.tensor([[-2.0, 0.0, 1.0, 6.0, 7.0, 8.0]]),
+    )
+    given = rectified.rescaled(z, z0[None], torch.full((1, 1, 6), 3.0), 0.0, 6.0)
+    assert given.tolist() == [[[0.0, 0.0, 3.0, 0.0, 0.0, 1.5]]]
 
 
 def test_many_calls_hold_no_more_than_a_few() -> None:

@@ -3,7 +3,8 @@
 `guided` is guided backpropagation and the deconvnet; `lrp` sends relevance by a composite
 (`composites`), a mapping from operations to the rules of `relevance`, and `conservation` keeps the
 account of it; `deep_lift` compares with a reference by the multipliers of `multipliers`, and
-saves what pairs of inputs and references share (`pairs`).
+saves what pairs of inputs and references share (`pairs`). Which operations are `rectifiers` between
+two bounds, and large signals that go back through them in loops that numba compiles (`rectified`).
 
 All of them hear the forward operation by operation (`models/networks/operations`). May be
 subclassed: `relevance.Rule` and `composites.Composition`.

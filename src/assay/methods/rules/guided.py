@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -13,6 +12,7 @@ from torch import Tensor
 from assay.answers.attribution import Kind
 from assay.methods.base import Estimate, Method
 from assay.methods.rules.pairs import Kept
+from assay.methods.rules.rectifiers import bounds_of, in_one_pass
 from assay.models.base import Ability
 from assay.models.networks.operations.interception import Interception
 from assay.models.networks.operations.kinds import RECTIFIERS, OperationKind
@@ -70,22 +70,23 @@ def is_rectifier(operation: Operation) -> bool:
 
 def _guided(operation: Operation, signal: Tensor) -> Tensor:
     """g -> max(g, 0) f'(z): what arrives negative is cut before the slope of the rectifier."""
-    if operation.name not in ("relu", "hardtanh"):
+    bounds = bounds_of(operation)
+    if bounds is None:
         # Smooth ones keep the slope of their own: the signal is cut behind it.
         value = operation()
         return pulled(value, value, lambda cotangent: cotangent.clamp_min(0))
     with torch.no_grad():
         value = operation()
-    if operation.name == "relu":
-        # Of a ReLU the value tells as much as the input, which an operation in place writes over.
-        kept, low, high = Kept(value), 0.0, math.inf
-    else:
-        kept = Kept(signal)
-        low, high = operation.argument(1, "min_val", -1.0), operation.argument(2, "max_val", 1.0)
+    # The value tells as much as the input, which an operation in place writes over.
+    kept = Kept(value)
 
     def pull(cotangent: Tensor) -> Tensor:
+        if in_one_pass(cotangent):
+            from assay.methods.rules import rectified
+
+            return rectified.guided(kept.numbers, cotangent, *bounds)
         # These slopes are 0 or 1: cut behind them it is the same, in the place that they are in.
-        slopes: Tensor = torch.ops.aten.hardtanh_backward(cotangent, kept.numbers, low, high)
+        slopes: Tensor = torch.ops.aten.hardtanh_backward(cotangent, kept.numbers, *bounds)
         return slopes.clamp_min_(0)
 
     return pulled(signal, value, pull)

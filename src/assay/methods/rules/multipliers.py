@@ -7,14 +7,14 @@ is not linear.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from assay.methods.rules.pairs import Kept
+from assay.methods.rules.rectifiers import bounds_of, in_one_pass
 from assay.models.networks.operations.kinds import HARD, MAXIMA, RECTIFIERS
 from assay.models.networks.operations.linear import LinearMap
 from assay.models.networks.operations.operation import Operation, slopes_of
@@ -22,9 +22,6 @@ from assay.models.networks.operations.pulled import pulled, scaled
 
 _PIECEWISE = (RECTIFIERS - {"rrelu"}) | MAXIMA | HARD
 """Piecewise linear: their quotient of differences is right however small the difference is."""
-
-_CACHED = 1 << 20
-"""Numbers of a table up to which it is worked on at once: larger ones go through memory each time."""
 
 _NEAR = 1e-5
 """Relative differences of double precision from which on the slope in the middle is the better one:
@@ -50,71 +47,23 @@ def handed_on(
     (signal,) = operation.signals
     if operation.name not in _PIECEWISE:
         return quotient(operation, signal, z[None], reference) * cotangents
+    bounds = bounds_of(operation)
+    alike = reference[0, 0].shape == z.shape[1:]
+    if bounds is not None and alike and in_one_pass(cotangents):
+        from assay.methods.rules import rectified
+
+        return rectified.rescaled(z, reference, cotangents, *bounds)
     # An operation in place behind this one may have written over it: then it is asked once more.
     values = value.numbers if value.is_intact else operation.on({id(signal): z})()
-    beside: Tensor = operation.on({id(signal): reference})()
-    # Bounds that are tables themselves would have to be cut alike.
-    if cotangents.numel() <= _CACHED or operation.constants:
-        return _piece_handed_on(operation, z, values, reference, beside, cotangents)
-    given = torch.empty_like(cotangents)
-    for rows, strip in _pieces(cotangents):
-        table = (slice(None), rows, slice(None), strip)[: cotangents.dim()]
-        # What has one row for all inputs has it in every piece.
-        along = (slice(None), rows if len(reference[0]) > 1 else slice(None), *table[2:])
-        given[table] = _piece_handed_on(
-            operation, z[table[1:]], values[table[1:]], reference[along], beside[along],
-            cotangents[table],
-        )  # fmt: skip
-    return given
-
-
-def _pieces(table: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Rows one by one, and strips of images, of which what is worked out stays in the cache."""
-    most = max(1, math.ceil(table[:, :1].numel() / _CACHED))
-    height = table.shape[3] if table.dim() == 5 else 1
-    step = math.ceil(height / most)
-    for row in range(table.shape[1]):
-        for start in range(0, height, step):
-            yield slice(row, row + 1), slice(start, start + step)
-
-
-def _piece_handed_on(
-    operation: Operation,
-    z: Tensor,
-    values: Tensor,
-    reference: Tensor,
-    beside: Tensor,
-    cotangents: Tensor,
-) -> Tensor:
-    """The multipliers of a piecewise linear operation times the signals of a table."""
     difference = z[None] - reference
-    factor = values[None] - beside
     # In place: a table of inputs times references is the largest thing on the way back.
+    factor = values[None] - operation.on({id(signal): reference})()
     factor.div_(difference)
     # Not a number where both meet: there the slope takes its place.
     if bool(factor.sum().isnan()):
-        meet = difference == 0
-        inside = _inside(operation, values)
-        if inside is None:
-            (signal,) = operation.signals
-            slopes = slopes_of(operation.on({id(signal): z}), z)
-            factor = torch.where(meet, slopes, factor)
-        else:
-            factor.masked_fill_(meet, 0.0)
-            factor.masked_fill_(meet.logical_and_(inside), 1.0)
+        slopes = slopes_of(operation.on({id(signal): z}), z)
+        factor = torch.where(difference == 0, slopes, factor)
     return factor.mul_(cotangents)
-
-
-def _inside(operation: Operation, values: Tensor) -> Tensor | None:
-    """Where a rectifier hands on what it is given, by its values; None for others."""
-    low: float
-    high: float
-    if operation.name == "relu":
-        return values.gt(0)
-    if operation.name == "hardtanh":
-        low, high = operation.argument(1, "min_val", -1.0), operation.argument(2, "max_val", 1.0)
-        return values.gt(low).logical_and_(values.lt(high))
-    return None
 
 
 def quotient(operation: Operation, operand: Tensor, z: Tensor, z0: Tensor) -> Tensor:
