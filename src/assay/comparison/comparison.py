@@ -25,6 +25,7 @@ from assay.comparison.reach import Reach, findings
 from assay.errors import AssayError, InputError
 from assay.methods.base import Method
 from assay.metrics.base import Metric
+from assay.numerics.statistics import bracket
 from assay.question.question import Question
 from assay.registry.settings import parse
 
@@ -301,7 +302,10 @@ class Comparison:
 
         interval = f"{100 * self.level:g} % interval"
         title = f"mean [{interval}] groups; ↓ lower is better, ↑ higher is better"
-        table = Table(title=title, caption=CAPTION, title_justify="left")
+        # Said once below the table, where a cell has no interval.
+        reasons = {found.no_interval for found in self.rankings.values()} - {""}
+        caption = " ".join([CAPTION, *(f"{reason[0].upper()}{reason[1:]}." for reason in reasons)])
+        table = Table(title=title, caption=caption, title_justify="left")
         table.add_column("method")
         for metric in self.metrics:
             # Headers are read as markup, and a label may hold brackets.
@@ -329,7 +333,8 @@ class Comparison:
             return Text("refused", style="dim")
         if math.isnan(place.mean):
             return Text("no score", style="dim")
-        text = f"{place.mean:.3g} [{place.low:.3g}, {place.high:.3g}] {place.letters}".rstrip()
+        interval = bracket(place.low, place.high, "{:.3g}".format)
+        text = f"{place.mean:.3g}{interval} {place.letters}".rstrip()
         # A reference may have a better mean, and yet stands outside the contest.
         best = bool(found.places) and place is found.places[0]
         if best:
