@@ -247,7 +247,10 @@ def kept() -> list[dict[str, Any]]:
     """The figures of earlier runs; empty where a cell was not asked."""
     with PAGE.file("csv").open(encoding="utf-8", newline="") as file:
         return [
-            {key: value if key == "law" or not value else float(value) for key, value in row.items()}
+            {
+                key: value if key == "law" or not value else float(value)
+                for key, value in row.items()
+            }
             | {"inputs": int(row["inputs"])}
             for row in csv.DictReader(file)
         ]

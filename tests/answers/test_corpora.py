@@ -112,7 +112,9 @@ def test_they_are_sorted_by_class_and_by_what_they_add_at_least() -> None:
 
 
 def test_words_without_an_interval_stand_behind_those_with_one() -> None:
-    rows = [[("often", 1.0), *([("rare", 9.0), ("least", 3.0)] * (number < 7))] for number in range(8)]
+    rows = [
+        [("often", 1.0), *([("rare", 9.0), ("least", 3.0)] * (number < 7))] for number in range(8)
+    ]
     found = assay.trigger_words(answer(rows, ["b"] * 8))
     assert [word.words for word in found] == ["often", "rare", "least"]
     assert [math.isnan(word.low) for word in found] == [False, True, True]

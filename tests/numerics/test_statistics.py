@@ -32,8 +32,6 @@ def interval_by_definition(
     mean = values.mean()
     error = values.std(ddof=1) / np.sqrt(n)
     quantile = stats.t.ppf((1 + level) / 2, n - 1)
-    low = mean - quantile * error
-    high = mean + quantile * error
     if n < 8:
         return math.nan, math.nan
     ratios = []

@@ -22,7 +22,7 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import Score
 from assay.comparison.comparing import compare
 from assay.comparison.comparison import Comparison
-from assay.comparison.ranking import Place, ranking
+from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError
 from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels

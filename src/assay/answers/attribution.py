@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import torch
 from torch import Tensor
 
+from assay.answers.named import Named
 from assay.answers.header import (
     MAPPING,
     TEXT,
@@ -87,6 +88,11 @@ class Attribution:
     targets: Sequence[str] | None = None
     index: Sequence[Any] | None = None
     present: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        # Copies, in which a name that there is not is refused.
+        object.__setattr__(self, "facts", Named(self.facts))
+        object.__setattr__(self, "provenance", Named(self.provenance))
 
     @property
     def target(self) -> str:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from assay.answers.header import MAPPING, TEXT, Field, checked, damaged, one_of
+from assay.answers.named import Named
 from assay.answers.storage import read, write
 from assay.errors import InputError
 from assay.numerics import statistics
@@ -111,11 +112,11 @@ class Score:
         columns = {
             "values": values,
             "error": None if self.error is None else _column("error", self.error, n),
-            "details": {
-                key: _column(f"details[{key!r}]", column, n, curves=True)
+            "details": Named(
+                (key, _column(f"details[{key!r}]", column, n, curves=True))
                 for key, column in self.details.items()
-            },
-            "provenance": dict(self.provenance),
+            ),
+            "provenance": Named(self.provenance),
         }
         # Copies in double precision: a frozen class is written past its own
         # guard, once.

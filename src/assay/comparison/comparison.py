@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, final
 from assay.answers.attribution import Attribution
 from assay.answers.score import Direction, Score
 from assay.comparison import evidence, saved_comparison
-from assay.comparison.candidates import matching_label, method_of, metric_from, short
+from assay.comparison.candidates import (
+    ByCell,
+    ByLabel,
+    matching_label,
+    method_of,
+    metric_from,
+    short,
+)
 from assay.comparison.evidence import Agreement
 from assay.comparison.persistence import Persistence, persistence
 from assay.comparison.ranking import Pair, Place, Ranking, ranking, shuffled
@@ -61,7 +68,8 @@ class Comparison:
         level: the confidence level of the intervals and tests.
         directions: which way is better, by metric, also where a metric refused everybody.
 
-    `rankings` holds the statistics.
+    `rankings` holds the statistics. All of these are asked for by labels, and take what `score` and
+    `winner` take: "Infidelity" where one metric is of that class, or the instance.
     """
 
     question: Question
@@ -75,21 +83,30 @@ class Comparison:
     level: float = 0.95
     directions: Mapping[str, Direction] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attributions", ByLabel(self.attributions))
+        object.__setattr__(self, "scores", ByCell(self.scores))
+        object.__setattr__(self, "refusals", ByCell(self.refusals))
+        object.__setattr__(self, "directions", ByLabel(self.directions))
+
     # Once: the tests of all pairs are what takes time here.
     @cached_property
     def rankings(self) -> dict[str, Ranking]:
         """Where the methods stand, by metric."""
-        return {
-            metric: ranking(
+        return ByLabel(
+            (
                 metric,
-                self.by(metric),
-                self.references,
-                self.level,
-                self.seed,
-                direction=self.directions.get(metric),
+                ranking(
+                    metric,
+                    self.by(metric),
+                    self.references,
+                    self.level,
+                    self.seed,
+                    direction=self.directions.get(metric),
+                ),
             )
             for metric in self.metrics
-        }
+        )
 
     @property
     def listed(self) -> tuple[str, ...]:
@@ -103,11 +120,12 @@ class Comparison:
 
     def by(self, metric: str) -> dict[str, Score]:
         """The scores of one metric, by method."""
-        return {
-            method: self.scores[method, metric]
+        metric = matching_label(metric, self.metrics, "metric")
+        return ByLabel(
+            (method, self.scores[method, metric])
             for method in self._labels
             if (method, metric) in self.scores
-        }
+        )
 
     def score(self, method: str | Method, metric: str | Metric) -> Score:
         """One cell; a refused one raises its refusal."""

@@ -20,6 +20,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.answers.named import Named
 from assay.answers.score import Direction, Score
 from assay.errors import InputError
 from assay.numerics import statistics
@@ -178,7 +179,7 @@ class Ranking:
     def groups(self) -> dict[str, tuple[str, ...]]:
         """The groups of methods among which no difference was found, by letter."""
         letters = sorted({letter for place in self.places for letter in place.letters})
-        return {letter: self._sharing(letter) for letter in letters}
+        return Named((letter, self._sharing(letter)) for letter in letters)
 
     def _sharing(self, letter: str) -> tuple[str, ...]:
         return tuple(place.method for place in self.places if letter in place.letters)
