@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import torch
 from torch import Tensor
 
-from assay.answers.named import Named
 from assay.answers.header import (
     MAPPING,
     TEXT,
@@ -31,6 +30,7 @@ from assay.answers.header import (
     product,
     whole,
 )
+from assay.answers.named import Named
 from assay.answers.storage import SavedAnswer, plain, read, write
 from assay.errors import InputError, KindError
 from assay.settings import argument
