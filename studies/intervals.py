@@ -29,11 +29,12 @@ from page import Page, conditions, merged
 PAGE = Page("intervals")
 KINDS_FILE = PAGE.file("csv").with_name("intervals_kinds.csv")
 
-INPUTS = (4, 8, 10, 16, 50)
+INPUTS = (8, 10, 20, 50)
 SAMPLES = 4000  # of one column each, for the coverage
 RESAMPLES = 1999
-COMPARISONS = 400  # of methods that are alike
+COMPARISONS = 200  # of methods that are alike
 METHODS = (2, 6)
+VERDICTS = (10, 50)  # inputs of those comparisons
 KINDS = 1000  # samples of the other kinds of intervals
 FEWER = 100  # of those that take longer
 BLOCK = 500  # samples whose intervals are computed together
@@ -45,6 +46,16 @@ LAWS: dict[str, tuple[Law, float]] = {
     "normal": (lambda draw, shape: draw.normal(size=shape), 0.0),
     "exponential": (lambda draw, shape: draw.exponential(size=shape), 1.0),
     "lognormal": (lambda draw, shape: draw.lognormal(size=shape), math.exp(0.5)),
+    # Two values alone, few whole numbers, and zero for half of the inputs.
+    "coin": (lambda draw, shape: (draw.uniform(size=shape) < 0.3).astype(np.float64), 0.3),
+    "rounded": (
+        lambda draw, shape: np.round(draw.exponential(size=shape)),
+        1 / (math.exp(0.5) - math.exp(-0.5)),
+    ),
+    "half zero": (
+        lambda draw, shape: draw.exponential(size=shape) * (draw.uniform(size=shape) < 0.5),
+        0.5,
+    ),
 }
 
 
@@ -57,7 +68,7 @@ def coverage(name: str, n: int) -> tuple[float, float]:
         for start in range(0, SAMPLES, BLOCK)
     ]
     bounds = np.concatenate(blocks)
-    held = (bounds[:, 0] <= mean) & (mean <= bounds[:, 1])
+    held = (bounds[:, 0] <= mean + 1e-12) & (mean - 1e-12 <= bounds[:, 1])
     return float(held.mean()), float(np.median(bounds[:, 1] - bounds[:, 0]))
 
 
@@ -81,10 +92,12 @@ def false_differences(name: str, n: int, methods: int) -> float:
 def measure(name: str, n: int) -> dict[str, Any]:
     """One law and one number of inputs."""
     covered, width = coverage(name, n)
-    record: dict[str, Any] = {"law": name, "inputs": n, "coverage": covered, "width": width}
-    for methods in METHODS:
-        record[f"false, {methods} methods"] = false_differences(name, n, methods)
-    return record
+    return {"law": name, "inputs": n, "coverage": covered, "width": width}
+
+
+def measure_verdicts(name: str, n: int) -> dict[str, Any]:
+    """How often methods that are alike are told apart."""
+    return {f"false, {methods} methods": false_differences(name, n, methods) for methods in METHODS}
 
 
 # --- the other kinds of intervals
@@ -216,7 +229,7 @@ def table(records: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for one in records:
-        told_apart = " | ".join(f"{100 * one[f'false, {k} methods']:.1f} %" for k in METHODS)
+        told_apart = " | ".join(_share(one.get(f"false, {k} methods", "")) for k in METHODS)
         lines.append(
             f"| {one['law']} | {one['inputs']} | {100 * one['coverage']:.1f} % "
             f"| {one['width']:.2f} | {told_apart} |"
@@ -224,11 +237,20 @@ def table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _share(value: Any) -> str:
+    if value == "":
+        return "–"
+    return f"{100 * value:.1f} %"
+
+
 def kept() -> list[dict[str, Any]]:
-    """The figures of earlier runs."""
+    """The figures of earlier runs; empty where a cell was not asked."""
     with PAGE.file("csv").open(encoding="utf-8", newline="") as file:
         return [
-            {key: value if key == "law" else float(value) for key, value in row.items()}
+            {
+                key: value if key == "law" or not value else float(value)
+                for key, value in row.items()
+            }
             | {"inputs": int(row["inputs"])}
             for row in csv.DictReader(file)
         ]
@@ -245,7 +267,8 @@ def kept_kinds() -> list[dict[str, Any]]:
 def write(path: Path, records: list[dict[str, Any]]) -> None:
     """Records as a table with commas."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, records[0], lineterminator="\n")
+        columns = dict.fromkeys(key for record in records for key in record)
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(records)
 
@@ -269,6 +292,7 @@ def main() -> None:
     parser.add_argument(
         "--kinds", nargs="*", choices=KIND_NAMES, help="other kinds of intervals; the rest stays"
     )
+    parser.add_argument("--verdicts", action="store_true", help="the last columns; the rest stays")
     parser.add_argument("--render", action="store_true", help="the tables, from the kept figures")
     options = parser.parse_args()
     if options.render:
@@ -277,8 +301,16 @@ def main() -> None:
     if options.kinds:
         kinds = merged(kept_kinds(), measure_kinds(options.kinds), "kind", "scores", "inputs")
         return keep(kept(), kinds)
+    laws = [options.only] if options.only else list(LAWS)
+    if options.verdicts:
+        records = kept()
+        for one in records:
+            if one["law"] in laws and one["inputs"] in VERDICTS:
+                one |= measure_verdicts(one["law"], one["inputs"])
+                print(one, flush=True)
+        return keep(records, kept_kinds())
     measured = []
-    for name in [options.only] if options.only else LAWS:
+    for name in laws:
         for n in options.inputs:
             measured.append(measure(name, n))
             print(measured[-1], flush=True)

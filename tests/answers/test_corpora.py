@@ -83,7 +83,7 @@ TEXT = st.lists(st.tuples(WORD, st.integers(-4, 4).map(float)), min_size=1, max_
 
 @settings(max_examples=150, deadline=None)
 @given(
-    texts=st.lists(st.tuples(TEXT, st.sampled_from("ab")), min_size=2, max_size=9),
+    texts=st.lists(st.tuples(TEXT, st.sampled_from("ab")), min_size=2, max_size=20),
     length=st.integers(1, 3),
 )
 def test_numbers_are_those_of_the_definition(texts: Any, length: int) -> None:
@@ -98,21 +98,32 @@ def test_numbers_are_those_of_the_definition(texts: Any, length: int) -> None:
         assert (word.texts, word.first) == (count, first)
         assert word.mean == pytest.approx(mean, abs=1e-12)
         assert word.p == pytest.approx(p, abs=1e-10)
-        assert word.low <= word.mean <= word.high
+        # Fewer than 8 texts give no interval.
+        assert math.isnan(word.low) == math.isnan(word.high) == (count < 8)
+        assert count < 8 or word.low <= word.mean <= word.high
 
 
 def test_they_are_sorted_by_class_and_by_what_they_add_at_least() -> None:
-    rows = [[("sure", 2.0), ("odd", 9.0 * (number % 2)), ("no", -1.0)] for number in range(6)]
-    found = assay.trigger_words(answer(rows, ["b"] * 6))
+    rows = [[("sure", 2.0), ("odd", 9.0 * (number % 2)), ("no", -1.0)] for number in range(8)]
+    found = assay.trigger_words(answer(rows, ["b"] * 8))
     assert [word.words for word in found] == ["sure", "odd", "no"]
-    both = assay.trigger_words(answer([*rows, *rows], ["b"] * 6 + ["a"] * 6))
+    both = assay.trigger_words(answer([*rows, *rows], ["b"] * 8 + ["a"] * 8))
     assert [word.target for word in both] == ["a"] * 3 + ["b"] * 3
 
 
+def test_words_without_an_interval_stand_behind_those_with_one() -> None:
+    rows = [
+        [("often", 1.0), *([("rare", 9.0), ("least", 3.0)] * (number < 7))] for number in range(8)
+    ]
+    found = assay.trigger_words(answer(rows, ["b"] * 8))
+    assert [word.words for word in found] == ["often", "rare", "least"]
+    assert [math.isnan(word.low) for word in found] == [False, True, True]
+
+
 def test_what_is_always_the_same_says_no_more_than_its_signs() -> None:
-    rows = [[("same", 1.0)]] * 5
+    rows = [[("same", 1.0)]] * 8
     (word,) = assay.trigger_words(answer(rows))
-    assert (word.low, word.high, word.p) == (1.0, 1.0, 2.0**-4)
+    assert (word.low, word.high, word.p) == (1.0, 1.0, 2.0**-7)
     (nothing,) = assay.trigger_words(answer([[("none", 0.0)]] * 5))
     assert nothing.p == 1.0
 

@@ -32,11 +32,13 @@ def full() -> Score:
 
 
 def test_mean_interval_missing_and_noise() -> None:
+    many = torch.tensor([0.1, NAN, 0.4, 0.3, 0.2, 0.2, 0.5, 0.9, 0.1])
+    known = many[~many.isnan()].double().numpy()
+    assert Score("Gap", many, "lower").interval == statistics.interval(known)
     score = full()
     there = np.array([0.1, 0.4, 0.3], dtype=np.float32).astype(np.float64)
     assert score.values.dtype == torch.float64
     assert score.mean == pytest.approx(there.mean(), rel=1e-12)
-    assert score.interval == statistics.interval(there)
     assert score.missing == 1
     assert score.noise == pytest.approx(math.sqrt(0.01**2 + 0.02**2 + 0.01**2) / 3, rel=1e-6)
     assert Score("Gap", torch.ones(3), "lower").noise == 0.0
@@ -44,23 +46,42 @@ def test_mean_interval_missing_and_noise() -> None:
 
 
 def test_a_rate_has_wilsons_interval() -> None:
-    score = Score("PointingGame", torch.tensor([1.0, 1.0, 0.5, NAN]), "higher", units="rate")
-    assert score.interval == statistics.wilson(2.5, 3)
+    hits = torch.tensor([1.0, 1.0, 0.5, NAN, 0.0, 0.0, 0.0, 1.0, 0.0])
+    score = Score("PointingGame", hits, "higher", units="rate")
+    assert score.interval == statistics.wilson(3.5, 8)
     assert Score("PointingGame", torch.ones(10), "higher", units="rate").interval[0] < 0.8
     with pytest.raises(InputError, match="rate"):
         Score("PointingGame", torch.tensor([2.0]), "higher", units="rate")
 
 
 def test_one_line_says_it_all() -> None:
-    low, high = full().interval
     assert repr(full()) == (
-        f"Infidelity 0.267 [{low:.3g}, {high:.3g}] target squared, lower is better, "
-        "n=3 of 4 (no change of the target)"
+        "Infidelity 0.267 target squared, lower is better, n=3 of 4 (no change of the target; fewer "
+        "than 8 inputs give no interval: ask about 8 or more)"
+    )
+    known = Score("Gap", torch.tensor([*[0.0, 1.0] * 5, NAN]), "lower", why="no change")
+    low, high = known.interval
+    assert repr(known) == (
+        f"Gap 0.5 [{low:.3g}, {high:.3g}], lower is better, n=10 of 11 (no change)"
     )
     assert (
         str(Score("Skill", torch.full((16,), 0.5), "higher"))
         == "Skill 0.5 [0.5, 0.5], higher is better, n=16"
     )
+
+
+@pytest.mark.parametrize("units", ["", "rate"])
+def test_fewer_than_8_inputs_give_no_interval_and_say_so(units: str) -> None:
+    """Inputs without a score are not counted; the eighth makes an interval."""
+    values = torch.tensor([0.5, 0.25, 1.0, 0.0, 0.75, 0.5, 0.25, NAN])
+    few = Score("Gap", values, "lower", units=units)
+    assert all(math.isnan(end) for end in (*few.interval, *few.interval_at(0.5)))
+    assert few.no_interval == "fewer than 8 inputs give no interval: ask about 8 or more"
+    assert few.no_interval in repr(few)
+    assert "[" not in repr(few)
+    enough = Score("Gap", values.nan_to_num(0.5), "lower", units=units)
+    assert enough.no_interval == ""
+    assert enough.interval[0] < enough.mean < enough.interval[1]
 
 
 def test_without_any_score_everything_is_nan() -> None:
@@ -98,7 +119,7 @@ def test_save_and_load_without_pickle(tmp_path: Path) -> None:
     assert Score.load(path).error is None
 
 
-WIDE = torch.tensor([0.01, 0.02, 0.03, 2.0])
+WIDE = torch.tensor([*[0.01, 0.02, 0.03] * 3, 2.0])
 
 
 def test_an_interval_ends_where_no_score_can_be() -> None:

@@ -348,9 +348,43 @@ def test_the_level_is_that_of_every_interval() -> None:
 
 def test_how_many_inputs_a_difference_takes() -> None:
     two = ranking("Gap", {"a": score([1.0] * 4), "b": score([2.0] * 4)})
-    assert two.fewest_inputs(1) == 6
+    # By their signs 6 could be enough; below 8 there is no interval.
+    assert two.fewest_inputs(1) == 8
     assert two.fewest_inputs(190) == 13
     assert not two.pairs[0].real
+
+
+def test_fewer_than_8_inputs_give_no_interval_anywhere() -> None:
+    """Means, paired differences, agreement, skills and their words; and no verdict without one."""
+    inputs = torch.tensor([[1.0, 2.0, 0.5], [0.5, 1.0, 2.0], [2.0, 0.5, 1.0]]).repeat(8, 1)
+    inputs = inputs * torch.linspace(0.9, 1.1, 24)[:, None]
+    metrics = [Infidelity(), Completeness()]
+    methods = [InputXGradient(), IntegratedGradients(steps=4)]
+    for n in (7, 24):
+        question = Question(lambda x: (x[:, 0] * x[:, 1] + x[:, 2]) ** 2, inputs[:n])
+        found = compare(question, methods, metrics)
+        few = n < 8
+        ranked = found.rankings.values()
+        places = [place for each in ranked for place in (*each.places, *each.references)]
+        assert all(math.isnan(place.low) == few for place in places)
+        assert all(math.isnan(pair.facts.low) == few for each in ranked for pair in each.pairs)
+        assert any(pair.facts.p < 0.05 for each in ranked for pair in each.pairs)
+        assert any(pair.real for each in ranked for pair in each.pairs) is not few
+        assert math.isnan(found.agreement.low) == few
+        skills = found.skills()
+        assert len(skills) == 2
+        assert bool(skills["low"].isna().all()) == few
+        assert bool((found.inputs_needed()["needed"] >= 8).all())
+        why = "fewer than 8 inputs give no interval: ask about 8 or more"
+        assert {each.no_interval for each in ranked} == ({why} if few else {""})
+        words = " ".join(found.reach().words)
+        assert (why[1:] in words) == (why in repr(found.agreement)) == few
+        console = Console(width=200)
+        with console.capture() as shown:
+            console.print(found.table())
+        text = " ".join(shown.get().split())
+        assert (why[1:] in text) == few
+        assert "nan" not in text + words + repr(found.agreement)
 
 
 def test_missing_scores_do_not_win() -> None:
@@ -423,7 +457,8 @@ def test_the_interval_of_a_distance_does_not_reach_below_zero(
     metric: Metric, method: Method
 ) -> None:
     # One input on which the method fails beside inputs on which it nearly does not.
-    inputs = torch.tensor([[0.01, 0.02], [0.02, 0.01], [0.01, 0.01], [3.0, 2.0]])
+    good = torch.tensor([[0.01, 0.02], [0.02, 0.01], [0.01, 0.01]]).repeat(3, 1)
+    inputs = torch.cat([good, torch.tensor([[3.0, 2.0]])])
     question = Question(lambda x: (x[:, 0] * x[:, 1]) ** 2, inputs)
     found = compare(question, [method], [metric], references=False)
     place = next(iter(found.rankings.values())).places[0]

@@ -22,7 +22,7 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import Score
 from assay.comparison.comparing import compare
 from assay.comparison.comparison import Comparison
-from assay.comparison.ranking import Place, ranking
+from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError
 from assay.features.elements import Columns, Elements, Labels
 from assay.features.images import Patches, Pixels
@@ -32,7 +32,7 @@ from assay.methods.shapley.sampling import SamplingShapley
 from assay.metrics.faithfulness.completeness import Completeness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
-from assay.pages.report_page import _noisy, _verdict, report
+from assay.pages.report_page import _verdict, report
 from assay.pages.strips import Scale
 from assay.pictures import images as pictures
 from assay.pictures.numbers import form_of, number
@@ -134,7 +134,7 @@ def test_text_from_data_is_escaped(tmp_path: Path) -> None:
 
 def test_the_page_says_what_the_comparison_says(tmp_path: Path) -> None:
     found = compare(
-        image_question(),
+        image_question(n=8),
         [Gradient(), InputXGradient()],
         [Infidelity(draws=4), Completeness(), MaxSensitivity(draws=2)],
         references=True,
@@ -235,13 +235,19 @@ def test_who_cannot_be_told_from_the_best_is_said() -> None:
     )
 
 
-def test_noise_is_warned_of_from_a_tenth_of_the_standard_error_on() -> None:
-    place = Place("a", 0.0, 0.0, low=-1.96, high=1.96, best=1.0, letters="a", n=9)
-    for error, warned in ((0.29, False), (0.31, True)):
-        errors = torch.full((9,), error, dtype=torch.float64)
-        score = Score("Gap", torch.zeros(9, dtype=torch.float64), "lower", error=errors)
-        # The mean of nine: a third of each error.
-        assert _noisy(place, {"a": score}) is warned
+def test_noise_is_warned_of_from_a_tenth_of_the_standard_error_on(tmp_path: Path) -> None:
+    """Also where inputs are too few for an interval."""
+    for n in (4, 9):
+        values = torch.arange(n, dtype=torch.float64)
+        question = Question(torch.nn.Linear(3, 1), torch.randn(n, 3), target=0)
+        answer = InputXGradient()(question)
+        for share, warned in ((0.09, False), (0.11, True)):
+            # Errors of the mean: those of n inputs alike over the root of n, on both sides.
+            errors = torch.full((n,), share * float(values.std()), dtype=torch.float64)
+            score = Score("Gap", values, "lower", error=errors)
+            page = page_of((question, {"a": answer}, {"Gap": [score]}), tmp_path)
+            assert ("more draws would sharpen it" in page) is warned
+            assert ("less than a tenth of each standard error" in page) is not warned
 
 
 def test_too_few_inputs_for_any_difference_are_said() -> None:
@@ -250,8 +256,21 @@ def test_too_few_inputs_for_any_difference_are_said() -> None:
         for name, value in {"a": 0.45, "b": 1.1e8}.items()
     }
     assert _verdict(ranking("Gap", scores)) == (
-        "a has the best mean. Between 2 methods no difference can be shown on 4 inputs: it takes 6."
+        "a has the best mean. Between 2 methods no difference can be shown on 4 inputs: it takes 8. "
+        "Fewer than 8 inputs give no interval: ask about 8 or more."
     )
+
+
+def test_a_page_of_few_inputs_shows_no_interval_and_says_why(tmp_path: Path) -> None:
+    why = "ewer than 8 inputs give no interval: ask about 8 or more"
+    for n, few in ((7, True), (8, False)):
+        page = page_of(compared(image_question(n=n)), tmp_path)
+        # By metric: in what came out, and beside its scores.
+        assert page.count(why) == (2 if few else 0)
+        assert ('<span class="interval">' in page) is not few
+        assert bool(re.search(r'<td class="whole">\[', page)) is not few
+        assert ('<td class="whole">–</td>' in page) is few
+        assert "nan" not in re.sub(r"<style.*?</style>|data:[^\"]*", "", page, flags=re.S)
 
 
 def test_answers_in_half_precision_are_drawn(tmp_path: Path) -> None:

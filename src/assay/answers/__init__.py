@@ -2,6 +2,7 @@
 
 - `attribution`: credit per input and feature, with its diagnostics
 - `score`: one number per input, averaged late, with an interval
+- `named`: facts and details by name; a name that there is not is refused
 - `corpora`: which words push a class, over the texts of a corpus
 - `provenance`: versions
 - `shown`: the card of a noun in a notebook

@@ -30,6 +30,7 @@ from assay.answers.header import (
     product,
     whole,
 )
+from assay.answers.named import Named
 from assay.answers.shown import Shown
 from assay.answers.storage import SavedAnswer, plain, read, write
 from assay.errors import InputError, KindError
@@ -88,6 +89,11 @@ class Attribution(Shown):
     targets: Sequence[str] | None = None
     index: Sequence[Any] | None = None
     present: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        # Copies, in which a name that there is not is refused.
+        object.__setattr__(self, "facts", Named(self.facts))
+        object.__setattr__(self, "provenance", Named(self.provenance))
 
     @property
     def target(self) -> str:

@@ -37,7 +37,7 @@ class TriggerWord:
         texts: how many texts of this class hold it.
         first: in how many of them nothing of its length has more credit.
         mean: its mean credit, in units of the target; occurrences in one text are added.
-        low, high: the interval of the mean, as of `Score`.
+        low, high: the interval of the mean, as of `Score`; NaN in fewer than 8 texts.
         p: that of a mean of zero, adjusted by Holm over everything that was looked at.
     """
 
@@ -60,7 +60,8 @@ def trigger_words(
     all its occurrences in text i. The interval is that of `Score`, Student's widened by the bootstrap; p
     is Student's two-sided one, but never below 2^(1 - n_w), which is all that the signs of n_w texts
     can say, and adjusted by Holm (1979) over all words of all classes. Sorted by class, and within it
-    by `low`: what a word adds at least comes first.
+    by `low`: what a word adds at least comes first. Words of fewer than 8 texts have no interval and
+    stand behind the others, by their mean.
 
     Settings:
         answer: credit of words or tokens, as of `Words()`, `Tokens()` or `TokenWords()`, of many
@@ -106,7 +107,13 @@ def trigger_words(
         _trigger_word(key, values, first[key], float(p), level, seed)
         for (key, values), p in zip(found.items(), adjusted)
     ]
-    return tuple(sorted(words, key=lambda word: (word.target, -word.low, word.words)))
+    return tuple(sorted(words, key=_in_order))
+
+
+def _in_order(word: TriggerWord) -> tuple[str, bool, float, str]:
+    """By class, then by what a word adds at least, or by its mean where that is not known."""
+    unknown = math.isnan(word.low)
+    return word.target, unknown, -(word.mean if unknown else word.low), word.words
 
 
 _Key = tuple[str, str]

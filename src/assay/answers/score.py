@@ -2,7 +2,7 @@
 
 Means over inputs are never taken before this class, so that its interval (Student's, widened by the
 studentised bootstrap, Hall 1988, or Wilson's, 1927, for rates: `assay.numerics.statistics`) holds
-what varies between inputs.
+what varies between inputs. Fewer than 8 inputs give none.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from assay.answers.header import MAPPING, TEXT, Field, checked, damaged, one_of
+from assay.answers.named import Named
 from assay.answers.shown import Shown
 from assay.answers.storage import read, write
 from assay.errors import InputError
@@ -84,6 +85,8 @@ class Score(Shown):
     >>> score = Score("Infidelity", torch.tensor([0.25, 0.5, 0.75]), "lower")
     >>> score.mean, score.missing
     (0.5, 0)
+    >>> score
+    Infidelity 0.5, lower is better, n=3 (fewer than 8 inputs give no interval: ask about 8 or more)
     """
 
     name: str
@@ -110,11 +113,11 @@ class Score(Shown):
         columns = {
             "values": values,
             "error": None if self.error is None else _column("error", self.error, n),
-            "details": {
-                key: _column(f"details[{key!r}]", column, n, curves=True)
+            "details": Named(
+                (key, _column(f"details[{key!r}]", column, n, curves=True))
                 for key, column in self.details.items()
-            },
-            "provenance": dict(self.provenance),
+            ),
+            "provenance": Named(self.provenance),
         }
         # Copies in double precision: a frozen class is written past its own
         # guard, once.
@@ -178,8 +181,11 @@ class Score(Shown):
 
     def interval_at(self, level: float) -> tuple[float, float]:
         """The interval of the mean over inputs: Student's, widened by the studentised bootstrap, or
-        Wilson's where the units are a rate. It ends where no score can be.
+        Wilson's where the units are a rate. It ends where no score can be; NaN where fewer than 8
+        inputs have a score.
         """
+        if self.no_interval:
+            return math.nan, math.nan
         if self.units == RATE:
             # Hits may be shares of one, as with partial credit.
             successes = float(torch.nansum(self.values))
@@ -189,6 +195,13 @@ class Score(Shown):
         least, greatest = self.bounds
         # Cutting loses no coverage: the mean cannot be in the part that is cut off.
         return max(low, least), min(high, greatest)
+
+    @property
+    def no_interval(self) -> str:
+        """Why the mean has no interval, and what gives it one; empty where it has one."""
+        if len(self) - self.missing < statistics.FEWEST:
+            return statistics.TOO_FEW
+        return ""
 
     @property
     def noise(self) -> float:
@@ -205,14 +218,16 @@ class Score(Shown):
 
     def __repr__(self) -> str:
         low, high = self.interval
-        parts = [f"{self.name} {self.mean:.3g} [{low:.3g}, {high:.3g}]"]
+        parts = [f"{self.name} {self.mean:.3g}{statistics.bracket(low, high, '{:.3g}'.format)}"]
         if self.units:
             parts[0] += f" {self.units}"
         parts += [f"{self.direction} is better", f"n={len(self) - self.missing}"]
         if self.missing:
             parts[-1] += f" of {len(self)}"
-            if self.why:
-                parts[-1] += f" ({self.why})"
+        reasons = [self.why] if self.missing else []
+        told = "; ".join(reason for reason in (*reasons, self.no_interval) if reason)
+        if told:
+            parts[-1] += f" ({told})"
         return ", ".join(parts)
 
     def to_pandas(self) -> pandas.DataFrame:

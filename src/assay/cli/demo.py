@@ -31,6 +31,7 @@ from assay.methods.trees.interactions import TreeInteractions
 from assay.methods.trees.tree_shap import TreeShap
 from assay.metrics.base import Metric
 from assay.numerics.rng import shared
+from assay.numerics.statistics import bracket
 from assay.pages.report_page import report
 from assay.pictures.images import COLOURS, credit_maps
 from assay.question.question import Question
@@ -287,7 +288,7 @@ def _heading(comparison: Comparison, label: str) -> str:
     if score is None:
         return f"{name}\n(weights)"
     low, high = score.interval
-    return f"{name}\n{_short(score.mean)} [{_short(low)}, {_short(high)}]"
+    return f"{name}\n{_short(score.mean)}{bracket(low, high, _short)}"
 
 
 def _short(value: float) -> str:

@@ -131,6 +131,7 @@ def scored(score: Score) -> Record:
         "mean": score.mean,
         "low": low,
         "high": high,
+        "no_interval": score.no_interval or None,
         "values": score.values.tolist(),
         "errors": None if score.error is None else score.error.tolist(),
         "missing": score.missing,
@@ -151,6 +152,7 @@ def comparison(found: Comparison) -> Record:
                     "better": ranking.direction,
                     "reference": method in found.references,
                     **({} if place is None else dataclasses.asdict(place)),
+                    "no_interval": (place is not None and place.no_interval) or None,
                     "refusal": found.refusals.get((method, metric)),
                 }
             )

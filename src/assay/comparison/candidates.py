@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from assay.answers.attribution import Attribution
+from assay.answers.named import Named, Value
 from assay.answers.score import Score
 from assay.comparison.ranking import ZERO, shuffled
 from assay.errors import AssayError, InputError, KindError
@@ -146,11 +147,44 @@ def matching_label(wanted: object, labels: Sequence[str], noun: str) -> str:
     matches = [known for known in labels if known.partition("(")[0] == label]
     if len(matches) != 1:
         raise InputError(
-            expected=f"one {noun} of {', '.join(labels)}",
+            expected=f"one {noun} of {', '.join(labels) or 'none at all'}",
             got=f"{label!r}, which fits {len(matches)} of them",
             advice="Give a label as it stands there, or the instance itself.",
         )
     return matches[0]
+
+
+class ByLabel(Named[str, Value]):
+    """Entries by the label of a method or a metric; an instance will do, and a class's name."""
+
+    def meant(self, wanted: Any) -> str:
+        return matching_label(wanted, list(self), "label")
+
+
+class ByCell(Named[tuple[str, str], Value]):
+    """Entries by the labels of a method and of a metric."""
+
+    def meant(self, wanted: Any) -> tuple[str, str]:
+        if not isinstance(wanted, tuple) or len(wanted) != 2:
+            raise KindError(
+                expected="the labels of a method and of a metric",
+                got=shown(wanted),
+                advice='Ask for one cell: ["Gradient", "Infidelity"].',
+            )
+        # Where a cell is missing, its method or its metric may well be known.
+        methods = list(dict.fromkeys(method for method, _ in self))
+        metrics = list(dict.fromkeys(metric for _, metric in self))
+        cell = (
+            matching_label(wanted[0], methods, "method"),
+            matching_label(wanted[1], metrics, "metric"),
+        )
+        if cell not in self:
+            raise InputError(
+                expected="a method and a metric that have an entry together",
+                got=" by ".join(cell),
+                advice="A cell has a score, or else a reason in `refusals`.",
+            )
+        return cell
 
 
 def method_from(value: MethodLike) -> Method | Attribution:

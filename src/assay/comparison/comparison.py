@@ -18,7 +18,14 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import Direction, Score
 from assay.answers.shown import Shown
 from assay.comparison import evidence, saved_comparison
-from assay.comparison.candidates import matching_label, method_of, metric_from, short
+from assay.comparison.candidates import (
+    ByCell,
+    ByLabel,
+    matching_label,
+    method_of,
+    metric_from,
+    short,
+)
 from assay.comparison.evidence import Agreement
 from assay.comparison.persistence import Persistence, persistence
 from assay.comparison.ranking import Pair, Place, Ranking, ranking, shuffled
@@ -26,6 +33,7 @@ from assay.comparison.reach import Reach, findings
 from assay.errors import AssayError, InputError
 from assay.methods.base import Method
 from assay.metrics.base import Metric
+from assay.numerics.statistics import bracket
 from assay.question.question import Question
 from assay.registry.settings import parse
 
@@ -61,7 +69,8 @@ class Comparison(Shown):
         level: the confidence level of the intervals and tests.
         directions: which way is better, by metric, also where a metric refused everybody.
 
-    `rankings` holds the statistics.
+    `rankings` holds the statistics. All of these are asked for by labels, and take what `score` and
+    `winner` take: "Infidelity" where one metric is of that class, or the instance.
     """
 
     question: Question
@@ -75,21 +84,30 @@ class Comparison(Shown):
     level: float = 0.95
     directions: Mapping[str, Direction] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attributions", ByLabel(self.attributions))
+        object.__setattr__(self, "scores", ByCell(self.scores))
+        object.__setattr__(self, "refusals", ByCell(self.refusals))
+        object.__setattr__(self, "directions", ByLabel(self.directions))
+
     # Once: the tests of all pairs are what takes time here.
     @cached_property
     def rankings(self) -> dict[str, Ranking]:
         """Where the methods stand, by metric."""
-        return {
-            metric: ranking(
+        return ByLabel(
+            (
                 metric,
-                self.by(metric),
-                self.references,
-                self.level,
-                self.seed,
-                direction=self.directions.get(metric),
+                ranking(
+                    metric,
+                    self.by(metric),
+                    self.references,
+                    self.level,
+                    self.seed,
+                    direction=self.directions.get(metric),
+                ),
             )
             for metric in self.metrics
-        }
+        )
 
     @property
     def listed(self) -> tuple[str, ...]:
@@ -103,11 +121,12 @@ class Comparison(Shown):
 
     def by(self, metric: str) -> dict[str, Score]:
         """The scores of one metric, by method."""
-        return {
-            method: self.scores[method, metric]
+        metric = matching_label(metric, self.metrics, "metric")
+        return ByLabel(
+            (method, self.scores[method, metric])
             for method in self._labels
             if (method, metric) in self.scores
-        }
+        )
 
     def score(self, method: str | Method, metric: str | Metric) -> Score:
         """One cell; a refused one raises its refusal."""
@@ -302,7 +321,10 @@ class Comparison(Shown):
 
         interval = f"{100 * self.level:g} % interval"
         title = f"mean [{interval}] groups; ↓ lower is better, ↑ higher is better"
-        table = Table(title=title, caption=CAPTION, title_justify="left")
+        # Said once below the table, where a cell has no interval.
+        reasons = {found.no_interval for found in self.rankings.values()} - {""}
+        caption = " ".join([CAPTION, *(f"{reason[0].upper()}{reason[1:]}." for reason in reasons)])
+        table = Table(title=title, caption=caption, title_justify="left")
         table.add_column("method")
         for metric in self.metrics:
             # Headers are read as markup, and a label may hold brackets.
@@ -330,7 +352,8 @@ class Comparison(Shown):
             return Text("refused", style="dim")
         if math.isnan(place.mean):
             return Text("no score", style="dim")
-        text = f"{place.mean:.3g} [{place.low:.3g}, {place.high:.3g}] {place.letters}".rstrip()
+        interval = bracket(place.low, place.high, "{:.3g}".format)
+        text = f"{place.mean:.3g}{interval} {place.letters}".rstrip()
         # A reference may have a better mean, and yet stands outside the contest.
         best = bool(found.places) and place is found.places[0]
         if best:

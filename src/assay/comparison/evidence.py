@@ -22,7 +22,7 @@ from assay.comparison.ranking import Ranking, shuffled
 from assay.numerics import statistics
 from assay.numerics.concordance import kendall_w
 from assay.numerics.power import inputs_needed as fewest
-from assay.numerics.statistics import Floats
+from assay.numerics.statistics import FEWEST, Floats
 
 ENOUGH = 0.1
 """The part of a mean's standard error that a metric's own draws may cause."""
@@ -36,7 +36,7 @@ class Agreement:
     Settings:
         w: Kendall's W of the means, from 0 (no agreement) to 1 (one order); NaN where there are
             fewer than two metrics or two methods that all of them scored.
-        low: the lower end of its interval, were the inputs drawn anew.
+        low: the lower end of its interval, were the inputs drawn anew; NaN of fewer than 8 inputs.
         high: the upper end.
         methods: the methods that every one of these metrics scored.
         metrics: the metrics that scored at least two methods.
@@ -50,11 +50,20 @@ class Agreement:
     metrics: tuple[str, ...]
     level: float
 
+    @property
+    def no_interval(self) -> str:
+        """Why a figure has no interval, and what gives it one; empty where it has one."""
+        if math.isnan(self.w) or not math.isnan(self.low):
+            return ""
+        return statistics.TOO_FEW
+
     def __repr__(self) -> str:
         size = f"{len(self.metrics)} metrics, {len(self.methods)} methods"
         if math.isnan(self.w):
             return f"Agreement(no figure: {size} in common)"
-        return f"Agreement(W {self.w:.2f} [{self.low:.2f}, {self.high:.2f}], {size})"
+        found = statistics.bracket(self.low, self.high, "{:.2f}".format)
+        reason = f"; {self.no_interval}" if self.no_interval else ""
+        return f"Agreement(W {self.w:.2f}{found}, {size}{reason})"
 
 
 def agreement(
@@ -84,6 +93,9 @@ def agreement(
         tables.append(np.stack(columns, axis=1))
     # By each metric over the inputs that it scored: a metric's gaps are no other's.
     means = np.stack([np.nanmean(table, axis=0) for table in tables])
+    if min(len(table) - int(np.isnan(table).sum(axis=0).max()) for table in tables) < FEWEST:
+        nothing = math.nan
+        return Agreement(kendall_w(means), nothing, nothing, tuple(methods), tuple(metrics), level)
     # One seed for all metrics: each sees the same inputs drawn, as it would of new data.
     draws = np.stack([statistics.resampled(table, seed, 999) for table in tables], axis=1)
     tail = (1 - level) / 2
@@ -134,7 +146,8 @@ def needs(rankings: Mapping[str, Ranking], power: float) -> tuple[Need, ...]:
         # The strictest step of Holm: a plan for it is enough for every other.
         level = 1 - (1 - ranking.level) / max(len(ranking.pairs), 1)
         for pair in ranking.pairs:
-            needed = fewest(pair.facts.effect, level, power)
+            # Below the fewest inputs no difference is called one, however large it is.
+            needed = max(fewest(pair.facts.effect, level, power), FEWEST)
             found.append(
                 Need(
                     metric=metric,
@@ -200,10 +213,12 @@ class Skill:
         method: the method's label.
         skill: (random - mean) / (random - best): 0 as its shuffled credit, 1 as the optimum, below
             0 worse than shuffled.
-        low: the lower end of its interval over inputs.
+        low: the lower end of its interval over inputs; NaN of fewer than 8, and where the room
+            between chance and the best may be none.
         high: the upper end.
         random: the mean of the shuffled credit.
         best: the mean of the optimum.
+        n: how many inputs have all three scores.
     """
 
     metric: str
@@ -213,6 +228,7 @@ class Skill:
     high: float
     random: float
     best: float
+    n: int
 
 
 def skills(
@@ -248,10 +264,9 @@ def _skill(metric: str, method: str, table: Floats, level: float) -> Skill:
     own, random, best = table.mean(axis=0)
     ratio = float(_ratio(own, random, best))
     low = high = math.nan
-    # Three inputs are no interval.
-    if len(table) >= 4 and not math.isnan(ratio):
+    if len(table) >= FEWEST and not math.isnan(ratio):
         low, high = _fieller(table[:, 1] - table[:, 0], table[:, 1] - table[:, 2], level)
-    return Skill(metric, method, ratio, low, high, float(random), float(best))
+    return Skill(metric, method, ratio, low, high, float(random), float(best), len(table))
 
 
 def _fieller(gained: Floats, room: Floats, level: float) -> tuple[float, float]:

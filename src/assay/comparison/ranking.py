@@ -20,6 +20,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.answers.named import Named
 from assay.answers.score import Direction, Score
 from assay.errors import InputError
 from assay.numerics import statistics
@@ -38,7 +39,7 @@ class Pair:
         adjusted: the p value after Holm over all pairs.
         real: whether the difference is significant: the adjusted p value is at most 1 - level, and
             the interval leaves zero out. The second guards against skewed differences, of which
-            the first finds too many.
+            the first finds too many; fewer than 8 inputs have no interval, and no difference.
     """
 
     first: str
@@ -57,7 +58,7 @@ class Place:
         method: its label.
         mean: over the inputs that have a score.
         common: over the inputs on which every candidate has one; the order of places is by it.
-        low: lower end of the interval of the mean.
+        low: lower end of the interval of the mean; NaN where fewer than 8 inputs have a score.
         high: upper end of it.
         best: the chance to have the best mean, were the inputs drawn anew.
         letters: its groups of methods that could not be told apart.
@@ -74,6 +75,13 @@ class Place:
     letters: str
     n: int
     shuffled: float = math.nan
+
+    @property
+    def no_interval(self) -> str:
+        """Why the mean has no interval, and what gives it one; empty where it has one."""
+        if self.n < statistics.FEWEST:
+            return statistics.TOO_FEW
+        return ""
 
     @classmethod
     def without_score(cls, method: str) -> Place:
@@ -171,7 +179,7 @@ class Ranking:
     def groups(self) -> dict[str, tuple[str, ...]]:
         """The groups of methods among which no difference was found, by letter."""
         letters = sorted({letter for place in self.places for letter in place.letters})
-        return {letter: self._sharing(letter) for letter in letters}
+        return Named((letter, self._sharing(letter)) for letter in letters)
 
     def _sharing(self, letter: str) -> tuple[str, ...]:
         return tuple(place.method for place in self.places if letter in place.letters)
@@ -191,10 +199,23 @@ class Ranking:
         """The fewest inputs on which one of so many differences could be significant.
 
         A sign-flip test of n inputs has no p value below 2^(1 - n), and Holm's adjustment
-        multiplies the smallest by the number of tests.
+        multiplies the smallest by the number of tests; below 8 there is no interval.
         """
         # A power of two that is met exactly must not be rounded up for its logarithm's rounding.
-        return math.ceil(1 + math.log2(max(tests, 1) / (1 - self.level)) - 1e-9)
+        by_signs = math.ceil(1 + math.log2(max(tests, 1) / (1 - self.level)) - 1e-9)
+        return max(by_signs, statistics.FEWEST)
+
+    @property
+    def no_interval(self) -> str:
+        """Why a mean or a difference has no interval, and what gives it one; empty where all have
+        theirs.
+        """
+        # Where nothing is counted, no mean is shown that could have one.
+        counted = [place.n for place in (*self.places, *self.references) if place.n]
+        counted += [pair.facts.n for pair in self.pairs]
+        if counted and min(counted) < statistics.FEWEST:
+            return statistics.TOO_FEW
+        return ""
 
     def place(self, method: str) -> Place | None:
         """The place of a method or a reference, None where it has no score."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, final
 from assay.comparison.candidates import short
 from assay.comparison.evidence import ENOUGH, Agreement, Need, Sampling, Skill
 from assay.comparison.persistence import Persistence
+from assay.numerics.statistics import FEWEST, TOO_FEW, bracket
 
 if TYPE_CHECKING:
     import pandas
@@ -106,6 +107,13 @@ def findings(
     return Reach(tuple(rows))
 
 
+def _sentence(words: str) -> str:
+    """Words as a sentence behind another one."""
+    if not words:
+        return ""
+    return f" {words[0].upper()}{words[1:]}."
+
+
 def _agreement(found: Agreement) -> Finding:
     methods, metrics = len(found.methods), len(found.metrics)
     if math.isnan(found.w):
@@ -114,10 +122,12 @@ def _agreement(found: Agreement) -> Finding:
             f"all of them scored; here are {metrics} and {methods}."
         )
     else:
+        interval = bracket(found.low, found.high, "{:.2f}".format)
         words = (
-            f"{metrics} metrics put {methods} methods in one order to the degree W = {found.w:.2f} "
-            f"[{found.low:.2f}, {found.high:.2f}] (Kendall; 1 is one order, 0 none)."
+            f"{metrics} metrics put {methods} methods in one order to the degree W = {found.w:.2f}"
+            f"{interval} (Kendall; 1 is one order, 0 none)."
         )
+        words += _sentence(found.no_interval)
     return Finding("agreement", "", "", "", found.w, found.low, found.high, None, words)
 
 
@@ -173,11 +183,12 @@ def _skill(found: Skill) -> Finding:
     if math.isnan(found.skill):
         words = f"{who} has no skill: the best credit is no better than a shuffled one."
     else:
-        interval = "" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]"
+        interval = bracket(found.low, found.high, "{:.2f}".format)
         words = (
             f"The skill of {who} is {found.skill:.2f}{interval}, between its shuffled credit, 0, and "
             "the best that any credit could have, 1."
         )
+        words += _sentence(TOO_FEW if found.n < FEWEST else "")
     # Better than its own credit in another order, beyond the chance of inputs.
     better = None if math.isnan(found.low) else found.low > 0
     return Finding(

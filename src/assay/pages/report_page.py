@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from os import PathLike
@@ -26,7 +26,8 @@ from assay.answers.score import Score
 from assay.comparison.candidates import short
 from assay.comparison.comparing import from_scores
 from assay.comparison.comparison import Comparison
-from assay.comparison.ranking import ZERO, Pair, Place, Ranking
+from assay.comparison.evidence import sampling
+from assay.comparison.ranking import ZERO, Pair, Ranking
 from assay.errors import InputError, KindError
 from assay.pages import credit, soundness, strips
 from assay.pages.soundness import Proofs, Trust
@@ -236,6 +237,7 @@ def _rendered(
         named=_named(comparison),
         short=short,
         breakable=_breakable,
+        bracket=_bracket,
     )
     return str(page)
 
@@ -273,6 +275,13 @@ def _breakable(label: str) -> Any:
     return Markup("<wbr>").join(escape(part) for part in parts)
 
 
+def _bracket(form: Callable[[float], str], low: float, high: float) -> str:
+    """An interval, or a dash where too few inputs allow none."""
+    if math.isnan(low) or math.isnan(high):
+        return number(math.nan)
+    return f"[{form(low)}, {form(high)}]"
+
+
 def _enumeration(names: Sequence[str]) -> str:
     *others, last = [short(name) for name in names]
     if not others:
@@ -290,6 +299,8 @@ def _metric_section(comparison: Comparison, name: str) -> MetricSection:
     scale = strips.scale_of(ranking)
     marks = [strips.mark(place, scale, reference=False) for place in ranking.places]
     marks += [strips.mark(place, scale, reference=True) for place in ranking.references]
+    listed = [place.method for place in ranking.places]
+    drawn = sampling({(method, name): scores[method] for method in listed if method in scores})
     # By p value, and among equals (small samples have few different ones) the largest first.
     pairs = sorted(ranking.pairs, key=lambda pair: (pair.adjusted, -abs(pair.facts.difference)))
     return MetricSection(
@@ -306,12 +317,10 @@ def _metric_section(comparison: Comparison, name: str) -> MetricSection:
             for method, score in scores.items()
             if score.missing
         },
-        sampled=any(score.error is not None for score in scores.values()),
-        noisy={
-            place.method: scores[place.method].noise
-            for place in ranking.places
-            if _noisy(place, scores)
-        },
+        # An unknown share, as of one input, is no small one.
+        sampled=any(score.error is not None for score in scores.values())
+        and not any(math.isnan(row.share) for row in drawn),
+        noisy={row.method: row.noise for row in drawn if row.factor > 1},
         form=form_of(mark.place.mean for mark in marks),
         steps=form_of(pair.facts.difference for pair in pairs),
         verdict=_verdict(ranking),
@@ -320,14 +329,6 @@ def _metric_section(comparison: Comparison, name: str) -> MetricSection:
 
 def _tick_text(tick: float) -> str:
     return f"{tick:.6g}".replace("-", "−")
-
-
-def _noisy(place: Place, scores: Mapping[str, Score]) -> bool:
-    """Whether sampling inside the metric causes more than a tenth of the standard error over
-    inputs.
-    """
-    # A 95 % interval is 2 * 1.96 standard errors wide.
-    return scores[place.method].noise > 0.1 * (place.high - place.low) / 3.92
 
 
 def _verdict(ranking: Ranking) -> str:
@@ -346,6 +347,8 @@ def _verdict(ranking: Ranking) -> str:
         )
     sentences += _against_zero(ranking)
     sentences += _against_shuffles(ranking)
+    if ranking.no_interval:
+        sentences.append(f"{ranking.no_interval[0].upper()}{ranking.no_interval[1:]}.")
     return " ".join(sentences)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from assay.answers.attribution import Attribution
 from assay.comparison.comparison import Comparison
 from assay.errors import AssayError
-from assay.pictures.numbers import number
+from assay.pictures.numbers import clause, number
 from assay.settings import scalar
 
 _LISTED = 4  # numbers of a fact that are written out; more are told by their mean and range
@@ -207,10 +207,11 @@ def _agreement(comparison: Comparison) -> str:
             f"Whether the metrics agree has no figure: {metrics} of them put {methods} methods in order, "
             "and it takes two of each."
         )
+    # Why there is none is told beside each metric.
+    interval = clause(f" [{found.low:.2f}, {found.high:.2f}]", not found.no_interval)
     return (
-        f"Kendall's W of {metrics} metrics about {methods} methods is {found.w:.2f} "
-        f"[{found.low:.2f}, {found.high:.2f}]: 1 where all of them rank the methods alike, 0 where "
-        "their ranks cancel out."
+        f"Kendall's W of {metrics} metrics about {methods} methods is {found.w:.2f}{interval}: 1 where "
+        "all of them rank the methods alike, 0 where their ranks cancel out."
     )
 
 

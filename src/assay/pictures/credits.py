@@ -28,6 +28,7 @@ from assay.pictures.described import (
     method_of,
     row_number,
     target_of,
+    too_few,
     unit_of,
     z_of,
 )
@@ -220,8 +221,8 @@ def importance(
     rows = []
     for index, k in enumerate(kept):
         low, high = (math.nan, math.nan)
-        # Fewer than four inputs have no interval, and a root of means has not this one.
-        if len(values) >= 4 and not debias:
+        # A root of means has not this interval.
+        if not debias:
             low, high = interval_of(sizes[:, k], level)
         mean = float(means[k])
         rows.append(
@@ -233,7 +234,8 @@ def importance(
                 text=number(mean),
                 start=0.0,
                 end=mean,
-                low=max(low, 0.0),
+                # NaN stays: fewer than 8 inputs have no interval.
+                low=low if math.isnan(low) else max(low, 0.0),
                 high=high,
                 unsure=bool(means[k] <= 2 * floor[k]) and answer.standard_error is not None,
             )
@@ -246,7 +248,10 @@ def importance(
         rows=tuple(rows),
         axis=f"{what}, in units of {target_of(answer)}",
         marked=(("zero-line", 0.0),),
-        caption=f"{method_of(answer)}, {len(values)} inputs, {100 * level:g} % intervals over inputs",
+        caption=(
+            f"{method_of(answer)}, {len(values)} inputs, {100 * level:g} % intervals over inputs"
+            f"{too_few(len(values))}"
+        ),
         alt=(
             f"Importance by {method_of(answer)} over {len(values)} inputs, {what}. "
             f"Strongest: {strongest}.{more}"

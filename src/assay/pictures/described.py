@@ -18,6 +18,7 @@ from assay.errors import InputError, KindError
 from assay.numerics import statistics
 from assay.numerics.statistics import Floats
 from assay.pictures.drawing.labels import Z, names, signed
+from assay.pictures.numbers import clause
 from assay.settings import shown
 
 Answers: TypeAlias = Attribution | Sequence[Attribution] | Mapping[str, Attribution]
@@ -164,6 +165,11 @@ def interval_of(values: Floats, level: float) -> tuple[float, float]:
     resamples = _RESAMPLES if len(values) <= _FEW else _RESAMPLES // 10
     low, high = statistics.interval(values, level, resamples=resamples)
     return float(low), float(high)
+
+
+def too_few(inputs: int) -> str:
+    """What a caption says further where so many inputs have no interval; else nothing."""
+    return clause(f"; {statistics.TOO_FEW}", inputs < statistics.FEWEST)
 
 
 def strongest(values: Sequence[float], labels: Sequence[str], count: int = 3) -> str:

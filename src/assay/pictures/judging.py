@@ -255,8 +255,10 @@ def faithfulness(
                 got=f"values of shape {tuple(answer.values.shape)}",
                 advice="Hand over the question that was asked.",
             )
-    if draws < 4:
-        raise InputError(expected="at least 4 draws", got=draws, advice="200 are usual.")
+    if draws < statistics.FEWEST:
+        raise InputError(
+            expected=f"at least {statistics.FEWEST} draws", got=draws, advice="200 are usual."
+        )
     kept = rng.shared(seed, "faithfulness").random((draws, question.partition.count)) < 0.5
     asked = question.part(i, i + 1)
     values = asked.value(torch.from_numpy(kept)[None].to(question.x.device))

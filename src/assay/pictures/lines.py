@@ -19,12 +19,14 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import Score
 from assay.errors import InputError, KindError
 from assay.numerics import rng
+from assay.numerics.statistics import FEWEST
 from assay.pictures.described import (
     Answers,
     answers_by_name,
     errors_of,
     row_number,
     sampled,
+    too_few,
     unit_of,
     values_of,
 )
@@ -96,6 +98,7 @@ def curves(scores: Scores, *, reference: Score | None = None, level: float = 0.9
         caption=(
             f"{first.name.partition('(')[0]}, {first.direction} area is better; {len(first)} inputs; bands "
             f"hold the whole line with {100 * level:g} %; area: {areas}"
+            f"{too_few(FEWEST if all(curve.low is not None for curve in drawn) else 0)}"
         ),
         alt=(
             f"Curves by {first.name} of {len(named)} methods over {len(first)} inputs, {first.direction} is "
@@ -155,13 +158,13 @@ def simultaneous_band(
     table: Floats, level: float = 0.95, seed: int = 0
 ) -> tuple[Floats | None, Floats | None]:
     """A band that holds the mean of all columns at once with probability `level`; None for fewer than
-    three rows.
+    8 rows.
 
     mean +- c s / sqrt(n), c the quantile of max_k |m*_k - m_k| / (s*_k / sqrt(n)) over resamples of
     the rows (max-t; Beran 1988).
     """
     n = len(table)
-    if n < 3:
+    if n < FEWEST:
         return None, None
     mean, spread = table.mean(axis=0), table.std(axis=0, ddof=1)
     moving = spread > 1e-12 * np.abs(table).max(initial=1e-300)

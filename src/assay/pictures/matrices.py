@@ -25,6 +25,7 @@ from assay.pictures.described import (
     interval_of,
     row_number,
     sampled,
+    too_few,
     unit_of,
     unsure_of,
     values_of,
@@ -145,7 +146,7 @@ def agreement(
             found = _alike(named[one], named[listed[b]], by) if a != b else _itself(named[one], by)
             known = found[np.isfinite(found)]
             mean = float(known.mean()) if len(known) else math.nan
-            low, high = interval_of(known, level) if len(known) > 3 else (math.nan,) * 2
+            low, high = interval_of(known, level)
             table[a, b] = table[b, a] = mean
             rows.append((one, listed[b], mean, float(low), float(high), len(known)))
     scale = around_zero(1.0, "rank correlation, mean over inputs")
@@ -158,7 +159,7 @@ def agreement(
         table={title: [row[k] for row in rows] for k, title in enumerate(columns)},
         caption=(
             f"Spearman's correlation by {by}, mean over inputs; diagonal: the method against itself with "
-            "other draws; agreement is no faithfulness"
+            f"other draws; agreement is no faithfulness{too_few(min(row[-1] for row in rows))}"
         ),
         alt=f"Agreement of {len(listed)} methods, Spearman's correlation by {by}.{told}",
     )

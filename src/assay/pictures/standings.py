@@ -46,7 +46,7 @@ def standing(ranking: Ranking) -> RowChart:
         marked=(),
         caption=(
             f"mean over {ranking.n} inputs, {100 * ranking.level:g} % intervals; methods that share "
-            "a letter could not be told apart"
+            f"a letter could not be told apart{clause(f'; {ranking.no_interval}', ranking.no_interval)}"
         ),
         alt=(
             f"{len(places)} methods by {ranking.metric}, {way} is better, on {ranking.n} inputs. "
@@ -95,7 +95,10 @@ def differences(ranking: Ranking, *, best: bool = False) -> RowChart:
         rows=rows,
         axis=f"difference in {ranking.metric}, first less second",
         marked=(("zero-line", 0.0),),
-        caption=f"paired by input; {real} of {len(pairs)} significant after Holm, the others grey",
+        caption=(
+            f"paired by input; {real} of {len(pairs)} significant after Holm, the others grey"
+            f"{clause(f'; {ranking.no_interval}', ranking.no_interval)}"
+        ),
         alt=(
             f"{len(pairs)} differences of methods by {ranking.metric}, {real} of them significant."
         ),

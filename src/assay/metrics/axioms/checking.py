@@ -9,6 +9,7 @@ from typing import Any, final
 
 from torch import Tensor
 
+from assay.answers.named import Named
 from assay.errors import AssayError, KindError, SettingError
 from assay.methods.base import Method
 from assay.metrics.axioms.kinds import KINDS, Check, Observation
@@ -42,6 +43,9 @@ class Finding:
     feature: int | None = None
     evidence: Mapping[str, Tensor] = field(default_factory=dict)
     why: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "evidence", Named(self.evidence))
 
     @property
     def asked(self) -> bool:
@@ -80,6 +84,9 @@ class Report:
 
     method: str
     findings: Mapping[str, Finding]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "findings", Named(self.findings))
 
     def __getitem__(self, axiom: str) -> Finding:
         return self.findings[axiom]

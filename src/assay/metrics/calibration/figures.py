@@ -6,6 +6,7 @@ calibration error in bins of equal mass (Nguyen and O'Connor 2015), Brier score 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -29,7 +30,7 @@ class Measured:
 
     Fields:
         value: of these answers.
-        interval: of the figure for all answers of the model, 95 %.
+        interval: of the figure for all answers of the model, 95 %; NaN of fewer than 8 answers.
         corrected: without what chance adds; None where chance adds nothing.
     """
 
@@ -40,7 +41,10 @@ class Measured:
     def __repr__(self) -> str:
         low, high = self.interval
         also = "" if self.corrected is None else f", without chance {self.corrected:.3g}"
-        return f"{self.value:.3g} [{low:.3g}, {high:.3g}]{also}"
+        found = statistics.bracket(low, high, "{:.3g}".format)
+        if not found:
+            also += f" ({statistics.TOO_FEW})"
+        return f"{self.value:.3g}{found}{also}"
 
 
 @final
@@ -133,11 +137,11 @@ def calibration(
     hits = float(right.sum())
     return CalibrationFigures(
         n=len(y),
-        accuracy=Measured(float(right.mean()), statistics.wilson(hits, len(y))),
+        accuracy=Measured(float(right.mean()), _enough(statistics.wilson(hits, len(y)), len(y))),
         reliability=width,
         adaptive=mass,
         ece=_around(width),
-        mce=Measured(width.largest, width.largest_interval),
+        mce=Measured(width.largest, _enough(width.largest_interval, len(y))),
         ace=_around(mass),
         brier=Measured(float(squares.mean()), _interval(squares)),
         log_loss=Measured(float(loss.mean()), _interval(loss)),
@@ -149,7 +153,15 @@ _WAYS = ("width", "mass")
 
 def _around(curve: Reliability) -> Measured:
     """A calibration error, with its corrected value and the interval of the model's own."""
-    return Measured(curve.error, curve.error_interval, curve.corrected)
+    answers = int(curve.count.sum())
+    return Measured(curve.error, _enough(curve.error_interval, answers), curve.corrected)
+
+
+def _enough(interval: tuple[float, float], answers: int) -> tuple[float, float]:
+    """The interval, where there are enough answers for one."""
+    if answers < statistics.FEWEST:
+        return math.nan, math.nan
+    return interval
 
 
 def _interval(column: Floats) -> tuple[float, float]:

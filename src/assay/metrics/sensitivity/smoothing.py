@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from assay.answers.attribution import Kind
+from assay.answers.named import Named
 from assay.errors import InputError, SettingError
 from assay.methods.base import Method
 from assay.numerics import rng
@@ -39,6 +40,9 @@ class Inequality:
     left: Tensor
     right: Tensor
     constants: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "constants", Named(self.constants))
 
     @property
     def holds(self) -> Tensor:

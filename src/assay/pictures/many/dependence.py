@@ -9,6 +9,7 @@ import numpy as np
 
 from assay.answers.attribution import Attribution
 from assay.errors import InputError
+from assay.numerics.statistics import FEWEST
 from assay.pictures.described import (
     answers_by_name,
     errors_of,
@@ -27,7 +28,7 @@ from assay.pictures.many.swarm import piles
 from assay.pictures.numbers import clause, content
 from assay.question.question import Question
 
-_BINS = 20  # of a mean line
+_BINS = 20  # of a mean line, at most; each holds enough inputs for an interval
 _WHISKERS = 100  # dots that have whiskers of their own
 _MANY = 5000  # dots from which a scatter is a density
 
@@ -42,7 +43,8 @@ def dependence(
     """How the credit of one feature depends on its value.
 
     A dot lies exactly at its value and its credit; categories are piled as in a swarm. The line is the
-    mean of 20 bins of equally many inputs, with the 95 % interval of each mean. Inputs without a value
+    mean of bins of equally many inputs, at most 20 and of at least 8 inputs each, with the 95 % interval
+    of each mean. Inputs without a value
     stand at the left edge. From 5,000 inputs on dots are counted in places.
 
     Settings:
@@ -227,9 +229,10 @@ class _Dependence:
         values = self.contents.columns[self.k]
         known = np.isfinite(values)
         order = np.flatnonzero(known)[np.argsort(values[known], kind="stable")]
-        bins = [part for part in np.array_split(order, _BINS) if len(part) >= 4]
-        if len(bins) < 2:
+        count = min(_BINS, len(order) // FEWEST)
+        if count < 2:
             return ()
+        bins = np.array_split(order, count)
         at = np.array([values[part].mean() for part in bins])
         means = np.array([self.credit[part].mean() for part in bins])
         half = np.array([_half_width(self.credit[part]) for part in bins])

@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from assay.answers.attribution import Attribution
 from assay.errors import InputError, SettingError
 from assay.numerics import rng, statistics
+from assay.numerics.statistics import FEWEST
 from assay.pictures.described import (
     answers_by_name,
+    too_few,
     values_of,
 )
 from assay.pictures.drawing.drawing import Chart
@@ -68,7 +70,7 @@ def drift(
     labels = names(answer.names)
     p, places = changes(values, seed)
     kept = np.argsort(-np.abs(values).mean(axis=0), kind="stable")[: max(1, top)].tolist()
-    window = max(5, n // 10) if window is None else int(window)
+    window = max(FEWEST, n // 10) if window is None else int(window)
     if not 2 <= window <= n:
         raise SettingError(
             expected=f"a window of 2 to {n} inputs", got=window, advice="A tenth of all is usual."
@@ -92,7 +94,7 @@ def drift(
         },
         caption=(
             f"{name}; means over {window} inputs with pointwise {100 * level:g} % intervals; upright line: "
-            f"a change (one test over all positions, Holm over {len(labels)} features)"
+            f"a change (one test over all positions, Holm over {len(labels)} features){too_few(window)}"
         ),
         alt=f"Credit by {name} over {n} inputs in time. Features whose credit changed: {said}.",
     )
@@ -151,9 +153,12 @@ def _drifting(
     means = (sums[window:] - sums[:-window]) / window
     around = (squares[window:] - squares[:-window]) / window - (means - column.mean()) ** 2
     half = Z * np.sqrt(np.maximum(around, 0) / max(1, window - 1))
+    if window < FEWEST:
+        half = np.full_like(half, np.nan)
     at = x[window // 2 : window // 2 + len(means)]
     curve = Curve(told, at, means, means - half, means + half, "series-0")
-    y = axis_of([*(means - half).tolist(), *(means + half).tolist(), 0.0])
+    room = np.nan_to_num(half)
+    y = axis_of([*(means - room).tolist(), *(means + room).tolist(), 0.0])
     across = axis_of(x.tolist(), clause("time", last), room=0.01)
     marks = [_renamed(mark, index) for mark in curve_marks([curve])]
     if place is not None:

@@ -12,6 +12,7 @@ from assay.pictures.described import (
     answers_by_name,
     strongest,
     target_of,
+    too_few,
     values_of,
 )
 from assay.pictures.drawing.labels import names, signed
@@ -30,7 +31,8 @@ def groups(
     """Whether credit differs between two groups of inputs: differences of means, with their intervals.
 
     Welch's intervals and tests for each feature, adjusted by Holm over all of them; those that are
-    significant are solid, the others grey.
+    significant are solid, the others grey. A group of fewer than 8 inputs gives no interval, and no
+    difference is then called significant.
 
     Settings:
         answer: of many inputs.
@@ -49,13 +51,17 @@ def groups(
     from scipy.special import stdtr, stdtrit
 
     half = np.where(spread > 0, stdtrit(freedom, 0.5 + level / 2) * spread, 0.0)
+    fewest = min(len(a), len(b))
+    if fewest < statistics.FEWEST:
+        half = np.full_like(half, np.nan)
     t = np.abs(difference) / np.where(spread > 0, spread, np.inf)
     p = statistics.holm(np.clip(2 * stdtr(freedom, -t), 0, 1))
     listed = names(answer.names)
     kept = np.argsort(-np.abs(difference), kind="stable")[:top].tolist()
     rows = []
     for index, k in enumerate(kept):
-        real = bool(p[k] <= 1 - level)
+        # Without an interval no difference is called one.
+        real = bool(p[k] <= 1 - level) and fewest >= statistics.FEWEST
         value = float(difference[k])
         rows.append(
             Row(
@@ -70,14 +76,14 @@ def groups(
                 high=value + float(half[k]),
             )
         )
-    count = int((p <= 1 - level).sum())
+    count = int((p <= 1 - level).sum()) if fewest >= statistics.FEWEST else 0
     return RowChart(
         rows=tuple(rows),
         axis=f"difference of mean credit, {first} less {second}, in units of {target_of(answer)}",
         marked=(("zero-line", 0.0),),
         caption=(
             f"{name}; {len(a)} inputs of {first}, {len(b)} of {second}; {100 * level:g} % intervals "
-            f"(Welch); {count} of {len(p)} significant after Holm, the others grey"
+            f"(Welch); {count} of {len(p)} significant after Holm, the others grey{too_few(fewest)}"
         ),
         alt=(
             f"Differences of the credit of {name} between {first} and {second}: {count} of {len(p)} "
