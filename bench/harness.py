@@ -123,7 +123,13 @@ class Bench:
         if self.options.peers:
             self.keep(
                 Result(
-                    name, peer, float("nan"), times * seconds(theirs), float("nan"), target, "s",
+                    name,
+                    peer,
+                    float("nan"),
+                    times * seconds(theirs),
+                    float("nan"),
+                    target,
+                    "s",
                     settings,
                 )  # fmt: skip
             )
@@ -147,6 +153,8 @@ class Bench:
     def keep(self, result: Result) -> None:
         self.results.append(result)
         print(line(result), flush=True)
+        # Row by row: a run that is ended early has not been for nothing.
+        self.save()
 
     def best(self, choices: Sequence[Any], work: Callable[[Any], Any], repeats: int = 3) -> Any:
         """The fastest of several settings of a peer, by the median of a few runs each."""

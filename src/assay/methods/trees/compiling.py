@@ -18,7 +18,8 @@ loop: Final[Any] = njit(cache=True)
 _ONLY_PRANGE = {
     "prange": True,
     **dict.fromkeys(
-        ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
+        ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"),
+        False,
     ),
 }
 """What is spread over threads: `prange`, and no operation on arrays, each of which would become a

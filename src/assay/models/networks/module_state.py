@@ -184,7 +184,9 @@ class _Dictionaries:
         """Whether they hold the same objects, under the same keys."""
         held = self.held
         # Of equal sizes, keys and values stand at the same places in the rows of all of them.
-        if [*map(len, held)] != self.sizes or not all(map(is_, chain.from_iterable(held), self.keys)):
+        if [*map(len, held)] != self.sizes or not all(
+            map(is_, chain.from_iterable(held), self.keys)
+        ):
             return False
         values = chain.from_iterable([one.values() for one in held])
         return all(map(is_, values, self.values))
