@@ -131,7 +131,7 @@ class Bench:
                     target,
                     "s",
                     settings,
-                )  # fmt: skip
+                )
             )
             return
         if warm:
