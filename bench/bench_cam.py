@@ -28,7 +28,8 @@ from assay.methods.cam.eigen import EigenCam
 
 BATCH = 8
 BATCHES = (8, 32)
-MANY = 1000  # channels: a minute of forwards
+MANY = 1000  # channels: a minute of forwards of the whole network
+FEWER = 8  # of those a part is asked of the bare network, whose time grows with its rows
 
 Case = tuple[str, Callable[[], nn.Module], str, Tensor]
 
@@ -88,7 +89,9 @@ def forwards(bench: harness.Bench, case: Case, method: type[Any], behind: bool) 
         channels = kept[0].shape[1]
     if behind:
         rest, width = _rest(net, name, layer), kept[0]
-    rows = width.expand(channels, *width.shape[1:]).clone()
+    is_long = channels >= MANY and not behind
+    times = FEWER if is_long else 1
+    rows = width.expand(channels // times, *width.shape[1:]).clone()
 
     def bare(batch: int) -> None:
         with torch.inference_mode():
@@ -102,7 +105,6 @@ def forwards(bench: harness.Bench, case: Case, method: type[Any], behind: bool) 
         return method(layer)(question)
 
     batch = bench.best(BATCHES, bare, repeats=1)
-    is_long = channels >= MANY and not behind
     settings = f"{channels} rows, batches of {batch}"
     bench.pair(
         title,
@@ -111,8 +113,9 @@ def forwards(bench: harness.Bench, case: Case, method: type[Any], behind: bool) 
         lambda: bare(batch),
         1.1,
         settings=settings,
-        pairs=1 if is_long else 3,
-        warm=not is_long,
+        pairs=1 if is_long and method is ScoreCam else 3,
+        warm=not is_long or method is AblationCam,
+        times=times,
     )
 
 

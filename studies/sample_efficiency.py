@@ -2,8 +2,9 @@
 decision tree that uses all of 10 features and on one that uses 3 of 100.
 
 `python studies/sample_efficiency.py` writes docs/studies/sample_efficiency.json, .png and the table of
-the .md page. The exact values are those of `TreeShap`; shap's
-KernelExplainer stands beside.
+the .md page. The exact values are those of `TreeShap`; shap's KernelExplainer and SamplingExplainer and
+the lime package stand beside. With names of estimators, or from a budget on, only these are measured,
+and the rest is kept.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from page import Page, conditions
 
 PAGE = Page("sample_efficiency")
 ROWS = 2000
-BUDGETS = {10: (40, 80, 160, 320, 640, 1024), 100: (300, 600, 1200)}
+BUDGETS = {10: (40, 80, 160, 320, 640, 1024), 100: (300, 600, 1200, 2400, 4800)}
 Floats = NDArray[np.float64]
 
 
@@ -106,6 +107,46 @@ def lime(budget: int, features: int) -> assay.Method:
     return assay.Lime(assay.CoinMasks(samples=budget - 2))
 
 
+def proxy(budget: int, features: int) -> assay.Method:
+    return assay.ProxyShap(budget=max(budget - 2, 5 * features))
+
+
+def by_shap_sampling(case: Case, budget: int, seed: int) -> tuple[float, int]:
+    """In one round, the evaluations shared among the features: its two rounds begin with 100 each."""
+    import shap
+
+    np.random.seed(seed)  # noqa: NPY002  the peer draws from the global generator
+    counted = Counted(case.tree)
+    explainer = shap.SamplingExplainer(counted, case.absent[None])
+    counted.rows = 0
+    # A sample is an evaluation of an ordering with the feature, and one without it.
+    most = max(budget // 2, 2 * case.features)
+    values = explainer.shap_values(
+        case.x[None], nsamples=most, min_samples_per_feature=most, silent=True
+    )
+    return float(values[0, case.feature]), counted.rows
+
+
+def by_lime(case: Case, budget: int, seed: int) -> tuple[float, int]:
+    """Its columns as categories, each there in half of the rows, and all of them kept."""
+    from lime.lime_tabular import LimeTabularExplainer
+
+    counted = Counted(case.tree)
+    # As often 0 as 1, as in the rows that the tree has learnt from.
+    halves = np.stack([case.absent, case.x])
+    explainer = LimeTabularExplainer(
+        halves,
+        mode="regression",
+        categorical_features=list(range(case.features)),
+        feature_selection="none",
+        random_state=seed,
+    )
+    answer = explainer.explain_instance(
+        case.x, counted, num_features=case.features, num_samples=budget
+    )
+    return float(dict(answer.as_map()[1])[case.feature]), counted.rows
+
+
 def by_shap_kernel(case: Case, budget: int, seed: int) -> tuple[float, int]:
     """As the library comes: a lasso path keeps ten features."""
     import shap
@@ -123,8 +164,14 @@ ESTIMATORS: dict[str, Estimator] = {
     "SamplingShapley": partial(ours, sampling),
     "Lime": partial(ours, lime),
     "PermutationShapley": partial(ours, permutation),
+    "ProxyShap": partial(ours, proxy),
     "shap KernelExplainer": by_shap_kernel,
+    "shap SamplingExplainer": by_shap_sampling,
+    "lime package": by_lime,
 }
+
+
+PEERS = ("shap KernelExplainer", "shap SamplingExplainer", "lime package")
 
 
 def spread(estimates: Sequence[float]) -> tuple[float, float, float]:
@@ -132,11 +179,15 @@ def spread(estimates: Sequence[float]) -> tuple[float, float, float]:
     return float(low), float(middle), float(high)
 
 
-def measured(case: Case, name: str, replicates: int) -> list[dict[str, Any]]:
-    """Of an estimator the evaluations that it made, and all its estimates, at each budget."""
+def measured(case: Case, name: str, replicates: int, least: int) -> list[dict[str, Any]]:
+    """Of an estimator the evaluations that it made, and all its estimates, at each budget from the
+    least on.
+    """
     found: list[dict[str, Any]] = []
     start = time.process_time()
     for budget in BUDGETS[case.features]:
+        if budget < least:
+            continue
         each = [ESTIMATORS[name](case, budget, seed) for seed in range(replicates)]
         asked = float(np.mean([rows for _, rows in each]))
         # Budgets that an estimator cannot take all become the least that it takes.
@@ -148,17 +199,20 @@ def measured(case: Case, name: str, replicates: int) -> list[dict[str, Any]]:
     return found
 
 
-def all_measured(replicates: int) -> None:
-    cases = [grown(features, used) for features, used in ((10, 10), (100, 3))]
-    figures = {
-        case.name: {"exact": case.exact, "feature": case.feature, "estimators": {}}
-        for case in cases
-    }
-    for name in ESTIMATORS:
-        for case in cases:
-            figures[case.name]["estimators"][name] = measured(case, name, replicates)
-        # After each estimator: a run that is ended early has not been for nothing.
-        PAGE.keep(figures)
+def all_measured(
+    names: Sequence[str], features: Sequence[int], replicates: int, least: int
+) -> None:
+    """Of some estimators, on some of the trees; what is known of others is kept."""
+    figures = PAGE.kept()
+    for case in (grown(count, {10: 10, 100: 3}[count]) for count in features):
+        kept = figures.setdefault(
+            case.name, {"exact": case.exact, "feature": case.feature, "estimators": {}}
+        )
+        for name in names:
+            fewer = [one for one in kept["estimators"].get(name, []) if one["asked"] < 0.9 * least]
+            kept["estimators"][name] = fewer + measured(case, name, replicates, least)
+            # After each estimator: a run that is ended early has not been for nothing.
+            PAGE.keep(figures)
 
 
 def draw(figures: Mapping[str, Any]) -> None:
@@ -179,7 +233,7 @@ def draw(figures: Mapping[str, Any]) -> None:
         column[1].set_xlabel("evaluations of the tree")
         for colour, (estimator, points) in enumerate(case["estimators"].items()):
             # Peers in a row of their own: too many bands on one another say nothing.
-            axis = column[int(" " in estimator)]
+            axis = column[int(estimator in PEERS)]
             asked = [point["asked"] for point in points]
             low, middle, high = np.transpose([spread(point["estimates"]) for point in points])
             axis.plot(asked, middle, marker="o", ms=3, color=f"C{colour}", label=estimator)
@@ -193,24 +247,28 @@ def draw(figures: Mapping[str, Any]) -> None:
 
 def table(figures: Mapping[str, Any]) -> str:
     lines = [
-        "| tree | estimator | evaluations | 10th percentile | median | 90th percentile | width of the "
-        "band / exact |",
-        "|---|---|---|---|---|---|---|",
+        "| tree | estimator | evaluations | replicates | 10th percentile | median | 90th percentile | "
+        "width of the band / exact |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, case in figures.items():
-        lines.append(f"| {name} | TreeShap | 0 | | {case['exact']:.3f} | | 0 |")
+        lines.append(f"| {name} | TreeShap | 0 | 1 | | {case['exact']:.3f} | | 0 |")
         for estimator, points in case["estimators"].items():
             for point in points:
                 low, middle, high = spread(point["estimates"])
                 width = (high - low) / abs(case["exact"])
                 numbers = f"{low:.3f} | {middle:.3f} | {high:.3f} | {width:.2g}"
-                lines.append(f"| {name} | {estimator} | {point['asked']:.0f} | {numbers} |")
+                counts = f"{point['asked']:.0f} | {len(point['estimates'])}"
+                lines.append(f"| {name} | {estimator} | {counts} | {numbers} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="some of the estimators; all where none is said")
     parser.add_argument("--replicates", type=int, default=200)
+    parser.add_argument("--least", type=int, default=0, help="only budgets from this one on")
+    parser.add_argument("--features", type=int, nargs="*", default=list(BUDGETS))
     parser.add_argument(
         "--render", action="store_true", help="picture and table alone, from the kept estimates"
     )
@@ -218,7 +276,8 @@ def main() -> None:
     if not options.render:
         conditions()
         with assay.quiet():
-            all_measured(options.replicates)
+            names = options.names or list(ESTIMATORS)
+            all_measured(names, options.features, options.replicates, options.least)
     figures = PAGE.kept()
     draw(figures)
     PAGE.fill(table(figures))

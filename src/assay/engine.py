@@ -144,8 +144,19 @@ def one_thread() -> Iterator[None]:
     import scipy.linalg  # noqa: F401  a library of arithmetic can be held only once it is loaded
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # of scikit-learn
 
-    with threadpool_limits(1):
+    with torch_in_one_thread(), threadpool_limits(1):
         yield
+
+
+@contextlib.contextmanager
+def torch_in_one_thread() -> Iterator[None]:
+    """One thread for torch's own arithmetic, which is built in and no library that could be held."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def count(rows: int, *, backward: bool = False) -> None:

@@ -303,3 +303,22 @@ def test_memory_does_not_grow_with_the_number_of_masks_or_inputs() -> None:
     }
     assert max(sizes[10_000]) <= 1 << 20
     assert sum(sizes[10_000]) == 10_000 * 1024
+
+
+@pytest.mark.parametrize("held", [engine.torch_in_one_thread, engine.one_thread])
+def test_torch_keeps_to_one_thread_and_gets_its_threads_back(held: Any) -> None:
+    before = torch.get_num_threads()
+    inside: list[int] = []
+
+    def broken() -> None:
+        with held():
+            inside.append(torch.get_num_threads())
+            raise KeyError
+
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(KeyError):
+            broken()
+        assert (inside, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)

@@ -130,9 +130,12 @@ class Layout(ABC):
         it.
         """
         # Piece by piece: bytes of a million rows would take the memory of the rows once more.
-        cut = pieces(len(rows), rows.shape[1], limit=_HASHED)
-        parts = [_identities(rows[piece]) for piece in cut]
-        return torch.cat([rng.identities(()), *parts]).to(rows.device)
+        keys = torch.empty(len(rows), dtype=torch.int64)
+        for piece in pieces(len(rows), rows.shape[1], limit=_HASHED):
+            # In place: keys kept one behind the other would stand between what is freed, and each
+            # piece would take memory of its own.
+            keys[piece] = _identities(rows[piece])
+        return keys.to(rows.device)
 
     def describe(self) -> str:  # may be overridden
         """The shape of one input, in words."""

@@ -311,3 +311,24 @@ def test_guided_grad_cam_is_the_product_of_both() -> None:
     torch.testing.assert_close(summed.values, expected, **EXACT)
     with pytest.raises(SettingError, match="a map of a class inside Guided"):
         assay.Guided(assay.Gradient())  # type: ignore[arg-type]
+
+
+def test_eigen_cam_decomposes_small_matrices_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two threads that wait for each other took forty times as long.
+    threads: list[int] = []
+    decompose = torch.linalg.eigh
+
+    def watched(matrix: Tensor) -> Any:
+        threads.append(torch.get_num_threads())
+        return decompose(matrix)
+
+    monkeypatch.setattr(torch.linalg, "eigh", watched)
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assay.EigenCam("0")(assay.Question(net, randn(1, 1, 3, 3), target=0))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1]

@@ -231,3 +231,51 @@ def test_no_copy_of_the_network_is_made() -> None:
     tracemalloc.stop()
     # Of its 4 MB of weights.
     assert most < 1 << 19
+
+
+class Nested(nn.Module):
+    """Parts in parts, one of them twice, weights that are tied, and buffers that are not kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = nn.Buffer(torch.arange(3.0))
+        self.passing = nn.Buffer(torch.ones(2), persistent=False)
+        self.first = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU())
+        self.again = self.first[0]
+        self.none = None
+        self.register_module("missing", None)
+        self.register_parameter("absent", None)
+        self.last = nn.Linear(4, 4, bias=False)
+        self.last.weight = self.again.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(self.first(x))
+        return out
+
+
+def adding(net: nn.Module) -> nn.Module:
+    """The network, whose state says one thing more by a hook of its part."""
+
+    def hook(module: nn.Module, state: Any, prefix: str, metadata: Any) -> None:
+        state[f"{prefix}more"] = torch.full((1,), module.scale)
+
+    part = net.first[1]
+    part.scale = 2.0
+    part.register_state_dict_post_hook(hook)
+    return net
+
+
+@pytest.mark.parametrize("made", [Nested, lambda: adding(Nested())], ids=["plain", "by a hook"])
+def test_state_is_what_state_dict_gives_in_its_order(made: Callable[[], nn.Module]) -> None:
+    net = made()
+    found, expected = list(fingerprint._state(net)), list(net.state_dict().items())
+    assert [name for name, _ in found] == [name for name, _ in expected]
+    assert all(torch.equal(one, other) for (_, one), (_, other) in zip(found, expected))
+
+
+def test_what_a_hook_adds_to_the_state_counts() -> None:
+    net = adding(Nested())
+    known = Fingerprint(net, net)
+    before = known.digest()
+    net.first[1].scale = 3.0
+    assert known.digest() != before

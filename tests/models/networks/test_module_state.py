@@ -16,7 +16,7 @@ from torch.nn import functional
 
 import assay
 from assay.errors import ModelError
-from assay.models.networks.module_state import ModuleState
+from assay.models.networks.module_state import ModuleState, parameters_of, parts_of
 from toys import randn, randomised
 
 DOUBLE = torch.float64
@@ -254,3 +254,60 @@ def test_memory_of_a_network_inside_a_function_does_not_run_on() -> None:
     values = assay.ExactShapley()(question).values
     torch.testing.assert_close(values, X * net.fc.weight[1].detach(), rtol=0, atol=1e-12)
     assert float(net.held.sum()) == 0
+
+
+class Two(nn.Module):
+    """Two dictionaries, one behind the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = {"a": 1.5, "b": 2.5}
+        self.other = {"c": 3.5}
+
+
+WRITES: dict[str, Callable[[Two], Any]] = {
+    # Of all dictionaries in a row, keys and values stay where they were.
+    "moved": lambda net: (net.other.clear(), net.other.update(b=net.one.pop("b"), c=3.5)),
+    "renamed": lambda net: net.one.update(z=net.one.pop("b")),
+    "exchanged": lambda net: net.one.update(a=net.one["b"], b=net.one["a"]),
+    "another": lambda net: net.one.update(a=7.5),
+    "an attribute": lambda net: setattr(net, "one", {}),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_every_write_to_a_dictionary_is_seen_among_all_of_them(write: str) -> None:
+    net = Two().eval()
+    held = net.one
+    state = ModuleState.of(net)
+    assert state.unchanged
+    WRITES[write](net)
+    assert not state.unchanged
+    state.restore_parts()
+    assert state.unchanged
+    assert net.one is held
+    assert (net.one, net.other) == ({"a": 1.5, "b": 2.5}, {"c": 3.5})
+
+
+class OwnParameters(nn.Linear):
+    """A part that says itself which parameters it has."""
+
+    def named_parameters(self, *settings: Any, **more: Any) -> Any:
+        return iter([("only", self.bias)])
+
+
+def test_parts_and_parameters_are_those_of_torch_in_its_order() -> None:
+    shared = nn.Linear(2, 2)
+    tied = nn.Linear(2, 2)
+    tied.weight = shared.weight
+    net = nn.ModuleList([nn.Sequential(shared, nn.ReLU()), nn.ModuleDict({"x": shared, "y": tied})])
+    net.register_module("none", None)
+    net.append(nn.Sequential(nn.Linear(2, 1), nn.Sequential(nn.PReLU())))
+    for found, expected in (
+        (parts_of(net), list(net.modules())),
+        (parameters_of(net), list(net.parameters())),
+    ):
+        assert len(found) == len(expected)
+        assert all(one is other for one, other in zip(found, expected))
+    own = OwnParameters(2, 2)
+    assert [id(one) for one in parameters_of(own)] == [id(own.bias)]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
+from assay.engine import torch_in_one_thread
 from assay.methods.cam.maps import ActivationMap, Layer, activations_of
+
+_SMALL = 256  # rows of a matrix that one thread decomposes in some milliseconds
 
 
 @final
@@ -57,6 +61,12 @@ def _along_first_direction(centred: Tensor) -> Tensor:
     taken, since channels may be thousands and places some dozens. In double precision the square
     of the first singular value is as good as itself.
     """
+    # Of two threads each waited for the other, forty times as long as one takes.
+    with torch_in_one_thread() if min(centred.shape[1:]) <= _SMALL else nullcontext():
+        return _along(centred)
+
+
+def _along(centred: Tensor) -> Tensor:
     if centred.shape[1] > centred.shape[2]:
         directions: Tensor = torch.linalg.eigh(centred.mT @ centred).eigenvectors
         return (centred @ directions[:, :, -1:]).squeeze(2)

@@ -5,6 +5,7 @@
 - `solving`: the values on plain arrays, tree by tree by tables or by walks
 - `cells`, `tables`, `walks`: loops that numba compiles: trees cut into cells, tables of credit over
   what a row can do in a cell, and walks through trees too deep for them
+- `compiling`: how loops are compiled, by who calls them
 """
 
 from assay.methods.trees.interactions import TreeInteractions

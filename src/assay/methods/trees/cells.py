@@ -17,8 +17,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple, final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from assay.methods.trees.compiling import inner_loop, loop
 
 Whole = NDArray[np.int64]
 
@@ -100,7 +101,7 @@ class Scratch(NamedTuple):
 CELLS, LEAVES, OPS, SLOTS, PLAYERS, NODES = range(6)
 
 
-@njit(cache=True)
+@loop
 def survey(
     roots: Any,
     feature: Any,
@@ -165,7 +166,7 @@ def survey(
     return inner, longest, most, parent, above, below
 
 
-@njit(cache=True)
+@loop
 def shares(left: Any, right: Any, feature: Any, cover: Any) -> Any:
     """(nodes,) the share of its parent's training weight that came to a node; a half each where
     none came.
@@ -247,7 +248,7 @@ def _trimmed(cells: Cells, done: list[int]) -> Cells:
     return cells._replace(**{name: getattr(cells, name)[:size] for name, size in sizes.items()})
 
 
-@njit(cache=True)
+@loop
 def _cut(trees: Any, cells: Any, scratch: Any) -> None:
     done, stack = scratch.done, scratch.stack
     for tree in range(len(trees.roots)):
@@ -268,7 +269,7 @@ def _cut(trees: Any, cells: Any, scratch: Any) -> None:
         cells.cell_of_tree[tree + 1] = done[CELLS]
 
 
-@njit(cache=True)
+@inner_loop
 def _number_nodes(trees: Any, tree: int, cells: Any, scratch: Any) -> None:
     """Numbers the inner nodes of a tree in the order of a walk."""
     done, stack = scratch.done, scratch.stack
@@ -289,7 +290,7 @@ def _number_nodes(trees: Any, tree: int, cells: Any, scratch: Any) -> None:
     cells.node_of_tree[tree + 1] = done[NODES]
 
 
-@njit(cache=True)
+@inner_loop
 def _add_cell(trees: Any, root: int, first: int, cells: Any, scratch: Any) -> None:
     """The cell of the subtree that begins at `first`."""
     done, inside = scratch.done, scratch.inside
@@ -305,7 +306,8 @@ def _add_cell(trees: Any, root: int, first: int, cells: Any, scratch: Any) -> No
             continue
         _member(trees.group[trees.feature[node]], here, cells, scratch)
         scratch.bit[node] = bits
-        _add_split(bits, scratch.number[node], 1, cells, done)
+        # Not the literal 1, of a type of its own, for which it would be compiled again.
+        _add_split(bits, scratch.number[node], np.int64(1), cells, done)
         bits += 1
         inside[top] = trees.right[node]
         top += 1
@@ -321,7 +323,7 @@ def _add_cell(trees: Any, root: int, first: int, cells: Any, scratch: Any) -> No
     cells.leaf_start[done[CELLS]] = done[LEAVES]
 
 
-@njit(cache=True)
+@inner_loop
 def _member(player: int, here: int, cells: Any, scratch: Any) -> None:
     """Makes a player one of the cell whose players begin at `here`."""
     if scratch.place[player] < 0:
@@ -330,7 +332,7 @@ def _member(player: int, here: int, cells: Any, scratch: Any) -> None:
         scratch.done[PLAYERS] += 1
 
 
-@njit(cache=True)
+@inner_loop
 def _add_split(bit: int, number: int, left: int, cells: Any, done: Any) -> None:
     cells.op_bit[done[OPS]] = bit
     cells.op_node[done[OPS]] = number
@@ -338,7 +340,7 @@ def _add_split(bit: int, number: int, left: int, cells: Any, done: Any) -> None:
     done[OPS] += 1
 
 
-@njit(cache=True)
+@inner_loop
 def _path_bits(trees: Any, root: int, first: int, cells: Any, scratch: Any) -> int:
     """A bit for each player of the path above a cell; returns how many they are."""
     here = scratch.done[PLAYERS]
@@ -357,7 +359,7 @@ def _path_bits(trees: Any, root: int, first: int, cells: Any, scratch: Any) -> i
     return bits
 
 
-@njit(cache=True)
+@inner_loop
 def _add_leaf(trees: Any, root: int, leaf: int, cells: Any, scratch: Any) -> None:
     """The distinct players on the way from a leaf to the root, and what they have to do."""
     done = scratch.done

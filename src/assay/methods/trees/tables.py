@@ -20,17 +20,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from assay.methods.trees.compiling import inner_loop, parallel_loop
 from assay.models.forests.forest import goes_left
 
-_goes_left = njit(cache=True)(goes_left)
+_goes_left = inner_loop(goes_left)
 
 # Rows that are worked on at once: their patterns take 2 KiB, which a near cache holds.
 BLOCK = 1024
 
 
-@njit(cache=True)
+@inner_loop
 def _node_bits(columns: Any, start: int, count: int, nodes: Any, splits: Any, bits: Any) -> None:
     """bits[k, row] = 1 where node k sends a row to the left."""
     for k in range(len(nodes)):
@@ -61,7 +62,7 @@ def _node_bits(columns: Any, start: int, count: int, nodes: Any, splits: Any, bi
                 out[row] = column[row] <= threshold
 
 
-@njit(cache=True)
+@inner_loop
 def _patterns(cells: Any, cell: int, bits: Any, count: int, out: Any) -> None:
     """The pattern of each row of a block in a cell."""
     full = np.uint16((1 << cells.cell_bits[cell]) - 1)
@@ -76,7 +77,7 @@ def _patterns(cells: Any, cell: int, bits: Any, count: int, out: Any) -> None:
             out[row] &= ~(np.uint16(node[row] ^ goes) << bit)
 
 
-@njit(cache=True, parallel=True)
+@parallel_loop
 def histograms(columns: Any, splits: Any, cells: Any, first: int, last: int, start: Any) -> Any:
     """How often each pattern of each cell occurs among rows: flat, that of cell k from start[k] on.
 
@@ -101,7 +102,7 @@ def histograms(columns: Any, splits: Any, cells: Any, first: int, last: int, sta
     return counts
 
 
-@njit(cache=True)
+@inner_loop
 def _leaf_patterns(cells: Any, leaf: int, bits: int, out: Any) -> None:
     """For each pattern of the cell, the pattern of the leaf's own features."""
     first = cells.slot_start[leaf]
@@ -113,7 +114,7 @@ def _leaf_patterns(cells: Any, leaf: int, bits: int, out: Any) -> None:
         out[pattern] = mine
 
 
-@njit(cache=True)
+@inner_loop
 def _by_path(ratios: Any, nodes: Any, weights: Any, order: int, products: Any, worth: Any) -> None:
     """The path-dependent worth of each pattern of a leaf of weight 1: (places, 2^D)."""
     players = len(ratios)
@@ -138,7 +139,7 @@ def _by_path(ratios: Any, nodes: Any, weights: Any, order: int, products: Any, w
                 place += 1
 
 
-@njit(cache=True)
+@inner_loop
 def _integrals(ratios: Any, nodes: Any, i: int, j: int, products: Any, worth: Any) -> None:
     """(c_i - r_i) (c_j - r_j) times the integral of the others' product; i = j is one player alone.
 
@@ -165,7 +166,7 @@ def _integrals(ratios: Any, nodes: Any, i: int, j: int, products: Any, worth: An
             worth[c ^ both] = ratios[i] * ratios[j] * total
 
 
-@njit(cache=True)
+@inner_loop
 def _sums_over_supersets(table: Any, players: int) -> None:
     """table[u] becomes the sum of table[b] over all b that contain u."""
     for j in range(players):
@@ -176,7 +177,7 @@ def _sums_over_supersets(table: Any, players: int) -> None:
                 table[u] += table[u | step]
 
 
-@njit(cache=True)
+@inner_loop
 def _size(pattern: int) -> int:
     count = 0
     while pattern:
@@ -185,7 +186,7 @@ def _size(pattern: int) -> int:
     return count
 
 
-@njit(cache=True)
+@inner_loop
 def _by_background(frequency: Any, players: int, shares: Any, sums: Any, worth: Any) -> None:
     """The interventional worth of each pattern of a leaf of weight 1: (places, 2^D).
 
@@ -206,7 +207,7 @@ def _by_background(frequency: Any, players: int, shares: Any, sums: Any, worth: 
                 _share_out(c, full ^ c, players, sums, worth)
 
 
-@njit(cache=True)
+@inner_loop
 def _share_out(c: int, u: int, players: int, sums: Any, worth: Any) -> None:
     """What each player, or pair of players, gets of pattern c, whose complement is u."""
     place = 0
@@ -234,13 +235,13 @@ def _share_out(c: int, u: int, players: int, sums: Any, worth: Any) -> None:
             place += 1
 
 
-@njit(cache=True)
+@inner_loop
 def _place_of_pair(a: int, b: int) -> int:
     """Where a pair of players of a cell stands among its pairs."""
     return max(a, b) * (max(a, b) - 1) // 2 + min(a, b)
 
 
-@njit(cache=True)
+@inner_loop
 def _add_leaf(
     cells: Any,
     leaf: int,
@@ -267,7 +268,7 @@ def _add_leaf(
             place += 1
 
 
-@njit(cache=True, parallel=True)
+@parallel_loop
 def tables(
     cells: Any,
     first: int,
@@ -334,7 +335,7 @@ def tables(
     return table
 
 
-@njit(cache=True, parallel=True)
+@parallel_loop
 def add_up(
     columns: Any,
     splits: Any,

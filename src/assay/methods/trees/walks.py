@@ -17,14 +17,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple, final
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from assay.methods.trees.compiling import inner_loop, loop, parallel_loop
 from assay.models.forests.forest import goes_left
 
-_goes_left = njit(cache=True)(goes_left)
+_goes_left = inner_loop(goes_left)
 
 
-@njit(cache=True)
+@inner_loop
 def _left(x: float, node: int, splits: Any) -> bool:
     return _goes_left(
         x,
@@ -38,7 +39,7 @@ def _left(x: float, node: int, splits: Any) -> bool:
     )
 
 
-@njit(cache=True)
+@loop
 def edges(
     root: int,
     feature: Any,
@@ -86,12 +87,12 @@ def edges(
         phase[top] = 0
 
 
-@njit(cache=True)
+@inner_loop
 def _factor(present: int, ratio: float, t: float) -> float:
     return (1.0 - t) * ratio + t * present
 
 
-@njit(cache=True)
+@inner_loop
 def _over(number: float, factor: float) -> float:
     """A quotient, and 0 where the factor is: whatever it divides is then 0 as well."""
     if factor > 0.0:
@@ -99,14 +100,15 @@ def _over(number: float, factor: float) -> float:
     return 0.0
 
 
-@njit(cache=True)
-def factors(node: int, before: Any, after: Any, repeated: Any, t: Any, u: Any) -> Any:
-    """Of an edge, for each of three cases: by what the product grows, and what its sum below counts.
+@inner_loop
+def _factors(
+    node: int, before: Any, after: Any, repeated: Any, t: Any, u: Any, ratio: Any, count: Any
+) -> None:
+    """Of an edge, for each of three cases (3, points): by what the product grows, and what its sum
+    below counts.
 
     The cases: x passes; x fails here for the first time; x has failed the feature before.
     """
-    ratio = np.empty((3, len(t)))
-    count = np.empty((3, len(t)))
     for case in range(3):
         was = 0 if case == 2 else 1
         now = 1 if case == 0 else 0
@@ -118,10 +120,9 @@ def factors(node: int, before: Any, after: Any, repeated: Any, t: Any, u: Any) -
             # The earlier split on this feature has counted the same leaves: that is taken back.
             if repeated[node]:
                 count[case, k] -= u[k] * _over(was - before[node], old)
-    return ratio, count
 
 
-@njit(cache=True)
+@loop
 def all_factors(
     root: int,
     feature: Any,
@@ -154,9 +155,8 @@ def all_factors(
     ratios = np.ones((count, 3, len(t)))
     counts = np.zeros((count, 3, len(t)))
     for at in range(1, count):
-        ratio, counted = factors(nodes[at], before, after, repeated, t, u)
-        ratios[at] = ratio
-        counts[at] = counted
+        # Written in place: to copy arrays of shapes that could differ takes seconds to compile.
+        _factors(nodes[at], before, after, repeated, t, u, ratios[at], counts[at])
     return number, ratios, counts
 
 
@@ -191,7 +191,7 @@ class _Upward(NamedTuple):
     total: Any
 
 
-@njit(cache=True, parallel=True)
+@parallel_loop
 def by_quadrature(
     rows: Any,
     splits: Any,
@@ -208,7 +208,7 @@ def by_quadrature(
         _down_and_up(rows[row], splits, trees, tree, number, ratios, counts, credit[row])
 
 
-@njit(cache=True)
+@inner_loop
 def _down_and_up(
     x: Any,
     splits: Any,
@@ -236,7 +236,8 @@ def _down_and_up(
     # A view of what this tree adds to: a forest may have a tree for each class.
     own = credit[output : output + width]
     way.node[0] = trees.roots[tree]
-    top = 0
+    # Of a type from the start: with a literal 0 what is called here would be compiled twice.
+    top = np.int64(0)
     while top >= 0:
         node = way.node[top]
         if splits.feature[node] >= 0 and way.phase[top] < 2:
@@ -252,7 +253,7 @@ def _down_and_up(
         top -= 1
 
 
-@njit(cache=True)
+@inner_loop
 def _go_down(
     x: Any, node: int, top: int, splits: Any, trees: Any, number: Any, ratios: Any, way: Any
 ) -> None:
@@ -277,7 +278,7 @@ def _go_down(
         way.product[top + 1, at] = way.product[top, at] * ratios[number[child], case, at]
 
 
-@njit(cache=True)
+@inner_loop
 def _go_up(
     node: int, top: int, splits: Any, trees: Any, number: Any, counts: Any, way: Any, own: Any
 ) -> None:
@@ -311,7 +312,7 @@ class _Pair(NamedTuple):
 _NEW, _FIRST_LEFT, _FIRST_RIGHT, _BOTH, _ALIKE = range(5)  # phases of a node
 
 
-@njit(cache=True)
+@inner_loop
 def _turn(
     x: Any, b: Any, node: int, top: int, splits: Any, trees: Any, way: Any, credit: Any
 ) -> int:
@@ -351,7 +352,7 @@ def _turn(
     return -1
 
 
-@njit(cache=True)
+@inner_loop
 def _follow(
     x: Any,
     b: Any,
@@ -365,7 +366,8 @@ def _follow(
 ) -> None:
     """Adds the credit of one row and one background row in one tree to `credit` (width, players)."""
     width = trees.value.shape[1]
-    top = 0
+    # Of a type from the start: with a literal 0 what is called here would be compiled twice.
+    top = np.int64(0)
     way.node[0] = root
     way.phase[0] = _NEW
     while top >= 0:
@@ -391,7 +393,7 @@ def _follow(
         top -= 1
 
 
-@njit(cache=True, parallel=True)
+@parallel_loop
 def by_pairs(
     rows: Any, background: Any, own: bool, splits: Any, trees: Any, shares: Any, credit: Any
 ) -> None:
@@ -404,7 +406,7 @@ def by_pairs(
         _against(rows[row], background[mine], splits, trees, shares, credit[row])
 
 
-@njit(cache=True)
+@inner_loop
 def _against(x: Any, background: Any, splits: Any, trees: Any, shares: Any, credit: Any) -> None:
     """The same of one row, to `credit` (outputs, players)."""
     width = trees.value.shape[1]

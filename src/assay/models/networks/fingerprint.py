@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
 
 from assay.models.networks.fast_forms import version_of
+from assay.models.networks.module_state import parts_of
 
 _Pieces: TypeAlias = list[Any]
 """Bytes, and arrays of bytes that are not copied."""
@@ -31,6 +33,12 @@ _COMPRESSED = {
 _CONSTANTS = ("t", "i", "f", "s")  # tensors, integers, floats and texts, as torch calls them
 
 _FEW = 256  # numbers of a tensor that are compared themselves: those of a norm's channels
+
+_PLAIN_STATE = (
+    nn.Module.state_dict,
+    nn.Module._save_to_state_dict,
+    nn.Module.get_extra_state,
+)
 
 _PER_TENSOR = (torch.per_tensor_affine, torch.per_tensor_symmetric)
 
@@ -87,7 +95,7 @@ def _described(module: nn.Module) -> bytes:
 def _entries(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """The names of a module's state and what they stand for."""
     try:
-        state = list(module.state_dict().items())
+        state = list(_state(module))
     except Exception:  # state of one's own may refuse to be read
         state = [*module.named_parameters(), *module.named_buffers()]
     for name, value in state:
@@ -96,6 +104,31 @@ def _entries(module: nn.Module) -> Iterator[tuple[str, Any]]:
             yield str(name), value
     if isinstance(module, torch.jit.ScriptModule) and not hasattr(module, "training"):
         yield from _constants(module)
+
+
+def _state(module: nn.Module) -> Iterable[tuple[str, Any]]:
+    """What `state_dict()` gives, without what that does for others, where no part has a say in it."""
+    if not all(map(_keeps_state_plainly, parts_of(module))):
+        return module.state_dict().items()
+    return _held(module, "")
+
+
+def _keeps_state_plainly(part: nn.Module) -> bool:
+    """Whether a part's state is its parameters and buffers, under their names."""
+    kind = type(part)
+    methods = (kind.state_dict, kind._save_to_state_dict, kind.get_extra_state)
+    return methods == _PLAIN_STATE and not (part._state_dict_hooks or part._state_dict_pre_hooks)
+
+
+def _held(part: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """The parameters and persistent buffers of a part and of those in it, in the order of state."""
+    passing = part._non_persistent_buffers_set
+    for name, tensor in chain(part._parameters.items(), part._buffers.items()):
+        if tensor is not None and name not in passing:
+            yield prefix + name, tensor
+    for name, inner in part._modules.items():
+        if inner is not None:
+            yield from _held(inner, f"{prefix}{name}.")
 
 
 def _is_empty(tensor: Tensor) -> bool:
@@ -123,23 +156,27 @@ def _key(name: str, value: Any) -> Any:
     """What changes with an entry and is cheap to read, or its hash where nothing is."""
     if isinstance(value, Tensor) and type(value) in (Tensor, nn.Parameter, nn.Buffer):
         try:
+            numbers = _few_numbers(value)
+            # Where all numbers are known, no counter says more.
+            if numbers is not None:
+                return name, value.dtype, value.shape, numbers
             (version,) = version_of([value])
-            return name, version, tuple(value.shape), value.stride(), _contents(value)
+            return name, version, value.shape, value.stride(), _sum(value)
         except (RuntimeError, TypeError):  # sparse, quantised, on meta
             pass
     return name, _hashed(b"", [(name, value)])
 
 
-def _contents(tensor: Tensor) -> bytes | int:
-    """The bytes of a tensor of few numbers, which are read faster than they are added up; of others
-    a sum over their bits.
+def _few_numbers(tensor: Tensor) -> bytes | None:
+    """The bytes of a tensor of few numbers, which are read faster than they are added up; None of
+    others.
     """
-    if tensor.is_cpu and tensor.numel() <= _FEW:
-        try:
-            return tensor.detach().numpy().tobytes()
-        except TypeError:  # a number type that NumPy lacks
-            pass
-    return _sum(tensor)
+    if not tensor.is_cpu or tensor.numel() > _FEW:
+        return None
+    try:
+        return tensor.detach().numpy().tobytes()
+    except TypeError:  # a number type that NumPy lacks
+        return None
 
 
 def _sum(tensor: Tensor) -> int:

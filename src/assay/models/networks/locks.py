@@ -15,6 +15,8 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
+from assay.models.networks.module_state import parts_of
+
 _numbers = count()
 
 _registry = threading.Lock()
@@ -43,7 +45,7 @@ def alone_in(module: nn.Module) -> Iterator[None]:
 
 def _locks_of(module: nn.Module) -> list[_NetworkLock]:
     """The locks of all parts of a module, in the order in which every thread takes them."""
-    parts = list(module.modules())
+    parts = parts_of(module)
     with _registry:
         known = {_locks[part] for part in parts if part in _locks}
         if not known:

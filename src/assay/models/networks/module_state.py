@@ -53,6 +53,8 @@ _FOREIGN = sys.stdlib_module_names | {"torch", "numpy"}
 
 _STATISTICS = ("running_mean", "running_var")
 
+_PARAMETERS = (nn.Module.parameters, nn.Module.named_parameters)
+
 _CONTAINERS = (dict, OrderedDict, list, set, deque)
 _KINDS = frozenset(_CONTAINERS)
 
@@ -153,6 +155,45 @@ class _Container:
 
 @final
 @dataclass(frozen=True, eq=False)
+class _Dictionaries:
+    """All attributes and dicts at once, which a question compares several times: one by one they
+    would take longer than a small network's forward.
+    """
+
+    held: tuple[dict[Any, Any], ...]
+    sizes: list[int]
+    keys: tuple[Any, ...]
+    values: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, kept: Iterable[_Attributes | _Container]) -> _Dictionaries:
+        """Those of attributes and containers, with what was in them."""
+        attributes = [(one.now, one.before) for one in kept if isinstance(one, _Attributes)]
+        containers = [(one.held, one.contents) for one in kept if isinstance(one, _Container)]
+        pairs = [pair for pair in attributes + containers if isinstance(pair[0], dict)]
+        before = [contents for _, contents in pairs]
+        return cls(
+            held=tuple(held for held, _ in pairs),
+            sizes=[len(contents) for contents in before],
+            keys=tuple(chain.from_iterable(before)),
+            values=tuple(chain.from_iterable(contents.values() for contents in before)),
+        )
+
+    @property
+    def same(self) -> bool:
+        """Whether they hold the same objects, under the same keys."""
+        held = self.held
+        # Of equal sizes, keys and values stand at the same places in the rows of all of them.
+        if [*map(len, held)] != self.sizes or not all(
+            map(is_, chain.from_iterable(held), self.keys)
+        ):
+            return False
+        values = chain.from_iterable([one.values() for one in held])
+        return all(map(is_, values, self.values))
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class _Empty:
     """Containers that were empty, as most of what a module holds."""
 
@@ -192,6 +233,33 @@ class _Attributes:
         for name, value in self.before.items():
             if now.get(name) is not value:
                 now[name] = value
+
+
+def parts_of(module: nn.Module) -> list[nn.Module]:
+    """All parts of a module, itself among them, each once and in the order of `modules()`, which takes
+    most of its time for their names.
+    """
+    seen: dict[int, nn.Module] = {}
+    waiting: list[nn.Module | None] = [module]
+    while waiting:
+        part = waiting.pop()
+        if part is None or id(part) in seen:
+            continue
+        seen[id(part)] = part
+        # Most have none, and are not asked for them.
+        if part._modules:
+            waiting.extend(reversed(part._modules.values()))
+    return [*seen.values()]
+
+
+def parameters_of(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters of a module, each once and in the order of `parameters()`."""
+    kind = type(module)
+    # A module that says itself which they are is asked.
+    if (kind.parameters, kind.named_parameters) != _PARAMETERS:
+        return list(module.parameters())
+    held = chain.from_iterable([part._parameters.values() for part in parts_of(module)])
+    return [*{id(parameter): parameter for parameter in held if parameter is not None}.values()]
 
 
 def in_training(part: nn.Module) -> bool:
@@ -329,8 +397,12 @@ class ModuleState:
     """What a session may change on a module."""
 
     module: nn.Module
-    kept: tuple[Any, ...]
+    dictionaries: _Dictionaries
+    others: tuple[Any, ...]
+    """What is kept beside them."""
     restored: tuple[Callable[[], None], ...]
+    others_restored: tuple[Callable[[], None], ...]
+    """What is left to do where all dictionaries are what they were."""
     large: tuple[_CopiedTensor, ...]
     watched: tuple[tuple[Tensor, int], ...]
     training: tuple[nn.Module, ...]
@@ -345,23 +417,24 @@ class ModuleState:
         """
         walk = _Walk(_COPIED if large else 0, frozen)
         # The attributes of scripted parts live outside of Python, where no forward rebinds them.
-        for part in module.modules():
+        for part in parts_of(module):
             if isinstance(part, torch.jit.ScriptModule):
                 walk._wait([*part.parameters(recurse=False), *part.buffers(recurse=False)])
             else:
                 walk.add_part(part)
         walk.finish()
-        # Attributes first: what a container or tensor is put back in may have been rebound.
-        kept: tuple[Any, ...] = (
-            *walk.attributes,
+        dictionaries = _Dictionaries.of([*walk.attributes, *walk.containers])
+        others: tuple[Any, ...] = (
             walk.empty,
-            *walk.containers,
+            *(one for one in walk.containers if not isinstance(one.held, dict)),
             *walk.tensors,
             *walk.large,
             *walk.arrays,
         )
+        # Attributes first: what a container or tensor is put back in may have been rebound.
+        kept: tuple[Any, ...] = (*walk.attributes, *walk.containers, *others)
         parameters = tuple(
-            (parameter, parameter.requires_grad) for parameter in module.parameters()
+            (parameter, parameter.requires_grad) for parameter in parameters_of(module)
         )
         # Only leaves can be told; what is computed from them follows.
         learning = tuple(
@@ -369,10 +442,19 @@ class ModuleState:
             for parameter, _ in parameters
             if parameter.requires_grad and parameter.is_leaf and not parameter.is_inference()
         )
-        training = tuple(part for part in module.modules() if in_training(part))
-        restored = tuple(one.restore for one in kept)
-        large_ones, watched = tuple(walk.large), tuple(walk.watched)
-        return cls(module, kept, restored, large_ones, watched, training, learning, parameters)
+        training = tuple(part for part in parts_of(module) if in_training(part))
+        return cls(
+            module=module,
+            dictionaries=dictionaries,
+            others=others,
+            restored=tuple(one.restore for one in kept),
+            others_restored=tuple(one.restore for one in others),
+            large=tuple(walk.large),
+            watched=tuple(walk.watched),
+            training=training,
+            learning=learning,
+            parameters=parameters,
+        )
 
     @property
     def can_be_kept(self) -> bool:
@@ -383,10 +465,10 @@ class ModuleState:
             return False
         copied = sum(
             one.values.numel() * one.values.element_size()
-            for one in self.kept
+            for one in self.others
             if isinstance(one, _CopiedTensor)
         )
-        scripted = (isinstance(part, torch.jit.ScriptModule) for part in self.module.modules())
+        scripted = (isinstance(part, torch.jit.ScriptModule) for part in parts_of(self.module))
         return copied <= _KEPT and not any(scripted)
 
     @property
@@ -397,7 +479,8 @@ class ModuleState:
         Parameters are told by their counters, as within a session.
         """
         return (
-            all(one.same for one in self.kept)
+            self.dictionaries.same
+            and all(one.same for one in self.others)
             and all(tensor._version == version for tensor, version in self.watched)
             and all(parameter.requires_grad == learns for parameter, learns in self.parameters)
         )
@@ -411,7 +494,7 @@ class ModuleState:
 
     def restore_parts(self) -> None:
         """Puts back what a forward has written, so that the next one starts as the first did."""
-        for restore in self.restored:
+        for restore in self.others_restored if self.dictionaries.same else self.restored:
             restore()
 
     @property

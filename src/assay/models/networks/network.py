@@ -38,7 +38,12 @@ from assay.models.networks.fingerprint import Fingerprint
 from assay.models.networks.fused import folds
 from assay.models.networks.guarantees.slope_bounds import SlopeBounds, slope_bounds
 from assay.models.networks.locks import alone_in
-from assay.models.networks.module_state import ModuleState, in_training
+from assay.models.networks.module_state import (
+    ModuleState,
+    in_training,
+    parameters_of,
+    parts_of,
+)
 from assay.models.networks.operations.grad_mode import code_minds, minds_slopes
 from assay.models.networks.operations.interception import Interception
 from assay.models.networks.places import embeddings_of, name_of, places_of
@@ -282,7 +287,7 @@ class Network(layered.Layered):
     @contextmanager
     def _alone_session(self, *, slopes: bool) -> Iterator[None]:
         self._check_evaluation_mode()
-        if slopes and any(parameter.is_inference() for parameter in self.module.parameters()):
+        if slopes and any(parameter.is_inference() for parameter in parameters_of(self.module)):
             raise ModelError(
                 expected="weights that slopes can pass",
                 got=f"{self.name} with weights made in inference mode",
@@ -345,7 +350,7 @@ class Network(layered.Layered):
             )
 
     def _check_evaluation_mode(self) -> None:
-        training = (part for part in self.module.modules() if in_training(part))
+        training = (part for part in parts_of(self.module) if in_training(part))
         acting = next((part for part in training if _acts_in_training(part)), None)
         if acting is not None:
             raise ModelError(
@@ -374,7 +379,7 @@ class Network(layered.Layered):
         """The addresses and counters of the parameters; buffers are put back after every session,
         which counts as writing.
         """
-        return version_of(self.module.parameters())
+        return version_of(parameters_of(self.module))
 
     def fingerprint(self) -> bytes:
         with alone_in(self.module):
