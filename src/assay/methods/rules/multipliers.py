@@ -57,7 +57,7 @@ def handed_on(
     values = value.numbers if value.is_intact else operation.on({id(signal): z})()
     difference = z[None] - reference
     # In place: a table of inputs times references is the largest thing on the way back.
-    factor = values[None] - operation.on({id(signal): reference})()
+    factor: Tensor = values[None] - operation.on({id(signal): reference})()
     factor.div_(difference)
     # Not a number where both meet: there the slope takes its place.
     if bool(factor.sum().isnan()):

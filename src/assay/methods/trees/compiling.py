@@ -12,7 +12,10 @@ from typing import Any, Final
 
 from numba import njit
 
-loop: Final[Any] = njit(cache=True)
+# Its stubs lack settings that it has.
+_njit: Any = njit
+
+loop: Final[Any] = _njit(cache=True)
 """Called from Python, one thread."""
 
 _ONLY_PRANGE = {
@@ -26,8 +29,8 @@ _ONLY_PRANGE = {
 function of its own.
 """
 
-parallel_loop: Final[Any] = njit(cache=True, parallel=_ONLY_PRANGE)
+parallel_loop: Final[Any] = _njit(cache=True, parallel=_ONLY_PRANGE)
 """Called from Python, over threads."""
 
-inner_loop: Final[Any] = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner_loop: Final[Any] = _njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Called by other loops alone."""

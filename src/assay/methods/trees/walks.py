@@ -27,7 +27,7 @@ _goes_left = inner_loop(goes_left)
 
 @inner_loop
 def _left(x: float, node: int, splits: Any) -> bool:
-    return _goes_left(
+    left: bool = _goes_left(
         x,
         splits.threshold[node],
         splits.default_left[node],
@@ -37,6 +37,7 @@ def _left(x: float, node: int, splits: Any) -> bool:
         splits.category_bits,
         splits.listed_left,
     )
+    return left
 
 
 @loop

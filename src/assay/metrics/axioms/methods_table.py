@@ -30,7 +30,7 @@ _WRITTEN = "implementation invariance"
 
 _WIDTH = 4  # features of the question about rows
 
-_PLACES = (3, 4)  # pixels of the question about pictures: few, since exact methods ask 2^12 coalitions
+_PLACES = (3, 4)  # of the question about pictures: exact methods ask 2^12 coalitions
 
 # Methods that cannot be made without settings, with some.
 _WITH_SETTINGS: dict[str, Method] = {
