@@ -1522,7 +1522,7 @@ FIGURES: dict[str, dict[str, str]] = {
         ),
     },
     "docs/report.md": {
-        "**Intervals** of few or very skewed scores hold less than they promise:": (
+        "those of very skewed scores hold a little less than they promise:": (
             "docs/studies/intervals.csv"
         ),
     },

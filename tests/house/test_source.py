@@ -117,8 +117,8 @@ CLASSES = classes()
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
 def test_a_class_is_abstract_or_final_and_its_settings_are_frozen(kind: type[Any]) -> None:
-    # What all settings share are bases of bases, and ask nothing of them.
-    shared = kind.__name__ in ("Named", "Settings")
+    # What all settings, mappings by name and nouns share are bases of bases, and ask nothing of them.
+    shared = kind.__name__ in ("Named", "Settings", "Shown")
     is_protocol = getattr(kind, "_is_protocol", False)
     if not issubclass(kind, BaseException | Enum) and not is_protocol and not shared:
         assert getattr(kind, "__final__", False) or inspect.isabstract(kind), (

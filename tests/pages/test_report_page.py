@@ -267,7 +267,7 @@ def test_a_page_of_few_inputs_shows_no_interval_and_says_why(tmp_path: Path) -> 
         page = page_of(compared(image_question(n=n)), tmp_path)
         # By metric: in what came out, and beside its scores.
         assert page.count(why) == (2 if few else 0)
-        assert ('<span class="interval">' in page) is not few
+        assert ('<span class="interval">[' in page) is not few
         assert bool(re.search(r'<td class="whole">\[', page)) is not few
         assert ('<td class="whole">–</td>' in page) is few
         assert "nan" not in re.sub(r"<style.*?</style>|data:[^\"]*", "", page, flags=re.S)

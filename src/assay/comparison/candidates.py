@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 from assay.answers.attribution import Attribution
 from assay.answers.named import Named, Value
@@ -154,6 +154,7 @@ def matching_label(wanted: object, labels: Sequence[str], noun: str) -> str:
     return matches[0]
 
 
+@final
 class ByLabel(Named[str, Value]):
     """Entries by the label of a method or a metric; an instance will do, and a class's name."""
 
@@ -161,6 +162,7 @@ class ByLabel(Named[str, Value]):
         return matching_label(wanted, list(self), "label")
 
 
+@final
 class ByCell(Named[tuple[str, str], Value]):
     """Entries by the labels of a method and of a metric."""
 

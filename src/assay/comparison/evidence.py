@@ -93,16 +93,20 @@ def agreement(
         tables.append(np.stack(columns, axis=1))
     # By each metric over the inputs that it scored: a metric's gaps are no other's.
     means = np.stack([np.nanmean(table, axis=0) for table in tables])
-    if min(len(table) - int(np.isnan(table).sum(axis=0).max()) for table in tables) < FEWEST:
-        nothing = math.nan
-        return Agreement(kendall_w(means), nothing, nothing, tuple(methods), tuple(metrics), level)
+    low, high = _interval(tables, level, seed)
+    return Agreement(kendall_w(means), low, high, tuple(methods), tuple(metrics), level)
+
+
+def _interval(tables: Sequence[Floats], level: float, seed: int) -> tuple[float, float]:
+    """Of W over inputs drawn anew; NaN where too few inputs have a score."""
+    fewest_scored = min(len(table) - np.isnan(table).sum(axis=0).max() for table in tables)
+    if fewest_scored < FEWEST:
+        return math.nan, math.nan
     # One seed for all metrics: each sees the same inputs drawn, as it would of new data.
     draws = np.stack([statistics.resampled(table, seed, 999) for table in tables], axis=1)
     tail = (1 - level) / 2
     low, high = np.quantile([kendall_w(draw) for draw in draws], [tail, 1 - tail])
-    return Agreement(
-        kendall_w(means), float(low), float(high), tuple(methods), tuple(metrics), level
-    )
+    return float(low), float(high)
 
 
 def _scored(found: Ranking) -> set[str]:

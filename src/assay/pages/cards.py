@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
 from assay.answers.attribution import Attribution, Kind
 from assay.answers.score import Score
-from assay.certificates.certificate import Certificate
 from assay.comparison.comparison import Comparison
 from assay.pictures.credits import bars, importance, ladder
 from assay.pictures.described import unit_of
@@ -29,6 +28,9 @@ from assay.pictures.numbers import clause, form_of, number
 from assay.pictures.proofs import radius
 from assay.pictures.standings import standing
 from assay.question.question import Question
+
+if TYPE_CHECKING:
+    from assay.certificates.certificate import Certificate
 
 FIRST = 3  # inputs with a picture of their own
 SIDE = 64  # places of a map along its longer side
@@ -69,7 +71,7 @@ def html(noun: Any) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    card = _MADE[type(noun)](noun)
+    card = _MADE[type(noun).__name__](noun)
     return environment.from_string(source).render(card=card)
 
 
@@ -225,10 +227,11 @@ def _comparison(comparison: Comparison) -> Card:
     return Card("Comparison", entries, tuple(map(standing, ranked[:METRICS])))
 
 
-_MADE: dict[type, Callable[[Any], Card]] = {
-    Question: _question,
-    Attribution: _attribution,
-    Score: _score,
-    Certificate: _certificate,
-    Comparison: _comparison,
+# By name: certificates are drawn by `pictures`, and nothing else of them is known here.
+_MADE: dict[str, Callable[[Any], Card]] = {
+    "Question": _question,
+    "Attribution": _attribution,
+    "Score": _score,
+    "Certificate": _certificate,
+    "Comparison": _comparison,
 }

@@ -26,7 +26,7 @@ from assay.answers.score import Score
 from assay.comparison.candidates import short
 from assay.comparison.comparing import from_scores
 from assay.comparison.comparison import Comparison
-from assay.comparison.evidence import sampling
+from assay.comparison.evidence import Sampling, sampling
 from assay.comparison.ranking import ZERO, Pair, Ranking
 from assay.errors import InputError, KindError
 from assay.pages import credit, soundness, strips
@@ -299,8 +299,7 @@ def _metric_section(comparison: Comparison, name: str) -> MetricSection:
     scale = strips.scale_of(ranking)
     marks = [strips.mark(place, scale, reference=False) for place in ranking.places]
     marks += [strips.mark(place, scale, reference=True) for place in ranking.references]
-    listed = [place.method for place in ranking.places]
-    drawn = sampling({(method, name): scores[method] for method in listed if method in scores})
+    drawn = _sampling(comparison, name)
     # By p value, and among equals (small samples have few different ones) the largest first.
     pairs = sorted(ranking.pairs, key=lambda pair: (pair.adjusted, -abs(pair.facts.difference)))
     return MetricSection(
@@ -312,11 +311,7 @@ def _metric_section(comparison: Comparison, name: str) -> MetricSection:
         log=scale.log,
         pairs=tuple(pairs),
         real=sum(pair.real for pair in ranking.pairs),
-        missing={
-            method: Missing(score.missing, score.why)
-            for method, score in scores.items()
-            if score.missing
-        },
+        missing=_missing(scores),
         # An unknown share, as of one input, is no small one.
         sampled=any(score.error is not None for score in scores.values())
         and not any(math.isnan(row.share) for row in drawn),
@@ -325,6 +320,22 @@ def _metric_section(comparison: Comparison, name: str) -> MetricSection:
         steps=form_of(pair.facts.difference for pair in pairs),
         verdict=_verdict(ranking),
     )
+
+
+def _sampling(comparison: Comparison, name: str) -> tuple[Sampling, ...]:
+    """What the draws of one metric add to the errors of the candidates' means."""
+    listed = {place.method for place in comparison.rankings[name].places}
+    scores = comparison.by(name)
+    return sampling({(method, name): scores[method] for method in scores if method in listed})
+
+
+def _missing(scores: Mapping[str, Score]) -> dict[str, Missing]:
+    """How many inputs have no score, and why, by method."""
+    return {
+        method: Missing(score.missing, score.why)
+        for method, score in scores.items()
+        if score.missing
+    }
 
 
 def _tick_text(tick: float) -> str:
