@@ -15,15 +15,19 @@ from torch import Tensor, nn
 
 import assay
 from assay import LRP, Deconvnet, DeepLift, GuidedBackprop
-from assay.errors import AbilityError
+from assay.errors import AbilityError, SettingError
 from assay.methods.rules import (
     AttentionAware,
+    Composite,
     ConservativeAttention,
+    Epsilon,
     EpsilonAlpha2Beta1,
     EpsilonAlpha2Beta1Flat,
     EpsilonGammaBox,
     EpsilonPlus,
     EpsilonPlusFlat,
+    Gamma,
+    ZPlus,
 )
 from rule_networks import DOUBLE
 from toys import randn, randomised
@@ -207,3 +211,25 @@ def test_a_network_that_runs_in_other_threads_is_refused(way: str) -> None:
     """A plain gradient would come out of them, which no rule has touched."""
     with pytest.raises(AbilityError, match="not heard"):
         BY_RULES[way](InThreads(made()))
+
+
+@pytest.mark.parametrize("name", ["00", "1.1", "module.0", "first"])
+def test_a_rule_for_a_layer_that_there_is_not_is_refused(name: str) -> None:
+    method = LRP(Composite(layers={"0": Gamma(0.5), name: ZPlus()}))
+    with pytest.raises(
+        SettingError, match=r"names of layers with weights.*The first of 2: 0\.0, 1\.0"
+    ):
+        method(ask(made()))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, lambda net: torch.compile(net, backend="eager")],
+    ids=["parallel", "compiled"],
+)
+def test_layers_go_by_their_own_names(wrap: Callable[[nn.Module], Any]) -> None:
+    method = LRP(Composite({"dense": Epsilon()}, layers={"0": Gamma(0.5), "1.0": ZPlus()}))
+    expected = method(ask(made())).values
+    torch.testing.assert_close(method(ask(wrap(made()))).values, expected, **TIGHT)
+    other = LRP(Composite({"dense": Epsilon()}))(ask(made())).values
+    assert float((expected - other).abs().max()) > 1e-3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, final
 
@@ -43,6 +43,8 @@ _DEFAULTS: dict[str, Rule] = {
     "softmax": Softmax(),
 }
 """What holds where a composite says nothing of a kind."""
+
+_LISTED = 12  # names of layers in a refusal
 
 _KINDS = frozenset(kind.value for kind in OperationKind)
 
@@ -116,10 +118,9 @@ class Composite(Composition):
     def rule_for(self, operation: Operation, *, is_first: bool) -> Rule | None:
         """The rule of an operation, or None where there is none."""
         # The name of a layer goes first: it is the most particular thing that somebody can say.
-        layer = operation.layer
-        if layer is not None:
+        if operation.layer is not None:
             for name, rule in self.layers.items():
-                if layer == name or layer.startswith(f"{name}."):
+                if _is_within(operation.layer, name):
                     return rule
         kind = operation.kind
         if is_first and self.first is not None:
@@ -130,6 +131,18 @@ class Composite(Composition):
         if kind is None:
             return self.otherwise
         return self.rules.get(kind.value) or _DEFAULTS.get(kind.value)
+
+    def check_layers(self, known: Sequence[str]) -> None:
+        """Refuses the name of a layer that the network has not: its rule would hold nowhere."""
+        for name in self.layers:
+            if not any(_is_within(layer, name) for layer in known):
+                close = difflib.get_close_matches(name, known)
+                raise SettingError(
+                    expected="names of layers with weights as keys of layers",
+                    got=repr(name),
+                    advice=f"Near it: {', '.join(close) or 'none'}. "
+                    f"The first of {len(known)}: {', '.join(known[:_LISTED]) or 'none'}.",
+                )
 
     def says(self, operation: Operation) -> bool:
         """Whether it has a rule of its own for the whole of an operation, by its name or kind."""
@@ -143,6 +156,11 @@ class Composite(Composition):
             if value != type(self).__dataclass_fields__[name].default and value != {}
         ]
         return f"Composite({', '.join(said)})"
+
+
+def _is_within(layer: str, name: str) -> bool:
+    """Whether a layer has a name, or lies in the part of the network that has it."""
+    return layer == name or layer.startswith(f"{name}.")
 
 
 def _standard(convolution: Rule, dense: Rule, first: Rule | None, bias: Bias) -> Composite:

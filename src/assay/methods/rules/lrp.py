@@ -79,9 +79,12 @@ class LRP(Method):
         return self.per_output((question,), seed)[0]
 
     def per_output(self, questions: Sequence[Question], seed: int) -> list[Estimate]:
-        rules = RelevanceForward(self.composite.composite())
+        composite = self.composite.composite()
+        rules = RelevanceForward(composite)
         estimates = []
         slopes = questions[0].slopes_at_inputs(questions, rules=rules)
+        # Names are learnt with the first forward.
+        composite.check_layers(rules.layers)
         for number, relevance in enumerate(slopes):
             asked = questions[number]
             report = rules.account.report(number, asked.prediction, relevance.sum(1))

@@ -174,8 +174,16 @@ class Interception(TorchFunctionMode, ABC):
 
     def learn_names(self, module: nn.Module) -> None:
         """Learns which weights belong to which layer."""
+        parallel = isinstance(module, nn.DataParallel)
         for name, parameter in module.named_parameters():
-            self._layers[id(parameter)] = name.rpartition(".")[0]
+            layer = name.rpartition(".")[0].replace("_orig_mod.", "")
+            # Layers of a wrapped network go by the names that they had before.
+            self._layers[id(parameter)] = layer.removeprefix("module.") if parallel else layer
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers with weights, each once."""
+        return tuple(dict.fromkeys(self._layers.values()))
 
     @contextmanager
     def over(self, tensors: Iterable[Any]) -> Iterator[None]:
