@@ -87,11 +87,17 @@ EVERY_SUM = pytest.mark.parametrize("add", SUMS.values(), ids=SUMS)
 # --- slopes by rules
 
 
-def test_the_gradient_of_one_less_a_rectifier() -> None:
-    x = tensor([1, 2, 3, 0, -1, 7]).T
+def test_the_gradient_at_a_kink_is_that_of_torch() -> None:
+    check(assay.Gradient(), ask(lambda x: 1 - torch.relu(1 - x[:, 0]), tensor([1])), tensor([0]))
+
+
+@EVERY_RELU
+def test_the_gradient_of_one_less_a_rectifier(relu: Callable[[Tensor], Tensor]) -> None:
+    # Not at the kink, where a rectifier's slope depends on how it is written.
+    x = tensor([1.5, 2, 3, 0, -1, 7]).T
     check(
         assay.Gradient(),
-        ask(lambda x: 1 - torch.relu(1 - x[:, 0]), x),
+        ask(calls(lambda n, x: 1 - relu(1 - x[:, 0])), x),
         tensor([0, 0, 0, 1, 1, 0]).T,
     )
 
@@ -315,8 +321,18 @@ def test_rescale_of_two_rectifiers(relu: Callable[[Tensor], Tensor]) -> None:
     check(DeepLift(), ask(net, tensor([1, 2])), tensor([2, 1]))
 
 
-def test_rescale_of_a_maximum_that_changes_its_winner() -> None:
-    pool = nn.MaxPool1d(4)
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "module": nn.MaxPool1d(4),
+    "function": lambda x: functional.max_pool1d(x, 4),
+    "with its places": lambda x: functional.max_pool1d(x, 4, return_indices=True)[0],
+    "of torch": lambda x: torch.max_pool1d(x, 4),
+    "of pictures": lambda x: functional.max_pool2d(x.unsqueeze(2), (1, 4)),
+    "to a size": lambda x: functional.adaptive_max_pool1d(x, 1),
+}
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_rescale_of_a_maximum_that_changes_its_winner(pool: Callable[[Tensor], Tensor]) -> None:
     net = calls(lambda n, x: pool(x.unsqueeze(1)).flatten())
     base = tensor([1, 2, 3, 9], [4, 8, 6, 7])
     question = ask(net, torch.ones(2, 4, dtype=DOUBLE), removal=assay.Baseline(base))
