@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 import assay
 from assay.errors import AssayError, InputError, TargetError
 from assay.numerics.integration import quadrature
+from rule_networks import RELUS
 from toys import randn, randomised
 
 DOUBLE = torch.float64
@@ -66,6 +68,21 @@ def test_conductance_of_known_layers(layer: str, values: list[float]) -> None:
     exact = assay.Conductance(steps=10, rule="middle")
     made = exact(HUNDRED.after(layer)).values
     torch.testing.assert_close(made, torch.tensor([values], dtype=DOUBLE), **TIGHT)
+
+
+@pytest.mark.parametrize("relu", RELUS.values(), ids=RELUS)
+def test_conductance_of_a_rectifier_in_every_spelling(relu: Callable[[Tensor], Tensor]) -> None:
+    class Spelled(Layers):
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.linear2(relu(self.linear1(self.linear0(x))))
+            return result
+
+    x = torch.tensor([[0.0, 100, 0]], dtype=DOUBLE)
+    question = assay.Question(Spelled().double(), x, target=0, removal=assay.Baseline(0.0))
+    for method in (assay.Conductance(steps=10, rule="middle"), assay.Conductance(exact=True)):
+        for layer, values in (("linear0", [0.0, 390, 0]), ("linear1", [90.0, 100, 100, 100])):
+            made = method(question.after(layer)).values
+            torch.testing.assert_close(made, torch.tensor([values], dtype=DOUBLE), **TIGHT)
 
 
 @pytest.mark.parametrize(
