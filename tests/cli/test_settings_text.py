@@ -39,7 +39,7 @@ def ends_well(*arguments: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["--method", "--target", "--features", "--removal", "--output"])
-@settings(max_examples=20, **FIXED)  # type: ignore[arg-type]
+@settings(max_examples=10, **FIXED)  # type: ignore[arg-type]
 @given(text=texts)
 def test_settings(here: Path, option: str, text: str) -> None:
     # Few rows of a small network: what can be answered is answered at once.
@@ -51,21 +51,21 @@ def test_settings(here: Path, option: str, text: str) -> None:
 @pytest.mark.parametrize(
     "option", ["--rows", "--where", "--columns", "--drop", "--category", "--index-column"]
 )
-@settings(max_examples=20, **FIXED)  # type: ignore[arg-type]
+@settings(max_examples=10, **FIXED)  # type: ignore[arg-type]
 @given(text=st.one_of(texts, st.from_regex(r"\A-?[0-9]{0,3}:-?[0-9]{0,3}\Z")))
 def test_rows_and_columns(here: Path, option: str, text: str) -> None:
     call = ("explain", "model.py:net", "d.csv", "--method", "Gradient", "--target", "0")
     ends_well(*call, f"{option}={text}")
 
 
-@settings(max_examples=25, **FIXED)  # type: ignore[arg-type]
+@settings(max_examples=15, **FIXED)  # type: ignore[arg-type]
 @given(text=texts)
 def test_models_and_files(here: Path, text: str) -> None:
     ends_well("explain", "--", text, "d.npy")
     ends_well("explain", "--", "model.py:net", text.replace("\0", ""))
 
 
-@settings(max_examples=25, **FIXED)  # type: ignore[arg-type]
+@settings(max_examples=15, **FIXED)  # type: ignore[arg-type]
 @given(text=texts)
 def test_what_is_proven_and_required(here: Path, text: str) -> None:
     call = ("certify", "model.py:net", "d.npy", "--rows", "0:1")
@@ -75,7 +75,7 @@ def test_what_is_proven_and_required(here: Path, text: str) -> None:
     ends_well("compare", "model.py:net", "d.npy", *contest, f"--require={text}")
 
 
-@settings(max_examples=40, **FIXED)  # type: ignore[arg-type]
+@settings(max_examples=20, **FIXED)  # type: ignore[arg-type]
 @given(text=st.one_of(st.text(alphabet=LETTERS, max_size=80), st.binary(max_size=60)))
 def test_runs_as_files(here: Path, text: str | bytes) -> None:
     (here / "odd.toml").write_bytes(text if isinstance(text, bytes) else text.encode())

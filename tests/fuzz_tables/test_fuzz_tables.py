@@ -10,8 +10,8 @@ SEEDS = 200
 IN_A_TEST = 20
 
 # The first of them in every run.
-FIRST = range(0, 80, IN_A_TEST)
-OTHERS = [pytest.param(seed, marks=pytest.mark.long) for seed in range(80, SEEDS, IN_A_TEST)]
+FIRST = range(0, 60, IN_A_TEST)
+OTHERS = [pytest.param(seed, marks=pytest.mark.long) for seed in range(60, SEEDS, IN_A_TEST)]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -105,6 +105,7 @@ def uneven(n: int, tilt: float, seed: int) -> tuple[Any, Any]:
     return p, (generator.uniform(size=n) < p - off).astype(int)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("draw", [simulated, uneven])
 @pytest.mark.parametrize("tilt", [0.0, 0.02, 0.05, 0.1])
 def test_the_intervals_cover_what_they_are_about(draw: Any, tilt: float) -> None:
@@ -123,6 +124,7 @@ def test_the_intervals_cover_what_they_are_about(draw: Any, tilt: float) -> None
     assert largest / runs >= 0.929
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tilt", [0.0, 0.1])
 def test_the_interval_of_the_brier_score_covers_it(tilt: float) -> None:
     # E (p - y)^2 = E[p^2 - 2 p q + q], q = p - tilt.

@@ -65,7 +65,15 @@ def test_pictures_are_rgb_and_shuffled() -> None:
 # Counts on the first rows of the sets whose percentages are stated (first 2,000 of CIFAR: 92.45 %
 # for ResNet-20); one row of slack for other arithmetic.
 @zoo.needs_data
-@pytest.mark.parametrize(("depth", "count"), [(20, 469), (32, 460), (44, 462), (56, 467)])
+@pytest.mark.parametrize(
+    ("depth", "count"),
+    [
+        (20, 469),
+        pytest.param(32, 460, marks=pytest.mark.long),
+        pytest.param(44, 462, marks=pytest.mark.long),
+        (56, 467),
+    ],
+)
 def test_cifar_resnets(depth: int, count: int) -> None:
     assert abs(right(zoo.cifar_resnet(depth), *zoo.cifar10(count=500)) - count) <= 1
 
