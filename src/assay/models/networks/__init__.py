@@ -10,7 +10,7 @@ nothing.
 - `layered`: a network whose layers have names
 - `layers`: such a network cut at a layer
 - `places`: layers by name or as modules, and parts of their outputs
-- `graph`: capture with torch.fx
+- `graph`: capture with torch.fx, and captured graphs run node by node
 - `guarantees`: what is proved of a network: where it bends along a line, how far its slopes may move
 - `fast_forms`: the faster forms, two behind one class and one that rules hear, and when they are stale
 - `fused`: a captured network with its batch norms folded

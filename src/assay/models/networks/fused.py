@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.nn.utils.parametrize import is_parametrized
 
 from assay.inputs.layout import arranged
-from assay.models.networks.graph import answers_like, capture, keeps_slopes
+from assay.models.networks.graph import answers_like, capture, keeps_slopes, run
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -106,7 +107,9 @@ def fits(
     """
     try:
         # Interpreted, since a graph that is called prints before it raises.
-        return answers_like(fx.Interpreter(form).run, module, arranged(tuple(sample), 1), output)
+        return answers_like(
+            partial(run, fx.Interpreter(form)), module, arranged(tuple(sample), 1), output
+        )
     except Exception:  # a wrong branch of the trace; what the module itself raises comes again
         return False
 

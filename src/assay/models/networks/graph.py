@@ -248,7 +248,7 @@ def _split(
     (at,) = layer_calls
     recorder = _Recorder(captured)
     # Against the network's own answer: a trace may have followed another branch.
-    if not agree(output(recorder.run(*copies(sample))), expected):
+    if not agree(output(run(recorder, *copies(sample))), expected):
         return None
     dependencies = _Dependencies.of(captured, at, recorder.values)
     if not keeps_slopes(node for node in dependencies.downstream if node is not at):
@@ -256,10 +256,10 @@ def _split(
     before = _before(captured, at, dependencies.carried)
     behind = _behind(captured, at, dependencies)
     # Interpreted, since a graph that is called prints before it raises.
-    parts = fx.Interpreter(before).run(*copies(sample))
+    parts = run(fx.Interpreter(before), *copies(sample))
     if not all(_has_rows(part, len(expected)) for part in parts):
         return None
-    if not agree(output(fx.Interpreter(behind).run(*copies(parts))), expected):
+    if not agree(output(run(fx.Interpreter(behind), *copies(parts))), expected):
         return None
     if not _takes_any_rows(before, behind, sample, output, expected):
         return None
@@ -279,11 +279,11 @@ def _takes_any_rows(
     # One row more than the sample has: a number of rows that was traced as a constant now fails.
     mixed_up = torch.arange(len(expected), device=expected.device).flip(0).repeat(2)
     rows = mixed_up[: len(expected) + 1]
-    parts = fx.Interpreter(before).run(*copies(sample))
-    mixed = fx.Interpreter(before).run(*(argument[rows] for argument in sample))
+    parts = run(fx.Interpreter(before), *copies(sample))
+    mixed = run(fx.Interpreter(before), *(argument[rows] for argument in sample))
     if not all(_same_rows(part, other, rows) for part, other in zip(parts, mixed)):
         return False
-    return agree(output(fx.Interpreter(behind).run(*copies(mixed))), expected[rows])
+    return agree(output(run(fx.Interpreter(behind), *copies(mixed))), expected[rows])
 
 
 def _same_rows(part: Tensor, mixed: Any, rows: Tensor) -> bool:
@@ -306,11 +306,11 @@ def _rest_answers_like(
     where slopes are on.
     """
     # The exchange by a hook is the plain way to the same slopes, and so the judge of the graph.
-    activation, *carried = fx.Interpreter(parts.before).run(*copies(sample))
+    activation, *carried = run(fx.Interpreter(parts.before), *copies(sample))
     carried = [tensor.detach() for tensor in carried]
 
     def rest(activation: Tensor) -> Any:
-        return fx.Interpreter(parts.behind).run(activation, *copies(carried))
+        return run(fx.Interpreter(parts.behind), activation, *copies(carried))
 
     def exchanged(activation: Tensor) -> Any:
         hook = module.get_submodule(layer).register_forward_hook(
@@ -339,6 +339,22 @@ def _calls(node: fx.Node, layer: str) -> bool:
 
 def _has_rows(part: Any, rows: int) -> bool:
     return isinstance(part, Tensor) and part.dim() > 0 and len(part) == rows
+
+
+def run(interpreter: fx.Interpreter, *inputs: Any) -> Any:
+    """What `interpreter.run(*inputs)` gives.
+
+    torch's own loop shows its progress by tqdm, also where that is switched off, and tqdm leaves a
+    thread behind.
+    """
+    interpreter.env = {}
+    interpreter.args_iter = iter(interpreter.graph.process_inputs(*inputs))
+    for node in interpreter.graph.nodes:
+        interpreter.env[node] = interpreter.run_node(node)
+        # Values are let go behind their last use.
+        for used in interpreter.user_to_last_uses.get(node, []):
+            del interpreter.env[used]
+    return interpreter.graph.process_outputs(interpreter.env[node])
 
 
 @final

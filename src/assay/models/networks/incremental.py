@@ -24,7 +24,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from assay.engine import out_of_memory
 from assay.models.base import LocalChange
-from assay.models.networks.graph import agree, inputs_of, reached_from
+from assay.models.networks.graph import agree, inputs_of, reached_from, run
 from assay.numerics.rectangles import PasteIndex, Rectangles, Side
 
 T = TypeVar("T")
@@ -189,7 +189,7 @@ class IncrementalNetwork(fx.Interpreter):
         index = arrangement.once("crop", (), lambda: rectangles.crop_index(shape))
         self._arrangement = arrangement
         patches = arrangement.rectangles.crop(rows, index)
-        return self.run(Patch(patches, arrangement.rectangles))
+        return run(self, Patch(patches, arrangement.rectangles))
 
     def checked_outputs(
         self, rows: Tensor, change: LocalChange, output: Callable[[Any], Any]
@@ -235,7 +235,7 @@ class IncrementalNetwork(fx.Interpreter):
         # Chunks go through the inputs in order: the next ones are computed along.
         stop = min(max(last, first + _PREFETCHED), change.count)
         clean = CleanActivations(cast(fx.GraphModule, self.module))
-        clean.run(change.inputs(torch.arange(first, stop, device=device)))
+        run(clean, change.inputs(torch.arange(first, stop, device=device)))
         self._clean = clean.maps
         self._padded = {}
         self._first = first
