@@ -134,13 +134,7 @@ def _bonds(
     listed: Sequence[str], edges: ArrayLike | None
 ) -> tuple[list[tuple[int, int]], list[int]]:
     """Pairs of atoms, and the features that are bonds, in the same order."""
-    place = {name: k for k, name in enumerate(listed)}
-    numbers, told = [], []
-    for k, name in enumerate(listed):
-        one, dash, other = name.partition("-")
-        if dash and one in place and other in place:
-            numbers.append(k)
-            told.append((place[one], place[other]))
+    told, numbers = _named_bonds(listed)
     if edges is None:
         count = len(listed) - len(numbers)
         if count > _NODES:
@@ -148,22 +142,39 @@ def _bonds(
                 expected=f"at most {_NODES} atoms", got=count, advice="Draw bars(answer, i)."
             )
         return told, numbers
-    given = np.asarray(edges)
-    count = len(listed) - (len(given) if not numbers else len(numbers))
-    whole = given.ndim == 2 and given.shape[1:] == (2,) and given.dtype.kind in "iu"
-    if not whole or count < 1 or given.min(initial=0) < 0 or given.max(initial=0) >= len(listed):
-        raise InputError(
-            expected="pairs of atoms (bonds, 2) as edges, counted from 0",
-            got=f"{given.dtype} of shape {given.shape}",
-            advice="Such as edges=[[0, 1], [1, 2]].",
-        )
-    pairs = [(int(a), int(b)) for a, b in given]
+    pairs = _pairs(edges, len(listed), len(numbers))
     if numbers:
         return pairs, numbers if len(numbers) == len(pairs) else []
     # Features behind the atoms are the bonds', where there are as many.
     most = max(max(pair) for pair in pairs) + 1
     behind = list(range(len(listed) - len(pairs), len(listed)))
     return pairs, behind if most <= len(listed) - len(pairs) else []
+
+
+def _named_bonds(listed: Sequence[str]) -> tuple[list[tuple[int, int]], list[int]]:
+    """Bonds among the features, by names such as "C1-O2": their atoms, and their numbers."""
+    place = {name: k for k, name in enumerate(listed)}
+    pairs, numbers = [], []
+    for k, name in enumerate(listed):
+        one, dash, other = name.partition("-")
+        if dash and one in place and other in place:
+            numbers.append(k)
+            pairs.append((place[one], place[other]))
+    return pairs, numbers
+
+
+def _pairs(edges: ArrayLike, features: int, bonds: int) -> list[tuple[int, int]]:
+    """Edges as pairs of atoms, or a refusal."""
+    given = np.asarray(edges)
+    atoms = features - (bonds or len(given))
+    whole = given.ndim == 2 and given.shape[1:] == (2,) and given.dtype.kind in "iu"
+    if not whole or atoms < 1 or given.min(initial=0) < 0 or given.max(initial=0) >= features:
+        raise InputError(
+            expected="pairs of atoms (bonds, 2) as edges, counted from 0",
+            got=f"{given.dtype} of shape {given.shape}",
+            advice="Such as edges=[[0, 1], [1, 2]].",
+        )
+    return [(int(a), int(b)) for a, b in given]
 
 
 def _placed(positions: ArrayLike | None, bonds: Sequence[tuple[int, int]], count: int) -> Floats:

@@ -84,6 +84,29 @@ def _exported_rows(module: nn.Module) -> int | None:
     return None
 
 
+def _check_weights(module: nn.Module, device: torch.device | None) -> None:
+    """Refuses weights that do not exist yet, that hold no numbers, or that lie elsewhere."""
+    if any(torch.nn.parameter.is_lazy(parameter) for parameter in module.parameters()):
+        raise ModelError(
+            expected="a model whose weights exist",
+            got=f"{type(module).__name__} with lazy ones",
+            advice="Call it once first.",
+        )
+    first = _first_weights(module)
+    if first is not None and first.is_meta:
+        raise ModelError(
+            expected="a model whose weights hold numbers",
+            got=f"{type(module).__name__} with weights on the meta device, which has shapes only",
+            advice="Load them: module.to_empty(device='cpu'), then load_state_dict(...).",
+        )
+    if first is not None and device is not None and first.device.type != device.type:
+        raise InputError(
+            expected=f"the model on {device}",
+            got=f"it on {first.device}",
+            advice="Move it there first: model.to(...).",
+        )
+
+
 @final
 class Network(layered.Layered):
     """A torch.nn.Module."""
@@ -96,25 +119,7 @@ class Network(layered.Layered):
         device: torch.device | None = None,
         speedups: bool = True,
     ) -> None:
-        if any(torch.nn.parameter.is_lazy(parameter) for parameter in module.parameters()):
-            raise ModelError(
-                expected="a model whose weights exist",
-                got=f"{type(module).__name__} with lazy ones",
-                advice="Call it once first.",
-            )
-        first = _first_weights(module)
-        if first is not None and first.is_meta:
-            raise ModelError(
-                expected="a model whose weights hold numbers",
-                got=f"{type(module).__name__} with weights on the meta device, which has shapes only",
-                advice="Load them: module.to_empty(device='cpu'), then load_state_dict(...).",
-            )
-        if first is not None and device is not None and first.device.type != device.type:
-            raise InputError(
-                expected=f"the model on {device}",
-                got=f"it on {first.device}",
-                advice="Move it there first: model.to(...).",
-            )
+        _check_weights(module, device)
         self.module = module
         self.output = output
         self.chunking = chunking or Chunking()
