@@ -26,6 +26,7 @@ from pictures.samples import (
     answer_of,
     certificates,
     drawn,
+    molecule_answer,
     picture_answers,
     picture_question,
     plain,
@@ -378,3 +379,9 @@ def test_the_gallery_shows_pictures_that_its_script_makes() -> None:
     for name in shown:
         file = root / "docs" / "gallery" / f"{name}.png"
         assert file.stat().st_size < 150_000
+
+
+@pytest.mark.parametrize("edges", [3, [], [[0, 1], [2]], [[0, 99]], [[0.5, 1.0]], "C-O"])
+def test_edges_that_are_no_pairs_of_atoms_are_refused(edges: object) -> None:
+    with pytest.raises(InputError, match="pairs of atoms"):
+        pictures.molecule(molecule_answer(), edges=edges)  # type: ignore[arg-type]

@@ -165,8 +165,12 @@ def _named_bonds(listed: Sequence[str]) -> tuple[list[tuple[int, int]], list[int
 
 def _pairs(edges: ArrayLike, features: int, bonds: int) -> list[tuple[int, int]]:
     """Edges as pairs of atoms, or a refusal."""
-    given = np.asarray(edges)
-    atoms = features - (bonds or len(given))
+    try:
+        given = np.asarray(edges)
+    except ValueError:
+        # Rows of different lengths.
+        given = np.empty(0)
+    atoms = features - (bonds or given.size // 2)
     whole = given.ndim == 2 and given.shape[1:] == (2,) and given.dtype.kind in "iu"
     if not whole or atoms < 1 or given.min(initial=0) < 0 or given.max(initial=0) >= features:
         raise InputError(
