@@ -126,9 +126,11 @@ def networks() -> dict[str, Callable[[], Subject]]:
     def small(make: Callable[[], nn.Module], inside: str) -> Callable[[], Subject]:
         return lambda: _picture(make, zoo.cifar10(count=count)[0], inside)
 
-    def large(make: Callable[[], nn.Module], side: int, inside: str) -> Callable[[], Subject]:
+    def large(
+        make: Callable[[], nn.Module], side: int, inside: str, near: float
+    ) -> Callable[[], Subject]:
         pictures = partial(zoo.photographs, size=side, count=count)
-        return lambda: replace(_picture(make, pictures()[0], inside, PHOTOGRAPHS), near=0.9999)
+        return lambda: replace(_picture(make, pictures()[0], inside, PHOTOGRAPHS), near=near)
 
     resnets = {
         f"ResNet-{depth}": small(lambda depth=depth: zoo.cifar_resnet(depth), "layer2")
@@ -136,8 +138,8 @@ def networks() -> dict[str, Callable[[], Subject]]:
     }
     return {
         **resnets,
-        "SqueezeNet 1.1": large(zoo.squeezenet, 227, "features.12"),
-        "MobileNet V2": large(zoo.mobilenet_v2, 224, "op14"),
+        "SqueezeNet 1.1": large(zoo.squeezenet, 227, "features.12", 0.9999),
+        "MobileNet V2": large(zoo.mobilenet_v2, 224, "op14", 0.99999),
         "ViT, MNIST": lambda: _picture(
             zoo.mnist_vit, zoo.mnist(count=count)[0], "patch_to_embedding"
         ),

@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 
 import assay
 from assay.errors import AbilityError, InputError, SettingError
+from assay.methods.cam.eigen import _first_eigenvector
 from toys import randn, randomised
 
 DOUBLE = torch.float64
@@ -238,6 +239,18 @@ def test_eigen_cam_is_the_main_direction_with_its_sign_at_the_strongest_place(si
     torch.testing.assert_close(assay.EigenCam()(negated).values, answer, **EXACT)
 
 
+@pytest.mark.parametrize("second", [0.0, 0.5, 0.9, 0.99, 1 - 1e-6])
+def test_the_first_direction_stands_out_however_close_the_second(second: float) -> None:
+    sizes = torch.tensor([1.0, second, second / 2, 0.0], dtype=DOUBLE)
+    turns = torch.linalg.qr(randn(3, 4, 4, dtype=DOUBLE)).Q
+    squares = turns @ torch.diag(sizes) @ turns.mT
+    values, vectors = _first_eigenvector(7 * squares)
+    torch.testing.assert_close(values, torch.full((3,), 7.0, dtype=DOUBLE), **EXACT)
+    # Eigenvectors are known to rounding times the gap between the first two.
+    along = (vectors * turns[:, :, 0]).sum(1).abs()
+    torch.testing.assert_close(along, torch.ones(3, dtype=DOUBLE), **EXACT)
+
+
 class Tokens(nn.Module):
     """A class token and two registers before a grid of patches, attended once."""
 
@@ -327,7 +340,8 @@ def test_eigen_cam_decomposes_small_matrices_in_one_thread(monkeypatch: pytest.M
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        assay.EigenCam("0")(assay.Question(net, randn(1, 1, 3, 3), target=0))
+        # What does not vary has no direction that stands out, and is decomposed.
+        assay.EigenCam("0")(assay.Question(net, torch.ones(1, 1, 3, 3), target=0))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
