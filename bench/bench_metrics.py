@@ -5,7 +5,6 @@ six methods by ten metrics beside Quantus; curves beside the bare forward passes
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 import assay
 import harness
 import zoo
+from assay.engine import torch_in_one_thread
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.perturbations import GaussianNoise
@@ -220,34 +220,17 @@ OURS: list[assay.Metric] = [
 FEWER = 10  # times fewer pictures for a peer that asks picture by picture
 
 
-def processor_pair(
-    bench: harness.Bench,
-    name: str,
-    peer: str,
-    ours: Callable[[], Any],
-    theirs: Callable[[], Any],
-    target: float,
-    settings: str,
-    *,
-    times: int = 1,
-    pairs: int = 3,
-) -> None:
-    """Both in turn on one thread, in processor seconds, which count also where other programs keep
-    the machine busy. A peer whose time grows with the pictures may be asked about 1 / `times` of them.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    count = min(pairs, bench.options.pairs)
-    spent = [(harness.clocks(ours)[1], times * harness.clocks(theirs)[1]) for _ in range(count)]
-    torch.set_num_threads(threads)
-    ratios = [mine / other for mine, other in spent]
-    mine, other = (statistics.median(column) for column in zip(*spent))
-    said = f"{settings}; one thread, processor seconds"
-    if times > 1:
-        said += f"; the peer asked about 1/{times} of the pictures, its time {times}-fold"
-    facts = {"pairs": count}
-    ratio, spread = statistics.median(ratios), (min(ratios), max(ratios))
-    bench.keep(harness.Result(name, peer, mine, other, ratio, target, "s", said, spread, facts))
+def one_thread_pair(
+    bench: harness.Bench, name: str, peer: str, ours: Callable[[], Any], theirs: Callable[[], Any],
+    target: float, settings: str, *, times: int = 1, pairs: int = 3,
+) -> None:  # fmt: skip
+    """Both in turn on one thread, in processor seconds."""
+    with torch_in_one_thread():
+        bench.pair(
+            name, peer, ours, theirs, target,
+            settings=f"{settings}; one thread", pairs=pairs, times=times, warm=False,
+            clock="processor",
+        )  # fmt: skip
 
 
 def six_by_ten(bench: harness.Bench, net: nn.Module, images: Tensor, targets: Tensor) -> None:
@@ -288,7 +271,7 @@ def six_by_ten(bench: harness.Bench, net: nn.Module, images: Tensor, targets: Te
                     explain_func_kwargs={"method": method},
                 )
 
-    processor_pair(
+    one_thread_pair(
         bench, name, "quantus", ours, theirs, 0.05,
         f"{len(images)} digits; {SUBSETS} subsets, {FLIPS} steps, 490 perturbations, "
         f"{NEIGHBOURS} neighbours on both sides",
@@ -330,7 +313,7 @@ def curves(bench: harness.Bench) -> None:
             return metric(asked, answer)
 
         ours()
-        processor_pair(
+        one_thread_pair(
             bench, name, "the bare rows, best batch", ours, lambda: bare(batch), 1.1,
             f"{len(rows)} rows of 224 x 224, batches of {batch}",
         )  # fmt: skip

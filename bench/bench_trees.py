@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -114,43 +113,16 @@ def woodelf_values(
     return work
 
 
-def side_by_side(
-    bench: harness.Bench,
-    name: str,
-    peer: str,
-    ours: Callable[[], Any],
-    theirs: Callable[[], Any],
-    target: float,
-    settings: str,
-    *,
-    times: int = 1,
-    pairs: int = 3,
-) -> None:
-    """Both in turn, in processor seconds of all threads, which count also where other programs keep
-    the machine busy; the ratio by the clock on the wall is among the facts.
-
-    A peer whose time grows with the rows alone may be asked about 1 / `times` of them.
-    """
-    if not bench.wanted(name):
-        return
-    if bench.options.peers:
-        spent = times * harness.clocks(theirs)[1]
-        nan = float("nan")
-        bench.keep(harness.Result(name, peer, nan, spent, nan, target, "s", settings))
-        return
+def beside(
+    bench: harness.Bench, name: str, peer: str, ours: Callable[[], Any], theirs: Callable[[], Any],
+    target: float, settings: str, *, times: int = 1, pairs: int = 3,
+) -> None:  # fmt: skip
+    """Both in turn, in processor seconds; ours once before, since its kernels are compiled then."""
     ours()
-    count = min(pairs, bench.options.pairs)
-    spent = [(harness.clocks(ours), harness.clocks(theirs)) for _ in range(count)]
-    ratios = [mine[1] / (times * other[1]) for mine, other in spent]
-    mine = statistics.median(mine[1] for mine, _ in spent)
-    other = statistics.median(times * other[1] for _, other in spent)
-    on_the_wall = statistics.median(mine[0] / (times * other[0]) for mine, other in spent)
-    said = f"{settings}; processor seconds"
-    if times > 1:
-        said += f"; the peer timed at 1/{times} of the rows"
-    facts = {"pairs": count, "wall_ratio": on_the_wall}
-    ratio, spread = statistics.median(ratios), (min(ratios), max(ratios))
-    bench.keep(harness.Result(name, peer, mine, other, ratio, target, "s", said, spread, facts))
+    bench.pair(
+        name, peer, ours, theirs, target,
+        settings=settings, pairs=pairs, times=times, warm=False, clock="processor",
+    )  # fmt: skip
 
 
 def path_dependent(bench: harness.Bench) -> None:
@@ -173,19 +145,19 @@ def path_dependent(bench: harness.Bench) -> None:
         ),
     }
     for peer, work in natives.items():
-        side_by_side(bench, name, peer, ours, work, 0.2, settings, times=20)
+        beside(bench, name, peer, ours, work, 0.2, settings, times=20)
     light = lightgbm.train(
         {"num_leaves": 2**DEPTH, "max_depth": DEPTH, "num_threads": harness.THREADS, "verbose": -1},
         lightgbm.Dataset(*table(ROWS, 0)),
         TREES,
     )
-    side_by_side(
+    beside(
         bench, name, "LightGBM pred_contrib, of its own trees",
         explained(assay.wrap(light), rows),
         lambda: light.predict(few, pred_contrib=True), 0.2, settings, times=20,
     )  # fmt: skip
     work = woodelf_values(booster, rows)
-    side_by_side(bench, name, "woodelf", ours, work, 0.2, settings, pairs=1)
+    beside(bench, name, "woodelf", ours, work, 0.2, settings, pairs=1)
 
 
 def interventional(bench: harness.Bench) -> None:
@@ -209,11 +181,11 @@ def interventional(bench: harness.Bench) -> None:
         settings = f"{COLUMNS} columns, {count} rows, {count} of the background"
         peer = f"shap TreeExplainer, {count} x {count}"
         theirs = with_shap(few, count)
-        side_by_side(bench, name, peer, work, theirs, target, settings, times=count // few)
+        beside(bench, name, peer, work, theirs, target, settings, times=count // few)
     settings = f"{COLUMNS} columns, {ROWS} rows, {ROWS} of the background"
     work = explained(model, rows, background)
     theirs = woodelf_values(booster, rows, background)
-    side_by_side(bench, name, "woodelf", work, theirs, 0.5, settings)
+    beside(bench, name, "woodelf", work, theirs, 0.5, settings)
 
 
 def first_call(bench: harness.Bench) -> None:

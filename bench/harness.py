@@ -22,11 +22,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 THREADS = 2
+CLOCKS = ("wall", "processor")
 PEERS = (
     "assay", "torch", "captum", "quantus", "shap", "shapiq", "lime", "xgboost", "lightgbm",
     "woodelf_explainer",
@@ -112,43 +113,43 @@ class Bench:
         pairs: int | None = None,
         warm: bool = True,
         times: int = 1,
+        clock: Literal["wall", "processor"] = "wall",
         **facts: Any,
     ) -> None:
         """Times both in turn; the ratio is the median over pairs: a slow moment hits both.
 
-        A peer whose time grows with its rows alone may be asked about 1 / `times` of them.
+        Processor seconds (of all threads) count also where other programs keep the machine busy; the
+        ratio by the other clock is among the facts. A peer whose time grows with its rows alone may
+        be asked about 1 / `times` of them.
         """
         if not self.wanted(name):
             return
+        nan = float("nan")
         if self.options.peers:
-            self.keep(
-                Result(
-                    name,
-                    peer,
-                    float("nan"),
-                    times * seconds(theirs),
-                    float("nan"),
-                    target,
-                    "s",
-                    settings,
-                )
-            )
+            spent = times * clocks(theirs)[CLOCKS.index(clock)]
+            self.keep(Result(name, peer, nan, spent, nan, target, "s", settings))
             return
         if warm:
             ours()
             theirs()
         count = min(pairs or self.options.pairs, self.options.pairs)
-        spent = [(clocks(ours), clocks(theirs)) for _ in range(count)]
-        walls = [(a[0], times * b[0]) for a, b in spent]
-        ratios = [a / b for a, b in walls]
-        by_processor = statistics.median(a[1] / (times * b[1]) for a, b in spent)
-        facts |= {"pairs": count, "cpu_ratio": by_processor}
+        both = [(clocks(ours), clocks(theirs)) for _ in range(count)]
+        ratios = {
+            kind: [mine[index] / (times * other[index]) for mine, other in both]
+            for index, kind in enumerate(CLOCKS)
+        }
+        index = CLOCKS.index(clock)
+        mine = statistics.median(pair[0][index] for pair in both)
+        other = times * statistics.median(pair[1][index] for pair in both)
+        beside = "processor" if clock == "wall" else "wall"
+        facts |= {"pairs": count, f"{beside}_ratio": statistics.median(ratios[beside])}
+        if clock == "processor":
+            settings += "; processor seconds"
         if times > 1:
             settings += f"; the peer timed at 1/{times} of the rows"
-        a, b = (statistics.median(column) for column in zip(*walls))
-        spread = (min(ratios), max(ratios))
-        ratio = statistics.median(ratios)
-        self.keep(Result(name, peer, a, b, ratio, target, "s", settings, spread, facts))
+        spread = (min(ratios[clock]), max(ratios[clock]))
+        ratio = statistics.median(ratios[clock])
+        self.keep(Result(name, peer, mine, other, ratio, target, "s", settings, spread, facts))
 
     def keep(self, result: Result) -> None:
         self.results.append(result)

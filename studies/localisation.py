@@ -41,10 +41,10 @@ LINEAR = {"SqueezeNet 1.1": "classifier.2", "MobileNet V2": "op61"}
 FEW = {
     ("SqueezeNet 1.1", "ScoreCam"): 20,
     ("SqueezeNet 1.1", "AblationCam"): 25,
-    ("MobileNet V2", "ScoreCam"): 0,
+    ("MobileNet V2", "ScoreCam"): 20,
     # Every operation of the network is heard.
     ("SqueezeNet 1.1", "FullGrad"): 40,
-    ("MobileNet V2", "FullGrad"): 0,
+    ("MobileNet V2", "FullGrad"): 20,
 }
 FEWEST = 10  # pictures of which intervals say something
 MAPS: dict[str, Method] = {
