@@ -38,11 +38,12 @@ $(READY): pyproject.toml constraints.txt zoo/pyproject.toml
 demo: $(READY)
 	$(PY) -m assay demo --out demo/report.html
 
+# Each worker begins with one half of the files, so that what a file prepares is prepared once.
 test: $(READY)
-	$(PY) -m pytest -n 2 -m "not long"
+	$(PY) -m pytest -n 2 --dist worksteal -m "not long"
 
 test-long: $(READY)
-	$(PY) -m pytest -n 2 -m long
+	$(PY) -m pytest -n 2 --dist worksteal -m long
 
 lint: $(READY)
 	$(PY) -m ruff check .

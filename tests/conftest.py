@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
+# Workers share the cores, and threads within each, or within the processes that tests start, would
+# only get in each other's way: said before torch and BLAS are loaded, which read it then.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -18,9 +23,7 @@ settings.register_profile(
 settings.load_profile("house")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(
-        1
-    )  # workers share the cores; threads within each would only get in each other's way
+    torch.set_num_threads(1)
 
 
 def pytest_make_parametrize_id(val: Any) -> str | None:
