@@ -6,9 +6,11 @@ import os
 from typing import Any
 
 # Workers share the cores, and threads within each, or within the processes that tests start, would
-# only get in each other's way: said before torch and BLAS are loaded, which read it then.
+# only get in each other's way: said before torch and BLAS are loaded, which read it then. Boosters
+# set the threads of scikit-learn, too, which then must not wait for each other at full speed.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 from hypothesis import HealthCheck, settings
