@@ -623,7 +623,7 @@ def test_a_segmentation_or_a_blur_of_masked_inputs_is_refused_as_a_model():
 @zoo.needs_data
 def test_certificates_of_a_real_network_survive_an_attack():
     x, _ = zoo.mnist("test", 3)
-    net = zoo.digit_net()
+    net = zoo.digit_net(images=3000)
     question = Question(net, x, features=Patches(7), removal=Baseline(0.0))
     ink = question.pool(question.x)
     selection = ink >= ink.topk(6, dim=1).values[:, -1:]
