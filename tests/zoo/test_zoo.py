@@ -71,7 +71,7 @@ def test_pictures_are_rgb_and_shuffled() -> None:
         (20, 469),
         pytest.param(32, 460, marks=pytest.mark.long),
         pytest.param(44, 462, marks=pytest.mark.long),
-        (56, 467),
+        pytest.param(56, 467, marks=pytest.mark.long),
     ],
 )
 def test_cifar_resnets(depth: int, count: int) -> None:
