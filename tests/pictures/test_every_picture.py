@@ -21,6 +21,8 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -28,7 +30,17 @@ from matplotlib.text import Text
 from assay import pictures
 from assay.errors import InputError
 from assay.pictures.drawing.drawing import Drawing
-from assay.pictures.drawing.marks import Band, Box, Dots, Line, Mark, Photo, Raster, Words
+from assay.pictures.drawing.marks import (
+    Band,
+    Box,
+    Dots,
+    Line,
+    Mark,
+    Photo,
+    Raster,
+    Tiles,
+    Words,
+)
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.themes import THEMES, contrast, ink_on
 from pictures.samples import SAMPLES, plain
@@ -63,7 +75,8 @@ def test_every_picture_has_a_sample() -> None:
         made = getattr(pictures, name)
         if inspect.isfunction(made) and made.__annotations__.get("return") in ("Chart", "RowChart"):
             named.add(name)
-    assert named == set(SAMPLES)
+    # A picture has further samples where its settings change its marks.
+    assert {*named, "RowChart"} == {name.partition(":")[0] for name in SAMPLES}
 
 
 # --- the data
@@ -105,6 +118,9 @@ def points(mark: Mark) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield mark.x, mark.high
     elif isinstance(mark, Box):
         yield np.array([mark.left, mark.right]), np.array([mark.low, mark.high])
+    elif isinstance(mark, Tiles):
+        corners = mark.outlines.reshape(-1, 2)
+        yield corners[:, 0], corners[:, 1]
     elif isinstance(mark, Raster | Photo):
         left, right, bottom, top = mark.extent
         yield np.array([left, right]), np.array([bottom, top])
@@ -181,6 +197,11 @@ def check_artist(mark: Mark, artist: Any, panel: Panel, theme: str) -> None:
         assert {tuple(corner) for corner in corners.tolist()} >= {
             tuple(map(float, corner)) for corner in expected if not np.isnan(corner).any()
         }
+    elif isinstance(mark, Tiles):
+        corners = np.stack([path.vertices[:-1] for path in artist.get_paths()])
+        np.testing.assert_array_equal(corners, mark.outlines)
+        colours = [matplotlib.colors.to_hex(colour) for colour in artist.get_facecolor()]
+        assert colours == list(mark.colours)
     elif mark.cell is None:
         assert artist.get_position() == (mark.x, mark.y)
         assert artist.get_text() == mark.text
@@ -271,6 +292,8 @@ def check_element(mark: Mark, node: Any, paper: Paper) -> None:
         np.testing.assert_allclose(places.reshape(-1, 2), expected, atol=0.011)
     elif isinstance(mark, Dots):
         check_dots(mark, node, paper)
+    elif isinstance(mark, Tiles):
+        check_tiles(mark, node, paper)
     elif isinstance(mark, Words):
         assert "".join(node.itertext()) == mark.text
         assert float(node.get("x")) == pytest.approx(float(paper.x(mark.x)), abs=0.01)
@@ -303,6 +326,15 @@ def pixels_of(node: Any) -> np.ndarray:
 
     data = node.get("href").partition(",")[2]
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+
+
+def check_tiles(mark: Tiles, node: Any, paper: Paper) -> None:
+    drawn = [child for child in node if child.tag.endswith("path")]
+    for child, outline, colour in zip(drawn, mark.outlines, mark.colours, strict=True):
+        places = np.array(re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", child.get("d")), float)
+        expected = np.stack([paper.x(outline[:, 0]), paper.y(outline[:, 1])], axis=1)
+        np.testing.assert_allclose(places, expected, atol=0.011)
+        assert child.get("fill") == colour
 
 
 def check_dots(mark: Dots, node: Any, paper: Paper) -> None:
@@ -394,6 +426,20 @@ def test_names_do_no_harm(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made.figure(theme="dark").canvas.draw()
+
+
+@every_picture
+@settings(max_examples=4, deadline=None)
+@given(names=st.lists(st.text(max_size=60), min_size=1, max_size=5, unique=True))
+def test_any_name_is_only_a_name(name: str, names: list[str]) -> None:
+    """Whatever names are: the SVG is XML, its words are those of the picture, and nothing is markup."""
+    given_names = itertools.cycle(names)
+    made = SAMPLES[name](lambda label: f"{next(given_names)}<script>{label}$_{{")
+    root = ElementTree.fromstring(made.svg())
+    assert not [node for node in root.iter() if node.tag.endswith("script")]
+    assert "<script" not in made._repr_html_()
+    gids = {mark.gid for panel in made.panels for mark in panel.marks}
+    assert gids <= {node.get("id") for node in root.iter()}
 
 
 # --- contrast

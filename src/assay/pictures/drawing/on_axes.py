@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PolyCollection
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -23,6 +24,7 @@ from matplotlib.ticker import NullLocator
 
 from assay.pictures.drawing.labels import lines
 from assay.pictures.drawing.marks import (
+    TILE_EDGE,
     UNSURE,
     Band,
     Box,
@@ -32,6 +34,7 @@ from assay.pictures.drawing.marks import (
     Mark,
     Photo,
     Raster,
+    Tiles,
     Words,
 )
 from assay.pictures.drawing.panel import Panel
@@ -222,6 +225,7 @@ class _Painter:
             Words: self._words,
             Raster: self._raster,
             Photo: self._photo,
+            Tiles: self._tiles,
         }
         artist = draw[type(mark)](mark)
         artist.set_gid(mark.gid)
@@ -284,6 +288,17 @@ class _Painter:
             linewidths=1.5 if dots.shape == "x" else 0.8,
             **style,
         )
+
+    def _tiles(self, tiles: Tiles) -> Any:
+        colours = [self.theme.colour(colour) for colour in tiles.colours]
+        # An edge, or tiles of few points would not be seen on their ground.
+        drawn = PolyCollection(
+            list(tiles.outlines),
+            facecolors=colours,
+            edgecolors=self.theme.muted,
+            linewidths=TILE_EDGE,
+        )
+        return self.ax.add_collection(drawn, autolim=False)
 
     def _words(self, words: Words) -> Any:
         if words.cell is not None:

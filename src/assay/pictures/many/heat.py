@@ -87,6 +87,7 @@ def heat(
         y=Axis(len(kept) - 0.5, -0.5, marked=rows),
         size=(460.0, 18.0 * len(kept)),
         frame="rows",
+        right=tuple((float(k), number(float(means[j]))) for k, j in enumerate(kept)),
         bar=scale,
     )
     said = clause(f"; columns are means over {factor} inputs", factor > 1)
@@ -99,7 +100,7 @@ def heat(
             "feature": [labels[j] for _ in inputs for j in kept],
             "credit": values[np.ix_(inputs, kept)].ravel().tolist(),
         },
-        caption=f"{name}; above: the predictions and the mean base{said}",
+        caption=f"{name}; above: the predictions and the mean base; right: mean size of credit{said}",
         alt=(
             f"Heat map of {name}: credit of {len(kept)} features over {len(inputs)} inputs, "
             f"{_ordered(order)}. Largest mean size of credit: "
