@@ -42,6 +42,7 @@ from assay.pictures.drawing.marks import (
     Words,
 )
 from assay.pictures.drawing.panel import Panel
+from assay.pictures.drawing.scales import Axis
 from assay.pictures.drawing.themes import THEMES, contrast, ink_on
 from pictures.samples import SAMPLES, plain
 
@@ -210,6 +211,51 @@ def check_artist(mark: Mark, artist: Any, panel: Panel, theme: str) -> None:
 
 
 @every_picture
+def test_panels_are_as_large_as_they_say_and_stand_in_line(name: str) -> None:
+    """The figure grows around them: no panel shrinks for its words."""
+    chart = sample(name)
+    figure = chart.figure()
+    axes = iter(figure.axes)
+    for row in chart.panel_rows:
+        for panel in row:
+            box = next(axes).get_window_extent()
+            expected = [side * figure.dpi / 100 for side in panel.size]
+            if not panel.equal:
+                assert [box.width, box.height] == pytest.approx(expected, abs=1e-6)
+    for column in range(chart.columns):
+        own = figure.axes[column :: chart.columns]
+        lefts = {round(ax.get_position(original=True).x0, 9) for ax in own}
+        assert len(lefts) <= 1
+    # No two panels lie on each other.
+    boxes = [ax.get_window_extent() for ax in figure.axes]
+    for one, other in itertools.combinations(boxes, 2):
+        apart = one.x1 <= other.x0 or other.x1 <= one.x0 or one.y1 <= other.y0 or other.y1 <= one.y0
+        assert apart
+
+
+def test_dots_on_paper_have_their_colours() -> None:
+    """A thousand dots of which those of one look are drawn at once: each has its own colour."""
+    rng = np.random.default_rng(0)
+    down, across = np.divmod(rng.permutation(900), 30)
+    colours = tuple(
+        f"#{r:02x}{g:02x}{b:02x}" for r, g, b in rng.integers(0, 200, size=(900, 3)) // 40 * 40
+    )
+    hollow = rng.random(900) < 0.2
+    dots = Dots("dots-0", across.astype(float), down.astype(float), colours, 9.0, hollow)
+    ends = {"low": -0.5, "high": 29.5, "marked": ()}
+    panel = Panel((dots,), Axis(**ends), Axis(**ends), size=(600.0, 600.0))
+    figure = pictures.Chart((panel,), {"x": [0]}, caption="", alt="Dots.").figure()
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
+    [ax] = figure.axes
+    places = ax.transData.transform(np.stack([dots.x, dots.y], axis=1))
+    for (x, y), colour, ring in zip(places, colours, hollow):
+        seen = pixels[len(pixels) - 1 - int(y), int(x), :3].tolist()
+        own = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
+        assert seen == ([255, 255, 255] if ring else own)
+
+
+@every_picture
 def test_every_word_lies_inside_the_figure(name: str) -> None:
     figure = sample(name).figure()
     figure.canvas.draw()
@@ -339,11 +385,16 @@ def check_tiles(mark: Tiles, node: Any, paper: Paper) -> None:
 
 def check_dots(mark: Dots, node: Any, paper: Paper) -> None:
     circles = [child for child in node.iter() if child.tag.endswith("circle")]
-    if not circles:
-        return
-    places = np.array([[child.get("cx"), child.get("cy")] for child in circles], float)
     expected = np.stack([paper.x(mark.x), paper.y(mark.y)], axis=1)
-    np.testing.assert_allclose(places, expected, atol=0.011)
+    if circles:
+        places = np.array([[child.get("cx"), child.get("cy")] for child in circles], float)
+        np.testing.assert_allclose(places, expected, atol=0.011)
+    elif mark.shape == "o" and len(mark.x):
+        # Many are grouped by their look: all of them are there, wherever they stand.
+        drawn = " ".join(child.get("d") for child in node if "h0" in child.get("d"))
+        places = np.array(re.findall(r"M(-?[\d.]+) (-?[\d.]+)h0", drawn), float)
+        counted = {tuple(place) for place in places.round(1).tolist()}
+        assert counted == {tuple(place) for place in (expected.round(1) + 0.0).tolist()}
 
 
 # --- nothing else happened

@@ -96,9 +96,15 @@ class Drawing(ABC):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
+        from assay.pictures.drawing.on_axes import sheet
+
         across, down = self.size
-        inches = across / 100 if width is None else width
-        figure = Figure(figsize=(inches, inches * down / across), layout="constrained")
+        if width is None:
+            figure = Figure(figsize=(across / 100, down / 100))
+            FigureCanvasAgg(figure)
+            sheet(self.panel_rows, self.notes, figure, theme_of(theme))
+            return figure
+        figure = Figure(figsize=(width, width * down / across), layout="constrained")
         # A canvas that can measure words: without one the layout makes no room for them.
         FigureCanvasAgg(figure)
         self.draw(figure, theme=theme)
