@@ -34,9 +34,9 @@ def adult() -> tuple[assay.Question, assay.Question]:
     trees = xgboost.XGBClassifier(n_estimators=60, max_depth=5, enable_categorical=True, n_jobs=1)
     trees.fit(x.iloc[:8000], rich.iloc[:8000])
     rows = x.iloc[8000:8600]
-    many = assay.Question(trees, rows, assay.LogOdds(), removal=assay.Background(x.iloc[:50]))
+    many = assay.Question(trees, rows, assay.LogOdds(1), removal=assay.Background(x.iloc[:50]))
     few = assay.Question(
-        trees, rows.iloc[:60], assay.LogOdds(), removal=assay.Background(x.iloc[:20])
+        trees, rows.iloc[:60], assay.LogOdds(1), removal=assay.Background(x.iloc[:20])
     )
     return many, few
 

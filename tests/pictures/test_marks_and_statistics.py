@@ -569,3 +569,29 @@ def test_a_standing_far_apart_has_a_log_axis() -> None:
     far = pictures.standing(ranking("M", listed))
     assert far.panels[0].x.log
     assert "a log axis" in far.caption
+
+
+def test_a_picture_of_several_targets_says_so() -> None:
+    """Credit for one class is credit against another: who asks each input for its own class is told."""
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.normal(size=(40, 3)))
+    net = torch.nn.Linear(3, 2).double()
+    own = assay.Question(net, x)
+    answer = assay.InputXGradient()(own)
+    assert len(set(answer.targets or ())) == 2
+    one = assay.Question(net, x, target=1)
+    single = assay.InputXGradient()(one)
+    for question, credit, several in ((own, answer, True), (one, single, False)):
+        made = [
+            pictures.swarm(credit, question=question),
+            pictures.heat(credit),
+            pictures.groups(credit, np.arange(40) < 20),
+            pictures.drift(credit),
+            pictures.embedding(credit),
+            pictures.importance(credit),
+            pictures.dependence(credit, 0, question=question),
+        ]
+        for chart in made:
+            assert ("2 different targets" in chart.caption) == several
+    with pytest.raises(InputError, match="one target of all inputs"):
+        pictures.dependence(answer, 0, question=own, partial=5)

@@ -28,6 +28,7 @@ from assay.pictures.described import (
     method_of,
     row_number,
     target_of,
+    told_apart,
     too_few,
     unit_of,
     z_of,
@@ -264,7 +265,7 @@ def importance(
             f"{method_of(answer)}, {len(values)} inputs, {100 * level:g} % intervals over inputs"
             f"{clause('; lower edge: for (red) and against (blue)', not debias)}"
             f"{clause('; dotted tick: noise alone', answer.standard_error is not None)}"
-            f"{too_few(len(values))}"
+            f"{too_few(len(values))}{told_apart(answer)}"
         ),
         alt=(
             f"Importance by {method_of(answer)} over {len(values)} inputs, {what}. "

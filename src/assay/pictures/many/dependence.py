@@ -15,6 +15,7 @@ from assay.pictures.described import (
     answers_by_name,
     errors_of,
     sampled,
+    told_apart,
     unit_of,
     values_of,
 )
@@ -89,6 +90,7 @@ def dependence(
     keys = contents.keys([second]) if second is not None else ()
     missing = contents.missing(k)
     told = clause(f"; {missing} inputs without a value at the left edge", missing)
+    told += told_apart(answer)
     told += clause(f"; dashed: the partial dependence at {partial} values, less the base", partial)
     if asked is not None:
         line = Key("means of the credit", "text", "line")
@@ -273,6 +275,12 @@ def _partial(
             expected="contributions of a feature that is measured, beside a partial dependence",
             got=f"{answer.kind}s of {names(answer.names)[k]}",
             advice="Leave `partial` out.",
+        )
+    if told_apart(answer):
+        raise InputError(
+            expected="one target of all inputs, beside a partial dependence",
+            got=f"{len(set(answer.targets or ()))} different ones",
+            advice="Ask about one output: Question(model, inputs, LogOdds(1)).",
         )
     values = contents.columns[k]
     different, first = np.unique(values, return_index=True)

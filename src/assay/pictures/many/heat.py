@@ -14,6 +14,7 @@ from assay.pictures.described import (
     answers_by_name,
     sampled,
     strongest,
+    told_apart,
     unit_of,
     unsure_of,
     values_of,
@@ -93,6 +94,7 @@ def heat(
     said = clause(f"; columns are means over {factor} inputs", factor > 1)
     rest = len(labels) - len(kept)
     said += clause(f"; {rest} features with less credit are not shown", rest)
+    said += told_apart(answer)
     return Chart(
         drawn=(above, below),
         table={
