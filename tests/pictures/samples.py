@@ -380,6 +380,7 @@ SAMPLES: dict[str, Callable[[Label], Drawing]] = {
     "dependence: partial": lambda label: pictures.dependence(
         renamed(table_answer(), label), 0, question=table_question(), partial=12
     ),
+    "swarm: many": lambda label: pictures.swarm(drawn(500, 2, label)),
     "dependence: many": many_dots,
     "faithfulness: many": lambda label: pictures.faithfulness(
         {label("exact"): table_answer(), label("other"): table_answer()},

@@ -400,12 +400,18 @@ def check_dots(mark: Dots, node: Any, paper: Paper) -> None:
 # --- nothing else happened
 
 
+def random_state() -> tuple[bytes, int]:
+    """Of numpy's global generator: its numbers, and how many of them have been used."""
+    _, numbers, used, *_ = np.random.get_state()  # noqa: NPY002
+    return numbers.tobytes(), int(used)
+
+
 @every_picture
 def test_nothing_of_the_process_is_touched(name: str) -> None:
     chart = sample(name)
     before = dict(matplotlib.rcParams)
     state = torch.random.get_rng_state()
-    numbers = np.random.get_state()[1].copy()  # noqa: NPY002
+    numbers = random_state()
     figure = Figure(figsize=(9, 5))
     own, other = figure.subfigures(1, 2)
     with warnings.catch_warnings():
@@ -425,7 +431,7 @@ def test_nothing_of_the_process_is_touched(name: str) -> None:
     assert tuple(figure.get_size_inches()) == (9, 5)
     assert dict(matplotlib.rcParams) == before
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert (np.random.get_state()[1] == numbers).all()  # noqa: NPY002
+    assert random_state() == numbers
 
 
 def test_threads_draw_the_same_pictures() -> None:
@@ -491,6 +497,25 @@ def test_any_name_is_only_a_name(name: str, names: list[str]) -> None:
     assert "<script" not in made._repr_html_()
     gids = {mark.gid for panel in made.panels for mark in panel.marks}
     assert gids <= {node.get("id") for node in root.iter()}
+
+
+@every_picture
+def test_a_picture_needs_nothing_from_elsewhere(name: str) -> None:
+    """No address but of its own pixels and patterns, no script, no handler, no frame."""
+    page = sample(name)._repr_html_()
+    root = ElementTree.fromstring(sample(name).svg())
+    for node in root.iter():
+        assert node.tag.rpartition("}")[2] not in ("script", "foreignObject", "iframe", "style")
+        for key, value in node.attrib.items():
+            assert not key.startswith("on")
+            if key.endswith("href"):
+                assert value.startswith("data:image/png;base64,")
+            if "url(" in value:
+                assert re.fullmatch(r"url\(#[\w-]+\)", value)
+    assert not re.search(r"<(script|iframe|link|object|embed|img)\b", page)
+    # It shrinks with its page, and its table scrolls by itself.
+    assert 'style="max-width:100%;height:auto"' in page
+    assert 'overflow-x:auto" tabindex="0" role="region"' in page
 
 
 # --- contrast

@@ -285,6 +285,13 @@ def test_the_distance_from_the_diagonal_is_the_infidelity() -> None:
     from assay.pictures.numbers import number
 
     assert f"Mean squared distance: ExactShapley {number(squares.mean())} [" in chart.alt
+    # Of a sum the credit of what is removed is what the target loses.
+    x = torch.tensor([[1.0, -2.0, 0.5], [3.0, 1.0, 2.0]], dtype=torch.float64)
+    of_sum = assay.Question(lambda rows: rows.sum(1), x, removal=assay.Baseline(0.25))
+    exact = assay.ExactShapley()(of_sum)
+    whole = pictures.faithfulness(exact, question=of_sum, i=1, draws=30).data
+    np.testing.assert_allclose(whole["said"], whole["lost"], rtol=0, atol=1e-10)
+    assert whole["lost"].nunique() > 4
     with pytest.raises(KindError, match="contributions"):
         pictures.faithfulness(replace(answer, kind="slope"), question=question)
 

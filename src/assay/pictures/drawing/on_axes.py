@@ -229,9 +229,8 @@ class _Painter:
     def _right(self) -> None:
         # Words beside the axes, for which the layout makes room.
         across = blended_transform_factory(self.ax.transAxes, self.ax.transData)
-        beside = across + ScaledTranslation(
-            _BESIDE, 0.0, self.ax.get_figure(root=True).dpi_scale_trans
-        )
+        figure: Any = self.ax.get_figure(root=True)
+        beside = across + ScaledTranslation(_BESIDE, 0.0, figure.dpi_scale_trans)
         for at, text in self.panel.right:
             self.ax.text(
                 1.0, at, _known(text), ha="left", va="center", transform=beside, **self.plain
@@ -485,28 +484,31 @@ class Scatter(PathCollection):
         looks: dict[tuple[str, float, bool], list[int]] = defaultdict(list)
         for place, look in enumerate(zip(given, sizes.tolist(), hollow.tolist())):
             looks[look].append(place)
-        self._looks = [(np.array(own), *look) for look, own in looks.items()]
-        self._filled = not cross
+        self._groups = [np.array(own) for own in looks.values()]
+        self._edges, self._faces = edges, None if cross else faces
+        self._diameters = sizes
+        self._stroke = 1.5 if cross else 0.8
 
     def draw(self, renderer: Any) -> None:
         if not self.get_visible():
             return
-        where = self.get_offset_transform()
+        figure: Any = self.get_figure(root=True)
+        ahead: Any = self.get_offset_transform()
         offsets = np.ma.filled(np.ma.asarray(self.get_offsets(), dtype=np.float64), np.nan)
         # A log axis is no affine map, which stamps cannot have.
-        places = where.transform_path_non_affine(Path(offsets)).vertices
-        where = where.get_affine().frozen()
+        places = np.asarray(ahead.transform_path_non_affine(Path(offsets)).vertices)
+        where = ahead.get_affine().frozen()
         renderer.open_group("PathCollection", self.get_gid())
         context = renderer.new_gc()
-        self._set_gc_clip(context)
-        context.set_linewidth(float(self.get_linewidths()[0]))
-        scales = self.get_sizes() ** 0.5 * self.get_figure(root=True).dpi / 72
-        edges, faces = self.get_edgecolors(), self.get_facecolors()
-        for own, *_ in self._looks:
+        if self.get_clip_on():
+            context.set_clip_rectangle(self.get_clip_box())
+            context.set_clip_path(self.get_clip_path())
+        context.set_linewidth(renderer.points_to_pixels(self._stroke))
+        for own in self._groups:
             first = own[0]
-            context.set_foreground(tuple(edges[first]), isRGBA=True)
-            face = tuple(faces[first]) if self._filled else None
-            stamp = Affine2D().scale(scales[first])
+            context.set_foreground(tuple(self._edges[first]), isRGBA=True)
+            face = None if self._faces is None else tuple(self._faces[first])
+            stamp = Affine2D().scale(self._diameters[first] * figure.dpi / 72)
             renderer.draw_markers(context, self._stamp, stamp, Path(places[own]), where, face)
         context.restore()
         renderer.close_group("PathCollection")
