@@ -62,7 +62,7 @@ def photographs() -> dict[str, Drawing]:
     question = assay.Question(net, images, removal=assay.Blur(10))
     slopes = assay.IntegratedGradients(16)(question)
     regions = assay.Question(net, images, features=assay.Superpixels(40), removal=assay.Blur(10))
-    sampled = assay.KernelShap(budget=400)(regions)
+    sampled = assay.KernelShap(budget=160)(regions)
     return {
         "map": pictures.image_map(sampled, [0, 1], question=regions),
         "contours": pictures.contours(assay.GradCam()(question), 1, question=question),

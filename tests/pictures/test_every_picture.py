@@ -515,7 +515,7 @@ def test_a_picture_needs_nothing_from_elsewhere(name: str) -> None:
     assert not re.search(r"<(script|iframe|link|object|embed|img)\b", page)
     # It shrinks with its page, and its table scrolls by itself.
     assert 'style="max-width:100%;height:auto"' in page
-    assert 'overflow-x:auto" tabindex="0" role="region"' in page
+    assert 'overflow-x:auto" tabindex="0" role="group"' in page
 
 
 # --- contrast

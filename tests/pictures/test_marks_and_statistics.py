@@ -390,7 +390,9 @@ def test_the_gallery_shows_pictures_that_its_script_makes() -> None:
     assert set(shown) <= made
     for name in shown:
         file = root / "docs" / "gallery" / f"{name}.png"
-        assert file.stat().st_size < 150_000
+        assert file.stat().st_size < 260_000
+    sizes = [file.stat().st_size for file in (root / "docs" / "gallery").glob("*.png")]
+    assert sum(sizes) < 1_200_000
 
 
 @pytest.mark.parametrize("edges", [3, [], [[0, 1], [2]], [[0, 99]], [[0.5, 1.0]], "C-O"])
@@ -602,3 +604,17 @@ def test_a_picture_of_several_targets_says_so() -> None:
             assert ("2 different targets" in chart.caption) == several
     with pytest.raises(InputError, match="one target of all inputs"):
         pictures.dependence(answer, 0, question=own, partial=5)
+
+
+def test_the_overlay_and_the_map_beside_it_have_one_full_colour() -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(400, 1)).double()
+    torch.manual_seed(0)
+    question = assay.Question(net, torch.rand(1, 1, 20, 20, dtype=torch.float64))
+    answer = assay.InputXGradient()(question)
+    chart = pictures.retina(answer, question=question)
+    [raster] = maps_of(chart)
+    full = float(np.quantile(np.abs(raster.values), 0.99))
+    assert raster.scale.high == pytest.approx(full, abs=1e-15)
+    assert raster.scale.beyond
+    assert "4 of 400 places beyond" in chart.caption
+    assert chart.data["full colour of the overlay"].tolist() == [raster.scale.high]

@@ -207,7 +207,7 @@ def retina(
     (Sundararajan et al. 2017, figure 3), beside a map that those who cannot tell the two can read.
 
     Settings: as of `image_map`; see `signed_overlay` for the numbers. The strongest percent of a large
-    map shares the full colour, in the overlay alone, and the caption says how much that is.
+    map shares the full colour, on both, and the caption says how much that is and counts them.
     """
     [(name, answer)] = answers_by_name(answer).items()
     i = row_number(answer, i)
@@ -218,18 +218,17 @@ def retina(
     colours = np.where(credit[..., None] > 0, green, red)
     # Where there is no credit the outline shows, grey on black.
     drawn = (1 - strength) * 0.6 * outline[..., None] + strength * colours
-    safe = image_map({name: answer}, i, question=question, images=images)
+    # Both have one full colour, or a few places would bleach the one that can be read.
+    full = float(parts.reach[i])
+    safe = image_map({name: answer}, i, question=question, images=images, scale=full)
     seen, beside = safe.panels[0], safe.panels[-1]
     overlay = photo_panel(f"overlay-{i}", drawn, title="green for, red against")
-    found = _map(name, answer, i, question, "credit", False)
-    beyond = int((np.abs(found.values) > parts.reach[i]).sum())
-    clipped = clause(f"; {beyond} places of the overlay lie beyond its full colour", beyond)
     return Chart(
         drawn=(seen, overlay, beside),
-        table={**safe.table, "full colour of the overlay": [float(parts.reach[i])]},
+        table={**safe.table, "full colour of the overlay": [full]},
         caption=(
-            f"{safe.caption}; overlay: full colour at {number(float(parts.reach[i]))}{clipped}; one man "
-            "in twelve cannot tell its two colours, and reads the map on the right"
+            f"{safe.caption}; overlay: full colour at {number(full)}, too; one man in twelve cannot tell "
+            "its two colours, and reads the map on the right"
         ),
         alt=safe.alt.replace("Map", "Signed overlay and map", 1),
         columns=3,

@@ -163,7 +163,7 @@ class Drawing(ABC):
         table = shown.to_html(index=False, border=0, na_rep="–", justify="left")
         more = clause(f", the first {_TABLE} of {len(data)} rows", len(data) > _TABLE)
         # A wide table scrolls by itself, also by keyboard, and not its page.
-        region = '<div style="overflow-x:auto" tabindex="0" role="region" aria-label="Table">'
+        region = '<div style="overflow-x:auto" tabindex="0" role="group" aria-label="Table">'
         return (
             f"<figure>{self.svg(theme)}<details><summary>Table{more}</summary>{region}{table}</div>"
             "</details></figure>"

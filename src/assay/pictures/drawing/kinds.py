@@ -226,7 +226,8 @@ def hexagons(
     unit = (across.high - across.low) / wide, (up.high - up.low) / high
     # A corner above and below, two on either side.
     sides = np.array([[0, 2], [3, 1], [3, -1], [0, -2], [-3, -1], [-3, 1]]) / 6
-    scale = Scale(0.0, float(counts.max(initial=1)), f"{what} in a place", "Greys")
+    # Seen on a white ground and on a dark one.
+    scale = Scale(0.0, float(counts.max(initial=1)), f"{what} in a place", "cividis")
     tiles = Tiles(
         gid,
         across.low + centres[:, 0] * unit[0],
