@@ -217,8 +217,8 @@ def main() -> None:
     options = harness.arguments("pictures at their usual sizes, and beside shap's")
     harness.conditions()
     bench = harness.Bench("pictures", options)
-    at_usual_sizes(bench)
     beside_shap(bench)
+    at_usual_sizes(bench)
     bench.save()
 
 

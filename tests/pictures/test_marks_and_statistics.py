@@ -618,3 +618,24 @@ def test_the_overlay_and_the_map_beside_it_have_one_full_colour() -> None:
     assert raster.scale.beyond
     assert "4 of 400 places beyond" in chart.caption
     assert chart.data["full colour of the overlay"].tolist() == [raster.scale.high]
+
+
+def test_letters_of_atoms_are_read_in_every_theme() -> None:
+    """Each on what lies below it: a disc that is larger, its plate, or within a ring the ground."""
+    from assay.pictures.drawing.themes import THEMES, contrast
+
+    chart = pictures.molecule(molecule_answer())
+    marks = {mark.gid: mark for mark in chart.panels[0].marks}
+    plates, discs = marks["ground"], marks["atoms"]
+    assert isinstance(plates, Dots)
+    assert isinstance(discs, Dots)
+    sizes = np.broadcast_to(discs.size, (6,))
+    rings = np.broadcast_to(discs.hollow, (6,))
+    assert sizes.min() < 9 < sizes.max()
+    for theme in THEMES.values():
+        for n in range(6):
+            below = discs.colours[n] if sizes[n] > 9 else str(plates.colours)
+            if rings[n]:
+                below = theme.ground
+            ink = theme.colour(marks[f"symbol-{n}"].colour)  # type: ignore[union-attr]
+            assert contrast(ink, theme.colour(below)) >= 4.5
