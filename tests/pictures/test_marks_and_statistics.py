@@ -634,8 +634,12 @@ def test_letters_of_atoms_are_read_in_every_theme() -> None:
     assert sizes.min() < 9 < sizes.max()
     for theme in THEMES.values():
         for n in range(6):
-            below = discs.colours[n] if sizes[n] > 9 else str(plates.colours)
+            below = {discs.colours[n]}
+            if sizes[n] <= 9:
+                # The letter reaches over a disc that is smaller than it.
+                below.add(str(plates.colours))
             if rings[n]:
-                below = theme.ground
+                below = {theme.ground}
             ink = theme.colour(marks[f"symbol-{n}"].colour)  # type: ignore[union-attr]
-            assert contrast(ink, theme.colour(below)) >= 4.5
+            for colour in below:
+                assert contrast(ink, theme.colour(colour)) >= 4.5
