@@ -239,7 +239,7 @@ def pairs(label: Label) -> Drawing:
 
 
 def agreeing(label: Label) -> Drawing:
-    one, other = drawn(6, 5, label, 0), drawn(6, 5, label, 1)
+    one, other = drawn(12, 5, label, 0), drawn(12, 5, label, 1)
     return pictures.agreement({label("one"): one, label("other"): other, label("third"): one})
 
 
@@ -264,6 +264,68 @@ def budgets(label: Label) -> Drawing:
             answer, standard_error=errors / k, facts={"forwards": 100 * k * k}
         )
     return pictures.convergence(answers)
+
+
+def rows_of_a_chart(label: Label) -> Drawing:
+    """A chart of rows by hand: all that a row may have, on a log axis."""
+    bar = pictures.Row(
+        "size", 0, label("bar"), 3.0, "3.00", 1.0, 3.0, 2.0, 4.0,
+        unsure=True, toward=1.5, against=0.5, floor=2.5,
+    )  # fmt: skip
+    dot = pictures.Row("place", 0, label("dot"), 40.0, "40.0", 40.0, 40.0, 20.0, 90.0)
+    return pictures.RowChart(
+        rows=(bar, dot),
+        axis=label("axis"),
+        marked=(("guide", 1.0),),
+        caption=label("caption"),
+        alt=f"Two rows: {label('bar')} 3.00 and {label('dot')} 40.0.",
+        log=True,
+    )
+
+
+@cache
+def region_question() -> assay.Question:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 2)).double()
+    images = torch.zeros(2, 3, 16, 16, dtype=torch.float64)
+    images[:, 0, :, 8:] = 1.0
+    images[1, 1, 8:] = 1.0
+    regions = assay.Superpixels(6)
+    return assay.Question(net, images, target=0, features=regions, removal=assay.Baseline(0.5))
+
+
+def regions(label: Label) -> Drawing:
+    answer = assay.KernelShap(budget=40)(region_question())
+    return pictures.image_map({label("one"): answer}, [0, 1], question=region_question())
+
+
+@cache
+def many_dots_of() -> tuple[assay.Question, Attribution]:
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.normal(size=(6000, 2)))
+    question = assay.Question(lambda rows: rows[:, 0] ** 2 + rows[:, 1], x)
+    return question, answer_of(torch.stack([x[:, 0] ** 2, x[:, 1]], dim=1).numpy())
+
+
+def many_dots(label: Label) -> Drawing:
+    question, answer = many_dots_of()
+    return pictures.dependence(renamed(answer, label), 0, question=question)
+
+
+def neighbour(label: Label) -> Drawing:
+    question = series_question()
+    score = assay.Score(label("MaxSensitivity"), torch.tensor([0.1, 0.4]), "lower")
+    method = assay.InputXGradient()
+    return pictures.stability(score, question=question, method=method, draws=5)
+
+
+def many_votes(label: Label) -> Drawing:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 200)).double()
+    images = 3 * torch.randn(1, 1, 16, 16, dtype=torch.float64)
+    question = assay.Question(net, images, features=assay.Elements(), removal=assay.Baseline(0.0))
+    smoothing = assay.MultiplicativeSmoothing(kept=32, levels=256)
+    return pictures.votes(smoothing.certify(question, torch.arange(256) < 128)[0])
 
 
 SAMPLES: dict[str, Callable[[Label], Drawing]] = {
@@ -311,4 +373,24 @@ SAMPLES: dict[str, Callable[[Label], Drawing]] = {
     "votes": lambda label: pictures.votes(certificates()[0]),  # type: ignore[arg-type]
     "certified_curve": of_certificates,
     "soft_stability": soft,
+    # Pictures that look another way with other settings, or from more inputs.
+    "RowChart": rows_of_a_chart,
+    "importance: others": lambda label: pictures.importance(drawn(20, 9, label), top=3),
+    "image_map: superpixels": regions,
+    "dependence: partial": lambda label: pictures.dependence(
+        renamed(table_answer(), label), 0, question=table_question(), partial=12
+    ),
+    "swarm: many": lambda label: pictures.swarm(drawn(500, 2, label)),
+    "dependence: many": many_dots,
+    "faithfulness: many": lambda label: pictures.faithfulness(
+        {label("exact"): table_answer(), label("other"): table_answer()},
+        question=table_question(),
+        draws=6000,
+    ),
+    "stability: neighbour": neighbour,
+    "certified_curve: labels": lambda label: pictures.certified_curve(
+        certificates(),  # type: ignore[arg-type]
+        labels=[0, 1, 2, 0],
+    ),
+    "votes: many": many_votes,
 }

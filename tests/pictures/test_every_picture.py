@@ -21,6 +21,8 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -28,8 +30,19 @@ from matplotlib.text import Text
 from assay import pictures
 from assay.errors import InputError
 from assay.pictures.drawing.drawing import Drawing
-from assay.pictures.drawing.marks import Band, Box, Dots, Line, Mark, Photo, Raster, Words
+from assay.pictures.drawing.marks import (
+    Band,
+    Box,
+    Dots,
+    Line,
+    Mark,
+    Photo,
+    Raster,
+    Tiles,
+    Words,
+)
 from assay.pictures.drawing.panel import Panel
+from assay.pictures.drawing.scales import Axis
 from assay.pictures.drawing.themes import THEMES, contrast, ink_on
 from pictures.samples import SAMPLES, plain
 
@@ -63,7 +76,8 @@ def test_every_picture_has_a_sample() -> None:
         made = getattr(pictures, name)
         if inspect.isfunction(made) and made.__annotations__.get("return") in ("Chart", "RowChart"):
             named.add(name)
-    assert named == set(SAMPLES)
+    # A picture has further samples where its settings change its marks.
+    assert {*named, "RowChart"} == {name.partition(":")[0] for name in SAMPLES}
 
 
 # --- the data
@@ -105,6 +119,9 @@ def points(mark: Mark) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield mark.x, mark.high
     elif isinstance(mark, Box):
         yield np.array([mark.left, mark.right]), np.array([mark.low, mark.high])
+    elif isinstance(mark, Tiles):
+        corners = mark.outlines.reshape(-1, 2)
+        yield corners[:, 0], corners[:, 1]
     elif isinstance(mark, Raster | Photo):
         left, right, bottom, top = mark.extent
         yield np.array([left, right]), np.array([bottom, top])
@@ -181,11 +198,61 @@ def check_artist(mark: Mark, artist: Any, panel: Panel, theme: str) -> None:
         assert {tuple(corner) for corner in corners.tolist()} >= {
             tuple(map(float, corner)) for corner in expected if not np.isnan(corner).any()
         }
+    elif isinstance(mark, Tiles):
+        corners = np.stack([path.vertices[:-1] for path in artist.get_paths()])
+        np.testing.assert_array_equal(corners, mark.outlines)
+        colours = [matplotlib.colors.to_hex(colour) for colour in artist.get_facecolor()]
+        assert colours == list(mark.colours)
     elif mark.cell is None:
         assert artist.get_position() == (mark.x, mark.y)
         assert artist.get_text() == mark.text
     else:
         assert artist.get_label().strip() == mark.text.strip()
+
+
+@every_picture
+def test_panels_are_as_large_as_they_say_and_stand_in_line(name: str) -> None:
+    """The figure grows around them: no panel shrinks for its words."""
+    chart = sample(name)
+    figure = chart.figure()
+    axes = iter(figure.axes)
+    for row in chart.panel_rows:
+        for panel in row:
+            box = next(axes).get_window_extent()
+            expected = [side * figure.dpi / 100 for side in panel.size]
+            if not panel.equal:
+                assert [box.width, box.height] == pytest.approx(expected, abs=1e-6)
+    for column in range(chart.columns):
+        own = figure.axes[column :: chart.columns]
+        lefts = {round(ax.get_position(original=True).x0, 9) for ax in own}
+        assert len(lefts) <= 1
+    # No two panels lie on each other.
+    boxes = [ax.get_window_extent() for ax in figure.axes]
+    for one, other in itertools.combinations(boxes, 2):
+        apart = one.x1 <= other.x0 or other.x1 <= one.x0 or one.y1 <= other.y0 or other.y1 <= one.y0
+        assert apart
+
+
+def test_dots_on_paper_have_their_colours() -> None:
+    """A thousand dots of which those of one look are drawn at once: each has its own colour."""
+    rng = np.random.default_rng(0)
+    down, across = np.divmod(rng.permutation(900), 30)
+    colours = tuple(
+        f"#{r:02x}{g:02x}{b:02x}" for r, g, b in rng.integers(0, 200, size=(900, 3)) // 40 * 40
+    )
+    hollow = rng.random(900) < 0.2
+    dots = Dots("dots-0", across.astype(float), down.astype(float), colours, 9.0, hollow)
+    ends = {"low": -0.5, "high": 29.5, "marked": ()}
+    panel = Panel((dots,), Axis(**ends), Axis(**ends), size=(600.0, 600.0))
+    figure = pictures.Chart((panel,), {"x": [0]}, caption="", alt="Dots.").figure()
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
+    [ax] = figure.axes
+    places = ax.transData.transform(np.stack([dots.x, dots.y], axis=1))
+    for (x, y), colour, ring in zip(places, colours, hollow):
+        seen = pixels[len(pixels) - 1 - int(y), int(x), :3].tolist()
+        own = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
+        assert seen == ([255, 255, 255] if ring else own)
 
 
 @every_picture
@@ -271,6 +338,8 @@ def check_element(mark: Mark, node: Any, paper: Paper) -> None:
         np.testing.assert_allclose(places.reshape(-1, 2), expected, atol=0.011)
     elif isinstance(mark, Dots):
         check_dots(mark, node, paper)
+    elif isinstance(mark, Tiles):
+        check_tiles(mark, node, paper)
     elif isinstance(mark, Words):
         assert "".join(node.itertext()) == mark.text
         assert float(node.get("x")) == pytest.approx(float(paper.x(mark.x)), abs=0.01)
@@ -305,16 +374,36 @@ def pixels_of(node: Any) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
 
 
+def check_tiles(mark: Tiles, node: Any, paper: Paper) -> None:
+    drawn = [child for child in node if child.tag.endswith("path")]
+    for child, outline, colour in zip(drawn, mark.outlines, mark.colours, strict=True):
+        places = np.array(re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", child.get("d")), float)
+        expected = np.stack([paper.x(outline[:, 0]), paper.y(outline[:, 1])], axis=1)
+        np.testing.assert_allclose(places, expected, atol=0.011)
+        assert child.get("fill") == colour
+
+
 def check_dots(mark: Dots, node: Any, paper: Paper) -> None:
     circles = [child for child in node.iter() if child.tag.endswith("circle")]
-    if not circles:
-        return
-    places = np.array([[child.get("cx"), child.get("cy")] for child in circles], float)
     expected = np.stack([paper.x(mark.x), paper.y(mark.y)], axis=1)
-    np.testing.assert_allclose(places, expected, atol=0.011)
+    if circles:
+        places = np.array([[child.get("cx"), child.get("cy")] for child in circles], float)
+        np.testing.assert_allclose(places, expected, atol=0.011)
+    elif mark.shape == "o" and len(mark.x):
+        # Many are grouped by their look: all of them are there, wherever they stand.
+        drawn = " ".join(child.get("d") for child in node if "h0" in child.get("d"))
+        places = np.array(re.findall(r"M(-?[\d.]+) (-?[\d.]+)h0", drawn), float)
+        counted = {tuple(place) for place in places.round(1).tolist()}
+        assert counted == {tuple(place) for place in (expected.round(1) + 0.0).tolist()}
 
 
 # --- nothing else happened
+
+
+def random_state() -> tuple[bytes, int]:
+    """Of numpy's global generator: its numbers, and how many of them have been used."""
+    _, numbers, used, *_ = np.random.get_state()  # noqa: NPY002
+    return numbers.tobytes(), int(used)
 
 
 @every_picture
@@ -322,7 +411,7 @@ def test_nothing_of_the_process_is_touched(name: str) -> None:
     chart = sample(name)
     before = dict(matplotlib.rcParams)
     state = torch.random.get_rng_state()
-    numbers = np.random.get_state()[1].copy()  # noqa: NPY002
+    numbers = random_state()
     figure = Figure(figsize=(9, 5))
     own, other = figure.subfigures(1, 2)
     with warnings.catch_warnings():
@@ -342,7 +431,7 @@ def test_nothing_of_the_process_is_touched(name: str) -> None:
     assert tuple(figure.get_size_inches()) == (9, 5)
     assert dict(matplotlib.rcParams) == before
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert (np.random.get_state()[1] == numbers).all()  # noqa: NPY002
+    assert random_state() == numbers
 
 
 def test_threads_draw_the_same_pictures() -> None:
@@ -394,6 +483,39 @@ def test_names_do_no_harm(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made.figure(theme="dark").canvas.draw()
+
+
+@every_picture
+@settings(max_examples=4, deadline=None)
+@given(names=st.lists(st.text(max_size=60), min_size=1, max_size=5, unique=True))
+def test_any_name_is_only_a_name(name: str, names: list[str]) -> None:
+    """Whatever names are: the SVG is XML, its words are those of the picture, and nothing is markup."""
+    given_names = itertools.cycle(names)
+    made = SAMPLES[name](lambda label: f"{next(given_names)}<script>{label}$_{{")
+    root = ElementTree.fromstring(made.svg())
+    assert not [node for node in root.iter() if node.tag.endswith("script")]
+    assert "<script" not in made._repr_html_()
+    gids = {mark.gid for panel in made.panels for mark in panel.marks}
+    assert gids <= {node.get("id") for node in root.iter()}
+
+
+@every_picture
+def test_a_picture_needs_nothing_from_elsewhere(name: str) -> None:
+    """No address but of its own pixels and patterns, no script, no handler, no frame."""
+    page = sample(name)._repr_html_()
+    root = ElementTree.fromstring(sample(name).svg())
+    for node in root.iter():
+        assert node.tag.rpartition("}")[2] not in ("script", "foreignObject", "iframe", "style")
+        for key, value in node.attrib.items():
+            assert not key.startswith("on")
+            if key.endswith("href"):
+                assert value.startswith("data:image/png;base64,")
+            if "url(" in value:
+                assert re.fullmatch(r"url\(#[\w-]+\)", value)
+    assert not re.search(r"<(script|iframe|link|object|embed|img)\b", page)
+    # It shrinks with its page, and its table scrolls by itself.
+    assert 'style="max-width:100%;height:auto"' in page
+    assert 'overflow-x:auto" tabindex="0" role="group"' in page
 
 
 # --- contrast

@@ -15,14 +15,18 @@ from hypothesis import strategies as st
 
 import assay
 from assay import pictures
+from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError, SettingError
+from assay.pictures.drawing.kinds import hexagons
 from assay.pictures.drawing.marks import Box, Dots, Line, Mark, Raster
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.scales import Axis
 from assay.pictures.graphs import laid_out
 from assay.pictures.lines import simultaneous_band
 from assay.pictures.many.drift import changes
+from assay.pictures.numbers import number
 from pictures.samples import (
+    SAMPLES,
     answer_of,
     certificates,
     drawn,
@@ -30,6 +34,7 @@ from pictures.samples import (
     picture_answers,
     picture_question,
     plain,
+    region_question,
     table_answer,
     table_question,
     text_of,
@@ -280,6 +285,13 @@ def test_the_distance_from_the_diagonal_is_the_infidelity() -> None:
     from assay.pictures.numbers import number
 
     assert f"Mean squared distance: ExactShapley {number(squares.mean())} [" in chart.alt
+    # Of a sum the credit of what is removed is what the target loses.
+    x = torch.tensor([[1.0, -2.0, 0.5], [3.0, 1.0, 2.0]], dtype=torch.float64)
+    of_sum = assay.Question(lambda rows: rows.sum(1), x, removal=assay.Baseline(0.25))
+    exact = assay.ExactShapley()(of_sum)
+    whole = pictures.faithfulness(exact, question=of_sum, i=1, draws=30).data
+    np.testing.assert_allclose(whole["said"], whole["lost"], rtol=0, atol=1e-10)
+    assert whole["lost"].nunique() > 4
     with pytest.raises(KindError, match="contributions"):
         pictures.faithfulness(replace(answer, kind="slope"), question=question)
 
@@ -378,10 +390,256 @@ def test_the_gallery_shows_pictures_that_its_script_makes() -> None:
     assert set(shown) <= made
     for name in shown:
         file = root / "docs" / "gallery" / f"{name}.png"
-        assert file.stat().st_size < 150_000
+        assert file.stat().st_size < 300_000
+    sizes = [file.stat().st_size for file in (root / "docs" / "gallery").glob("*.png")]
+    assert sum(sizes) < 1_200_000
 
 
 @pytest.mark.parametrize("edges", [3, [], [[0, 1], [2]], [[0, 99]], [[0.5, 1.0]], "C-O"])
 def test_edges_that_are_no_pairs_of_atoms_are_refused(edges: object) -> None:
     with pytest.raises(InputError, match="pairs of atoms"):
         pictures.molecule(molecule_answer(), edges=edges)  # type: ignore[arg-type]
+
+
+# --- what settings add
+
+
+def test_a_bar_of_an_importance_is_what_is_for_and_what_is_against() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(40, 6)) * np.linspace(3, 0.5, 6)
+    errors = rng.uniform(0.1, 0.4, size=(40, 6))
+    chart = pictures.importance(answer_of(values, errors), top=4)
+    for row in chart.rows[:4]:
+        k = int(row.name[1:])
+        assert row.toward == pytest.approx(np.clip(values[:, k], 0, None).mean(), abs=1e-12)
+        assert row.toward + row.against == pytest.approx(row.value, abs=1e-12)
+        floor = math.sqrt(2 / math.pi) * errors[:, k].mean()
+        assert row.floor == pytest.approx(floor, abs=1e-12)
+        assert row.unsure == (row.value <= 2 * floor)
+    # Of the others the size of their sum, and never the sum of their sizes.
+    kept = [int(row.name[1:]) for row in chart.rows[:4]]
+    rest = np.delete(values, kept, axis=1)
+    assert chart.rows[4].role == "rest"
+    assert chart.rows[4].value == pytest.approx(np.abs(rest.sum(axis=1)).mean(), abs=1e-12)
+    [panel] = chart.panels
+    boxes = {mark.gid: mark for mark in panel.marks if isinstance(mark, Box)}
+    for row in chart.rows[:4]:
+        toward, against = boxes[f"toward-{row.gid}"], boxes[f"against-{row.gid}"]
+        assert (toward.left, against.right) == pytest.approx((0.0, row.end), abs=1e-12)
+        assert toward.right == against.left
+    slopes = replace(answer_of(values), kind="slope")
+    assert all(row.role == "size" for row in pictures.importance(slopes, top=4).rows)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-2, 9)), min_size=1, max_size=60))
+def test_every_point_is_counted_in_the_hexagon_around_it(points: list[tuple[float, float]]) -> None:
+    x, y = np.array(points).T
+    axes, size = (Axis(-6.0, 6.0), Axis(-3.0, 10.0)), (460.0, 300.0)
+    tiles, scale = hexagons("density-0", x, y, axes, size, "inputs")
+    counts = [int(title.split()[0]) for title in tiles.titles]
+    assert sum(counts) == len(points)
+    assert scale.high == max(counts)
+    # On paper: the nearest centre, at most a corner away, of hexagons with six equal sides.
+    unit = np.array([size[0] / 12, size[1] / 13])
+    centres = np.stack([tiles.x, tiles.y], axis=1) * unit
+    away = np.linalg.norm(np.stack([x, y], axis=1)[:, None] * unit - centres, axis=2)
+    assert (away.min(axis=1) <= 9 / math.sqrt(3) + 1e-9).all()
+    nearest = away <= away.min(axis=1, keepdims=True) + 1e-9
+    only = nearest.sum(axis=1) == 1
+    least = nearest[only].sum(axis=0)
+    assert (least <= counts).all()
+    corners = tiles.corners * unit
+    sides = np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1)
+    np.testing.assert_allclose(sides, 9 / math.sqrt(3), rtol=1e-12)
+
+
+def test_the_partial_dependence_of_a_sum_is_its_credit() -> None:
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.normal(size=(30, 3)))
+    question = assay.Question(
+        lambda rows: rows[:, 0] ** 2 + 3 * rows[:, 1] - rows[:, 2],
+        x,
+        removal=assay.Background(torch.tensor(rng.normal(size=(7, 3)))),
+    )
+    answer = assay.ExactShapley()(question)
+    chart = pictures.dependence(answer, 0, question=question, partial=9)
+    [line] = marks_of(chart.panels[0], "line-1")
+    assert isinstance(line, Line)
+    credit = dict(zip(x[:, 0].tolist(), answer.values[:, 0].tolist()))
+    assert len(line.x) == 9
+    assert (line.x[0], line.x[-1]) == (x[:, 0].min(), x[:, 0].max())
+    for value, target in zip(line.x.tolist(), line.y.tolist()):
+        assert target == pytest.approx(credit[value], abs=1e-10)
+    assert "partial dependence at 9 values" in chart.caption
+    with pytest.raises(SettingError, match="at least 2 values"):
+        pictures.dependence(answer, 0, question=question, partial=1)
+    with pytest.raises(InputError, match="a feature that is measured"):
+        pictures.dependence(table_answer(), "kind", question=table_question(), partial=5)
+
+
+def test_borders_of_regions_lie_where_labels_change() -> None:
+    question = region_question()
+    chart = pictures.image_map(assay.KernelShap(budget=40)(question), [0, 1], question=question)
+    for i in range(2):
+        labels = question.partition.labels[i].reshape(3, 16, 16)[0].numpy()
+        edges = (labels[:, 1:] != labels[:, :-1]).sum() + (labels[1:] != labels[:-1]).sum()
+        assert edges > 0
+        for gid in (f"regions-{i}", f"regions-map-{i}"):
+            [line] = [mark for panel in chart.panels for mark in panel.marks if mark.gid == gid]
+            assert isinstance(line, Line)
+            assert np.isnan(line.x).sum() == edges
+            # Every edge has another region on either side.
+            for k in range(0, len(line.x), 3):
+                (a, b), (c, d) = line.x[k : k + 2], line.y[k : k + 2]
+                if a == b:
+                    row = int(min(c, d) + 0.5)
+                    assert labels[row, int(a - 0.5)] != labels[row, int(a + 0.5)]
+                else:
+                    column = int(min(a, b) + 0.5)
+                    assert labels[int(c - 0.5), column] != labels[int(c + 0.5), column]
+    # Pixels have no borders, which would hide the map.
+    plain_map = pictures.image_map(picture_answers()[0], question=picture_question())
+    assert not [mark for panel in plain_map.panels for mark in panel.marks if "regions" in mark.gid]
+
+
+def test_a_certified_curve_has_the_accuracy_of_the_model() -> None:
+    listed = certificates()
+    right = [certificate.selected for certificate in listed]  # type: ignore[attr-defined]
+    bare = [certificate.bare for certificate in listed]  # type: ignore[attr-defined]
+    labels = [right[0], right[1], (right[2] + 1) % 3, right[3]]
+    chart = pictures.certified_curve(listed, labels=labels)  # type: ignore[arg-type]
+    [line] = marks_of(chart.panels[0], "accuracy")
+    assert line.y.tolist() == [np.mean([a == b for a, b in zip(bare, labels)])] * 2  # type: ignore[union-attr]
+    for radius, share in zip(chart.data["radius"], chart.data["share, right"]):
+        known = [
+            certificate.incremental >= radius and certificate.selected == label  # type: ignore[attr-defined]
+            for certificate, label in zip(listed, labels)
+        ]
+        assert share == np.mean(known)
+    with pytest.raises(InputError, match="the right class of each of 4"):
+        pictures.certified_curve(listed, labels=[1, 2])  # type: ignore[arg-type]
+
+
+def test_the_worst_neighbour_is_the_one_that_changes_most() -> None:
+    weights = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    x = torch.tensor([[1.0, 1.0, 1.0], [2.0, 0.5, -1.0]], dtype=torch.float64)
+    question = assay.Question(lambda rows: rows @ weights, x, removal=assay.Baseline(0.0))
+    score = assay.Score("MaxSensitivity", torch.tensor([0.1, 0.4]), "lower")
+    chart = pictures.stability(
+        score, question=question, method=assay.ExactShapley(), radius=0.2, draws=7
+    )
+    from assay.numerics import rng
+
+    steps = rng.shared(0, "worst neighbour").uniform(-0.2, 0.2, (7, 3))
+    credit = (x[1] * weights).numpy()
+    changes = np.linalg.norm(steps * weights.numpy(), axis=1)
+    change = changes.max() / np.linalg.norm(credit)
+    assert f"of 7 neighbours within 0.2 the worst changes it by {number(change)}" in chart.caption
+    [own], [other] = marks_of(chart.panels[1], "dots-0"), marks_of(chart.panels[1], "dots-1")
+    order = np.argsort(
+        -np.maximum(np.abs(credit), np.abs(credit + steps[changes.argmax()] * weights.numpy()))
+    )
+    np.testing.assert_allclose(own.x, credit[order], atol=1e-12)  # type: ignore[union-attr]
+    moved = (credit + steps[changes.argmax()] * weights.numpy())[order]
+    np.testing.assert_allclose(other.x, moved, atol=1e-12)  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="a worst neighbour"):
+        pictures.stability(score, question=question)
+    with pytest.raises(InputError, match="a score of 2 inputs"):
+        pictures.stability(
+            assay.Score("M", torch.ones(3), "lower"), question=question, method=assay.ExactShapley()
+        )
+
+
+def test_votes_of_many_classes_are_pooled_and_add_up() -> None:
+    chart = SAMPLES["votes: many"](plain)
+    for panel in chart.panels:
+        shares = [mark.right for mark in panel.marks if isinstance(mark, Box)]
+        assert sum(shares) == pytest.approx(1.0, abs=1e-12)
+        assert len(shares) <= 21
+    assert any("further classes" in text for panel in chart.panels for _, text in panel.y.ticks)
+
+
+def test_agreement_has_its_intervals_in_the_cells() -> None:
+    chart = SAMPLES["agreement"](plain)
+    below = {mark.gid: mark.text for mark in chart.panels[0].marks if mark.gid.startswith("below")}  # type: ignore[union-attr]
+    for _, row in chart.data.iterrows():
+        a, b = (("one", "other", "third").index(row[key]) for key in ("method", "with"))
+        written = f"{row['low']:.2f} to {row['high']:.2f}".replace("-", "−")
+        assert below[f"below-methods-{a}-{b}"] == below[f"below-methods-{b}-{a}"] == written
+
+
+def test_a_standing_far_apart_has_a_log_axis() -> None:
+    chart = SAMPLES["standing"](plain)
+    ends = [end for row in chart.rows for end in (row.end, row.low, row.high)]  # type: ignore[attr-defined]
+    assert chart.panels[0].x.log == (min(ends) > 0 and max(ends) > 30 * min(ends))
+    scores = {f"m{k}": torch.full((12,), 10.0**-k) * torch.linspace(1, 2, 12) for k in range(4)}
+    listed = {name: assay.Score(name, values, "lower") for name, values in scores.items()}
+    far = pictures.standing(ranking("M", listed))
+    assert far.panels[0].x.log
+    assert "a log axis" in far.caption
+
+
+def test_a_picture_of_several_targets_says_so() -> None:
+    """Credit for one class is credit against another: who asks each input for its own class is told."""
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.normal(size=(40, 3)))
+    net = torch.nn.Linear(3, 2).double()
+    own = assay.Question(net, x)
+    answer = assay.InputXGradient()(own)
+    assert len(set(answer.targets or ())) == 2
+    one = assay.Question(net, x, target=1)
+    single = assay.InputXGradient()(one)
+    for question, credit, several in ((own, answer, True), (one, single, False)):
+        made = [
+            pictures.swarm(credit, question=question),
+            pictures.heat(credit),
+            pictures.groups(credit, np.arange(40) < 20),
+            pictures.drift(credit),
+            pictures.embedding(credit),
+            pictures.importance(credit),
+            pictures.dependence(credit, 0, question=question),
+        ]
+        for chart in made:
+            assert ("2 different targets" in chart.caption) == several
+    with pytest.raises(InputError, match="one target of all inputs"):
+        pictures.dependence(answer, 0, question=own, partial=5)
+
+
+def test_the_overlay_and_the_map_beside_it_have_one_full_colour() -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(400, 1)).double()
+    torch.manual_seed(0)
+    question = assay.Question(net, torch.rand(1, 1, 20, 20, dtype=torch.float64))
+    answer = assay.InputXGradient()(question)
+    chart = pictures.retina(answer, question=question)
+    [raster] = maps_of(chart)
+    full = float(np.quantile(np.abs(raster.values), 0.99))
+    assert raster.scale.high == pytest.approx(full, abs=1e-15)
+    assert raster.scale.beyond
+    assert "4 of 400 places beyond" in chart.caption
+    assert chart.data["full colour of the overlay"].tolist() == [raster.scale.high]
+
+
+def test_letters_of_atoms_are_read_in_every_theme() -> None:
+    """Each on what lies below it: a disc that is larger, its plate, or within a ring the ground."""
+    from assay.pictures.drawing.themes import THEMES, contrast
+
+    chart = pictures.molecule(molecule_answer())
+    marks = {mark.gid: mark for mark in chart.panels[0].marks}
+    plates, discs = marks["ground"], marks["atoms"]
+    assert isinstance(plates, Dots)
+    assert isinstance(discs, Dots)
+    sizes = np.broadcast_to(discs.size, (6,))
+    rings = np.broadcast_to(discs.hollow, (6,))
+    assert sizes.min() < 9 < sizes.max()
+    for theme in THEMES.values():
+        for n in range(6):
+            below = {discs.colours[n]}
+            if sizes[n] <= 9:
+                # The letter reaches over a disc that is smaller than it.
+                below.add(str(plates.colours))
+            if rings[n]:
+                below = {theme.ground}
+            ink = theme.colour(marks[f"symbol-{n}"].colour)  # type: ignore[union-attr]
+            for colour in below:
+                assert contrast(ink, theme.colour(colour)) >= 4.5

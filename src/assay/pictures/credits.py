@@ -28,6 +28,7 @@ from assay.pictures.described import (
     method_of,
     row_number,
     target_of,
+    told_apart,
     too_few,
     unit_of,
     z_of,
@@ -190,8 +191,10 @@ def importance(
 ) -> RowChart:
     """What matters over all inputs: the mean size of each feature's credit, with its interval.
 
-    mean_i |v_ij|; a credit of zero that was sampled with the error s has the mean size 0.798 s, so
-    that a bar below twice mean_i 0.798 s_ij is hatched: it may be nothing but noise.
+    mean_i |v_ij|; a credit of zero that was sampled with the error s has the mean size 0.798 s: a
+    dotted tick stands at mean_i 0.798 s_ij, and a bar below twice that is hatched, since it may be
+    nothing but noise. Along its lower edge a bar is split into credit for and against the target. The
+    last row is the mean size of the sum of all other credits, and not the sum of their means.
 
     Settings:
         answer: of many inputs.
@@ -225,6 +228,9 @@ def importance(
         if not debias:
             low, high = interval_of(sizes[:, k], level)
         mean = float(means[k])
+        # What is for and what is against add up to the mean size, not to a root of squares.
+        toward = float(np.maximum(values[:, k], 0).mean())
+        against = float(np.maximum(-values[:, k], 0).mean())
         rows.append(
             Row(
                 role="size",
@@ -238,19 +244,28 @@ def importance(
                 low=low if math.isnan(low) else max(low, 0.0),
                 high=high,
                 unsure=bool(means[k] <= 2 * floor[k]) and answer.standard_error is not None,
+                toward=math.nan if debias else toward,
+                against=math.nan if debias else against,
+                floor=float(floor[k]) if answer.standard_error is not None else math.nan,
             )
         )
+    rest = order[len(kept) :]
+    # Slopes of different features are in different units, and have no sum.
+    if rest and answer.kind == Kind.CONTRIBUTION.value:
+        rows.append(_together(values[:, rest].sum(axis=1), len(rest), debias, level))
     what = "root mean square credit" if debias else "mean size of the credit"
-    strongest = ", ".join(f"{row.name} {row.text}" for row in rows[:3])
-    rest = len(order) - len(kept)
-    more = clause(f" {rest} further features are not shown.", rest)
+    sizes_of = [row for row in rows if row.role == "size"]
+    strongest = ", ".join(f"{row.name} {row.text}" for row in sizes_of[:3])
+    more = clause(f" {len(rest)} further features have no row of their own.", rest)
     return RowChart(
         rows=tuple(rows),
         axis=f"{what}, in units of {target_of(answer)}",
         marked=(("zero-line", 0.0),),
         caption=(
             f"{method_of(answer)}, {len(values)} inputs, {100 * level:g} % intervals over inputs"
-            f"{too_few(len(values))}"
+            f"{clause('; lower edge: for (red) and against (blue)', not debias)}"
+            f"{clause('; dotted tick: noise alone', answer.standard_error is not None)}"
+            f"{too_few(len(values))}{told_apart(answer)}"
         ),
         alt=(
             f"Importance by {method_of(answer)} over {len(values)} inputs, {what}. "
@@ -260,6 +275,19 @@ def importance(
 
 
 # --- parts
+
+
+def _together(sums: Floats, count: int, debias: bool, level: float) -> Row:
+    """The row of all other features: the size of their sum, without a floor, since the error of a sum
+    is not known.
+    """
+    sizes = np.abs(sums)
+    mean = float(np.sqrt((sums**2).mean()) if debias else sizes.mean())
+    low, high = (math.nan, math.nan) if debias else interval_of(sizes, level)
+    name = f"sum of {count} others"
+    # NaN stays: fewer than 8 inputs have no interval.
+    low = low if math.isnan(low) else max(low, 0.0)
+    return Row("rest", 0, name, mean, number(mean), 0.0, mean, low, high)
 
 
 def _credit_of(answer: Attribution, i: int, question: Question | None) -> _Credit:

@@ -143,6 +143,14 @@ def target_of(answer: Attribution, i: int | None = None) -> str:
     return "the target"
 
 
+def told_apart(answer: Attribution) -> str:
+    """What a caption says further where each input was asked for a target of its own: that credit for one
+    may be credit against another; else nothing.
+    """
+    count = len(set(answer.targets or ()))
+    return clause(f"; {count} different targets, each input's own", count > 1)
+
+
 def caption_of(answer: Attribution, joint: bool) -> str:
     """How its numbers were got, and what whiskers and hatches mean."""
     if answer.standard_error is None:

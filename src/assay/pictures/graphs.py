@@ -33,6 +33,10 @@ _NODES = 300
 _LARGEST = 22.0  # points across of the largest disc
 _RING = 14.0  # points across of the smallest ring
 _WIDEST = 9.0  # points of the widest bond
+_PLATE = 12.0  # points across of the ground of a letter
+_WIDER = 4.0  # for each further letter
+_LETTER = 9.0  # points across of a letter
+_WHITE = "#ffffff"
 _ROUNDS = 300  # of making distances fit
 
 
@@ -97,13 +101,18 @@ def molecule(
     fills = colours.colours_of(own)
     titles = tuple(f"{listed[k]}: {signed(float(credit[k]))}" for k in atoms)
     x, y = places[:, 0], places[:, 1]
-    # A ground below each letter, which the bonds would run through.
-    marks.append(Dots("ground", x, y, "ground", 12.0))
+    # A plate below each letter, which the bonds would run through: white on any ground, since a pale
+    # disc that is smaller than its letter leaves no ink that is read on both.
+    symbols = [(re.sub(r"\d+$", "", listed[k]) or listed[k])[:4] for k in atoms]
+    plates = np.array([_PLATE + _WIDER * (len(symbol) - 1) for symbol in symbols])
+    marks.append(Dots("ground", x, y, _WHITE, plates))
     marks.append(Dots("atoms", x, y, fills, drawn, unsure[atoms], titles=titles))
     for n, k in enumerate(atoms):
-        ink = ink_on(fills[n]) if sizes[n] > 9.0 and not unsure[k] else "text"
-        symbol = re.sub(r"\d+$", "", listed[k]) or listed[k]
-        marks.append(Words(f"symbol-{n}", float(x[n]), float(y[n]), symbol[:4], ink, size=8.0))
+        # A disc that is larger than its letter is read on, a smaller one on its plate, a ring on the
+        # ground of the picture.
+        ink = ink_on(fills[n] if sizes[n] > _LETTER else _WHITE)
+        ink = "text" if unsure[k] else ink
+        marks.append(Words(f"symbol-{n}", float(x[n]), float(y[n]), symbols[n], ink, size=8.0))
     across, down = _ends(x), _ends(y)
     wide, high = across.high - across.low, down.high - down.low
     longest = max(wide, high)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -28,6 +29,7 @@ from assay.pictures.described import (
     values_of,
 )
 from assay.pictures.drawing.drawing import Chart
+from assay.pictures.drawing.kinds import hexagons
 from assay.pictures.drawing.labels import Z, names
 from assay.pictures.drawing.marks import Box, Dots, Floats, Key, Line, Mark
 from assay.pictures.drawing.panel import Panel
@@ -39,6 +41,9 @@ from assay.settings import shown
 
 _REPEATS = 1000  # draws from which a ceiling is told
 _MOST = 30  # features of a duel
+_ROWS = 8  # features beside a histogram
+_SINGLE = 5000  # masks that are dots of their own
+_SQUARE = (320.0, 320.0)  # of a panel whose two axes are one
 
 
 # --- duel
@@ -234,7 +239,7 @@ def faithfulness(
         answers: contributions, one or several to the question.
         question: which is asked.
         i: which input.
-        draws: how many masks, at least 4.
+        draws: how many masks, at least 8; of more than 5,000 dots are counted in hexagons.
         seed: of the masks.
 
     Errors: KindError for slopes, which say nothing of removals.
@@ -263,12 +268,12 @@ def faithfulness(
     asked = question.part(i, i + 1)
     values = asked.value(torch.from_numpy(kept)[None].to(question.x.device))
     lost = float(first.prediction[i]) - values[0].detach().cpu().double().numpy()
-    marks: list[Mark] = []
-    keys, rows = [], []
+    saids: dict[str, Floats] = {}
+    rows = []
     told = []
-    reach = [*lost.tolist(), 0.0]
-    for k, (name, answer) in enumerate(named.items()):
-        said = (~kept) @ values_of(answer)[i]
+    for name, answer in named.items():
+        said = np.asarray((~kept) @ values_of(answer)[i], dtype=np.float64)
+        saids[name] = said
         squares = (said - lost) ** 2
         low, high = statistics.interval(squares)
         skill = 1 - float(squares.sum()) / (float((lost**2).sum()) or math.inf)
@@ -276,39 +281,81 @@ def faithfulness(
             f"{name} {number(float(squares.mean()))} [{number(float(low))}, {number(float(high))}], skill "
             f"{number(skill)}"
         )
-        marks.append(Dots(f"dots-{k}", said, lost, f"series-{k}", 3.6))
-        keys.append(Key(name, f"series-{k}", "dot"))
         rows += [(name, float(x), float(y)) for x, y in zip(said, lost)]
-        reach += said.tolist()
+    reach = [0.0, *lost.tolist(), *np.concatenate(list(saids.values())).tolist()]
     axis = axis_of(reach, "what the credit of the removed features adds up to")
-    ends = np.array([axis.low, axis.high])
-    diagonal = Line("diagonal", ends, ends, "muted", 1.0, True)
+    many = draws > _SINGLE
+    drawn = _counted(saids, lost, axis) if many else (_dotted(saids, lost, axis),)
     return Chart(
-        drawn=(
-            Panel(
-                marks=(diagonal, *marks),
-                x=axis,
-                y=Axis(axis.low, axis.high, "what the target loses"),
-                size=(320.0, 320.0),
-                keys=tuple(keys),
-            ),
-        ),
+        drawn=drawn,
         table={
             title: [row[k] for row in rows] for k, title in enumerate(("method", "said", "lost"))
         },
         caption=f"input {i}, {draws} masks; mean squared distance: {'; '.join(told)}",
         alt=f"Faithfulness on input {i} over {draws} masks. Mean squared distance: {'; '.join(told)}.",
+        columns=len(drawn),
     )
+
+
+def _dotted(saids: Mapping[str, Floats], lost: Floats, axis: Axis) -> Panel:
+    """A dot for each mask, in a colour for each answer."""
+    dots = [
+        Dots(f"dots-{k}", said, lost, f"series-{k}", 3.6) for k, said in enumerate(saids.values())
+    ]
+    return Panel(
+        marks=(_diagonal("diagonal", axis), *dots),
+        x=axis,
+        y=Axis(axis.low, axis.high, "what the target loses"),
+        size=_SQUARE,
+        keys=tuple(Key(name, f"series-{k}", "dot") for k, name in enumerate(saids)),
+    )
+
+
+def _counted(saids: Mapping[str, Floats], lost: Floats, axis: Axis) -> tuple[Panel, ...]:
+    """So many masks are counted in hexagons, on a panel for each answer."""
+    panels = []
+    for k, (name, said) in enumerate(saids.items()):
+        y = Axis(axis.low, axis.high, "what the target loses")
+        tiles, scale = hexagons(f"density-{k}", said, lost, (axis, y), _SQUARE, "masks")
+        marks = (tiles, _diagonal(f"diagonal-{k}", axis))
+        panels.append(Panel(marks=marks, x=axis, y=y, size=_SQUARE, title=name, bar=scale))
+    return tuple(panels)
+
+
+def _diagonal(gid: str, axis: Axis) -> Line:
+    ends = np.array([axis.low, axis.high])
+    return Line(gid, ends, ends, "muted", 1.0, True)
 
 
 # --- stability
 
 
-def stability(score: Score) -> Chart:
-    """Does the explanation jump among neighbours? The largest relative change of each input.
+def stability(
+    score: Score,
+    *,
+    question: Question | None = None,
+    method: Callable[[Question], Attribution] | None = None,
+    radius: float = 0.1,
+    draws: int = 50,
+    seed: int = 0,
+) -> Chart:
+    """Does the explanation jump among neighbours? The largest relative change of each input, and beside
+    it the worst input with its worst neighbour, where a question and a method are handed over.
+
+    max_k ||phi(x + d_k) - phi(x)|| / ||phi(x)|| over steps d_k uniform in the box of the radius (Yeh et al.
+    2019): neighbours are drawn anew for that input alone, so that their largest change may differ from
+    the score's. The method is asked about `draws` + 1 inputs.
 
     Settings:
         score: of `MaxSensitivity` or another metric of change.
+        question: what was asked, about numbers.
+        method: that explains the worst input and its neighbours.
+        radius: of the box, in units of the inputs.
+        draws: neighbours.
+        seed: of the neighbours.
+
+    Errors: KindError for what is no score, InputError for a score of no input, for a question or a method
+    alone, and for inputs that are no numbers.
     """
     if not isinstance(score, Score):
         raise KindError(
@@ -338,10 +385,11 @@ def stability(score: Score) -> Chart:
         )
         for k, (low, high, count) in enumerate(zip(edges, edges[1:], counts))
     ]
-    worst = int(np.nanargmax(values))
+    worst = int(np.where(np.isfinite(values), values, -np.inf).argmax())
     top = 1.1 * float(counts.max())
     marks.append(Line("worst", np.full(2, known.max()), np.array([0.0, top]), "flipped", 1.6))
     marks.append(Line("mean", np.full(2, known.mean()), np.array([0.0, top]), "text", 1.2, True))
+    neighbour = _worst_neighbour(score, worst, question, method, (radius, draws, seed))
     unit = clause(f", {score.units}", score.units)
     missing = clause(f"; {score.missing} inputs without a score: {score.why}", score.missing)
     return Chart(
@@ -352,14 +400,65 @@ def stability(score: Score) -> Chart:
                 y=Axis(0.0, top, "inputs", whole=True),
                 size=(400.0, 200.0),
             ),
+            *neighbour[0],
         ),
         table={"input": list(range(len(values))), "score": values.tolist()},
         caption=(
             f"{len(known)} inputs, {score.direction} is better; dashed: the mean, "
-            f"{number(score.mean)}; line: the worst, input {worst}{missing}"
+            f"{number(score.mean)}; line: the worst, input {worst}{missing}{neighbour[1]}"
         ),
         alt=(
             f"{score.name} over {len(known)} inputs: mean {number(score.mean)}, largest "
-            f"{number(float(known.max()))} on input {worst}."
+            f"{number(float(known.max()))} on input {worst}{neighbour[1]}."
         ),
+        columns=1 + len(neighbour[0]),
     )
+
+
+def _worst_neighbour(
+    score: Score,
+    i: int,
+    question: Question | None,
+    method: Callable[[Question], Attribution] | None,
+    drawing: tuple[float, int, int],
+) -> tuple[tuple[Panel, ...], str]:
+    """The credit of an input beside that of the neighbour which changes it most, and that in words."""
+    if question is None and method is None:
+        return (), ""
+    radius, draws, seed = drawing
+    numbers = question is not None and question.x.is_floating_point()
+    if question is None or method is None or not numbers or bool(question.layout.categorical.any()):
+        raise InputError(
+            expected="the question about numbers, and the method, for a worst neighbour",
+            got=f"{shown(question)} and {shown(method)}",
+            advice="Hand over both, or neither: stability(score).",
+        )
+    if len(score.values) != question.n or not 0 < radius < math.inf or draws < 1:
+        raise InputError(
+            expected=f"a score of {question.n} inputs, a radius above 0 and at least one draw",
+            got=f"a score of {len(score.values)}, radius {radius}, {draws} draws",
+            advice="Hand over the question that was scored; radius=0.1 and draws=50 are usual.",
+        )
+    steps = rng.shared(seed, "worst neighbour").uniform(
+        -radius, radius, (draws, question.x.shape[1])
+    )
+    # The input itself comes first, so that both are explained in one call.
+    steps = np.concatenate([np.zeros((1, steps.shape[1])), steps])
+    points = question.x[i : i + 1] + question.x.new_tensor(steps)
+    answer = method(question.at(points, torch.full((draws + 1,), i, device=points.device)))
+    values = values_of(answer)
+    errors = np.nan_to_num(errors_of(answer, values))
+    size = float(np.linalg.norm(values[0]))
+    changes = np.linalg.norm(values[1:] - values[0], axis=1)
+    k = 1 + int(changes.argmax())
+    change = float(changes.max()) / size if size else math.nan
+    sides = [
+        _Side(f"input {i}", values[0], errors[0], "series-0"),
+        _Side("its worst neighbour", values[k], errors[k], "series-1"),
+    ]
+    sizes = np.maximum(np.abs(values[0]), np.abs(values[k]))
+    kept = np.argsort(-sizes, kind="stable")[:_ROWS].tolist()
+    real = np.abs(values[k] - values[0]) > Z * np.hypot(errors[0], errors[k])
+    labels = names(answer.names_of(0))
+    told = f"; of {draws} neighbours within {radius:g} the worst changes it by {number(change)}"
+    return (_dumbbells(sides, kept, labels, real, unit_of(answer, 0)),), told

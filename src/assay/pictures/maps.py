@@ -48,6 +48,7 @@ MapScale: TypeAlias = Literal["input", "all", "own"] | float
 
 _PLACES = 1024  # a side of a map as it is drawn
 _CLIPPED = 0.995  # the share of places that is worth being drawn by itself
+_REGIONS = 1000  # features of a picture whose borders can be told apart
 _LEVELS = (0.25, 0.5)  # of the largest credit, where contours lie
 _SMOOTH = 0.02  # of the picture's side: how far credit is smoothed before contours are drawn
 
@@ -90,6 +91,8 @@ def image_map(
 ) -> Chart:
     """Where credit lies: each photograph with a map beside it for every answer.
 
+    Regions (patches, superpixels) have hair lines around them on both.
+
     Settings:
         answers: one, several, or by name, all to one question.
         inputs: a number, or several, each in a row of its own.
@@ -126,12 +129,16 @@ def image_map(
     panels: list[Panel] = []
     for i in rows:
         if seen is not None:
-            over = _outlined(outline, question, i, f"outline-photo-{i}")
+            over = _regions(question, i, f"regions-{i}", "#ffffff")
+            over += _outlined(outline, question, i, f"outline-photo-{i}")
             panels.append(photo_panel(f"photo-{i}", seen[i], title=f"input {i}", over=over))
         for k, (each, limit) in enumerate(zip(maps, limits)):
             if each.input != i:
                 continue
-            over = _outlined(outline, question, i, f"outline-{k}") if each.factor == 1 else []
+            over = []
+            if each.factor == 1:
+                over = _regions(question, i, f"regions-map-{k}", "#6b6b6b")
+                over += _outlined(outline, question, i, f"outline-{k}")
             colours = _scale(each, limit, show)
             panels.append(
                 raster_panel(f"map-{k}", each.values, colours, title=each.name, over=over)
@@ -181,7 +188,6 @@ def contours(
     pale = 0.2 + 0.6 * grey
     marks, table = _contour_lines(smoothed, limit)
     panel = photo_panel(f"photo-{i}", pale, title=f"{name}, input {i}", side=360.0, over=marks)
-    panel = photo_panel(f"photo-{i}", pale, title=f"{name}, input {i}", side=360.0, over=marks)
     sure = clause("; of what is surely there", show == "sure")
     return Chart(
         drawn=(replace(panel, keys=_contour_keys(table)),),
@@ -201,7 +207,7 @@ def retina(
     (Sundararajan et al. 2017, figure 3), beside a map that those who cannot tell the two can read.
 
     Settings: as of `image_map`; see `signed_overlay` for the numbers. The strongest percent of a large
-    map shares the full colour, in the overlay alone, and the caption says how much that is.
+    map shares the full colour, on both, and the caption says how much that is and counts them.
     """
     [(name, answer)] = answers_by_name(answer).items()
     i = row_number(answer, i)
@@ -212,18 +218,17 @@ def retina(
     colours = np.where(credit[..., None] > 0, green, red)
     # Where there is no credit the outline shows, grey on black.
     drawn = (1 - strength) * 0.6 * outline[..., None] + strength * colours
-    safe = image_map({name: answer}, i, question=question, images=images)
+    # Both have one full colour, or a few places would bleach the one that can be read.
+    full = float(parts.reach[i])
+    safe = image_map({name: answer}, i, question=question, images=images, scale=full)
     seen, beside = safe.panels[0], safe.panels[-1]
     overlay = photo_panel(f"overlay-{i}", drawn, title="green for, red against")
-    found = _map(name, answer, i, question, "credit", False)
-    beyond = int((np.abs(found.values) > parts.reach[i]).sum())
-    clipped = clause(f"; {beyond} places of the overlay lie beyond its full colour", beyond)
     return Chart(
         drawn=(seen, overlay, beside),
-        table={**safe.table, "full colour of the overlay": [float(parts.reach[i])]},
+        table={**safe.table, "full colour of the overlay": [full]},
         caption=(
-            f"{safe.caption}; overlay: full colour at {number(float(parts.reach[i]))}{clipped}; one man "
-            "in twelve cannot tell its two colours, and reads the map on the right"
+            f"{safe.caption}; overlay: full colour at {number(full)}, too; one man in twelve cannot tell "
+            "its two colours, and reads the map on the right"
         ),
         alt=safe.alt.replace("Map", "Signed overlay and map", 1),
         columns=3,
@@ -358,6 +363,20 @@ def _outlined(outline: ArrayLike | None, question: Question, i: int, gid: str) -
         Line(f"{gid}-ground", x, y, "#ffffff", 2.6),
         Line(gid, x, y, "#000000", 1.0, title="selection"),
     ]
+
+
+def _regions(question: Question, i: int, gid: str, colour: str) -> list[Mark]:
+    """Hair lines between the features of a picture whose features are regions of more than a place."""
+    partition = question.partition
+    height, width = question.layout.shapes[0][-2:]
+    if partition.identity or not 1 < partition.count <= min(_REGIONS, height * width // 4):
+        return []
+    labels = partition.labels[i if len(partition.labels) > 1 else 0].reshape(-1, height, width)
+    # All channels belong to a region together: the first shows it as well as any.
+    x, y = border(labels[0].cpu().numpy())
+    if not len(x):
+        return []
+    return [Line(gid, x, y, colour, 0.5)]
 
 
 def _table(maps: Sequence[_Map], limits: Sequence[float]) -> dict[str, list[Any]]:

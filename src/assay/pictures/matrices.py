@@ -126,7 +126,7 @@ def agreement(
     Settings:
         answers: two or more to one question, best by name.
         by: ranks by signed credit, or by its "magnitude".
-        level: of the intervals over inputs, in the table.
+        level: of the intervals over inputs, below the numbers and in the table.
 
     Errors: InputError for fewer than two answers, or answers of several shapes.
     """
@@ -151,7 +151,12 @@ def agreement(
             rows.append((one, listed[b], mean, float(low), float(high), len(known)))
     scale = around_zero(1.0, "rank correlation, mean over inputs")
     written = [[number(float(v)) for v in row] for row in table]
-    panel = matrix_panel("methods", table, scale, listed, listed, written=written)
+    below = [["" for _ in listed] for _ in listed]
+    for one, other, _, low, high, _ in rows:
+        if not math.isnan(low):
+            a, b = listed.index(one), listed.index(other)
+            below[a][b] = below[b][a] = _from_to(low, high)
+    panel = matrix_panel("methods", table, scale, listed, listed, written=written, below=below)
     told = _most_and_least(rows)
     columns = ("method", "with", "correlation", "low", "high", "inputs")
     return Chart(
@@ -159,10 +164,15 @@ def agreement(
         table={title: [row[k] for row in rows] for k, title in enumerate(columns)},
         caption=(
             f"Spearman's correlation by {by}, mean over inputs; diagonal: the method against itself with "
-            f"other draws; agreement is no faithfulness{too_few(min(row[-1] for row in rows))}"
+            f"other draws; small: {100 * level:g} % intervals over inputs; agreement is no faithfulness"
+            f"{too_few(min(row[-1] for row in rows))}"
         ),
         alt=f"Agreement of {len(listed)} methods, Spearman's correlation by {by}.{told}",
     )
+
+
+def _from_to(low: float, high: float) -> str:
+    return f"{low:.2f} to {high:.2f}".replace("-", "−")
 
 
 def _most_and_least(rows: Sequence[tuple[str, str, float, float, float, int]]) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from assay.errors import InputError, KindError
 from assay.pictures.drawing.drawing import Chart
@@ -122,10 +122,10 @@ def _claim(proven: int, flips: int | None, room: int) -> str:
     return f"proven {proven}" + (clause(f", flips at {flips}", flips is not None))
 
 
-def _caption(certificate: Certificate) -> str:
+def _caption(certificate: Certificate, more: str = "") -> str:
     sure = "for certain" if certificate.exact else f"with probability {certificate.confidence:g}"
     about = "the model itself" if certificate.design is None else "the smoothed classifier"
-    told = f"about {about}, {sure}; bound {certificate.bound}"
+    told = f"about {about}, {sure}; bound {certificate.bound}{more}"
     if _abstention(certificate):
         return f"{told}.{_abstention(certificate)}"
     return told
@@ -221,13 +221,14 @@ def votes(certificate: Certificate) -> Chart:
         table["at"] += [where] * len(order)
         table["class"] += order.tolist()
         table["share"] += shares[order].tolist()
-        panels.append(_voted(number_of, where, shares, order.tolist()))
+        rest = int((shares > 0).sum()) - len(order)
+        panels.append(_voted(number_of, where, shares, order.tolist(), rest))
     # The classes are in the order of their votes, and no certificate is about a single one.
     first, second = table["share"][:2]
     return Chart(
         drawn=tuple(panels),
         table=table,
-        caption=_caption(certificate) + _gap(certificate, float(first - second)),
+        caption=_caption(certificate, _gap(certificate, float(first - second))),
         alt=(
             f"Votes of {certificate.classes} classes on {asked}: class {table['class'][0]} has "
             f"{100 * first:.0f} %, the next {100 * second:.0f} %."
@@ -244,8 +245,8 @@ def _gap(certificate: Certificate, gap: float) -> str:
     return f"{told} and {number(2 * share * (r + 1))} at r = {r + 1}"
 
 
-def _voted(number_of: int, where: str, shares: Floats, order: Sequence[int]) -> Panel:
-    marks = tuple(
+def _voted(number_of: int, where: str, shares: Floats, order: Sequence[int], rest: int) -> Panel:
+    bars = [
         Box(
             f"votes-{number_of}-{k}",
             0.0,
@@ -256,22 +257,37 @@ def _voted(number_of: int, where: str, shares: Floats, order: Sequence[int]) -> 
             title=f"class {label}: {100 * shares[label]:.1f} %",
         )
         for k, label in enumerate(order)
-    )
-    texts = tuple((float(k), f"{100 * shares[label]:.1f} %") for k, label in enumerate(order))
-    ticks = tuple((float(k), f"class {label}") for k, label in enumerate(order))
+    ]
+    told = [(f"class {label}", float(shares[label])) for label in order]
+    if rest > 0:
+        left = max(0.0, 1.0 - float(shares[list(order)].sum()))
+        k = len(order)
+        title = f"{rest} further classes"
+        told.append((title, left))
+        bars.append(
+            Box(f"votes-{number_of}-{k}", 0.0, left, k - 0.3, k + 0.3, "muted", "open", title)
+        )
     return Panel(
-        marks=marks,
+        marks=tuple(bars),
         x=Axis(0.0, 1.0, "share of the votes"),
-        y=Axis(len(order) - 0.5, -0.5, marked=ticks),
-        size=(340.0, 0.8 * ROW * len(order)),
+        y=Axis(
+            len(told) - 0.5,
+            -0.5,
+            marked=tuple((float(k), name) for k, (name, _) in enumerate(told)),
+        ),
+        size=(340.0, 0.8 * ROW * len(told)),
         title=f"on {where}",
         frame="rows",
-        right=texts,
+        right=tuple((float(k), f"{100 * share:.1f} %") for k, (_, share) in enumerate(told)),
     )
 
 
 def certified_curve(
-    certificates: Sequence[Certificate], *, side: str = "incremental", level: float = 0.95
+    certificates: Sequence[Certificate],
+    *,
+    side: str = "incremental",
+    level: float = 0.95,
+    labels: ArrayLike | None = None,
 ) -> Chart:
     """For which share of inputs a radius of r features is proven.
 
@@ -283,6 +299,8 @@ def certified_curve(
         certificates: of several inputs, by one way of certifying.
         side: "incremental" or "decremental".
         level: of the band.
+        labels: the right class of each input, for a line at the accuracy of the model, and the share of
+            inputs of which the right class is proven (the certified accuracy).
     """
     listed = list(certificates)
     for certificate in listed:
@@ -303,32 +321,67 @@ def certified_curve(
     x = np.repeat(np.append(r, most + 1) - 1.0, 2)[1:-1]
     line = Line("curve", x, np.repeat(shares, 2), "proven", 1.8)
     band = Band("band", x, np.repeat(low, 2), np.repeat(high, 2), "proven")
+    marks: list[Mark] = [band, line]
+    table = {
+        "radius": r.tolist(),
+        "share": shares.tolist(),
+        "low": low.tolist(),
+        "high": high.tolist(),
+    }
+    keys: tuple[Key, ...] = ()
+    told = ""
+    if labels is not None:
+        right, accuracy = _right(listed, labels)
+        proven = ((radii[None] >= r[:, None]) & right).mean(axis=1)
+        ends = np.array([-1.0, float(most)])
+        marks.append(Line("right", x, np.repeat(proven, 2), "series-0", 1.4, "dots"))
+        marks.append(Line("accuracy", ends, np.full(2, accuracy), "text", 1.2, True))
+        table["share, right"] = proven.tolist()
+        keys = (
+            Key("proven", "proven", "line"),
+            Key("proven, and right", "series-0", "dashed"),
+            Key("accuracy of the model", "text", "dashed"),
+        )
+        told = f"; the model is right on {100 * accuracy:.0f} %"
     abstain = sum(bool(each.abstains) for each in listed)
     median = int(np.median(radii))
     return Chart(
         drawn=(
             Panel(
-                marks=(band, line),
+                marks=tuple(marks),
                 x=Axis(-1.0, float(most), f"radius, {side}: features", whole=True),
                 y=Axis(0.0, 1.02, "share of inputs with this radius proven"),
                 size=(400.0, 240.0),
+                keys=keys,
             ),
         ),
-        table={
-            "radius": r.tolist(),
-            "share": shares.tolist(),
-            "low": low.tolist(),
-            "high": high.tolist(),
-        },
+        table=table,
         caption=(
             f"{len(listed)} inputs, of which {abstain} abstain and count as 0; band: the whole curve with "
-            f"{100 * level:g} %"
+            f"{100 * level:g} %{told}"
         ),
         alt=(
             f"Certified curve over {len(listed)} inputs: half have a radius of {median} features or more, "
-            f"{100 * shares[min(1, most)]:.0f} % of 1 or more; {abstain} abstain."
+            f"{100 * shares[min(1, most)]:.0f} % of 1 or more; {abstain} abstain{told}."
         ),
     )
+
+
+def _right(
+    certificates: Sequence[Certificate], labels: ArrayLike
+) -> tuple[NDArray[np.bool_], float]:
+    """Which certificates are about the right class, and how often the model itself is right."""
+    given = np.asarray(labels)
+    if given.shape != (len(certificates),) or given.dtype.kind not in "iu":
+        raise InputError(
+            expected=f"the right class of each of {len(certificates)} inputs as labels, whole numbers",
+            got=f"{given.dtype} of shape {given.shape}",
+            advice="Hand over as many as there are certificates, in their order.",
+        )
+    # Certificates of before the bare model's class was kept have that of the smoothed classifier.
+    said = [each.predicted if each.bare is None else each.bare for each in certificates]
+    selected = np.array([each.selected for each in certificates])
+    return np.asarray(selected == given), float((np.array(said) == given).mean())
 
 
 def soft_stability(rates: StabilityRates) -> Chart:

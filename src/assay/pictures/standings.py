@@ -12,12 +12,14 @@ from assay.pictures.numbers import clause, form_of, number
 if TYPE_CHECKING:
     from assay.comparison.ranking import Pair, Place, Ranking
 
+_FAR_APART = 30  # ends of an axis of numbers above 0 from which it is a log axis
+
 
 def standing(ranking: Ranking) -> RowChart:
     """A metric's ranking as a forest of means with their intervals, best first, references last.
 
-    Methods that share a letter could not be told apart. `comparison.rankings["Infidelity()"]` is a
-    ranking.
+    Methods that share a letter could not be told apart. Where the ends are 30 times apart, and all above
+    0, the axis is a log axis. `comparison.rankings["Infidelity()"]` is a ranking.
     """
     places = [place for place in ranking.places if not math.isnan(place.mean)]
     if not places:
@@ -39,6 +41,8 @@ def standing(ranking: Ranking) -> RowChart:
     equals = [name for name in ranking.leaders if name != best.method]
     told = f"not told from {', '.join(equals)}" if equals else "better than every other"
     unit = clause(f", {ranking.units}", ranking.units)
+    ends = [end for row in rows for end in (row.end, row.low, row.high) if not math.isnan(end)]
+    log = min(ends) > 0 and max(ends) > _FAR_APART * min(ends)
     way = "lower" if ranking.direction == "lower" else "higher"
     return RowChart(
         rows=tuple(rows),
@@ -46,12 +50,14 @@ def standing(ranking: Ranking) -> RowChart:
         marked=(),
         caption=(
             f"mean over {ranking.n} inputs, {100 * ranking.level:g} % intervals; methods that share "
-            f"a letter could not be told apart{clause(f'; {ranking.no_interval}', ranking.no_interval)}"
+            f"a letter could not be told apart{clause('; a log axis', log)}"
+            f"{clause(f'; {ranking.no_interval}', ranking.no_interval)}"
         ),
         alt=(
             f"{len(places)} methods by {ranking.metric}, {way} is better, on {ranking.n} inputs. "
             f"Best mean: {best.method} {form(best.mean)}, {told}."
         ),
+        log=log,
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from assay.pictures.drawing.labels import lines
 from assay.pictures.drawing.marks import (
+    TILE_EDGE,
     UNSURE,
     Band,
     Box,
@@ -26,6 +27,7 @@ from assay.pictures.drawing.marks import (
     Mark,
     Photo,
     Raster,
+    Tiles,
     Words,
 )
 from assay.pictures.drawing.panel import LETTER, LINE, Panel
@@ -123,6 +125,7 @@ class _Writer:
             Words: self._words,
             Raster: self._raster,
             Photo: self._photo,
+            Tiles: self._tiles,
         }
         return write[type(mark)](mark)
 
@@ -211,6 +214,18 @@ class _Writer:
             if ring:
                 parts.append(_round_dots(drawn, self.theme.ground, max(s - 1.6, 0.5)))
         return "".join(parts)
+
+    def _tiles(self, tiles: Tiles) -> str:
+        outlines = tiles.outlines
+        x, y = self.across(outlines[..., 0]), self.down(outlines[..., 1])
+        # Each is an element of its own, so that it says its number when it is pointed at.
+        said = tiles.titles or ("",) * len(x)
+        parts = [
+            f'<path d="{_path(a, b)}Z" fill="{self.theme.colour(colour)}">{_titled(title)}</path>'
+            for a, b, colour, title in zip(x, y, tiles.colours, said)
+        ]
+        edge = f'stroke="{self.theme.muted}" stroke-width="{TILE_EDGE * _POINT:.2f}"'
+        return f'<g id="{tiles.gid}" {edge}>{"".join(parts)}</g>'
 
     def _words(self, words: Words) -> str:
         x, y = float(self.across(words.x)), float(self.down(words.y))

@@ -96,9 +96,15 @@ class Drawing(ABC):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
+        from assay.pictures.drawing.on_axes import sheet
+
         across, down = self.size
-        inches = across / 100 if width is None else width
-        figure = Figure(figsize=(inches, inches * down / across), layout="constrained")
+        if width is None:
+            figure = Figure(figsize=(across / 100, down / 100))
+            FigureCanvasAgg(figure)
+            sheet(self.panel_rows, self.notes, figure, theme_of(theme))
+            return figure
+        figure = Figure(figsize=(width, width * down / across), layout="constrained")
         # A canvas that can measure words: without one the layout makes no room for them.
         FigureCanvasAgg(figure)
         self.draw(figure, theme=theme)
@@ -156,9 +162,11 @@ class Drawing(ABC):
         shown = data.head(_TABLE)
         table = shown.to_html(index=False, border=0, na_rep="–", justify="left")
         more = clause(f", the first {_TABLE} of {len(data)} rows", len(data) > _TABLE)
+        # A wide table scrolls by itself, also by keyboard, and not its page.
+        region = '<div style="overflow-x:auto" tabindex="0" role="group" aria-label="Table">'
         return (
-            f"<figure>{self.svg(theme)}<details><summary>Table{more}</summary>{table}</details>"
-            "</figure>"
+            f"<figure>{self.svg(theme)}<details><summary>Table{more}</summary>{region}{table}</div>"
+            "</details></figure>"
         )
 
     def save(

@@ -24,6 +24,8 @@ Extent: TypeAlias = tuple[float, float, float, float]  # left, right, bottom, to
 
 UNSURE = 0.35  # opacity of what cannot be told from zero
 
+TILE_EDGE = 0.3  # of a tile, in points: those of few points are nearly as light as their ground
+
 
 @final
 @dataclass(frozen=True)
@@ -181,7 +183,34 @@ class Photo:
     extent: Extent
 
 
-Mark: TypeAlias = Box | Line | Band | Dots | Words | Raster | Photo
+@final
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Places of one shape, such as the hexagons in which many points are counted.
+
+    Settings:
+        gid: their name together.
+        x, y: their centres.
+        corners: of each, (corners, 2), from its centre.
+        colours: one for each.
+        titles: what each says when it is pointed at.
+    """
+
+    gid: str
+    x: Floats
+    y: Floats
+    corners: Floats
+    colours: tuple[str, ...]
+    titles: tuple[str, ...] = ()
+
+    @property
+    def outlines(self) -> Floats:
+        """The corners where they lie, (tiles, corners, 2)."""
+        centres: Floats = np.stack([self.x, self.y], axis=1)
+        return centres[:, None] + self.corners
+
+
+Mark: TypeAlias = Box | Line | Band | Dots | Words | Raster | Photo | Tiles
 
 
 @final

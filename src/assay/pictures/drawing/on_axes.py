@@ -6,36 +6,46 @@ A letter that the font lacks is drawn as a square, and said below: matplotlib wo
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-from matplotlib.cm import ScalarMappable
-from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgba
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, PathPatch, Rectangle
+from matplotlib.markers import MarkerStyle
+from matplotlib.patches import Patch, PathPatch, Polygon, Rectangle
 from matplotlib.path import Path
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import NullLocator
+from matplotlib.transforms import (
+    Affine2D,
+    IdentityTransform,
+    ScaledTranslation,
+    blended_transform_factory,
+)
 
 from assay.pictures.drawing.labels import lines
 from assay.pictures.drawing.marks import (
+    TILE_EDGE,
     UNSURE,
     Band,
     Box,
     Dots,
+    Floats,
     Key,
     Line,
     Mark,
     Photo,
     Raster,
+    Tiles,
     Words,
 )
 from assay.pictures.drawing.panel import Panel
-from assay.pictures.drawing.scales import Scale, hexes
+from assay.pictures.drawing.scales import LEVELS, Scale, hexes
 from assay.pictures.drawing.themes import Theme
 
 if TYPE_CHECKING:
@@ -43,6 +53,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _SIZE = 9.0  # of letters, in points
+_BESIDE = 0.06  # of the way to numbers on the right, in inches
+_PAD = 6.0  # around a panel and its words, in hundredths of an inch
+_NOTE = 16.0  # a line of the caption
 _SQUARE = "□"  # stands for a letter that a font lacks
 _LACKING = f"{_SQUARE}: a letter that this font lacks"
 _HATCHES = {"unsure": "////", "open": "....", "against": "....", "": None}
@@ -69,10 +82,75 @@ def grid(
             ax = figure.add_subplot(places[down, across])
             paint(panel, ax, theme)
             drawn.append(ax)
-    if notes:
-        label = figure.supxlabel("\n".join(map(_known, notes)), color=theme.text, fontsize=_SIZE)
-        label.set_parse_math(False)
+    _noted(notes, figure, theme, 0.01)
     return drawn[0]
+
+
+def sheet(
+    rows: Sequence[Sequence[Panel]], notes: Sequence[str], figure: Figure, theme: Theme
+) -> None:
+    """Draws panels on a figure of their own, each as large as it says, and makes the figure as large as
+    they and their words are: every word is measured once, and no panel has to shrink for it.
+    """
+    unit = 100 / figure.dpi
+    across, down = figure.get_size_inches() * 100
+    figure.set_facecolor(theme.ground)
+    drawn: list[list[Axes]] = []
+    around: list[list[Floats]] = []
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    for row in rows:
+        drawn.append([])
+        around.append([])
+        for panel in row:
+            ax = figure.add_axes((0.0, 0.0, panel.size[0] / across, panel.size[1] / down))
+            paint(panel, ax, theme)
+            inner, outer = ax.get_window_extent(), ax.get_tightbbox(renderer, for_layout_only=True)
+            room = np.zeros(4)
+            if outer is not None:
+                ends = (
+                    inner.x0 - outer.x0,
+                    outer.x1 - inner.x1,
+                    outer.y1 - inner.y1,
+                    inner.y0 - outer.y0,
+                )
+                room = np.maximum(0.0, unit * np.array(ends))
+            drawn[-1].append(ax)
+            around[-1].append(room + _PAD)
+    columns = [
+        [(row[k], own[k]) for row, own in zip(rows, around) if k < len(row)]
+        for k in range(max(map(len, rows)))
+    ]
+    lefts = [max(own[0] for _, own in column) for column in columns]
+    wide = [
+        left + max(panel.size[0] + own[1] for panel, own in column)
+        for left, column in zip(lefts, columns)
+    ]
+    above = [max(own[2] for own in row) for row in around]
+    high = [
+        top + max(panel.size[1] + own[3] for panel, own in zip(row, rooms))
+        for top, row, rooms in zip(above, rows, around)
+    ]
+    foot = _NOTE * len(notes) + _PAD
+    across, down = sum(wide), sum(high) + foot
+    figure.set_size_inches(across / 100, down / 100)
+    top = down
+    for axes, row, over, tall in zip(drawn, rows, above, high):
+        left = 0.0
+        for ax, panel, edge, broad in zip(axes, row, lefts, wide):
+            low = top - over - panel.size[1]
+            place = (left + edge, low, *panel.size)
+            ax.set_position(tuple(np.array(place) / [across, down, across, down]))
+            left += broad
+        top -= tall
+    _noted(notes, figure, theme, _PAD / 2 / down)
+
+
+def _noted(notes: Sequence[str], figure: Figure | SubFigure, theme: Theme, y: float) -> None:
+    """The caption, below everything."""
+    if notes:
+        text = "\n".join(map(_known, notes))
+        label = figure.supxlabel(text, color=theme.text, fontsize=_SIZE, y=y)
+        label.set_parse_math(False)
 
 
 def paint(panel: Panel, ax: Axes, theme: Theme, notes: Sequence[str] = ()) -> None:
@@ -149,15 +227,14 @@ class _Painter:
             self._right()
 
     def _right(self) -> None:
-        # Ticks of an axis of their own, for which the layout makes room.
-        numbers = self.ax.secondary_yaxis("right")
-        numbers.set_yticks(
-            [at for at, _ in self.panel.right],
-            [_known(text) for _, text in self.panel.right],
-            **self.plain,
-        )
-        numbers.tick_params(length=0)
-        numbers.spines["right"].set_visible(False)
+        # Words beside the axes, for which the layout makes room.
+        across = blended_transform_factory(self.ax.transAxes, self.ax.transData)
+        figure: Any = self.ax.get_figure(root=True)
+        beside = across + ScaledTranslation(_BESIDE, 0.0, figure.dpi_scale_trans)
+        for at, text in self.panel.right:
+            self.ax.text(
+                1.0, at, _known(text), ha="left", va="center", transform=beside, **self.plain
+            )
 
     def _frame(self) -> None:
         hidden = {"axes": ("top", "right"), "rows": ("top", "right", "left")}
@@ -179,16 +256,40 @@ class _Painter:
         # Behind the numbers on the right, of which a tenth more is room enough.
         start = 1.02 + 1.1 * self.panel.beside / self.panel.size[0]
         cax = self.ax.inset_axes((start, 0.0, 14.0 / self.panel.size[0], 1.0))
-        mappable = ScalarMappable(_norm(scale), _colour_map(scale.colours))
-        bar = Colorbar(cax, mappable, extend="both" if scale.beyond else "neither")
-        bar.outline.set_edgecolor(self.theme.muted)
+        # An image and ticks: a colour bar of matplotlib takes longer than a thousand dots.
+        column = np.linspace(scale.low, scale.high, LEVELS)[:, None]
+        cax.imshow(
+            column,
+            cmap=_colour_map(scale.colours),
+            norm=_norm(scale),
+            extent=(0.0, 1.0, scale.low, scale.high),
+            origin="lower",
+            aspect="auto",
+            interpolation="nearest",
+        )
+        for spine in cax.spines.values():
+            spine.set_color(self.theme.muted)
         cax.set_gid("scale")
+        cax.set_xticks([])
+        cax.yaxis.tick_right()
+        cax.yaxis.set_label_position("right")
         cax.set_yticks(
             [at for at, _ in scale.ticks], [_known(text) for _, text in scale.ticks], **self.plain
         )
         cax.yaxis.set_minor_locator(NullLocator())
         cax.tick_params(color=self.theme.muted)
         cax.set_ylabel(_known("\n".join(self.panel.bar_label)), **self.plain)
+        if scale.beyond:
+            self._arrows(cax, scale)
+
+    def _arrows(self, cax: Axes, scale: Scale) -> None:
+        """Points at both ends of the colours: numbers lie beyond them."""
+        for end, value in ((1.0, scale.high), (0.0, scale.low)):
+            tip = end + (2 * end - 1) * 9.0 / self.panel.size[1]
+            corners = np.array([(0.0, end), (1.0, end), (0.5, tip)])
+            arrow = Polygon(corners, facecolor=scale.colour(value), edgecolor=self.theme.muted)
+            arrow.set(transform=cax.transAxes, clip_on=False)
+            cax.add_patch(arrow)
 
     def _legend(self) -> None:
         keys = self.panel.keys
@@ -222,6 +323,7 @@ class _Painter:
             Words: self._words,
             Raster: self._raster,
             Photo: self._photo,
+            Tiles: self._tiles,
         }
         artist = draw[type(mark)](mark)
         artist.set_gid(mark.gid)
@@ -268,22 +370,20 @@ class _Painter:
         )
 
     def _dots(self, dots: Dots) -> Any:
-        count = len(dots.x)
-        given = (dots.colours,) * count if isinstance(dots.colours, str) else dots.colours
-        colours = [self.theme.colour(colour) for colour in given]
-        hollow = np.broadcast_to(dots.hollow, (count,)).tolist()
-        inside = [self.theme.ground if ring else fill for ring, fill in zip(hollow, colours)]
-        style: dict[str, Any] = {"facecolors": inside, "edgecolors": colours}
-        if dots.shape == "x":
-            style = {"color": colours}
-        return self.ax.scatter(
-            dots.x,
-            dots.y,
-            s=np.square(np.broadcast_to(dots.size, (count,))),
-            marker=dots.shape,
-            linewidths=1.5 if dots.shape == "x" else 0.8,
-            **style,
+        drawn = Scatter(dots, self.theme)
+        drawn.set_offset_transform(self.ax.transData)
+        return self.ax.add_collection(drawn, autolim=False)
+
+    def _tiles(self, tiles: Tiles) -> Any:
+        colours = [self.theme.colour(colour) for colour in tiles.colours]
+        # An edge, or tiles of few points would not be seen on their ground.
+        drawn = PolyCollection(
+            list(tiles.outlines),
+            facecolors=colours,
+            edgecolors=self.theme.muted,
+            linewidths=TILE_EDGE,
         )
+        return self.ax.add_collection(drawn, autolim=False)
 
     def _words(self, words: Words) -> Any:
         if words.cell is not None:
@@ -353,6 +453,68 @@ class _Painter:
         return image
 
 
+@final
+class Scatter(PathCollection):
+    """Dots as one artist, of which all of one look are put on paper at once.
+
+    A collection draws each outline by itself; a thousand dots in a hundred colours are a hundred stamps.
+    """
+
+    def __init__(self, dots: Dots, theme: Theme) -> None:
+        count = len(dots.x)
+        sizes = np.broadcast_to(np.asarray(dots.size, dtype=np.float64), (count,))
+        hollow = np.broadcast_to(dots.hollow, (count,))
+        given = (dots.colours,) * count if isinstance(dots.colours, str) else dots.colours
+        # Few colours are read, and many looked up.
+        known = {colour: to_rgba(theme.colour(colour)) for colour in {*given}}
+        edges = np.array([known[colour] for colour in given]).reshape(count, 4)
+        faces = np.where(hollow[:, None], to_rgba(theme.ground), edges)
+        cross = dots.shape == "x"
+        marker = MarkerStyle(dots.shape)
+        self._stamp = marker.get_path().transformed(marker.get_transform())
+        super().__init__(
+            (self._stamp,),
+            sizes=np.square(sizes),
+            offsets=np.stack([dots.x, dots.y], axis=1),
+            facecolors="none" if cross else faces,
+            edgecolors=edges,
+            linewidths=1.5 if cross else 0.8,
+        )
+        self.set_transform(IdentityTransform())
+        looks: dict[tuple[str, float, bool], list[int]] = defaultdict(list)
+        for place, look in enumerate(zip(given, sizes.tolist(), hollow.tolist())):
+            looks[look].append(place)
+        self._groups = [np.array(own) for own in looks.values()]
+        self._edges, self._faces = edges, None if cross else faces
+        self._diameters = sizes
+        self._stroke = 1.5 if cross else 0.8
+
+    def draw(self, renderer: Any) -> None:
+        if not self.get_visible():
+            return
+        figure: Any = self.get_figure(root=True)
+        ahead: Any = self.get_offset_transform()
+        offsets = np.ma.filled(np.ma.asarray(self.get_offsets(), dtype=np.float64), np.nan)
+        # A log axis is no affine map, which stamps cannot have.
+        places = np.asarray(ahead.transform_path_non_affine(Path(offsets)).vertices)
+        where = ahead.get_affine().frozen()
+        renderer.open_group("PathCollection", self.get_gid())
+        context = renderer.new_gc()
+        if self.get_clip_on():
+            context.set_clip_rectangle(self.get_clip_box())
+            context.set_clip_path(self.get_clip_path())
+        context.set_linewidth(renderer.points_to_pixels(self._stroke))
+        for own in self._groups:
+            first = own[0]
+            context.set_foreground(tuple(self._edges[first]), isRGBA=True)
+            face = None if self._faces is None else tuple(self._faces[first])
+            stamp = Affine2D().scale(self._diameters[first] * figure.dpi / 72)
+            renderer.draw_markers(context, self._stamp, stamp, Path(places[own]), where, face)
+        context.restore()
+        renderer.close_group("PathCollection")
+        self.stale = False
+
+
 def _handle(key: Key, theme: Theme) -> Any:
     colour = theme.colour(key.colour)
     if key.shape == "box":
@@ -376,7 +538,12 @@ def _norm(scale: Scale) -> Normalize:
 
 def _colour_map(name: str) -> Colormap:
     """The colours of a scale; what has no value is not to be seen."""
-    return ListedColormap(list(hexes(name))).with_extremes(bad=(0, 0, 0, 0))
+    return ListedColormap(_levels(name)).with_extremes(bad=(0, 0, 0, 0))
+
+
+@cache
+def _levels(name: str) -> Floats:
+    return np.array([to_rgba(colour) for colour in hexes(name)])
 
 
 def _lines(text: str) -> str:

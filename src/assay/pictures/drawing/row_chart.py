@@ -17,17 +17,21 @@ from assay.pictures.drawing.drawing import Drawing
 from assay.pictures.drawing.marks import Box, Dots, Floats, Hatch, Line, Mark
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.scales import Axis, axis_of
+from assay.pictures.numbers import number
 
 if TYPE_CHECKING:
     import pandas
 
 Role: TypeAlias = Literal[
-    "credit", "size", "others", "gap", "base", "prediction", "place", "reference"
+    "credit", "size", "rest", "others", "gap", "base", "prediction", "place", "reference"
 ]
 
 ROW = 30.0  # height of a row, in hundredths of an inch
 WIDTH = 380.0  # of the axis
 _HALF = 0.3  # of a bar's height, as a share of its row
+_SPLIT = 0.14  # as much of its lower part as shows what it consists of
+_FACTOR = 1.3  # of room at the ends of a log axis
+_ASIDE = ("toward", "against", "floor")  # columns of a table that most charts have nothing for
 
 
 @final
@@ -47,6 +51,9 @@ class Row:
         high: the upper end.
         unsure: whether the interval of the value holds zero.
         joined: whether the order of this row and the next is within their errors.
+        toward: the part of its bar, from the start, that speaks for the target; NaN for no parts.
+        against: the part behind it that speaks against the target.
+        floor: what noise alone would reach, NaN where that is not known.
     """
 
     role: Role
@@ -60,6 +67,9 @@ class Row:
     high: float = math.nan
     unsure: bool = False
     joined: bool = False
+    toward: float = math.nan
+    against: float = math.nan
+    floor: float = math.nan
 
     @property
     def gid(self) -> str:
@@ -98,6 +108,7 @@ class RowChart(Drawing):
         alt: the picture in one sentence, for those who do not see it.
         connected: whether each row goes on where the one above it ends, as in a ladder.
         whole: whether the axis counts.
+        log: whether equal steps of the axis are equal factors; of numbers above 0 alone.
     """
 
     rows: tuple[Row, ...]
@@ -107,12 +118,14 @@ class RowChart(Drawing):
     alt: str
     connected: bool = False
     whole: bool = False
+    log: bool = False
 
     @property
     def data(self) -> pandas.DataFrame:
         import pandas
 
-        return pandas.DataFrame([asdict(row) for row in self.rows])
+        frame = pandas.DataFrame([asdict(row) for row in self.rows])
+        return frame.drop(columns=[name for name in _ASIDE if frame[name].isna().all()])
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -125,6 +138,10 @@ class RowChart(Drawing):
         ends = [end for row in self.rows for end in (row.start, row.end, row.low, row.high)]
         # Marked lines are to be seen even where no bar reaches them.
         ends += [position for _, position in self.marked]
+        ends += [row.floor for row in self.rows]
+        if self.log:
+            known = [end for end in ends if not math.isnan(end)]
+            return Axis(min(known) / _FACTOR, max(known) * _FACTOR, self.axis, log=True)
         return axis_of(ends, self.axis, whole=self.whole)
 
     @property
@@ -174,6 +191,7 @@ class RowChart(Drawing):
                 hatch=hatch,
                 title=title,
             )
+            yield from self._inside(place, row)
         if not math.isnan(row.low):
             whisker = np.array([row.low, row.high])
             yield Line(f"error-{row.gid}", whisker, _both(place), "text")
@@ -186,6 +204,24 @@ class RowChart(Drawing):
             # From where this bar ends to the row below, which starts there.
             steps = np.array([place + _HALF, place + 1 - _HALF])
             yield Line(f"step-{row.gid}", _both(row.end), steps, "muted", 0.8)
+
+    def _inside(self, place: int, row: Row) -> Iterator[Mark]:
+        """What a bar consists of, along its lower edge, and what noise alone would reach."""
+        if not math.isnan(row.toward + row.against):
+            middle = row.start + row.toward
+            below = place + _HALF - _SPLIT, place + _HALF
+            parts = f"{row.name}: {number(row.toward)} for, {number(row.against)} against"
+            for role, left, right in (
+                ("toward", row.start, middle),
+                ("against", middle, middle + row.against),
+            ):
+                fill = "positive" if role == "toward" else "negative"
+                hatch: Hatch = "against" if role == "against" else ""
+                yield Box(f"{role}-{row.gid}", left, right, *below, fill, hatch, parts)
+        if not math.isnan(row.floor):
+            tick = np.array([place - _HALF - 0.08, place + _HALF + 0.08])
+            told = f"noise alone: {number(row.floor)}"
+            yield Line(f"floor-{row.gid}", _both(row.floor), tick, "text", 1.0, "dots", title=told)
 
 
 def _both(value: float) -> Floats:

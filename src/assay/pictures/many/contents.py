@@ -16,6 +16,7 @@ from assay.pictures.numbers import content
 from assay.question.question import Question
 
 _CATEGORIES = 8  # told apart by colour
+_SHADES = 20  # steps from the lowest rank to the highest
 
 
 @final
@@ -62,7 +63,8 @@ class Contents:
         if column is None:
             return ()
         if self.is_number(k):
-            return _rank_scale().colours_of(_shares(column))
+            # As many as can be told apart, so that dots of one colour are drawn at once.
+            return _rank_scale().colours_of(np.round(_SHADES * _shares(column)) / _SHADES)
         levels = self.categories(k)
         if len(levels) > _CATEGORIES:
             return ("muted",) * len(column)

@@ -6,21 +6,23 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+import torch
 
 from assay.answers.attribution import Attribution
-from assay.errors import InputError
+from assay.errors import InputError, SettingError
 from assay.numerics.statistics import FEWEST
 from assay.pictures.described import (
     answers_by_name,
     errors_of,
     sampled,
+    told_apart,
     unit_of,
     values_of,
 )
 from assay.pictures.drawing.drawing import Chart
-from assay.pictures.drawing.kinds import Curve, curve_marks
+from assay.pictures.drawing.kinds import Curve, curve_marks, hexagons
 from assay.pictures.drawing.labels import Z, names, signed
-from assay.pictures.drawing.marks import Dots, Floats, Line, Mark, Raster
+from assay.pictures.drawing.marks import Dots, Floats, Key, Line, Mark, Tiles
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.scales import Axis, Scale, axis_of
 from assay.pictures.many.contents import Contents
@@ -31,6 +33,7 @@ from assay.question.question import Question
 _BINS = 20  # of a mean line, at most; each holds enough inputs for an interval
 _WHISKERS = 100  # dots that have whiskers of their own
 _MANY = 5000  # dots from which a scatter is a density
+_SIZE = (460.0, 300.0)  # of the panel
 
 
 def dependence(
@@ -39,21 +42,28 @@ def dependence(
     *,
     question: Question,
     colour: int | str | None = None,
+    partial: int = 0,
 ) -> Chart:
     """How the credit of one feature depends on its value.
 
     A dot lies exactly at its value and its credit; categories are piled as in a swarm. The line is the
     mean of bins of equally many inputs, at most 20 and of at least 8 inputs each, with the 95 % interval
-    of each mean. Inputs without a value
-    stand at the left edge. From 5,000 inputs on dots are counted in places.
+    of each mean. Inputs without a value stand at the left edge. Of more than 5,000 inputs dots are counted
+    in hexagons (Carr et al. 1987).
+
+    The partial dependence (Friedman 2001, section 8.2) is what the target is where all other features are
+    removed, less the base: in the unit of the credit, and equal to it where the model is a sum.
 
     Settings:
         answer: of many inputs.
         feature: by number or name.
         question: what was asked, for the values.
         colour: a second feature, whose value colours the dots.
+        partial: of how many values the partial dependence is drawn, for which the model is asked as many
+            masks; 0 for none.
 
-    Errors: InputError for a feature that there is not or that is no single value.
+    Errors: InputError for a feature that there is not or that is no single value, and for a partial
+    dependence of categories or beside slopes.
 
     >>> import torch, assay
     >>> question = assay.Question(lambda x: x[:, 0] ** 2, torch.tensor([[1.0], [2.0], [3.0]]))
@@ -73,19 +83,25 @@ def dependence(
     second = None if colour is None else _feature(answer, colour)
     credit = values_of(answer)[:, k]
     errors = errors_of(answer, values_of(answer))[:, k]
-    drawn = _Dependence(contents, k, credit, errors, sampled(answer), second)
+    asked = _partial(answer, question, contents, k, partial) if partial else None
+    drawn = _Dependence(contents, k, credit, errors, sampled(answer), second, asked)
     y = axis_of([0.0, *drawn.ends], unit_of(answer))
     shown = contents.columns[k]
     keys = contents.keys([second]) if second is not None else ()
     missing = contents.missing(k)
     told = clause(f"; {missing} inputs without a value at the left edge", missing)
+    told += told_apart(answer)
+    told += clause(f"; dashed: the partial dependence at {partial} values, less the base", partial)
+    if asked is not None:
+        line = Key("means of the credit", "text", "line")
+        keys = (*keys, line, Key("partial dependence", "series-1", "dashed"))
     return Chart(
         drawn=(
             Panel(
                 marks=drawn.marks(y),
                 x=drawn.x(label),
                 y=y,
-                size=(460.0, 300.0),
+                size=_SIZE,
                 bar=drawn.bar(y, answer),
                 keys=keys,
             ),
@@ -131,6 +147,7 @@ class _Dependence:
     errors: Floats
     sampled: bool
     second: int | None
+    partial: Curve | None
 
     @property
     def whiskers(self) -> bool:
@@ -139,7 +156,8 @@ class _Dependence:
     @property
     def ends(self) -> list[float]:
         half = Z * self.errors if self.whiskers else 0.0 * self.errors
-        return [*(self.credit - half).tolist(), *(self.credit + half).tolist()]
+        line = [] if self.partial is None else self.partial.y.tolist()
+        return [*(self.credit - half).tolist(), *(self.credit + half).tolist(), *line]
 
     @property
     def dense(self) -> bool:
@@ -173,7 +191,7 @@ class _Dependence:
         )
         marks: list[Mark] = [zero]
         if self.dense:
-            marks.append(self._density(x, across, y))
+            marks.append(self._density(x, across, y)[0])
         else:
             hollow = self.sampled & (np.abs(self.credit) <= Z * self.errors)
             marks.append(Dots("dots-0", x, self.credit, self._colours(), 3.4, hollow))
@@ -182,13 +200,14 @@ class _Dependence:
             half = Z * self.errors
             ends = np.stack([self.credit - half, self.credit + half, gap], axis=1).ravel()
             marks.append(Line("errors-0", np.repeat(x, 3), ends, "muted", 0.8))
-        return (*marks, *self._means(x))
+        return (*marks, *self._lines())
 
     def _places(self, y: Axis) -> Floats:
         if self.contents.is_number(self.k):
             values = np.array(self.contents.columns[self.k], dtype=np.float64)
             across = self.x("")
-            low = across.low + 0.02 * (across.high - across.low)
+            # A hexagon around it lies within the axes, too.
+            low = across.low + 0.03 * (across.high - across.low)
             return np.where(np.isfinite(values), values, low)
         place = {text: k for k, text in enumerate(self._levels())}
         texts = self.contents.columns[self.k]
@@ -205,15 +224,12 @@ class _Dependence:
             return "series-0"
         return self.contents.colours(self.second)
 
-    def _density(self, x: Floats, across: Axis, y: Axis) -> Raster:
-        edges = [np.linspace(y.low, y.high, 41), np.linspace(across.low, across.high, 61)]
-        counts = np.histogram2d(self.credit, x, bins=edges)[0]
-        scale = Scale(0.0, float(counts.max()), "inputs in a place", "Greys")
-        return Raster("density-0", counts[::-1], scale, (across.low, across.high, y.low, y.high))
+    def _density(self, x: Floats, across: Axis, y: Axis) -> tuple[Tiles, Scale]:
+        return hexagons("density-0", x, self.credit, (across, y), _SIZE, "inputs")
 
     def bar(self, y: Axis, answer: Attribution) -> Scale | None:
         if self.dense:
-            return self._density(self._places(y), self.x(""), y).scale
+            return self._density(self._places(y), self.x(""), y)[1]
         if self.second is None:
             return None
         scale = self.contents.scale([self.second])
@@ -223,21 +239,62 @@ class _Dependence:
         ticks = ((0.0, "lowest"), (1.0, "highest"))
         return Scale(0.0, 1.0, f"{name}, {self.contents.ends(self.second)}", "cividis", ticks)
 
-    def _means(self, x: Floats) -> tuple[Mark, ...]:
+    def _lines(self) -> tuple[Mark, ...]:
+        """The line of means, and the partial dependence."""
+        curves = [curve for curve in (self._means(), self.partial) if curve is not None]
+        return curve_marks(curves)
+
+    def _means(self) -> Curve | None:
         if not self.contents.is_number(self.k):
-            return ()
+            return None
         values = self.contents.columns[self.k]
         known = np.isfinite(values)
         order = np.flatnonzero(known)[np.argsort(values[known], kind="stable")]
         count = min(_BINS, len(order) // FEWEST)
         if count < 2:
-            return ()
+            return None
         bins = np.array_split(order, count)
         at = np.array([values[part].mean() for part in bins])
         means = np.array([self.credit[part].mean() for part in bins])
         half = np.array([_half_width(self.credit[part]) for part in bins])
-        curve = Curve("mean", at, means, means - half, means + half, "text")
-        return curve_marks([curve])
+        return Curve("mean", at, means, means - half, means + half, "text")
+
+
+def _partial(
+    answer: Attribution, question: Question, contents: Contents, k: int, points: int
+) -> Curve:
+    """The target where one feature alone is present, less the base, at some of the inputs' values."""
+    if isinstance(points, bool) or not isinstance(points, int) or points < 2:
+        raise SettingError(
+            expected="at least 2 values of a partial dependence, or 0 for none",
+            got=points,
+            advice="20 are usual: partial=20.",
+        )
+    if answer.kind != "contribution" or not contents.is_number(k):
+        raise InputError(
+            expected="contributions of a feature that is measured, beside a partial dependence",
+            got=f"{answer.kind}s of {names(answer.names)[k]}",
+            advice="Leave `partial` out.",
+        )
+    if told_apart(answer):
+        raise InputError(
+            expected="one target of all inputs, beside a partial dependence",
+            got=f"{len(set(answer.targets or ()))} different ones",
+            advice="Ask about one output: Question(model, inputs, LogOdds(1)).",
+        )
+    values = contents.columns[k]
+    different, first = np.unique(values, return_index=True)
+    known = first[np.isfinite(different)]
+    # Spread over the inputs' own values, both ends included.
+    places = np.unique(np.linspace(0, len(known) - 1, points).round().astype(np.int64))
+    rows = known[places]
+    chosen = torch.from_numpy(rows).to(question.x.device)
+    alone = torch.zeros(1, question.partition.count, dtype=torch.bool, device=question.x.device)
+    alone[0, k] = True
+    asked = question.at(question.x[chosen], chosen)
+    said = asked.value(alone)[:, 0] - asked.base
+    target = np.asarray(said.detach().cpu(), dtype=np.float64)
+    return Curve("partial dependence", values[rows], target, colour="series-1", dashed=True)
 
 
 def _half_width(values: Floats) -> float:

@@ -17,6 +17,7 @@ from assay.numerics import rng, statistics
 from assay.numerics.statistics import FEWEST
 from assay.pictures.described import (
     answers_by_name,
+    told_apart,
     too_few,
     values_of,
 )
@@ -94,7 +95,8 @@ def drift(
         },
         caption=(
             f"{name}; means over {window} inputs with pointwise {100 * level:g} % intervals; upright line: "
-            f"a change (one test over all positions, Holm over {len(labels)} features){too_few(window)}"
+            f"a change (one test over all positions, Holm over {len(labels)} features)"
+            f"{too_few(window)}{told_apart(answer)}"
         ),
         alt=f"Credit by {name} over {n} inputs in time. Features whose credit changed: {said}.",
     )

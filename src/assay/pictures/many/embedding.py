@@ -10,6 +10,7 @@ from assay.errors import InputError
 from assay.pictures.described import (
     answers_by_name,
     target_of,
+    told_apart,
     values_of,
 )
 from assay.pictures.drawing.drawing import Chart
@@ -68,7 +69,7 @@ def embedding(answer: Attribution, *, labels: ArrayLike | None = None) -> Chart:
             "component 2": places[:, 1].tolist(),
             "prediction": prediction.tolist(),
         },
-        caption=f"{name}, {n} inputs; principal components of the credit",
+        caption=f"{name}, {n} inputs; principal components of the credit{told_apart(answer)}",
         alt=(
             f"The credit of {n} inputs by {name} in two components, which have {100 * shares[0]:.0f} % and "
             f"{100 * shares[1]:.0f} % of its variance."

@@ -12,6 +12,7 @@ from assay.pictures.described import (
     answers_by_name,
     strongest,
     target_of,
+    told_apart,
     too_few,
     values_of,
 )
@@ -83,7 +84,8 @@ def groups(
         marked=(("zero-line", 0.0),),
         caption=(
             f"{name}; {len(a)} inputs of {first}, {len(b)} of {second}; {100 * level:g} % intervals "
-            f"(Welch); {count} of {len(p)} significant after Holm, the others grey{too_few(fewest)}"
+            f"(Welch); {count} of {len(p)} significant after Holm, the others grey"
+            f"{too_few(fewest)}{told_apart(answer)}"
         ),
         alt=(
             f"Differences of the credit of {name} between {first} and {second}: {count} of {len(p)} "

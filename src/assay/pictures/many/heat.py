@@ -14,6 +14,7 @@ from assay.pictures.described import (
     answers_by_name,
     sampled,
     strongest,
+    told_apart,
     unit_of,
     unsure_of,
     values_of,
@@ -87,11 +88,13 @@ def heat(
         y=Axis(len(kept) - 0.5, -0.5, marked=rows),
         size=(460.0, 18.0 * len(kept)),
         frame="rows",
+        right=tuple((float(k), number(float(means[j]))) for k, j in enumerate(kept)),
         bar=scale,
     )
     said = clause(f"; columns are means over {factor} inputs", factor > 1)
     rest = len(labels) - len(kept)
     said += clause(f"; {rest} features with less credit are not shown", rest)
+    said += told_apart(answer)
     return Chart(
         drawn=(above, below),
         table={
@@ -99,7 +102,7 @@ def heat(
             "feature": [labels[j] for _ in inputs for j in kept],
             "credit": values[np.ix_(inputs, kept)].ravel().tolist(),
         },
-        caption=f"{name}; above: the predictions and the mean base{said}",
+        caption=f"{name}; above: the predictions and the mean base; right: mean size of credit{said}",
         alt=(
             f"Heat map of {name}: credit of {len(kept)} features over {len(inputs)} inputs, "
             f"{_ordered(order)}. Largest mean size of credit: "

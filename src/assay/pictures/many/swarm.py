@@ -15,6 +15,7 @@ from assay.pictures.described import (
     answers_by_name,
     sampled,
     strongest,
+    told_apart,
     unit_of,
     unsure_of,
     values_of,
@@ -94,7 +95,7 @@ def swarm(answer: Attribution, *, question: Question | None = None, top: int = 1
             "feature": np.repeat(shown, len(values)).tolist(),
             "credit": np.concatenate(columns).tolist(),
         },
-        caption=f"{name}, {len(values)} inputs{hollow_said}{contents.said(kept)}",
+        caption=f"{name}, {len(values)} inputs{hollow_said}{contents.said(kept)}{told_apart(answer)}",
         alt=(
             f"Swarm of {name} over {len(values)} inputs. Largest mean size of credit: "
             f"{strongest(means[kept].tolist(), shown)}."
