@@ -209,9 +209,10 @@ def _agreement(comparison: Comparison) -> str:
         )
     # Why there is none is told beside each metric.
     interval = clause(f" [{found.low:.2f}, {found.high:.2f}]", not found.no_interval)
+    one = clause(f", of one input {found.per_input:.2f}{interval}", found.inputs > 0)
     return (
-        f"Kendall's W of {metrics} metrics about {methods} methods is {found.w:.2f}{interval}: 1 where "
-        "all of them rank the methods alike, 0 where their ranks cancel out."
+        f"Kendall's W of {metrics} metrics about {methods} methods is {found.w:.2f} of their means{one}: "
+        "1 where all of them rank the methods alike, 0 where their ranks cancel out."
     )
 
 
