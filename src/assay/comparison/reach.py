@@ -35,8 +35,8 @@ class Finding:
         metric: the metric's label; empty where it is about all of them.
         method: the method's label; empty where it is about no one.
         other: that of the second of a pair.
-        figure: Kendall's W of one input, the share of the error that draws cause, the inputs needed, the skill, or
-            the share of settings; NaN where there is none.
+        figure: Kendall's W of one input, the share of the error that draws cause, the inputs needed,
+            the skill, or the share of settings; NaN where there is none.
         low: the lower end of its interval; NaN where there is none.
         high: the upper end.
         reached: whether what one would wish for holds; None where there is nothing to wish for.

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from assay.errors import InputError
 from assay.numerics import statistics
-from assay.numerics.statistics import Floats
+from assay.numerics.statistics import Floats, Indices
 
 # Of the spread that one unseen input may have; by simulation the least that holds for most laws
 # (`docs/studies/intervals.md`).
@@ -91,8 +91,8 @@ def mean_concordance(tables: Floats, level: float = 0.95, seed: int = 0) -> Mean
     Inputs without all scores, and those where every judge ties all things, are left out. The interval
     is that of a mean (`statistics.interval`), and reaches at least three quarters as far as if one
     input more had been seen, with the largest spread that a W of this mean can have: few inputs may
-    all have one W where others would not. Of two judges and two things W is 0 or 1, and its mean a rate (Wilson
-    1927). No model evaluations.
+    all have one W where others would not. Of two judges and two things W is 0 or 1, and its mean a
+    rate (Wilson 1927). No model evaluations.
     """
     complete = ~np.isnan(tables).any(axis=(1, 2))
     w = concordances(tables[complete])
@@ -105,18 +105,28 @@ def mean_concordance(tables: Floats, level: float = 0.95, seed: int = 0) -> Mean
         return MeanConcordance(mean, math.nan, math.nan, n)
     if tables.shape[1:] == (2, 2):
         return MeanConcordance(mean, *statistics.wilson(round(float(w.sum())), n, level), n)
-    low, high = statistics.interval(w, level, seed)
-    reach = _least_reach(mean, n, level)
-    return MeanConcordance(
-        mean, max(min(low, mean - reach), 0.0), min(max(high, mean + reach), 1.0), n
-    )
+    low, high = mean_intervals(w[:, None], level, seed)[0]
+    return MeanConcordance(mean, float(low), float(high), n)
 
 
-def _least_reach(mean: float, n: int, level: float) -> float:
+def mean_intervals(w: Floats, level: float = 0.95, seed: int = 0, resamples: int = 9999) -> Floats:
+    """The interval of the mean of each column of W over inputs (n, k), as of `mean_concordance`: (k,
+    2).
+    """
+    bounds = statistics.intervals(w, level, seed, resamples)
+    means = np.nanmean(w, axis=0)
+    reach = _least_reach(means, np.count_nonzero(~np.isnan(w), axis=0), level)
+    low = np.maximum(np.minimum(bounds[:, 0], means - reach), 0.0)
+    high = np.minimum(np.maximum(bounds[:, 1], means + reach), 1.0)
+    return np.stack([low, high], axis=1)
+
+
+def _least_reach(mean: Floats, n: Indices, level: float) -> Floats:
     """How far Student's interval would reach for one unseen input, as far off as it can be, shrunk."""
     from scipy.special import stdtrit
 
     # No mean of numbers in [0, 1] has a larger variance; half an input of each end keeps it above 0.
     centre = (n * mean + 0.5) / (n + 1)
-    spread = math.sqrt(centre * (1 - centre) / (n + 1))
-    return _UNSEEN * float(stdtrit(n - 1, (1 + level) / 2)) * spread / math.sqrt(n)
+    spread = np.sqrt(centre * (1 - centre) / (n + 1))
+    reach: Floats = _UNSEEN * stdtrit(n - 1, (1 + level) / 2) * spread / np.sqrt(n)
+    return reach
