@@ -311,6 +311,7 @@ def test_every_finding_has_a_row_a_sentence_and_its_figures_in_json() -> None:
     )
     kept = found.persistence("Infidelity", settings["Infidelity"])
     assert reach.about("persistence").rows[0].figure == kept.share
+    assert f"best mean would be {kept.chance:.2f} on average" in reach.about("persistence").words[0]
     # Strict JSON: what is no finite number is null.
     read = json.loads(reach.to_json(), parse_constant=lambda name: pytest.fail(name))
     assert [row["words"] for row in read] == list(reach.words)

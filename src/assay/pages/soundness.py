@@ -221,7 +221,8 @@ def _persists(found: Any) -> str:
     beaten = round((1 - found.share_not_beaten) * len(found.answered))
     return (
         f"{found.winner} has the best mean under {held} of {len(found.answered)} other settings of its "
-        f"metric, and is shown to be worse than another under {beaten}."
+        f"metric, and is shown to be worse than another under {beaten}; its chance to have it, were the "
+        f"inputs drawn anew, too, is {found.chance:.2f} on average."
     )
 
 
