@@ -31,6 +31,7 @@ from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.numerics.concordance import kendall_w
 from assay.numerics.power import inputs_needed
+from assay.numerics.statistics import TOO_FEW, interval
 from assay.perturbations import Coordinates, GaussianNoise, Squares, SubsetToBaseline
 from assay.question.question import Question
 
@@ -59,21 +60,55 @@ def test_metrics_that_order_alike_agree_whatever_way_is_better() -> None:
     rng = np.random.default_rng(0)
     table = np.arange(4.0) + 0.1 * rng.normal(size=(30, 4))
     comparison = scored({"up": table, "down": -table}, {"up": "higher", "down": "lower"})
-    assert comparison.agreement.w == 1.0
-    assert comparison.agreement.low == comparison.agreement.high == 1.0
+    assert comparison.agreement.w == comparison.agreement.per_input == 1.0
+    # An input that was not seen might be ranked otherwise.
+    assert 0.97 < comparison.agreement.low < comparison.agreement.high == 1.0
     assert comparison.agreement.methods == ("m0", "m1", "m2", "m3")
     turned = scored({"up": table, "down": table}, {"up": "higher", "down": "lower"})
-    assert turned.agreement.w == 0.0
-    assert repr(turned.agreement) == "Agreement(W 0.00 [0.00, 0.00], 2 metrics, 4 methods)"
+    assert turned.agreement.w == turned.agreement.per_input == 0.0
+    said = "Agreement(W 0.00 of the means, 0.00 [0.00, 0.01] of one input, 2 metrics, 4 methods)"
+    assert repr(turned.agreement) == said
 
 
-def test_the_agreement_is_that_of_the_means_and_its_interval_holds_it() -> None:
+def test_agreement_is_that_of_the_means_and_that_of_inputs_with_its_interval() -> None:
     rng = np.random.default_rng(1)
     tables = {name: rng.normal(np.linspace(0, 0.4, 5), size=(40, 5)) for name in "abc"}
+    # An input that one metric has no score of has no W of its own.
+    tables["b"][3, 2] = math.nan
     agreement = scored(tables, dict.fromkeys("abc", "higher")).agreement
-    means = np.stack([table.mean(0) for table in tables.values()])
+    means = np.stack([np.nanmean(table, axis=0) for table in tables.values()])
     assert agreement.w == pytest.approx(kendall_w(means), abs=1e-12)
-    assert agreement.low < agreement.w < agreement.high
+    inputs = [row for row in range(40) if row != 3]
+    alone = [kendall_w(np.stack([table[row] for table in tables.values()])) for row in inputs]
+    assert agreement.inputs == 39
+    assert agreement.per_input == pytest.approx(np.mean(alone), abs=1e-12)
+    assert (agreement.low, agreement.high) == pytest.approx(interval(alone), abs=1e-12)
+
+
+def test_an_agreement_of_few_inputs_has_no_interval_and_says_so() -> None:
+    rng = np.random.default_rng(0)
+    comparison = scored(
+        {name: rng.normal(size=(7, 3)) for name in "ab"}, dict.fromkeys("ab", "lower")
+    )
+    assert math.isnan(comparison.agreement.low)
+    assert TOO_FEW in repr(comparison.agreement)
+    (row,) = comparison.reach().about("agreement").rows
+    assert math.isnan(row.low)
+    assert row.words.endswith("ask about 8 or more.")
+
+
+def test_metrics_that_share_no_input_have_a_w_of_their_means_alone() -> None:
+    rng = np.random.default_rng(0)
+    tables = {name: rng.normal(size=(20, 3)) for name in "ab"}
+    tables["a"][:10] = math.nan
+    tables["b"][10:] = math.nan
+    comparison = scored(tables, dict.fromkeys("ab", "lower"))
+    assert not math.isnan(comparison.agreement.w)
+    assert math.isnan(comparison.agreement.per_input)
+    (row,) = comparison.reach().about("agreement").rows
+    assert "no input has a score by all of them" in row.words
+    assert "nan" not in row.words
+    assert "nan" not in repr(comparison.agreement)
 
 
 def test_one_metric_agrees_with_nobody() -> None:
@@ -276,6 +311,7 @@ def test_every_finding_has_a_row_a_sentence_and_its_figures_in_json() -> None:
     )
     kept = found.persistence("Infidelity", settings["Infidelity"])
     assert reach.about("persistence").rows[0].figure == kept.share
+    assert f"best mean would be {kept.chance:.2f} on average" in reach.about("persistence").words[0]
     # Strict JSON: what is no finite number is null.
     read = json.loads(reach.to_json(), parse_constant=lambda name: pytest.fail(name))
     assert [row["words"] for row in read] == list(reach.words)

@@ -12,6 +12,7 @@ import torch
 import assay
 from assay.errors import AssayError
 from assay.metrics.calibration.reliability import reliability
+from assay.numerics import statistics
 
 P = np.array([0.25, 0.25, 0.55, 0.75, 0.75])
 Y = np.array([0, 0, 1, 1, 1])
@@ -194,3 +195,49 @@ def test_answers_that_do_not_fit_are_refused() -> None:
         with pytest.raises(AssayError) as caught:
             make()
         assert caught.value.advice
+
+
+# --- coverage, in every run
+
+
+def test_answers_that_are_all_right_leave_room_for_an_error() -> None:
+    """Ten sure answers, all right: an error of 0.04 is no surprise, and 0 is not all that there is."""
+    p = np.linspace(0.93, 0.99, 10)
+    curve = reliability(p, np.ones(10), 5, "mass")
+    low, high = curve.error_interval
+    assert low == 0
+    # The upper end of the gap of all answers: Wilson's lower end of 10 of 10 is 0.722.
+    assert high == pytest.approx(p.mean() - 1 / (1 + 1.959963984540054**2 / 10), abs=1e-9)
+
+
+def test_clear_gaps_have_nothing_taken_off_by_chance() -> None:
+    """One bin is off by 0.4, twenty standard errors, and takes no part in what chance may add."""
+    p = np.concatenate([np.full(500, 0.65), np.full(500, 0.95)])
+    right = np.concatenate([np.arange(500) % 20 < 13, np.arange(500) % 20 < 11]).astype(float)
+    curve = reliability(p, right, 10, "width")
+    assert curve.error == pytest.approx(0.2, abs=1e-12)
+    spread = curve.spread
+    added = 0.5 * spread[0] * math.sqrt(2 / math.pi)
+    folded = spread[0] ** 2 * (1 - 2 / math.pi)
+    shares = (0.5 * 0.4**2 - 0.2**2) / 1000
+    deviation = math.sqrt(0.25 * (folded + spread[1] ** 2) + shares)
+    low, _ = curve.error_interval
+    assert low == pytest.approx(0.2 - added - 1.959963984540054 * deviation, abs=1e-9)
+
+
+def test_the_upper_end_of_the_largest_gap_is_that_of_its_own_bin() -> None:
+    p = np.concatenate([np.full(50, 0.65), np.full(50, 0.95)])
+    right = np.concatenate([np.arange(50) < 32, np.arange(50) < 30]).astype(float)
+    _, high = reliability(p, right, 10, "width").largest_interval
+    assert high == pytest.approx(0.95 - statistics.wilson(30, 50)[0], abs=1e-12)
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.1])
+def test_the_error_of_400_answers_is_held(tilt: float) -> None:
+    hits = 0
+    for seed in range(40):
+        p, y = simulated(400, tilt, seed)
+        low, high = reliability(p, y.astype(float), 10, "width").error_interval
+        hits += low <= tilt + 1e-12 and tilt <= high
+    # 92 % less two and a half standard errors of a share of 40.
+    assert hits / 40 >= 0.81

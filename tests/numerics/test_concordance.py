@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata, spearmanr
 
 from assay.errors import InputError
-from assay.numerics.concordance import kendall_w
+from assay.numerics import statistics
+from assay.numerics.concordance import concordances, kendall_w, mean_concordance
 
 
 def twin(table: np.ndarray) -> float:
@@ -46,3 +48,85 @@ def test_one_judge_has_no_concordance_and_nan_is_refused() -> None:
         kendall_w([[1.0, math.nan], [1.0, 2.0]])
     with pytest.raises(InputError, match="table"):
         kendall_w([1.0, 2.0])
+
+
+@given(st.integers(2, 4), st.integers(2, 5), st.integers(0, 10_000))
+def test_many_tables_at_once_are_each_alone(judges: int, things: int, seed: int) -> None:
+    """Also with ties, by Siegel and Castellan's form."""
+    tables = np.random.default_rng(seed).integers(0, 4, (20, judges, things)).astype(float)
+    found = concordances(tables)
+    for table, w in zip(tables, found, strict=True):
+        places = np.stack([rankdata(row) for row in table])
+        means = places.sum(0) / judges
+        sizes = [np.unique(row, return_counts=True)[1] for row in table]
+        ties = sum(float((size**3 - size).sum()) for size in sizes)
+        below = things * (things**2 - 1) - ties / judges
+        if below < 1e-9:
+            assert math.isnan(w)
+        else:
+            square = 12 * (means**2).sum() - 3 * things * (things + 1) ** 2
+            assert w == pytest.approx(square / below, abs=1e-10)
+
+
+def test_the_mean_over_inputs_leaves_out_what_has_no_w() -> None:
+    tables = np.random.default_rng(0).normal(size=(12, 3, 4))
+    tables[2, 1, 3] = math.nan
+    tables[5] = 1.0
+    found = mean_concordance(tables)
+    w = [kendall_w(tables[k]) for k in range(12) if k not in (2, 5)]
+    assert found.n == 10
+    assert found.w == pytest.approx(np.mean(w), abs=1e-12)
+    assert (found.low, found.high) == pytest.approx(statistics.interval(w), abs=1e-12)
+    few = mean_concordance(tables[:9])
+    assert few.n == 7
+    assert math.isnan(few.low)
+    assert math.isnan(mean_concordance(np.full((9, 2, 2), math.nan)).w)
+
+
+def test_two_judges_of_two_things_have_a_rate() -> None:
+    table = np.array([[[0.0, 1.0], [2.0, 3.0]]] * 7 + [[[0.0, 1.0], [3.0, 2.0]]] * 3)
+    found = mean_concordance(table)
+    assert (found.low, found.high) == statistics.wilson(7, 10)
+
+
+def ranked(draw: Any, law: str, shape: tuple[int, ...], gap: float) -> Any:
+    """Scores (..., 3 judges, 4 things) of which one judge has two things the other way round."""
+    means = np.array([[0.0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 3, 2]])
+    return gap * means + getattr(draw, law)(size=(*shape, 3, 4))
+
+
+def covered(law: str, n: int, gap: float, samples: int) -> float:
+    """The share of samples whose interval holds the mean of W over 200,000 inputs."""
+    draw = np.random.default_rng(0)
+    truth = float(np.nanmean(concordances(ranked(draw, law, (200_000,), gap))))
+    hits = 0
+    for seed in range(samples):
+        found = mean_concordance(ranked(draw, law, (n,), gap), seed=seed)
+        hits += found.low <= truth <= found.high
+    return hits / samples
+
+
+@pytest.mark.parametrize("n", [10, 25])
+@pytest.mark.parametrize("law", ["normal", "lognormal"])
+def test_the_interval_of_w_covers_its_mean(law: str, n: int) -> None:
+    # 92 to 98 %, and three standard errors of a share of 100 samples.
+    assert 0.92 - 0.08 <= covered(law, n, 1.0, 100) <= 1.0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("gap", [0.3, 1.0])
+@pytest.mark.parametrize("n", [10, 25, 50])
+@pytest.mark.parametrize("law", ["normal", "exponential", "lognormal"])
+def test_the_interval_of_w_covers_its_mean_between_92_and_98_percent(
+    law: str, n: int, gap: float
+) -> None:
+    slack = 3 * math.sqrt(0.92 * 0.08 / 1000)
+    assert 0.92 - slack <= covered(law, n, gap, 1000) <= 0.98 + slack
+
+
+@pytest.mark.parametrize("law", ["normal", "lognormal"])
+def test_w_that_is_nearly_always_the_same_is_held_too_often_rather_than_too_seldom(
+    law: str,
+) -> None:
+    """93 to 98 % of inputs have one W: ten of them may show no other, and Student's reach is 0."""
+    assert covered(law, 10, 4.0, 100) >= 0.92

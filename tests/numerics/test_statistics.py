@@ -45,8 +45,11 @@ def interval_by_definition(
     below = ratios[math.floor((1 - level) / 2 * (len(ratios) - 1))]
     above = ratios[math.ceil((1 + level) / 2 * (len(ratios) - 1))]
     student = quantile * error
-    below_mean = student + max(above * error - student, 0) * n / (n - 4)
-    above_mean = student + max(-below * error - student, 0) * n / (n - 4)
+    # What tails there are decides how much of the bootstrap counts.
+    tails = min(max(stats.kurtosis(values, fisher=False) - 1.5, 0.25), 1.0)
+    stretch = tails * n / (n - 5)
+    below_mean = student + max(above * error - student, 0) * stretch
+    above_mean = student + max(-below * error - student, 0) * stretch
     return mean - min(below_mean, 10 * student), mean + min(above_mean, 10 * student)
 
 

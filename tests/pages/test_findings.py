@@ -222,10 +222,14 @@ def test_the_evidence_about_a_comparison_is_on_the_page(tmp_path: Path) -> None:
     lasting = found.persistence("Infidelity(draws=8)", {"draws": [4, 16]})
     said = words(written(found, tmp_path, persistence=[lasting], skills=True))
     agreement = found.agreement
-    assert f"Kendall's W of 2 metrics about 3 methods is {agreement.w:.2f}" in said
-    assert f"[{agreement.low:.2f}, {agreement.high:.2f}]" in said
+    assert f"Kendall's W of 2 metrics about 3 methods is {agreement.w:.2f} of their means" in said
+    assert (
+        f"of one input {agreement.per_input:.2f} [{agreement.low:.2f}, {agreement.high:.2f}]"
+        in said
+    )
     assert "has the best mean under" in said
     assert "of 2 other settings of its metric" in said
+    assert f"were the inputs drawn anew, too, is {lasting.chance:.2f} on average" in said
     for row in found.skills().itertuples():
         assert number(row.skill) in said
     needed = found.inputs_needed()

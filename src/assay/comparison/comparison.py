@@ -191,7 +191,9 @@ class Comparison(Shown):
 
     @cached_property
     def agreement(self) -> Agreement:
-        """Whether the metrics put the methods in the same order: Kendall's W with its interval."""
+        """Whether the metrics put the methods in the same order: Kendall's W of their means, and of
+        one input with an interval.
+        """
         return evidence.agreement(self.rankings, self.scores, self.level, self.seed)
 
     def inputs_needed(self, power: float = 0.8) -> pandas.DataFrame:

@@ -20,7 +20,7 @@ import numpy as np
 from assay.answers.score import Score
 from assay.comparison.ranking import Ranking, shuffled
 from assay.numerics import statistics
-from assay.numerics.concordance import kendall_w
+from assay.numerics.concordance import kendall_w, mean_concordance
 from assay.numerics.power import inputs_needed as fewest
 from assay.numerics.statistics import FEWEST, Floats
 
@@ -35,17 +35,23 @@ class Agreement:
 
     Settings:
         w: Kendall's W of the means, from 0 (no agreement) to 1 (one order); NaN where there are
-            fewer than two metrics or two methods that all of them scored.
-        low: the lower end of its interval, were the inputs drawn anew; NaN of fewer than 8 inputs.
+            fewer than two metrics or two methods that all of them scored. It has no interval: the
+            order of true means jumps where two of them cross, and near there no interval holds.
+        per_input: the mean over inputs of Kendall's W of each input alone; NaN as `w`, and where no
+            input has all scores.
+        low: the lower end of the interval of `per_input`; NaN of fewer than 8 inputs.
         high: the upper end.
+        inputs: on how many inputs there is a W.
         methods: the methods that every one of these metrics scored.
         metrics: the metrics that scored at least two methods.
         level: the confidence level.
     """
 
     w: float
+    per_input: float
     low: float
     high: float
+    inputs: int
     methods: tuple[str, ...]
     metrics: tuple[str, ...]
     level: float
@@ -53,7 +59,7 @@ class Agreement:
     @property
     def no_interval(self) -> str:
         """Why a figure has no interval, and what gives it one; empty where it has one."""
-        if math.isnan(self.w) or not math.isnan(self.low):
+        if math.isnan(self.w) or self.inputs >= FEWEST:
             return ""
         return statistics.TOO_FEW
 
@@ -61,9 +67,12 @@ class Agreement:
         size = f"{len(self.metrics)} metrics, {len(self.methods)} methods"
         if math.isnan(self.w):
             return f"Agreement(no figure: {size} in common)"
-        found = statistics.bracket(self.low, self.high, "{:.2f}".format)
+        figures = f"W {self.w:.2f} of the means"
+        if not math.isnan(self.per_input):
+            interval = statistics.bracket(self.low, self.high, "{:.2f}".format)
+            figures += f", {self.per_input:.2f}{interval} of one input"
         reason = f"; {self.no_interval}" if self.no_interval else ""
-        return f"Agreement(W {self.w:.2f}{found}, {size}{reason})"
+        return f"Agreement({figures}, {size}{reason})"
 
 
 def agreement(
@@ -72,10 +81,8 @@ def agreement(
     level: float,
     seed: int,
 ) -> Agreement:
-    """Kendall's W of the metrics about the methods that all of them scored.
-
-    The interval is the percentile interval of W over the means of inputs drawn with replacement,
-    the same draws for every metric.
+    """Kendall's W of the metrics about the methods that all of them scored: of their means, and the
+    mean of that of each input, with its interval (`concordance.mean_concordance`).
     """
     # A metric that scored one method alone puts nothing in order.
     metrics = [name for name, found in rankings.items() if len(_scored(found)) > 1]
@@ -84,7 +91,9 @@ def agreement(
     methods = sorted(set.intersection(*judged)) if judged else []
     if len(metrics) < 2 or len(methods) < 2:
         nothing = math.nan
-        return Agreement(nothing, nothing, nothing, tuple(methods), tuple(metrics), level)
+        return Agreement(
+            nothing, nothing, nothing, nothing, 0, tuple(methods), tuple(metrics), level
+        )
     tables = []
     for metric in metrics:
         # Larger is better in every table, so that all are ranked alike.
@@ -93,20 +102,18 @@ def agreement(
         tables.append(np.stack(columns, axis=1))
     # By each metric over the inputs that it scored: a metric's gaps are no other's.
     means = np.stack([np.nanmean(table, axis=0) for table in tables])
-    low, high = _interval(tables, level, seed)
-    return Agreement(kendall_w(means), low, high, tuple(methods), tuple(metrics), level)
-
-
-def _interval(tables: Sequence[Floats], level: float, seed: int) -> tuple[float, float]:
-    """Of W over inputs drawn anew; NaN where too few inputs have a score."""
-    fewest_scored = min(len(table) - np.isnan(table).sum(axis=0).max() for table in tables)
-    if fewest_scored < FEWEST:
-        return math.nan, math.nan
-    # One seed for all metrics: each sees the same inputs drawn, as it would of new data.
-    draws = np.stack([statistics.resampled(table, seed, 999) for table in tables], axis=1)
-    tail = (1 - level) / 2
-    low, high = np.quantile([kendall_w(draw) for draw in draws], [tail, 1 - tail])
-    return float(low), float(high)
+    # Of one input alone, only where every metric scored every method.
+    one = mean_concordance(np.stack(tables, axis=1), level, seed)
+    return Agreement(
+        w=kendall_w(means),
+        per_input=one.w,
+        low=one.low,
+        high=one.high,
+        inputs=one.n,
+        methods=tuple(methods),
+        metrics=tuple(metrics),
+        level=level,
+    )
 
 
 def _scored(found: Ranking) -> set[str]:

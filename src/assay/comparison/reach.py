@@ -35,8 +35,8 @@ class Finding:
         metric: the metric's label; empty where it is about all of them.
         method: the method's label; empty where it is about no one.
         other: that of the second of a pair.
-        figure: Kendall's W, the share of the error that draws cause, the inputs needed, the skill, or
-            the share of settings; NaN where there is none.
+        figure: Kendall's W of one input, the share of the error that draws cause, the inputs needed,
+            the skill, or the share of settings; NaN where there is none.
         low: the lower end of its interval; NaN where there is none.
         high: the upper end.
         reached: whether what one would wish for holds; None where there is nothing to wish for.
@@ -124,11 +124,15 @@ def _agreement(found: Agreement) -> Finding:
     else:
         interval = bracket(found.low, found.high, "{:.2f}".format)
         words = (
-            f"{metrics} metrics put {methods} methods in one order to the degree W = {found.w:.2f}"
-            f"{interval} (Kendall; 1 is one order, 0 none)."
+            f"By their means {metrics} metrics put {methods} methods in one order to the degree "
+            f"W = {found.w:.2f} (Kendall; 1 is one order, 0 none)"
         )
+        if math.isnan(found.per_input):
+            words += "; no input has a score by all of them for every method."
+        else:
+            words += f", and on one input to {found.per_input:.2f}{interval}."
         words += _sentence(found.no_interval)
-    return Finding("agreement", "", "", "", found.w, found.low, found.high, None, words)
+    return Finding("agreement", "", "", "", found.per_input, found.low, found.high, None, words)
 
 
 def _sampling(found: Sampling) -> Finding:
@@ -209,7 +213,8 @@ def _persistence(metric: str, found: Persistence) -> Finding:
     words = (
         f"{short(found.winner)} has the best mean by {short(metric)} under "
         f"{round(found.share * count)} of {count} other settings, and is not shown to be worse under "
-        f"{round(found.share_not_beaten * count)}."
+        f"{round(found.share_not_beaten * count)}. Were the inputs drawn anew, too, its chance to have the "
+        f"best mean would be {found.chance:.2f} on average."
     )
     kept = found.share_not_beaten == 1
     return Finding(

@@ -12,6 +12,7 @@
 - `rectangles`: patches of feature maps, where they reach and how they are pasted
 - `caching`: results that are remembered, bounded by their bytes
 - `pieces`: long work in pieces of bounded memory
+- `threads`: one thread of torch for small matrices
 - `precision`: number types of results, and how much of a difference is rounding
 
 `statistics` is over 500 lines: intervals and tests that share their resampling.

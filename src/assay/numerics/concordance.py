@@ -2,15 +2,45 @@
 
 The judges are metrics and the things are methods, so that a low W says that "the best explanation"
 depends on who is asked, which a mean of ranks would hide.
+
+The W of true means has no interval that holds: it is a step function of them, so that a W of 1 is
+found in few samples where two means are nearly the same, and in all of them where none are. What has
+one is the mean of W over inputs, each with its own ranks.
 """
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from assay.errors import InputError
-from assay.numerics.statistics import Floats
+from assay.numerics import statistics
+from assay.numerics.statistics import Floats, Indices
+
+# Of the spread that one unseen input may have; by simulation the least that holds for most laws
+# (`docs/studies/intervals.md`).
+_UNSEEN = 0.75
+
+
+@final
+@dataclass(frozen=True)
+class MeanConcordance:
+    """The mean of W over inputs.
+
+    Fields:
+        w: the mean; NaN where no input has a W.
+        low, high: its interval; NaN of fewer than 8 inputs.
+        n: inputs that have a W.
+    """
+
+    w: float
+    low: float
+    high: float
+    n: int
 
 
 def kendall_w(table: ArrayLike) -> float:
@@ -33,29 +63,70 @@ def kendall_w(table: ArrayLike) -> float:
             got=f"shape {scores.shape}" if scores.ndim != 2 else "NaN or infinity",
             advice="Leave out the things that a judge has no score of.",
         )
-    judges, things = scores.shape
+    return float(concordances(scores[None])[0])
+
+
+def concordances(tables: Floats) -> Floats:
+    """Kendall's W of each of many tables (r, judges, things) of finite scores: (r,)."""
+    count, judges, things = tables.shape
     if judges < 2 or things < 2:
-        return float("nan")
-    # Tied things share the mean of their places.
-    places = np.stack([_mean_places(row) for row in scores])
-    sums = places.sum(axis=0)
-    spread = float(((sums - sums.mean()) ** 2).sum())
-    largest = judges**2 * (things**3 - things) - judges * _ties(places)
-    return 12 * spread / largest if largest > 0 else float("nan")
+        return np.full(count, np.nan)
+    below = (tables[:, :, None, :] < tables[:, :, :, None]).sum(axis=3)
+    tied = (tables[:, :, None, :] == tables[:, :, :, None]).sum(axis=3)
+    # Tied things share the mean of their places, from 1 on.
+    places = below + (tied + 1) / 2
+    sums = places.sum(axis=1)
+    spread = ((sums - sums.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    # t^3 - t of a group is t^2 - 1 of each of its t members.
+    ties = (tied.astype(np.float64) ** 2 - 1).sum(axis=(1, 2))
+    largest = judges**2 * (things**3 - things) - judges * ties
+    found: Floats = np.where(largest > 0, 12 * spread / np.where(largest > 0, largest, 1), np.nan)
+    return found
 
 
-def _mean_places(row: Floats) -> Floats:
-    """The place of each thing, from 1 on; tied ones share the mean of theirs."""
-    _, group, sizes = np.unique(row, return_inverse=True, return_counts=True)
-    last = np.cumsum(sizes)
-    shared: Floats = last - (sizes - 1) / 2
-    return shared[group]
+def mean_concordance(tables: Floats, level: float = 0.95, seed: int = 0) -> MeanConcordance:
+    """The mean of Kendall's W over inputs, each of which has a table (inputs, judges, things) of its
+    own, with an interval over inputs.
+
+    Inputs without all scores, and those where every judge ties all things, are left out. The interval
+    is that of a mean (`statistics.interval`), and reaches at least three quarters as far as if one
+    input more had been seen, with the largest spread that a W of this mean can have: few inputs may
+    all have one W where others would not. Of two judges and two things W is 0 or 1, and its mean a
+    rate (Wilson 1927). No model evaluations.
+    """
+    complete = ~np.isnan(tables).any(axis=(1, 2))
+    w = concordances(tables[complete])
+    w = w[~np.isnan(w)]
+    n = len(w)
+    if n == 0:
+        return MeanConcordance(math.nan, math.nan, math.nan, 0)
+    mean = float(w.mean())
+    if n < statistics.FEWEST:
+        return MeanConcordance(mean, math.nan, math.nan, n)
+    if tables.shape[1:] == (2, 2):
+        return MeanConcordance(mean, *statistics.wilson(round(float(w.sum())), n, level), n)
+    low, high = mean_intervals(w[:, None], level, seed)[0]
+    return MeanConcordance(mean, float(low), float(high), n)
 
 
-def _ties(places: Floats) -> float:
-    """The sum of t^3 - t over all groups of tied things, of all judges."""
-    total = 0.0
-    for row in places:
-        _, sizes = np.unique(row, return_counts=True)
-        total += float((sizes.astype(np.float64) ** 3 - sizes).sum())
-    return total
+def mean_intervals(w: Floats, level: float = 0.95, seed: int = 0, resamples: int = 9999) -> Floats:
+    """The interval of the mean of each column of W over inputs (n, k), as of `mean_concordance`: (k,
+    2).
+    """
+    bounds = statistics.intervals(w, level, seed, resamples)
+    means = np.nanmean(w, axis=0)
+    reach = _least_reach(means, np.count_nonzero(~np.isnan(w), axis=0), level)
+    low = np.maximum(np.minimum(bounds[:, 0], means - reach), 0.0)
+    high = np.minimum(np.maximum(bounds[:, 1], means + reach), 1.0)
+    return np.stack([low, high], axis=1)
+
+
+def _least_reach(mean: Floats, n: Indices, level: float) -> Floats:
+    """How far Student's interval would reach for one unseen input, as far off as it can be, shrunk."""
+    from scipy.special import stdtrit
+
+    # No mean of numbers in [0, 1] has a larger variance; half an input of each end keeps it above 0.
+    centre = (n * mean + 0.5) / (n + 1)
+    spread = np.sqrt(centre * (1 - centre) / (n + 1))
+    reach: Floats = _UNSEEN * stdtrit(n - 1, (1 + level) / 2) * spread / np.sqrt(n)
+    return reach

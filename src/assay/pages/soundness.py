@@ -209,9 +209,10 @@ def _agreement(comparison: Comparison) -> str:
         )
     # Why there is none is told beside each metric.
     interval = clause(f" [{found.low:.2f}, {found.high:.2f}]", not found.no_interval)
+    one = clause(f", of one input {found.per_input:.2f}{interval}", found.inputs > 0)
     return (
-        f"Kendall's W of {metrics} metrics about {methods} methods is {found.w:.2f}{interval}: 1 where "
-        "all of them rank the methods alike, 0 where their ranks cancel out."
+        f"Kendall's W of {metrics} metrics about {methods} methods is {found.w:.2f} of their means{one}: "
+        "1 where all of them rank the methods alike, 0 where their ranks cancel out."
     )
 
 
@@ -220,7 +221,8 @@ def _persists(found: Any) -> str:
     beaten = round((1 - found.share_not_beaten) * len(found.answered))
     return (
         f"{found.winner} has the best mean under {held} of {len(found.answered)} other settings of its "
-        f"metric, and is shown to be worse than another under {beaten}."
+        f"metric, and is shown to be worse than another under {beaten}; its chance to have it, were the "
+        f"inputs drawn anew, too, is {found.chance:.2f} on average."
     )
 
 

@@ -20,6 +20,7 @@ from assay.errors import InputError, KindError, SettingError
 from assay.inputs.layout import Layout
 from assay.numerics import rng
 from assay.numerics.precision import varies
+from assay.numerics.threads import few_threads
 from assay.removals.base import Absent, Removal
 from assay.removals.fixed import refuse_categories
 from assay.settings import short_repr
@@ -87,13 +88,15 @@ class _GaussianConditional(Absent):
         inside = both_on * self.covariance + (1 - row_on) * identity
         present_rows = row_on * self.covariance
         # The pseudo-inverse, since columns may repeat one another.
-        inverse = torch.linalg.pinv(inside, hermitian=True)
+        with few_threads(masks.shape[1]):
+            inverse = torch.linalg.pinv(inside, hermitian=True)
         regression = (inverse @ present_rows).mT
         residual = self.covariance - regression @ present_rows
         # No Cholesky: what is present does not vary, and rounding
         # may take such a zero below zero.
         symmetric = (residual + residual.mT) / 2
-        values, vectors = torch.linalg.eigh(symmetric)
+        with few_threads(masks.shape[1]):
+            values, vectors = torch.linalg.eigh(symmetric)
         scale = values.clamp_min(0).sqrt()
         return regression, vectors * scale.unsqueeze(1)
 

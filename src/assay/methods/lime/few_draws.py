@@ -30,6 +30,7 @@ from assay.methods.lime.surrogate import (
     fit,
     jaccard,
 )
+from assay.numerics.threads import few_threads
 
 # Up to so many draws for each column: a bootstrap repeat has two thirds of them.
 _DRAWS_PER_COLUMN = 1.5
@@ -139,7 +140,8 @@ def _centred(products: Tensor, shares: Tensor) -> Tensor:
 def _ranking(table: Tensor, target: Tensor, products: Tensor, ridge: float) -> Tensor:
     """Columns (n, d) by the size of their standardised coefficients |b_j| sd_j, the largest first."""
     eye = torch.eye(products.shape[-1], dtype=products.dtype, device=products.device)
-    inverse = torch.linalg.pinv(products + ridge * eye, hermitian=True, rtol=COLLINEAR)
+    with few_threads(products.shape[-1]):
+        inverse = torch.linalg.pinv(products + ridge * eye, hermitian=True, rtol=COLLINEAR)
     dual = (inverse @ target[..., None]).squeeze(-1)
     # One product for all inputs that share the design.
     shared = len(table) == 1

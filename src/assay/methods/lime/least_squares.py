@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from assay.methods.lime.neighbourhood import Sample
+from assay.numerics.threads import few_threads
 
 # The share of a column's variance below which it counts as explained by the other columns: far above
 # what rounding leaves in float64 (1e-16), far below any correlation that could matter.
@@ -94,11 +95,8 @@ def inverse(gram: Tensor, ridge: float) -> Tensor:
     size = gram.shape[-1]
     eye = torch.eye(size, dtype=gram.dtype, device=gram.device)
     penalised = gram + ridge * eye
-    inverse_gram: Tensor = torch.linalg.pinv(
-        penalised,
-        hermitian=True,
-        rtol=COLLINEAR,
-    )
+    with few_threads(size):
+        inverse_gram: Tensor = torch.linalg.pinv(penalised, hermitian=True, rtol=COLLINEAR)
     # A ridge gives constant columns a diagonal of their
     # own, so the pseudo-inverse does not see them.
     varies = gram.diagonal(dim1=-2, dim2=-1) > 0
@@ -162,7 +160,8 @@ def _ranked_by(gram: Tensor, moment: Tensor, ridge: float) -> Tensor:
     fraction of the time that eigenvalues take.
     """
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    triangle, failed = torch.linalg.cholesky_ex(gram + ridge * eye)
+    with few_threads(gram.shape[-1]):
+        triangle, failed = torch.linalg.cholesky_ex(gram + ridge * eye)
     pivots = triangle.diagonal(dim1=-2, dim2=-1).square()
     variance = gram.diagonal(dim1=-2, dim2=-1)
     # A pivot is what the columns before leave of a variance.

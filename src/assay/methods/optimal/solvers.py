@@ -19,6 +19,7 @@ from torch import Tensor
 
 from assay.methods.optimal.design import Design
 from assay.numerics import rng
+from assay.numerics.threads import few_threads
 
 _REPLICATES = 32  # of the wild bootstrap: a standard error is then known to an eighth
 _CLOSE = 1e-10  # of the right-hand side: the residual at which conjugate gradients stop
@@ -126,13 +127,15 @@ def _pseudo_inverse(matrix: Tensor, ridge: float) -> Tensor:
     precision = torch.finfo(matrix.dtype).eps * matrix.shape[-1]
     if ridge == 0:
         unit = matrix / scale.unsqueeze(-1) / scale.unsqueeze(-2)
-        values, vectors = torch.linalg.eigh(unit)
+        with few_threads(matrix.shape[-1]):
+            values, vectors = torch.linalg.eigh(unit)
         if bool((values[..., 0] > precision * values[..., -1]).all()):
             scaled = vectors / scale.unsqueeze(-1)
             regular: Tensor = scaled / values.unsqueeze(-2) @ scaled.mT
             return regular
     # The least norm is one of the columns as they are.
-    values, vectors = torch.linalg.eigh(matrix)
+    with few_threads(matrix.shape[-1]):
+        values, vectors = torch.linalg.eigh(matrix)
     known = values > precision * values[..., -1:]
     # With a ridge as well: along such a direction the right-hand side is nothing but rounding.
     inverses = torch.where(known, 1 / (values + ridge), 0.0)

@@ -29,6 +29,7 @@ from assay.methods.shapley.mask_method import as_masks, standard_error
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
 from assay.numerics.precision import rounding_tolerance, varies
+from assay.numerics.threads import few_threads
 from assay.question.question import Question
 from assay.removals.fixed import refuse_categories
 
@@ -68,18 +69,17 @@ def gaussian_exact(
     answer_covariance = slope @ covariance
     table = slope.new_zeros(len(slope), len(masks))
     # Every principal part of a regular matrix is regular.
-    spectrum = torch.linalg.eigvalsh(covariance)
+    with few_threads(len(covariance)):
+        spectrum = torch.linalg.eigvalsh(covariance)
     singular = bool(spectrum[0] <= _RANK_TOLERANCE * spectrum[-1])
     cells_each = covariance.numel() + slope.numel()
     for piece in pieces(len(masks), cells_each):
         present = masks[piece]
         # Rows and columns of absent elements are zero,
         # and so they are in the pseudoinverse.
-        inner = torch.linalg.pinv(
-            present[:, :, None] * covariance * present[:, None, :],
-            hermitian=True,
-            rtol=_RANK_TOLERANCE,
-        )
+        inside = present[:, :, None] * covariance * present[:, None, :]
+        with few_threads(len(covariance)):
+            inner = torch.linalg.pinv(inside, hermitian=True, rtol=_RANK_TOLERANCE)
         table[:, piece] = torch.einsum(
             "nd,sde,ne->ns",
             answer_covariance,
@@ -121,7 +121,8 @@ def gaussian_sampled(
             # in the order of their columns.
             rank = as_tensor(np.argsort(walk), slope)[owner]
             columns = torch.argsort(rank, stable=True)
-            factor = torch.linalg.cholesky(regular[columns][:, columns])
+            with few_threads(len(regular)):
+                factor = torch.linalg.cholesky(regular[columns][:, columns])
             # z is what each element adds to what those
             # before it say, in units of its own spread.
             deviations = offset[:, columns].T

@@ -21,6 +21,7 @@ from assay.numerics import statistics
 Floats = NDArray[np.float64]
 
 _Z = 1.959963984540054  # of a 95 % interval
+_CLEAR = 2.5  # standard errors of a gap that chance does not make
 
 
 @final
@@ -105,26 +106,40 @@ class Reliability:
 
         Chance adds most where a few bins have all of the gap, 0.8 standard errors, and least where
         all bins have the same: the lower end is that of the first case, the upper that of the second.
+        An error that is smaller than chance alone makes has a spread that was overestimated, as of
+        answers that are all right: the upper end is then not below that of the gap of all answers
+        together (Wilson 1927), which no error is less than.
         """
         share, spread = self.share, self.spread
+        # Gaps that are larger than chance makes them have nothing added.
+        clear = np.where(np.abs(self.gap) > _CLEAR * spread, np.abs(self.gap), 0.0)
+        by_chance = float(share @ (_folded_mean(clear, spread) - clear))
+        low = self.error - by_chance - _Z * self._deviation(clear)
         flat = np.zeros_like(spread)
-        by_chance = float(share @ _folded_mean(flat, spread))
-        low = self.error - by_chance - _Z * self._deviation(0.0)
         # The largest equal gap under which an error as small as this one is no surprise.
         high = 1.0
         least = 0.0
         for _ in range(60):
             middle = (least + high) / 2
             expected = float(share @ _folded_mean(flat + middle, spread))
-            if expected - _Z * self._deviation(middle) < self.error:
+            if expected - _Z * self._deviation(flat + middle) < self.error:
                 least = middle
             else:
                 high = middle
-        return max(0.0, low), max(high, low, 0.0)
+        floor = self._whole_gap if self.error < float(share @ _folded_mean(flat, spread)) else 0.0
+        return max(0.0, low), max(high, low, floor)
 
-    def _deviation(self, gap: float) -> float:
-        """The standard deviation of the error, were all gaps alike."""
-        mean = _folded_mean(np.full_like(self.spread, gap), self.spread)
+    @property
+    def _whole_gap(self) -> float:
+        """The largest gap of all answers together, by the interval of their accuracy."""
+        hits = float(self.accuracy @ self.count)
+        low, high = statistics.wilson(hits, int(self.count.sum()))
+        confidence = float(self.share @ self.confidence)
+        return max(confidence - low, high - confidence)
+
+    def _deviation(self, gap: Floats) -> float:
+        """The standard deviation of the error, were these the gaps."""
+        mean = _folded_mean(gap, self.spread)
         variance = gap**2 + self.spread**2 - mean**2
         # And of the shares of the bins, which are counted, too.
         sizes = np.abs(self.gap)
@@ -133,15 +148,17 @@ class Reliability:
 
     @property
     def largest_interval(self) -> tuple[float, float]:
-        """A 95 % interval of the largest gap, by intervals that hold in all bins together."""
-        # Wilson's of each accuracy, at a level that holds in all bins together (Bonferroni).
+        """A 95 % interval of the largest gap, by Wilson's (1927) of each accuracy.
+
+        It is below the lower end only where some bin is: these hold in all bins together (Bonferroni).
+        It is above the upper end only where its own bin is: these hold one by one.
+        """
         level = 1 - 0.05 / len(self.count)
         pairs = zip(self.accuracy * self.count, self.count)
-        ends = np.array([statistics.wilson(float(hits), int(n), level) for hits, n in pairs])
-        below = self.confidence - ends[:, 1]
-        above = ends[:, 0] - self.confidence
-        low = float(np.maximum(below, above).max())
-        return max(0.0, low), float(np.abs(self.confidence[:, None] - ends).max())
+        together = np.array([statistics.wilson(float(hits), int(n), level) for hits, n in pairs])
+        low = np.maximum(self.confidence - together[:, 1], together[:, 0] - self.confidence).max()
+        high = np.abs(self.confidence[:, None] - self.intervals).max()
+        return max(0.0, float(low)), float(high)
 
 
 def reliability(
