@@ -381,8 +381,9 @@ def test_targets_that_bend_or_do_not(target: Any) -> None:
     answer = EXACT(question)
     assert answer.gap is not None
     assert float(answer.gap.abs().max()) < 1e-12
+    # What 4,096 steps miss at kinks, 1.2e-3 at most.
     near = assay.IntegratedGradients(steps=4096)(question).values
-    torch.testing.assert_close(answer.values, near, rtol=0, atol=5e-3)
+    torch.testing.assert_close(answer.values, near, rtol=0, atol=2e-3)
 
 
 def test_ties_are_no_breakpoints() -> None:

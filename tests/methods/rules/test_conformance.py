@@ -95,11 +95,10 @@ def test_the_gradient_at_a_kink_is_that_of_torch() -> None:
 def test_the_gradient_of_one_less_a_rectifier(relu: Callable[[Tensor], Tensor]) -> None:
     # Not at the kink, where a rectifier's slope depends on how it is written.
     x = tensor([1.5, 2, 3, 0, -1, 7]).T
-    check(
-        assay.Gradient(),
-        ask(calls(lambda n, x: 1 - relu(1 - x[:, 0])), x),
-        tensor([0, 0, 0, 1, 1, 0]).T,
-    )
+    expected = tensor([0, 0, 0, 1, 1, 0]).T
+    check(assay.Gradient(), ask(calls(lambda n, x: 1 - relu(1 - x[:, 0])), x), expected)
+    # With its sign, of which Captum's `Saliency` takes the size unless it is told not to.
+    check(assay.Gradient(), ask(calls(lambda n, x: relu(1 - x[:, 0]) - 1), x), -expected)
 
 
 @EVERY_RELU
@@ -351,6 +350,9 @@ def test_rescale_behind_a_layer(scale: float, relu: Callable[[Tensor], Tensor]) 
     behind = question.after("layers.pre", removal=assay.Baseline(0.0))
     check(DeepLift(), behind, tensor([0, 15 * scale]))
     check(LRP(EXACT), behind, tensor([0, 15 * scale]))
+    # From (2, -1) to (-29, 15), where the slope, or what a rectifier in place leaves, says otherwise.
+    away = question.after("layers.pre", removal=assay.Baseline(tensor(2, -1)))
+    check(DeepLift(), away, tensor([-2 * scale, 15 * scale]))
     # The same unit, asked for as a neuron.
     unit = ask(net, (tensor([-10, 1, -5]), tensor([3, 3, 1])), target=assay.Neuron("layers.pre", 1))
     check(DeepLift(), unit, tensor([0, 0, 0, 6, 9, 0]))
@@ -361,11 +363,14 @@ def test_rescale_behind_a_layer(scale: float, relu: Callable[[Tensor], Tensor]) 
 def test_reused_layers(relu: Callable[[Tensor], Tensor], rule: Any) -> None:
     """Captum 0.9.0 refuses a module that is called twice."""
     layer = randomised(nn.Linear(3, 3), 2).double()
-    copies = [randomised(nn.Linear(3, 3), 2).double() for _ in range(2)]
-    net = calls(lambda n, x: n["layer"](relu(n["layer"](x))), layer=layer)
-    twin = calls(lambda n, x: n["b"](torch.relu(n["a"](x))), a=copies[0], b=copies[1])
-    layer.load_state_dict(copies[0].state_dict())
-    copies[1].load_state_dict(layer.state_dict())
+    copies = [randomised(nn.Linear(3, 3), 2).double() for _ in range(3)]
+    net = calls(lambda n, x: n["layer"](relu(n["layer"](relu(n["layer"](x))))), layer=layer)
+    twin = calls(
+        lambda n, x: n["c"](torch.relu(n["b"](torch.relu(n["a"](x))))),
+        **dict(zip("abc", copies)),
+    )
+    for copy in copies:
+        copy.load_state_dict(layer.state_dict())
     x = randn(4, 3, seed=3, dtype=DOUBLE)
     values = DeepLift(rule)(ask(net, x, target=0)).values
     check(DeepLift(rule), ask(twin, x, target=0), values)

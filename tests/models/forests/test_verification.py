@@ -57,6 +57,14 @@ def test_another_weight_is_refused(read: TreeModel) -> None:
         changed(read, value=read.forest.value * (1 + 1e-9)).verify()
 
 
+def test_a_margin_that_is_no_number_is_refused(read: TreeModel) -> None:
+    value = read.forest.value.copy()
+    value[np.flatnonzero(read.forest.feature < 0)[0]] = np.nan
+    for fields in ({"value": value}, {"base": read.forest.base + np.nan}):
+        with pytest.raises(ModelError, match="rows that differ, by nan at most"):
+            changed(read, **fields).verify()
+
+
 def test_another_precision_of_inputs_is_refused(read: TreeModel) -> None:
     with pytest.raises(ModelError, match="splits"):
         changed(read, single=False).verify()

@@ -266,8 +266,9 @@ class Two(nn.Module):
 
 
 WRITES: dict[str, Callable[[Two], Any]] = {
-    # Of all dictionaries in a row, keys and values stay where they were.
-    "moved": lambda net: (net.other.clear(), net.other.update(b=net.one.pop("b"), c=3.5)),
+    # Of all dictionaries in a row, keys and values stay where they were: one row or the other.
+    "moved on": lambda net: (net.other.clear(), net.other.update(b=net.one.pop("b"), c=3.5)),
+    "moved back": lambda net: net.other.update(a=net.one.pop("a")),
     "renamed": lambda net: net.one.update(z=net.one.pop("b")),
     "exchanged": lambda net: net.one.update(a=net.one["b"], b=net.one["a"]),
     "another": lambda net: net.one.update(a=7.5),

@@ -54,9 +54,10 @@ def check_margins(
 def _mismatch(
     forest: Forest, rows: Floats, missed: Floats, wrong: Booleans, who: str
 ) -> ModelError:
-    # The row that is shown is the worst one.
+    # The row that is shown is the worst one: what is no number misses by more than any.
     rows_wrong: Booleans = np.asarray(wrong.any(axis=1))
-    row, output = np.unravel_index(int(np.nanargmax(np.abs(missed))), missed.shape)
+    size = np.where(np.isnan(missed), np.inf, np.abs(missed))
+    row, output = np.unravel_index(int(np.argmax(size)), missed.shape)
     shown = np.array2string(rows[row], precision=9, threshold=8, separator=", ")
     return ModelError(
         expected=f"the trees read from {who} to give its own margin",
