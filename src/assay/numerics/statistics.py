@@ -537,7 +537,8 @@ def _tails(deviations: Floats) -> Floats:
     variance = squares.mean(axis=0)
     # The least kurtosis that there can be is 1, that of two values; a uniform law has 1.8.
     kurtosis = (squares**2).mean(axis=0) / np.where(variance > 0, variance, 1.0) ** 2
-    return np.clip(kurtosis - _NO_TAILS, _LEAST_TAILS, 1.0)
+    tails: Floats = np.clip(kurtosis - _NO_TAILS, _LEAST_TAILS, 1.0)
+    return tails
 
 
 def _stretched(student: Floats, bootstrap: Floats, n: int, tails: Floats) -> Floats:
