@@ -12,7 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-_MODELS = (".py", ".pt2", ".pt", ".json", ".ubj", ".txt", ".cbm", ".skops", ".joblib", ".pkl")
+_MODELS = (
+    *(".py", ".pt2", ".pt", ".json", ".ubj", ".txt", ".cbm", ".onnx", ".keras", ".skops"),
+    *(".joblib", ".pkl"),
+)
 _DATA = (
     *(".csv", ".tsv", ".parquet", ".feather", ".json", ".jsonl", ".npy", ".npz", ".safetensors"),
     *(".txt", ".png", ".jpg", ".jpeg"),

@@ -32,7 +32,8 @@ Model = Annotated[
     typer.Argument(
         metavar="MODEL",
         help="model.py:name, package.module:name (:name() has it built), .pt2, a TorchScript, a file of "
-        "XGBoost, LightGBM or CatBoost, .skops; a .joblib or .pkl with --trust",
+        "XGBoost, LightGBM or CatBoost, .onnx, .keras, .skops, a folder of Hugging Face; a .joblib or .pkl "
+        "with --trust",
         autocompletion=completion.models,
     ),
 ]
@@ -109,7 +110,7 @@ def question_options(
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option("--output", help="which answer of an estimator or booster, such as margin"),
+        typer.Option("--output", help="which answer of an estimator or graph, such as margin"),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option("--weights", help="weights of a torch module, read without code")
