@@ -27,6 +27,7 @@ from assay.cli.options import (
     Save,
     Seed,
     Title,
+    Vary,
     asks,
 )
 
@@ -170,6 +171,7 @@ def compare(
         list[str] | None,
         typer.Option("--require", help="such as 'Infidelity<0.1', of the best; may be repeated"),
     ] = None,
+    vary: Vary = None,
     strict: Annotated[bool, typer.Option("--strict", help="a refused cell is a failure")] = False,
     save: Save = None,
     report: Annotated[Path | None, typer.Option("--report", help="also a page")] = None,
@@ -196,6 +198,7 @@ def compare(
         page=report,
         title=title,
         require=tuple(require or ()),
+        vary=tuple(vary or ()),
         strict=strict,
     )
     if save_config is not None:
@@ -216,6 +219,7 @@ def report(
     saved: Annotated[
         Path | None, typer.Option(help="a folder that --save wrote: the page alone is made")
     ] = None,
+    vary: Vary = None,
     save: Save = None,
     title: Title = "Explanations, compared",
     out: Annotated[Path, typer.Option(help="where the page goes")] = Path("report.html"),
@@ -236,6 +240,7 @@ def report(
         save=save,
         page=out,
         title=title,
+        vary=tuple(vary or ()),
     )
     _end(comparing.page(asked, contest, saved, form, quiet))
 

@@ -63,6 +63,15 @@ AnswerFiles = Annotated[
     typer.Option("--answer", help="what `assay explain --out` wrote; may be repeated"),
 ]
 
+Vary = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--vary",
+        help="a metric with one other setting, by which the winner is asked again; may be repeated",
+        autocompletion=completion.metrics,
+    ),
+]
+
 Save = Annotated[Path | None, typer.Option("--save", help="a folder that keeps the comparison")]
 
 Title = Annotated[str, typer.Option("--title", help="of the page")]
