@@ -51,7 +51,11 @@ def saved(file: Path, form: str) -> None:
     """What a saved file holds, in words or as JSON."""
     found = load(file)
     if form != "json":
-        typer.echo(repr(found))
+        # Some, such as rates of soft stability, have nothing but their words.
+        if hasattr(found, "__rich__"):
+            printing.show(found)
+        else:
+            typer.echo(repr(found))
         return
     if isinstance(found, Attribution):
         held = {
