@@ -338,6 +338,34 @@ def run(
 
 
 @app.command()
+def picture(
+    file: Annotated[Path, typer.Argument(help="an answer or a certificate that was kept")],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="ladder, bars, importance, swarm or heat of an answer; radius or votes of a "
+            "certificate",
+            autocompletion=completion.pictures,
+        ),
+    ] = None,
+    input: Annotated[int, typer.Option("--input", help="which input, counted from 0")] = 0,
+    top: Annotated[int | None, typer.Option(help="so many features of most credit")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="where it goes: .svg, .png, .pdf, .html or .csv")
+    ] = None,
+    theme: Annotated[str, typer.Option(help="light, dark or print")] = "light",
+    width: Annotated[float | None, typer.Option(help="in inches, of .png and .pdf")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="its numbers, one mark a line")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draws what a saved file holds; without --out in words."""
+    from assay.cli import picturing
+
+    wish = picturing.Wish(kind=kind, input=input, top=top, theme=theme, width=width)
+    _end(picturing.picture(file, wish, out, csv, quiet))
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="where the page goes")] = Path("demo/report.html"),
     picture: Annotated[
