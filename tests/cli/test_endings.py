@@ -137,6 +137,12 @@ def test_a_full_disk_is_one_sentence(here: Path) -> None:
     assert done.returncode == 2
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+    with open("/dev/full", "w") as full:
+        call = [*ASSAY, "--help"]
+        done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
     full_out = run("explain", "model.py:net", "d.npy", "--out", "/dev/full")
     assert full_out.exit_code == 2
     assert "No space left on device" in full_out.stderr

@@ -29,10 +29,11 @@ def show(table: Any) -> None:
     # What is read by other programs is words and blanks alone.
     if not terminal and isinstance(table, Table):
         table.box = None
-    if terminal or "COLUMNS" in os.environ:
-        Console().print(table)
-    else:
-        Console(width=WIDE).print(table)
+    console = Console() if terminal or "COLUMNS" in os.environ else Console(width=WIDE)
+    # Written here: rich ends with a code of its own where nobody reads any more.
+    with console.capture() as drawn:
+        console.print(table)
+    typer.echo(drawn.get(), nl=False)
 
 
 def say(words: str, quiet: bool = False) -> None:
