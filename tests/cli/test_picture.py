@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from assay import pictures
-from assay.cli import completion, picturing
+from assay.cli import completion, listing
 from assay.cli.app import app
 from assay.saved import load
 
@@ -36,9 +36,9 @@ def kept(here: Path) -> Path:
 
 
 def test_every_kind_is_offered_and_drawn(kept: Path) -> None:
-    assert tuple(completion.pictures("")) == picturing.KINDS
+    assert tuple(completion.pictures("")) == listing.KINDS
     assert completion.pictures("la") == ["ladder"]
-    for kind in picturing.KINDS:
+    for kind in listing.KINDS:
         file = PROOF if kind in ("radius", "votes") else ANSWER
         done = run("picture", file, "--kind", kind, "--out", f"{kind}.svg")
         assert done.exit_code == 0, (kind, done.output, done.exception)

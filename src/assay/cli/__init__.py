@@ -5,7 +5,6 @@
 - `completion`: what a shell offers at the TAB
 - `asked`: the options that make a question
 - `explaining`, `comparing`, `certifying`, `checking`, `listing`: what the commands do
-- `picturing`: a picture of a kept answer
 - `varying`: winners under other settings of a metric
 - `run_file`: a run as a file
 - `records`: JSON, as `schemas/` describes it; `printing`: tables

@@ -359,10 +359,10 @@ def picture(
     quiet: Quiet = False,
 ) -> None:
     """Draws what a saved file holds; without --out in words."""
-    from assay.cli import picturing
+    from assay.cli import listing
 
-    wish = picturing.Wish(kind=kind, input=input, top=top, theme=theme, width=width)
-    _end(picturing.picture(file, wish, out, csv, quiet))
+    wish = listing.Wish(kind=kind, input=input, top=top, theme=theme, width=width)
+    _end(listing.picture(file, wish, out, csv, quiet))
 
 
 @app.command()
