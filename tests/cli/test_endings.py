@@ -93,13 +93,37 @@ def test_a_certificate_holds_for_its_model_and_not_for_another(here: Path) -> No
 # --- what is written
 
 
-def test_a_closed_pipe_is_no_error() -> None:
+ASKED = ("model.py:net", "d.npy", "--target", "0")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("methods", "--json"),
+        *(
+            pytest.param(each, marks=pytest.mark.long)
+            for each in (
+                ("metrics",),
+                ("check", *ASKED),
+                ("explain", *ASKED, "--csv", "--quiet"),
+                ("explain", *ASKED, "--jsonl", "--quiet"),
+                (*COMPARED, "--metric", "Completeness", "--json", "--quiet"),
+                (*CERTIFIED, "--json", "--quiet"),
+                ("schema", "explain"),
+                ("--help",),
+            )
+        ),
+    ],
+    ids=" ".join,
+)
+def test_a_closed_pipe_is_no_error(here: Path, call: tuple[str, ...]) -> None:
     # As behind `| head`, once that has seen enough.
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        call = [*ASSAY, "methods", "--json"]
-        done = subprocess.run(call, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [*ASSAY, *call], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+        )
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
@@ -109,6 +133,12 @@ def test_a_closed_pipe_is_no_error() -> None:
 def test_a_full_disk_is_one_sentence(here: Path) -> None:
     with open("/dev/full", "w") as full:
         call = [*ASSAY, "explain", "model.py:net", "d.npy", "--json"]
+        done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    with open("/dev/full", "w") as full:
+        call = [*ASSAY, "--help"]
         done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
     assert "No space left on device" in done.stderr
@@ -124,13 +154,21 @@ def test_a_full_disk_is_one_sentence(here: Path) -> None:
         ("explain", "model.py:net", "d.npy", "--out", "kept"),
         ("report", *COMPARED[1:], "--metric", "Completeness", "--out", "kept"),
         (*COMPARED, "--metric", "Completeness", "--report", "kept"),
+        (*COMPARED, "--metric", "Completeness", "--save-config", "kept"),
+        (*CERTIFIED, "--out", "proofs"),
+        (*COMPARED, "--metric", "Completeness", "--save", "kept-comparison"),
+        ("score", *ASKED, "a.safetensors", "--metric", "Completeness", "--out", "kept"),
+        ("picture", "a.safetensors", "--out", "kept.svg"),
+        ("picture", "a.safetensors", "--out", "kept.csv"),
     ],
+    ids=" ".join,
 )
 def test_a_disk_that_fills_up_leaves_what_was_there(
     here: Path, monkeypatch: pytest.MonkeyPatch, call: tuple[str, ...]
 ) -> None:
     (here / "kept").write_text("what was there")
-    before = sorted(os.listdir())
+    assert run("explain", *ASKED, "--out", "a.safetensors", "--quiet").exit_code == 0
+    before = files_below(here)
 
     def half(path: Path, data: bytes) -> int:
         with open(path, "wb") as opened:
@@ -143,7 +181,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(
     assert "No space left on device" in done.stderr
     monkeypatch.undo()
     assert (here / "kept").read_text() == "what was there"
-    assert sorted(os.listdir(here)) == before
+    assert files_below(here) == before
 
 
 @pytest.mark.parametrize(
@@ -166,11 +204,38 @@ def test_where_nothing_can_be_written_is_told_before_the_model_is_loaded(
     assert "path to write to" in done.stderr
 
 
+def files_below(folder: Path) -> list[str]:
+    """Files there, but for what Python keeps of modules; folders are made before the work."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in found if "__pycache__" not in name)
+
+
+_SLOW = ("slow.py:slow", "many.npy", "--quiet")
+_LONG = "PermutationShapley(orderings=64)"
+INTERRUPTED = {
+    "explain": ("explain", *_SLOW, "--method", _LONG, "--out", "a.safetensors"),
+    "compare": (
+        *("compare", *_SLOW, "--method", _LONG, "--metric", "Completeness"),
+        *("--save", "kept", "--report", "page.html"),
+    ),
+    "certify": ("certify", *_SLOW, "--select", f"{_LONG}:1", "--out", "proofs"),
+    "check": ("check", *_SLOW),
+}
+
+
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["interrupt", "term"]
+    ("command", "number", "code"),
+    [
+        ("explain", signal.SIGINT, 130),
+        ("explain", signal.SIGTERM, 143),
+        *(
+            pytest.param(command, signal.SIGINT, 130, marks=pytest.mark.long)
+            for command in ("compare", "certify", "check")
+        ),
+    ],
 )
 def test_an_interrupted_run_leaves_nothing_behind(
-    here: Path, number: signal.Signals, code: int
+    here: Path, command: str, number: signal.Signals, code: int
 ) -> None:
     np.save(here / "many.npy", np.ones((400, 3)))
     (here / "slow.py").write_text(
@@ -178,9 +243,8 @@ def test_an_interrupted_run_leaves_nothing_behind(
         "    print('asked', file=sys.stderr, flush=True)\n    time.sleep(0.2)\n"
         "    return x.sum(1) + x.prod(1)\n"
     )
-    before = sorted(os.listdir())
-    options = ["--method", "PermutationShapley(orderings=64)", "--quiet", "--out", "a.safetensors"]
-    call = [*ASSAY, "explain", "slow.py:slow", "many.npy", *options]
+    before = files_below(here)
+    call = [*ASSAY, *INTERRUPTED[command]]
     asked = subprocess.Popen(
         call,
         stdout=subprocess.PIPE,
@@ -204,7 +268,7 @@ def test_an_interrupted_run_leaves_nothing_behind(
     assert "Traceback" not in errors
     if number == signal.SIGINT:
         assert "Interrupted" in errors
-    assert sorted(set(os.listdir()) - {"__pycache__"}) == before
+    assert files_below(here) == before
     # No child outlives it: a group without members takes no signal.
     with pytest.raises(ProcessLookupError):
         os.killpg(asked.pid, 0)

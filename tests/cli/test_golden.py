@@ -32,12 +32,16 @@ CALLS = {
     "certify": ("certify", *NET[:2], "--select", "Occlusion:2", "--by", "HardStability"),
     "check": ("check", *NET),
     "methods-unknown": ("explain", *NET, "--method", "Shap"),
+    "show": ("show", "kept.safetensors"),
     "score-refused": ("score", *NET[:2], "d.npy", "--metric", "Completeness"),
 }
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_outputs(here: Path, name: str) -> None:
+    if name == "show":
+        asked = ("explain", *NET, "--method", "ExactShapley", "--quiet", "--out", CALLS[name][1])
+        assert CliRunner().invoke(app, list(asked)).exit_code == 0
     done = CliRunner().invoke(app, list(CALLS[name]), env={"COLUMNS": "100"})
     assert done.exit_code in (0, 2), (done.output, done.exception)
     # Digests hold bytes of the models, versions those of the packages.

@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from assay.cli.app import app
+from assay.cli.asked import Asked
+from assay.comparison.comparison import Comparison
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -53,6 +55,70 @@ def test_outputs_keep_to_their_schemas(here: Path, name: str, call: tuple[str, .
     done = run(*call, "--json")
     assert done.exit_code in (0, 3), (done.output, done.exception)
     checked(done.stdout, name)
+
+
+VARIED = (
+    *("--metric", "Infidelity(draws=8)"),
+    *("--vary", "Infidelity(draws=4)", "--vary", "Infidelity(draws=16)"),
+)
+
+
+def test_whether_a_winner_lasts_is_in_the_json_the_table_and_the_page(here: Path) -> None:
+    call = ("compare", *MODEL, *CONTEST, *VARIED)
+    done = run(*call, "--json", "--save", "kept", "--report", "page.html")
+    assert done.exit_code == 0, (done.output, done.exception)
+    [lasting] = checked(done.stdout, "compare")["persistence"]
+    # As the library says it.
+    question, _ = Asked(MODEL[0], Path(MODEL[1]), target="0").question()
+    found = Comparison.load("kept", question).persistence("Infidelity(draws=8)", {"draws": [4, 16]})
+    assert lasting["chance"] == pytest.approx(found.chance, abs=1e-12)
+    assert 0 < lasting["chance"] <= 1
+    assert lasting["winner"] == found.winner
+    assert [trial["metric"] for trial in lasting["trials"]] == [
+        trial.metric for trial in found.trials
+    ]
+    said = f"with a chance of {found.chance:.2f}"
+    page = (here / "page.html").read_text(encoding="utf-8")
+    assert said in page
+    assert said in run(*call, "--quiet").stdout.replace("\n", " ")
+    again = run("report", *MODEL, "--saved", "kept", *VARIED[2:], "--json")
+    assert checked(again.stdout, "report")["persistence"] == [lasting]
+    # Nothing is asked again where nobody wants to know.
+    assert (
+        checked(run("compare", *MODEL, *CONTEST, "--json").stdout, "compare")["persistence"] == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        ("Completeness()", "with one other setting"),
+        ("Infidelity(draws=8)", "with one other setting"),
+        ("Infidelity(draws=4, scaled=True)", "one at a time"),
+        ("Nothing", "Nothing"),
+    ],
+)
+def test_what_varies_nothing_is_refused_before_the_model_is_loaded(
+    here: Path, monkeypatch: pytest.MonkeyPatch, vary: str, said: str
+) -> None:
+    from assay.registry import sources
+
+    monkeypatch.setattr(sources, "predictor", lambda *a, **k: pytest.fail("it was loaded"))
+    done = run("compare", *MODEL, *CONTEST, *VARIED[:2], "--vary", vary)
+    assert done.exit_code == 2, (done.output, done.exception)
+    assert said in done.stderr
+
+
+def test_a_variation_that_cannot_be_answered_takes_nothing_else_with_it(here: Path) -> None:
+    # Nobody has said where the truth is, at which this metric looks.
+    call = ("--metric", "PointingGame(tolerance=1)", "--vary", "PointingGame(tolerance=2)")
+    done = run("compare", *MODEL, *CONTEST, *call, "--json")
+    assert done.exit_code == 3, (done.output, done.exception)
+    found = checked(done.stdout, "compare")
+    assert found["winners"]
+    [lasting] = found["persistence"]
+    assert lasting["chance"] is None
+    assert lasting["refusal"]
 
 
 def test_schemas_are_schemas_and_a_missing_field_is_seen(here: Path) -> None:

@@ -147,6 +147,23 @@ def test_a_phone_shows_the_page_without_sideways_scrolling(
     assert width["whole"] == width["seen"]
 
 
+@pytest.mark.parametrize("inputs", [16, pytest.param(500, marks=pytest.mark.long)])
+@pytest.mark.parametrize("methods", [2, 20])
+def test_a_phone_shows_few_and_many_methods_and_inputs(
+    tmp_path: Path, methods: int, inputs: int
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(inputs, 12))
+    asked = assay.Question(lambda x: x[:, 0] * x[:, 1] + x[:, 2:].sum(1), rows)
+    candidates = {f"method {k}": ("ExactShapley", "Occlusion")[k % 2] for k in range(methods)}
+    found = assay.compare(asked, candidates, ["Completeness", "Compactness"])
+    page = report(found, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("<h3>input ") == 16
+    assert all(f">method {k}<" in page for k in range(methods))
+    width = width_on_a_phone(page, tmp_path)
+    assert 350 < width["seen"] <= 400
+    assert width["whole"] == width["seen"]
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_hostile_names_do_nothing(pages: dict[str, str], tmp_path: Path, name: str) -> None:
     document = opened(pages[name], tmp_path)

@@ -1,4 +1,4 @@
-"""How a noun shows itself in a notebook.
+"""How a noun shows itself in a notebook, and in a terminal that rich draws.
 
 Pages stand on a higher floor than nouns, so nothing of them is imported here: when a notebook asks,
 the module of cards is looked up by its name, as `explain` looks up methods.
@@ -7,6 +7,7 @@ the module of cards is looked up by its name, as `explain` looks up methods.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 
 class Shown:
@@ -17,3 +18,6 @@ class Shown:
     def _repr_html_(self) -> str:
         html: str = import_module("assay.pages.cards").html(self)
         return html
+
+    def __rich__(self) -> Any:
+        return import_module("assay.pages.terminal").rich(self)

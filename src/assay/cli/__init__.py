@@ -5,6 +5,7 @@
 - `completion`: what a shell offers at the TAB
 - `asked`: the options that make a question
 - `explaining`, `comparing`, `certifying`, `checking`, `listing`: what the commands do
+- `varying`: winners under other settings of a metric
 - `run_file`: a run as a file
 - `records`: JSON, as `schemas/` describes it; `printing`: tables
 - `demo`: the main job on real data

@@ -27,6 +27,7 @@ from assay.cli.options import (
     Save,
     Seed,
     Title,
+    Vary,
     asks,
 )
 
@@ -170,6 +171,7 @@ def compare(
         list[str] | None,
         typer.Option("--require", help="such as 'Infidelity<0.1', of the best; may be repeated"),
     ] = None,
+    vary: Vary = None,
     strict: Annotated[bool, typer.Option("--strict", help="a refused cell is a failure")] = False,
     save: Save = None,
     report: Annotated[Path | None, typer.Option("--report", help="also a page")] = None,
@@ -196,6 +198,7 @@ def compare(
         page=report,
         title=title,
         require=tuple(require or ()),
+        vary=tuple(vary or ()),
         strict=strict,
     )
     if save_config is not None:
@@ -216,6 +219,7 @@ def report(
     saved: Annotated[
         Path | None, typer.Option(help="a folder that --save wrote: the page alone is made")
     ] = None,
+    vary: Vary = None,
     save: Save = None,
     title: Title = "Explanations, compared",
     out: Annotated[Path, typer.Option(help="where the page goes")] = Path("report.html"),
@@ -236,6 +240,7 @@ def report(
         save=save,
         page=out,
         title=title,
+        vary=tuple(vary or ()),
     )
     _end(comparing.page(asked, contest, saved, form, quiet))
 
@@ -330,6 +335,34 @@ def run(
     from assay.cli import run_file
 
     _end(run_file.run(file, _form(json), quiet))
+
+
+@app.command()
+def picture(
+    file: Annotated[Path, typer.Argument(help="an answer or a certificate that was kept")],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="ladder, bars, importance, swarm or heat of an answer; radius or votes of a "
+            "certificate",
+            autocompletion=completion.pictures,
+        ),
+    ] = None,
+    input: Annotated[int, typer.Option("--input", help="which input, counted from 0")] = 0,
+    top: Annotated[int | None, typer.Option(help="so many features of most credit")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="where it goes: .svg, .png, .pdf, .html or .csv")
+    ] = None,
+    theme: Annotated[str, typer.Option(help="light, dark or print")] = "light",
+    width: Annotated[float | None, typer.Option(help="in inches, of .png and .pdf")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="its numbers, one mark a line")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draws what a saved file holds; without --out in words."""
+    from assay.cli import listing
+
+    wish = listing.Wish(kind=kind, input=input, top=top, theme=theme, width=width)
+    _end(listing.picture(file, wish, out, csv, quiet))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -16,12 +16,15 @@ from assay.cli import printing, records
 from assay.cli.asked import Asked, attribution, check_answers, check_out
 from assay.cli.exits import DONE, IN_PART, NOT_HELD
 from assay.cli.explaining import progress, say_left_out
+from assay.cli.varying import Lasting, lasting, varied
 from assay.comparison.comparing import compare
 from assay.comparison.comparison import Comparison
+from assay.comparison.persistence import Persistence
 from assay.comparison.saved_comparison import CONTENTS
 from assay.errors import InputError
 from assay.methods.base import Method
 from assay.pages.report_page import report as write_page
+from assay.pages.soundness import persists
 from assay.registry import parts
 
 _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
@@ -46,6 +49,7 @@ class Contest:
         page: where a page about it goes.
         title: of the page.
         require: such as "Infidelity<0.1", of the best mean.
+        vary: metrics with one other setting, as text.
         strict: whether a refused cell counts as not holding.
     """
 
@@ -57,6 +61,7 @@ class Contest:
     page: Path | None = None
     title: str = "Explanations, compared"
     require: tuple[str, ...] = ()
+    vary: tuple[str, ...] = ()
     strict: bool = False
 
 
@@ -69,6 +74,7 @@ def compared(asked: Asked, contest: Contest, quiet: bool) -> Comparison:
     metrics = [parts.metric(text) for text in contest.metrics]
     for text in contest.require:
         _requirement(text)
+    varied(metrics, contest.vary)
     kept: list[tuple[Path, Attribution]] = [(path, attribution(path)) for path in contest.answers]
     question, dropped = asked.question()
     say_left_out(dropped, quiet)
@@ -94,16 +100,35 @@ def run(asked: Asked, contest: Contest, form: str, quiet: bool) -> int:
     """Compares, prints and writes."""
     with progress(quiet):
         found = compared(asked, contest, quiet)
+        lasted = _lasted(found, contest)
         if contest.page is not None:
-            write_page(found, contest.page, title=contest.title)
+            write_page(found, contest.page, title=contest.title, persistence=_known(lasted))
     if form == "json":
-        typer.echo(records.text(records.comparison(found)))
+        typer.echo(records.text(records.comparison(found, lasted)))
     elif not quiet or (contest.page is None and contest.save is None):
-        printing.show(found.table())
+        _show(found, lasted)
     for path in (contest.save, contest.page):
         if path is not None:
             printing.say(f"Wrote {path}.", quiet)
     return _ending(found, contest)
+
+
+def _lasted(found: Comparison, contest: Contest) -> list[Lasting]:
+    """Whether winners stay winners, as far as it was asked for."""
+    if not contest.vary:
+        return []
+    return lasting(found, varied([parts.metric(label) for label in found.metrics], contest.vary))
+
+
+def _known(lasted: Sequence[Lasting]) -> list[Persistence]:
+    return [each.found for each in lasted if each.found is not None]
+
+
+def _show(found: Comparison, lasted: Sequence[Lasting]) -> None:
+    printing.show(found.table())
+    for each in lasted:
+        told = each.refusal if each.found is None else persists(each.found)
+        typer.echo(f"{each.metric}: {told}")
 
 
 def _ending(found: Comparison, contest: Contest) -> int:
@@ -155,6 +180,8 @@ def page(asked: Asked, contest: Contest, saved: Path | None, form: str, quiet: b
     with progress(quiet):
         question, _ = asked.question()
         found = Comparison.load(saved, question)
+        # Of what was kept its metrics are known.
+        varied([parts.metric(label) for label in found.metrics], contest.vary)
         _write(found, contest, form, quiet)
     return DONE
 
@@ -167,11 +194,14 @@ def _page_of(asked: Asked, contest: Contest, form: str, quiet: bool) -> int:
 
 
 def _write(found: Comparison, contest: Contest, form: str, quiet: bool) -> None:
-    written = write_page(found, contest.page or "report.html", title=contest.title)
+    lasted = _lasted(found, contest)
+    written = write_page(
+        found, contest.page or "report.html", title=contest.title, persistence=_known(lasted)
+    )
     if form == "json":
-        typer.echo(records.text({**records.comparison(found), "page": str(written)}))
+        typer.echo(records.text({**records.comparison(found, lasted), "page": str(written)}))
         return
     if not quiet:
-        printing.show(found.table())
+        _show(found, lasted)
     # Also when quiet: where the page went is the answer of the command.
     typer.echo(f"Wrote {written}.")

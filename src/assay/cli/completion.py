@@ -12,7 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-_MODELS = (".py", ".pt2", ".pt", ".json", ".ubj", ".txt", ".cbm", ".skops", ".joblib", ".pkl")
+_MODELS = (
+    *(".py", ".pt2", ".pt", ".json", ".ubj", ".txt", ".cbm", ".onnx", ".keras", ".skops"),
+    *(".joblib", ".pkl"),
+)
+_PICTURES = ("ladder", "bars", "importance", "swarm", "heat", "radius", "votes")
 _DATA = (
     *(".csv", ".tsv", ".parquet", ".feather", ".json", ".jsonl", ".npy", ".npz", ".safetensors"),
     *(".txt", ".png", ".jpg", ".jpeg"),
@@ -52,6 +56,11 @@ def _offered(kind: str, incomplete: str) -> list[tuple[str, str]]:
         for setting, default in known[name]["settings"].items()
         if setting.startswith(begun)
     ]
+
+
+def pictures(incomplete: str) -> list[str]:
+    """Kinds of pictures."""
+    return [kind for kind in _PICTURES if kind.startswith(incomplete)]
 
 
 def models(incomplete: str) -> list[str]:

@@ -45,6 +45,16 @@ _PACKAGE = Path(__file__).parent.parent
 class Refusing(TyperGroup):
     """Ends every command with a message and a code, and no traceback for a user's mistake."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What was typed; help and versions are told here, before any command."""
+        try:
+            return super().parse_args(ctx, args)
+        except BrokenPipeError:
+            _silence()
+            raise typer.Exit(DONE) from None
+        except OSError as error:
+            raise typer.Exit(_unwritten(error, ctx)) from error
+
     def invoke(self, ctx: Any) -> Any:
         """One command with its ending."""
         before = _on_termination()

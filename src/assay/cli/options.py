@@ -32,7 +32,8 @@ Model = Annotated[
     typer.Argument(
         metavar="MODEL",
         help="model.py:name, package.module:name (:name() has it built), .pt2, a TorchScript, a file of "
-        "XGBoost, LightGBM or CatBoost, .skops; a .joblib or .pkl with --trust",
+        "XGBoost, LightGBM or CatBoost, .onnx, .keras, .skops, a folder of Hugging Face; a .joblib or .pkl "
+        "with --trust",
         autocompletion=completion.models,
     ),
 ]
@@ -60,6 +61,15 @@ Metrics = Annotated[
 AnswerFiles = Annotated[
     list[Path] | None,
     typer.Option("--answer", help="what `assay explain --out` wrote; may be repeated"),
+]
+
+Vary = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--vary",
+        help="a metric with one other setting, by which the winner is asked again; may be repeated",
+        autocompletion=completion.metrics,
+    ),
 ]
 
 Save = Annotated[Path | None, typer.Option("--save", help="a folder that keeps the comparison")]
@@ -109,7 +119,7 @@ def question_options(
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option("--output", help="which answer of an estimator or booster, such as margin"),
+        typer.Option("--output", help="which answer of an estimator or graph, such as margin"),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option("--weights", help="weights of a torch module, read without code")

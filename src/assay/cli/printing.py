@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 WIDE = 200  # columns of a table that goes into a file
 
 
-def show(table: Table) -> None:
-    """A table on standard output."""
+def show(table: Any) -> None:
+    """A table on standard output, or whatever shows itself by rich."""
     from rich.console import Console
+    from rich.table import Table
 
     terminal = sys.stdout.isatty()
-    if not terminal:
-        # What is read by other programs is words and blanks alone.
+    # What is read by other programs is words and blanks alone.
+    if not terminal and isinstance(table, Table):
         table.box = None
-    if terminal or "COLUMNS" in os.environ:
-        Console().print(table)
-    else:
-        Console(width=WIDE).print(table)
+    console = Console() if terminal or "COLUMNS" in os.environ else Console(width=WIDE)
+    # Written here: rich ends with a code of its own where nobody reads any more.
+    with console.capture() as drawn:
+        console.print(table)
+    typer.echo(drawn.get(), nl=False)
 
 
 def say(words: str, quiet: bool = False) -> None:

@@ -18,6 +18,7 @@ from assay.answers.provenance import versions
 from assay.answers.score import Score
 from assay.answers.storage import plain
 from assay.certificates.certificate import Certificate, Verdict
+from assay.cli.varying import Lasting
 from assay.comparison.comparison import Comparison
 from assay.errors import AssayError, InputError
 from assay.pages.credit import contents, names_of
@@ -138,7 +139,7 @@ def scored(score: Score) -> Record:
     }
 
 
-def comparison(found: Comparison) -> Record:
+def comparison(found: Comparison, lasted: Sequence[Lasting] = ()) -> Record:
     """What `compare` found, with what more inputs, draws and metrics would say."""
     cells = []
     for metric in found.metrics:
@@ -174,10 +175,37 @@ def comparison(found: Comparison) -> Record:
         "sampling": found.sampling().to_dict("records"),
         "skills": skills,
         "skills_refused": refused,
+        "persistence": list(map(_lasting, lasted)),
         "refusals": [
             {"method": method, "metric": metric, "reason": reason}
             for (method, metric), reason in found.refusals.items()
         ],
+    }
+
+
+def _lasting(lasted: Lasting) -> Record:
+    """Whether one winner stays the winner."""
+    found = lasted.found
+    if found is None:
+        told: Record = dict.fromkeys(("winner", "share", "share_not_beaten", "chance"))
+        return {"metric": lasted.metric, **told, "trials": [], "refusal": lasted.refusal}
+    return {
+        "metric": lasted.metric,
+        "winner": found.winner,
+        "share": found.share,
+        "share_not_beaten": found.share_not_beaten,
+        "chance": found.chance,
+        "trials": [
+            {
+                "metric": trial.metric,
+                "winner": trial.winner or None,
+                "leaders": list(trial.leaders),
+                "chance": trial.chance if trial.winner else None,
+                "refusal": trial.refusal or None,
+            }
+            for trial in found.trials
+        ],
+        "refusal": None,
     }
 
 

@@ -52,6 +52,7 @@ _KEYS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
         "answers": _TEXTS,
         "references": (bool,),
         "require": _TEXTS,
+        "vary": _TEXTS,
         "save": _TEXT,
         "seed": (int,),
         "certify": (dict,),
@@ -166,6 +167,7 @@ def run(path: Path, form: str, quiet: bool) -> int:
         page=Path(page.get("out", "report.html")) if "report" in stated else None,
         title=page.get("title", Contest.title),
         require=tuple(stated.get("require", ())),
+        vary=tuple(stated.get("vary", ())),
     )
     if certify and "select" not in certify:
         raise InputError(
@@ -222,6 +224,7 @@ def as_toml(question: Asked, contest: Contest) -> str:
         "answers": tuple(map(str, contest.answers)),
         "references": contest.references,
         "require": contest.require,
+        "vary": contest.vary,
         "save": _text(contest.save),
         "seed": question.seed,
     }

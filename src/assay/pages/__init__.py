@@ -2,6 +2,7 @@
 
 - `report_page`: one self-contained page about a comparison
 - `cards`: how nouns show themselves in a notebook
+- `terminal`: how they show themselves in a terminal, by rich
 - `credit`: maps, bars and sentences, input by input
 - `explained`: which number was explained, with the label of its class
 - `strips`: intervals as numbers, for a page to draw

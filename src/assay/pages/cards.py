@@ -7,8 +7,8 @@ in `pictures.image_map(answer, question=question)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, final
 
@@ -71,8 +71,15 @@ def html(noun: Any) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    return environment.from_string(source).render(card=card_of(noun))
+
+
+def card_of(noun: Any, pictures: bool = True) -> Card:
+    """What there is to show of a noun; a terminal has no room for pictures."""
     card = _MADE[type(noun).__name__](noun)
-    return environment.from_string(source).render(card=card)
+    if not pictures:
+        return card
+    return replace(card, pictures=tuple(_DRAWN[type(noun).__name__](noun)))
 
 
 # --- the nouns
@@ -102,7 +109,7 @@ def _attribution(answer: Attribution) -> Card:
         ("unit", unit_of(answer, 0) if len(answer) else answer.kind),
         ("model rows", _asked(answer)),
     )
-    return Card("Attribution", entries, tuple(_credit(answer)))
+    return Card("Attribution", entries)
 
 
 def _asked(answer: Attribution) -> str:
@@ -174,6 +181,17 @@ def _score(score: Score) -> Card:
     if score.missing == len(score):
         return Card(score.name, tuple(entries))
     low, high = score.interval
+    # Of too few inputs there is none.
+    if low < high:
+        entries.insert(1, ("95 % interval", f"{number(low)} to {number(high)}"))
+    return Card(score.name, tuple(entries))
+
+
+def _spread(score: Score) -> Iterator[Drawing]:
+    """The mean with its interval between the least and the greatest score."""
+    if score.missing == len(score):
+        return
+    low, high = score.interval
     values = score.values[score.values.isfinite()].numpy()
     numbers = {"mean": score.mean, "least": float(values.min()), "greatest": float(values.max())}
     # The interval is that of the mean alone.
@@ -193,14 +211,13 @@ def _score(score: Score) -> Card:
         )
         for k, (name, value) in enumerate(numbers.items())
     )
-    chart = RowChart(
+    yield RowChart(
         rows=rows,
         axis=f"{score.name} ({score.direction} is better)",
         marked=(),
         caption=f"over {len(values)} inputs, with the 95 % interval of the mean",
         alt=repr(score),
     )
-    return Card(score.name, tuple(entries), (chart,))
 
 
 def _certificate(certificate: Certificate) -> Card:
@@ -213,18 +230,22 @@ def _certificate(certificate: Certificate) -> Card:
         ("with", sure),
     )
     more = ("What this rests on", certificate.assumptions)
-    return Card("Certificate", entries, (radius(certificate),), more)
+    return Card("Certificate", entries, more=more)
 
 
 def _comparison(comparison: Comparison) -> Card:
-    ranked = [ranking for ranking in comparison.rankings.values() if ranking.places]
     entries = (
         ("methods", ", ".join(map(str, comparison.methods))),
         ("metrics", ", ".join(map(str, comparison.metrics))),
         ("inputs", str(comparison.question.n)),
         ("refused", str(len(comparison.refusals))),
     )
-    return Card("Comparison", entries, tuple(map(standing, ranked[:METRICS])))
+    return Card("Comparison", entries)
+
+
+def _standings(comparison: Comparison) -> Iterator[Drawing]:
+    ranked = [ranking for ranking in comparison.rankings.values() if ranking.places]
+    yield from map(standing, ranked[:METRICS])
 
 
 # By name: certificates are drawn by `pictures`, and nothing else of them is known here.
@@ -234,4 +255,12 @@ _MADE: dict[str, Callable[[Any], Card]] = {
     "Score": _score,
     "Certificate": _certificate,
     "Comparison": _comparison,
+}
+
+_DRAWN: dict[str, Callable[[Any], Iterable[Drawing]]] = {
+    "Question": lambda question: (),
+    "Attribution": _credit,
+    "Score": _spread,
+    "Certificate": lambda certificate: (radius(certificate),),
+    "Comparison": _standings,
 }

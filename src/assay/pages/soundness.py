@@ -181,7 +181,7 @@ def trust(comparison: Comparison, persistence: Sequence[Any], skills: bool) -> T
         draws=tuple(row for row in _rows(comparison.sampling()) if row.factor > 1),
         skills=placed,
         unknown=unknown,
-        persistence=tuple(map(_persists, persistence)),
+        persistence=tuple(map(persists, persistence)),
     )
 
 
@@ -216,13 +216,14 @@ def _agreement(comparison: Comparison) -> str:
     )
 
 
-def _persists(found: Any) -> str:
+def persists(found: Any) -> str:
+    """Whether a winner stays the winner, in words."""
     held = round(found.share * len(found.answered))
     beaten = round((1 - found.share_not_beaten) * len(found.answered))
     return (
         f"{found.winner} has the best mean under {held} of {len(found.answered)} other settings of its "
-        f"metric, and is shown to be worse than another under {beaten}; its chance to have it, were the "
-        f"inputs drawn anew, too, is {found.chance:.2f} on average."
+        f"metric, and is shown to be worse than another under {beaten}. Were the inputs drawn anew, it would "
+        f"have it with a chance of {found.chance:.2f}, on average over these settings."
     )
 
 

@@ -6,6 +6,8 @@
 - `parts`: the parts of a question as text
 - `tables`: what there is, for a terminal and for the docs
 - `sources`: predictors and data by address; `model_files`, `data_files`: what each ending means
+- `onnx_models`, `keras_models`, `hugging_face`: files and folders that need a package of their own;
+  `optional_packages`: how such a package is asked for
 """
 
 from assay.registry.registration import register

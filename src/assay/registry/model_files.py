@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import types
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -19,19 +19,36 @@ from typing import Any
 import torch
 
 from assay.errors import AssayError, InputError, ModelError
+from assay.registry.hugging_face import is_pretrained, pretrained
+from assay.registry.keras_models import keras_model
+from assay.registry.onnx_models import OnnxModel
+from assay.registry.optional_packages import optional
 
 _TREES = (".json", ".ubj", ".cbm", ".txt")
 _PICKLES = (".joblib", ".pkl", ".pickle")
 _WEIGHTS = (".pt", ".pth", ".safetensors")
 _NO_READER = {
-    ".onnx": "make a function of it: onnxruntime.InferenceSession in model.py, given as model.py:name",
-    ".keras": "make a function of it: keras.saving.load_model in model.py, given as model.py:name",
-    ".h5": "make a function of it: keras.saving.load_model in model.py, given as model.py:name",
+    # Its reader runs code in layers that are lambdas, whatever it is told.
+    ".h5": "save it as .keras, or make a function of it: keras.saving.load_model in model.py, given as "
+    "model.py:name",
+}
+
+_FORMS: Mapping[str, str] = {
+    ".pt2": "a program of torch.export",
+    ".pt": "a TorchScript",
+    ".pth": "a TorchScript",
+    **dict.fromkeys(_TREES, "a saved ensemble of trees"),
+    **dict.fromkeys(_PICKLES, "a pickle"),
+    ".skops": "a skops file",
+    ".onnx": "a model of ONNX",
+    ".keras": "a model of Keras",
+    **{ending: f"a file that ends in {ending}" for ending in _NO_READER},
 }
 
 _WAYS = (
     "package.module:name, model.py:name, a .pt2 of torch.export, a TorchScript, a file of XGBoost, "
-    "LightGBM or CatBoost, a .skops, or with --trust a .joblib or .pkl"
+    "LightGBM or CatBoost, a .skops, .onnx or .keras, a folder of save_pretrained, or with --trust a "
+    ".joblib or .pkl"
 )
 
 
@@ -42,23 +59,13 @@ def form_of(address: str) -> str:
     ('a Python file', 'a name that is imported', 'a saved ensemble of trees')
     """
     file, _, _ = address.partition(":")
-    ending = Path(address).suffix
     if file.endswith(".py"):
         return "a Python file"
-    if ending == ".pt2":
-        return "a program of torch.export"
-    if ending in (".pt", ".pth"):
-        return "a TorchScript"
-    if ending in _TREES:
-        return "a saved ensemble of trees"
-    if ending in _PICKLES:
-        return "a pickle"
-    if ending == ".skops":
-        return "a skops file"
-    if ending in _NO_READER:
-        return f"a file that ends in {ending}"
+    ending = Path(address).suffix
+    if ending in _FORMS:
+        return _FORMS[ending]
     if Path(address).is_dir():
-        return "a folder"
+        return "a folder of save_pretrained" if is_pretrained(Path(address)) else "a folder"
     return "a name that is imported"
 
 
@@ -88,6 +95,9 @@ def predictor(
         "a saved ensemble of trees": lambda: _existing(address),
         "a pickle": lambda: _unpickled(_existing(address), trust),
         "a skops file": lambda: _skops(_existing(address), tuple(types)),
+        "a model of ONNX": lambda: OnnxModel(_existing(address)),
+        "a model of Keras": lambda: keras_model(_existing(address)),
+        "a folder of save_pretrained": lambda: pretrained(Path(address)),
         "a name that is imported": lambda: _imported(address),
     }
     if form not in readers:
@@ -284,14 +294,7 @@ def _unpickled(path: Path, trust: bool) -> Any:
 
 
 def _skops(path: Path, types: tuple[str, ...]) -> Any:
-    try:
-        skops = import_module("skops.io")
-    except ImportError as error:
-        raise InputError(
-            expected=f"skops, to read {path}",
-            got="no such package",
-            advice="Install it: pip install skops.",
-        ) from error
+    skops = optional("skops.io", "skops")
     try:
         asked = [name for name in skops.get_untrusted_types(file=path) if name not in types]
     except Exception as error:

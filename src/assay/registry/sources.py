@@ -17,15 +17,19 @@ from assay.models.base import Model
 from assay.models.columns import Columns
 from assay.models.wrapping import wrap
 from assay.registry.data_files import Reading, inputs
+from assay.registry.hugging_face import labels
 from assay.registry.model_files import form_of, predictor
+from assay.registry.onnx_models import OnnxModel
 
 __all__ = ["Fitted", "fitted", "form_of", "inputs", "predictor", "Reading", "wrapped"]
 
 
 def wrapped(predictor: Any, output: str | None = None) -> Model:
     """A predictor as a `Model`; `output` names the answer of an estimator, or a part of the outputs."""
+    if output is not None and isinstance(predictor, OnnxModel):
+        return wrap(predictor.giving(output))
     named: Any = int(output) if output is not None and output.isdecimal() else output
-    return wrap(predictor, output=named)
+    return wrap(predictor, output=named, classes=labels(predictor))
 
 
 def fitted(model: Model, data: Any, path: Path) -> tuple[Any, Fitted]:
@@ -42,16 +46,27 @@ def fitted(model: Model, data: Any, path: Path) -> tuple[Any, Fitted]:
     module = getattr(model, "module", None)
     if module is not None:
         return _as_tensor(module, data, path)
-    known = Columns.of(getattr(model, "estimator", None))
-    if known.names is None or known.made_up or known.spares or known.texts:
+    names = _known_columns(model)
+    if names is None:
         return data, Fitted()
     given = [str(name) for name in data.columns]
-    wanted = [str(name) for name in known.names]
+    wanted = [str(name) for name in names]
     extra = tuple(name for name in given if name not in wanted)
     # What is lacking, the model's own wrapper refuses by name: LightGBM writes other letters for some.
     if not extra or not set(wanted) <= set(given):
         return data, Fitted()
     return data[wanted], Fitted(extra)
+
+
+def _known_columns(model: Model) -> tuple[Any, ...] | None:
+    """The columns that a predictor takes by name, and no others."""
+    function = getattr(model, "function", None)
+    if isinstance(function, OnnxModel):
+        return function.columns
+    known = Columns.of(getattr(model, "estimator", None))
+    if known.made_up or known.spares or known.texts:
+        return None
+    return known.names
 
 
 @final
