@@ -229,7 +229,7 @@ def test_the_evidence_about_a_comparison_is_on_the_page(tmp_path: Path) -> None:
     )
     assert "has the best mean under" in said
     assert "of 2 other settings of its metric" in said
-    assert f"were the inputs drawn anew, too, is {lasting.chance:.2f} on average" in said
+    assert f"have it with a chance of {lasting.chance:.2f}, on average" in said
     for row in found.skills().itertuples():
         assert number(row.skill) in said
     needed = found.inputs_needed()
