@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -131,31 +131,18 @@ def agreement(
     Errors: InputError for fewer than two answers, or answers of several shapes.
     """
     named = answers_by_name(answers)
-    shapes = {tuple(answer.values.shape) for answer in named.values()}
-    if len(named) < 2 or len(shapes) > 1:
-        raise InputError(
-            expected="two answers or more to one question",
-            got=f"{len(named)} of shapes {sorted(shapes)}",
-            advice="Ask all methods the same question: agreement({'a': one, 'b': other}).",
-        )
+    _check_alike(named)
     listed = list(named)
+    rows = list(_correlations(named, by, level))
     table = np.full((len(listed), len(listed)), np.nan)
-    rows = []
-    for a, one in enumerate(listed):
-        for b in range(a + 1):
-            found = _alike(named[one], named[listed[b]], by) if a != b else _itself(named[one], by)
-            known = found[np.isfinite(found)]
-            mean = float(known.mean()) if len(known) else math.nan
-            low, high = interval_of(known, level)
-            table[a, b] = table[b, a] = mean
-            rows.append((one, listed[b], mean, float(low), float(high), len(known)))
-    scale = around_zero(1.0, "rank correlation, mean over inputs")
-    written = [[number(float(v)) for v in row] for row in table]
     below = [["" for _ in listed] for _ in listed]
-    for one, other, _, low, high, _ in rows:
+    for one, other, mean, low, high, _ in rows:
+        a, b = listed.index(one), listed.index(other)
+        table[a, b] = table[b, a] = mean
         if not math.isnan(low):
-            a, b = listed.index(one), listed.index(other)
             below[a][b] = below[b][a] = _from_to(low, high)
+    scale = around_zero(1.0, "rank correlation, mean over inputs")
+    written = [[number(float(value)) for value in row] for row in table]
     panel = matrix_panel("methods", table, scale, listed, listed, written=written, below=below)
     told = _most_and_least(rows)
     columns = ("method", "with", "correlation", "low", "high", "inputs")
@@ -169,6 +156,35 @@ def agreement(
         ),
         alt=f"Agreement of {len(listed)} methods, Spearman's correlation by {by}.{told}",
     )
+
+
+def _check_alike(named: Mapping[str, Attribution]) -> None:
+    """Refuses what is not two answers or more of one shape."""
+    shapes = {tuple(answer.values.shape) for answer in named.values()}
+    if len(named) < 2 or len(shapes) > 1:
+        raise InputError(
+            expected="two answers or more to one question",
+            got=f"{len(named)} of shapes {sorted(shapes)}",
+            advice="Ask all methods the same question: agreement({'a': one, 'b': other}).",
+        )
+
+
+def _correlations(
+    named: Mapping[str, Attribution], by: str, level: float
+) -> Iterator[tuple[str, str, float, float, float, int]]:
+    """Each pair with its mean correlation, the interval of that, and how many inputs have one."""
+    listed = list(named)
+    for a, one in enumerate(listed):
+        for other in listed[: a + 1]:
+            found = _itself(named[one], by)
+            if one != other:
+                found = _alike(named[one], named[other], by)
+            known = found[np.isfinite(found)]
+            mean = math.nan
+            if len(known):
+                mean = float(known.mean())
+            low, high = interval_of(known, level)
+            yield one, other, mean, float(low), float(high), len(known)
 
 
 def _from_to(low: float, high: float) -> str:

@@ -95,43 +95,19 @@ def sheet(
     unit = 100 / figure.dpi
     across, down = figure.get_size_inches() * 100
     figure.set_facecolor(theme.ground)
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     drawn: list[list[Axes]] = []
     around: list[list[Floats]] = []
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     for row in rows:
-        drawn.append([])
-        around.append([])
-        for panel in row:
-            ax = figure.add_axes((0.0, 0.0, panel.size[0] / across, panel.size[1] / down))
+        places = [(0.0, 0.0, panel.size[0] / across, panel.size[1] / down) for panel in row]
+        axes = [figure.add_axes(place) for place in places]
+        for panel, ax in zip(row, axes):
             paint(panel, ax, theme)
-            inner, outer = ax.get_window_extent(), ax.get_tightbbox(renderer, for_layout_only=True)
-            room = np.zeros(4)
-            if outer is not None:
-                ends = (
-                    inner.x0 - outer.x0,
-                    outer.x1 - inner.x1,
-                    outer.y1 - inner.y1,
-                    inner.y0 - outer.y0,
-                )
-                room = np.maximum(0.0, unit * np.array(ends))
-            drawn[-1].append(ax)
-            around[-1].append(room + _PAD)
-    columns = [
-        [(row[k], own[k]) for row, own in zip(rows, around) if k < len(row)]
-        for k in range(max(map(len, rows)))
-    ]
-    lefts = [max(own[0] for _, own in column) for column in columns]
-    wide = [
-        left + max(panel.size[0] + own[1] for panel, own in column)
-        for left, column in zip(lefts, columns)
-    ]
-    above = [max(own[2] for own in row) for row in around]
-    high = [
-        top + max(panel.size[1] + own[3] for panel, own in zip(row, rooms))
-        for top, row, rooms in zip(above, rows, around)
-    ]
-    foot = _NOTE * len(notes) + _PAD
-    across, down = sum(wide), sum(high) + foot
+        drawn.append(axes)
+        around.append([unit * _room(ax, renderer) + _PAD for ax in axes])
+    lefts, wide = _columns(rows, around)
+    above, high = _rows(rows, around)
+    across, down = sum(wide), sum(high) + _NOTE * len(notes) + _PAD
     figure.set_size_inches(across / 100, down / 100)
     top = down
     for axes, row, over, tall in zip(drawn, rows, above, high):
@@ -143,6 +119,41 @@ def sheet(
             left += broad
         top -= tall
     _noted(notes, figure, theme, _PAD / 2 / down)
+
+
+def _room(ax: Axes, renderer: Any) -> Floats:
+    """How far words reach beyond a panel: to the left, to the right, above and below it."""
+    inner, outer = ax.get_window_extent(), ax.get_tightbbox(renderer, for_layout_only=True)
+    if outer is None:
+        return np.zeros(4)
+    ends = (inner.x0 - outer.x0, outer.x1 - inner.x1, outer.y1 - inner.y1, inner.y0 - outer.y0)
+    room: Floats = np.maximum(0.0, np.array(ends))
+    return room
+
+
+def _columns(
+    rows: Sequence[Sequence[Panel]], around: Sequence[Sequence[Floats]]
+) -> tuple[list[float], list[float]]:
+    """Of each column the room at its left, and its width with all room."""
+    columns = [
+        [(row[k], own[k]) for row, own in zip(rows, around) if k < len(row)]
+        for k in range(max(map(len, rows)))
+    ]
+    lefts = [float(max(own[0] for _, own in column)) for column in columns]
+    widths = [max(panel.size[0] + float(own[1]) for panel, own in column) for column in columns]
+    return lefts, [left + width for left, width in zip(lefts, widths)]
+
+
+def _rows(
+    rows: Sequence[Sequence[Panel]], around: Sequence[Sequence[Floats]]
+) -> tuple[list[float], list[float]]:
+    """Of each row the room above it, and its height with all room."""
+    above = [float(max(own[2] for own in row)) for row in around]
+    heights = [
+        max(panel.size[1] + float(own[3]) for panel, own in zip(row, own_rooms))
+        for row, own_rooms in zip(rows, around)
+    ]
+    return above, [over + height for over, height in zip(above, heights)]
 
 
 def _noted(notes: Sequence[str], figure: Figure | SubFigure, theme: Theme, y: float) -> None:
