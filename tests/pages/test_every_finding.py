@@ -106,7 +106,8 @@ def test_a_metric_is_looked_up_by_one_name_everywhere() -> None:
     assert found.attributions["Occlusion"] is found.attributions["Occlusion()"]
 
 
-def test_walks_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", [0, 5])
+def test_walks_are_made_once(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[int, ...]] = []
     unique = np.unique
 
@@ -118,5 +119,5 @@ def test_walks_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(permutation.np, "unique", counted)
     asked = Question(lambda x: x.prod(1), np.random.default_rng(0).normal(size=(2, 7)))
-    assay.PermutationShapley(orderings=38)(asked)
+    assay.PermutationShapley(orderings=38)(asked, seed=seed)
     assert made == [(38 * 8, 7)]

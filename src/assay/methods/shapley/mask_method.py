@@ -44,8 +44,12 @@ class MaskMethod(Method):
     def solve(self, table: Tensor, features: int, seed: int) -> Solution:
         """The answer to a table (..., m), float64."""
 
-    def held(self, features: int) -> int:
+    def most_masks(self, features: int) -> int:  # may be overridden
+        """How many coalitions are asked, at most; to be overridden where making them takes time."""
         return len(self.masks(features, 0))
+
+    def held(self, features: int) -> int:
+        return self.most_masks(features)
 
     def rows_each(self, question: Question, players: int) -> int:
         return question.replacements * len(self.masks(players, 0))

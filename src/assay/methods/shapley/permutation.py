@@ -78,6 +78,10 @@ class PermutationShapley(MaskMethod):
     def masks(self, features: int, seed: int) -> NDArray[np.bool_]:
         return _walks(features, self.orderings, seed)[0]
 
+    def most_masks(self, features: int) -> int:
+        # Walks share both ends, and all of them together are no more than all coalitions.
+        return min(2**features, self.orderings * (features - 1) + 2)
+
     def solve(self, table: Tensor, features: int, seed: int) -> Solution:
         where = as_tensor(_walks(features, self.orderings, seed)[1], table)
         orders = as_tensor(_orders(features, self.orderings, seed), table)
