@@ -24,6 +24,7 @@ from assay.comparison.scoring import answers_of, reference_answers, scored, visi
 from assay.errors import InputError, KindError
 from assay.metrics.base import Metric
 from assay.metrics.curves.shared_curves import sharing_curves
+from assay.metrics.sensitivity.shared_changes import sharing_changes
 from assay.question.question import Question
 from assay.settings import argument, checked_level, checked_seed, shown
 
@@ -85,8 +86,8 @@ def compare(
     shuffles = {shuffled(label) for label in answers}
     scores: dict[tuple[str, str], Score] = {}
     refusals: dict[tuple[str, str], str] = {}
-    # Masks that several metrics show the model are shown it once.
-    with sharing_curves():
+    # Masks and neighbours that several metrics show the model are shown it once.
+    with sharing_curves(), sharing_changes():
         for metric, judge in judges.items():
             # Reference points that a metric cannot see would cost evaluations and say nothing.
             points = visible(extra, judge, answers)

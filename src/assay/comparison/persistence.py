@@ -19,6 +19,7 @@ from assay.errors import AssayError, InputError
 from assay.methods.base import Method
 from assay.metrics.base import Metric
 from assay.metrics.curves.shared_curves import sharing_curves
+from assay.metrics.sensitivity.shared_changes import sharing_changes
 from assay.question.question import Question
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def persistence(
     """
     variants = _variants(metric, settings)
     # Settings that leave an order of features as it is ask the same masks.
-    with sharing_curves():
+    with sharing_curves(), sharing_changes():
         # Scored again with the others, from one seed: what differs is the setting and no draw.
         own = _trial(question, metric, askers, answers, "", level, seed)
         if not own.winner:

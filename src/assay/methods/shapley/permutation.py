@@ -80,7 +80,8 @@ class PermutationShapley(MaskMethod):
 
     def most_masks(self, features: int) -> int:
         # Walks share both ends, and all of them together are no more than all coalitions.
-        return min(2**features, self.orderings * (features - 1) + 2)
+        most: int = min(2**features, self.orderings * (features - 1) + 2)
+        return most
 
     def solve(self, table: Tensor, features: int, seed: int) -> Solution:
         where = as_tensor(_walks(features, self.orderings, seed)[1], table)

@@ -1,6 +1,7 @@
 """How much an explanation moves when its input hardly does.
 
 - `neighbours`: what the sensitivities share: sampled neighbours, ascent, proved bounds
+- `shared_changes`: what the sensitivities of one comparison find once
 - `max_sensitivity`: the largest relative change within a radius
 - `lipschitz_sensitivity`: the fastest change within a radius
 - `gradient_sensitivity`: the largest singular value of the explanation's derivative

@@ -24,6 +24,7 @@ from assay.errors import InputError, KindError, SettingError
 from assay.inputs.spreads import as_spread, check_moves, in_units, left_alone
 from assay.methods.base import Method
 from assay.metrics.base import Metric, Reading
+from assay.metrics.sensitivity.shared_changes import SharedChanges, digest_of, shared_changes
 from assay.metrics.sensitivity.upper_bounds import Movement, movement
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
@@ -167,21 +168,47 @@ class NeighbourSensitivity(Metric):
     def read(
         self, question: Question, attributions: Sequence[Attribution], seed: int
     ) -> list[Reading]:
-        clean = [answer.values.to(torch.float64) for answer in attributions]
-        # The same neighbours for all attributions, and for all methods.
-        sampled, farthest = self._sampled(question, attributions, seed)
         proved = None
         # Bounds are about balls in the inputs' own units.
         if self.neighbours is None and self.scale is None:
             method = self._required_method()
             proved = movement(method, question, self.radius, self.ball)
-        readings = []
-        for changes, start, values, answer in zip(sampled, farthest, clean, attributions):
+        return [
+            self._reading(sampled, found, proved)
+            for sampled, found in self._found(question, attributions, seed)
+        ]
+
+    def _found(
+        self, question: Question, attributions: Sequence[Attribution], seed: int
+    ) -> list[tuple[Changes, Changes]]:
+        """The changes of each attribution at sampled neighbours, and with those of the ascent; once
+        for all sensitivities of a comparison.
+        """
+        known: SharedChanges[Any] | None = shared_changes()
+        if known is None:
+            return self._asked(question, attributions, seed)
+        sizes = (self.radius, self.ball, self.draws, self.ascent, seed)
+        key = (question.digest, digest_of(attributions), sizes)
+        # Objects may hold what no name of theirs tells.
+        objects = (self.method, self.neighbours, self.scale)
+        found: list[tuple[Changes, Changes]] = known.once(
+            key, objects, lambda: self._asked(question, attributions, seed)
+        )
+        return found
+
+    def _asked(
+        self, question: Question, attributions: Sequence[Attribution], seed: int
+    ) -> list[tuple[Changes, Changes]]:
+        # The same neighbours for all attributions, and for all methods.
+        sampled, farthest = self._sampled(question, attributions, seed)
+        pairs = []
+        for changes, start, answer in zip(sampled, farthest, attributions):
             found = changes
             if self._ascends(question):
-                found = changes.joined(self._climbed(question, start, values, answer.values, seed))
-            readings.append(self._reading(changes, found, proved))
-        return readings
+                clean = answer.values.to(torch.float64)
+                found = changes.joined(self._climbed(question, start, clean, answer.values, seed))
+            pairs.append((changes, found))
+        return pairs
 
     def _sampled(
         self, question: Question, attributions: Sequence[Attribution], seed: int
