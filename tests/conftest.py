@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 # Workers share the cores, and threads within each, or within the processes that tests start, would
@@ -12,6 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -26,6 +29,15 @@ settings.load_profile("house")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler() -> Iterator[None]:
+    """torch compiles the forward of one class eight times and then no more, whoever asked for it."""
+    yield
+    compiler = sys.modules.get("torch._dynamo")
+    if compiler is not None:
+        compiler.reset()
 
 
 def pytest_make_parametrize_id(val: Any) -> str | None:
