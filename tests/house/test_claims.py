@@ -806,7 +806,9 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "Infidelity: `draws` evaluations per input for all methods together.": (
             METRICS + "test_the_answers_are_asked_once_for_all_that_are_compared",
         ),
-        "Sensitivity: `draws` explanations per input and method.": (
+        "Sensitivity: `draws` explanations per input and method, for all sensitivities of the same "
+        "radius, ball and draws together.": (
+            "tests/metrics/test_shared_changes.py::test_two_sensitivities_ask_as_much_as_one",
             CLOSED + "test_sensitivity_asks_the_method_once_for_each_draw",
         ),
     },
