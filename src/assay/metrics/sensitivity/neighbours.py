@@ -220,35 +220,31 @@ class NeighbourSensitivity(Metric):
         # By each input's own key: its neighbours do not depend on the batch that it is in.
         streams = rng.streams(seed, question.keys, "sensitivity")
         clean = [answer.values.to(torch.float64) for answer in attributions]
-        changes: list[list[Changes]] = [[] for _ in attributions]
+        count = self._count(question)
+        # Before any neighbour: small tensors that are kept between large ones would hold their memory.
+        lengths = question.x.new_zeros(n, count, dtype=torch.float64)
+        changes = [torch.zeros_like(lengths) for _ in attributions]
         farthest = [torch.zeros_like(question.x) for _ in attributions]
         # Below any change, so that the first neighbour always sets the record.
-        record = [torch.full((n,), -1.0, dtype=torch.float64) for _ in attributions]
-        for piece in pieces(self._count(question), n * elements):
+        record = [torch.full_like(lengths[:, 0], -1.0) for _ in attributions]
+        rows = torch.arange(n, device=question.x.device)
+        for piece in pieces(count, n * elements):
             moves = self._moves_of_piece(question, streams, piece, seed)
             neighbours = self._explain(question, moves, seed)
             # In double precision: squares of a small step vanish in half.
-            length = moves.to(torch.float64).norm(dim=2)
+            lengths[:, piece] = moves.to(torch.float64).norm(dim=2)
             for which, (values, answer) in enumerate(zip(clean, attributions)):
-                part = _changes(neighbours, values, length, answer.values)
-                changes[which].append(part)
+                part = _changes(neighbours, values, lengths[:, piece], answer.values).change
+                changes[which][:, piece] = part
                 # Only norms are kept of the neighbours, and the best step.
-                best = part.change.argmax(1)
-                rows = torch.arange(n, device=best.device)
-                larger = part.change[rows, best] > record[which].to(best.device)
-                record[which] = torch.where(
-                    larger, part.change[rows, best], record[which].to(best.device)
-                )
-                farthest[which] = torch.where(larger[:, None], moves[rows, best], farthest[which])
-        joined = [
-            Changes(
-                torch.cat([part.change for part in parts], dim=1),
-                parts[0].norm,
-                torch.cat([part.length for part in parts], dim=1),
-            )
-            for parts in changes
+                best = part.argmax(1)
+                larger = part[rows, best] > record[which]
+                record[which][larger] = part[rows, best][larger]
+                farthest[which][larger] = moves[rows, best][larger]
+        found = [
+            Changes(change, values.norm(dim=1), lengths) for change, values in zip(changes, clean)
         ]
-        return joined, farthest
+        return found, farthest
 
     def _moves_of_piece(
         self, question: Question, streams: rng.Streams, piece: slice, seed: int
