@@ -211,8 +211,7 @@ def importance(
     check_answer(answer)
     values = np.asarray(answer.values.detach().cpu(), dtype=np.float64)
     errors = errors_of(answer, values)
-    sizes = np.abs(values)
-    means = sizes.mean(axis=0)
+    means = np.abs(values).mean(axis=0)
     if debias:
         # Squares, since E[v^2] is larger by just s^2: of sizes no such term can be taken off.
         means = np.sqrt(np.clip((values**2 - errors**2).mean(axis=0), 0, None))
@@ -221,34 +220,11 @@ def importance(
     order = _by_size(means)
     kept = order[: _limit(top, len(order))]
     labels = names(answer.names)
-    rows = []
-    for index, k in enumerate(kept):
-        low, high = (math.nan, math.nan)
-        # A root of means has not this interval.
-        if not debias:
-            low, high = interval_of(sizes[:, k], level)
-        mean = float(means[k])
-        # What is for and what is against add up to the mean size, not to a root of squares.
-        toward = float(np.maximum(values[:, k], 0).mean())
-        against = float(np.maximum(-values[:, k], 0).mean())
-        rows.append(
-            Row(
-                role="size",
-                index=index,
-                name=labels[k],
-                value=mean,
-                text=number(mean),
-                start=0.0,
-                end=mean,
-                # NaN stays: fewer than 8 inputs have no interval.
-                low=low if math.isnan(low) else max(low, 0.0),
-                high=high,
-                unsure=bool(means[k] <= 2 * floor[k]) and answer.standard_error is not None,
-                toward=math.nan if debias else toward,
-                against=math.nan if debias else against,
-                floor=float(floor[k]) if answer.standard_error is not None else math.nan,
-            )
-        )
+    sampled = answer.standard_error is not None
+    rows = [
+        _size_row(index, labels[k], values[:, k], means[k], floor[k], sampled, debias, level)
+        for index, k in enumerate(kept)
+    ]
     rest = order[len(kept) :]
     # Slopes of different features are in different units, and have no sum.
     if rest and answer.kind == Kind.CONTRIBUTION.value:
@@ -264,7 +240,7 @@ def importance(
         caption=(
             f"{method_of(answer)}, {len(values)} inputs, {100 * level:g} % intervals over inputs"
             f"{clause('; lower edge: for (red) and against (blue)', not debias)}"
-            f"{clause('; dotted tick: noise alone', answer.standard_error is not None)}"
+            f"{clause('; dotted tick: noise alone', sampled)}"
             f"{too_few(len(values))}{told_apart(answer)}"
         ),
         alt=(
@@ -275,6 +251,36 @@ def importance(
 
 
 # --- parts
+
+
+def _size_row(
+    index: int, name: str, values: Floats, size: float, floor: float, sampled: bool, debias: bool,
+    level: float,
+) -> Row:  # fmt: skip
+    """The row of one feature: the mean size of its credit, and how much of it is for and against."""
+    low = high = toward = against = math.nan
+    # A root of means has not this interval, and what is for and against does not add up to it.
+    if not debias:
+        low, high = interval_of(np.abs(values), level)
+        toward = float(np.maximum(values, 0).mean())
+        against = float(np.maximum(-values, 0).mean())
+    mean = float(size)
+    return Row(
+        role="size",
+        index=index,
+        name=name,
+        value=mean,
+        text=number(mean),
+        start=0.0,
+        end=mean,
+        # NaN stays: fewer than 8 inputs have no interval.
+        low=low if math.isnan(low) else max(low, 0.0),
+        high=high,
+        unsure=sampled and bool(size <= 2 * floor),
+        toward=toward,
+        against=against,
+        floor=float(floor) if sampled else math.nan,
+    )
 
 
 def _together(sums: Floats, count: int, debias: bool, level: float) -> Row:

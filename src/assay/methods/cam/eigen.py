@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
-from assay.engine import torch_in_one_thread
 from assay.methods.cam.maps import ActivationMap, Layer, activations_of
+from assay.numerics.threads import few_threads
 
-_SMALL = 256  # rows of a matrix that one thread decomposes in some milliseconds
 _SQUARINGS = 7  # to the power 128, that of a second eigenvalue of 0.75 times the first is 1e-16
 _SETTLED = 1e-14  # of the eigenvalue: what may be left of C v - lambda v
 
@@ -63,8 +61,7 @@ def _along_first_direction(centred: Tensor) -> Tensor:
     taken, since channels may be thousands and places some dozens. In double precision the square
     of the first singular value is as good as itself.
     """
-    # Of two threads each waited for the other, forty times as long as one takes.
-    with torch_in_one_thread() if min(centred.shape[1:]) <= _SMALL else nullcontext():
+    with few_threads(min(centred.shape[1:])):
         return _along(centred)
 
 

@@ -98,19 +98,20 @@ def matrix_panel(
     """
     marks: list[Mark] = [Raster(gid, values, scale, extent_of(values)), *over]
     height, width = values.shape
-    if written and max(height, width) <= _WRITTEN:
+    numbered = bool(written) and max(height, width) <= _WRITTEN
+    if numbered:
         marks += _numbers(f"number-{gid}", values, scale, written, -0.12 if below else 0.0, 7.0)
         marks += _numbers(f"below-{gid}", values, scale, below, 0.22, 5.0)
     if unsure is not None and unsure.any():
         down, across = np.nonzero(unsure)
         inks = tuple(ink_on(colour) for colour in scale.colours_of(values[unsure]))
         # Beside a number the dot stands in a corner.
-        corner = 0.36 if written and max(height, width) <= _WRITTEN else 0.0
+        corner = 0.36 if numbered else 0.0
         x, y = across + corner, down - corner
         marks.append(Dots(f"unsure-{gid}", x.astype(float), y.astype(float), inks, 3.0))
     left, right, bottom, top = extent_of(values)
     cell = CELL
-    if written and max(height, width) <= _WRITTEN:
+    if numbered:
         # Room for a number, or for the two of an interval.
         cell *= 2.1 if below else 1.8
     cell = min(cell, _SIDE / max(height, width))
