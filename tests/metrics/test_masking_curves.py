@@ -367,7 +367,12 @@ def test_drop_increase_and_gain_are_their_definitions(mask: Any) -> None:
         weights = [max(float(v), 0.0) / largest for v in values[i]]
         if mask == "positive":
             weights = [float(weight > 0) for weight in weights]
-        shown = rows(*(0.2 + m * (float(v) - 0.2) for m, v in zip(weights, x[i], strict=True)))
+        # A weight of 1 keeps a feature as it is, without the rounding of a sum.
+        kept = [
+            float(v) if m == 1 else 0.2 + m * (float(v) - 0.2)
+            for m, v in zip(weights, x[i], strict=True)
+        ]
+        shown = rows(*kept)
         y, o = (float(probabilities(row.to(DOUBLE)[None])[0, 1].detach()) for row in (x[i], shown))
         assert float(drop[i]) == pytest.approx(100 * max(0.0, y - o) / y, abs=EXACT)
         assert float(increase[i]) == float(o > y)

@@ -624,7 +624,10 @@ def test_letters_of_atoms_are_read_in_every_theme() -> None:
     """Each on what lies below it: a disc that is larger, its plate, or within a ring the ground."""
     from assay.pictures.drawing.themes import THEMES, contrast
 
-    chart = pictures.molecule(molecule_answer())
+    answer = molecule_answer()
+    values = answer.values.clone()
+    values[0, answer.names_of(0).index("C1")] = 0.01
+    chart = pictures.molecule(replace(answer, values=values))
     marks = {mark.gid: mark for mark in chart.panels[0].marks}
     plates, discs = marks["ground"], marks["atoms"]
     assert isinstance(plates, Dots)
@@ -632,6 +635,7 @@ def test_letters_of_atoms_are_read_in_every_theme() -> None:
     sizes = np.broadcast_to(discs.size, (6,))
     rings = np.broadcast_to(discs.hollow, (6,))
     assert sizes.min() < 9 < sizes.max()
+    assert 0 < rings.sum() < 6
     for theme in THEMES.values():
         for n in range(6):
             below = {discs.colours[n]}
@@ -643,3 +647,12 @@ def test_letters_of_atoms_are_read_in_every_theme() -> None:
             ink = theme.colour(marks[f"symbol-{n}"].colour)  # type: ignore[union-attr]
             for colour in below:
                 assert contrast(ink, theme.colour(colour)) >= 4.5
+
+
+def test_what_is_the_rounding_of_the_largest_is_drawn_as_zero() -> None:
+    """Its sign is that of the machine: sums in another order have another one."""
+    values = torch.tensor([[1.0, -3e-16, 2e-16, 1e-12]], dtype=torch.float64)
+    question = assay.Question(lambda x: x.sum(1), torch.ones(1, 4, dtype=torch.float64))
+    answer = replace(assay.ExactShapley()(question), values=values)
+    drawn = dict(pictures.bars(answer, 0).data[["name", "value"]].to_numpy().tolist())
+    assert [drawn[name] for name in answer.names] == [1.0, 0.0, 0.0, 1e-12]

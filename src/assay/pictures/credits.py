@@ -31,6 +31,7 @@ from assay.pictures.described import (
     told_apart,
     too_few,
     unit_of,
+    values_of,
     z_of,
 )
 from assay.pictures.drawing.labels import Z, names, signed
@@ -209,7 +210,7 @@ def importance(
     [['[0]', 2.0], ['[1]', 2.0]]
     """
     check_answer(answer)
-    values = np.asarray(answer.values.detach().cpu(), dtype=np.float64)
+    values = values_of(answer)
     errors = errors_of(answer, values)
     means = np.abs(values).mean(axis=0)
     if debias:
@@ -298,7 +299,7 @@ def _together(sums: Floats, count: int, debias: bool, level: float) -> Row:
 
 def _credit_of(answer: Attribution, i: int, question: Question | None) -> _Credit:
     i = row_number(answer, i)
-    values = np.asarray(answer.values[i].detach().cpu(), dtype=np.float64)
+    values = values_of(answer, i)
     errors = errors_of(answer, values, i)
     own = answer.names_of(i)
     listed = names(own)

@@ -26,6 +26,7 @@ Answers: TypeAlias = Attribution | Sequence[Attribution] | Mapping[str, Attribut
 _RESAMPLES = 9999  # for the interval of a mean
 _FEW = 200  # values, of which a mean may be far from normal
 _SHORT = 40  # letters of a method with its settings
+_ROUNDING = 2.0**-44  # of an input's largest credit, which sums in double precision may be off by
 
 
 def check_answer(answer: Any) -> None:
@@ -83,9 +84,15 @@ def row_number(answer: Attribution, i: int) -> int:
     return int(i) % n
 
 
-def values_of(answer: Attribution) -> Floats:
-    """The credits (n, features) in double precision."""
-    return np.asarray(answer.values.detach().cpu(), dtype=np.float64)
+def values_of(answer: Attribution, i: int | None = None) -> Floats:
+    """The credits (n, features) in double precision, or those of one input.
+
+    What is nothing but the rounding of an input's largest is 0: its sign is the machine's.
+    """
+    credit = answer.values if i is None else answer.values[i]
+    values = np.asarray(credit.detach().cpu(), dtype=np.float64)
+    largest = np.abs(values).max(axis=-1, initial=0.0, keepdims=True)
+    return np.where(np.abs(values) <= _ROUNDING * largest, 0.0, values)
 
 
 def errors_of(answer: Attribution, values: Floats, i: int | None = None) -> Floats:

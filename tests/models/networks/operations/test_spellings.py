@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,6 +204,17 @@ def test_an_unknown_operation_is_refused_by_its_name_and_line(
 def test_the_refusal_shows_the_line_of_the_network() -> None:
     with pytest.raises(AbilityError, match="a line to be named"):
         LRP()(ask(calls(lambda n, x: _spectrum(x))))
+
+
+def test_a_line_of_torch_is_not_the_users_wherever_torch_lies(tmp_path: Path) -> None:
+    """The folder of an environment may be a link, and its files then have another path."""
+    file = tmp_path / "functional.py"
+    file.write_text("import torch\n\n\ndef called(x):\n    return torch.fft.rfft(x).real\n")
+    module: dict[str, Any] = {"__name__": "torch.functional"}
+    exec(compile(file.read_text(), str(file), "exec"), module)
+    called = module["called"]
+    with pytest.raises(AbilityError, match="a line of the network"):
+        LRP()(ask(calls(lambda n, x: called(x))))  # a line of the network
 
 
 def test_otherwise_says_what_to_do_with_unknown_operations() -> None:

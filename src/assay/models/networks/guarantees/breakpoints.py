@@ -20,7 +20,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias, final
 
 import torch
@@ -36,9 +35,6 @@ _NOTHING_BETWEEN = 0.5  # margin from which no place is left between two neighbo
 
 ROUNDING = 16.0
 """Units in the last place by which a signal may miss 0, or a position its place."""
-
-_TORCH = os.path.join(os.path.dirname(torch.__file__), "")
-_ASSAY = os.path.join(str(Path(__file__).resolve().parents[2]), "")
 
 
 def _names(words: str) -> frozenset[str]:
@@ -539,18 +535,23 @@ def _frame() -> Any:
     """The frame of the code that called into torch."""
     frame: Any = sys._getframe(1)
     while frame.f_back is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(_TORCH) and file != __file__:
+        if _package(frame) != "torch" and frame.f_code.co_filename != __file__:
             break
         frame = frame.f_back
     return frame
+
+
+def _package(frame: Any) -> str:
+    """Whose code a frame runs. By name: the folder of an environment may be a link."""
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def _line() -> str:
     """Where the user's code called an operation, in words; nothing where only modules did."""
     frame = _frame()
     file = frame.f_code.co_filename
-    if file.startswith((_ASSAY, "<")):
+    # What has no file was generated.
+    if _package(frame) == "assay" or file.startswith("<"):
         return ""
     text = linecache.getline(file, frame.f_lineno).strip()
     return f" in line {frame.f_lineno} of {os.path.basename(file)}: {text}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,8 @@ from torch import Tensor
 
 from assay.models.networks.operations.kinds import OperationKind
 
-_OURS = Path(__file__).resolve().parents[3]
-_TORCH = Path(torch.__file__).resolve().parent
+# Modules whose lines are not the user's. By name: the folder of an environment may be a link.
+_OURS = ("assay", "torch")
 
 
 def tensors_in(values: Sequence[Any]) -> Iterator[Tensor]:
@@ -106,9 +107,10 @@ def _exchanged(value: Any, exchanged: Mapping[int, Tensor]) -> Any:
 
 def caller() -> str:
     """The line of the user's code that is running, in words; nothing where there is none."""
-    for frame in reversed(traceback.extract_stack()):
-        path = Path(frame.filename)
-        within = _OURS in path.parents or _TORCH in path.parents
-        if not within and path.exists():
-            return f"{path.name}, line {frame.lineno}: {(frame.line or '').strip()}"
+    for frame, number in traceback.walk_stack(None):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        path = Path(frame.f_code.co_filename)
+        if package not in _OURS and path.exists():
+            text = linecache.getline(str(path), number).strip()
+            return f"{path.name}, line {number}: {text}"
     return ""
