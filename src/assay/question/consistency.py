@@ -356,11 +356,27 @@ def ask_alone(evaluation: Evaluation, number: int) -> Alone | None:
     its company is compared with it. None where it draws, which is checked anew.
     """
     owners = torch.tensor([number], device=evaluation.x.device)
-    asked = evaluation.asked(evaluation.x[owners], owners, _CLEAN)
+    outputs = _asked_again(evaluation, evaluation.x[owners], owners)
+    return None if outputs is None else Alone({number: outputs})
+
+
+def ask_behind_absent(evaluation: Evaluation, number: int, absent: Tensor) -> Alone | None:
+    """The same of one input that has nothing but the absent one (elements,) before it: other company
+    than that with which it is compared, and what the network says of the absent one.
+    """
+    rows = torch.stack([absent, evaluation.x[number]])
+    owners = torch.tensor([0, number], device=evaluation.x.device)
+    outputs = _asked_again(evaluation, rows, owners)
+    return None if outputs is None else Alone({number: outputs[1:]}, absent=outputs[:1])
+
+
+def _asked_again(evaluation: Evaluation, rows: Tensor, owners: Tensor) -> Tensor | None:
+    """What a network says of a few rows; None where it draws."""
+    asked = evaluation.asked(rows, owners, _CLEAN)
     generators = Generators()
     with torch.no_grad(), told(asked):
         outputs = evaluation.model.call(asked.rows, asked.context).detach().clone()
-    return None if generators.moved else Alone({number: outputs})
+    return None if generators.moved else outputs
 
 
 def check_target(evaluation: Evaluation, target: Target, owners: Tensor, outputs: Tensor) -> None:

@@ -28,7 +28,13 @@ from assay.models.base import ABSENT, digest, finite
 from assay.models.failures import Asked, slopes_refusal, told
 from assay.models.identity import identity
 from assay.models.networks.layers import After, Layers, names_of
-from assay.question.consistency import ask_alone, check_alone, check_same, check_target
+from assay.question.consistency import (
+    ask_alone,
+    ask_behind_absent,
+    check_alone,
+    check_same,
+    check_target,
+)
 from assay.question.evaluation import Alone, Evaluation, replacement_bytes
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.targets import Target
@@ -177,10 +183,24 @@ class LayerPass:
             if layers is None or self._rest.is_common:
                 return None
             self._checks_target = not self._is_fixed
-            alone = ask_alone(source, number)
+            if self._with_absent and self._has_other_company(number):
+                alone = ask_behind_absent(source, number, self._first_row)
+            else:
+                alone = ask_alone(source, number)
             if alone is None:
                 return None
+            if alone.absent is not None:
+                self._with_absent = False
+                self._absent = finite(alone.absent, source.model.name, ABSENT)
+                engine.count(1)
             return self._asked(layout_of(layers), alone), alone
+
+    def _has_other_company(self, number: int) -> bool:
+        """Whether an input that has the absent one alone before it meets other rows there, and has
+        another place, than among the inputs.
+        """
+        before = self._source.x[: number + 1]
+        return number != 1 and not bool((before == self._first_row).all(dim=1).any())
 
     @property
     def _first_row(self) -> Tensor:

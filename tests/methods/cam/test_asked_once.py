@@ -4,6 +4,9 @@ changed since is noticed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,6 +23,7 @@ class Switches:
 
     mixes = False
     doubles = False
+    influence: Callable[[Tensor], Tensor] | None = None
 
 
 class Small(nn.Module):
@@ -42,6 +46,8 @@ class Small(nn.Module):
             h = h - h.mean(0)
         if Switches.doubles:
             h = 2 * h
+        if Switches.influence is not None:
+            h = h + Switches.influence(h)
         return self.head(h)
 
 
@@ -52,6 +58,7 @@ LOG: list[int] = []
 def switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Switches, "mixes", False)
     monkeypatch.setattr(Switches, "doubles", False)
+    monkeypatch.setattr(Switches, "influence", None)
     LOG.clear()
 
 
@@ -95,12 +102,44 @@ def test_what_a_wrapper_has_learnt_changes_no_answer(method: assay.Method, n: in
     torch.testing.assert_close(plain.prediction, first.prediction, rtol=0, atol=1e-12)
 
 
-def test_a_second_map_asks_each_input_once_one_alone_and_the_absent_one() -> None:
+def test_a_second_map_asks_each_input_once_and_one_beside_the_absent_one() -> None:
     model = assay.wrap(small())
-    assay.GradCam("second")(asked(model))
+    first = assay.GradCam("second")(asked(model))
     LOG.clear()
-    assay.GradCam("second")(asked(model))
-    assert LOG == [1, IMAGES + 1]
+    second = assay.GradCam("second")(asked(model))
+    assert LOG == [2, IMAGES]
+    assert (second.facts["forwards"], second.facts["backwards"]) == (1, IMAGES)
+    torch.testing.assert_close(second.base, first.base, rtol=0, atol=1e-12)
+
+
+INFLUENCES: dict[str, Callable[[Tensor], Tensor]] = {
+    "the first": lambda h: h[:1] - h,
+    "the one before": lambda h: torch.cat([0 * h[:1], h[:-1]]),
+    "all before": lambda h: h.cumsum(0) - h,
+    "the mean": lambda h: h.mean(0),
+    "their number": lambda h: len(h) * torch.ones_like(h),
+    "the place": lambda h: torch.arange(len(h), dtype=h.dtype)[:, None],
+}
+
+
+@pytest.mark.parametrize(("n", "among"), [(1, None), *product([2, 3, IMAGES], [None, 0, 1, 2])])
+@pytest.mark.parametrize("influence", INFLUENCES)
+def test_whatever_influences_rows_is_refused_in_a_second_map(
+    influence: str, among: int | None, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the absent input is one of the images, and so a neighbour of the one compared."""
+    x = images(n)
+    if among is not None:
+        x[min(among, n - 1)] = 0.0
+
+    def question() -> assay.Question:
+        return assay.Question(model, x, target=1, features=assay.Pixels())
+
+    model = assay.wrap(small())
+    assay.GradCam("second")(question())
+    monkeypatch.setattr(Switches, "influence", INFLUENCES[influence])
+    with pytest.raises(ModelError, match="neighbours"):
+        assay.GradCam("second")(question())
 
 
 def test_rows_that_have_come_to_influence_each_other_are_refused() -> None:
