@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,32 @@ Label = Callable[[str], str]
 
 def plain(name: str) -> str:
     return name
+
+
+def once(make: Callable[[], Any]) -> Any:
+    """What is drawn at import and never again: pictures leave torch's generator alone, and are made
+    in threads, too, which share it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return make()
+
+
+def flat(inputs: int, outputs: int) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(inputs, outputs)).double()
+
+
+def curved() -> torch.nn.Module:
+    layers = torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)
+    return torch.nn.Sequential(*layers).double()
+
+
+PICTURES = once(lambda: (flat(192, 2), torch.rand(2, 3, 8, 8, dtype=torch.float64)))
+SERIES = once(lambda: (flat(60, 1), torch.randn(2, 20, 3, dtype=torch.float64)))
+CLASSES = once(lambda: (flat(16, 3), torch.rand(4, 1, 4, 4, dtype=torch.float64)))
+RANKED = once(lambda: (curved(), torch.randn(20, 5, dtype=torch.float64)))
+REGIONS = once(lambda: flat(768, 2))
+MANY_CLASSES = once(lambda: (flat(256, 200), 3 * torch.randn(1, 1, 16, 16, dtype=torch.float64)))
 
 
 def answer_of(
@@ -90,9 +117,7 @@ def renamed(answer: Attribution, label: Label) -> Attribution:
 
 @cache
 def picture_question() -> assay.Question:
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2)).double()
-    images = torch.rand(2, 3, 8, 8, dtype=torch.float64)
+    net, images = PICTURES
     return assay.Question(net, images, target=0, removal=assay.Baseline(0.0))
 
 
@@ -112,9 +137,7 @@ def text_of(label: Label) -> tuple[assay.Question, Attribution]:
 
 @cache
 def series_question() -> assay.Question:
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(60, 1)).double()
-    inputs = torch.randn(2, 20, 3, dtype=torch.float64)
+    net, inputs = SERIES
     return assay.Question(net, inputs, features=assay.Elements())
 
 
@@ -136,9 +159,7 @@ def molecule_answer() -> Attribution:
 
 @cache
 def class_question() -> assay.Question:
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).double()
-    images = torch.rand(4, 1, 4, 4, dtype=torch.float64)
+    net, images = CLASSES
     return assay.Question(net, images, features=assay.Elements(), removal=assay.Baseline(0.0))
 
 
@@ -161,11 +182,7 @@ def deletions(label: Label) -> dict[str, assay.Score]:
 
 @cache
 def ranking() -> object:
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(
-        torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)
-    ).double()
-    question = assay.Question(net, torch.randn(20, 5, dtype=torch.float64))
+    question = assay.Question(*RANKED)
     methods = [assay.Gradient(), assay.InputXGradient(), assay.IntegratedGradients(8)]
     return compare(question, methods, [assay.Infidelity()]).rankings["Infidelity()"]
 
@@ -285,13 +302,11 @@ def rows_of_a_chart(label: Label) -> Drawing:
 
 @cache
 def region_question() -> assay.Question:
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 2)).double()
     images = torch.zeros(2, 3, 16, 16, dtype=torch.float64)
     images[:, 0, :, 8:] = 1.0
     images[1, 1, 8:] = 1.0
     regions = assay.Superpixels(6)
-    return assay.Question(net, images, target=0, features=regions, removal=assay.Baseline(0.5))
+    return assay.Question(REGIONS, images, target=0, features=regions, removal=assay.Baseline(0.5))
 
 
 def regions(label: Label) -> Drawing:
@@ -320,9 +335,7 @@ def neighbour(label: Label) -> Drawing:
 
 
 def many_votes(label: Label) -> Drawing:
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 200)).double()
-    images = 3 * torch.randn(1, 1, 16, 16, dtype=torch.float64)
+    net, images = MANY_CLASSES
     question = assay.Question(net, images, features=assay.Elements(), removal=assay.Baseline(0.0))
     smoothing = assay.MultiplicativeSmoothing(kept=32, levels=256)
     return pictures.votes(smoothing.certify(question, torch.arange(256) < 128)[0])

@@ -408,10 +408,10 @@ def random_state() -> tuple[bytes, int]:
 
 @every_picture
 def test_nothing_of_the_process_is_touched(name: str) -> None:
-    chart = sample(name)
     before = dict(matplotlib.rcParams)
     state = torch.random.get_rng_state()
     numbers = random_state()
+    chart = sample(name)
     figure = Figure(figsize=(9, 5))
     own, other = figure.subfigures(1, 2)
     with warnings.catch_warnings():

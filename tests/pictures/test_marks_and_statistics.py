@@ -607,8 +607,8 @@ def test_a_picture_of_several_targets_says_so() -> None:
 
 
 def test_the_overlay_and_the_map_beside_it_have_one_full_colour() -> None:
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(400, 1)).double()
     torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(400, 1)).double()
     question = assay.Question(net, torch.rand(1, 1, 20, 20, dtype=torch.float64))
     answer = assay.InputXGradient()(question)
     chart = pictures.retina(answer, question=question)
