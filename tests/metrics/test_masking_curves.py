@@ -419,6 +419,7 @@ def test_ties_are_averaged_over_orders_by_chance_with_an_error() -> None:
         assert abs(float(score.values[i]) - expected) < 4.5 * float(score.error[i]) + 1e-12
 
 
+@pytest.mark.long
 def test_the_stated_error_of_ties_is_their_spread() -> None:
     _, question = net_question()
     given = answer(torch.ones(5, 6), question)
