@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -256,15 +257,6 @@ def test_a_model_of_keras_answers_with_its_slopes(here: Path, data: str) -> None
     np.testing.assert_allclose(found, rows.grad.numpy(), atol=1e-6)
 
 
-def test_an_answer_about_keras_can_be_scored_in_another_process(here: Path) -> None:
-    layered(here / "net.keras")
-    asked = ["net.keras", "d.csv", "--target", "1"]
-    done = elsewhere("explain", *asked, "--out", "a.safetensors")
-    assert done.returncode == 0, done.stderr
-    scored = run("score", *asked[:2], "a.safetensors", *asked[2:], "--metric", "Completeness")
-    assert scored.exit_code == 0, scored.output
-
-
 def test_code_in_a_model_of_keras_is_not_run(here: Path) -> None:
     library = keras()
     net = library.Sequential(
@@ -334,12 +326,17 @@ def test_a_folder_of_hugging_face_reads_texts(here: Path) -> None:
     assert "Expected texts" in refused("explain", "bert", "d.npy")
 
 
-def test_an_answer_about_a_folder_can_be_scored_in_another_process(here: Path) -> None:
-    bert(here / "bert")
-    asked = ["bert", "texts.txt", "--target", "1"]
-    done = elsewhere("explain", *asked, "--out", "a.safetensors")
+@pytest.mark.parametrize(
+    ("made", "model", "data"), [(layered, "net.keras", "d.csv"), (bert, "bert", "texts.txt")]
+)
+def test_an_answer_can_be_scored_in_another_process(
+    here: Path, made: Callable[[Path], Any], model: str, data: str
+) -> None:
+    made(here / model)
+    done = elsewhere("explain", model, data, "--target", "1", "--out", "a.safetensors")
     assert done.returncode == 0, done.stderr
-    scored = run("score", *asked[:2], "a.safetensors", *asked[2:], "--metric", "Completeness")
+    asked = ("score", model, data, "a.safetensors", "--target", "1", "--metric", "Completeness")
+    scored = run(*asked)
     assert scored.exit_code == 0, scored.output
 
 
