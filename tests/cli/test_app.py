@@ -365,9 +365,21 @@ def test_report_takes_saved_answers_and_keeps_the_comparison(place: Path) -> Non
     method = ("--method", "IntegratedGradients(steps=4)")
     assert run("explain", *asked, *method, "--out", "a.safetensors").exit_code == 0
     made = run(
-        "report", *asked, "--answer", "a.safetensors", "--method", "InputXGradient",
-        "--metric", "Completeness", "--save", "kept", "--out", "one.html", "--title", "Mine",
-    )  # fmt: skip
+        "report",
+        *asked,
+        "--answer",
+        "a.safetensors",
+        "--method",
+        "InputXGradient",
+        "--metric",
+        "Completeness",
+        "--save",
+        "kept",
+        "--out",
+        "one.html",
+        "--title",
+        "Mine",
+    )
     assert made.exit_code == 0, made.output
     again = run("report", *asked, "--saved", "kept", "--out", "two.html", "--title", "Mine")
     assert again.exit_code == 0, again.output

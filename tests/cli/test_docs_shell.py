@@ -20,6 +20,16 @@ from kinds_of_files import table
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
+# Stands for a program in any language.
+PROGRAM = """
+import json
+import sys
+
+for line in sys.stdin:
+    row = json.loads(line)
+    print(json.dumps([row["age"], row["income"] * row["debt"]]))
+"""
+
 NETS = """
 import torch
 
@@ -57,6 +67,7 @@ def _nets(folder: Path, shape: tuple[int, ...]) -> None:
 @pytest.fixture
 def folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     table().iloc[:5].to_csv(here / "test.csv", index=False)
+    (here / "predict.py").write_text(PROGRAM)
     (here / "my_package").mkdir()
     (here / "my_package" / "__init__.py").write_text("")
     _nets(here, (3, 4))

@@ -38,10 +38,26 @@ def test_a_run_compares_certifies_and_reports(here: Path) -> None:
 
 def test_a_call_is_kept_as_a_file_that_repeats_it(here: Path) -> None:
     call = (
-        "compare", "model.py:net", "d.csv", "--target", "0", "--rows", "0:2", "--seed", "3",
-        "--drop", "years", "--method", "ExactShapley", "--method", "Occlusion",
-        "--metric", "Infidelity", "--json", "--no-references",
-    )  # fmt: skip
+        "compare",
+        "model.py:net",
+        "d.csv",
+        "--target",
+        "0",
+        "--rows",
+        "0:2",
+        "--seed",
+        "3",
+        "--drop",
+        "years",
+        "--method",
+        "ExactShapley",
+        "--method",
+        "Occlusion",
+        "--metric",
+        "Infidelity",
+        "--json",
+        "--no-references",
+    )
     (here / "narrow.py").write_text("def net(x):\n    return x.sum(1)\n")
     call = ("compare", "narrow.py:net", "d.csv", *call[3:])
     made = run(*call, "--save-config", "again.toml")

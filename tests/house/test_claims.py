@@ -51,6 +51,7 @@ COMPARISON = "tests/comparison/test_comparison.py::"
 PAGE = "tests/pages/test_report_page.py::"
 SEEN = "tests/pages/test_what_people_see.py::"
 CLI = "tests/cli/test_app.py::"
+PROGRAMS = "tests/cli/test_command_models.py::"
 FILES = "tests/cli/test_model_and_data_files.py::"
 ENDINGS = "tests/cli/test_endings.py::"
 FOUND = "tests/pages/test_findings.py::"
@@ -987,6 +988,19 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             FILES + "test_networks",
             CLI + "test_a_predictor_is_found_by_its_name",
         ),
+        "A program reads rows on its standard input, one line of JSON each,": (
+            PROGRAMS + "test_a_program_answers_as_the_network_that_it_holds",
+            PROGRAMS + "test_rows_are_lines_of_json",
+            PROGRAMS + "test_no_shell_reads_the_words",
+        ),
+        "is told in a sentence. Its words and the files that they name are the model's identity:": (
+            PROGRAMS + "test_what_goes_wrong_is_one_sentence",
+            PROGRAMS + "test_a_program_that_takes_too_long_is_ended_with_what_it_started",
+            PROGRAMS + "test_another_content_is_another_model",
+        ),
+        "all files are written before the first is moved.": (
+            "tests/cli/test_endings.py::test_a_full_disk_and_an_interrupt_leave_what_was_there",
+        ),
         "weights alone are no model:": (
             FILES + "test_weights_are_put_into_a_module",
             FILES + "test_what_is_no_predictor_is_refused_with_the_way_out",
@@ -1007,7 +1021,7 @@ CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "so that neither a full disk nor an interrupt leaves half of one.": (
             ENDINGS + "test_a_full_disk_is_one_sentence",
-            ENDINGS + "test_a_disk_that_fills_up_leaves_what_was_there",
+            ENDINGS + "test_a_full_disk_and_an_interrupt_leave_what_was_there",
             ENDINGS + "test_an_interrupted_run_leaves_nothing_behind",
         ),
         "`--quiet` silences the words, and never the data.": (

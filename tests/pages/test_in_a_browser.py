@@ -1,5 +1,6 @@
-"""The page in Chromium: nothing for axe-core to find, no sideways scrolling on a phone, and no picture
-of it without its words. Skipped where there is no Chromium, or where `ASSAY_AXE` names no axe.min.js.
+"""Every kind of page in Chromium: nothing for axe-core to find in light, dark and print, no sideways
+scrolling on a phone, and hostile names that do nothing. Skipped where there is no Chromium; what asks
+axe-core also where `ASSAY_AXE` names no axe.min.js (`npm pack axe-core`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import torch
 import assay
 from assay.comparison.comparison import Comparison
 from assay.pages.report_page import report
+from pictures.samples import SAMPLES, plain
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 AXE = os.environ.get("ASSAY_AXE", "")
@@ -62,12 +65,14 @@ def said(document: str) -> Any:
     return json.loads(html.unescape(found[1]))
 
 
-def width_on_a_phone(page: str, folder: Path) -> dict[str, int]:
-    """How wide the page is in a window of 400 pixels."""
-    frame = f'<iframe id="phone" width="400" height="800" srcdoc="{html.escape(page)}"></iframe>'
+def width_on_a_phone(page: str, folder: Path, pixels: int = 400) -> dict[str, int]:
+    """How wide the page is in a window of so many pixels, with all that is folded away."""
+    size = f'width="{pixels}" height="800"'
+    frame = f'<iframe id="phone" {size} srcdoc="{html.escape(page)}"></iframe>'
     script = """
     onload = () => {
       const inside = document.getElementById("phone").contentDocument.documentElement;
+      inside.querySelectorAll("details").forEach(each => each.open = true);
       const said = document.createElement("pre");
       said.id = "said";
       said.textContent = JSON.stringify({seen: inside.clientWidth, whole: inside.scrollWidth});
@@ -80,8 +85,9 @@ def width_on_a_phone(page: str, folder: Path) -> dict[str, int]:
 
 
 def found_by_axe(page: str, folder: Path, *flags: str) -> list[str]:
-    """What axe-core has against a page."""
+    """What axe-core has against a page, also where it is folded away."""
     script = """
+    document.querySelectorAll("details").forEach(each => each.open = true);
     axe.run(document, {resultTypes: ["violations"]}).then(found => {
       const said = document.createElement("pre");
       said.id = "said";
@@ -119,7 +125,52 @@ def texts() -> Comparison:
     return assay.compare(asked, ["Occlusion", "KernelShap"], ["Completeness"])
 
 
+def in_a_notebook() -> str:
+    """The cards of every noun, one below the other, as a notebook shows them."""
+    comparison = tables()
+    question = comparison.question
+    answer = comparison.attributions["PermutationShapley"]
+    votes = assay.Question(
+        lambda x: torch.stack([1.5 + 0 * x[:, 0], x[:, 1] + x[:, 3]], dim=1), torch.ones(1, 5)
+    )
+    proof = assay.HardStability().certify(votes, torch.arange(5) == 0)[0]
+    score = comparison.scores["Occlusion()", "Completeness()"]
+    maps = pictures().attributions["InputXGradient"]
+    nouns: list[Any] = [question, answer, score, comparison, proof, maps]
+    cards = "".join(noun._repr_html_() for noun in nouns)
+    return bare(cards)
+
+
+def gallery() -> str:
+    """Every picture with its table, as pages and notebooks have them."""
+    # Of a text the label is one word, of which there is a question to be asked.
+    labels = {"words": plain}
+    made = (sample(labels.get(name, names_of)) for name, sample in SAMPLES.items())
+    return bare("".join(picture.html() for picture in made))
+
+
+def saved_picture() -> str:
+    """A picture in a file of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "picture.html"
+        SAMPLES["ladder"](names_of).save(file, theme="dark")
+        return file.read_text(encoding="utf-8")
+
+
+def names_of(name: str) -> str:
+    return f"{name} {EVIL}"
+
+
+def bare(inside: str) -> str:
+    """A page that has nothing but what is shown in it."""
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    named = "<title>page</title></head><body><main><h1>page</h1>"
+    return f'<!doctype html><html lang="en"><head>{head}{named}{inside}</main></body></html>'
+
+
 PAGES = {"pictures": pictures, "tables": tables, "texts": texts}
+OTHERS = {"notebook": in_a_notebook, "gallery": gallery, "saved picture": saved_picture}
+EVERY = (*PAGES, *OTHERS)
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +186,19 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             else report(comparison, folder / f"{name}.html", title=EVIL, labels=labels)
         )
         found[name] = page.read_text(encoding="utf-8")
-    return found
+    return found | {name: made() for name, made in OTHERS.items()}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.fixture(scope="module")
+def demo_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the demo, with every method that it asks."""
+    from assay.cli import demo
+
+    file = tmp_path_factory.mktemp("demo") / "report.html"
+    return demo.write(demo.run(), file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_a_phone_shows_the_page_without_sideways_scrolling(
     pages: dict[str, str], tmp_path: Path, name: str
 ) -> None:
@@ -164,19 +224,83 @@ def test_a_phone_shows_few_and_many_methods_and_inputs(
     assert width["whole"] == width["seen"]
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", EVERY)
 def test_hostile_names_do_nothing(pages: dict[str, str], tmp_path: Path, name: str) -> None:
     document = opened(pages[name], tmp_path)
     title = re.search(r"<title>(.*?)</title>", document, re.DOTALL)
     assert title is not None
-    assert html.unescape(title[1]).startswith("<script>")
+    # Had the script in the names run, it would be another.
+    assert html.unescape(title[1]).startswith("<script>" if name in PAGES else title[1][:4])
+    assert title[1] != "run"
     assert "<script" not in document
     assert "{{ 7 * 7 }}" in document
 
 
+DARK = "--blink-settings=preferredColorScheme=0"
+
+
+def on_paper(page: str) -> str:
+    """A page whose rules for print hold."""
+    return page.replace("@media print", "@media all")
+
+
+def test_paper_and_night_have_colours_of_their_own(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(9, 4))
+    asked = assay.Question(lambda x: x[:, 0] * x[:, 1] + x[:, 2:].sum(1), rows)
+    # Of more than six pairs the table is folded away.
+    candidates = {f"method {k}": ("ExactShapley", "Occlusion")[k % 2] for k in range(5)}
+    comparison = assay.compare(asked, candidates, ["Compactness"])
+    page = report(comparison, tmp_path / "page.html").read_text(encoding="utf-8")
+    script = """
+    <script>
+    onload = () => {
+      const folded = [...document.querySelectorAll("details:not([open]) > :not(summary)")];
+      const said = document.createElement("pre");
+      said.id = "said";
+      said.textContent = JSON.stringify({
+        ground: getComputedStyle(document.body).backgroundColor,
+        folded: folded.length,
+        hidden: folded.filter(each => !each.checkVisibility({contentVisibilityAuto: true})).length,
+      });
+      document.body.append(said);
+    };
+    </script>
+    """
+    looks = {"light": (page, []), "dark": (page, [DARK]), "paper": (on_paper(page), [])}
+    found = {
+        look: said(opened(drawn.replace("</body>", f"{script}</body>"), tmp_path, *flags))
+        for look, (drawn, flags) in looks.items()
+    }
+    assert found["light"]["ground"] == "rgb(245, 244, 241)"
+    assert found["dark"]["ground"] == "rgb(21, 22, 26)"
+    assert found["paper"]["ground"] == "rgb(255, 255, 255)"
+    # What is folded away on a screen is read on paper.
+    assert found["light"]["hidden"] == found["light"]["folded"] > 0
+    assert found["paper"]["hidden"] == 0
+
+
 @pytest.mark.skipif(not Path(AXE).is_file(), reason="ASSAY_AXE names no axe.min.js")
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing(pages: dict[str, str], tmp_path: Path, name: str, dark: bool) -> None:
-    flags = ["--blink-settings=preferredColorScheme=0"] if dark else []
-    assert found_by_axe(pages[name], tmp_path, *flags) == []
+@pytest.mark.parametrize("look", ["light", "dark", "paper"])
+@pytest.mark.parametrize("name", EVERY)
+def test_axe_finds_nothing(pages: dict[str, str], tmp_path: Path, name: str, look: str) -> None:
+    flags = [DARK] if look == "dark" else []
+    page = on_paper(pages[name]) if look == "paper" else pages[name]
+    assert found_by_axe(page, tmp_path, *flags) == []
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path(AXE).is_file(), reason="ASSAY_AXE names no axe.min.js")
+@pytest.mark.parametrize("look", ["light", "dark", "paper"])
+def test_axe_finds_nothing_on_the_page_of_the_demo(
+    demo_page: str, tmp_path: Path, look: str
+) -> None:
+    flags = [DARK] if look == "dark" else []
+    page = on_paper(demo_page) if look == "paper" else demo_page
+    assert found_by_axe(page, tmp_path, *flags) == []
+
+
+@pytest.mark.long
+def test_a_phone_shows_the_page_of_the_demo(demo_page: str, tmp_path: Path) -> None:
+    width = width_on_a_phone(demo_page, tmp_path)
+    assert 350 < width["seen"] <= 400
+    assert width["whole"] == width["seen"]

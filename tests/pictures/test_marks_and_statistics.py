@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -210,6 +211,56 @@ def test_a_long_text_shows_the_lines_with_the_strongest_words() -> None:
     assert panel.y.low == 60
     assert "lines without strong words are left out" in chart.caption
     assert any("word2950" in mark.text for mark in panel.marks if hasattr(mark, "text"))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "joined"),
+    [
+        (["[CLS]", "rai", "##sin", "##s", "dry", "[SEP]"], ["[CLS]", "raisins", "dry", "[SEP]"]),
+        (["A", "Ġgo", "od", "Ġfilm", "</s>"], ["A", "good", "film", "</s>"]),
+        (["<s>", "▁a", "▁go", "od", "<pad>"], ["<s>", "a", "good", "<pad>"]),
+        (["go", "od</w>", "film</w>"], ["good", "film"]),
+        (["a", "good", "film"], ["a", "good", "film"]),
+    ],
+)
+def test_pieces_of_words_are_joined_by_their_sums(pieces: list[str], joined: list[str]) -> None:
+    credit = 2.0 ** np.arange(len(pieces))
+    answer = answer_of(credit, np.full(len(pieces), 10.0), labels=pieces)
+    told = pictures.words(answer, join=True).data
+    assert told["word"].tolist() == joined
+    assert told["credit"].sum() == credit.sum()
+    # Of what is one piece the error is known, and no sum has one.
+    alone = [word in pieces or f"Ġ{word}" in pieces or f"▁{word}" in pieces for word in joined]
+    alone = [known or f"{word}</w>" in pieces for known, word in zip(alone, joined)]
+    assert (told["error"] == 10.0).tolist() == alone
+    assert told["error"].isna().tolist() == [not known for known in alone]
+    # Without an error there is nothing that it could not be told from.
+    unsure = marks_of(pictures.words(answer, join=True).panels[0], "unsure-")
+    values = told["credit"][np.array(alone)]
+    assert len(unsure) == int((values <= 19.6).sum())
+    apart = pictures.words(answer).data
+    assert apart["word"].tolist() == pieces
+    assert apart["credit"].tolist() == credit.tolist()
+
+
+def test_characters_of_a_text_are_joined_where_nothing_lies_between() -> None:
+    def model(texts: list[str]) -> np.ndarray:
+        return np.array([3.0 * ("g" in text) - ("m" in text) for text in texts])
+
+    features = assay.Words(split="characters")
+    question = assay.Question(model, ['"good" film, so'], features=features)
+    answer = assay.Occlusion()(question)
+    chart = pictures.words(answer, question=question, join=True)
+    # Marks are characters with credit of their own, and belong to the word that they touch.
+    words = dict(zip(chart.data["word"], chart.data["credit"]))
+    assert words == {'"good"': 3.0, "film,": -1.0, "so": 0.0}
+    written = "".join(mark.text for mark in chart.panels[0].marks if hasattr(mark, "text"))
+    assert "film," in written
+    assert "joined" in chart.caption
+    assert "joined" not in pictures.words(answer, question=question).caption
+    bag = assay.Question(model, ["good good"], features=assay.Words(bag=True))
+    with pytest.raises(InputError, match="one place each"):
+        pictures.words(assay.Occlusion()(bag), question=bag, join=True)
 
 
 # --- statistics
@@ -656,3 +707,38 @@ def test_what_is_the_rounding_of_the_largest_is_drawn_as_zero() -> None:
     answer = replace(assay.ExactShapley()(question), values=values)
     drawn = dict(pictures.bars(answer, 0).data[["name", "value"]].to_numpy().tolist())
     assert [drawn[name] for name in answer.names] == [1.0, 0.0, 0.0, 1e-12]
+
+
+def test_the_legend_of_a_molecule_says_three_sizes() -> None:
+    answer = molecule_answer()
+    [panel] = pictures.molecule(answer).panels
+    numbers = [float(key.text) for key in panel.keys]
+    largest = float(answer.values.abs().max())
+    np.testing.assert_allclose(numbers, np.array([0.25, 0.5, 1.0]) * largest, rtol=0.02)
+    # By their areas, as the discs of the atoms.
+    discs = {mark.gid: mark for mark in panel.marks}["atoms"]
+    assert isinstance(discs, Dots)
+    own = np.abs(answer.values[0, :6].numpy())
+    area = np.asarray(discs.size)[own == own.max()][0] ** 2 / own.max()
+    sizes = np.array([key.size for key in panel.keys])
+    np.testing.assert_allclose(sizes**2 / (np.array([0.25, 0.5, 1.0]) * largest), area, rtol=1e-9)
+    # On a scale that is given, and of nothing.
+    scaled = pictures.molecule(answer, scale=8.0).panels[0].keys
+    assert [key.text for key in scaled] == ["2.00", "4.00", "8.00"]
+    nothing = replace(answer, values=torch.zeros_like(answer.values))
+    assert pictures.molecule(nothing).panels[0].keys == ()
+
+
+@pytest.mark.parametrize("size", [2.0, 5.76, 22.0, 40.0])
+def test_large_samples_of_a_legend_have_room(size: float) -> None:
+    from assay.pictures.drawing.marks import Key
+
+    keys = tuple(Key(text, "muted", "dot", size) for text in ("one", "two", "three" * 12))
+    [made] = pictures.ladder(drawn(1, 3, plain)).panels
+    panel = replace(made, keys=keys)
+    # In SVG no disc reaches another, the words beside it, or the panel.
+    places = [(at, row) for row, line in enumerate(panel.keys_by_row) for at, _ in line]
+    for (at, row), (after, other) in itertools.pairwise(places):
+        assert other > row or after - at >= size * 100 / 72
+    assert panel.key_height >= size * 100 / 72
+    assert panel.margins[2] >= 10 + panel.key_height * panel.key_rows

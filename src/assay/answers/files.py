@@ -7,6 +7,9 @@ name and then renamed, so that a full disk leaves what was there before.
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -88,6 +91,27 @@ def write_file(path: Any, data: bytes) -> None:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(file, error) from error
+
+
+@contextmanager
+def together(folder: Path, last: str) -> Iterator[Path]:
+    """A place for files of one folder, which are moved there at the end, all or none of them.
+
+    A full disk or an interrupt inside the block leaves what the folder held.
+
+    Settings:
+        folder: where they go.
+        last: the name of the file that is moved last: while it is missing the folder is not whole.
+    """
+    home = writable(folder / last).parent
+    # Beside them, since a file is moved at once on its own disk alone.
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".partial", dir=home) as place:
+        yield Path(place)
+        # A contents of other files must not stand beside these.
+        (home / last).unlink(missing_ok=True)
+        names = sorted(file.name for file in Path(place).iterdir())
+        for name in sorted(names, key=last.__eq__):
+            (Path(place) / name).replace(home / name)
 
 
 def _unwritable(file: Path, error: Exception) -> InputError:

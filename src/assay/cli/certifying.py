@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from assay.answers.attribution import Attribution
+from assay.answers.files import together
 from assay.certificates.certificate import Certificate
 from assay.certificates.hard_stability import HardStability
 from assay.certificates.smoothing import MultiplicativeSmoothing
@@ -127,8 +128,9 @@ def _meets(proof: Any, required: float) -> bool:
 
 
 def _keep(proofs: Sequence[Any], out: Path) -> None:
-    for i, proof in enumerate(proofs):
-        proof.save(out / f"certificate-{i}.json")
+    with together(out, "certificate-0.json") as home:
+        for i, proof in enumerate(proofs):
+            proof.save(home / f"certificate-{i}.json")
 
 
 def verify(file: Path, asked: Asked, with_data: bool, form: str, quiet: bool) -> int:

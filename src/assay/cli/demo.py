@@ -7,6 +7,7 @@ answers, scores, page) can be walked anywhere. Every number is decided by the se
 
 from __future__ import annotations
 
+import io
 from dataclasses import MISSING, dataclass, fields
 from os import PathLike
 from pathlib import Path as File
@@ -17,6 +18,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from assay.answers.files import write_file
 from assay.cli import printing
 from assay.cli.asked import check_out
 from assay.cli.explaining import progress
@@ -259,10 +261,12 @@ def draw(comparison: Comparison, path: str | PathLike[str], digits: int = 3) -> 
     panels[0][0].set_title("the input\ninfidelity", fontsize=6.5)
     for panel, label in zip(panels[0][1:], shown):
         panel.set_title(_heading(comparison, label), fontsize=6.5)
-    target = File(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    drawn = io.BytesIO()
     # Without the version of the plotting library in it, the file is the same for the same seed.
-    FigureCanvasAgg(figure).print_figure(str(target), dpi=130, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_figure(drawn, dpi=130, metadata={"Software": None})
+    target = File(path)
+    # Whole or not at all.
+    write_file(target, drawn.getvalue())
     return target
 
 

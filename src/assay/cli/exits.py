@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -109,6 +110,9 @@ def _refuse(refusal: AssayError, ctx: Any) -> int:
     raised = refusal.__cause__ if isinstance(refusal, ModelError) else None
     place = outside(raised) if raised else ""
     _say(type(refusal).__name__, str(refusal), refusal.advice, ctx)
+    # A program that failed has no lines to show.
+    if isinstance(raised, subprocess.SubprocessError):
+        return MODEL_RAISED
     if not place:
         return REFUSED
     # What the user's own predictor raised is found in the user's own file.

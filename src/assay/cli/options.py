@@ -33,7 +33,7 @@ Model = Annotated[
         metavar="MODEL",
         help="model.py:name, package.module:name (:name() has it built), .pt2, a TorchScript, a file of "
         "XGBoost, LightGBM or CatBoost, .onnx, .keras, .skops, a folder of Hugging Face; a .joblib or .pkl "
-        "with --trust",
+        "with --trust; cmd:'./predict', a program that reads rows as lines of JSON and prints scores",
         autocompletion=completion.models,
     ),
 ]

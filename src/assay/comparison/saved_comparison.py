@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.answers.attribution import Attribution
-from assay.answers.files import saved_file, writable, write_file
+from assay.answers.files import saved_file, together, writable, write_file
 from assay.answers.header import (
     MAPPING,
     TEXT,
@@ -68,11 +68,6 @@ def save(comparison: Comparison, folder: str | PathLike[str]) -> Path:
     contents = writable(_contents(folder))
     answers = list(comparison.attributions)
     scores = list(comparison.scores)
-    # By number: labels hold brackets and quotes, which not every file system takes.
-    for place, name in enumerate(answers):
-        comparison.attributions[name].save(_answer(contents.parent, place))
-    for place, cell in enumerate(scores):
-        comparison.scores[cell].save(_score(contents.parent, place))
     stated = {
         "format": FORMAT,
         "question": comparison.question.digest,
@@ -87,8 +82,13 @@ def save(comparison: Comparison, folder: str | PathLike[str]) -> Path:
         "seed": comparison.seed,
         "level": comparison.level,
     }
-    # Last: a folder without it is none that was written to its end.
-    write_file(contents, json.dumps(stated, indent=1).encode())
+    with together(contents.parent, CONTENTS) as home:
+        # By number: labels hold brackets and quotes, which not every file system takes.
+        for place, name in enumerate(answers):
+            comparison.attributions[name].save(_answer(home, place))
+        for place, cell in enumerate(scores):
+            comparison.scores[cell].save(_score(home, place))
+        write_file(home / CONTENTS, json.dumps(stated, indent=1).encode())
     return contents.parent
 
 

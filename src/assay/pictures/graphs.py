@@ -5,6 +5,7 @@ Nothing is smeared between atoms: a bond's own credit is seen, and neighbours of
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -24,10 +25,11 @@ from assay.pictures.described import (
 )
 from assay.pictures.drawing.drawing import Chart
 from assay.pictures.drawing.labels import names, signed
-from assay.pictures.drawing.marks import Dots, Floats, Line, Mark, Words
+from assay.pictures.drawing.marks import Dots, Floats, Key, Line, Mark, Words
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.scales import Axis, around_zero
 from assay.pictures.drawing.themes import ink_on
+from assay.pictures.numbers import form_of
 
 _NODES = 300
 _LARGEST = 22.0  # points across of the largest disc
@@ -59,7 +61,8 @@ def molecule(
             the names tell, "C0-N1".
         scale: the credit of the full colour, to compare molecules; its own where nothing is said.
 
-    A ring instead of a disc, and a dotted line: not told from zero. Errors: InputError for edges that do
+    Three grey discs above say which size means which credit, in either direction. A ring instead of a
+    disc, and a dotted line: not told from zero. Errors: InputError for edges that do
     not fit, or more than 300 atoms.
 
     >>> import torch, assay
@@ -127,6 +130,7 @@ def molecule(
                 title=f"{name}, molecule {i}",
                 frame="none",
                 bar=colours,
+                keys=_sizes(limit),
                 equal=True,
             ),
         ),
@@ -136,6 +140,17 @@ def molecule(
             f"Molecule {i} with the credit of {name}: {len(atoms)} atoms, {len(bonds)} bonds. Strongest: "
             f"{strongest(credit.tolist(), labels)}."
         ),
+    )
+
+
+def _sizes(limit: float) -> tuple[Key, ...]:
+    """Three discs, of a quarter, a half and the whole of the largest credit."""
+    if limit == 0:
+        return ()
+    shares = (0.25, 0.5, 1.0)
+    form = form_of([share * limit for share in shares])
+    return tuple(
+        Key(form(share * limit), "muted", "dot", _LARGEST * math.sqrt(share)) for share in shares
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assay.answers.attribution import Attribution
 from assay.errors import InputError
@@ -60,6 +61,24 @@ class _Piece:
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class _Credit:
+    """What is told of a text by one answer.
+
+    Settings:
+        names: of the features.
+        values: their credit.
+        errors: of the credit; NaN where it is not known.
+        unsure: which cannot be told from zero.
+    """
+
+    names: tuple[str, ...]
+    values: Floats
+    errors: Floats
+    unsure: NDArray[np.bool_]
+
+
+@final
 @dataclass(frozen=True)
 class _Set:
     """A piece where it stands: on which line, from which letter on."""
@@ -73,7 +92,14 @@ class _Set:
         return letters_wide(self.piece.text)
 
 
-def words(answers: Answers, i: int = 0, *, question: Question | None = None, top: int = 5) -> Chart:
+def words(
+    answers: Answers,
+    i: int = 0,
+    *,
+    question: Question | None = None,
+    top: int = 5,
+    join: bool = False,
+) -> Chart:
     """Which words of text i speak for and against: the text once for each answer.
 
     Settings:
@@ -82,6 +108,10 @@ def words(answers: Answers, i: int = 0, *, question: Question | None = None, top
         question: what was asked, for the marks and spaces between words; without it words are joined
             by blanks.
         top: words with their number below, those with the most credit.
+        join: whether pieces of words become words, with the sum of their credit: what a tokenizer marks
+            as such ("##" before the rest of a word; "Ġ" or "▁" before a word; "</w>" behind one), and
+            with a question about texts what has nothing in between. A sum of several has no error, since
+            errors of credit do not add up.
 
     All answers in one unit have one scale. A word that cannot be told from zero has no ground, and a
     grey line below. A text of more than 60 lines shows those with the strongest words.
@@ -93,26 +123,30 @@ def words(answers: Answers, i: int = 0, *, question: Question | None = None, top
     ['a', 'good', 'film']
     """
     named = answers_by_name(answers)
+    told: dict[str, tuple[list[_Piece], _Credit]] = {}
+    for name, answer in named.items():
+        i = row_number(answer, i)
+        told[name] = _told(answer, i, question, join)
     panels = []
     rows: list[dict[str, Any]] = []
-    told = []
+    strong = []
     folded = 0
-    for k, (name, answer) in enumerate(named.items()):
-        i = row_number(answer, i)
-        credit = _credit_of(answer, i)
-        scale = _scale_of([other for other in named.values() if other.kind == answer.kind], i)
-        scale = Scale(scale.low, scale.high, unit_of(answer, i))
-        lines, left = _shortened(_set(_pieces(answer, i, question)), credit)
+    for k, (name, (pieces, credit)) in enumerate(told.items()):
+        kind = named[name].kind
+        scale = _scale_of([told[other][1] for other in told if named[other].kind == kind])
+        scale = Scale(scale.low, scale.high, unit_of(named[name], i))
+        lines, left = _shortened(_set(pieces), credit.values)
         folded = max(folded, left)
-        marks = tuple(_marks(f"{k}", lines, answer, i, scale, top))
+        marks = tuple(_marks(f"{k}", lines, credit, scale, top))
         count = max((each.line for each in lines), default=0) + 1
         panels.append(_panel(marks, count, name, scale))
-        labels = names(answer.names_of(i))
-        told.append(f"{name}: {strongest(credit.tolist(), labels)}")
-        rows += _rows(name, answer, i, labels)
-    method = "; ".join(told)
+        labels = names(credit.names)
+        strong.append(f"{name}: {strongest(credit.values.tolist(), labels)}")
+        rows += _rows(name, credit, labels)
+    method = "; ".join(strong)
     unit = unit_of(next(iter(named.values())), i)
     more = clause(f"; {folded} lines without strong words are left out", folded)
+    more += clause("; pieces of words joined, by sums whose errors are not known", join)
     dotted = "; dotted line: against; grey line without ground: not told from zero"
     return Chart(
         drawn=tuple(panels),
@@ -120,6 +154,16 @@ def words(answers: Answers, i: int = 0, *, question: Question | None = None, top
         caption=f"{unit}{dotted}{more}",
         alt=f"Words of text {i}, strongest by {method}.",
     )
+
+
+def _told(
+    answer: Attribution, i: int, question: Question | None, join: bool
+) -> tuple[list[_Piece], _Credit]:
+    """The text in pieces, and their credit by one answer."""
+    pieces, credit = _pieces(answer, i, question), _credit_of(answer, i)
+    if join:
+        return _joined(pieces, credit)
+    return pieces, credit
 
 
 def letters_wide(text: str) -> int:
@@ -132,12 +176,17 @@ def letters_wide(text: str) -> int:
 # --- parts
 
 
-def _credit_of(answer: Attribution, i: int) -> Floats:
-    return values_of(answer)[i, : len(answer.names_of(i))]
+def _credit_of(answer: Attribution, i: int) -> _Credit:
+    labels = tuple(map(str, answer.names_of(i)))
+    values = values_of(answer)[i, : len(labels)]
+    errors = errors_of(answer, values_of(answer)[i], i)[: len(labels)]
+    if not sampled(answer):
+        return _Credit(labels, values, np.full(len(labels), np.nan), np.zeros(len(labels), bool))
+    return _Credit(labels, values, errors, np.abs(values) <= z_of(False, 1) * errors)
 
 
-def _scale_of(answers: Sequence[Attribution], i: int) -> Scale:
-    limits = [float(np.abs(_credit_of(answer, i)).max(initial=0)) for answer in answers]
+def _scale_of(credits: Sequence[_Credit]) -> Scale:
+    limits = [float(np.abs(credit.values).max(initial=0)) for credit in credits]
     return around_zero(max(limits), "")
 
 
@@ -156,6 +205,98 @@ def _pieces(answer: Attribution, i: int, question: Question | None) -> list[_Pie
     own = labels[min(i, len(labels) - 1)].tolist()
     texts = [known[code] for code in question.x[i].tolist()]
     return [_Piece(text, after, label) for (text, after), label in zip(texts, own) if text or after]
+
+
+def _joined(pieces: Sequence[_Piece], credit: _Credit) -> tuple[list[_Piece], _Credit]:
+    """Words in the place of their pieces, each with the sum of their credit."""
+    _check_one_place(pieces)
+    marked = _tokenizer_marks(pieces)
+    joined: list[_Piece] = []
+    members: list[list[int]] = []
+    for group in _words_of(pieces, marked):
+        text = "".join(_unmarked(piece.text, marked) for piece in group)
+        feature = -1
+        if group[0].feature >= 0:
+            feature = len(members)
+            members.append([piece.feature for piece in group])
+        joined.append(_Piece(text, group[-1].after, feature))
+    alone = np.array([len(parts) == 1 for parts in members], dtype=bool)
+    # Of one piece alone the error is known.
+    first = [parts[0] for parts in members]
+    return joined, _Credit(
+        names=tuple(piece.text for piece in joined if piece.feature >= 0),
+        values=np.array([credit.values[parts].sum() for parts in members]),
+        errors=np.where(alone, credit.errors[first], np.nan),
+        unsure=alone & credit.unsure[first],
+    )
+
+
+_STARTS = ("Ġ", "▁")  # byte pairs and SentencePiece, before each word
+_REST = "##"  # WordPiece, before what continues a word
+_END = "</w>"  # pairs of characters, behind each word
+
+
+def _check_one_place(pieces: Sequence[_Piece]) -> None:
+    """Refuses features that stand in several places: their credit would be counted in each."""
+    owned = [piece.feature for piece in pieces if piece.feature >= 0]
+    if len(set(owned)) < len(owned):
+        raise InputError(
+            expected="features of one place each, to join pieces of words",
+            got="one that stands in several",
+            advice="Leave join out: such a feature is a whole word already.",
+        )
+
+
+def _tokenizer_marks(pieces: Sequence[_Piece]) -> str:
+    """By which marks a tokenizer tells words from pieces of them; empty where there are none."""
+    texts = [piece.text for piece in pieces]
+    for mark in _STARTS:
+        if any(text.startswith(mark) for text in texts):
+            return mark
+    if any(text.endswith(_END) for text in texts):
+        return _END
+    if any(text.startswith(_REST) for text in texts):
+        return _REST
+    return ""
+
+
+def _words_of(pieces: Sequence[_Piece], marked: str) -> list[list[_Piece]]:
+    """The pieces of each word; what is no part of a word stands alone."""
+    groups: list[list[_Piece]] = []
+    for piece in pieces:
+        if groups and _continues(groups[-1][-1], piece, marked):
+            groups[-1].append(piece)
+        else:
+            groups.append([piece])
+    return groups
+
+
+def _continues(before: _Piece, piece: _Piece, marked: str) -> bool:
+    """Whether a piece belongs to the word of the one before it."""
+    # Marks before the first word, and tokens of no text, belong to none.
+    if min(before.feature, piece.feature) < 0 or _is_special(before) or _is_special(piece):
+        return False
+    if marked == _REST:
+        return piece.text.startswith(_REST)
+    if marked == _END:
+        return not before.text.endswith(_END)
+    if marked:
+        return not piece.text.startswith(marked)
+    return before.after == ""
+
+
+def _is_special(piece: _Piece) -> bool:
+    """Whether a token stands for no text, such as [CLS] and </s>."""
+    ends = (piece.text[:1], piece.text[-1:])
+    return len(piece.text) > 2 and ends in (("[", "]"), ("<", ">"))
+
+
+def _unmarked(text: str, marked: str) -> str:
+    if marked == _END:
+        return text.removesuffix(_END)
+    if marked:
+        return text.removeprefix(marked)
+    return text
 
 
 def _set(pieces: Sequence[_Piece]) -> list[_Set]:
@@ -211,11 +352,9 @@ def _shortened(placed: list[_Set], credit: Floats) -> tuple[list[_Set], int]:
 
 
 def _marks(
-    gid: str, placed: Sequence[_Set], answer: Attribution, i: int, scale: Scale, top: int
+    gid: str, placed: Sequence[_Set], told: _Credit, scale: Scale, top: int
 ) -> Iterator[Mark]:
-    credit = _credit_of(answer, i)
-    errors = errors_of(answer, values_of(answer)[i], i)
-    unsure = sampled(answer) & (np.abs(credit) <= z_of(False, 1) * errors[: len(credit)])
+    credit, unsure = told.values, told.unsure
     numbered = _numbered(placed, credit, top)
     for n, each in enumerate(placed):
         k = each.piece.feature
@@ -302,15 +441,13 @@ def _panel(marks: tuple[Mark, ...], lines: int, name: str, scale: Scale) -> Pane
     )
 
 
-def _rows(name: str, answer: Attribution, i: int, labels: Sequence[str]) -> list[dict[str, Any]]:
-    credit = _credit_of(answer, i)
-    errors = errors_of(answer, values_of(answer)[i], i)
+def _rows(name: str, credit: _Credit, labels: Sequence[str]) -> list[dict[str, Any]]:
     return [
         {
             "method": name,
             "word": label,
-            "credit": float(credit[k]),
-            "error": float(errors[k]) if sampled(answer) else float("nan"),
+            "credit": float(credit.values[k]),
+            "error": float(credit.errors[k]),
         }
         for k, label in enumerate(labels)
     ]

@@ -8,6 +8,7 @@
 - `sources`: predictors and data by address; `model_files`, `data_files`: what each ending means
 - `onnx_models`, `keras_models`, `hugging_face`: files and folders that need a package of their own;
   `optional_packages`: how such a package is asked for
+- `command_models`: programs in any language as predictors
 """
 
 from assay.registry.registration import register

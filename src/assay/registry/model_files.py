@@ -1,4 +1,5 @@
-"""Predictors by what is typed for them: the name of a module's member, a Python file, or a saved model.
+"""Predictors by what is typed for them: the name of a module's member, a Python file, a saved model, or
+a program.
 
 The form decides, and `form_of` says which: nothing is tried out. A file that runs code of its own
 when it is read (a pickle) is read only where its owner is trusted by an option; weights without a
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 
 from assay.errors import AssayError, InputError, ModelError
+from assay.registry.command_models import PREFIX, command_model
 from assay.registry.hugging_face import is_pretrained, pretrained
 from assay.registry.keras_models import keras_model
 from assay.registry.onnx_models import OnnxModel
@@ -47,8 +49,8 @@ _FORMS: Mapping[str, str] = {
 
 _WAYS = (
     "package.module:name, model.py:name, a .pt2 of torch.export, a TorchScript, a file of XGBoost, "
-    "LightGBM or CatBoost, a .skops, .onnx or .keras, a folder of save_pretrained, or with --trust a "
-    ".joblib or .pkl"
+    "LightGBM or CatBoost, a .skops, .onnx or .keras, a folder of save_pretrained, with --trust a "
+    ".joblib or .pkl, or a program, cmd:'./predict --stdin'"
 )
 
 
@@ -58,6 +60,9 @@ def form_of(address: str) -> str:
     >>> form_of("model.py:net"), form_of("package.module:net"), form_of("m.cbm")
     ('a Python file', 'a name that is imported', 'a saved ensemble of trees')
     """
+    # First: a program may be one of Python.
+    if address.startswith(PREFIX):
+        return "a program"
     file, _, _ = address.partition(":")
     if file.endswith(".py"):
         return "a Python file"
@@ -89,6 +94,7 @@ def predictor(
     """
     form = form_of(address)
     readers: dict[str, Callable[[], Any]] = {
+        "a program": lambda: command_model(address),
         "a Python file": lambda: _from_file(address),
         "a program of torch.export": lambda: _exported(_existing(address)),
         "a TorchScript": lambda: _scripted(_existing(address)),

@@ -133,7 +133,7 @@ class OnnxModel:
             shape = ", ".join("n" if size is None else str(size) for size in [None, *sizes[1:]])
             raise InputError(
                 expected=f"rows of shape ({shape}) for the input {wanted.name} of {self.path}",
-                got=tuple(array.shape),
+                got=f"rows of shape {tuple(array.shape)}",
                 advice="Give rows as it was trained on them.",
             )
         if wanted.type == _TEXT:

@@ -320,17 +320,18 @@ class _Writer:
     def _title(self) -> str:
         if not self.panel.title:
             return ""
-        down = self.top - 6 - 18.0 * self.panel.key_rows
+        down = self.top - 6 - self.panel.key_height * self.panel.key_rows
         return self._text(self.left + self.width / 2, down, self.panel.title, "middle")
 
     def _keys(self) -> list[str]:
         parts = []
         rows = self.panel.keys_by_row
+        high = self.panel.key_height
         for number, row in enumerate(rows):
-            down = self.top - 14 - 18.0 * (len(rows) - 1 - number)
+            down = self.top - 5 - high * (len(rows) - 0.5 - number)
             for at, key in row:
                 parts.append(_sample(key, self.left + at, down, self.theme))
-                parts.append(self._text(self.left + at + 20, down + 4, key.text, "start"))
+                parts.append(self._text(self.left + at + key.room + 6, down + 4, key.text, "start"))
         return parts
 
     def _bar(self) -> list[str]:
@@ -414,7 +415,8 @@ def _sample(key: Key, x: float, y: float, theme: Theme) -> str:
         dash = "" if key.shape == "line" else ' stroke-dasharray="5 3"'
         return f'<path d="M{x:.1f} {y:.1f}h16" stroke="{colour}" stroke-width="2"{dash}/>'
     fill = theme.ground if key.shape == "ring" else colour
-    return f'<circle cx="{x + 7:.1f}" cy="{y:.1f}" r="4" fill="{fill}" stroke="{colour}"/>'
+    place = f'cx="{x + key.room / 2:.1f}" cy="{y:.1f}" r="{key.size * _POINT / 2:.1f}"'
+    return f'<circle {place} fill="{fill}" stroke="{colour}"/>'
 
 
 def _gradient(scale: Scale, left: float, top: float, height: float) -> str:

@@ -169,6 +169,22 @@ class Drawing(ABC):
             "</details></figure>"
         )
 
+    def _page(self, theme: ThemeName) -> str:
+        """A page with the picture alone, which says its letters, its language and its name."""
+        from assay.pictures.drawing.as_svg import escaped
+
+        look = theme_of(theme)
+        # What it is: the sentence says further what came out.
+        name = escaped(self.alt.partition(":")[0])
+        return (
+            '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{name}</title><style>body{{margin:1rem;background:{look.ground};"
+            f"color:{look.text};font-family:sans-serif}}h1{{font-size:1rem;overflow-wrap:anywhere}}"
+            "figure{margin:0}</style></head>\n"
+            f"<body><main><h1>{name}</h1>{self.html(theme)}</main></body>\n</html>\n"
+        )
+
     def save(
         self, path: str | PathLike[str], *, theme: ThemeName = "light", width: float | None = None
     ) -> None:
@@ -185,7 +201,7 @@ class Drawing(ABC):
         elif file.suffix == ".svg":
             file.write_text(self.svg(theme), encoding="utf-8")
         elif file.suffix == ".html":
-            file.write_text(self.html(theme), encoding="utf-8")
+            file.write_text(self._page(theme), encoding="utf-8")
         else:
             # A PDF has a subject and a PNG a description: either holds the picture in words.
             described: dict[str, Any] = {

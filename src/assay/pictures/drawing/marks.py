@@ -222,11 +222,18 @@ class Key:
         text: in words.
         colour: a colour or a role.
         shape: of the sample: a "box", a "line", a "dot" or a "ring".
+        size: of a dot or a ring, its diameter in points.
     """
 
     text: str
     colour: str
     shape: Literal["box", "line", "dashed", "dot", "ring"] = "box"
+    size: float = 5.76
+
+    @property
+    def room(self) -> float:
+        """The width of the sample, in hundredths of an inch."""
+        return max(14.0, self.size * 100 / 72)
 
 
 def extent_of(values: Floats) -> Extent:

@@ -209,7 +209,9 @@ class _Painter:
         ax.set_xlabel("\n".join(map(_known, label)), **self.plain)
         ax.set_ylabel(_known("\n".join(panel.y_label)), **self.plain)
         # The title stands above the legend.
-        ax.set_title(_known(panel.title), pad=6.0 + 14.0 * panel.key_rows, **self.plain)
+        ax.set_title(
+            _known(panel.title), pad=6.0 + 0.78 * panel.key_height * panel.key_rows, **self.plain
+        )
 
     def _texts(self) -> list[str]:
         panel = self.panel
@@ -305,6 +307,8 @@ class _Painter:
     def _legend(self) -> None:
         keys = self.panel.keys
         handles = [_handle(key, self.theme) for key in keys]
+        # Large samples have room of their own, in letters.
+        largest = max(key.size for key in keys) / _SIZE
         legend = self.ax.legend(
             handles,
             # Texts follow below: a label that begins with "_" would be left out.
@@ -316,7 +320,8 @@ class _Painter:
             frameon=False,
             fontsize=_SIZE,
             labelcolor=self.theme.text,
-            handlelength=1.4,
+            handlelength=max(1.4, largest),
+            handleheight=max(0.7, largest),
             columnspacing=1.2,
         )
         for text, key in zip(legend.get_texts(), keys):
@@ -537,7 +542,7 @@ def _handle(key: Key, theme: Theme) -> Any:
         [],
         linestyle="",
         marker="o",
-        markersize=6,
+        markersize=key.size,
         markerfacecolor=theme.ground if key.shape == "ring" else colour,
         markeredgecolor=colour,
     )

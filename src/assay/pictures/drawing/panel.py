@@ -68,7 +68,7 @@ class Panel:
 
     def _above(self) -> float:
         # Half a letter of the uppermost tick rises above the axes.
-        return 10.0 + (20.0 if self.title else 0.0) + 18.0 * self.key_rows
+        return 10.0 + (20.0 if self.title else 0.0) + self.key_height * self.key_rows
 
     def _below(self) -> float:
         if self.frame == "none":
@@ -112,12 +112,17 @@ class Panel:
         return len(self.keys_by_row)
 
     @property
+    def key_height(self) -> float:
+        """The height of a line of the legend, in which its largest sample stays."""
+        return max([18.0, *(key.room + 4.0 for key in self.keys)])
+
+    @property
     def keys_by_row(self) -> list[list[tuple[float, Key]]]:
         """The entries of the legend line by line, each with where it starts."""
         rows: list[list[tuple[float, Key]]] = []
         at = 0.0
         for key in self.keys:
-            wide = 26.0 + breadth(key.text) * LETTER
+            wide = key.room + 12.0 + breadth(key.text) * LETTER
             if not rows or at + wide > max(self.size[0], wide):
                 rows.append([])
                 at = 0.0
