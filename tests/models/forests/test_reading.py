@@ -102,6 +102,9 @@ def test_a_link_that_is_another_is_refused() -> None:
     wrong = dataclasses.replace(trees, answers=Answers("logit", factor=2.0, both=True))
     with pytest.raises(ModelError, match="follow from its margin"):
         wrong.encoded(WHOLE)
+    more = dataclasses.replace(trees, answers=Answers("logit", both=True, columns=(0, 1, 1)))
+    with pytest.raises(ModelError, match=r"\(256, 2\) numbers instead of \(256, 3\)"):
+        more.encoded(WHOLE)
 
 
 @pytest.mark.parametrize("order", [["a", "i", "b", "c", "d"], ["d", "c", "b", "a", "i"]], ids=str)
