@@ -230,6 +230,17 @@ def test_pieces_of_tables_change_nothing(held: int, monkeypatch: pytest.MonkeyPa
     close(credit(game, rows, None).sum(axis=1).T + expectation(game), forest.margin(rows))
 
 
+def test_backgrounds_beyond_a_block_are_counted_to_their_end() -> None:
+    forest, rng = a_forest(12, 4, 4)
+    rows, background = slow.rows_for(rng, forest, 3), slow.rows_for(rng, forest, 1_500)
+    found = []
+    for way in WAYS:
+        with pytest.MonkeyPatch.context() as patched:
+            force(patched, way)
+            found.append(credit(Game(forest, np.arange(4), 4), rows, background[None]))
+    close(*found)
+
+
 @pytest.mark.parametrize("bits", [0, 3, 11])
 def test_the_size_of_cells_changes_nothing(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     forest, rng = a_forest(6, 6, 5)
