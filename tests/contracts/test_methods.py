@@ -10,6 +10,7 @@ import inspect
 import pkgutil
 import random
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,18 @@ def inputs(n: int = SAMPLES, dtype: torch.dtype = torch.float32) -> Tensor:
     return randn(n, FEATURES, seed=3, dtype=dtype)
 
 
+@cache
+def answered(name: str) -> Attribution:
+    """What a method answers about the inputs of most tests, asked once."""
+    case = case_of(name, ALL[name])
+    return case.method(case.ask(inputs()))
+
+
+@pytest.fixture
+def usual(case: Case, request: pytest.FixtureRequest) -> Attribution:
+    return answered(request.node.callspec.params["case"])
+
+
 def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-6) -> None:
     scale = max(1.0, float(theirs.abs().max()))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance * scale)
@@ -71,10 +84,9 @@ def test_every_method_can_be_made() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 1000])
-def test_batch_size_changes_nothing(case: Case, rows: int) -> None:
-    x, net = inputs(), case.net()
-    usual = case.method(case.ask(x, net))
-    close(case.method(case.ask(x, assay.wrap(net, batch_size=rows))).values, usual.values)
+def test_batch_size_changes_nothing(case: Case, usual: Attribution, rows: int) -> None:
+    model = assay.wrap(case.net(), batch_size=rows)
+    close(case.method(case.ask(inputs(), model)).values, usual.values)
 
 
 def test_shards_change_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,9 +114,9 @@ def test_parts_of_a_question_answer_like_the_whole(case: Case) -> None:
     close(torch.cat(parts), whole)
 
 
-def test_the_order_of_inputs_changes_nothing(case: Case) -> None:
-    x, net, order = inputs(), case.net(), torch.tensor([3, 0, 4, 2, 1])
-    close(case.method(case.ask(x[order], net)).values, case.method(case.ask(x, net)).values[order])
+def test_the_order_of_inputs_changes_nothing(case: Case, usual: Attribution) -> None:
+    order = torch.tensor([3, 0, 4, 2, 1])
+    close(case.method(case.ask(inputs()[order])).values, usual.values[order])
 
 
 def test_an_input_alone_gets_the_answer_it_gets_in_a_crowd(case: Case) -> None:
@@ -217,15 +229,12 @@ def test_inputs_are_left_as_found(case: Case) -> None:
 # --- number types, layouts and modes
 
 
-def test_float64_in_float64_out_and_near_float32(case: Case) -> None:
-    net = case.net()
-    double = copy.deepcopy(net).double()
-    fine = case.method(case.ask(inputs(dtype=torch.float64), double))
-    plain = case.method(case.ask(inputs(), net))
+def test_float64_in_float64_out_and_near_float32(case: Case, usual: Attribution) -> None:
+    fine = case.method(case.ask(inputs(dtype=torch.float64), case.net().double()))
     assert fine.values.dtype == fine.base.dtype == fine.prediction.dtype == torch.float64
-    assert plain.values.dtype == plain.base.dtype == plain.prediction.dtype == torch.float32
+    assert usual.values.dtype == usual.base.dtype == usual.prediction.dtype == torch.float32
     if not case.own_draws:
-        close(plain.values.double(), fine.values, 2e-4)
+        close(usual.values.double(), fine.values, 2e-4)
 
 
 def test_bfloat16_works(case: Case) -> None:
@@ -238,30 +247,30 @@ def test_bfloat16_works(case: Case) -> None:
     assert bool(torch.isfinite(answer.values).all())
 
 
-def test_strided_inputs_are_the_same_inputs(case: Case) -> None:
+def test_strided_inputs_are_the_same_inputs(case: Case, usual: Attribution) -> None:
     x, net = inputs(), case.net()
     strided = torch.stack([x, x], dim=2)[..., 0]
     assert not strided.is_contiguous()
-    close(case.method(case.ask(strided, net)).values, case.method(case.ask(x, net)).values)
-    close(case.method(case.ask(x.numpy(), net)).values, case.method(case.ask(x, net)).values)
+    close(case.method(case.ask(strided, net)).values, usual.values)
+    close(case.method(case.ask(x.numpy(), net)).values, usual.values)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-def test_the_callers_grad_mode_changes_nothing(case: Case, mode: Callable[[], Any]) -> None:
+def test_the_callers_grad_mode_changes_nothing(
+    case: Case, usual: Attribution, mode: Callable[[], Any]
+) -> None:
     net = case.net()
-    usual = case.method(case.ask(inputs(), net)).values
     with mode():
         answer = case.method(case.ask(inputs() + 0, net))
-    close(answer.values, usual)
+    close(answer.values, usual.values)
     assert not answer.values.requires_grad
 
 
-def test_frozen_parameters_change_nothing(case: Case) -> None:
+def test_frozen_parameters_change_nothing(case: Case, usual: Attribution) -> None:
     net = case.net()
-    usual = case.method(case.ask(inputs(), net)).values
     for parameter in net.parameters():
         parameter.requires_grad_(False)
-    close(case.method(case.ask(inputs(), net)).values, usual)
+    close(case.method(case.ask(inputs(), net)).values, usual.values)
 
 
 class WithHead(nn.Module):
@@ -285,25 +294,25 @@ class Structured(nn.Module):
         return self.make(self.inner(x))
 
 
-def test_an_unused_head_changes_nothing(case: Case) -> None:
-    net = case.net()
-    usual = case.method(case.ask(inputs(), net)).values
-    close(case.method(case.ask(inputs(), WithHead(net).eval())).values, usual)
+def test_an_unused_head_changes_nothing(case: Case, usual: Attribution) -> None:
+    headed = WithHead(case.net()).eval()
+    close(case.method(case.ask(inputs(), headed)).values, usual.values)
 
 
 @pytest.mark.parametrize(
     ("make", "part"),
     [(lambda y: (y, y * 2), 0), (lambda y: {"logits": y, "loss": y.sum()}, "logits")],
 )
-def test_structured_outputs_are_refused_with_the_way_out(case: Case, make: Any, part: Any) -> None:
-    net = case.net()
-    structured = Structured(net, make).eval()
+def test_structured_outputs_are_refused_with_the_way_out(
+    case: Case, usual: Attribution, make: Any, part: Any
+) -> None:
+    structured = Structured(case.net(), make).eval()
     with pytest.raises(
         KindError, match=r"Expected one tensor of outputs .* got (tuple|dict).*wrap\(model, output="
     ):
         case.method(case.ask(inputs(), structured))
-    usual = case.method(case.ask(inputs(), net)).values
-    close(case.method(case.ask(inputs(), assay.wrap(structured, output=part))).values, usual)
+    model = assay.wrap(structured, output=part)
+    close(case.method(case.ask(inputs(), model)).values, usual.values)
 
 
 def test_integers_are_refused_where_slopes_are_asked_for(case: Case) -> None:
@@ -362,12 +371,12 @@ def test_a_model_without_slopes_is_refused_or_answered(case: Case) -> None:
 # --- the answer as data
 
 
-def test_settings_are_frozen_and_their_repr_evaluates_back(case: Case) -> None:
+def test_settings_are_frozen_and_their_repr_evaluates_back(case: Case, usual: Attribution) -> None:
     with pytest.raises(AttributeError):
         case.method.anything = 1  # type: ignore[attr-defined]
     if case.settings_evaluate:
         assert eval(repr(case.method), vars(assay)) == case.method
-    assert case.method(case.ask(inputs())).method == repr(case.method)
+    assert usual.method == repr(case.method)
 
 
 def test_a_saved_answer_is_the_answer(case: Case, tmp_path: Any) -> None:
@@ -383,26 +392,23 @@ def test_a_saved_answer_is_the_answer(case: Case, tmp_path: Any) -> None:
     assert loaded.provenance["seed"] == 5
 
 
-def test_the_cost_is_counted_as_stated(case: Case) -> None:
-    answer = case.method(case.ask(inputs()))
+def test_the_cost_is_counted_as_stated(case: Case, usual: Attribution) -> None:
     assert case.method.cost
-    assert answer.facts["forwards"] > 0
+    assert usual.facts["forwards"] > 0
     if case.evaluations is not None:
-        assert (answer.facts["forwards"], answer.facts["backwards"]) == case.evaluations(SAMPLES)
+        assert (usual.facts["forwards"], usual.facts["backwards"]) == case.evaluations(SAMPLES)
 
 
-def test_shapes_and_diagnostics_fit_the_question(case: Case) -> None:
-    question = case.ask(inputs())
-    answer = case.method(question)
-    assert answer.values.shape == (SAMPLES, case.credited)
-    assert answer.base.shape == answer.prediction.shape == (SAMPLES,)
-    assert answer.maps.shape == (SAMPLES, *answer.shape)
-    assert answer.kind == case.method.kind.value
-    if answer.standard_error is not None:
-        assert answer.standard_error.shape == answer.values.shape
-        assert bool((answer.standard_error >= 0).all())
-    if answer.gap is not None:
-        close(answer.gap, answer.prediction - answer.base - answer.values.sum(1))
+def test_shapes_and_diagnostics_fit_the_question(case: Case, usual: Attribution) -> None:
+    assert usual.values.shape == (SAMPLES, case.credited)
+    assert usual.base.shape == usual.prediction.shape == (SAMPLES,)
+    assert usual.maps.shape == (SAMPLES, *usual.shape)
+    assert usual.kind == case.method.kind.value
+    if usual.standard_error is not None:
+        assert usual.standard_error.shape == usual.values.shape
+        assert bool((usual.standard_error >= 0).all())
+    if usual.gap is not None:
+        close(usual.gap, usual.prediction - usual.base - usual.values.sum(1))
 
 
 def test_the_digest_tells_questions_apart(case: Case) -> None:

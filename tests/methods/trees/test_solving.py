@@ -99,6 +99,13 @@ def test_pairs_are_those_of_the_definition(index: str, shape: Any) -> None:
     check(forest, rng, index, np.arange(features), 2)
 
 
+def test_pairs_of_cells_of_many_players() -> None:
+    forest, rng = a_forest(11, 5, 7, trees=3, stop=0.0)
+    game = Game(forest, np.arange(7), 7, order=2)
+    assert np.diff(solving._cut(game, 2).player_start).max() > 4
+    check(forest, rng, "shapley", np.arange(7), 2)
+
+
 def test_columns_of_one_feature_play_together(way: str) -> None:
     forest, rng = a_forest(3, 5, 6)
     check(forest, rng, "shapley", np.array([0, 1, 0, 2, 1, 0]), 1)
@@ -138,6 +145,21 @@ def test_a_split_that_no_training_row_came_to(way: str) -> None:
     close(credit(game, rows, None).sum(axis=1).T + expectation(game), forest.margin(rows))
 
 
+def test_a_node_that_no_training_row_came_to_expects_both_sides_alike(way: str) -> None:
+    """v() = v(1) = 1, v(0) = (4 + 8) / 2, v(0, 1) = 8 where both are above 0."""
+    forest = Forest.of_tree(
+        feature=[0, -1, 1, -1, -1],
+        threshold=[0.0] * 5,
+        left=[1, -1, 3, -1, -1],
+        right=[2, -1, 4, -1, -1],
+        value=[0.0, 1.0, 0.0, 4.0, 8.0],
+        features=2,
+        cover=[10.0, 10.0, 0.0, 0.0, 0.0],
+    )
+    game = Game(forest, np.arange(2), 2)
+    close(credit(game, np.ones((1, 2)), None)[0, :, 0], np.array([6.0, 1.0]))
+
+
 @pytest.mark.parametrize("depth", [50, 100])
 def test_a_tree_of_depth_one_hundred_adds_up(depth: int) -> None:
     rng = np.random.default_rng(depth)
@@ -175,6 +197,29 @@ def test_each_row_may_have_a_background_of_its_own() -> None:
         close(together[:, :, row], alone[:, :, 0])
 
 
+def test_draws_of_their_own_are_no_table_however_many() -> None:
+    """A table counts the patterns of one background, which a shared one of this size would go by."""
+    forest, rng = a_forest(4, 4, 4)
+    rows = slow.rows_for(rng, forest, 300)
+    own = slow.rows_for(rng, forest, 300 * 30).reshape(300, 30, -1)
+    game = Game(forest, np.arange(4), 4)
+    assert solving._by_table(game, 300, own[:1]).all()
+    together = credit(game, rows, own)
+    for row in (0, 150, 299):
+        alone = credit(game, rows[row : row + 1], own[row : row + 1])
+        close(together[:, :, row], alone[:, :, 0])
+
+
+def test_pieces_hold_as_many_trees_as_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cells:
+        cell_of_tree = np.array([0, 1, 3, 6, 7])
+
+    monkeypatch.setattr(solving, "_HELD", 8)
+    # Trees of 4, 4, 3 and 9 numbers: the last is more than is held, and goes alone.
+    pieces = solving._pieces(Cells, np.array([4, 2, 2, 1, 1, 1, 9]))
+    assert pieces == [(0, 2), (2, 3), (3, 4)]
+
+
 @pytest.mark.parametrize("held", [1, 1 << 23])
 def test_pieces_of_tables_change_nothing(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     forest, rng = a_forest(8, 6, 5, trees=7)
@@ -183,6 +228,17 @@ def test_pieces_of_tables_change_nothing(held: int, monkeypatch: pytest.MonkeyPa
     game = Game(forest, np.arange(5), 5)
     rows = slow.rows_for(rng, forest, 2_100)
     close(credit(game, rows, None).sum(axis=1).T + expectation(game), forest.margin(rows))
+
+
+def test_backgrounds_beyond_a_block_are_counted_to_their_end() -> None:
+    forest, rng = a_forest(12, 4, 4)
+    rows, background = slow.rows_for(rng, forest, 3), slow.rows_for(rng, forest, 1_500)
+    found = []
+    for way in WAYS:
+        with pytest.MonkeyPatch.context() as patched:
+            force(patched, way)
+            found.append(credit(Game(forest, np.arange(4), 4), rows, background[None]))
+    close(*found)
 
 
 @pytest.mark.parametrize("bits", [0, 3, 11])

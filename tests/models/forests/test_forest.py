@@ -161,3 +161,63 @@ def test_probes_come_to_the_thresholds_and_to_most_leaves() -> None:
     leaves = np.unique(forest.leaves(drawn))
     assert len(leaves) > 0.9 * (forest.feature < 0).sum()
     assert np.isnan(drawn).any()
+
+
+def test_probes_stand_at_and_beside_thresholds_cell_by_cell() -> None:
+    """The half that does not walk: many rows are at a threshold in several columns."""
+    forest = random_forest(3)
+    drawn = probe_rows(forest, 512, missing=False, unknown=True)[256:, :3]
+    thresholds = np.unique(forest.threshold[(forest.feature >= 0) & (forest.feature < 3)])
+    for value in (thresholds, np.nextafter(thresholds, 9.0), np.nextafter(thresholds, -9.0)):
+        assert set(value.tolist()) <= set(drawn.ravel().tolist())
+    assert (np.isin(drawn, thresholds).sum(axis=1) > 1).mean() > 0.2
+
+
+def test_probes_stand_about_zero_where_zeros_are_missing() -> None:
+    forest = random_forest(3)
+    drawn = probe_rows(forest, 512, missing=False, unknown=True)[256:]
+    column = forest.feature[forest.zero_missing & (forest.feature >= 0) & (forest.feature < 3)][0]
+    # The library that has such nodes takes what is within 1e-35 for zero.
+    assert {0.0, 1e-36, -1e-36, 1e-34, -1e-34} <= set(drawn[:, column].tolist())
+
+
+def test_probes_ask_for_codes_that_no_split_lists_where_they_may() -> None:
+    forest = random_forest(3)
+    words = zip(forest.category_start, forest.category_words)
+    listed = {
+        code
+        for start, count in words
+        if start >= 0
+        for code in unpacked(forest.category_bits[start : start + count]).tolist()
+    }
+    known = probe_rows(forest, 256, missing=False, unknown=False)[:, 3]
+    assert set(known.tolist()) <= listed
+    other = set(probe_rows(forest, 256, missing=False, unknown=True)[:, 3].tolist()) - listed
+    assert len(other) == 2
+
+
+def test_probes_walk_to_a_leaf_that_hardly_any_row_comes_to() -> None:
+    """Beyond 5 in three columns, whose other hundred thresholds are between 0 and 1."""
+
+    def chain(columns: list[int], thresholds: list[float]) -> Tree:
+        inner = len(columns)
+        nodes = 2 * inner + 1
+        asks = np.arange(nodes) < inner
+        # Down on the right; on the left of every node there is a leaf.
+        right = np.where(np.arange(nodes) < inner - 1, np.arange(nodes) + 1, 2 * inner)
+        return Tree(
+            feature=np.array(columns + [-1] * (inner + 1)),
+            threshold=np.array(thresholds + [0.0] * (inner + 1)),
+            left=np.where(asks, np.arange(nodes) + inner, -1),
+            right=np.where(asks, right, -1),
+            value=np.zeros((nodes, 1)),
+            cover=np.ones(nodes),
+            default_left=np.zeros(nodes, bool),
+        )
+
+    many = np.linspace(0.0, 1.0, 100).tolist()
+    trees = [chain([column] * 100, many) for column in range(3)]
+    trees.append(chain([0, 1, 2], [5.0] * 3))
+    forest = planted(trees, base=[0.0], features=3, library="none")
+    leaves = forest.leaves(probe_rows(forest, 256, missing=False, unknown=False))[:, -1]
+    assert len(forest.feature) - 1 in leaves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,10 @@ def test_published_predictions_are_reproduced() -> None:
     np.testing.assert_array_equal(forest_of_text(file.read_text()).margin(rows)[:, 0], expected)
     trees = assay.wrap(file).trees
     np.testing.assert_array_equal(trees.forest.margin(trees.encoded(rows))[:, 0], expected)
+
+
+def test_numbers_beside_zero_are_compared_with_the_librarys() -> None:
+    trees = read_trees(regressor(zero_as_missing=True).fit(HOLES, Y))
+    wrong = dataclasses.replace(trees, forest=dataclasses.replace(trees.forest, zero_bound=0.0))
+    with pytest.raises(ModelError, match="likely cause"):
+        wrong.verify()

@@ -14,8 +14,10 @@ from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegresso
 
 import assay
 from assay.errors import InputError, ModelError
+from assay.models.forests.forest import Forest
 from assay.models.forests.reading import read_trees
 from assay.models.forests.tree_model import TreeModel
+from assay.models.forests.verification import check_margins
 from tree_tables import mixed, numbers, response
 
 
@@ -132,3 +134,42 @@ def test_nullable_columns_have_nan_for_what_is_missing() -> None:
     nullable = table.astype({"a": "Float64", "i": "Int64"})
     nullable["a"] = nullable["a"].mask(table["a"].isna(), pd.NA)
     np.testing.assert_array_equal(trees.encode(nullable), trees.encode(table))
+
+
+def test_hundreds_of_rows_at_thresholds_and_with_gaps_are_compared(read: TreeModel) -> None:
+    asked: list[np.ndarray] = []
+
+    def noted(rows: np.ndarray) -> np.ndarray:
+        asked.append(rows)
+        return read.margin_of_codes(rows)
+
+    dataclasses.replace(read, margin_of_codes=noted).verify()
+    (rows,) = asked
+    assert len(rows) >= 200
+    assert np.isnan(rows).any()
+    thresholds = read.forest.threshold[read.forest.feature >= 0]
+    # Of very many thresholds of a column some are drawn.
+    assert np.isin(thresholds, rows).mean() > 0.5
+
+
+def stump(**fields: Any) -> Forest:
+    """Numbers up to 1 go left, to 3; the others to 5."""
+    forest = Forest.of_tree(
+        feature=[0, -1, -1], threshold=[1.0, 0, 0], left=[1, -1, -1], right=[2, -1, -1],
+        value=[0.0, 3.0, 5.0], features=1,
+    )  # fmt: skip
+    return dataclasses.replace(forest, **fields)
+
+
+def test_zeros_that_count_as_missing_are_refused_by_name() -> None:
+    rows = np.array([[0.0], [0.5], [2.0], [np.nan]])
+    misread = stump(zero_missing=np.array([True, False, False]))
+    with pytest.raises(ModelError, match="zeros that count as missing: rows without a zero agree"):
+        check_margins(misread, rows, stump().margin(rows), single_sums=False, who="it")
+
+
+def test_another_number_of_outputs_is_refused() -> None:
+    rows = np.array([[0.0], [2.0]])
+    native = np.repeat(stump().margin(rows), 2, axis=1)
+    with pytest.raises(ModelError, match=r"a margin of shape \(2, 1\) from it, got \(2, 2\)"):
+        check_margins(stump(), rows, native, single_sums=False, who="it")

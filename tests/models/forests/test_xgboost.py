@@ -183,6 +183,12 @@ def test_categories_that_were_never_seen_are_refused_by_name() -> None:
         read_trees(model).encoded(table)
 
 
+def test_categories_that_no_row_has_are_no_matter() -> None:
+    trees = read_trees(regressor().fit(CATEGORIES, YC))
+    more = CATEGORIES.assign(c=CATEGORIES.c.cat.add_categories(["q"]))
+    np.testing.assert_array_equal(trees.encoded(more), trees.encoded(CATEGORIES))
+
+
 def test_what_has_no_trees_is_refused_by_name() -> None:
     linear = xgboost.train({"booster": "gblinear"}, xgboost.DMatrix(HOLES.fillna(0), Y), 2)
     with pytest.raises(AbilityError, match="gblinear"):
@@ -191,17 +197,19 @@ def test_what_has_no_trees_is_refused_by_name() -> None:
         read_trees(regressor())
 
 
-def test_a_file_of_a_newer_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("version", [[9, 1, 0], [3, 99, 1]], ids=str)
+def test_a_file_of_a_newer_version_is_refused(version: list[int]) -> None:
     model = regressor(n_estimators=2).fit(HOLES, Y)
     saved = json.loads(bytes(model.get_booster().save_raw("json")))
-    saved["version"] = [9, 1, 0]
+    saved["version"] = version
 
     class Newer:
         feature_types = None
         save_raw = staticmethod(lambda kind: json.dumps(saved).encode())
 
     Newer.__module__ = "xgboost.core"
-    with pytest.raises(ModelError, match=r"9\.1\.0, whose format is not known"):
+    shown = ".".join(map(str, version))
+    with pytest.raises(ModelError, match=rf"{shown}, whose format is not known"):
         read_trees(Newer())
 
 
