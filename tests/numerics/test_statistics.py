@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from assay.errors import InputError
-from assay.numerics import rng, statistics
+from assay.numerics import rng, statistics, studentised
 
 
 def sample(n: int, k: int, seed: int = 0) -> np.ndarray:
@@ -77,7 +77,8 @@ def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None
     table = sample(30, 4)
     whole = statistics.intervals(table, resamples=500)
     flips = statistics.sign_flip(table - 1.5, resamples=500)
-    monkeypatch.setattr(statistics, "BLOCK", 700)
+    for module in (statistics, studentised):
+        monkeypatch.setattr(module, "BLOCK", 700)
     np.testing.assert_allclose(statistics.intervals(table, resamples=500), whole, rtol=1e-12)
     np.testing.assert_array_equal(statistics.sign_flip(table - 1.5, resamples=500), flips)
 
