@@ -181,6 +181,7 @@ def of_skills(name: str, n: int) -> Result:
     return float(np.mean(hits)), len(hits)
 
 
+JUDGES = 3  # metrics that order the methods
 GAPS = (0.3, 1.0, 2.0, 4.0)
 W_LAWS = ("normal", "exponential", "lognormal", "coin")
 
@@ -204,7 +205,7 @@ def of_concordance(name: str, gap: float, n: int) -> tuple[Result, float, float]
     columns = w.reshape(n, KINDS)
     bounds = np.concatenate(
         [
-            mean_intervals(columns[:, start : start + BLOCK], seed=start, resamples=RESAMPLES)
+            mean_intervals(columns[:, start : start + BLOCK], JUDGES, seed=start, resamples=RESAMPLES)
             for start in range(0, KINDS, BLOCK)
         ]
     )

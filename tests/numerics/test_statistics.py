@@ -46,7 +46,7 @@ def interval_by_definition(
     above = ratios[math.ceil((1 + level) / 2 * (len(ratios) - 1))]
     student = quantile * error
     # What tails there are decides how much of the bootstrap counts.
-    tails = min(max(stats.kurtosis(values, fisher=False) - 1.5, 0.25), 1.0)
+    tails = min(max(stats.kurtosis(values, fisher=False) - 2.5 + 10 / n, 2 / n), 1.0)
     stretch = tails * n / (n - 5)
     below_mean = student + max(above * error - student, 0) * stretch
     above_mean = student + max(-below * error - student, 0) * stretch

@@ -33,10 +33,12 @@ _ROUNDING = 64 * np.finfo(np.float64).eps
 # Times that the studentised bootstrap may reach further than Student's interval.
 _WIDEST = 10.0
 
-# What the bootstrap adds to Student's interval counts wholly from a kurtosis 1 above this one on, and
-# by a quarter at least: a few rounded values hide their tails.
-_NO_TAILS = 1.5
-_LEAST_TAILS = 0.25
+# What the bootstrap adds to Student's interval counts from a kurtosis of 2.5 - 10 / n on, wholly from 1
+# above it, and by 2 / n at least: a few rounded values hide their tails, and only many show that they
+# have none.
+_NO_TAILS = 2.5
+_SHOWN_BY_FEW = 10.0
+_LEAST_TAILS = 2.0
 
 
 def studentised(values: Floats, level: float, seed: int, resamples: int) -> Floats:
@@ -65,13 +67,33 @@ def studentised(values: Floats, level: float, seed: int, resamples: int) -> Floa
     return bounds
 
 
+def unseen_reach(values: Floats, unseen: Floats, weight: float, level: float) -> Floats:
+    """How far Student's interval of each column (n, k) would reach, had a further value of this weight,
+    `unseen` (k,), been seen: (k,). NaN values are left out.
+
+    Few values may all lie close together where another, far off, is rare; what it may be has to be known
+    from elsewhere.
+    """
+    from scipy.special import stdtrit
+
+    n = np.count_nonzero(~np.isnan(values), axis=0)
+    mean = np.nanmean(values, axis=0)
+    # The variance of n values and a part of one: that within them, and that of the two means.
+    share = weight / (n + weight)
+    variance = (1 - share) * np.nanvar(values, axis=0) + share * (1 - share) * (unseen - mean) ** 2
+    reach: Floats = stdtrit(n - 1, (1 + level) / 2) * np.sqrt(variance / n)
+    return reach
+
+
 def _tails(deviations: Floats) -> Floats:
-    """From 1/4, values without tails, to 1, values that may have them: (k,) of deviations (n, k)."""
+    """From 2 / n, values without tails, to 1, values that may have them: (k,) of deviations (n, k)."""
+    n = len(deviations)
     squares = deviations**2
     variance = squares.mean(axis=0)
     # The least kurtosis that there can be is 1, that of two values; a uniform law has 1.8.
     kurtosis = (squares**2).mean(axis=0) / np.where(variance > 0, variance, 1.0) ** 2
-    tails: Floats = np.clip(kurtosis - _NO_TAILS, _LEAST_TAILS, 1.0)
+    least = _NO_TAILS - _SHOWN_BY_FEW / n
+    tails: Floats = np.clip(kurtosis - least, _LEAST_TAILS / n, 1.0)
     return tails
 
 

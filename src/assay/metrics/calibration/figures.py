@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from assay.errors import InputError, SettingError
 from assay.metrics.calibration.reliability import Reliability, reliability
 from assay.numerics import statistics
+from assay.numerics.studentised import unseen_reach
 
 Floats = NDArray[np.float64]
 
 _LEAST = 1e-300  # a probability whose logarithm is still a number
 _SUM = 1e-3  # that probabilities may miss in adding up to 1
+_UNSEEN = 0.25  # of an answer that is wrong, in the interval of the log loss
 
 
 @final
@@ -120,6 +122,8 @@ def calibration(
     truth[rows, y] = 1
     # A label of probability 0 would make the mean infinite, whatever the other answers are.
     loss = -np.log(np.maximum(p[rows, y], _LEAST))
+    # Of the class that would most probably have been the label of an answer that is wrong.
+    wrong = -np.log(np.maximum(np.sort(p, axis=1)[:, -2], _LEAST))
     squares = ((p - truth) ** 2).sum(1)
     confidence = p.max(1)
     # Of equal probabilities the first class is the predicted one, as argmax has it.
@@ -144,7 +148,7 @@ def calibration(
         mce=Measured(width.largest, _enough(width.largest_interval, len(y))),
         ace=_around(mass),
         brier=Measured(float(squares.mean()), _interval(squares)),
-        log_loss=Measured(float(loss.mean()), _interval(loss)),
+        log_loss=Measured(float(loss.mean()), _loss_interval(loss, wrong)),
     )
 
 
@@ -167,6 +171,19 @@ def _enough(interval: tuple[float, float], answers: int) -> tuple[float, float]:
 def _interval(column: Floats) -> tuple[float, float]:
     low, high = statistics.interval(column)
     return float(low), float(high)
+
+
+def _loss_interval(loss: Floats, wrong: Floats) -> tuple[float, float]:
+    """The interval of the mean loss (n,); `wrong` (n,) is what each would be of a wrong answer.
+
+    Of a model that is mostly sure few answers hold the large losses, which make most of the mean: the
+    upper end is at least Student's with a quarter of an answer more that is wrong (by simulation).
+    """
+    low, high = _interval(loss)
+    unseen = np.array([np.median(wrong)])
+    reach = float(unseen_reach(loss[:, None], unseen, _UNSEEN, 0.95)[0])
+    # NaN, of fewer than 8 answers, stays.
+    return low, float(np.maximum(high, loss.mean() + reach))
 
 
 def read_answers(
