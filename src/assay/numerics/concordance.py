@@ -29,6 +29,10 @@ _UNSEEN = 0.75
 # Of an input whose judges do not agree, likewise.
 _DISAGREEING = 1 / 12
 
+# The share of inputs with one and the same W from which on the two are thought of.
+_SAME_FOR_UNSEEN = 0.6
+_SAME_FOR_DISAGREEING = 0.5
+
 
 @final
 @dataclass(frozen=True)
@@ -93,11 +97,12 @@ def mean_concordance(tables: Floats, level: float = 0.95, seed: int = 0) -> Mean
     own, with an interval over inputs.
 
     Inputs without all scores, and those where every judge ties all things, are left out. The interval
-    is that of a mean (`statistics.interval`), and reaches at least three quarters as far as if one
-    input more had been seen, with the largest spread that a W of this mean can have: few inputs may
-    all have one W where others would not. Below the mean it reaches at least as far as Student's with
-    a twelfth of an input more whose judges do not agree, W = 1 / judges: where most inputs have a W of 1
-    few samples hold what lowers the mean. Of two judges and two things W is 0 or 1, and its mean a
+    is that of a mean (`statistics.interval`). Few inputs may all have one W where others would not: where
+    six in ten have, it reaches at least three quarters as far as if one input more had been seen, with
+    the largest spread that a W of this mean can have; where half of them have, it reaches below the mean
+    at least as far as Student's with a twelfth of an input more whose judges do not agree, W = 1 /
+    judges. An interval that ends at 1, or at the one W that nearly all have, holds in more than 95 % of
+    samples (`docs/studies/intervals.md`). Of two judges and two things W is 0 or 1, and its mean a
     rate (Wilson 1927). No model evaluations.
     """
     complete = ~np.isnan(tables).any(axis=(1, 2))
@@ -125,9 +130,24 @@ def mean_intervals(
     means = np.nanmean(w, axis=0)
     reach = _least_reach(means, np.count_nonzero(~np.isnan(w), axis=0), level)
     disagreeing = unseen_reach(w, np.full(len(means), 1 / judges), _DISAGREEING, level)
+    same = _most_frequent(w)
+    # Of inputs that differ the spread is seen, and need not be thought of.
+    reach[same < _SAME_FOR_UNSEEN] = 0.0
+    disagreeing[same < _SAME_FOR_DISAGREEING] = 0.0
     low = np.maximum(np.minimum(bounds[:, 0], means - np.maximum(reach, disagreeing)), 0.0)
     high = np.minimum(np.maximum(bounds[:, 1], means + reach), 1.0)
     return np.stack([low, high], axis=1)
+
+
+def _most_frequent(w: Floats) -> Floats:
+    """The share of inputs that have the most frequent W of their column (n, k): (k,)."""
+    shares = np.zeros(w.shape[1])
+    for k, column in enumerate(w.T):
+        values = column[~np.isnan(column)]
+        # W of equal ranks may differ by rounding.
+        _, counts = np.unique(np.round(values, 9), return_counts=True)
+        shares[k] = counts.max(initial=0) / max(len(values), 1)
+    return shares
 
 
 def _least_reach(mean: Floats, n: Indices, level: float) -> Floats:

@@ -84,9 +84,12 @@ def interval(
     at most ten times the first. Values without tails need none of it, and it counts by their
     kurtosis: by 2 / n up to 2.5 - 8 / n, wholly from 3.5 - 10 / n on. Two values alone are those of a
     coin: from 20 inputs on their mean has the interval of a rate (Wilson 1927). The numbers were
-    found by simulation (`docs/studies/intervals.md`): @@FIGURES@@ NaN values are left out; fewer
-    than 8 values have no interval, (nan, nan): from fewer, skewness cannot be seen. No model
-    evaluations.
+    found by simulation (`docs/studies/intervals.md`): 95 % intervals of 8 to 50 values hold the mean
+    of normal, exponential, lognormal, coarsely rounded and half zero laws in .924 to .980 of samples;
+    of laws without tails in up to .988, as fewer than 20 values do not show that they have none; of
+    rare events, such as 10 coins of .1, in fewer, .65, as 10 values may hold none. NaN values are
+    left out; fewer than 8 values have no interval, (nan, nan): from fewer, skewness cannot be seen. No
+    model evaluations.
 
     >>> interval([2.0] * 8), interval([2.0] * 7)
     ((2.0, 2.0), (nan, nan))

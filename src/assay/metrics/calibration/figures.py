@@ -139,6 +139,7 @@ def calibration(
     width, mass = curves["width"], curves["mass"]
     # Of the predicted class, also where the curve is about the positive one.
     hits = float(right.sum())
+    least, most = loss_intervals(loss[:, None], wrong[:, None])[0]
     return CalibrationFigures(
         n=len(y),
         accuracy=Measured(float(right.mean()), _enough(statistics.wilson(hits, len(y)), len(y))),
@@ -148,7 +149,7 @@ def calibration(
         mce=Measured(width.largest, _enough(width.largest_interval, len(y))),
         ace=_around(mass),
         brier=Measured(float(squares.mean()), _interval(squares)),
-        log_loss=Measured(float(loss.mean()), _loss_interval(loss, wrong)),
+        log_loss=Measured(float(loss.mean()), (float(least), float(most))),
     )
 
 
@@ -173,17 +174,19 @@ def _interval(column: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _loss_interval(loss: Floats, wrong: Floats) -> tuple[float, float]:
-    """The interval of the mean loss (n,); `wrong` (n,) is what each would be of a wrong answer.
+def loss_intervals(loss: Floats, wrong: Floats, resamples: int = 9999) -> Floats:
+    """The 95 % interval of the mean of each column of losses (n, k): (k, 2); `wrong` (n, k) is what
+    each would be of a wrong answer.
 
     Of a model that is mostly sure few answers hold the large losses, which make most of the mean: the
-    upper end is at least Student's with a quarter of an answer more that is wrong (by simulation).
+    upper end is at least Student's with a quarter of an answer more that is wrong (by simulation,
+    `docs/studies/intervals.md`).
     """
-    low, high = _interval(loss)
-    unseen = np.array([np.median(wrong)])
-    reach = float(unseen_reach(loss[:, None], unseen, _UNSEEN, 0.95)[0])
+    bounds = statistics.intervals(loss, resamples=resamples)
+    reach = unseen_reach(loss, np.median(wrong, axis=0), _UNSEEN, 0.95)
     # NaN, of fewer than 8 answers, stays.
-    return low, float(np.maximum(high, loss.mean() + reach))
+    bounds[:, 1] = np.maximum(bounds[:, 1], loss.mean(axis=0) + reach)
+    return bounds
 
 
 def read_answers(
