@@ -20,6 +20,7 @@ import torch
 from assay.answers.score import Score
 from assay.comparison.evidence import skills
 from assay.comparison.ranking import shuffled
+from assay.metrics.calibration.figures import loss_intervals
 from assay.metrics.calibration.reliability import reliability
 from assay.numerics import rng
 from assay.numerics.concordance import concordances, mean_intervals
@@ -35,8 +36,7 @@ RESAMPLES = 1999
 COMPARISONS = 1000  # of methods that are alike
 METHODS = (2, 6)
 VERDICTS = (10, 50)  # inputs of those comparisons
-KINDS = 1000  # samples of the other kinds of intervals
-FEWER = 200  # of those that take longer
+KINDS = 2000  # samples of the other kinds of intervals
 BLOCK = 500  # samples whose intervals are computed together
 
 Law: TypeAlias = Callable[[np.random.Generator, tuple[int, ...]], Floats]
@@ -181,36 +181,44 @@ def of_skills(name: str, n: int) -> Result:
     return float(np.mean(hits)), len(hits)
 
 
+MANY = 100_000  # inputs whose mean W is the true one
+JUDGES = 3  # metrics that order the methods
 GAPS = (0.3, 1.0, 2.0, 4.0)
 W_LAWS = ("normal", "exponential", "lognormal", "coin")
 
 
-def of_concordance(name: str, gap: float, n: int) -> tuple[Result, float, float]:
-    """W of one input, of three metrics of which one has two of four methods turned round; how often
-    an input has the most frequent W, and how often the W of the means is that of the true means.
+def of_concordance(
+    name: str, gap: float, n: int, methods: int = 4, turned: bool = True
+) -> tuple[Result, float, float]:
+    """W of one input, of three metrics of which one may have two methods turned round; how often an
+    input has the most frequent W, and how often the W of the means is that of the true means.
     """
     law, _ = LAWS[name]
-    means = gap * np.array([[0.0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 3, 2]])
-    draw = rng.shared(0, f"concordance {name} {gap} {n}")
+    means = gap * np.tile(np.arange(float(methods)), (JUDGES, 1))
+    if turned:
+        means[-1, [-1, -2]] = means[-1, [-2, -1]]
+    draw = rng.shared(0, f"concordance {name} {gap} {n} {methods} {turned}")
 
     def of_inputs(count: int) -> tuple[Floats, Floats]:
-        scores = means + law(draw, (count, 3, 4))
+        scores = means + law(draw, (count, JUDGES, methods))
         return concordances(scores), scores
 
-    many, _ = of_inputs(400_000)
+    many, _ = of_inputs(MANY)
     many = many[~np.isnan(many)]
     truth = float(many.mean())
     w, scores = of_inputs(n * KINDS)
     columns = w.reshape(n, KINDS)
     bounds = np.concatenate(
         [
-            mean_intervals(columns[:, start : start + BLOCK], seed=start, resamples=RESAMPLES)
+            mean_intervals(
+                columns[:, start : start + BLOCK], JUDGES, seed=start, resamples=RESAMPLES
+            )
             for start in range(0, KINDS, BLOCK)
         ]
     )
     hits = (bounds[:, 0] <= truth) & (truth <= bounds[:, 1])
     _, repeats = np.unique(np.round(many, 9), return_counts=True)
-    of_means = concordances(scores.reshape(n, KINDS, 3, 4).mean(axis=0))
+    of_means = concordances(scores.reshape(n, KINDS, JUDGES, methods).mean(axis=0))
     right = np.abs(of_means - concordances(means[None])) < 1e-9
     return (float(hits.mean()), KINDS), float(repeats.max() / len(many)), float(right.mean())
 
@@ -236,7 +244,7 @@ def of_errors(name: str, n: int) -> dict[str, Result]:
     many = confidences(draw, 1_000_000)
     curves = {kind: reliability(many, comes_true(many), 10, kind) for kind in ("width", "mass")}  # type: ignore[arg-type]
     hits = {"ece": 0, "mce": 0, "ace": 0}
-    for _ in range(FEWER):
+    for _ in range(KINDS):
         p = confidences(draw, n)
         right = (draw.uniform(size=n) < comes_true(p)).astype(np.float64)
         width, mass = reliability(p, right, 10, "width"), reliability(p, right, 10, "mass")
@@ -246,7 +254,7 @@ def of_errors(name: str, n: int) -> dict[str, Result]:
             ("ace", mass.error_interval, curves["mass"].error),
         ):
             hits[what] += ends[0] - 1e-9 <= truth <= ends[1] + 1e-9
-    return {what: (count / FEWER, FEWER) for what, count in hits.items()}
+    return {what: (count / KINDS, KINDS) for what, count in hits.items()}
 
 
 def of_losses(name: str, n: int) -> dict[str, Result]:
@@ -261,9 +269,13 @@ def of_losses(name: str, n: int) -> dict[str, Result]:
     }
     p = confidences(draw, n * KINDS).reshape(n, KINDS)
     right = draw.uniform(size=p.shape) < comes_true(p)
-    losses = {"brier": (p - right) ** 2, "log loss": -np.log(np.where(right, p, 1 - p))}
+    squares, _ = held((p - right) ** 2, truths["brier"])
+    losses = -np.log(np.where(right, p, 1 - p))
+    bounds = loss_intervals(losses, -np.log(np.minimum(p, 1 - p)), RESAMPLES)
+    hits = (bounds[:, 0] <= truths["log loss"]) & (truths["log loss"] <= bounds[:, 1])
     return {
-        what: (float(held(losses[what], truth)[0].mean()), KINDS) for what, truth in truths.items()
+        "brier": (float(squares.mean()), KINDS),
+        "log loss": (float(hits.mean()), KINDS),
     }
 
 
@@ -319,18 +331,33 @@ def of_optima() -> Found:
 
 
 def concordance() -> Found:
-    for n in (10, 25, 50):
-        for law in W_LAWS:
-            for gap in GAPS:
-                found, mode, right = of_concordance(law, gap, n)
-                shares = f"one W of {100 * mode:.0f} % of inputs, W of means right in {100 * right:.0f} %"
-                yield "Kendall's W of one input", f"{law}, means {gap:g} apart ({shares})", n, found
+    # Four methods, six of them, and four by metrics that agree, whose W is nearly 1.
+    for methods, turned, inputs, laws, gaps in (
+        (4, True, (10, 25, 50), W_LAWS, GAPS),
+        (6, True, (10,), W_LAWS, GAPS),
+        (4, False, (10, 25), W_LAWS[:3], (1.0, 3.0)),
+    ):
+        for n in inputs:
+            for law in laws:
+                for gap in gaps:
+                    found, mode, right = of_concordance(law, gap, n, methods, turned)
+                    which = f"{law}, {methods} methods" + ("" if turned else ", metrics agree")
+                    shares = f"one W of {100 * mode:.0f} % of inputs, W of means right in {100 * right:.0f} %"
+                    scores = f"{which}, means {gap:g} apart ({shares})"
+                    yield "Kendall's W of one input", scores, n, found
 
 
 def figures() -> Found:
     for n in (10, 50, 400):
         for model in MODELS:
-            for what, found in {**of_errors(model, n), **of_losses(model, n)}.items():
+            for what, found in of_errors(model, n).items():
+                yield f"calibration, {what}", model, n, found
+
+
+def losses() -> Found:
+    for n in (10, 50, 400):
+        for model in MODELS:
+            for what, found in of_losses(model, n).items():
                 yield f"calibration, {what}", model, n, found
 
 
@@ -341,6 +368,7 @@ EVERY: dict[str, Callable[[], Found]] = {
     "skills": of_optima,
     "concordance": concordance,
     "calibration": figures,
+    "losses": losses,
 }
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from assay.errors import InputError
-from assay.numerics import rng, statistics
+from assay.numerics import rng, statistics, studentised
 
 
 def sample(n: int, k: int, seed: int = 0) -> np.ndarray:
@@ -46,7 +46,7 @@ def interval_by_definition(
     above = ratios[math.ceil((1 + level) / 2 * (len(ratios) - 1))]
     student = quantile * error
     # What tails there are decides how much of the bootstrap counts.
-    tails = min(max(stats.kurtosis(values, fisher=False) - 1.5, 0.25), 1.0)
+    tails = min(max(stats.kurtosis(values, fisher=False) - 2.5 + 10 / n, 2 / n), 1.0)
     stretch = tails * n / (n - 5)
     below_mean = student + max(above * error - student, 0) * stretch
     above_mean = student + max(-below * error - student, 0) * stretch
@@ -77,7 +77,8 @@ def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None
     table = sample(30, 4)
     whole = statistics.intervals(table, resamples=500)
     flips = statistics.sign_flip(table - 1.5, resamples=500)
-    monkeypatch.setattr(statistics, "BLOCK", 700)
+    for module in (statistics, studentised):
+        monkeypatch.setattr(module, "BLOCK", 700)
     np.testing.assert_allclose(statistics.intervals(table, resamples=500), whole, rtol=1e-12)
     np.testing.assert_array_equal(statistics.sign_flip(table - 1.5, resamples=500), flips)
 
@@ -130,6 +131,54 @@ def test_the_interval_covers_the_true_mean(law: str, n: int) -> None:
     covered = np.mean((bounds[:, 0] <= true) & (bounds[:, 1] >= true))
     slack = 3 * math.sqrt(0.92 * 0.08 / samples)
     assert 0.92 - slack <= covered <= 0.98 + slack
+
+
+@pytest.mark.parametrize("n", [20, 50])
+def test_an_interval_of_scores_without_tails_is_no_longer_than_it_has_to_be(n: int) -> None:
+    """Arcsine scores of 20 inputs: 96.6 % of samples, 98.1 where the bootstrap counted by their skewness."""
+    columns = np.random.default_rng(2).beta(0.5, 0.5, size=(n, 8000))
+    bounds = statistics.intervals(columns, resamples=999)
+    covered = np.mean((bounds[:, 0] <= 0.5) & (bounds[:, 1] >= 0.5))
+    # Three standard errors of a share of 8,000 about 96.6 and 95 %.
+    assert 0.94 <= covered <= 0.973
+
+
+@pytest.mark.parametrize("n", [20, 33, 50, 100])
+def test_two_values_are_a_coin_whose_interval_holds_at_every_rate(n: int) -> None:
+    """Exactly, over all numbers of successes: from 4 expected ones of each kind on."""
+    columns = np.where(np.arange(n)[:, None] < np.arange(n + 1), 5.0, 3.0)
+    bounds = (statistics.intervals(columns, resamples=99) - 3) / 2
+    rates = np.linspace(4 / n, 1 - 4 / n, 201)
+    chances = stats.binom.pmf(np.arange(n + 1)[:, None], n, rates)
+    holds = (bounds[:, :1] - 1e-12 <= rates) & (rates <= bounds[:, 1:] + 1e-12)
+    covered = (chances * holds).sum(axis=0)
+    assert covered.min() >= 0.92
+    assert covered.max() <= 0.98
+    # Wilson's, in the units of the values.
+    assert bounds[7] == pytest.approx(statistics.wilson(7, n), abs=1e-12)
+
+
+def test_two_values_of_few_inputs_may_have_a_third_that_was_not_seen() -> None:
+    values = np.array([0.0] * 12 + [1.0] * 7)
+    found = statistics.interval(values, seed=5, resamples=999)
+    expected = interval_by_definition(values, drawn_inputs(19, 5, 999), 0.95)
+    assert found == pytest.approx(expected, rel=1e-10)
+    # And of many, where it was.
+    more = np.array([0.0] * 12 + [1.0] * 7 + [2.0])
+    expected = interval_by_definition(more, drawn_inputs(20, 5, 999), 0.95)
+    assert statistics.interval(more, seed=5, resamples=999) == pytest.approx(expected, rel=1e-10)
+
+
+def test_an_unseen_value_reaches_as_student_with_a_part_of_an_input_more() -> None:
+    """By weights: nine inputs of weight 1, and one of a quarter."""
+    values = np.array([1.0, 2.0, 4.0, 4.0, 5.0, 7.0, 7.0, 9.0, math.nan, 3.0])
+    weights = np.array([1.0] * 9 + [0.25])
+    every = np.append(values[~np.isnan(values)], 20.0)
+    mean = np.average(every, weights=weights)
+    variance = np.average((every - mean) ** 2, weights=weights)
+    expected = stats.t.ppf(0.95, 8) * math.sqrt(variance / 9)
+    found = studentised.unseen_reach(values[:, None], np.array([20.0]), 0.25, 0.9)
+    assert found == pytest.approx([expected], rel=1e-12)
 
 
 @given(

@@ -20,10 +20,18 @@ from numpy.typing import ArrayLike
 from assay.errors import InputError
 from assay.numerics import statistics
 from assay.numerics.statistics import Floats, Indices
+from assay.numerics.studentised import unseen_reach
 
 # Of the spread that one unseen input may have; by simulation the least that holds for most laws
 # (`docs/studies/intervals.md`).
 _UNSEEN = 0.75
+
+# Of an input whose judges do not agree, likewise.
+_DISAGREEING = 1 / 12
+
+# The share of inputs with one and the same W from which on the two are thought of.
+_SAME_FOR_UNSEEN = 0.6
+_SAME_FOR_DISAGREEING = 0.5
 
 
 @final
@@ -89,9 +97,12 @@ def mean_concordance(tables: Floats, level: float = 0.95, seed: int = 0) -> Mean
     own, with an interval over inputs.
 
     Inputs without all scores, and those where every judge ties all things, are left out. The interval
-    is that of a mean (`statistics.interval`), and reaches at least three quarters as far as if one
-    input more had been seen, with the largest spread that a W of this mean can have: few inputs may
-    all have one W where others would not. Of two judges and two things W is 0 or 1, and its mean a
+    is that of a mean (`statistics.interval`). Few inputs may all have one W where others would not: where
+    six in ten have, it reaches at least three quarters as far as if one input more had been seen, with
+    the largest spread that a W of this mean can have; where half of them have, it reaches below the mean
+    at least as far as Student's with a twelfth of an input more whose judges do not agree, W = 1 /
+    judges. An interval that ends at 1, or at the one W that nearly all have, holds in more than 95 % of
+    samples (`docs/studies/intervals.md`). Of two judges and two things W is 0 or 1, and its mean a
     rate (Wilson 1927). No model evaluations.
     """
     complete = ~np.isnan(tables).any(axis=(1, 2))
@@ -105,20 +116,38 @@ def mean_concordance(tables: Floats, level: float = 0.95, seed: int = 0) -> Mean
         return MeanConcordance(mean, math.nan, math.nan, n)
     if tables.shape[1:] == (2, 2):
         return MeanConcordance(mean, *statistics.wilson(round(float(w.sum())), n, level), n)
-    low, high = mean_intervals(w[:, None], level, seed)[0]
+    low, high = mean_intervals(w[:, None], tables.shape[1], level, seed)[0]
     return MeanConcordance(mean, float(low), float(high), n)
 
 
-def mean_intervals(w: Floats, level: float = 0.95, seed: int = 0, resamples: int = 9999) -> Floats:
+def mean_intervals(
+    w: Floats, judges: int, level: float = 0.95, seed: int = 0, resamples: int = 9999
+) -> Floats:
     """The interval of the mean of each column of W over inputs (n, k), as of `mean_concordance`: (k,
     2).
     """
     bounds = statistics.intervals(w, level, seed, resamples)
     means = np.nanmean(w, axis=0)
     reach = _least_reach(means, np.count_nonzero(~np.isnan(w), axis=0), level)
-    low = np.maximum(np.minimum(bounds[:, 0], means - reach), 0.0)
+    disagreeing = unseen_reach(w, np.full(len(means), 1 / judges), _DISAGREEING, level)
+    same = _most_frequent(w)
+    # Of inputs that differ the spread is seen, and need not be thought of.
+    reach[same < _SAME_FOR_UNSEEN] = 0.0
+    disagreeing[same < _SAME_FOR_DISAGREEING] = 0.0
+    low = np.maximum(np.minimum(bounds[:, 0], means - np.maximum(reach, disagreeing)), 0.0)
     high = np.minimum(np.maximum(bounds[:, 1], means + reach), 1.0)
     return np.stack([low, high], axis=1)
+
+
+def _most_frequent(w: Floats) -> Floats:
+    """The share of inputs that have the most frequent W of their column (n, k): (k,)."""
+    shares = np.zeros(w.shape[1])
+    for k, column in enumerate(w.T):
+        values = column[~np.isnan(column)]
+        # W of equal ranks may differ by rounding.
+        _, counts = np.unique(np.round(values, 9), return_counts=True)
+        shares[k] = counts.max(initial=0) / max(len(values), 1)
+    return shares
 
 
 def _least_reach(mean: Floats, n: Indices, level: float) -> Floats:

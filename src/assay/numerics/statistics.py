@@ -11,7 +11,8 @@
 | `ranks` | bootstrap distribution of the rank of each method | Hall and Miller 2009 |
 
 Resampling is a matrix product of counts (or signs) with the table, so that many columns share one
-set of draws. To read on: Efron and Tibshirani, "An introduction to the bootstrap" (1993), chapter 14.
+set of draws; how far an interval reaches is decided in `studentised`. To read on: Efron and
+Tibshirani, "An introduction to the bootstrap" (1993), chapter 14.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from assay.errors import InputError
 from assay.numerics import rng
 from assay.numerics.pieces import pieces
+from assay.numerics.studentised import BLOCK, TIE, bootstrap_counts, studentised
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -36,27 +38,13 @@ Indices: TypeAlias = NDArray[np.intp]
 # symmetry): many pairs need small p values.
 EXACT = 17
 
-# Entries of one resampling matrix (16 MB), so that memory does not grow
-# with the resamples.
-BLOCK = 1 << 21
-
-# Relative to the largest value of a column: sums that are equal in exact
-# arithmetic differ by less than this, whatever the order of summation.
-_TIE = 1e-12
-_ROUNDING = 64 * np.finfo(np.float64).eps
-
 FEWEST = 8
 """The fewest inputs whose mean has an interval: fewer say too little of their own spread and skewness."""
 
+COINS = 20
+"""The fewest inputs of which two values and no third are taken for all that there are."""
+
 TOO_FEW = f"fewer than {FEWEST} inputs give no interval: ask about {FEWEST} or more"
-
-# Times that the studentised bootstrap may reach further than Student's interval.
-_WIDEST = 10.0
-
-# What the bootstrap adds to Student's interval counts wholly from a kurtosis 1 above this one on, and
-# by a quarter at least: a few rounded values hide their tails.
-_NO_TAILS = 1.5
-_LEAST_TAILS = 0.25
 
 
 @final
@@ -94,12 +82,14 @@ def interval(
     skewed ones, whose mean is more often far above the sample than below it. A few values are less
     skewed than their law: what the second reaches beyond the first is stretched by n / (n - 5), to
     at most ten times the first. Values without tails need none of it, and it counts by their
-    kurtosis: by a quarter up to 1.75, wholly from 2.5 on. These numbers were found by simulation
-    (`docs/studies/intervals.md`): 95 % intervals of 8 to 50 values hold the mean of uniform, normal,
-    exponential, lognormal, coarsely rounded and half zero laws in .917 (8 lognormal ones) to .981 of
-    samples; of rare events, such as 10 coins of .1, in fewer, .65. NaN values
-    are left out; fewer than 8 values have no interval, (nan, nan): from fewer, skewness cannot be
-    seen. No model evaluations.
+    kurtosis: by 2 / n up to 2.5 - 8 / n, wholly from 3.5 - 10 / n on. Two values alone are those of a
+    coin: from 20 inputs on their mean has the interval of a rate (Wilson 1927). The numbers were
+    found by simulation (`docs/studies/intervals.md`): 95 % intervals of 8 to 50 values hold the mean
+    of normal, exponential, lognormal, coarsely rounded and half zero laws in .924 to .980 of samples;
+    of laws without tails in up to .988, as fewer than 20 values do not show that they have none; of
+    rare events, such as 10 coins of .1, in fewer, .65, as 10 values may hold none. NaN values are
+    left out; fewer than 8 values have no interval, (nan, nan): from fewer, skewness cannot be seen. No
+    model evaluations.
 
     >>> interval([2.0] * 8), interval([2.0] * 7)
     ((2.0, 2.0), (nan, nan))
@@ -130,7 +120,29 @@ def intervals(
     for rows, members in _missing_patterns(columns):
         if len(rows) >= FEWEST:
             values = columns[np.ix_(rows, members)]
-            bounds[members] = _studentised(values, level, seed, resamples)
+            bounds[members] = studentised(values, level, seed, resamples)
+            if len(rows) >= COINS:
+                coins = _coins(values)
+                bounds[members[coins]] = _of_coins(values[:, coins], level)
+    return bounds
+
+
+def _coins(values: Floats) -> Indices:
+    """The columns of (n, k) that have two values and no third."""
+    least = values.min(axis=0)
+    largest = values.max(axis=0)
+    either = (values == least) | (values == largest)
+    return np.flatnonzero((least < largest) & either.all(axis=0))
+
+
+def _of_coins(values: Floats, level: float) -> Floats:
+    """The interval of the mean of each column of two values (n, k), by the rate of the larger: (k, 2)."""
+    n = len(values)
+    least = values.min(axis=0)
+    largest = values.max(axis=0)
+    hits = np.count_nonzero(values == largest, axis=0)
+    rates = np.array([wilson(count, n, level) for count in hits.tolist()]).reshape(-1, 2)
+    bounds: Floats = least[:, None] + (largest - least)[:, None] * rates
     return bounds
 
 
@@ -145,7 +157,7 @@ def resampled(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
     means = np.full((resamples, columns.shape[1]), np.nan)
     for rows, members in _missing_patterns(columns):
         values = columns[np.ix_(rows, members)]
-        for piece, counts in _bootstrap_counts(len(rows), seed, resamples):
+        for piece, counts in bootstrap_counts(len(rows), seed, resamples):
             means[piece, members] = counts @ values / len(rows)
     return means
 
@@ -265,7 +277,7 @@ def sign_flip(table: ArrayLike, seed: int = 0, resamples: int = 9999) -> Floats:
     for rows, members in _missing_patterns(columns):
         values = columns[np.ix_(rows, members)]
         # Sums that tie with the observed one in exact arithmetic must count.
-        observed = np.abs(values.sum(axis=0)) - _TIE * np.abs(values).sum(axis=0)
+        observed = np.abs(values.sum(axis=0)) - TIE * np.abs(values).sum(axis=0)
         hits = np.zeros(len(members))
         flips = 0
         for signs in _signs(len(rows), seed, resamples):
@@ -392,7 +404,7 @@ def ranks(
     means = resampled(common, seed, resamples) * (1 if direction == "lower" else -1)
     # The same column twice may come out of a matrix product with other last
     # bits: those are ties.
-    tolerance = _TIE * float(np.abs(common).max())
+    tolerance = TIE * float(np.abs(common).max())
     ahead = np.empty(means.shape, dtype=np.int64)
     tied = np.empty(means.shape, dtype=np.int64)
     for k in range(len(valid)):
@@ -475,21 +487,6 @@ def _missing_patterns(columns: Floats) -> Iterator[tuple[Indices, Indices]]:
             yield rows, np.flatnonzero(pattern_of.reshape(-1) == number)
 
 
-def _bootstrap_counts(n: int, seed: int, resamples: int) -> Iterator[tuple[slice, Floats]]:
-    """How often each of n inputs was drawn in each resample, piece by piece: (resamples, counts
-    (piece, n)).
-    """
-    generator = rng.shared(seed, f"bootstrap {n}")
-    for piece in pieces(resamples, n, BLOCK):
-        size = piece.stop - piece.start
-        inputs = generator.integers(0, n, (size, n))
-        # Each resample counts in n cells of its own, so that one bincount serves
-        # them all.
-        cells = inputs + n * np.arange(size)[:, None]
-        counts = np.bincount(cells.reshape(-1), minlength=size * n).reshape(size, n)
-        yield piece, counts.astype(np.float64)
-
-
 def _signs(n: int, seed: int, resamples: int) -> Iterator[Floats]:
     """Sign vectors (piece, n): all of them up to a common flip for few inputs, random ones
     otherwise.
@@ -506,91 +503,13 @@ def _signs(n: int, seed: int, resamples: int) -> Iterator[Floats]:
         yield (1 - 2 * bits).astype(np.float64)
 
 
-def _studentised(values: Floats, level: float, seed: int, resamples: int) -> Floats:
-    """The hull of Student's interval and the studentised bootstrap's: (k, 2) of values (n, k)."""
-    from scipy.special import stdtrit
-
-    n = len(values)
-    observed = values.mean(axis=0)
-    # Powers of values have no overflow, and no cancellation, about the mean in units of the largest.
-    scale = np.max(np.abs(values - observed), axis=0)
-    constant = scale <= _TIE * np.max(np.abs(values), axis=0)
-    scale[constant] = 1.0
-    deviations = (values - observed) / scale
-    error = deviations.std(axis=0, ddof=1) / np.sqrt(n)
-    quantile = float(stdtrit(n - 1, (1 + level) / 2))
-    student = quantile * error
-    shares = np.array([(1 - level) / 2, (1 + level) / 2])
-    ratios = _quantiles(_ratios(deviations, seed, resamples), shares)
-    # The largest ratios stand for means that were overestimated: they bound it from below.
-    tails = _tails(deviations)
-    low = -_stretched(student, ratios[1] * error, n, tails)
-    high = _stretched(student, -ratios[0] * error, n, tails)
-    bounds = np.stack([observed + scale * low, observed + scale * high], axis=1)
-    # A column whose values are all the same has that value as both bounds, to the last bit.
-    bounds[constant] = values[0, constant][:, None]
-    return bounds
-
-
-def _tails(deviations: Floats) -> Floats:
-    """From 1/4, values without tails, to 1, values that may have them: (k,) of deviations (n, k)."""
-    squares = deviations**2
-    variance = squares.mean(axis=0)
-    # The least kurtosis that there can be is 1, that of two values; a uniform law has 1.8.
-    kurtosis = (squares**2).mean(axis=0) / np.where(variance > 0, variance, 1.0) ** 2
-    tails: Floats = np.clip(kurtosis - _NO_TAILS, _LEAST_TAILS, 1.0)
-    return tails
-
-
-def _stretched(student: Floats, bootstrap: Floats, n: int, tails: Floats) -> Floats:
-    """How far the interval of n values reaches to one side of the mean: (k,)."""
-    # A sample's skewness falls short of its law's, and so does what resamples add to Student's.
-    reach = student + np.maximum(bootstrap - student, 0.0) * tails * n / (n - 5)
-    return np.minimum(reach, _WIDEST * student)
-
-
-def _ratios(deviations: Floats, seed: int, resamples: int) -> Floats:
-    """The studentised means (resamples, k) of resampled deviations (n, k) from the mean.
-
-    NaN where a resample has no spread of its own: it says nothing of how far means lie off.
-    """
-    n = len(deviations)
-    ratios = np.empty((resamples, deviations.shape[1]))
-    for piece, counts in _bootstrap_counts(n, seed, resamples):
-        means = counts @ deviations / n
-        squares = counts @ deviations**2 / n
-        variance = np.maximum(squares - means**2, 0.0)
-        spread = np.sqrt(variance / (n - 1))
-        # What is left of two numbers that cancel is their rounding, and no spread.
-        flat = (spread <= _TIE) | (variance <= _ROUNDING * squares)
-        # Means that tie with the observed one are no evidence to either side.
-        means[np.abs(means) <= _TIE] = 0.0
-        ratios[piece] = np.where(flat, np.nan, means / np.where(flat, 1.0, spread))
-    return ratios
-
-
-def _quantiles(ratios: Floats, shares: Floats) -> Floats:
-    """The order statistics of every column of ratios (resamples, k) at the shares (2,): (2, k); 0
-    where a column has no ratio at all.
-    """
-    # NaN is sorted behind all others.
-    ordered = np.sort(ratios, axis=0)
-    last = np.count_nonzero(~np.isnan(ratios), axis=0) - 1
-    columns = np.arange(ratios.shape[1])
-    # Outwards to the next one, which makes the interval no shorter.
-    low = ordered[np.floor(shares[0] * last).astype(np.intp), columns]
-    high = ordered[np.ceil(shares[1] * last).astype(np.intp), columns]
-    ends: Floats = np.nan_to_num(np.stack([low, high]))
-    return ends
-
-
 def _effect(values: Floats) -> float:
     """d_z, zero where nothing differs, infinite where every difference is the same."""
     if len(values) < 2:
         return float("nan")
     mean = float(values.mean())
     deviation = float(values.std(ddof=1))
-    if deviation <= _TIE * float(np.abs(values).max()):
+    if deviation <= TIE * float(np.abs(values).max()):
         return 0.0 if mean == 0 else float(np.copysign(np.inf, mean))
     return mean / deviation
 

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from assay.errors import InputError, SettingError
 from assay.metrics.calibration.reliability import Reliability, reliability
 from assay.numerics import statistics
+from assay.numerics.studentised import unseen_reach
 
 Floats = NDArray[np.float64]
 
 _LEAST = 1e-300  # a probability whose logarithm is still a number
 _SUM = 1e-3  # that probabilities may miss in adding up to 1
+_UNSEEN = 0.25  # of an answer that is wrong, in the interval of the log loss
 
 
 @final
@@ -120,6 +122,8 @@ def calibration(
     truth[rows, y] = 1
     # A label of probability 0 would make the mean infinite, whatever the other answers are.
     loss = -np.log(np.maximum(p[rows, y], _LEAST))
+    # Of the class that would most probably have been the label of an answer that is wrong.
+    wrong = -np.log(np.maximum(np.sort(p, axis=1)[:, -2], _LEAST))
     squares = ((p - truth) ** 2).sum(1)
     confidence = p.max(1)
     # Of equal probabilities the first class is the predicted one, as argmax has it.
@@ -135,6 +139,7 @@ def calibration(
     width, mass = curves["width"], curves["mass"]
     # Of the predicted class, also where the curve is about the positive one.
     hits = float(right.sum())
+    least, most = loss_intervals(loss[:, None], wrong[:, None])[0]
     return CalibrationFigures(
         n=len(y),
         accuracy=Measured(float(right.mean()), _enough(statistics.wilson(hits, len(y)), len(y))),
@@ -144,7 +149,7 @@ def calibration(
         mce=Measured(width.largest, _enough(width.largest_interval, len(y))),
         ace=_around(mass),
         brier=Measured(float(squares.mean()), _interval(squares)),
-        log_loss=Measured(float(loss.mean()), _interval(loss)),
+        log_loss=Measured(float(loss.mean()), (float(least), float(most))),
     )
 
 
@@ -167,6 +172,21 @@ def _enough(interval: tuple[float, float], answers: int) -> tuple[float, float]:
 def _interval(column: Floats) -> tuple[float, float]:
     low, high = statistics.interval(column)
     return float(low), float(high)
+
+
+def loss_intervals(loss: Floats, wrong: Floats, resamples: int = 9999) -> Floats:
+    """The 95 % interval of the mean of each column of losses (n, k): (k, 2); `wrong` (n, k) is what
+    each would be of a wrong answer.
+
+    Of a model that is mostly sure few answers hold the large losses, which make most of the mean: the
+    upper end is at least Student's with a quarter of an answer more that is wrong (by simulation,
+    `docs/studies/intervals.md`).
+    """
+    bounds = statistics.intervals(loss, resamples=resamples)
+    reach = unseen_reach(loss, np.median(wrong, axis=0), _UNSEEN, 0.95)
+    # NaN, of fewer than 8 answers, stays.
+    bounds[:, 1] = np.maximum(bounds[:, 1], loss.mean(axis=0) + reach)
+    return bounds
 
 
 def read_answers(

@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 
 _Z = 1.959963984540054  # of a 95 % interval
 _CLEAR = 2.5  # standard errors of a gap that chance does not make
+_FALSE = 0.05  # the chance of a lower end above the largest gap
+_HALVINGS = 24  # of a gap between 0 and 1
 
 
 @final
@@ -148,17 +150,46 @@ class Reliability:
 
     @property
     def largest_interval(self) -> tuple[float, float]:
-        """A 95 % interval of the largest gap, by Wilson's (1927) of each accuracy.
+        """A 95 % interval of the largest gap.
 
-        It is below the lower end only where some bin is: these hold in all bins together (Bonferroni).
-        It is above the upper end only where its own bin is: these hold one by one.
+        The lower end is the largest gap that all bins together have outdone, by exact tests: Wilson's
+        interval is too short for the accuracy of a few sure answers. The upper end is that of the bin
+        that may have the largest gap, by Wilson's (1927) interval of each: it is too low only where
+        that of its own bin is, so that these hold one by one.
         """
-        level = 1 - 0.05 / len(self.count)
-        pairs = zip(self.accuracy * self.count, self.count)
-        together = np.array([statistics.wilson(float(hits), int(n), level) for hits, n in pairs])
-        low = np.maximum(self.confidence - together[:, 1], together[:, 0] - self.confidence).max()
-        high = np.abs(self.confidence[:, None] - self.intervals).max()
-        return max(0.0, float(low)), float(high)
+        high = float(np.abs(self.confidence[:, None] - self.intervals).max())
+        if not self._outdone(0.0):
+            return 0.0, high
+        low = 0.0
+        above = 1.0
+        for _ in range(_HALVINGS):
+            middle = (low + above) / 2
+            if self._outdone(middle):
+                low = middle
+            else:
+                above = middle
+        return low, high
+
+    def _outdone(self, gap: float) -> bool:
+        """Whether some bin's gap is found to be larger than this one, at 5 % for all bins together.
+
+        The smallest tail of the bins' binomial laws (min p) is judged by how often any bin has one as
+        small. Few answers have few tails: each bin adds the largest one that it can have there, and not
+        the tail itself (Tarone 1990), so that bins of one answer cost the others little.
+        """
+        from scipy.stats import binom
+
+        hits = np.rint(self.accuracy * self.count)
+        # More hits than confidence + gap allows, or more misses.
+        seen = np.concatenate([hits, self.count - hits])
+        rate = np.concatenate([self.confidence, 1 - self.confidence]) + gap
+        rate = np.clip(rate, 0, 1)
+        answers = np.concatenate([self.count, self.count])
+        tails = np.asarray(binom.sf(seen - 1, answers, rate))
+        # With room for rounding: the bin with the smallest tail attains it.
+        smallest = min(1.0, float(tails.min()) * (1 + 1e-9))
+        attained = np.asarray(binom.sf(binom.isf(smallest, answers, rate), answers, rate))
+        return float(attained.sum()) <= _FALSE
 
 
 def reliability(
