@@ -367,7 +367,7 @@ def test_drop_increase_and_gain_are_their_definitions(mask: Any) -> None:
         weights = [max(float(v), 0.0) / largest for v in values[i]]
         if mask == "positive":
             weights = [float(weight > 0) for weight in weights]
-        shown = rows(*(0.2 + m * (float(v) - 0.2) for m, v in zip(weights, x[i], strict=True)))
+        shown = rows(*(m * float(v) + (1 - m) * 0.2 for m, v in zip(weights, x[i], strict=True)))
         y, o = (float(probabilities(row.to(DOUBLE)[None])[0, 1].detach()) for row in (x[i], shown))
         assert float(drop[i]) == pytest.approx(100 * max(0.0, y - o) / y, abs=EXACT)
         assert float(increase[i]) == float(o > y)
@@ -809,6 +809,36 @@ def test_probabilities_asked_of_a_model_that_gives_scores_are_refused(kind: Any)
     question = additive(rows([2, -1.5]))
     with pytest.raises(InputError, match=r"got 2, of a model that gives scores"):
         kind()(question, answer(question.x, question))
+
+
+@pytest.mark.parametrize("count", [3, 6, 7, 11])
+def test_a_change_within_rounding_is_no_change(count: int) -> None:
+    """Means over replacements of one number differ from it by a last place, to either side."""
+    x = torch.linspace(0.1, 0.9, 40, dtype=DOUBLE).unsqueeze(1).repeat(1, 4)
+    background = assay.Background(randn(count, 4, seed=3, dtype=DOUBLE))
+    constant = assay.Question(lambda x: 0 * x.sum(1) + 0.7, x, removal=background)
+    given = answer(randn(40, 4, seed=2, dtype=DOUBLE), constant)
+    for kind in (*POSITIVE, assay.Monotonicity):
+        assert kind()(constant, given).missing == 40, kind
+    near(assay.Monotonicity()(constant, given).details["rising"], 1.0)
+    # Everything is shown of these, under the mean of as many copies.
+    first = assay.Question(lambda x: x[:, 0].sigmoid(), x, removal=background)
+    for mask in ("soft", "positive"):
+        increase = assay.AverageIncrease(mask)(first, answer(torch.ones(40, 4), first))
+        near(increase.details["kept"], 1.0)
+        near(increase.values, 0.0, 0.0)
+
+
+def test_erasing_all_evidence_up_to_rounding_flips_nothing() -> None:
+    """0.1 + 0.2 - 0.3 is no zero in binary: 5.6e-17 of evidence is left, to either side."""
+    sign = rows([1.0], [-1.0])
+    question = assay.Question(
+        lambda x: x[:, 0] + x[:, 2] * ((0.1 + 0.2) - 0.3) * 4,
+        torch.cat([sign * 0 + 1, sign, sign], 1),
+    )
+    score = assay.LogOddsChange(share=0.4)(question, answer(rows([1, 0, 0], [1, 0, 0]), question))
+    assert (score.details["after"] < 0).tolist() == [False, True]
+    near(score.details["flipped"], 0.0, 0.0)
 
 
 def test_scores_that_are_not_positive_have_no_drop_in_per_cent() -> None:
