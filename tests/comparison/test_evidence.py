@@ -29,7 +29,7 @@ from assay.metrics.base import Metric, Reading
 from assay.metrics.complexity.mass import Compactness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
-from assay.numerics.concordance import kendall_w
+from assay.numerics.concordance import kendall_w, mean_concordance
 from assay.numerics.power import inputs_needed
 from assay.numerics.statistics import TOO_FEW, interval
 from assay.perturbations import Coordinates, GaussianNoise, Squares, SubsetToBaseline
@@ -43,7 +43,9 @@ def question(n: int = 12) -> Question:
     return Question(net, x, target=0, removal=assay.Baseline(0.0))
 
 
-def scored(tables: dict[str, np.ndarray], directions: dict[str, Direction]) -> Comparison:
+def scored(
+    tables: dict[str, np.ndarray], directions: dict[str, Direction], level: float = 0.95
+) -> Comparison:
     """A comparison of scores (n, methods) by hand."""
     asked = question(len(next(iter(tables.values()))))
     count = next(iter(tables.values())).shape[1]
@@ -53,7 +55,7 @@ def scored(tables: dict[str, np.ndarray], directions: dict[str, Direction]) -> C
         for metric, table in tables.items()
     }
     answers = {f"m{k}": answer for k in range(count)}
-    return from_scores(asked, answers, scores)
+    return from_scores(asked, answers, scores, level=level)
 
 
 def test_metrics_that_order_alike_agree_whatever_way_is_better() -> None:
@@ -109,6 +111,23 @@ def test_metrics_that_share_no_input_have_a_w_of_their_means_alone() -> None:
     assert "no input has a score by all of them" in row.words
     assert "nan" not in row.words
     assert "nan" not in repr(comparison.agreement)
+
+
+def test_metrics_judge_the_methods_that_all_of_them_scored() -> None:
+    rng = np.random.default_rng(3)
+    tables = {name: rng.normal(np.linspace(0, 0.6, 4), size=(20, 4)) for name in "abc"}
+    # One method was refused by one metric; a metric that scored one method puts nothing in order.
+    tables["b"][:, 3] = math.nan
+    tables["c"][:, 1:] = math.nan
+    agreement = scored(tables, dict.fromkeys("abc", "higher"), level=0.8).agreement
+    assert agreement.methods == ("m0", "m1", "m2")
+    assert agreement.metrics == ("a", "b")
+    judged = np.stack([tables[name][:, :3] for name in "ab"], axis=1)
+    assert agreement.w == pytest.approx(kendall_w(judged.mean(axis=0)), abs=1e-12)
+    expected = mean_concordance(judged, 0.8)
+    assert (agreement.per_input, agreement.low, agreement.high) == pytest.approx(
+        (expected.w, expected.low, expected.high), abs=1e-12
+    )
 
 
 def test_one_metric_agrees_with_nobody() -> None:

@@ -164,6 +164,25 @@ def test_sampled_shapley_values_are_complete_and_within_their_error(solver: Any)
     assert float(made.standard_error.max()) < 0.1 * float(made.values.abs().max())
 
 
+@pytest.mark.parametrize("solver", ["dense", "iterative"])
+def test_sampled_shapley_values_are_the_regression_that_adds_up(solver: Any) -> None:
+    """The least squares of the same draws under the constraint on the sum, with its multiplier."""
+    question = ask(n=2, features=12)
+    law = assay.ShapleyKernel()
+    made = assay.Optimal(law, draws=60, solver=solver)(question, seed=4)
+    removed = law.removed(question, 4, (0, 60)).double().numpy()
+    present = law.removed(question, 4, (0, 60)).logical_not()
+    losses = (question.prediction.unsqueeze(1) - question.value(present)).numpy()
+    whole = (question.prediction - question.base).numpy()
+    for row, values in enumerate(made.values):
+        rows = removed[row]
+        system = np.ones((13, 13))
+        system[:12, :12] = rows.T @ rows
+        system[12, 12] = 0
+        right = np.append(rows.T @ losses[row], whole[row])
+        near(values, np.linalg.solve(system, right)[:12], 1e-7)
+
+
 def test_occlusion_of_one_feature() -> None:
     question = ask()
     made = assay.Optimal(assay.Coordinates())(question)

@@ -87,6 +87,14 @@ def test_two_judges_of_two_things_have_a_rate() -> None:
     table = np.array([[[0.0, 1.0], [2.0, 3.0]]] * 7 + [[[0.0, 1.0], [3.0, 2.0]]] * 3)
     found = mean_concordance(table)
     assert (found.low, found.high) == statistics.wilson(7, 10)
+    at_80 = mean_concordance(table, 0.8)
+    assert (at_80.low, at_80.high) == statistics.wilson(7, 10, 0.8)
+    # Wilson has an interval of any number, and W of 8 or more.
+    few = mean_concordance(table[1:8])
+    assert (few.n, few.w) == (7, 6 / 7)
+    assert math.isnan(few.low)
+    assert math.isnan(few.high)
+    assert not math.isnan(mean_concordance(table[:8]).low)
 
 
 def ranked(draw: Any, law: str, shape: tuple[int, ...], gap: float) -> Any:
