@@ -19,8 +19,10 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import Direction, Score
 from assay.comparison.comparing import compare, from_scores
 from assay.comparison.comparison import Comparison
-from assay.comparison.evidence import skills
+from assay.comparison.evidence import Agreement, skills
+from assay.comparison.persistence import Persistence, Trial
 from assay.comparison.ranking import shuffled
+from assay.comparison.reach import findings
 from assay.errors import AssayError, InputError
 from assay.methods.gradients.gradient import Gradient, InputXGradient
 from assay.methods.gradients.paths import IntegratedGradients
@@ -32,6 +34,7 @@ from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.numerics.concordance import kendall_w, mean_concordance
 from assay.numerics.power import inputs_needed
 from assay.numerics.statistics import TOO_FEW, interval
+from assay.pages.soundness import persists
 from assay.perturbations import Coordinates, GaussianNoise, Squares, SubsetToBaseline
 from assay.question.question import Question
 
@@ -168,6 +171,29 @@ def test_sampling_says_by_how_much_draws_would_have_to_grow() -> None:
     assert whole["factor"] == 1
 
 
+def test_draws_beside_equal_scores_are_not_known_to_be_enough() -> None:
+    """Equal scores have no error to be a tenth of; scores that are missing have no part."""
+    asked = question(9)
+    equal = torch.full((9,), 2.0, dtype=torch.float64)
+    apart = torch.tensor([0.0, 1.0, 2.0, 3.0] * 2 + [math.nan], dtype=torch.float64)
+    error = torch.full((9,), 0.5, dtype=torch.float64)
+    scores = {
+        "equal": [Score("equal", equal, "lower", error=error)],
+        "apart": [Score("apart", apart, "lower", error=error)],
+    }
+    comparison = from_scores(asked, [Gradient()(asked)], scores)
+    unknown, known = comparison.sampling().to_dict("records")
+    assert math.isnan(unknown["share"])
+    assert not unknown["enough"]
+    assert known["noise"] == pytest.approx(0.5 / math.sqrt(8), rel=1e-12)
+    assert known["error"] == pytest.approx(float(apart[:8].std()) / math.sqrt(8), rel=1e-12)
+    first, second = comparison.reach().about("sampling").rows
+    assert first.words == (
+        "What the metric's draws add to the error of the mean of Gradient by equal is not known."
+    )
+    assert (first.reached, second.reached) == (None, False)
+
+
 @final
 @dataclass(frozen=True)
 class FirstCredit(Metric):
@@ -263,10 +289,43 @@ def test_a_winner_is_followed_through_settings() -> None:
         )
         assert trial.winner == again.winner(trial.metric)
         assert trial.leaders == again.rankings[trial.metric].leaders
+        first = again.rankings[trial.metric].place(persistence.winner)
+        assert first is not None
+        assert trial.chance == first.best
     held = [trial.winner == persistence.winner for trial in persistence.answered]
     assert persistence.share == sum(held) / len(held)
     assert 0 <= persistence.chance <= 1
     assert len(persistence.to_pandas()) == 4
+
+
+def test_how_long_a_winner_lasts_is_said_in_figures() -> None:
+    """The best under one of three settings, not beaten under two, and a fourth that refuses."""
+    trials = (
+        Trial("Gap(x=1)", "a()", ("a()",), 0.9),
+        Trial("Gap(x=2)", "b()", ("b()", "a()"), 0.4),
+        Trial("Gap(x=3)", "b()", ("b()",), 0.2),
+        Trial("Gap(x=4)", "", (), 0.0, "it cannot be asked"),
+    )
+    found = Persistence("a()", trials)
+    assert (found.share, found.share_not_beaten) == (1 / 3, 2 / 3)
+    assert found.chance == pytest.approx(0.5, abs=1e-12)
+    assert repr(found) == "Persistence(a has the best mean under 1 of 3 settings, chance 0.50)"
+    nothing = Agreement(math.nan, math.nan, math.nan, math.nan, 0, (), (), 0.95)
+    _, row = findings(nothing, (), (), (), {"Gap()": found}, 0.8).rows
+    assert row.words == (
+        "a has the best mean by Gap under 1 of 3 other settings, and is not shown to be worse under 2. "
+        "Were the inputs drawn anew, too, its chance to have the best mean would be 0.50 on average."
+    )
+    assert (row.figure, row.reached) == (1 / 3, False)
+    lasting = Persistence("a()", trials[:2])
+    _, row = findings(nothing, (), (), (), {"Gap()": lasting}, 0.8).rows
+    assert (row.figure, row.reached) == (0.5, True)
+    # On the page the same is said of those that were shown to be better.
+    assert persists(found) == (
+        "a() has the best mean under 1 of 3 other settings of its metric, and is shown to be worse than "
+        "another under 1. Were the inputs drawn anew, it would have it with a chance of 0.50, on average "
+        "over these settings."
+    )
 
 
 def test_settings_that_refuse_are_told_and_not_counted() -> None:

@@ -45,6 +45,11 @@ def test_a_confidence_of_one_is_in_the_last_bin() -> None:
     assert len(made.reliability.count) == 1
 
 
+def test_a_confidence_beyond_one_by_its_rounding_is_in_the_last_bin() -> None:
+    curve = reliability(np.array([1.0 + 2**-52, 0.93]), np.array([1.0, 1.0]), 10, "width")
+    assert (curve.count.tolist(), curve.low.tolist()) == ([2], [0.9])
+
+
 def test_a_confidence_on_an_edge_is_in_the_lower_bin() -> None:
     curve = reliability(np.array([0.0, 0.5, 0.7]), np.array([0.0, 1.0, 1.0]), 2, "width")
     assert curve.count.tolist() == [2, 1]
@@ -209,6 +214,17 @@ def test_answers_that_do_not_fit_are_refused() -> None:
         with pytest.raises(AssayError) as caught:
             make()
         assert caught.value.advice
+
+
+@pytest.mark.parametrize("n", [7, 8])
+def test_fewer_than_8_answers_have_no_interval_and_say_so(n: int) -> None:
+    p = np.array([0.25, 0.35, 0.55, 0.65, 0.75, 0.8, 0.9, 0.95])[:n]
+    y = np.array([0, 1, 1, 0, 1, 1, 0, 1])[:n]
+    made = assay.calibration(p, y, kind="probabilities", bins=3)
+    for figure in (made.accuracy, made.ece, made.mce, made.ace, made.brier, made.log_loss):
+        assert [math.isnan(end) for end in figure.interval] == [n < 8] * 2
+        assert (statistics.TOO_FEW in repr(figure)) == (n < 8)
+        assert ("[" in repr(figure)) != (n < 8)
 
 
 # --- coverage, in every run
