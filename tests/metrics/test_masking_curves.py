@@ -540,6 +540,16 @@ def test_ties_are_shared_too_and_other_removals_are_not() -> None:
     near(together.score("given", moved[1]).values, moved[1](question, tied).values)
 
 
+def test_targets_and_classes_along_one_order_are_not_taken_for_each_other() -> None:
+    _, question = net_question()
+    given = answer(randn(5, 6, seed=7, dtype=DOUBLE), question)
+    metrics = [assay.Deletion(), assay.Road((0.5,), removal=None), assay.Comprehensiveness((0.5,))]
+    for order in (metrics, metrics[::-1]):
+        together = assay.compare(question, {"given": given}, order, references=False)
+        for metric in metrics:
+            near(together.score("given", metric).values, metric(question, given).values)
+
+
 def test_masks_are_made_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     _, question = net_question(20, 12)
     given = answer(randn(20, 12, seed=2, dtype=DOUBLE), question)
@@ -626,7 +636,10 @@ def test_texts_count_their_own_words() -> None:
     assert "two features" in repr(score)
     loss = assay.Comprehensiveness((0.5,))(question, given)
     near(loss.values[:2], [8.0, 3.0])
-    assert float(assay.AOPC()(question, given).values[0]) == pytest.approx((0 + 4 + 8 + 9) / 4)
+    # Of the shorter text no count is added twice, though it has as many steps.
+    over = assay.AOPC()(question, given)
+    near(over.values[:2], [(0 + 4 + 8 + 9) / 4, (0 + 3 + 5) / 3])
+    assert over.details["curve"].shape == (3, 4)
 
 
 def test_a_curve_is_in_the_details_and_survives_a_file(tmp_path: Any) -> None:
@@ -643,6 +656,18 @@ def test_a_curve_is_in_the_details_and_survives_a_file(tmp_path: Any) -> None:
     assert [f"curve {k}" for k in range(7)] == [
         name for name in loaded.to_pandas().columns if name.startswith("curve")
     ]
+
+
+def test_a_gain_has_both_its_areas_and_curves_in_its_details() -> None:
+    _, question = net_question()
+    given = answer(randn(5, 6, seed=7, dtype=DOUBLE), question)
+    gain = assay.SymmetricRelevanceGain()(question, given)
+    most, least = (kind()(question, given) for kind in (assay.Deletion, assay.LeastRelevantFirst))
+    near(gain.details["most"], most.values)
+    near(gain.details["least"], least.values)
+    near(gain.details["curve"], most.details["curve"])
+    near(gain.details["least curve"], least.details["curve"])
+    near(gain.details["share"], most.details["share"])
 
 
 # --- a real network, end to end

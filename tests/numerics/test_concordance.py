@@ -77,6 +77,8 @@ def test_the_mean_over_inputs_leaves_out_what_has_no_w() -> None:
     assert found.n == 10
     assert found.w == pytest.approx(np.mean(w), abs=1e-12)
     assert (found.low, found.high) == pytest.approx(statistics.interval(w), abs=1e-12)
+    at_80 = mean_concordance(tables, 0.8)
+    assert (at_80.low, at_80.high) == pytest.approx(statistics.interval(w, 0.8), abs=1e-12)
     few = mean_concordance(tables[:9])
     assert few.n == 7
     assert math.isnan(few.low)
