@@ -145,6 +145,28 @@ def test_log_odds_erase_what_is_positive_and_no_tie_at_the_threshold() -> None:
     near(everything.details["erased"], [0.8, 0.2, 1.0])
 
 
+def test_log_odds_erase_a_share_that_is_rounded_and_tell_what_flipped() -> None:
+    question = additive(rows([4, 3, 2, 1], [3, -1, -1, -0.5], [3, 1, -1, -1]))
+    given = answer(question.x, question)
+    # 1.8 of four features are two, and 1.2 are one.
+    near(assay.LogOddsChange(share=0.45)(question, given).values, [7.0, 3.0, 4.0])
+    score = assay.LogOddsChange(share=0.3)(question, given)
+    near(score.values, [4.0, 3.0, 3.0])
+    near(score.details["flipped"], [0.0, 1.0, 1.0])
+
+
+def test_log_odds_of_a_text_know_its_own_words_alone() -> None:
+    def length(texts: list[str]) -> np.ndarray[Any, Any]:
+        return np.array([float(len(text.replace(" ", ""))) for text in texts])
+
+    question = assay.Question(length, ["a good film", "so bad"])
+    # The third number is of no word of the second text, and sets no threshold for the others.
+    given = answer(rows([1, 2, 3], [2, 1, 9]), question)
+    score = assay.LogOddsChange(share=0.5)(question, given)
+    near(score.values, [8.0, 2.0])
+    near(score.details["erased"], [2 / 3, 1 / 2])
+
+
 def test_case_26_imputing_a_constant_image_changes_nothing() -> None:
     from assay.removals.imputed import imputed
 
@@ -333,6 +355,29 @@ def test_necessity_and_sufficiency_are_their_definitions(steps: int) -> None:
     assert compared >= 3
 
 
+@pytest.mark.parametrize("kind", POSITIVE)
+def test_credit_that_is_not_positive_has_no_place_in_the_order(kind: Any) -> None:
+    question = additive(rows([4, 3, 2, 1], [4, 3, 2, 1], [4, 3, 2, 1]))
+    score = kind()(question, answer(rows([4, 3, 0, 0], [4, 3, -1, -1], [0, 0, -2, -1]), question))
+    near(score.details["positive"], [0.5, 0.5, 0.0])
+    near(score.values[0], float(score.values[1]))
+    # With nothing to take there is no order, though the target rises.
+    assert torch.isnan(score.values).tolist() == [False, False, True]
+    assert score.error is not None
+    near(score.error, 0.0)
+
+
+@pytest.mark.parametrize("kind", POSITIVE)
+def test_ties_of_positive_credit_have_an_error(kind: Any) -> None:
+    _, question = net_question(9)
+    score = kind()(question, answer(torch.ones(9, 6), question))
+    defined = ~torch.isnan(score.values)
+    assert bool(defined.any())
+    assert score.error is not None
+    assert bool((score.error[defined] > 0).all())
+    near(score.error[~defined], 0.0)
+
+
 @pytest.mark.parametrize("shares", [(0.2,), (0.01, 0.1, 0.5, 0.9)])
 def test_comprehensiveness_and_sufficiency_are_their_definitions(shares: Any) -> None:
     _, question = net_question()
@@ -348,6 +393,13 @@ def test_comprehensiveness_and_sufficiency_are_their_definitions(shares: Any) ->
             curve = slow_curve(question, i, order, counts, insert)
             expected = sum(clean - y for y in curve) / len(curve)
             assert float(found[i]) == pytest.approx(expected, abs=EXACT)
+
+
+def test_a_share_is_rounded_up_but_not_for_its_rest_in_binary() -> None:
+    """0.07 * 100 is 7.000000000000001."""
+    question = additive(torch.arange(1, 101, dtype=DOUBLE)[None])
+    score = assay.Comprehensiveness((0.07, 0.071))(question, answer(question.x, question))
+    near(score.details["share"], [[0.07, 0.08]])
 
 
 @pytest.mark.parametrize("mask", ["soft", "positive"])
@@ -375,11 +427,13 @@ def test_drop_increase_and_gain_are_their_definitions(mask: Any) -> None:
 
 
 def test_road_is_the_share_of_removals_that_keep_the_class() -> None:
-    net, question = net_question()
-    values = randn(5, 6, seed=7, dtype=DOUBLE)
-    shares = (0.2, 0.5, 0.8)
+    net, question = net_question(9)
+    values = randn(9, 6, seed=7, dtype=DOUBLE)
+    # The last one rounds up to all features.
+    shares = (0.2, 0.5, 0.8, 0.9)
     found = assay.Road(shares, removal=None)(question, answer(values, question))
-    for i in range(5):
+    assert len(net(question.x).argmax(1).unique()) > 1
+    for i in range(9):
         order = sorted(range(6), key=lambda f: -float(values[i, f]))
         kept = []
         for share in shares:
@@ -388,7 +442,9 @@ def test_road_is_the_share_of_removals_that_keep_the_class() -> None:
             classes = [int(net(each[None]).argmax()) for each in (row, question.x[i])]
             kept.append(float(classes[0] == classes[1]))
         assert found.details["curve"][i].tolist() == kept
-        assert float(found.values[i]) == pytest.approx(sum(kept) / 3)
+        assert float(found.values[i]) == pytest.approx(sum(kept) / 4)
+    # Some inputs lose their class with all features, and some keep it.
+    assert len(found.details["curve"][:, 3].unique()) == 2
 
 
 # --- ties
@@ -830,6 +886,9 @@ def test_probabilities_asked_of_a_model_that_gives_scores_are_refused(kind: Any)
         InputError, match=r"(?s)probabilities .* got 7, of a model that gives scores"
     ):
         kind()(question, answer(question.x, question))
+    question = additive(rows([-4, 3.75]))
+    with pytest.raises(InputError, match=r"got -0.25, of a model that gives scores"):
+        kind()(question, answer(question.x, question))
     # Also where only the masked input tells.
     question = additive(rows([2, -1.5]))
     with pytest.raises(InputError, match=r"got 2, of a model that gives scores"):
@@ -871,6 +930,14 @@ def test_scores_that_are_not_positive_have_no_drop_in_per_cent() -> None:
     score = assay.AverageDrop(outputs="scores")(question, answer(question.x, question))
     assert torch.isnan(score.values).tolist() == [True, False]
     assert "not positive" in repr(score)
+
+
+def test_a_prediction_of_one_has_nothing_to_gain() -> None:
+    question = additive(rows([0.5, 0.5], [0.75, -0.25]))
+    score = assay.AverageGain("positive")(question, answer(question.x, question))
+    assert torch.isnan(score.values).tolist() == [True, False]
+    near(score.values[1], 50.0)
+    assert "nothing to gain" in repr(score)
 
 
 def test_road_refuses_one_output_and_inputs_that_are_no_images() -> None:
