@@ -377,6 +377,9 @@ def test_fewer_than_8_inputs_give_no_interval_anywhere() -> None:
         assert bool((found.inputs_needed()["needed"] >= 8).all())
         why = "fewer than 8 inputs give no interval: ask about 8 or more"
         assert {each.no_interval for each in ranked} == ({why} if few else {""})
+        assert {place.no_interval for place in places} == ({why} if few else {""})
+        for row in found.reach().about("skill").rows:
+            assert (why[1:] in row.words) == few
         words = " ".join(found.reach().words)
         assert (why[1:] in words) == (why in repr(found.agreement)) == few
         console = Console(width=200)

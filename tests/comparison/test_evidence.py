@@ -34,7 +34,7 @@ from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
 from assay.numerics.concordance import kendall_w, mean_concordance
 from assay.numerics.power import inputs_needed
 from assay.numerics.statistics import TOO_FEW, interval
-from assay.pages.soundness import persists
+from assay.pages.soundness import persists, trust
 from assay.perturbations import Coordinates, GaussianNoise, Squares, SubsetToBaseline
 from assay.question.question import Question
 
@@ -100,6 +100,12 @@ def test_an_agreement_of_few_inputs_has_no_interval_and_says_so() -> None:
     (row,) = comparison.reach().about("agreement").rows
     assert math.isnan(row.low)
     assert row.words.endswith("ask about 8 or more.")
+    # The page has the figures alone: it tells the reason beside each metric.
+    said = trust(comparison, (), skills=False).agreement
+    assert "of one input" in said
+    assert "[" not in said
+    enough = {name: rng.normal(size=(8, 3)) for name in "ab"}
+    assert "[" in trust(scored(enough, dict.fromkeys("ab", "lower")), (), skills=False).agreement
 
 
 def test_metrics_that_share_no_input_have_a_w_of_their_means_alone() -> None:
@@ -217,6 +223,24 @@ def test_skill_is_0_for_shuffled_credit_and_1_for_the_optimum() -> None:
     assert row.skill == pytest.approx((random - own) / (random - 2.0), rel=1e-12)
     assert row.low <= row.skill <= row.high
     assert row.best == 2.0
+
+
+@pytest.mark.parametrize("n", [7, 8])
+def test_the_eighth_input_gives_a_skill_its_interval(n: int) -> None:
+    scores = {
+        (name, "Gap"): Score("Gap", torch.linspace(mean, mean + 0.2, n), "lower")
+        for name, mean in (("method", 0.4), (shuffled("method"), 1.0))
+    }
+    (found,) = skills(scores, ["method"], {"Gap": np.zeros(n)}, level=0.95)
+    assert [math.isnan(end) for end in (found.low, found.high)] == [n < 8] * 2
+
+
+def test_of_one_common_input_nobody_can_say_how_many_it_takes() -> None:
+    table = np.array([[1.0, 2.0], [1.0, math.nan], [math.nan, 2.0]])
+    comparison = scored({"Gap": table}, {"Gap": "lower"})
+    (row,) = comparison.reach().about("inputs needed").rows
+    assert math.isnan(row.figure)
+    assert "cannot be said" in row.words
 
 
 @pytest.mark.parametrize("law", ["normal", "exponential", "lognormal"])

@@ -310,10 +310,14 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         lambda: assay.Optimal(assay.Coordinates(), solver="cg"),  # type: ignore[arg-type]
         lambda: assay.Optimal(assay.Squares())(ask()),
         lambda: assay.Optimal(assay.GaussianNoise(0.1))(
-            ask(features=assay.Columns(groups=[[0, 1], [2, 3]]))
+            assay.Question(
+                lambda x: x.sum(1),
+                randn(2, 4, dtype=DOUBLE),
+                features=assay.Columns(groups={"a": [0, 1], "b": [2, 3]}),
+            )
         ),
     ):
-        with pytest.raises(AssayError) as caught:
+        with pytest.raises(AssayError, match=r"Optimal|as largest|Squares") as caught:
             make()
         assert caught.value.advice
 

@@ -630,6 +630,12 @@ def test_sensitivity_to_neighbours_of_ones_own() -> None:
     # A finite list has as many neighbours as it has: here the absent input, at distance |x|.
     absent = assay.MaxSensitivity(gradient, neighbours=DifferenceToBaseline())
     torch.testing.assert_close(absent(asked, gradient(asked)).values, torch.ones(2).double())
+    # Perturbations are taken off: from 0.5 to 0, and not to 1.
+    rising = assay.Question(lambda x: x.exp()[:, 0], row(0.5))
+    near(absent(rising, gradient(rising)).values, 1 - math.exp(-0.5))
+    # And gone through whole, whatever the draws say.
+    each = assay.MaxSensitivity(gradient, draws=1, neighbours=assay.Coordinates())
+    near(each(asked, gradient(asked)).values, 0.8)
 
 
 @pytest.mark.parametrize(
@@ -639,7 +645,9 @@ def test_sensitivity_to_neighbours_of_ones_own() -> None:
 def test_neighbours_of_a_wrong_form_are_refused(neighbours: Any) -> None:
     asked = assay.Question(lambda x: (x**2).sum(1), torch.ones(2, 2))
     gradient = assay.Gradient()
-    with pytest.raises(assay.errors.AssayError, match="neighbours"):
+    with pytest.raises(
+        assay.errors.AssayError, match=r"as neighbours|neighbours of shape \(2, 2\)"
+    ):
         assay.MaxSensitivity(gradient, neighbours=neighbours)(asked, gradient(asked))
 
 
