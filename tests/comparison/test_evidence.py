@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import numpy as np
@@ -350,6 +350,35 @@ def test_how_long_a_winner_lasts_is_said_in_figures() -> None:
         "another under 1. Were the inputs drawn anew, it would have it with a chance of 0.50, on average "
         "over these settings."
     )
+
+
+@final
+@dataclass(frozen=True)
+class Distance(Metric):
+    """How far the credit of the first feature is from a number."""
+
+    to: float = 0.0
+    direction: ClassVar[Direction] = "lower"
+
+    def read(
+        self, question: Question, attributions: Sequence[Attribution], seed: int
+    ) -> list[Reading]:
+        return [Reading((each.values[:, 0] - self.to).abs()) for each in attributions]
+
+
+def test_where_another_wins_the_chance_is_still_that_of_the_first_winner() -> None:
+    asked = question(9)
+    slope = Gradient()(asked)
+    answers = {
+        "small": replace(slope, values=torch.full_like(slope.values, 1.0)),
+        "large": replace(slope, values=torch.full_like(slope.values, 3.0)),
+    }
+    comparison = compare(asked, answers, [Distance()], references=False)
+    found = comparison.persistence(Distance(), {"to": [0.5, 4.0]})
+    assert found.winner == "small"
+    assert [trial.winner for trial in found.trials] == ["small", "large"]
+    assert [trial.chance for trial in found.trials] == [1.0, 0.0]
+    assert found.chance == 0.5
 
 
 def test_settings_that_refuse_are_told_and_not_counted() -> None:
