@@ -187,3 +187,10 @@ def test_an_answer_without_words_is_refused() -> None:
     with pytest.raises(InputError, match="share") as refusal:
         assay.trigger_words(plain)
     assert "TokenWords" in refusal.value.advice
+
+
+def test_words_without_an_interval_stand_behind_the_others_by_their_mean() -> None:
+    texts = [[("sure", 0.1)]] * 8 + [[("small", 3.0)]] * 6 + [[("large", 5.0)]] * 6
+    found = assay.trigger_words(answer(texts))
+    assert [word.words for word in found] == ["sure", "large", "small"]
+    assert [math.isnan(word.low) for word in found] == [False, True, True]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
+import assay
+from assay.cli import records
 from assay.cli.app import app
 from assay.cli.asked import Asked
 from assay.comparison.comparison import Comparison
@@ -55,6 +59,18 @@ def test_outputs_keep_to_their_schemas(here: Path, name: str, call: tuple[str, .
     done = run(*call, "--json")
     assert done.exit_code in (0, 3), (done.output, done.exception)
     checked(done.stdout, name)
+
+
+@pytest.mark.parametrize("n", [7, 8])
+def test_fewer_than_8_inputs_have_no_interval_and_the_reason_why(n: int) -> None:
+    why = "fewer than 8 inputs give no interval: ask about 8 or more"
+    question = assay.Question(lambda x: x.prod(1), torch.linspace(1, 2, 3 * n).view(n, 3))
+    found = assay.compare(question, ["InputXGradient", "Occlusion"], ["Completeness"])
+    cells = records.comparison(found)["scores"]
+    single = records.scored(found.score("Occlusion", "Completeness"))
+    for record in (single, *(cell for cell in cells if cell["refusal"] is None)):
+        assert record["no_interval"] == (why if n < 8 else None)
+        assert math.isnan(record["low"]) == math.isnan(record["high"]) == (n < 8)
 
 
 VARIED = (

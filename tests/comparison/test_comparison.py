@@ -377,6 +377,9 @@ def test_fewer_than_8_inputs_give_no_interval_anywhere() -> None:
         assert bool((found.inputs_needed()["needed"] >= 8).all())
         why = "fewer than 8 inputs give no interval: ask about 8 or more"
         assert {each.no_interval for each in ranked} == ({why} if few else {""})
+        assert {place.no_interval for place in places} == ({why} if few else {""})
+        for row in found.reach().about("skill").rows:
+            assert (why[1:] in row.words) == few
         words = " ".join(found.reach().words)
         assert (why[1:] in words) == (why in repr(found.agreement)) == few
         console = Console(width=200)
@@ -385,6 +388,23 @@ def test_fewer_than_8_inputs_give_no_interval_anywhere() -> None:
         text = " ".join(shown.get().split())
         assert (why[1:] in text) == few
         assert "nan" not in text + words + repr(found.agreement)
+
+
+def test_the_fewest_inputs_of_a_mean_or_a_difference_are_counted() -> None:
+    """Ten scores each, of which two methods share five; nine, and a reference that has seven."""
+    why = "fewer than 8 inputs give no interval: ask about 8 or more"
+    values = np.random.default_rng(0).normal(size=15)
+    first, second = values.copy(), values + 1
+    first[10:] = math.nan
+    second[:5] = math.nan
+    assert ranking("Gap", {"a": score(first)}).no_interval == ""
+    assert ranking("Gap", {"a": score(first), "b": score(second)}).no_interval == why
+    zero = values[:9].copy()
+    zero[7:] = math.nan
+    found = ranking("Gap", {"a": score(values[:9]), "Zero": score(zero)}, ["Zero"])
+    assert found.no_interval == why
+    # Where there is no mean at all, none lacks an interval.
+    assert ranking("Gap", {"a": score([math.nan] * 9)}).no_interval == ""
 
 
 def test_missing_scores_do_not_win() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import numpy as np
@@ -19,8 +19,10 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import Direction, Score
 from assay.comparison.comparing import compare, from_scores
 from assay.comparison.comparison import Comparison
-from assay.comparison.evidence import skills
+from assay.comparison.evidence import Agreement, skills
+from assay.comparison.persistence import Persistence, Trial
 from assay.comparison.ranking import shuffled
+from assay.comparison.reach import findings
 from assay.errors import AssayError, InputError
 from assay.methods.gradients.gradient import Gradient, InputXGradient
 from assay.methods.gradients.paths import IntegratedGradients
@@ -29,9 +31,10 @@ from assay.metrics.base import Metric, Reading
 from assay.metrics.complexity.mass import Compactness
 from assay.metrics.faithfulness.infidelity import Infidelity
 from assay.metrics.sensitivity.max_sensitivity import MaxSensitivity
-from assay.numerics.concordance import kendall_w
+from assay.numerics.concordance import kendall_w, mean_concordance
 from assay.numerics.power import inputs_needed
 from assay.numerics.statistics import TOO_FEW, interval
+from assay.pages.soundness import persists, trust
 from assay.perturbations import Coordinates, GaussianNoise, Squares, SubsetToBaseline
 from assay.question.question import Question
 
@@ -43,7 +46,9 @@ def question(n: int = 12) -> Question:
     return Question(net, x, target=0, removal=assay.Baseline(0.0))
 
 
-def scored(tables: dict[str, np.ndarray], directions: dict[str, Direction]) -> Comparison:
+def scored(
+    tables: dict[str, np.ndarray], directions: dict[str, Direction], level: float = 0.95
+) -> Comparison:
     """A comparison of scores (n, methods) by hand."""
     asked = question(len(next(iter(tables.values()))))
     count = next(iter(tables.values())).shape[1]
@@ -53,7 +58,7 @@ def scored(tables: dict[str, np.ndarray], directions: dict[str, Direction]) -> C
         for metric, table in tables.items()
     }
     answers = {f"m{k}": answer for k in range(count)}
-    return from_scores(asked, answers, scores)
+    return from_scores(asked, answers, scores, level=level)
 
 
 def test_metrics_that_order_alike_agree_whatever_way_is_better() -> None:
@@ -95,6 +100,12 @@ def test_an_agreement_of_few_inputs_has_no_interval_and_says_so() -> None:
     (row,) = comparison.reach().about("agreement").rows
     assert math.isnan(row.low)
     assert row.words.endswith("ask about 8 or more.")
+    # The page has the figures alone: it tells the reason beside each metric.
+    said = trust(comparison, (), skills=False).agreement
+    assert "of one input" in said
+    assert "[" not in said
+    enough = {name: rng.normal(size=(8, 3)) for name in "ab"}
+    assert "[" in trust(scored(enough, dict.fromkeys("ab", "lower")), (), skills=False).agreement
 
 
 def test_metrics_that_share_no_input_have_a_w_of_their_means_alone() -> None:
@@ -109,6 +120,23 @@ def test_metrics_that_share_no_input_have_a_w_of_their_means_alone() -> None:
     assert "no input has a score by all of them" in row.words
     assert "nan" not in row.words
     assert "nan" not in repr(comparison.agreement)
+
+
+def test_metrics_judge_the_methods_that_all_of_them_scored() -> None:
+    rng = np.random.default_rng(3)
+    tables = {name: rng.normal(np.linspace(0, 0.6, 4), size=(20, 4)) for name in "abc"}
+    # One method was refused by one metric; a metric that scored one method puts nothing in order.
+    tables["b"][:, 3] = math.nan
+    tables["c"][:, 1:] = math.nan
+    agreement = scored(tables, dict.fromkeys("abc", "higher"), level=0.8).agreement
+    assert agreement.methods == ("m0", "m1", "m2")
+    assert agreement.metrics == ("a", "b")
+    judged = np.stack([tables[name][:, :3] for name in "ab"], axis=1)
+    assert agreement.w == pytest.approx(kendall_w(judged.mean(axis=0)), abs=1e-12)
+    expected = mean_concordance(judged, 0.8)
+    assert (agreement.per_input, agreement.low, agreement.high) == pytest.approx(
+        (expected.w, expected.low, expected.high), abs=1e-12
+    )
 
 
 def test_one_metric_agrees_with_nobody() -> None:
@@ -149,6 +177,29 @@ def test_sampling_says_by_how_much_draws_would_have_to_grow() -> None:
     assert whole["factor"] == 1
 
 
+def test_draws_beside_equal_scores_are_not_known_to_be_enough() -> None:
+    """Equal scores have no error to be a tenth of; scores that are missing have no part."""
+    asked = question(9)
+    equal = torch.full((9,), 2.0, dtype=torch.float64)
+    apart = torch.tensor([0.0, 1.0, 2.0, 3.0] * 2 + [math.nan], dtype=torch.float64)
+    error = torch.full((9,), 0.5, dtype=torch.float64)
+    scores = {
+        "equal": [Score("equal", equal, "lower", error=error)],
+        "apart": [Score("apart", apart, "lower", error=error)],
+    }
+    comparison = from_scores(asked, [Gradient()(asked)], scores)
+    unknown, known = comparison.sampling().to_dict("records")
+    assert math.isnan(unknown["share"])
+    assert not unknown["enough"]
+    assert known["noise"] == pytest.approx(0.5 / math.sqrt(8), rel=1e-12)
+    assert known["error"] == pytest.approx(float(apart[:8].std()) / math.sqrt(8), rel=1e-12)
+    first, second = comparison.reach().about("sampling").rows
+    assert first.words == (
+        "What the metric's draws add to the error of the mean of Gradient by equal is not known."
+    )
+    assert (first.reached, second.reached) == (None, False)
+
+
 @final
 @dataclass(frozen=True)
 class FirstCredit(Metric):
@@ -172,6 +223,24 @@ def test_skill_is_0_for_shuffled_credit_and_1_for_the_optimum() -> None:
     assert row.skill == pytest.approx((random - own) / (random - 2.0), rel=1e-12)
     assert row.low <= row.skill <= row.high
     assert row.best == 2.0
+
+
+@pytest.mark.parametrize("n", [7, 8])
+def test_the_eighth_input_gives_a_skill_its_interval(n: int) -> None:
+    scores = {
+        (name, "Gap"): Score("Gap", torch.linspace(mean, mean + 0.2, n), "lower")
+        for name, mean in (("method", 0.4), (shuffled("method"), 1.0))
+    }
+    (found,) = skills(scores, ["method"], {"Gap": np.zeros(n)}, level=0.95)
+    assert [math.isnan(end) for end in (found.low, found.high)] == [n < 8] * 2
+
+
+def test_of_one_common_input_nobody_can_say_how_many_it_takes() -> None:
+    table = np.array([[1.0, 2.0], [1.0, math.nan], [math.nan, 2.0]])
+    comparison = scored({"Gap": table}, {"Gap": "lower"})
+    (row,) = comparison.reach().about("inputs needed").rows
+    assert math.isnan(row.figure)
+    assert "cannot be said" in row.words
 
 
 @pytest.mark.parametrize("law", ["normal", "exponential", "lognormal"])
@@ -244,10 +313,72 @@ def test_a_winner_is_followed_through_settings() -> None:
         )
         assert trial.winner == again.winner(trial.metric)
         assert trial.leaders == again.rankings[trial.metric].leaders
+        first = again.rankings[trial.metric].place(persistence.winner)
+        assert first is not None
+        assert trial.chance == first.best
     held = [trial.winner == persistence.winner for trial in persistence.answered]
     assert persistence.share == sum(held) / len(held)
     assert 0 <= persistence.chance <= 1
     assert len(persistence.to_pandas()) == 4
+
+
+def test_how_long_a_winner_lasts_is_said_in_figures() -> None:
+    """The best under one of three settings, not beaten under two, and a fourth that refuses."""
+    trials = (
+        Trial("Gap(x=1)", "a()", ("a()",), 0.9),
+        Trial("Gap(x=2)", "b()", ("b()", "a()"), 0.4),
+        Trial("Gap(x=3)", "b()", ("b()",), 0.2),
+        Trial("Gap(x=4)", "", (), 0.0, "it cannot be asked"),
+    )
+    found = Persistence("a()", trials)
+    assert (found.share, found.share_not_beaten) == (1 / 3, 2 / 3)
+    assert found.chance == pytest.approx(0.5, abs=1e-12)
+    assert repr(found) == "Persistence(a has the best mean under 1 of 3 settings, chance 0.50)"
+    nothing = Agreement(math.nan, math.nan, math.nan, math.nan, 0, (), (), 0.95)
+    _, row = findings(nothing, (), (), (), {"Gap()": found}, 0.8).rows
+    assert row.words == (
+        "a has the best mean by Gap under 1 of 3 other settings, and is not shown to be worse under 2. "
+        "Were the inputs drawn anew, too, its chance to have the best mean would be 0.50 on average."
+    )
+    assert (row.figure, row.reached) == (1 / 3, False)
+    lasting = Persistence("a()", trials[:2])
+    _, row = findings(nothing, (), (), (), {"Gap()": lasting}, 0.8).rows
+    assert (row.figure, row.reached) == (0.5, True)
+    # On the page the same is said of those that were shown to be better.
+    assert persists(found) == (
+        "a() has the best mean under 1 of 3 other settings of its metric, and is shown to be worse than "
+        "another under 1. Were the inputs drawn anew, it would have it with a chance of 0.50, on average "
+        "over these settings."
+    )
+
+
+@final
+@dataclass(frozen=True)
+class Distance(Metric):
+    """How far the credit of the first feature is from a number."""
+
+    to: float = 0.0
+    direction: ClassVar[Direction] = "lower"
+
+    def read(
+        self, question: Question, attributions: Sequence[Attribution], seed: int
+    ) -> list[Reading]:
+        return [Reading((each.values[:, 0] - self.to).abs()) for each in attributions]
+
+
+def test_where_another_wins_the_chance_is_still_that_of_the_first_winner() -> None:
+    asked = question(9)
+    slope = Gradient()(asked)
+    answers = {
+        "small": replace(slope, values=torch.full_like(slope.values, 1.0)),
+        "large": replace(slope, values=torch.full_like(slope.values, 3.0)),
+    }
+    comparison = compare(asked, answers, [Distance()], references=False)
+    found = comparison.persistence(Distance(), {"to": [0.5, 4.0]})
+    assert found.winner == "small"
+    assert [trial.winner for trial in found.trials] == ["small", "large"]
+    assert [trial.chance for trial in found.trials] == [1.0, 0.0]
+    assert found.chance == 0.5
 
 
 def test_settings_that_refuse_are_told_and_not_counted() -> None:

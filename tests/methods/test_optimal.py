@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 import assay
 from assay.errors import AssayError, InputError
+from assay.numerics import rng
+from assay.numerics.statistics import widening
 from assay.perturbations import Perturbation
 from toys import FEATURES, Pooled, randn, randomised, tanh_net
 
@@ -164,6 +166,35 @@ def test_sampled_shapley_values_are_complete_and_within_their_error(solver: Any)
     assert float(made.standard_error.max()) < 0.1 * float(made.values.abs().max())
 
 
+@pytest.mark.parametrize("solver", ["dense", "iterative"])
+def test_sampled_shapley_values_are_the_regression_that_adds_up(solver: Any) -> None:
+    """The least squares of the same draws under the constraint on the sum, with its multiplier."""
+    question = ask(n=2, features=12)
+    law = assay.ShapleyKernel()
+    made = assay.Optimal(law, draws=60, solver=solver)(question, seed=4)
+    removed = law.removed(question, 4, (0, 60))
+    losses = (question.prediction.unsqueeze(1) - question.value(~removed)).numpy()
+    whole = (question.prediction - question.base).numpy()
+    uniform = rng.streams(4, question.keys, "wild bootstrap").uniform((0, 60), 32, DOUBLE)
+    signs = np.where(uniform.numpy() < 0.5, -1.0, 1.0)
+    assert made.standard_error is not None
+    for row, values in enumerate(made.values):
+        rows = removed[row].double().numpy()
+        system = np.ones((13, 13))
+        system[:12, :12] = rows.T @ rows
+        system[12, 12] = 0
+        inverse = np.linalg.inv(system)
+        solved = (inverse @ np.append(rows.T @ losses[row], whole[row]))[:12]
+        near(values, solved, 1e-7)
+        # White's error, or that of draws with signs of their own, under the same constraint.
+        moves = rows @ inverse[:12, :12] * (losses[row] - rows @ solved)[:, None]
+        if solver == "dense":
+            error = np.sqrt((moves**2).sum(0))
+        else:
+            error = np.sqrt(((signs[row].T @ moves) ** 2).mean(0))
+        near(made.standard_error[row], error * math.sqrt(60 / 48) * widening(48), 1e-7)
+
+
 def test_occlusion_of_one_feature() -> None:
     question = ask()
     made = assay.Optimal(assay.Coordinates())(question)
@@ -236,6 +267,21 @@ def test_the_standard_error_is_the_spread_over_seeds() -> None:
         assert 0.85 < float(ratio) < 1.15
 
 
+def test_the_standard_error_of_few_draws_counts_what_the_features_explain() -> None:
+    question = assay.Question(lambda x: (x**3).sum(1), randn(6, 3, dtype=DOUBLE))
+    method = assay.Optimal(assay.GaussianNoise(0.5), draws=12)
+    made = [method(question, seed=seed) for seed in range(150)]
+    spread = torch.stack([answer.values for answer in made]).var(0).mean().sqrt()
+    errors = (
+        torch.stack([torch.as_tensor(answer.standard_error) for answer in made])
+        .square()
+        .mean()
+        .sqrt()
+    )
+    # Student's quantile of 9 degrees of freedom is in it; the sandwich is a little small of so few.
+    assert 0.75 < float(errors / widening(9) / spread) < 1.1
+
+
 def test_a_background_is_averaged_over() -> None:
     rows = randn(5, FEATURES, seed=8, dtype=DOUBLE)
     question = ask(removal=assay.Background(rows))
@@ -274,6 +320,12 @@ def test_values_averaged_over_a_kernel() -> None:
     assert float(made.standard_error.max()) < 0.02
 
 
+def test_a_kernel_has_the_noise_and_the_ridge_that_were_given() -> None:
+    law = assay.GaussianNoise(0.1)
+    made = assay.kernel_smoothed(law, ridge=0.2, noise=0.3, draws=7, shape="uniform")
+    assert made == assay.Smoothed(assay.Optimal(law, 0.2), noise=0.3, draws=7, shape="uniform")
+
+
 def test_a_ridge_takes_the_place_of_draws() -> None:
     question = ask(features=30)
     few = assay.Optimal(assay.SubsetToBaseline(), draws=20)
@@ -291,10 +343,14 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         lambda: assay.Optimal(assay.Coordinates(), solver="cg"),  # type: ignore[arg-type]
         lambda: assay.Optimal(assay.Squares())(ask()),
         lambda: assay.Optimal(assay.GaussianNoise(0.1))(
-            ask(features=assay.Columns(groups=[[0, 1], [2, 3]]))
+            assay.Question(
+                lambda x: x.sum(1),
+                randn(2, 4, dtype=DOUBLE),
+                features=assay.Columns(groups={"a": [0, 1], "b": [2, 3]}),
+            )
         ),
     ):
-        with pytest.raises(AssayError) as caught:
+        with pytest.raises(AssayError, match=r"Optimal|as largest|Squares") as caught:
             make()
         assert caught.value.advice
 
@@ -323,4 +379,7 @@ def test_a_large_picture_is_asked_without_a_matrix() -> None:
     law = assay.Squares(sides=(4, 6))
     made = assay.Optimal(law, largest=399)(question)
     assert made.facts["converged"]
-    near(made.values, assay.Optimal(law, largest=400)(question).values, 1e-7)
+    # Of as many features as the largest there is a matrix, and no steps.
+    dense = assay.Optimal(law, largest=400)(question)
+    assert "steps" not in dense.facts
+    near(made.values, dense.values, 1e-7)

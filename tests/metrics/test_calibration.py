@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import optimize, stats
 from scipy.stats import t as student
 
 import assay
@@ -44,6 +45,11 @@ def test_a_confidence_of_one_is_in_the_last_bin() -> None:
     )
     assert made.ece.value == pytest.approx(0.475, abs=1e-12)
     assert len(made.reliability.count) == 1
+
+
+def test_a_confidence_beyond_one_by_its_rounding_is_in_the_last_bin() -> None:
+    curve = reliability(np.array([1.0 + 2**-52, 0.93]), np.array([1.0, 1.0]), 10, "width")
+    assert (curve.count.tolist(), curve.low.tolist()) == ([2], [0.9])
 
 
 def test_a_confidence_on_an_edge_is_in_the_lower_bin() -> None:
@@ -98,6 +104,19 @@ def test_the_correction_takes_off_what_chance_adds() -> None:
     assert means[0.0][0] > 0.04
     assert means[0.0][1] < 0.5 * means[0.0][0]
     assert abs(means[0.2][1] - 0.2) < 0.005
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_correction_is_what_chance_adds_to_a_typical_gap(seed: int) -> None:
+    """E|N(g, s^2)| - g in every bin, g^2 the mean square of gaps less that of chance."""
+    p, y = simulated(1000, 0.04, seed)
+    curve = reliability(p, y.astype(float), 10, "width")
+    share, spread = curve.count / 1000, curve.spread
+    gap = curve.confidence - curve.accuracy
+    typical = math.sqrt(share @ gap**2 - share @ spread**2)
+    added = share @ stats.foldnorm(typical / spread, scale=spread).mean() - typical
+    assert added > 1e-4
+    assert curve.corrected == pytest.approx(share @ np.abs(gap) - added, abs=1e-9)
 
 
 def uneven(n: int, tilt: float, seed: int) -> tuple[Any, Any]:
@@ -199,17 +218,54 @@ def test_answers_that_do_not_fit_are_refused() -> None:
         assert caught.value.advice
 
 
+@pytest.mark.parametrize("n", [7, 8])
+def test_fewer_than_8_answers_have_no_interval_and_say_so(n: int) -> None:
+    p = np.array([0.25, 0.35, 0.55, 0.65, 0.75, 0.8, 0.9, 0.95])[:n]
+    y = np.array([0, 1, 1, 0, 1, 1, 0, 1])[:n]
+    made = assay.calibration(p, y, kind="probabilities", bins=3)
+    for figure in (made.accuracy, made.ece, made.mce, made.ace, made.brier, made.log_loss):
+        assert [math.isnan(end) for end in figure.interval] == [n < 8] * 2
+        assert (statistics.TOO_FEW in repr(figure)) == (n < 8)
+        assert ("[" in repr(figure)) != (n < 8)
+
+
 # --- coverage, in every run
 
 
 def test_answers_that_are_all_right_leave_room_for_an_error() -> None:
     """Ten sure answers, all right: an error of 0.04 is no surprise, and 0 is not all that there is."""
     p = np.linspace(0.93, 0.99, 10)
-    curve = reliability(p, np.ones(10), 5, "mass")
-    low, high = curve.error_interval
-    assert low == 0
-    # The upper end of the gap of all answers: Wilson's lower end of 10 of 10 is 0.722.
-    assert high == pytest.approx(p.mean() - 1 / (1 + 1.959963984540054**2 / 10), abs=1e-9)
+    # Bins of two answers each, and of four, three and three.
+    for bins in (5, 3):
+        curve = reliability(p, np.ones(10), bins, "mass")
+        low, high = curve.error_interval
+        assert low == 0
+        # The upper end of the gap of all answers: Wilson's lower end of 10 of 10 is 0.722.
+        assert high == pytest.approx(p.mean() - 1 / (1 + 1.959963984540054**2 / 10), abs=1e-9)
+        # And of answers that are all wrong, whose confidence is as small.
+        wrong = reliability(1 - p, np.zeros(10), bins, "mass")
+        assert wrong.error_interval == pytest.approx((low, high), abs=1e-9)
+
+
+def test_the_upper_end_is_the_largest_equal_gap_that_is_no_surprise() -> None:
+    """Of an error larger than chance makes it, whatever the gap of all answers together may be."""
+    p, y = simulated(400, 0.1, 3)
+    curve = reliability(p, y.astype(float), 10, "width")
+    _, high = curve.error_interval
+    share = curve.count / 400
+    smooth = (curve.accuracy * curve.count + 1) / (curve.count + 2)
+    spread = np.sqrt(smooth * (1 - smooth) / curve.count)
+    sizes = np.abs(curve.confidence - curve.accuracy)
+    between = (share @ sizes**2 - (share @ sizes) ** 2) / 400
+
+    def surprise(gap: float) -> float:
+        folded = stats.foldnorm(gap / spread, scale=spread)
+        deviation = math.sqrt(share**2 @ folded.var() + between)
+        return float(share @ folded.mean() - stats.norm.ppf(0.975) * deviation - curve.error)
+
+    assert high == pytest.approx(optimize.brentq(surprise, 1e-6, 1), abs=1e-8)
+    whole = p.mean() - statistics.wilson(int(y.sum()), 400)[0]
+    assert whole > high + 1e-3
 
 
 def test_clear_gaps_have_nothing_taken_off_by_chance() -> None:

@@ -318,6 +318,17 @@ def test_scaled_infidelity_sees_the_angle_alone() -> None:
     within(score, SIGMA**2 * W.square().sum() * (1 - cosine**2))
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_stated_error_of_infidelity_is_its_spread_over_seeds(scaled: bool) -> None:
+    question = about_linear()
+    given = answer((W + randn(4, seed=6, dtype=torch.float64)).expand(5, -1), question)
+    metric = Infidelity(NOISE, draws=100, scaled=scaled)
+    many = [metric(question, given, seed=seed) for seed in range(100)]
+    spread = torch.stack([score.values for score in many]).var(0).mean().sqrt()
+    stated = torch.stack([score.error for score in many]).square().mean().sqrt()
+    assert 0.8 < float(stated / spread) < 1.25
+
+
 @pytest.mark.parametrize("sign", [-1.0, 0.0])
 def test_no_scale_below_zero(sign: float) -> None:
     question = about_linear()
@@ -396,6 +407,30 @@ def test_a_gap_within_rounding_is_none_and_a_larger_one_is_as_it_is(size: float)
     missed = answer(credit + off, question, "contribution")
     score = Completeness()(question, missed).values
     torch.testing.assert_close(score, off.sum(1), rtol=1e-4, atol=0.0)
+    # Half of what is excused is nothing, and twice as much is there.
+    added = question.prediction.abs() + question.base.abs() + credit.abs().sum(1)
+    for units, counts in ((8, False), (32, True)):
+        moved = credit.clone()
+        moved[:, 0] += units * torch.finfo(torch.float64).eps * added
+        score = Completeness()(question, answer(moved, question, "contribution")).values
+        assert (score > 0).tolist() == [counts] * 50
+
+
+@pytest.mark.parametrize("count", [3, 6, 7, 11])
+def test_what_moves_within_rounding_has_nothing_to_be_relative_to(count: int) -> None:
+    """The mean of some copies of one number differs from it by a last place, to either side."""
+    removal = assay.Background(randn(count, 4, seed=3, dtype=torch.float64))
+    question = assay.Question(lambda x: 0 * x.sum(1) + 0.7, X, removal=removal)
+    values = randn(5, 4, seed=12, dtype=torch.float64)
+    score = Completeness()(question, answer(values, question, "contribution"))
+    near(score.values, values.sum(1).abs())
+    assert bool(score.details["relative"].isnan().all())
+    law = SubsetToBaseline()
+    score = Infidelity(law, draws=20)(question, answer(values, question, "contribution"))
+    assert bool(score.details["skill"].isnan().all())
+    nothing = answer(torch.zeros_like(values), question, "contribution")
+    near(Infidelity(law, draws=20)(question, nothing).details["skill"], 1.0)
+    near(Completeness()(question, nothing).details["relative"], 0.0)
 
 
 @pytest.mark.parametrize("law", [SubsetToBaseline(), SubsetToBaseline(0.1), DifferenceToBaseline()])
@@ -465,6 +500,16 @@ def test_a_constant_explanation_does_not_move(rows: Any) -> None:
     near(sensitivity(silent, assay.Gradient(), draws=5).values, 0.0)  # 0 / 0 counts as 0
 
 
+def test_an_explanation_that_moves_within_rounding_does_not_move() -> None:
+    """The slope of log exp(x w) is w e^z / e^z: w, but for a last place that differs by the point."""
+    question = assay.Question(lambda x: (x @ W).exp().log(), X)
+    slopes = assay.Gradient()(question.at(X + 0.1, torch.arange(5))).values
+    assert bool((slopes != assay.Gradient()(question).values).any()), "rounding is at work"
+    score = sensitivity(question, assay.Gradient(), radius=0.5, draws=20)
+    for values in (score.values, score.details["found"], score.details["lipschitz"]):
+        near(values, 0.0, 0.0)
+
+
 @pytest.mark.parametrize("ball", ["linf", "l2"])
 def test_the_slope_of_a_squared_norm_moves_twice_as_far_as_its_input(ball: Any) -> None:
     question = assay.Question(lambda x: x.square().sum(1), X)
@@ -488,6 +533,28 @@ def test_the_mean_move_of_a_squared_norms_slope_in_a_box() -> None:
     assert expected == pytest.approx(6.466, abs=1e-3)
     spread = expected * math.sqrt(relative) / 2
     near(mean, expected, 4.5 * spread / math.sqrt(draws))
+
+
+@pytest.mark.parametrize("ball", ["linf", "l2"])
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_neighbours_lie_on_both_sides(side: float, ball: Any) -> None:
+    """f = x + relu(+-x)^2 at 0: its slope is 1, and moves by 2 |d| on one side alone."""
+    question = assay.Question(lambda x: (x + relu(side * x) ** 2)[:, 0], torch.zeros(1, 1).double())
+    score = sensitivity(question, assay.Gradient(), radius=0.5, ball=ball, draws=2000, ascent=0)
+    near(score.values, 1.0, 0.02)
+    # Half of the steps are on the other side; the mean length of the others is half a radius.
+    near(score.details["mean"], 0.25, 4.5 * math.sqrt((1 / 6 - 1 / 16) / 2000))
+
+
+def test_the_mean_move_of_a_squared_norms_slope_in_a_ball() -> None:
+    """phi = 2 x, uniform in a ball of d dimensions: a step has the mean length r d / (d + 1)."""
+    d, radius, draws = 3, 0.2, 2000
+    question = assay.Question(lambda x: x.square().sum(1), randn(4, d, seed=3, dtype=torch.float64))
+    score = sensitivity(question, assay.Gradient(), radius=radius, ball="l2", draws=draws, ascent=0)
+    mean = score.details["mean"] * question.x.norm(dim=1)
+    # The mean square is r^2 d / (d + 2).
+    variance = radius**2 * (d / (d + 2) - (d / (d + 1)) ** 2)
+    near(mean, radius * d / (d + 1), 4.5 * math.sqrt(variance / draws))
 
 
 def test_the_largest_of_n_uniform_moves() -> None:
@@ -563,6 +630,12 @@ def test_sensitivity_to_neighbours_of_ones_own() -> None:
     # A finite list has as many neighbours as it has: here the absent input, at distance |x|.
     absent = assay.MaxSensitivity(gradient, neighbours=DifferenceToBaseline())
     torch.testing.assert_close(absent(asked, gradient(asked)).values, torch.ones(2).double())
+    # Perturbations are taken off: from 0.5 to 0, and not to 1.
+    rising = assay.Question(lambda x: x.exp()[:, 0], row(0.5))
+    near(absent(rising, gradient(rising)).values, 1 - math.exp(-0.5))
+    # And gone through whole, whatever the draws say.
+    each = assay.MaxSensitivity(gradient, draws=1, neighbours=assay.Coordinates())
+    near(each(asked, gradient(asked)).values, 0.8)
 
 
 @pytest.mark.parametrize(
@@ -572,7 +645,9 @@ def test_sensitivity_to_neighbours_of_ones_own() -> None:
 def test_neighbours_of_a_wrong_form_are_refused(neighbours: Any) -> None:
     asked = assay.Question(lambda x: (x**2).sum(1), torch.ones(2, 2))
     gradient = assay.Gradient()
-    with pytest.raises(assay.errors.AssayError, match="neighbours"):
+    with pytest.raises(
+        assay.errors.AssayError, match=r"as neighbours|neighbours of shape \(2, 2\)"
+    ):
         assay.MaxSensitivity(gradient, neighbours=neighbours)(asked, gradient(asked))
 
 

@@ -145,6 +145,28 @@ def test_log_odds_erase_what_is_positive_and_no_tie_at_the_threshold() -> None:
     near(everything.details["erased"], [0.8, 0.2, 1.0])
 
 
+def test_log_odds_erase_a_share_that_is_rounded_and_tell_what_flipped() -> None:
+    question = additive(rows([4, 3, 2, 1], [3, -1, -1, -0.5], [3, 1, -1, -1]))
+    given = answer(question.x, question)
+    # 1.8 of four features are two, and 1.2 are one.
+    near(assay.LogOddsChange(share=0.45)(question, given).values, [7.0, 3.0, 4.0])
+    score = assay.LogOddsChange(share=0.3)(question, given)
+    near(score.values, [4.0, 3.0, 3.0])
+    near(score.details["flipped"], [0.0, 1.0, 1.0])
+
+
+def test_log_odds_of_a_text_know_its_own_words_alone() -> None:
+    def length(texts: list[str]) -> np.ndarray[Any, Any]:
+        return np.array([float(len(text.replace(" ", ""))) for text in texts])
+
+    question = assay.Question(length, ["a good film", "so bad"])
+    # The third number is of no word of the second text, and sets no threshold for the others.
+    given = answer(rows([1, 2, 3], [2, 1, 9]), question)
+    score = assay.LogOddsChange(share=0.5)(question, given)
+    near(score.values, [8.0, 2.0])
+    near(score.details["erased"], [2 / 3, 1 / 2])
+
+
 def test_case_26_imputing_a_constant_image_changes_nothing() -> None:
     from assay.removals.imputed import imputed
 
@@ -333,6 +355,29 @@ def test_necessity_and_sufficiency_are_their_definitions(steps: int) -> None:
     assert compared >= 3
 
 
+@pytest.mark.parametrize("kind", POSITIVE)
+def test_credit_that_is_not_positive_has_no_place_in_the_order(kind: Any) -> None:
+    question = additive(rows([4, 3, 2, 1], [4, 3, 2, 1], [4, 3, 2, 1]))
+    score = kind()(question, answer(rows([4, 3, 0, 0], [4, 3, -1, -1], [0, 0, -2, -1]), question))
+    near(score.details["positive"], [0.5, 0.5, 0.0])
+    near(score.values[0], float(score.values[1]))
+    # With nothing to take there is no order, though the target rises.
+    assert torch.isnan(score.values).tolist() == [False, False, True]
+    assert score.error is not None
+    near(score.error, 0.0)
+
+
+@pytest.mark.parametrize("kind", POSITIVE)
+def test_ties_of_positive_credit_have_an_error(kind: Any) -> None:
+    _, question = net_question(9)
+    score = kind()(question, answer(torch.ones(9, 6), question))
+    defined = ~torch.isnan(score.values)
+    assert bool(defined.any())
+    assert score.error is not None
+    assert bool((score.error[defined] > 0).all())
+    near(score.error[~defined], 0.0)
+
+
 @pytest.mark.parametrize("shares", [(0.2,), (0.01, 0.1, 0.5, 0.9)])
 def test_comprehensiveness_and_sufficiency_are_their_definitions(shares: Any) -> None:
     _, question = net_question()
@@ -348,6 +393,13 @@ def test_comprehensiveness_and_sufficiency_are_their_definitions(shares: Any) ->
             curve = slow_curve(question, i, order, counts, insert)
             expected = sum(clean - y for y in curve) / len(curve)
             assert float(found[i]) == pytest.approx(expected, abs=EXACT)
+
+
+def test_a_share_is_rounded_up_but_not_for_its_rest_in_binary() -> None:
+    """0.07 * 100 is 7.000000000000001."""
+    question = additive(torch.arange(1, 101, dtype=DOUBLE)[None])
+    score = assay.Comprehensiveness((0.07, 0.071))(question, answer(question.x, question))
+    near(score.details["share"], [[0.07, 0.08]])
 
 
 @pytest.mark.parametrize("mask", ["soft", "positive"])
@@ -367,12 +419,7 @@ def test_drop_increase_and_gain_are_their_definitions(mask: Any) -> None:
         weights = [max(float(v), 0.0) / largest for v in values[i]]
         if mask == "positive":
             weights = [float(weight > 0) for weight in weights]
-        # A weight of 1 keeps a feature as it is, without the rounding of a sum.
-        kept = [
-            float(v) if m == 1 else 0.2 + m * (float(v) - 0.2)
-            for m, v in zip(weights, x[i], strict=True)
-        ]
-        shown = rows(*kept)
+        shown = rows(*(m * float(v) + (1 - m) * 0.2 for m, v in zip(weights, x[i], strict=True)))
         y, o = (float(probabilities(row.to(DOUBLE)[None])[0, 1].detach()) for row in (x[i], shown))
         assert float(drop[i]) == pytest.approx(100 * max(0.0, y - o) / y, abs=EXACT)
         assert float(increase[i]) == float(o > y)
@@ -380,11 +427,13 @@ def test_drop_increase_and_gain_are_their_definitions(mask: Any) -> None:
 
 
 def test_road_is_the_share_of_removals_that_keep_the_class() -> None:
-    net, question = net_question()
-    values = randn(5, 6, seed=7, dtype=DOUBLE)
-    shares = (0.2, 0.5, 0.8)
+    net, question = net_question(9)
+    values = randn(9, 6, seed=7, dtype=DOUBLE)
+    # The last one rounds up to all features.
+    shares = (0.2, 0.5, 0.8, 0.9)
     found = assay.Road(shares, removal=None)(question, answer(values, question))
-    for i in range(5):
+    assert len(net(question.x).argmax(1).unique()) > 1
+    for i in range(9):
         order = sorted(range(6), key=lambda f: -float(values[i, f]))
         kept = []
         for share in shares:
@@ -393,7 +442,9 @@ def test_road_is_the_share_of_removals_that_keep_the_class() -> None:
             classes = [int(net(each[None]).argmax()) for each in (row, question.x[i])]
             kept.append(float(classes[0] == classes[1]))
         assert found.details["curve"][i].tolist() == kept
-        assert float(found.values[i]) == pytest.approx(sum(kept) / 3)
+        assert float(found.values[i]) == pytest.approx(sum(kept) / 4)
+    # Some inputs lose their class with all features, and some keep it.
+    assert len(found.details["curve"][:, 3].unique()) == 2
 
 
 # --- ties
@@ -546,6 +597,16 @@ def test_ties_are_shared_too_and_other_removals_are_not() -> None:
     near(together.score("given", moved[1]).values, moved[1](question, tied).values)
 
 
+def test_targets_and_classes_along_one_order_are_not_taken_for_each_other() -> None:
+    _, question = net_question()
+    given = answer(randn(5, 6, seed=7, dtype=DOUBLE), question)
+    metrics = [assay.Deletion(), assay.Road((0.5,), removal=None), assay.Comprehensiveness((0.5,))]
+    for order in (metrics, metrics[::-1]):
+        together = assay.compare(question, {"given": given}, order, references=False)
+        for metric in metrics:
+            near(together.score("given", metric).values, metric(question, given).values)
+
+
 def test_masks_are_made_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     _, question = net_question(20, 12)
     given = answer(randn(20, 12, seed=2, dtype=DOUBLE), question)
@@ -632,7 +693,10 @@ def test_texts_count_their_own_words() -> None:
     assert "two features" in repr(score)
     loss = assay.Comprehensiveness((0.5,))(question, given)
     near(loss.values[:2], [8.0, 3.0])
-    assert float(assay.AOPC()(question, given).values[0]) == pytest.approx((0 + 4 + 8 + 9) / 4)
+    # Of the shorter text no count is added twice, though it has as many steps.
+    over = assay.AOPC()(question, given)
+    near(over.values[:2], [(0 + 4 + 8 + 9) / 4, (0 + 3 + 5) / 3])
+    assert over.details["curve"].shape == (3, 4)
 
 
 def test_a_curve_is_in_the_details_and_survives_a_file(tmp_path: Any) -> None:
@@ -649,6 +713,18 @@ def test_a_curve_is_in_the_details_and_survives_a_file(tmp_path: Any) -> None:
     assert [f"curve {k}" for k in range(7)] == [
         name for name in loaded.to_pandas().columns if name.startswith("curve")
     ]
+
+
+def test_a_gain_has_both_its_areas_and_curves_in_its_details() -> None:
+    _, question = net_question()
+    given = answer(randn(5, 6, seed=7, dtype=DOUBLE), question)
+    gain = assay.SymmetricRelevanceGain()(question, given)
+    most, least = (kind()(question, given) for kind in (assay.Deletion, assay.LeastRelevantFirst))
+    near(gain.details["most"], most.values)
+    near(gain.details["least"], least.values)
+    near(gain.details["curve"], most.details["curve"])
+    near(gain.details["least curve"], least.details["curve"])
+    near(gain.details["share"], most.details["share"])
 
 
 # --- a real network, end to end
@@ -811,10 +887,43 @@ def test_probabilities_asked_of_a_model_that_gives_scores_are_refused(kind: Any)
         InputError, match=r"(?s)probabilities .* got 7, of a model that gives scores"
     ):
         kind()(question, answer(question.x, question))
+    question = additive(rows([-4, 3.75]))
+    with pytest.raises(InputError, match=r"got -0.25, of a model that gives scores"):
+        kind()(question, answer(question.x, question))
     # Also where only the masked input tells.
     question = additive(rows([2, -1.5]))
     with pytest.raises(InputError, match=r"got 2, of a model that gives scores"):
         kind()(question, answer(question.x, question))
+
+
+@pytest.mark.parametrize("count", [3, 6, 7, 11])
+def test_a_change_within_rounding_is_no_change(count: int) -> None:
+    """Means over replacements of one number differ from it by a last place, to either side."""
+    x = torch.linspace(0.1, 0.9, 40, dtype=DOUBLE).unsqueeze(1).repeat(1, 4)
+    background = assay.Background(randn(count, 4, seed=3, dtype=DOUBLE))
+    constant = assay.Question(lambda x: 0 * x.sum(1) + 0.7, x, removal=background)
+    given = answer(randn(40, 4, seed=2, dtype=DOUBLE), constant)
+    for kind in (*POSITIVE, assay.Monotonicity):
+        assert kind()(constant, given).missing == 40, kind
+    near(assay.Monotonicity()(constant, given).details["rising"], 1.0)
+    # Everything is shown of these, under the mean of as many copies.
+    first = assay.Question(lambda x: x[:, 0].sigmoid(), x, removal=background)
+    for mask in ("soft", "positive"):
+        increase = assay.AverageIncrease(mask)(first, answer(torch.ones(40, 4), first))
+        near(increase.details["kept"], 1.0)
+        near(increase.values, 0.0, 0.0)
+
+
+def test_erasing_all_evidence_up_to_rounding_flips_nothing() -> None:
+    """0.1 + 0.2 - 0.3 is no zero in binary: 5.6e-17 of evidence is left, to either side."""
+    sign = rows([1.0], [-1.0])
+    question = assay.Question(
+        lambda x: x[:, 0] + x[:, 2] * ((0.1 + 0.2) - 0.3) * 4,
+        torch.cat([sign * 0 + 1, sign, sign], 1),
+    )
+    score = assay.LogOddsChange(share=0.4)(question, answer(rows([1, 0, 0], [1, 0, 0]), question))
+    assert (score.details["after"] < 0).tolist() == [False, True]
+    near(score.details["flipped"], 0.0, 0.0)
 
 
 def test_scores_that_are_not_positive_have_no_drop_in_per_cent() -> None:
@@ -822,6 +931,14 @@ def test_scores_that_are_not_positive_have_no_drop_in_per_cent() -> None:
     score = assay.AverageDrop(outputs="scores")(question, answer(question.x, question))
     assert torch.isnan(score.values).tolist() == [True, False]
     assert "not positive" in repr(score)
+
+
+def test_a_prediction_of_one_has_nothing_to_gain() -> None:
+    question = additive(rows([0.5, 0.5], [0.75, -0.25]))
+    score = assay.AverageGain("positive")(question, answer(question.x, question))
+    assert torch.isnan(score.values).tolist() == [True, False]
+    near(score.values[1], 50.0)
+    assert "nothing to gain" in repr(score)
 
 
 def test_road_refuses_one_output_and_inputs_that_are_no_images() -> None:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 import assay
 from assay.errors import AssayError, InputError
 from assay.metrics.sensitivity import smoothed_infidelity, smoothed_sensitivity
+from assay.metrics.sensitivity.smoothing import Inequality
 from assay.models.networks.guarantees.slope_bounds import slope_bounds
+from metrics.by_hand import rows
 from toys import randn, randomised, seeded
 
 DOUBLE = torch.float64
@@ -146,6 +148,36 @@ def test_the_curvature_of_one_unit_is_the_largest_second_derivative() -> None:
     near(made.curvature, expected)
 
 
+@pytest.mark.parametrize(("activation", "top"), [(nn.Tanh(), 1.0), (nn.Sigmoid(), 0.25)])
+@pytest.mark.parametrize("at", [0.2, -0.2, 0.9])
+def test_the_slope_of_one_unit_ranges_from_the_farther_end_to_its_top(
+    activation: nn.Module, top: float, at: float
+) -> None:
+    net = nn.Sequential(nn.Linear(1, 1), activation).double()
+    nn.init.ones_(net[0].weight)
+    nn.init.zeros_(net[0].bias)
+    made = slope_bounds(net, rows([at]), torch.full((1,), 0.5), "linf", first_output)
+    assert made is not None
+    ends = slopes_of(net, rows([at - 0.5], [at + 0.5]))
+    near(made.low, ends.min())
+    # The top lies at 0, where the range holds it.
+    near(made.high, top if abs(at) < 0.5 else ends.max())
+
+
+def test_a_pool_whose_winner_may_change_has_no_curvature_and_others_that_of_their_copies() -> None:
+    """Nine windows have one winner z: f = tanh(9 z / 10), whose second derivative is 0.81 tanh''."""
+    net = nn.Sequential(nn.MaxPool2d(3, 1), nn.Flatten(), nn.Linear(9, 1), nn.Tanh()).double()
+    nn.init.constant_(net[2].weight, 0.1)
+    x = torch.zeros(1, 1, 5, 5, dtype=DOUBLE)
+    x[0, 0, 2, 2] = 5.0
+    sure = slope_bounds(net, x, torch.full((1,), 2.0), "linf", first_output)
+    open_ = slope_bounds(net, x, torch.full((1,), 3.0), "linf", first_output)
+    assert sure is not None
+    assert open_ is not None
+    near(sure.curvature, 0.81 * 4 / (3 * math.sqrt(3)))
+    assert bool(open_.curvature.isinf().all())
+
+
 def test_rectifiers_that_keep_their_side_have_no_curvature_and_others_no_bound() -> None:
     net, x = named("relu")
     close = slope_bounds(net, x, torch.full((3,), 1e-6), "linf", first_output)
@@ -271,6 +303,58 @@ def test_what_was_found_lies_below_what_was_proved(
         assert bool(proved.isfinite().all())
 
 
+def test_the_ascent_goes_where_the_change_grows() -> None:
+    """phi = e^x: a step up moves it by more than the same step down."""
+    question = assay.Question(lambda x: x.exp()[:, 0], rows([0.3], [-1.0]))
+    made = assay.MaxSensitivity(GRADIENT, radius=0.5, ascent=1)(question, GRADIENT(question))
+    near(made.details["found"], math.exp(0.5) - 1)
+
+
+def test_bounds_of_one_unit_are_those_written_out() -> None:
+    """A sigmoid of the input: its slope s at 3 lies between those at 4 and 2, and at 0 is largest."""
+    net = nn.Sequential(nn.Linear(1, 1), nn.Sigmoid()).double()
+    nn.init.ones_(net[0].weight)
+    nn.init.zeros_(net[0].bias)
+
+    def s(z: float) -> float:
+        return 1 / (2 + math.exp(z) + math.exp(-z))
+
+    for method, x, farthest in (
+        (GRADIENT, 0.0, s(0) - s(1)),
+        (GRADIENT, 3.0, s(2) - s(3)),
+        (assay.InputXGradient(), 3.0, 3 * (s(2) - s(3)) + s(2)),
+        # The way to the baseline, 1, is shorter than that to 0.
+        (assay.TimesInput(GRADIENT), 3.0, 2 * (s(2) - s(3)) + s(2)),
+    ):
+        question = assay.Question(net, rows([x]), target=0, removal=assay.Baseline(1.0))
+        answer = method(question)
+        made = assay.MaxSensitivity(method, radius=1.0)(question, answer)
+        near(made.details["upper"], farthest / float(answer.values.abs()))
+
+
+def test_a_feature_of_two_elements_moves_by_the_root_of_two_as_fast() -> None:
+    net = nn.Linear(3, 1).double()
+    with torch.no_grad():
+        net.weight.copy_(rows([1.0, 1.0, 0.5]))
+    groups = assay.Columns(groups={"both": [0, 1], "last": [2]})
+    question = assay.Question(net, randn(2, 3, seed=2, dtype=DOUBLE), features=groups)
+    method = assay.InputXGradient()
+    made = assay.LipschitzSensitivity(method, radius=0.3)(question, method(question))
+    # The step (1, 1, 0) goes that fast: no smaller bound holds.
+    near(made.details["upper"], math.sqrt(2))
+    assert bool((made.details["found"] > 1.0).all())
+    assert bool((made.details["found"] <= math.sqrt(2) + 1e-9).all())
+
+
+def test_of_slopes_that_may_jump_no_rate_is_proved() -> None:
+    net, x = named("relu")
+    question = assay.Question(net, x, target=0)
+    rate = assay.LipschitzSensitivity(GRADIENT, radius=3.0)(question, GRADIENT(question))
+    assert bool(rate.details["upper"].isnan().all())
+    move = assay.MaxSensitivity(GRADIENT, radius=3.0)(question, GRADIENT(question))
+    assert bool(move.details["upper"].isfinite().all())
+
+
 def test_a_baseline_that_moves_with_the_input_proves_nothing() -> None:
     net, x = named("tanh")
     picture = nn.Sequential(nn.Flatten(), net)
@@ -327,6 +411,12 @@ def test_a_smoothed_explanation_is_no_more_sensitive(name: str, method: assay.Me
     assert bool(made.holds.all())
     assert bool((made.left < made.right).all())
     assert bool((made.left > 0).all())
+
+
+def test_an_inequality_holds_up_to_rounding_and_no_further() -> None:
+    made = Inequality(rows(1, 1, 1, 1), rows(2, 1 - 1e-12, 1 - 1e-6, math.inf))
+    assert made.holds.tolist() == [True, True, False, True]
+    assert made.applies.tolist() == [True, True, True, False]
 
 
 def test_where_every_copy_moves_alike_smoothing_changes_nothing() -> None:

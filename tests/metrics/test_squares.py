@@ -72,6 +72,21 @@ def test_sampled_squares_of_a_series_are_stretches() -> None:
     assert (removed.int().diff(dim=2).abs().sum(2) <= 2).all()
 
 
+def test_sampled_squares_are_drawn_alike_often() -> None:
+    asked = question(randn(2, 1, 3, 4) + 3, assay.Pixels())
+    law = Squares((1, 2), sampled=True)
+    draws = 4000
+    removed = law.draw(asked, 0, (0, draws)).removed
+    assert removed is not None
+    found, counts = removed.flatten(0, 1).unique(dim=0, return_counts=True)
+    expected = by_hand("HW", (3, 4), 1) | by_hand("HW", (3, 4), 2)
+    assert {tuple(row.nonzero().flatten().tolist()) for row in found} == expected
+    share = 1 / len(expected)
+    # Of 8,000 squares: four and a half standard deviations.
+    within = 4.5 * (share * (1 - share) / (2 * draws)) ** 0.5
+    assert float((counts / (2 * draws) - share).abs().max()) < within
+
+
 def test_squares_ask_what_the_axes_are() -> None:
     with pytest.raises(InputError, match="axes='HWC'"):
         Squares((2,)).size(question(randn(1, 5, 7, 3)), 0)

@@ -78,6 +78,8 @@ def test_the_mean_over_inputs_leaves_out_what_has_no_w() -> None:
     assert found.n == 10
     assert found.w == pytest.approx(np.mean(w), abs=1e-12)
     assert (found.low, found.high) == pytest.approx(statistics.interval(w), abs=1e-12)
+    at_80 = mean_concordance(tables, 0.8)
+    assert (at_80.low, at_80.high) == pytest.approx(statistics.interval(w, 0.8), abs=1e-12)
     few = mean_concordance(tables[:9])
     assert few.n == 7
     assert math.isnan(few.low)
@@ -88,6 +90,14 @@ def test_two_judges_of_two_things_have_a_rate() -> None:
     table = np.array([[[0.0, 1.0], [2.0, 3.0]]] * 7 + [[[0.0, 1.0], [3.0, 2.0]]] * 3)
     found = mean_concordance(table)
     assert (found.low, found.high) == statistics.wilson(7, 10)
+    at_80 = mean_concordance(table, 0.8)
+    assert (at_80.low, at_80.high) == statistics.wilson(7, 10, 0.8)
+    # Wilson has an interval of any number, and W of 8 or more.
+    few = mean_concordance(table[1:8])
+    assert (few.n, few.w) == (7, 6 / 7)
+    assert math.isnan(few.low)
+    assert math.isnan(few.high)
+    assert not math.isnan(mean_concordance(table[:8]).low)
 
 
 def test_where_nearly_all_agree_one_that_does_not_is_thought_of() -> None:

@@ -19,7 +19,7 @@ from assay import pictures
 from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError, SettingError
 from assay.pictures.drawing.kinds import hexagons
-from assay.pictures.drawing.marks import Box, Dots, Line, Mark, Raster
+from assay.pictures.drawing.marks import Band, Box, Dots, Line, Mark, Raster
 from assay.pictures.drawing.panel import Panel
 from assay.pictures.drawing.scales import Axis
 from assay.pictures.graphs import laid_out
@@ -345,6 +345,59 @@ def test_the_distance_from_the_diagonal_is_the_infidelity() -> None:
     assert whole["lost"].nunique() > 4
     with pytest.raises(KindError, match="contributions"):
         pictures.faithfulness(replace(answer, kind="slope"), question=question)
+
+
+def test_fewer_than_8_inputs_draw_no_interval_and_say_why() -> None:
+    """Curves, groups, running means, standings and differences; the eighth input makes an interval."""
+    why = "fewer than 8 inputs give no interval: ask about 8 or more"
+    rng = np.random.default_rng(0)
+    apart = rng.normal(size=(40, 2)) + 9.0 * (np.arange(40) < 8)[:, None]
+    for n in (7, 8):
+        few = n < 8
+        question = assay.Question(lambda x: x.sin().sum(1), torch.tensor(rng.normal(size=(n, 5))))
+        curves = pictures.curves(assay.Deletion()(question, assay.InputXGradient()(question)))
+        # Both groups count, and the smaller one decides.
+        groups = [pictures.groups(answer_of(apart), side) for side in halves(n)]
+        running = pictures.drift(answer_of(apart), window=n)
+        scores = {
+            name: assay.Score("M", torch.tensor(rng.normal(size=n)) + shift, "lower")
+            for name, shift in (("a", 0.0), ("b", 9.0))
+        }
+        found = ranking("M", scores)
+        standings = [pictures.standing(found), pictures.differences(found)]
+        for chart in (curves, *groups, running, *standings):
+            assert (why in chart.caption) == few
+        assert bool(curves.data["low"].isna().all()) == few
+        for chart in (*groups, *standings):
+            assert all(math.isnan(row.low) == math.isnan(row.high) == few for row in chart.rows)
+        for chart in groups:
+            assert {row.role for row in chart.rows} == ({"reference"} if few else {"place"})
+            assert f"; {0 if few else 2} of 2 significant" in chart.caption
+            assert f": {0 if few else 2} of 2 features significant" in chart.alt
+        bands = [mark for panel in running.panels for mark in panel.marks if isinstance(mark, Band)]
+        assert all(bool(np.isnan(band.low).all()) == few for band in bands)
+    # A tenth of 40 inputs are 4: the window is wide enough for an interval by itself.
+    assert why not in pictures.drift(answer_of(apart)).caption
+    assert "means over 8 inputs" in pictures.drift(answer_of(apart)).caption
+
+
+def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """A group of the first n of 40 inputs, and one of all others."""
+    first = np.arange(40) < n
+    return first, ~first
+
+
+def test_what_takes_at_least_8_is_refused_or_left_out() -> None:
+    question, answer = table_question(), table_answer()
+    with pytest.raises(InputError, match="at least 8 draws, got 7"):
+        pictures.faithfulness(answer, question=question, draws=7)
+    # Each mean of a line along the values is of 8 inputs or more.
+    for n, means in ((15, 0), (16, 2), (39, 4)):
+        x = torch.linspace(-1, 1, n, dtype=torch.float64).unsqueeze(1)
+        asked = assay.Question(lambda rows: rows[:, 0] ** 3, x)
+        [panel] = pictures.dependence(assay.ExactShapley()(asked), 0, question=asked).panels
+        lines = [mark for mark in panel.marks if isinstance(mark, Band)]
+        assert [len(line.x) for line in lines] == ([means] if means else [])
 
 
 # --- certificates

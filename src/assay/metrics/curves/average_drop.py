@@ -21,6 +21,7 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import RATE, Direction
 from assay.errors import InputError
 from assay.metrics.base import Metric, Reading
+from assay.numerics.precision import rounding_floor
 from assay.question.question import Question
 from assay.removals.base import Removal
 
@@ -56,6 +57,9 @@ class MaskedInput(Metric):
         for attribution in attributions:
             mask = self._mask(attribution.values.to(torch.float64), existing)
             masked = _masked(asked, mask)
+            # Replacements are averaged: an input that is shown whole may differ from itself by rounding.
+            same = (masked - whole).abs() <= rounding_floor(asked.prediction, whole.abs())
+            masked = torch.where(same, whole, masked)
             if self._of_probabilities:
                 # A model may give a probability for whole inputs and something else under a mask.
                 check_probability(masked, repr(self))

@@ -18,6 +18,7 @@ from assay.answers.attribution import Attribution
 from assay.answers.score import Direction
 from assay.errors import SettingError
 from assay.metrics.base import Metric, Reading
+from assay.numerics.precision import rounding_floor
 from assay.question.question import Question
 from assay.removals.base import Removal
 
@@ -79,6 +80,7 @@ class LogOddsChange(Metric):
     ) -> list[Reading]:
         asked = question if self.removal is None else question.under(self.removal)
         before = asked.prediction.to(torch.float64)
+        floor = rounding_floor(asked.prediction, before.abs())
         existing = asked.existing_features()
         lengths = existing.sum(1)
         readings = []
@@ -89,7 +91,8 @@ class LogOddsChange(Metric):
                 "erased": erased.sum(1) / lengths.to(torch.float64),
                 "before": before,
                 "after": after,
-                "flipped": ((before > 0) & (after < 0)).to(torch.float64),
+                # All evidence erased leaves 0 up to rounding, which favours neither class.
+                "flipped": ((before > 0) & (after < -floor)).to(torch.float64),
             }
             readings.append(Reading(before - after, None, details))
         return readings

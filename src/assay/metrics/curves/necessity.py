@@ -22,6 +22,7 @@ from assay.metrics.base import Reading
 from assay.metrics.curves.curve import MaskingCurve, least_first, reading
 from assay.metrics.curves.masked_curves import Curves, area
 from assay.metrics.curves.orderings import Order
+from assay.numerics.precision import rounding_floor
 from assay.question.question import Question
 
 _NONE = "the target does not rise above its absence, or no credit is positive"
@@ -36,10 +37,13 @@ class _Positive(MaskingCurve):
     def _relative(self, question: Question, curves: Curves) -> Tensor:
         """The target on its way from f(absent), not below it: (n, ways, m); NaN where it is none."""
         base = question.base.to(torch.float64)[:, None, None]
-        rise = question.prediction.to(torch.float64)[:, None, None] - base
+        whole = question.prediction.to(torch.float64)[:, None, None]
+        rise = whole - base
+        # A rise within rounding is none: every curve would be rounding divided by rounding.
+        floor = rounding_floor(question.prediction, whole.abs() + base.abs())
         # Clipped below as in the paper, and not above: a mask may beat the whole input.
         relative = (curves.values - base).clamp_min(0) / rise
-        return torch.where(rise > 0, relative, torch.nan)
+        return torch.where(rise > floor, relative, torch.nan)
 
     def _area_reading(self, question: Question, curves: Curves) -> Reading:
         relative = self._relative(question, curves)

@@ -59,6 +59,8 @@ class Completeness(Metric):
         prediction = question.prediction.to(torch.float64)
         base = question.base.to(torch.float64)
         change = prediction - base
+        # What means over replacements differ by in their last place is nothing to explain.
+        still = change.abs() <= rounding_floor(question.prediction, prediction.abs() + base.abs())
         readings = []
         for attribution in attributions:
             credit = attribution.values.to(torch.float64)
@@ -69,7 +71,7 @@ class Completeness(Metric):
             # Without a change there is nothing to be relative to.
             undefined = torch.where(gap > 0, torch.nan, 0.0)
             ratio = gap / change.abs()
-            relative = torch.where(change != 0, ratio, undefined)
+            relative = torch.where(still, undefined, ratio)
             details = {"absolute": gap, "relative": relative}
             readings.append(Reading(gap, None, details))
         return readings

@@ -185,12 +185,14 @@ class Infidelity(Metric):
                 moments.add(account, change)
         readings = []
         sampled = not self.perturbation.listed(question)
+        # A model that moves by less than that does not move.
+        still = rounding_floor(question.prediction, prediction[:, 0].abs())
         for attribution, moments in zip(attributions, moments_of_each):
             # What the account and the change may be off by, as sums that were rounded.
             credit = attribution.values.to(torch.float64).abs().sum(1)
             size = prediction[:, 0].abs() + torch.maximum(credit, (moments.ss / count).sqrt())
             floor = rounding_floor(attribution.values, size)
-            readings.append(self._reading(moments, count, floor**2, sampled))
+            readings.append(self._reading(moments, count, floor**2, still**2, sampled))
         return readings
 
     def _removed(self, question: Question, seed: int, draws: tuple[int, int]) -> Tensor | None:
@@ -201,7 +203,9 @@ class Infidelity(Metric):
             return None
         return self.perturbation.removed(question, seed, draws)
 
-    def _reading(self, moments: _Moments, count: int, floor: Tensor, sampled: bool) -> Reading:
+    def _reading(
+        self, moments: _Moments, count: int, floor: Tensor, still: Tensor, sampled: bool
+    ) -> Reading:
         # Below the floor a smaller error is no better one.
         raw = moments.raw(count)
         raw = torch.where(raw <= floor, 0.0, raw)
@@ -212,7 +216,7 @@ class Infidelity(Metric):
         power = moments.dd / count
         # Where no perturbation changes the model, only zero is an account of it.
         unchanged = torch.where(raw > 0, torch.nan, 1.0)
-        skill = torch.where(power > 0, 1 - raw / power, unchanged)
+        skill = torch.where(power > still, 1 - raw / power, unchanged)
         details = {
             "raw": raw,
             "scaled": scaled,

@@ -19,6 +19,7 @@ from assay.answers.score import Direction
 from assay.metrics.base import Reading
 from assay.metrics.curves.curve import MaskingCurve, least_first, reading
 from assay.metrics.curves.masked_curves import Curves
+from assay.numerics.precision import rounding_floor
 from assay.numerics.ranks import spearman
 from assay.question.question import Question
 
@@ -61,11 +62,14 @@ class Monotonicity(MaskingCurve):
     def _read(self, question: Question, credits: Sequence[Tensor], seed: int) -> list[Reading]:
         orders = [least_first(order) for order in self._orders(question, credits)]
         curves = self._curves(question, orders, seed, insert=True)
-        return [self._reading(curve) for curve in curves]
+        return [self._reading(question, curve) for curve in curves]
 
-    def _reading(self, curves: Curves) -> Reading:
+    def _reading(self, question: Question, curves: Curves) -> Reading:
         # What each step adds, (n, ways, steps): with the least credit first, gains should rise.
         gains = curves.values.diff(dim=2)
+        # A step that adds rounding adds nothing: ranks would make an order of it.
+        size = curves.values.abs().amax(2, keepdim=True)
+        gains = torch.where(gains.abs() <= rounding_floor(question.prediction, size), 0.0, gains)
         # An input with fewer features than there are steps adds nothing at some of them.
         own = curves.counts.diff(dim=1) > 0
         number = torch.arange(gains.shape[2], device=gains.device).expand_as(own)
