@@ -17,6 +17,8 @@ import assay
 from assay import pictures
 from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError, SettingError
+from assay.numerics import statistics
+from assay.pictures.described import intervals_of
 from assay.pictures.drawing.kinds import hexagons
 from assay.pictures.drawing.marks import Box, Dots, Line, Mark, Raster
 from assay.pictures.drawing.panel import Panel
@@ -643,3 +645,23 @@ def test_letters_of_atoms_are_read_in_every_theme() -> None:
             ink = theme.colour(marks[f"symbol-{n}"].colour)  # type: ignore[union-attr]
             for colour in below:
                 assert contrast(ink, theme.colour(colour)) >= 4.5
+
+
+# --- intervals
+
+
+def test_intervals_of_a_table_are_those_of_its_columns() -> None:
+    """From one set of resampled inputs: 9,999 resamples of up to 200 values, 999 of more, as alone."""
+    rng = np.random.default_rng(0)
+    table = rng.lognormal(size=(260, 5))
+    table[:70, 1] = np.nan
+    table[:255, 2] = np.nan
+    table[:, 3] = 2.0
+    table[1::40, 4] = np.nan
+    found = intervals_of(table, 0.9)
+    for column, bounds in zip(table.T, found):
+        values = column[~np.isnan(column)]
+        resamples = 9999 if len(values) <= 200 else 999
+        alone = statistics.interval(values, 0.9, resamples=resamples)
+        np.testing.assert_allclose(bounds, alone, rtol=1e-12)
+    assert np.isnan(found[2]).all()
