@@ -653,11 +653,12 @@ def test_letters_of_atoms_are_read_in_every_theme() -> None:
 def test_intervals_of_a_table_are_those_of_its_columns() -> None:
     """From one set of resampled inputs: 9,999 resamples of up to 200 values, 999 of more, as alone."""
     rng = np.random.default_rng(0)
-    table = rng.lognormal(size=(260, 5))
+    table = rng.lognormal(size=(260, 6))
     table[:70, 1] = np.nan
     table[:255, 2] = np.nan
     table[:, 3] = 2.0
     table[1::40, 4] = np.nan
+    table[150:, 5] = np.nan
     found = intervals_of(table, 0.9)
     for column, bounds in zip(table.T, found):
         values = column[~np.isnan(column)]

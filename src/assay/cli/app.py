@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, final
@@ -41,14 +42,20 @@ class _CommandLine(typer.Typer):
     that is left of its help.
     """
 
-    def __call__(self, *args: Any, **settings: Any) -> Any:
+    def __call__(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        standalone_mode: bool = True,
+    ) -> Any:
         """One call, of `args` or of what stands on the command line."""
-        given = args[0] if args else settings.get("args")
-        word = "".join(given[:1]) if given else _typed()
+        word = _typed() if args is None else "".join(args[:1])
         typed = [each for each in self.registered_commands if _name(each) == word]
         alone = copy(self)
         alone.registered_commands = typed or self.registered_commands
-        return typer.Typer.__call__(alone, *args, **settings)
+        return typer.Typer.__call__(
+            alone, args=args, prog_name=prog_name, standalone_mode=standalone_mode
+        )
 
 
 def _name(command: Any) -> str:
