@@ -9,7 +9,6 @@ The public names and their places stand in `__init__.pyi`, which is read when th
 asked for: until then nothing is loaded, so that `assay --help` need not wait for torch.
 """
 
-import ast as _ast
 import importlib.util as _util
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
@@ -18,14 +17,17 @@ from typing import Any as _Any
 
 def _load() -> None:
     """Puts every public name into this module."""
-    stub = _ast.parse(_Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    # Only here: help and completion need no names.
+    import ast
+
+    stub = ast.parse(_Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
     found: dict[str, _Any] = {}
     for node in stub.body:
-        if isinstance(node, _ast.ImportFrom) and node.module != __name__:
+        if isinstance(node, ast.ImportFrom) and node.module != __name__:
             module = _import_module(str(node.module))
             found |= {alias.name: getattr(module, alias.name) for alias in node.names}
-        elif isinstance(node, _ast.Assign):
-            found["__all__"] = _ast.literal_eval(node.value)
+        elif isinstance(node, ast.Assign):
+            found["__all__"] = ast.literal_eval(node.value)
     # All at once: whoever evaluates a repr in `vars(assay)` finds every name or none.
     globals().update(found)
 

@@ -16,17 +16,24 @@ ASSAY = [sys.executable, "-m", "assay"]
 HEAVY = ("torch", "numpy", "pandas", "sklearn", "scipy", "matplotlib", "numba")
 
 
-def offered(line: str) -> list[str]:
+def asked_by_bash(line: str, *python: str) -> subprocess.CompletedProcess[str]:
     """The protocol of typer's script for bash: the words so far, and which one is being typed."""
     words = line.split(" ")
     there = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     environment = {**os.environ, **there, "_PYTHON_M_ASSAY_COMPLETE": "complete_bash"}
     code = "from assay.cli.app import app; app(prog_name='assay')"
     environment["_ASSAY_COMPLETE"] = "complete_bash"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    return done.stdout.split()
+    call = [sys.executable, *python, "-c", code]
+    return subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+
+
+def offered(line: str) -> list[str]:
+    return asked_by_bash(line).stdout.split()
+
+
+def loaded(done: subprocess.CompletedProcess[str]) -> set[str]:
+    """The modules that a call with `-X importtime` has loaded."""
+    return {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
 
 
 def test_bash_is_offered_commands_options_and_names() -> None:
@@ -100,9 +107,47 @@ def test_nothing_heavy_is_imported_to_say_hello(call: list[str]) -> None:
         text=True,
         check=False,
     )
-    loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
-    assert "typer" in loaded
-    assert not loaded & set(HEAVY)
+    modules = loaded(done)
+    assert "typer" in modules
+    assert not modules & set(HEAVY)
+
+
+@pytest.mark.parametrize("command", ["explain", "compare", "verify", "picture"])
+def test_help_and_the_tab_do_not_wait_for_pydantic(command: str) -> None:
+    """It reads the values of typer's options, and takes twice as long to load as all of the rest."""
+    call = [sys.executable, "-X", "importtime", "-m", "assay", command, "--help"]
+    helped = subprocess.run(call, capture_output=True, text=True, check=True)
+    tabbed = asked_by_bash(f"assay {command} model.py:net d.csv --", "-X", "importtime")
+    assert "--help" in tabbed.stdout.split()
+    for done in (helped, tabbed):
+        assert "typer" in loaded(done)
+        assert "pydantic" not in loaded(done)
+
+
+def said(*call: str) -> str:
+    done = subprocess.run([*ASSAY, *call], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", ["explain", "show"])
+def test_one_command_made_alone_is_the_same_as_among_all(command: str) -> None:
+    # Behind a flag all are made, and for a flag alone, which lists them.
+    assert said(command, "--help") == said("--traceback", command, "--help")
+    assert "compare" in said("--help")
+
+
+def test_a_call_of_the_app_from_python_has_its_own_words() -> None:
+    code = "from assay.cli.app import app; app(['compare', '--help'])"
+    call = [sys.executable, "-c", code, "explain"]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert "--require" in done.stdout
+
+
+def test_what_is_typed_is_looked_at_where_it_is_the_last_word() -> None:
+    assert offered("assay explain") == ["explain"]
+    assert offered("assay s") == ["score", "schema", "show"]
+    assert "--method" in offered("assay --traceback explain --me")
+    assert offered("assay explain model.py:net d.csv --top many --metho") == ["--method"]
 
 
 def test_a_misspelt_word_is_answered_by_the_nearest_one() -> None:

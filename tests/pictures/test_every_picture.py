@@ -31,6 +31,7 @@ from assay import pictures
 from assay.errors import InputError
 from assay.pictures.drawing.drawing import Drawing
 from assay.pictures.drawing.marks import (
+    UNSURE,
     Band,
     Box,
     Dots,
@@ -516,6 +517,89 @@ def test_a_picture_needs_nothing_from_elsewhere(name: str) -> None:
     # It shrinks with its page, and its table scrolls by itself.
     assert 'style="max-width:100%;height:auto"' in page
     assert 'overflow-x:auto" tabindex="0" role="group"' in page
+
+
+# --- looks
+
+
+def colourless(svg: str) -> str:
+    """What is drawn, and where: without colours, and without the hatches that stand for them in print."""
+    unhatched = re.sub(r'<rect [^>]*fill="url\(#[0-9a-f]+-against\)"/>', "", svg)
+    return re.sub(r"#[0-9a-f]{6}\b", "#", unhatched)
+
+
+@every_picture
+@pytest.mark.parametrize("theme", ["dark", "print"])
+def test_looks_differ_in_their_colours_alone(name: str, theme: Any) -> None:
+    chart = sample(name)
+    assert chart.svg(theme) != chart.svg()
+    assert colourless(chart.svg(theme)) == colourless(chart.svg())
+
+
+@every_picture
+@pytest.mark.parametrize("theme", ["light", "dark", "print"])
+def test_every_word_is_read_on_its_ground(name: str, theme: str) -> None:
+    """WCAG 2.2, 1.4.3: 4.5 to 1, for words around panels and for those on marks."""
+    colours = THEMES[theme]
+    chart = sample(name)
+    own = set()
+    for panel in chart.panels:
+        for place, mark in enumerate(panel.marks):
+            if isinstance(mark, Words):
+                own.add(mark.gid)
+                ground = ground_of(mark, panel.marks[:place], panel, theme)
+                assert contrast(colours.colour(mark.colour), ground) >= 4.5, (mark.text, ground)
+    root = ElementTree.fromstring(chart.svg(theme))  # type: ignore[arg-type]
+    around = [node for node in root.iter() if node.tag.endswith("text")]
+    for node in around:
+        if node.get("id") not in own:
+            assert contrast(node.get("fill", ""), colours.ground) >= 4.5, node.text
+
+
+def ground_of(words: Words, below: tuple[Mark, ...], panel: Panel, theme: str) -> str:
+    """The colour on which the middle of a text stands: of the last mark that covers it."""
+    ground = THEMES[theme].ground
+    x, y = words.x, words.y
+    if words.cell is not None:
+        x += words.cell[0] * {"start": 0.5, "middle": 0.0, "end": -0.5}[words.anchor]
+    for mark in below:
+        if isinstance(mark, Box) and between(mark.left, x, mark.right):
+            if between(mark.low, y, mark.high):
+                # Soft where it is not sure.
+                share = UNSURE if mark.hatch in ("unsure", "open") else 1.0
+                ground = mixed(THEMES[theme].colour(mark.fill), THEMES[theme].ground, share)
+        elif isinstance(mark, Raster):
+            left, right, bottom, top = mark.extent
+            down = math.floor((y - top) / (bottom - top) * len(mark.values))
+            across = math.floor((x - left) / (right - left) * mark.values.shape[1])
+            if 0 <= down < len(mark.values) and 0 <= across < mark.values.shape[1]:
+                ground = mark.scale.colour(float(mark.values[down, across]))
+        elif isinstance(mark, Dots):
+            away = np.hypot(*distances(mark, x, y, panel))
+            sizes = np.broadcast_to(np.asarray(mark.size, float), away.shape) / 72 * 100 / 2
+            colours = (mark.colours,) * len(away) if isinstance(mark.colours, str) else mark.colours
+            rings = np.broadcast_to(mark.hollow, away.shape)
+            for k in np.flatnonzero(away < sizes):
+                ground = THEMES[theme].colour("ground" if rings[k] else colours[k])
+    return ground
+
+
+def between(one: float, value: float, other: float) -> bool:
+    return min(one, other) <= value <= max(one, other)
+
+
+def mixed(colour: str, ground: str, share: float) -> str:
+    parts = [
+        round(share * int(colour[k : k + 2], 16) + (1 - share) * int(ground[k : k + 2], 16))
+        for k in (1, 3, 5)
+    ]
+    return "#" + "".join(f"{part:02x}" for part in parts)
+
+
+def distances(dots: Dots, x: float, y: float, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """From dots to a place, in hundredths of an inch."""
+    paper = Paper(panel, 0.0, 0.0)
+    return paper.x(dots.x) - paper.x(x), paper.y(dots.y) - paper.y(y)
 
 
 # --- contrast

@@ -18,6 +18,8 @@ import assay
 from assay import pictures
 from assay.comparison.ranking import ranking
 from assay.errors import InputError, KindError, SettingError
+from assay.numerics import statistics
+from assay.pictures.described import intervals_of
 from assay.pictures.drawing.kinds import hexagons
 from assay.pictures.drawing.marks import Band, Box, Dots, Line, Mark, Raster
 from assay.pictures.drawing.panel import Panel
@@ -795,3 +797,24 @@ def test_large_samples_of_a_legend_have_room(size: float) -> None:
         assert other > row or after - at >= size * 100 / 72
     assert panel.key_height >= size * 100 / 72
     assert panel.margins[2] >= 10 + panel.key_height * panel.key_rows
+
+
+# --- intervals
+
+
+def test_intervals_of_a_table_are_those_of_its_columns() -> None:
+    """From one set of resampled inputs: 9,999 resamples of up to 200 values, 999 of more, as alone."""
+    rng = np.random.default_rng(0)
+    table = rng.lognormal(size=(260, 6))
+    table[:70, 1] = np.nan
+    table[:255, 2] = np.nan
+    table[:, 3] = 2.0
+    table[1::40, 4] = np.nan
+    table[150:, 5] = np.nan
+    found = intervals_of(table, 0.9)
+    for column, bounds in zip(table.T, found):
+        values = column[~np.isnan(column)]
+        resamples = 9999 if len(values) <= 200 else 999
+        alone = statistics.interval(values, 0.9, resamples=resamples)
+        np.testing.assert_allclose(bounds, alone, rtol=1e-12)
+    assert np.isnan(found[2]).all()

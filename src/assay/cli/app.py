@@ -7,13 +7,17 @@ which that returns.
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, final
 
 import typer
 
 from assay.cli import completion
-from assay.cli.exits import TRACEBACK, Refusing
+from assay.cli.exits import TRACEBACK, Completed, Refusing
 from assay.cli.options import (
     AnswerFiles,
     AsJson,
@@ -31,7 +35,44 @@ from assay.cli.options import (
     asks,
 )
 
-app = typer.Typer(
+
+@final
+class _CommandLine(typer.Typer):
+    """All commands, of which a call makes only the one that was typed: the others take as long as all
+    that is left of its help.
+    """
+
+    def __call__(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        standalone_mode: bool = True,
+    ) -> Any:
+        """One call, of `args` or of what stands on the command line."""
+        word = _typed() if args is None else "".join(args[:1])
+        typed = [each for each in self.registered_commands if _name(each) == word]
+        alone = copy(self)
+        alone.registered_commands = typed or self.registered_commands
+        return typer.Typer.__call__(
+            alone, args=args, prog_name=prog_name, standalone_mode=standalone_mode
+        )
+
+
+def _name(command: Any) -> str:
+    return str(command.name or command.callback.__name__)
+
+
+def _typed() -> str:
+    """The first word of a call, or of a line that a shell wants completed; empty where it is not whole."""
+    words = sys.argv[1:2]
+    if not words and "_ASSAY_COMPLETE" in os.environ:
+        line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
+        # Behind the program's name, and with more behind it.
+        words = line.split()[1:-1][:1]
+    return "".join(words)
+
+
+app = _CommandLine(
     cls=Refusing,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -93,7 +134,7 @@ def _end(code: int) -> None:
 # --- what is asked
 
 
-@app.command()
+@app.command(cls=Completed)
 @asks
 def explain(
     model: Model,
@@ -123,7 +164,7 @@ def explain(
     _end(explaining.explain(asked, method, out, top, form, quiet))
 
 
-@app.command()
+@app.command(cls=Completed)
 @asks
 def score(
     model: Model,
@@ -156,7 +197,7 @@ def score(
     _end(explaining.score(asked, answer, metric, out, form, quiet))
 
 
-@app.command()
+@app.command(cls=Completed)
 @asks
 def compare(
     model: Model,
@@ -208,7 +249,7 @@ def compare(
     _end(comparing.run(asked, contest, form, quiet))
 
 
-@app.command()
+@app.command(cls=Completed)
 @asks
 def report(
     model: Model,
@@ -245,7 +286,7 @@ def report(
     _end(comparing.page(asked, contest, saved, form, quiet))
 
 
-@app.command()
+@app.command(cls=Completed)
 @asks
 def certify(
     model: Model,
@@ -280,7 +321,7 @@ def certify(
     _end(certifying.certify(asked, select, by, out, require, form, quiet))
 
 
-@app.command()
+@app.command(cls=Completed)
 @asks
 def verify(
     certificate: Annotated[Path, typer.Argument(help="what `assay certify --out` wrote")],
@@ -304,7 +345,7 @@ def verify(
     _end(certifying.verify(certificate, asked, data is not None, form, quiet))
 
 
-@app.command()
+@app.command(cls=Completed)
 @asks
 def check(
     model: Model,
@@ -325,7 +366,7 @@ def check(
 # --- the rest
 
 
-@app.command()
+@app.command(cls=Completed)
 def run(
     file: Annotated[Path, typer.Argument(help="a run, in TOML")] = Path("assay.toml"),
     json: AsJson = False,
@@ -337,7 +378,7 @@ def run(
     _end(run_file.run(file, _form(json), quiet))
 
 
-@app.command()
+@app.command(cls=Completed)
 def picture(
     file: Annotated[Path, typer.Argument(help="an answer or a certificate that was kept")],
     kind: Annotated[
@@ -365,7 +406,7 @@ def picture(
     _end(listing.picture(file, wish, out, csv, quiet))
 
 
-@app.command()
+@app.command(cls=Completed)
 def demo(
     out: Annotated[Path, typer.Option(help="where the page goes")] = Path("demo/report.html"),
     picture: Annotated[
@@ -383,7 +424,7 @@ def demo(
 # --- what there is
 
 
-@app.command()
+@app.command(cls=Completed)
 def methods(markdown: Markdown = False, json: AsJson = False) -> None:
     """Every method, its needs, its promises, its cost."""
     from assay.cli import listing
@@ -391,7 +432,7 @@ def methods(markdown: Markdown = False, json: AsJson = False) -> None:
     listing.show("methods", markdown, _form(json))
 
 
-@app.command()
+@app.command(cls=Completed)
 def metrics(markdown: Markdown = False, json: AsJson = False) -> None:
     """Every metric, with what it measures and what it costs."""
     from assay.cli import listing
@@ -399,7 +440,7 @@ def metrics(markdown: Markdown = False, json: AsJson = False) -> None:
     listing.show("metrics", markdown, _form(json))
 
 
-@app.command()
+@app.command(cls=Completed)
 def names(markdown: Markdown = False, json: AsJson = False) -> None:
     """Names from elsewhere, and what answers them here.
 
@@ -410,7 +451,7 @@ def names(markdown: Markdown = False, json: AsJson = False) -> None:
     listing.show("names", markdown, _form(json))
 
 
-@app.command()
+@app.command(cls=Completed)
 def axioms(markdown: Markdown = False, json: AsJson = False) -> None:
     """Every method against every axiom.
 
@@ -421,7 +462,7 @@ def axioms(markdown: Markdown = False, json: AsJson = False) -> None:
     listing.show("axioms", markdown, _form(json))
 
 
-@app.command()
+@app.command(cls=Completed)
 def schema(
     command: Annotated[str, typer.Argument(help="whose output, such as explain")],
 ) -> None:
@@ -431,7 +472,7 @@ def schema(
     typer.echo(records.schema(command), nl=False)
 
 
-@app.command()
+@app.command(cls=Completed)
 def show(
     file: Annotated[Path, typer.Argument(help="an answer, a score or a certificate")],
     json: AsJson = False,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ _DATA = (
 
 @cache
 def _names() -> dict[str, dict[str, Any]]:
-    text = files("assay.cli").joinpath("names.json").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("names.json").read_text(encoding="utf-8")
     known: dict[str, dict[str, Any]] = json.loads(text)
     return known
 

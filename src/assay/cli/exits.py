@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from assay.errors import AssayError, ModelError
 
@@ -43,11 +43,32 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 @final
+class Completed(TyperCommand):
+    """A command that is completed at the TAB without looking at what was typed before."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What was typed, as text where a shell only asks what may follow: values need pydantic."""
+        if not ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        typed, rest, _ = self.make_parser(ctx).parse_args(args=args)
+        for option in self.get_params(ctx):
+            value, source = option.consume_value(ctx, typed)
+            ctx.set_parameter_source(option.name, source)
+            ctx.params[option.name] = value
+        ctx.args = rest
+        return rest
+
+
+@final
 class Refusing(TyperGroup):
     """Ends every command with a message and a code, and no traceback for a user's mistake."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """What was typed; help and versions are told here, before any command."""
+        for option in self.get_params(ctx):
+            # Typer's own flags have no default, and pydantic would be loaded to tell that from False.
+            if getattr(option, "is_flag", False) and option.default is None:
+                option.default = False
         try:
             return super().parse_args(ctx, args)
         except BrokenPipeError:

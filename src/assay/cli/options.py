@@ -6,9 +6,9 @@ the signature of a command, in the place of its parameter `question`. Nothing he
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
@@ -186,10 +186,16 @@ def question_options(
     )
 
 
+@cache
+def _shared() -> Mapping[str, Parameter]:
+    """The options of a question, read once for all commands."""
+    return signature(question_options, eval_str=True).parameters
+
+
 def asks(command: Callable[..., None]) -> Callable[..., None]:
     """A command that takes the options of a question in the place of its parameter `question`."""
     own = signature(command, eval_str=True)
-    shared = signature(question_options, eval_str=True).parameters
+    shared = _shared()
 
     @wraps(command)
     def typed(**values: Any) -> None:

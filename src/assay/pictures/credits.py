@@ -24,7 +24,7 @@ from assay.pictures.described import (
     caption_of,
     check_answer,
     errors_of,
-    interval_of,
+    intervals_of,
     method_of,
     row_number,
     target_of,
@@ -222,14 +222,19 @@ def importance(
     kept = order[: _limit(top, len(order))]
     labels = names(answer.names)
     sampled = answer.standard_error is not None
+    rest = order[len(kept) :]
+    together = values[:, rest].sum(axis=1)
+    # All columns at once, from one set of resampled inputs.
+    bounds = intervals_of(np.abs(np.column_stack([values[:, kept], together])), level)
     rows = [
-        _size_row(index, labels[k], values[:, k], means[k], floor[k], sampled, debias, level)
+        _size_row(
+            index, labels[k], values[:, k], means[k], floor[k], sampled, debias, bounds[index]
+        )
         for index, k in enumerate(kept)
     ]
-    rest = order[len(kept) :]
     # Slopes of different features are in different units, and have no sum.
     if rest and answer.kind == Kind.CONTRIBUTION.value:
-        rows.append(_together(values[:, rest].sum(axis=1), len(rest), debias, level))
+        rows.append(_together(together, len(rest), debias, bounds[-1]))
     what = "root mean square credit" if debias else "mean size of the credit"
     sizes_of = [row for row in rows if row.role == "size"]
     strongest = ", ".join(f"{row.name} {row.text}" for row in sizes_of[:3])
@@ -256,13 +261,13 @@ def importance(
 
 def _size_row(
     index: int, name: str, values: Floats, size: float, floor: float, sampled: bool, debias: bool,
-    level: float,
+    bounds: Floats,
 ) -> Row:  # fmt: skip
     """The row of one feature: the mean size of its credit, and how much of it is for and against."""
     low = high = toward = against = math.nan
     # A root of means has not this interval, and what is for and against does not add up to it.
     if not debias:
-        low, high = interval_of(np.abs(values), level)
+        low, high = map(float, bounds)
         toward = float(np.maximum(values, 0).mean())
         against = float(np.maximum(-values, 0).mean())
     mean = float(size)
@@ -284,13 +289,13 @@ def _size_row(
     )
 
 
-def _together(sums: Floats, count: int, debias: bool, level: float) -> Row:
+def _together(sums: Floats, count: int, debias: bool, bounds: Floats) -> Row:
     """The row of all other features: the size of their sum, without a floor, since the error of a sum
     is not known.
     """
     sizes = np.abs(sums)
     mean = float(np.sqrt((sums**2).mean()) if debias else sizes.mean())
-    low, high = (math.nan, math.nan) if debias else interval_of(sizes, level)
+    low, high = (math.nan, math.nan) if debias else map(float, bounds)
     name = f"sum of {count} others"
     # NaN stays: fewer than 8 inputs have no interval.
     low = low if math.isnan(low) else max(low, 0.0)

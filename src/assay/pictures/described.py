@@ -175,11 +175,18 @@ def method_of(answer: Attribution) -> str:
     return text.split("(")[0]
 
 
-def interval_of(values: Floats, level: float) -> tuple[float, float]:
-    """The interval of a mean; of many values fewer resamples tell the little that is not normal."""
-    resamples = _RESAMPLES if len(values) <= _FEW else _RESAMPLES // 10
-    low, high = statistics.interval(values, level, resamples=resamples)
-    return float(low), float(high)
+def intervals_of(table: Floats, level: float = 0.95) -> Floats:
+    """The intervals of the means of columns (n, k), from the same resampled inputs: (k, 2).
+
+    Of many values fewer resamples tell the little that is not normal.
+    """
+    many = np.count_nonzero(~np.isnan(table), axis=0) > _FEW
+    bounds = np.empty((table.shape[1], 2))
+    for alike, resamples in ((~many, _RESAMPLES), (many, _RESAMPLES // 10)):
+        members = np.flatnonzero(alike)
+        if len(members):
+            bounds[members] = statistics.intervals(table[:, members], level, resamples=resamples)
+    return bounds
 
 
 def too_few(inputs: int) -> str:

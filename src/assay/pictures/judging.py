@@ -24,6 +24,7 @@ from assay.pictures.described import (
     Answers,
     answers_by_name,
     errors_of,
+    intervals_of,
     row_number,
     unit_of,
     values_of,
@@ -274,14 +275,14 @@ def faithfulness(
     for name, answer in named.items():
         said = np.asarray((~kept) @ values_of(answer)[i], dtype=np.float64)
         saids[name] = said
-        squares = (said - lost) ** 2
-        low, high = statistics.interval(squares)
-        skill = 1 - float(squares.sum()) / (float((lost**2).sum()) or math.inf)
+        rows += [(name, float(x), float(y)) for x, y in zip(said, lost)]
+    squares = (np.column_stack(list(saids.values())) - lost[:, None]) ** 2
+    for name, own, (low, high) in zip(saids, squares.T, intervals_of(squares)):
+        skill = 1 - float(own.sum()) / (float((lost**2).sum()) or math.inf)
         told.append(
-            f"{name} {number(float(squares.mean()))} [{number(float(low))}, {number(float(high))}], skill "
+            f"{name} {number(float(own.mean()))} [{number(float(low))}, {number(float(high))}], skill "
             f"{number(skill)}"
         )
-        rows += [(name, float(x), float(y)) for x, y in zip(said, lost)]
     reach = [0.0, *lost.tolist(), *np.concatenate(list(saids.values())).tolist()]
     axis = axis_of(reach, "what the credit of the removed features adds up to")
     many = draws > _SINGLE

@@ -22,7 +22,7 @@ from assay.pictures.described import (
     Answers,
     answers_by_name,
     errors_of,
-    interval_of,
+    intervals_of,
     row_number,
     sampled,
     too_few,
@@ -174,17 +174,19 @@ def _correlations(
 ) -> Iterator[tuple[str, str, float, float, float, int]]:
     """Each pair with its mean correlation, the interval of that, and how many inputs have one."""
     listed = list(named)
-    for a, one in enumerate(listed):
-        for other in listed[: a + 1]:
-            found = _itself(named[one], by)
-            if one != other:
-                found = _alike(named[one], named[other], by)
-            known = found[np.isfinite(found)]
-            mean = math.nan
-            if len(known):
-                mean = float(known.mean())
-            low, high = interval_of(known, level)
-            yield one, other, mean, float(low), float(high), len(known)
+    pairs = [(one, other) for a, one in enumerate(listed) for other in listed[: a + 1]]
+    columns = [
+        _itself(named[one], by) if one == other else _alike(named[one], named[other], by)
+        for one, other in pairs
+    ]
+    # All pairs at once, from one set of resampled inputs.
+    table = np.where(np.isfinite(columns), columns, np.nan).T
+    for (one, other), column, (low, high) in zip(pairs, table.T, intervals_of(table, level)):
+        known = column[np.isfinite(column)]
+        mean = math.nan
+        if len(known):
+            mean = float(known.mean())
+        yield one, other, mean, float(low), float(high), len(known)
 
 
 def _from_to(low: float, high: float) -> str:

@@ -342,6 +342,9 @@ class _Painter:
             Tiles: self._tiles,
         }
         artist = draw[type(mark)](mark)
+        if artist.axes is None:
+            # As any artist: a patch or line of an axes is measured for limits, which are set here.
+            self.ax.add_artist(artist)
         artist.set_gid(mark.gid)
         # Marks lie within their axes: only words need to be measured for the layout.
         artist.set_in_layout(False)
@@ -354,7 +357,7 @@ class _Painter:
         hatch = box.hatch
         if hatch == "against" and not self.theme.hatched:
             hatch = ""
-        patch = Rectangle(
+        return Rectangle(
             (box.left, box.low),
             box.right - box.left,
             box.high - box.low,
@@ -364,12 +367,10 @@ class _Painter:
             hatch=_HATCHES[hatch],
             linewidth=0.0,
         )
-        self.ax.add_patch(patch)
-        return patch
 
     def _line(self, line: Line) -> Any:
         styles: dict[Any, Any] = {False: "-", True: "--", "dots": ":"}
-        drawn = Line2D(
+        return Line2D(
             line.x,
             line.y,
             color=self.theme.colour(line.colour),
@@ -377,7 +378,6 @@ class _Painter:
             linestyle=styles[line.dashed],
             solid_capstyle="butt",
         )
-        return self.ax.add_line(drawn)
 
     def _band(self, band: Band) -> Any:
         colour = self.theme.colour(band.colour)
@@ -417,9 +417,8 @@ class _Painter:
 
     def _fitted(self, words: Words, breadth: float, height: float) -> Any:
         font = FontProperties(family=_MONO, size=_FONT)
-        text = "".join(
-            letter if ord(letter) in _letters(_MONO) else _SQUARE for letter in words.text
-        )
+        found = _letters(_MONO)
+        text = "".join(letter if ord(letter) in found else _SQUARE for letter in words.text)
         points, codes = text_to_path.get_text_path(font, text, ismath=False)
         wide = text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
         start = {"start": 0.0, "middle": 0.5, "end": 1.0}[words.anchor]
@@ -431,14 +430,12 @@ class _Painter:
         ]
         # The middle of small letters lies a quarter of their height above their foot.
         shape += [words.x - start * breadth, words.y - 0.27 * _FONT * up]
-        patch = PathPatch(
+        return PathPatch(
             Path(shape, codes if len(shape) else None),
             facecolor=self.theme.colour(words.colour),
             linewidth=0,
             label=f" {words.text}",
         )
-        self.ax.add_patch(patch)
-        return patch
 
     def _raster(self, raster: Raster) -> Any:
         image = self.ax.imshow(
