@@ -248,6 +248,14 @@ def test_a_metric_that_is_better_when_higher_has_its_barrier_below() -> None:
     ends = way.details["curve"]
     near(ends[:, 1], middle)
     near(way.values, -ends.amin(1) + torch.minimum(ends[:, 0], ends[:, -1]))
+    # Orders that are worse between two others than at either end, and orders that are better.
+    several = assay.Question(lambda x: x.flatten(1).sum(1), randn(50, 4, seed=1, dtype=DOUBLE))
+    pair = [answer(randn(50, 4, seed=seed, dtype=DOUBLE), several) for seed in (2, 3)]
+    many = path_barrier(several, *pair, assay.AOPC(), steps=4)
+    curve = many.details["curve"]
+    near(many.values, torch.minimum(curve[:, 0], curve[:, -1]) - curve.amin(1))
+    assert bool((many.values > 0).any())
+    assert bool((curve.amax(1) > torch.maximum(curve[:, 0], curve[:, -1])).any())
     with pytest.raises(InputError, match="at least 2 steps"):
         path_barrier(question, first, second, assay.AOPC(), steps=1)
     with pytest.raises(InputError, match="of one kind"):
