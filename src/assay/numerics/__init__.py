@@ -15,4 +15,6 @@
 - `pieces`: long work in pieces of bounded memory
 - `threads`: one thread of torch for small matrices
 - `precision`: number types of results, and how much of a difference is rounding
+
+`statistics` is over 500 lines: intervals and tests that share their resampling.
 """
