@@ -246,6 +246,11 @@ def _two_unlike_rows(evaluation: Evaluation) -> tuple[Tensor, Tensor]:
     return torch.cat([first, second]), owners
 
 
+def is_answered_alike(evaluation: Evaluation, outputs: Tensor, before: Tensor) -> bool:
+    """Whether the same row was answered as before, but for rounding."""
+    return outputs.shape == before.shape and _difference(evaluation, outputs, before) is None
+
+
 def _difference(evaluation: Evaluation, a: Tensor, b: Tensor) -> float | None:
     """The largest difference of two answers of the same rows, or None where they agree."""
     # Equal to the bit is the usual case, and needs no copies in double precision.

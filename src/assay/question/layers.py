@@ -27,6 +27,7 @@ from assay.inputs.tensors import TensorLayout
 from assay.models.base import ABSENT, digest, finite
 from assay.models.failures import Asked, slopes_refusal, told
 from assay.models.identity import identity
+from assay.models.networks.layered import Witness
 from assay.models.networks.layers import After, Layers, names_of
 from assay.question.consistency import (
     ask_alone,
@@ -34,8 +35,10 @@ from assay.question.consistency import (
     check_alone,
     check_same,
     check_target,
+    is_answered_alike,
 )
 from assay.question.evaluation import Alone, Evaluation, replacement_bytes
+from assay.question.generators import Generators
 from assay.removals.base import Absent, FixedAbsent, Removal
 from assay.targets import Target
 
@@ -110,6 +113,10 @@ class Passing:
         return self.layout.fold(self.activations[: len(self.outputs)]), self.outputs
 
 
+class _AnotherAnswer(Exception):
+    """A row whose answer alone is known is answered otherwise: it is influenced, or all has changed."""
+
+
 @final
 class LayerPass:
     """One forward of the inputs that keeps what passes a layer, and takes the target's slopes there.
@@ -149,6 +156,7 @@ class LayerPass:
         self._targets: list[Target] = []
         self._scores: list[Tensor] = []
         self._met: list[int] = []
+        self._witness: Witness | None = None
         self._absent: Tensor | None = None
         self._absent_activations: Tensor | None = None
         self._outputs: Tensor | None = None
@@ -183,6 +191,13 @@ class LayerPass:
             if layers is None or self._rest.is_common:
                 return None
             self._checks_target = not self._is_fixed
+            network, layout = self._rest.network, layout_of(layers)
+            witness = network.witness(rows)
+            if witness is not None and not self._is_neighbour(witness.row):
+                found = self._asked_beside(witness, layout, number)
+                if found is None:
+                    network.keep_witness(rows, None)
+                return found
             if self._with_absent and self._has_other_company(number):
                 alone = ask_behind_absent(source, number, self._first_row)
             else:
@@ -193,7 +208,32 @@ class LayerPass:
                 self._with_absent = False
                 self._absent = finite(alone.absent, source.model.name, ABSENT)
                 engine.count(1)
-            return self._asked(layout_of(layers), alone), alone
+            passing = self._asked(layout, alone)
+            kept = Witness(source.x[number].clone(), alone.inputs[number])
+            network.keep_witness(rows, kept)
+            return passing, alone
+
+    def _asked_beside(
+        self, witness: Witness, layout: TensorLayout, number: int
+    ) -> tuple[Passing, Alone] | None:
+        """What the inputs pass, and what is said of one of them, in the company of a row whose answer
+        alone is known. None where that is another one now, which is checked anew.
+        """
+        self._witness = witness
+        generators = Generators()
+        try:
+            passing = self._asked(layout, Alone())
+        except _AnotherAnswer:
+            return None
+        if generators.moved or self._outputs is None:
+            return None
+        number = min(number, len(self._outputs) - 1)
+        return passing, Alone({number: self._outputs[number : number + 1]})
+
+    def _is_neighbour(self, row: Tensor) -> bool:
+        """Whether a row behind the inputs would stand beside its like, or have no other company."""
+        first, last = self._first_row, self._source.x[-1]
+        return bool((row == first).all()) or bool((row == last).all())
 
     def _has_other_company(self, number: int) -> bool:
         """Whether an input that has the absent one alone before it meets other rows there, and has
@@ -254,14 +294,23 @@ class LayerPass:
         before = int(self._with_absent and int(owners[0]) == 0)
         if before:
             rows = torch.cat([self._first_row[None], rows])
+        # Behind all others of the first chunk.
+        witness = self._witness if int(owners[0]) == 0 else None
+        if witness is not None:
+            rows = torch.cat([rows, witness.row[None]])
         asked = source.asked(rows, owners, _CLEAN)
         with told(asked):
             leaves, outputs = self._rest.passed(
                 asked.rows, asked.context, memory, slopes=self._with_slopes
             )
         check_shapes(self._layout, leaves, self._rest.name)
+        behind = before + count
+        if witness is not None:
+            again = outputs[behind:].detach()
+            if not is_answered_alike(source, again, witness.outputs):
+                raise _AnotherAnswer
         absent = finite(outputs[:before].detach(), source.model.name, ABSENT)
-        outputs = finite(outputs[before:], source.model.name, _CLEAN)
+        outputs = finite(outputs[before:behind], source.model.name, _CLEAN)
         met = check_alone(source, owners, outputs.detach(), alone)
         target = self._explained.take(owners)
         if self._checks_target:
@@ -283,10 +332,11 @@ class LayerPass:
         self._met += met
         self._targets.append(target)
         self._scores.append(scores.detach().clone())
-        activations = tuple(leaf.detach()[before:] for leaf in leaves)
+        activations = tuple(leaf.detach()[before:behind] for leaf in leaves)
         self._activations.append(self._layout.flatten(activations))
         if slopes is not None:
-            self._slopes.append(self._layout.flatten(tuple(one[before:] for one in slopes)))
+            own = tuple(one[before:behind] for one in slopes)
+            self._slopes.append(self._layout.flatten(own))
 
     def _slopes_of(
         self, scores: Tensor, outputs: Tensor, leaves: Rows, asked: Asked

@@ -112,9 +112,50 @@ def test_a_second_map_asks_each_input_once_and_one_beside_the_absent_one() -> No
     torch.testing.assert_close(second.base, first.base, rtol=0, atol=1e-12)
 
 
+def test_a_third_map_asks_all_at_once_beside_a_row_that_was_answered_alone() -> None:
+    model = assay.wrap(small())
+    first = assay.GradCam("second")(asked(model))
+    assay.GradCam("second")(asked(model))
+    LOG.clear()
+    third = assay.GradCam("second")(asked(model))
+    assert LOG == [1 + IMAGES + 1]
+    assert (third.facts["forwards"], third.facts["backwards"]) == (1, IMAGES)
+    for field in ("values", "base", "prediction"):
+        expected = getattr(first, field)
+        torch.testing.assert_close(getattr(third, field), expected, rtol=0, atol=1e-12)
+
+
+def test_the_row_that_was_answered_alone_is_another_one_after_a_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What no session sees, and no influence of rows: all is checked again, and again learnt."""
+    model = assay.wrap(small())
+    for _ in range(3):
+        first = assay.GradCam("second")(asked(model))
+    monkeypatch.setattr(Switches, "doubles", True)
+    changed = assay.GradCam("second")(asked(model))
+    assert not torch.equal(changed.prediction, first.prediction)
+    for _ in range(2):
+        again = assay.GradCam("second")(asked(model))
+        torch.testing.assert_close(again.prediction, changed.prediction, rtol=0, atol=1e-12)
+    assert LOG[-1] == 1 + IMAGES + 1
+
+
+def test_a_network_that_has_come_to_draw_is_checked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its answer is the same this time: another draw may be another answer."""
+    model = assay.wrap(small())
+    for _ in range(2):
+        assay.GradCam("second")(asked(model))
+    monkeypatch.setattr(Switches, "influence", lambda h: 0 * torch.rand_like(h))
+    LOG.clear()
+    assay.GradCam("second")(asked(model))
+    assert LOG[:3] == [1 + IMAGES + 1, 1, 1]
+
+
 INFLUENCES: dict[str, Callable[[Tensor], Tensor]] = {
     "the first": lambda h: h[:1] - h,
     "the one before": lambda h: torch.cat([0 * h[:1], h[:-1]]),
+    "the step from the one before": lambda h: h - torch.cat([h[:1], h[:-1]]),
     "all before": lambda h: h.cumsum(0) - h,
     "the mean": lambda h: h.mean(0),
     "their number": lambda h: len(h) * torch.ones_like(h),
@@ -122,10 +163,11 @@ INFLUENCES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.parametrize("before", [1, 2])
 @pytest.mark.parametrize(("n", "among"), [(1, None), *product([2, 3, IMAGES], [None, 0, 1, 2])])
 @pytest.mark.parametrize("influence", INFLUENCES)
-def test_whatever_influences_rows_is_refused_in_a_second_map(
-    influence: str, among: int | None, n: int, monkeypatch: pytest.MonkeyPatch
+def test_whatever_influences_rows_is_refused_in_a_later_map(
+    influence: str, among: int | None, n: int, before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the absent input is one of the images, and so a neighbour of the one compared."""
     x = images(n)
@@ -136,7 +178,8 @@ def test_whatever_influences_rows_is_refused_in_a_second_map(
         return assay.Question(model, x, target=1, features=assay.Pixels())
 
     model = assay.wrap(small())
-    assay.GradCam("second")(question())
+    for _ in range(before):
+        assay.GradCam("second")(question())
     monkeypatch.setattr(Switches, "influence", INFLUENCES[influence])
     with pytest.raises(ModelError, match="neighbours"):
         assay.GradCam("second")(question())

@@ -7,7 +7,8 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -116,9 +117,32 @@ class Layered(Model):
     def learn_apart(self, rows: Rows) -> None:
         self.learnt["apart", *described(rows)] = True
 
+    def witness(self, rows: Rows) -> Witness | None:
+        """A row of this kind and what was said of it alone, where that is known."""
+        found: Witness | None = self.learnt.get(("witness", *described(rows)))
+        return found
+
+    def keep_witness(self, rows: Rows, witness: Witness | None) -> None:
+        """Remembers it for the next question about rows of this kind, or forgets the one there is."""
+        self.learnt["witness", *described(rows)] = witness
+
     @abstractmethod
     def ask_one_by_one(self) -> None:
         """From now on every row is asked alone, see `decisions`."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Witness:
+    """A row (elements,) whose answer alone is known: beside others it tells whether they influence it.
+
+    Settings:
+        row: its numbers.
+        outputs: what the network said of it (1, ...).
+    """
+
+    row: Tensor
+    outputs: Tensor
 
 
 def described(rows: Rows) -> tuple[Any, ...]:
