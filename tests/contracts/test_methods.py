@@ -10,7 +10,6 @@ import inspect
 import pkgutil
 import random
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -53,16 +52,16 @@ def inputs(n: int = SAMPLES, dtype: torch.dtype = torch.float32) -> Tensor:
     return randn(n, FEATURES, seed=3, dtype=dtype)
 
 
-@cache
-def answered(name: str) -> Attribution:
-    """What a method answers about the inputs of most tests, asked once."""
-    case = case_of(name, ALL[name])
-    return case.method(case.ask(inputs()))
+ANSWERS: dict[tuple[str, str], Attribution] = {}
 
 
 @pytest.fixture
 def usual(case: Case, request: pytest.FixtureRequest) -> Attribution:
-    return answered(request.node.callspec.params["case"])
+    """What a method answers about the inputs of most tests, asked once; also of other modules' cases."""
+    asked = request.module.__name__, request.node.callspec.params["case"]
+    if asked not in ANSWERS:
+        ANSWERS[asked] = case.method(case.ask(inputs()))
+    return ANSWERS[asked]
 
 
 def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-6) -> None:

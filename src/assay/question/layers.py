@@ -288,35 +288,22 @@ class LayerPass:
 
     def _chunk(self, owners: Tensor, memory: int, alone: Alone) -> None:
         source = self._source
-        rows = source.x[owners]
-        count = len(rows)
-        # In front, so that every input has a row before it.
-        before = int(self._with_absent and int(owners[0]) == 0)
-        if before:
-            rows = torch.cat([self._first_row[None], rows])
-        # Behind all others of the first chunk.
-        witness = self._witness if int(owners[0]) == 0 else None
-        if witness is not None:
-            rows = torch.cat([rows, witness.row[None]])
+        count = len(owners)
+        is_first = int(owners[0]) == 0
+        before = int(self._with_absent and is_first)
+        behind = before + count
+        rows = self._in_company(source.x[owners]) if is_first else source.x[owners]
         asked = source.asked(rows, owners, _CLEAN)
         with told(asked):
             leaves, outputs = self._rest.passed(
                 asked.rows, asked.context, memory, slopes=self._with_slopes
             )
         check_shapes(self._layout, leaves, self._rest.name)
-        behind = before + count
-        if witness is not None:
-            again = outputs[behind:].detach()
-            if not is_answered_alike(source, again, witness.outputs):
-                raise _AnotherAnswer
+        self._compare_with_witness(outputs[behind:].detach())
         absent = finite(outputs[:before].detach(), source.model.name, ABSENT)
         outputs = finite(outputs[before:behind], source.model.name, _CLEAN)
         met = check_alone(source, owners, outputs.detach(), alone)
-        target = self._explained.take(owners)
-        if self._checks_target:
-            check_target(source, self._explained, owners, outputs.detach())
-        if not self._is_fixed:
-            target = target.choose(outputs.detach())
+        target = self._chosen(owners, outputs.detach())
         scores = target.score(outputs, torch.arange(count, device=owners.device))
         slopes = self._slopes_of(scores, outputs, leaves, asked) if self._with_slopes else None
         engine.count(count, backward=self._with_slopes)
@@ -337,6 +324,30 @@ class LayerPass:
         if slopes is not None:
             own = tuple(one[before:behind] for one in slopes)
             self._slopes.append(self._layout.flatten(own))
+
+    def _in_company(self, rows: Tensor) -> Tensor:
+        """The rows of the first chunk, with the absent one in front, so that every input has a row
+        before it, and one whose answer is known behind all others.
+        """
+        if self._with_absent:
+            rows = torch.cat([self._first_row[None], rows])
+        if self._witness is not None:
+            rows = torch.cat([rows, self._witness.row[None]])
+        return rows
+
+    def _compare_with_witness(self, outputs: Tensor) -> None:
+        """Compares what is said of the row behind all others, where there is one, with its answer."""
+        if self._witness is None or not len(outputs):
+            return
+        if not is_answered_alike(self._source, outputs, self._witness.outputs):
+            raise _AnotherAnswer
+
+    def _chosen(self, owners: Tensor, outputs: Tensor) -> Target:
+        """The target of some inputs, chosen on their outputs where it is not fixed."""
+        if self._checks_target:
+            check_target(self._source, self._explained, owners, outputs)
+        target = self._explained.take(owners)
+        return target if self._is_fixed else target.choose(outputs)
 
     def _slopes_of(
         self, scores: Tensor, outputs: Tensor, leaves: Rows, asked: Asked
