@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from assay.answers.attribution import Attribution
 from assay.errors import InputError
@@ -27,7 +28,7 @@ from assay.pictures.drawing.drawing import Chart
 from assay.pictures.drawing.labels import names, signed
 from assay.pictures.drawing.marks import Dots, Floats, Key, Line, Mark, Words
 from assay.pictures.drawing.panel import Panel
-from assay.pictures.drawing.scales import Axis, around_zero
+from assay.pictures.drawing.scales import Axis, Scale, around_zero
 from assay.pictures.drawing.themes import ink_on
 from assay.pictures.numbers import form_of
 
@@ -78,52 +79,22 @@ def molecule(
     [(name, answer)] = answers_by_name(answer).items()
     i = row_number(answer, i)
     listed = [str(each) for each in answer.names_of(i)]
-    credit = values_of(answer)[i, : len(listed)]
+    credit = values_of(answer, i)[: len(listed)]
     unsure = unsure_of(answer)[i, : len(listed)]
     bonds, numbers = _bonds(listed, edges)
     atoms = [k for k in range(len(listed)) if k not in set(numbers)]
     places = _placed(positions, bonds, len(atoms))
     limit = float(np.abs(credit).max(initial=0)) if scale is None else float(scale)
     colours = around_zero(limit, unit_of(answer, i), beyond=bool((np.abs(credit) > limit).any()))
-    reach = limit or 1.0
-    marks: list[Mark] = []
-    for k, (a, b) in enumerate(bonds):
-        x, y = places[[a, b], 0], places[[a, b], 1]
-        marks.append(Line(f"skeleton-{k}", x, y, "muted", 1.2))
-        if k < len(numbers):
-            value = float(credit[numbers[k]])
-            width = _WIDEST * min(1.0, abs(value) / reach)
-            title = f"{listed[numbers[k]]}: {signed(value)}"
-            dots: Any = "dots" if unsure[numbers[k]] else False
-            colour = colours.colour(value)
-            marks.append(Line(f"bond-{k}", x, y, colour, max(width, 0.1), dots, title=title))
-    own = credit[atoms]
-    sizes = _LARGEST * np.sqrt(np.minimum(1.0, np.abs(own) / reach))
-    # A ring stands around its letter.
-    drawn = np.where(unsure[atoms], np.maximum(sizes, _RING), np.maximum(sizes, 0.1))
-    fills = colours.colours_of(own)
-    titles = tuple(f"{listed[k]}: {signed(float(credit[k]))}" for k in atoms)
-    x, y = places[:, 0], places[:, 1]
-    # A plate below each letter, which the bonds would run through: white on any ground, since a pale
-    # disc that is smaller than its letter leaves no ink that is read on both.
-    symbols = [(re.sub(r"\d+$", "", listed[k]) or listed[k])[:4] for k in atoms]
-    plates = np.array([_PLATE + _WIDER * (len(symbol) - 1) for symbol in symbols])
-    marks.append(Dots("ground", x, y, _WHITE, plates))
-    marks.append(Dots("atoms", x, y, fills, drawn, unsure[atoms], titles=titles))
-    for n, k in enumerate(atoms):
-        # A disc that is larger than its letter is read on, a smaller one on its plate, a ring on the
-        # ground of the picture.
-        ink = ink_on(fills[n] if sizes[n] > _LETTER else _WHITE)
-        ink = "text" if unsure[k] else ink
-        marks.append(Words(f"symbol-{n}", float(x[n]), float(y[n]), symbols[n], ink, size=8.0))
-    across, down = _ends(x), _ends(y)
+    graph = _Graph(listed, credit, unsure, colours, limit or 1.0)
+    across, down = _ends(places[:, 0]), _ends(places[:, 1])
     wide, high = across.high - across.low, down.high - down.low
     longest = max(wide, high)
     labels = names(listed)
     return Chart(
         drawn=(
             Panel(
-                marks=tuple(marks),
+                marks=(*graph.lines(bonds, numbers, places), *graph.discs(atoms, places)),
                 x=across,
                 y=down,
                 size=(400.0 * max(wide / longest, 0.3), 400.0 * max(high / longest, 0.3)),
@@ -141,6 +112,71 @@ def molecule(
             f"{strongest(credit.tolist(), labels)}."
         ),
     )
+
+
+@final
+@dataclass(frozen=True)
+class _Graph:
+    """The credit of one graph's nodes and edges, as marks.
+
+    Settings:
+        names, credit, unsure: of its features.
+        colours: of their credit.
+        reach: the credit that is drawn largest.
+    """
+
+    names: Sequence[str]
+    credit: Floats
+    unsure: NDArray[np.bool_]
+    colours: Scale
+    reach: float
+
+    def lines(
+        self, bonds: Sequence[tuple[int, int]], numbers: Sequence[int], places: Floats
+    ) -> Iterator[Mark]:
+        """All bonds as they are, and over them the credit of those that are features."""
+        for number, (a, b) in enumerate(bonds):
+            x, y = places[[a, b], 0], places[[a, b], 1]
+            yield Line(f"skeleton-{number}", x, y, "muted", 1.2)
+            if number < len(numbers):
+                yield self._bond(number, numbers[number], x, y)
+
+    def _bond(self, number: int, k: int, x: Floats, y: Floats) -> Line:
+        """The credit of feature k, along a bond."""
+        value = float(self.credit[k])
+        width = max(0.1, _WIDEST * min(1.0, abs(value) / self.reach))
+        pattern: Any = "dots" if self.unsure[k] else False
+        colour = self.colours.colour(value)
+        return Line(f"bond-{number}", x, y, colour, width, pattern, title=self._title(k))
+
+    def discs(self, atoms: Sequence[int], places: Floats) -> Iterator[Mark]:
+        """The atoms' credit, and their letters."""
+        x, y = places[:, 0], places[:, 1]
+        credit, unsure = self.credit[atoms], self.unsure[atoms]
+        sizes = _LARGEST * np.sqrt(np.minimum(1.0, np.abs(credit) / self.reach))
+        # A ring stands around its letter.
+        drawn = np.maximum(sizes, np.where(unsure, _RING, 0.1))
+        fills = self.colours.colours_of(credit)
+        # A plate below each letter, which the bonds would run through: white on any ground, since a
+        # pale disc that is smaller than its letter leaves no ink that is read on both.
+        symbols = [_symbol(self.names[k]) for k in atoms]
+        plates = np.array([_PLATE + _WIDER * (len(symbol) - 1) for symbol in symbols])
+        yield Dots("ground", x, y, _WHITE, plates)
+        yield Dots("atoms", x, y, fills, drawn, unsure, titles=tuple(map(self._title, atoms)))
+        for n, symbol in enumerate(symbols):
+            # A disc that is larger than its letter is read on, a smaller one on its plate, a ring on
+            # the ground of the picture.
+            ink = ink_on(fills[n] if sizes[n] > _LETTER else _WHITE)
+            ink = "text" if unsure[n] else ink
+            yield Words(f"symbol-{n}", float(x[n]), float(y[n]), symbol, ink, size=8.0)
+
+    def _title(self, k: int) -> str:
+        return f"{self.names[k]}: {signed(float(self.credit[k]))}"
+
+
+def _symbol(name: str) -> str:
+    """The letters of an atom's name: "C" of "C12"."""
+    return (re.sub(r"\d+$", "", name) or name)[:4]
 
 
 def _sizes(limit: float) -> tuple[Key, ...]:
