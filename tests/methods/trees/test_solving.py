@@ -145,6 +145,15 @@ def test_a_split_that_no_training_row_came_to(way: str) -> None:
     close(credit(game, rows, None).sum(axis=1).T + expectation(game), forest.margin(rows))
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_banzhaf_values_of_splits_that_no_training_row_came_to(way: str, order: int) -> None:
+    """Their game is read at one half alone: at 0, where a longer rule looks, shares of 0 divide."""
+    forest, rng = a_forest(9, 5, 4)
+    cover = forest.cover.copy()
+    cover[forest.left[forest.feature >= 0]] = 0.0
+    check(replace(forest, cover=cover), rng, "banzhaf", np.arange(4), order)
+
+
 def test_a_node_that_no_training_row_came_to_expects_both_sides_alike(way: str) -> None:
     """v() = v(1) = 1, v(0) = (4 + 8) / 2, v(0, 1) = 8 where both are above 0."""
     forest = Forest.of_tree(
