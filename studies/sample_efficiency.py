@@ -171,6 +171,7 @@ ESTIMATORS: dict[str, Estimator] = {
 }
 
 
+TICKS = (50, 100, 200, 500, 1000, 2000, 5000)
 PEERS = ("shap KernelExplainer", "shap SamplingExplainer", "lime package")
 
 
@@ -220,6 +221,7 @@ def draw(figures: Mapping[str, Any]) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     figure, axes = plt.subplots(
         2, len(figures), figsize=(11, 8), sharex="col", sharey="col", layout="constrained"
@@ -228,6 +230,11 @@ def draw(figures: Mapping[str, Any]) -> None:
         for axis in column:
             axis.axhline(case["exact"], color="black", linewidth=1, label="TreeShap, exact")
             axis.set(xscale="log", ylabel="credit of one feature")
+            # As they are: of powers of ten there are few in so short a range, and between them crowds.
+            axis.set_xticks(TICKS, [f"{tick:,}" for tick in TICKS])
+            axis.xaxis.set_minor_formatter(NullFormatter())
+            asked = [point["asked"] for each in case["estimators"].values() for point in each]
+            axis.set_xlim(0.8 * min(asked), 1.25 * max(asked))
             axis.grid(alpha=0.3)
         column[0].set_title(name)
         column[1].set_xlabel("evaluations of the tree")
