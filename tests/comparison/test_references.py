@@ -91,6 +91,9 @@ def test_zero_is_scored_where_one_unit_alone_is(metric: Metric) -> None:
     assert len([cell for cell in table.refusals if cell[0] in table.methods]) == 1
     ranked = table.rankings[table.metrics[0]]
     assert [place.method for place in ranked.references] == ["Zero"]
+    # Its unit does not depend on who is listed first either.
+    turned = compare(pictures(), methods[::-1], [metric])
+    assert turned.attributions["Zero"].kind == table.attributions["Zero"].kind
 
 
 @pytest.mark.parametrize("metric", [Largest(), assay.Infidelity(assay.DifferenceToBaseline())])
