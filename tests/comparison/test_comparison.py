@@ -262,6 +262,12 @@ def test_a_ranking_by_definition() -> None:
     assert [pair.adjusted for pair in found.pairs] == statistics.holm(
         [facts.p for facts in raw]
     ).tolist()
+    # By hand as well: the smallest counts three times, the next twice, none below a smaller one.
+    ordered = sorted((facts.p, k) for k, facts in enumerate(raw))
+    least = 0.0
+    for place, (p, k) in enumerate(ordered):
+        least = max(least, min(1.0, (3 - place) * p))
+        assert found.pairs[k].adjusted == pytest.approx(least)
     assert [pair.real for pair in found.pairs] == [False, True, True]
     chances = statistics.ranks(np.stack(list(columns.values()), axis=1), "lower")[:, 0]
     assert [found.place(name).best for name in columns] == pytest.approx(
@@ -287,6 +293,9 @@ def test_who_is_no_better_than_shuffled_or_zero() -> None:
     assert found.not_better_than_zero == ()
     assert [place.method for place in found.references] == ["Zero"]
     assert found.places[0].shuffled == pytest.approx(base.mean())
+    # Each against its own shuffle, and not against that of whoever is listed first.
+    own = {"Shuffled(good)": score(base - 2), "Shuffled(bad)": score(base + 2)}
+    assert ranking("Gap", methods | own, list(own)).not_better_than_shuffled == ("good",)
     alone = ranking("Gap", methods, list(points))
     assert (alone.versus_shuffled, alone.versus_zero) == ((), ())
 
@@ -453,6 +462,8 @@ def test_a_difference_counts_where_the_interval_says_so_too() -> None:
     assert facts.low > 0
     assert ranking_module._significant(facts, 0.05, 0.95)
     assert not ranking_module._significant(facts, 0.06, 0.95)
+    # 1 - 0.9 is a little below 0.1.
+    assert ranking_module._significant(facts, 0.1, 0.9)
     around_zero = dataclasses.replace(facts, low=-1.0, high=2.0)
     assert not ranking_module._significant(around_zero, 0.001, 0.95)
 

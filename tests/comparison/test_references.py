@@ -17,6 +17,7 @@ from assay.answers.score import Direction, Score
 from assay.comparison.candidates import short_repr
 from assay.comparison.comparing import compare
 from assay.comparison.ranking import ranking
+from assay.comparison.scoring import reference_answers, visible, without_blind
 from assay.errors import InputError, KindError
 from assay.metrics.base import Metric, Reading
 from assay.pages.report_page import _verdict
@@ -34,6 +35,23 @@ class Largest(Metric):
         self, question: Question, attributions: Sequence[Attribution], seed: int
     ) -> list[Reading]:
         return [Reading(each.values.amax(1)) for each in attributions]
+
+
+@final
+@dataclass(frozen=True)
+class Norm(Metric):
+    """The size of the credit; it refuses slopes."""
+
+    direction: ClassVar[Direction] = "higher"
+
+    def check(self, question: Question, attributions: Sequence[Attribution]) -> None:
+        if any(each.kind == "slope" for each in attributions):
+            raise InputError(expected="contributions", got="slopes", advice="Multiply them.")
+
+    def read(
+        self, question: Question, attributions: Sequence[Attribution], seed: int
+    ) -> list[Reading]:
+        return [Reading(each.values.norm(dim=1)) for each in attributions]
 
 
 def pictures(n: int = 16) -> Question:
@@ -65,11 +83,17 @@ def test_who_is_not_better_than_saying_nothing_is_named() -> None:
     assert ranked.not_better_than_zero == ("InputXGradient()",)
 
 
-def test_zero_is_scored_where_slopes_alone_are() -> None:
+@pytest.mark.parametrize("metric", [assay.Infidelity(assay.GaussianNoise(0.1)), Norm()])
+def test_zero_is_scored_where_one_unit_alone_is(metric: Metric) -> None:
+    """Slopes, and contributions where the first of the answers is a slope."""
     methods = [assay.IntegratedGradients(), assay.Gradient()]
-    table = compare(pictures(), methods, [assay.Infidelity(assay.GaussianNoise(0.1))])
+    table = compare(pictures(), methods, [metric])
+    assert len([cell for cell in table.refusals if cell[0] in table.methods]) == 1
     ranked = table.rankings[table.metrics[0]]
     assert [place.method for place in ranked.references] == ["Zero"]
+    # Its unit does not depend on who is listed first either.
+    turned = compare(pictures(), methods[::-1], [metric])
+    assert turned.attributions["Zero"].kind == table.attributions["Zero"].kind
 
 
 @pytest.mark.parametrize("metric", [Largest(), assay.Infidelity(assay.DifferenceToBaseline())])
@@ -78,6 +102,21 @@ def test_a_metric_that_is_blind_to_shuffling_is_not_held_against_anybody(metric:
     found = compare(pictures(), methods, [metric]).rankings[short_repr(metric)]
     assert found.versus_shuffled == ()
     assert "shuffled" not in _verdict(found)
+
+
+def test_blindness_takes_every_method_and_leaves_zero() -> None:
+    asked = pictures(4)
+    answers = {name: assay.InputXGradient()(asked) for name in ("a", "b")}
+    points = reference_answers(asked, answers, 0)
+    same, other = (Score("Gap", torch.full((4,), value), "lower") for value in (1.0, 2.0))
+    blind = dict.fromkeys((*answers, *points), same)
+    assert set(without_blind(blind, answers, points)) == {"a", "b", "Zero"}
+    # One method whose credit the metric saw in another order is enough to keep all of them.
+    seen = blind | {"Shuffled(b)": other}
+    assert without_blind(seen, answers, points) == seen
+    # A metric that says so itself is not asked about any shuffle.
+    assert set(visible(points, assay.Gini(), answers)) == {"Zero"}
+    assert visible(points, assay.Infidelity(), answers) == points
 
 
 def test_credit_that_is_the_same_everywhere_is_held_against_a_method() -> None:

@@ -72,6 +72,7 @@ def test_agreement_falls_with_noise_and_scale_says_nothing(kind: Any) -> None:
     assert means == sorted(means, reverse=True)
     assert len(set(means)) == 4
     assert means[0] == pytest.approx(1.0)
+    assert kind.direction == "higher"
     near(compared(metric, 5 * noise, known), compared(metric, noise, known))
 
 

@@ -192,6 +192,10 @@ def test_random_and_constant_maps_are_as_connected_as_chance() -> None:
     assert abs(score.mean - 1) < 4.5 * float(score.values.std()) / 60**0.5
     assert score.error is not None
     assert 0 < float(score.error.mean()) < 0.2
+    # Of a mean of draws: four times as many halve it.
+    more = assay.Connectedness(share=0.15, draws=80)(question, answer(maps, question)).error
+    assert more is not None
+    assert float(more.mean() / score.error.mean()) == pytest.approx(0.5, rel=0.2)
     near(metric(question, answer(constant, question)).values, 1.0)
     smooth = torch.nn.functional.avg_pool2d(maps[:, None], 5, 1, 2)[:, 0]
     assert metric(question, answer(smooth, question)).mean < 0.6
@@ -227,6 +231,8 @@ def test_case_28_infidelity_between_two_explanations() -> None:
     second = answer(randn(5, 6, seed=2, dtype=DOUBLE), question)
     way = path_barrier(question, first, second, assay.Infidelity(law, draws=64), steps=4, seed=3)
     curve = way.details["curve"]
+    for end, given in ((0, first), (4, second)):
+        near(curve[:, end], assay.Infidelity(law, draws=64)(question, given, seed=3).values)
     removed = law.removed(question, 3, (0, 64)).to(DOUBLE)
     apart = (removed * (first.values - second.values).unsqueeze(1)).sum(2).square().mean(1)
     for k, t in enumerate((0.0, 0.25, 0.5, 0.75, 1.0)):
@@ -255,6 +261,8 @@ def test_a_metric_that_is_better_when_higher_has_its_barrier_below() -> None:
     curve = many.details["curve"]
     near(many.values, torch.minimum(curve[:, 0], curve[:, -1]) - curve.amin(1))
     assert bool((many.values > 0).any())
+    # A barrier is never wanted, whichever way its metric counts.
+    assert many.direction == "lower"
     assert bool((curve.amax(1) > torch.maximum(curve[:, 0], curve[:, -1])).any())
     with pytest.raises(InputError, match="at least 2 steps"):
         path_barrier(question, first, second, assay.AOPC(), steps=1)

@@ -141,6 +141,15 @@ def test_an_empty_truth_is_not_defined_and_never_a_hit(kind: Any) -> None:
         assert "truth is empty" in repr(score)
 
 
+def test_a_share_says_how_many_features_overlap_the_truth() -> None:
+    truth = torch.tensor([[1, 0, 0, 0], [1, 1, 1, 0]])
+    values = rows([4, 3, 2, 1], [1, 2, 3, 4])
+    near(scored(assay.IntersectionOverUnion(), values, truth), [1.0, 2 / 4])
+    near(scored(assay.IntersectionOverUnion(share=0.5), values, truth), [1 / 2, 1 / 4])
+    # A tenth of four features is still one.
+    near(scored(assay.IntersectionOverUnion(share=0.1), values, truth), [1.0, 0.0])
+
+
 def test_a_truth_that_is_everything_leaves_nothing_to_compare_with() -> None:
     truth = torch.ones(1, 4)
     values = rows([1, 2, 3, 4])

@@ -141,6 +141,9 @@ def test_gradients_do_not_see_the_origin_and_products_do() -> None:
     w = net.weight[0].detach()
     question = ask(net)
     near(assay.InputShift(GRADIENT)(question, GRADIENT(question)).values, 0.0)
+    # Slopes of a curve are its own at every point: the model has to move with its inputs.
+    curve = ask()
+    near(assay.InputShift(GRADIENT)(curve, GRADIENT(curve)).values, 0.0)
     method = assay.InputXGradient()
     score = assay.InputShift(method, shift=0.3)(question, method(question))
     near(score.values, 0.3 * w.norm() / (question.x * w).norm(dim=1))
@@ -157,8 +160,9 @@ def test_what_holds_no_network_or_no_tensor_is_refused(metric: Any) -> None:
         with pytest.raises(AssayError, match="torch network"):
             metric(table, GRADIENT(table))
     deep = ask().after("1")
-    with pytest.raises(AssayError) as caught:
-        metric(deep, GRADIENT(deep))
+    # Before anything is asked: a layer's rest is no network, and no function of the input.
+    with pytest.raises(AssayError, match=r"whole torch network|of one tensor of numbers") as caught:
+        metric.check(deep, [GRADIENT(deep)])
     assert caught.value.advice
-    with pytest.raises(AssayError, match="method"):
+    with pytest.raises(AssayError, match="Hand over the method itself"):
         type(metric)("Gradient")
