@@ -742,6 +742,8 @@ def test_letters_of_atoms_are_read_in_every_theme() -> None:
     rings = np.broadcast_to(discs.hollow, (6,))
     assert sizes.min() < 9 < sizes.max()
     assert 0 < rings.sum() < 6
+    # A ring of nothing would be white on white.
+    assert all((colour == "muted") == ring for colour, ring in zip(discs.colours, rings))
     for theme in THEMES.values():
         for n in range(6):
             below = {discs.colours[n]}

@@ -156,7 +156,9 @@ class _Graph:
         sizes = _LARGEST * np.sqrt(np.minimum(1.0, np.abs(credit) / self.reach))
         # A ring stands around its letter.
         drawn = np.maximum(sizes, np.where(unsure, _RING, 0.1))
-        fills = self.colours.colours_of(credit)
+        # A ring has no sign to show, and that of 0 would be white on white.
+        own = self.colours.colours_of(credit)
+        fills = tuple("muted" if ring else colour for ring, colour in zip(unsure, own))
         # A plate below each letter, which the bonds would run through: white on any ground, since a
         # pale disc that is smaller than its letter leaves no ink that is read on both.
         symbols = [_symbol(self.names[k]) for k in atoms]
