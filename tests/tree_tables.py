@@ -48,3 +48,11 @@ def response(table: pd.DataFrame) -> np.ndarray:
 def columns(answers: object) -> np.ndarray:
     array = np.asarray(answers, dtype=float)
     return array.reshape(len(array), -1)
+
+
+def with_words(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with two columns of words beside its numbers, `c` and `d`."""
+    rows = len(table)
+    c = generator(3).choice(list("zyxw"), rows)
+    d = generator(4).choice(list("uvr"), rows)
+    return table.assign(c=c, d=d)

@@ -26,15 +26,13 @@ from sklearn.preprocessing import (
 from assay.errors import ModelError
 from assay.models.forests.pipelines import source_columns
 from assay.models.forests.reading import read_trees
-from tree_tables import generator, numbers, response
+from tree_tables import numbers, response, with_words
 
 HOLES = numbers()
 WHOLE = numbers(missing=False)
 Y = response(HOLES)
 CLASSES = np.asarray(HOLES.i)
-WORDS = HOLES.assign(
-    c=generator(3).choice(list("zyxw"), len(HOLES)), d=generator(4).choice(list("uvr"), len(HOLES))
-)
+WORDS = with_words(HOLES)
 EMPTY = HOLES.assign(e=np.nan, a2=HOLES.a * 2)[["e", "a", "b", "a2"]]
 
 

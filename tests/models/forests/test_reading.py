@@ -34,15 +34,13 @@ import assay
 import zoo
 from assay.errors import AbilityError, InputError, KindError, ModelError
 from assay.models.base import Ability
-from tree_tables import columns, generator, numbers, response
+from tree_tables import columns, generator, numbers, response, with_words
 
 HOLES = numbers()
 WHOLE = numbers(missing=False)
 Y = response(HOLES)
 BINARY, CLASSES = (Y > 1).astype(int), np.asarray(HOLES.i)
-WORDS = HOLES.assign(
-    c=generator(3).choice(list("zyxw"), len(HOLES)), d=generator(4).choice(list("uvr"), len(HOLES))
-)
+WORDS = with_words(HOLES)
 
 
 def encoders() -> ColumnTransformer:
